@@ -1,0 +1,93 @@
+"""From pixels to tokens: tubelets, positions and the class token."""
+
+from collections.abc import Callable
+
+import einops
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+Initializer = Callable[..., jax.Array]
+
+
+def central_frame(image_kernel: Initializer) -> Initializer:
+  """Initialises a tubelet kernel [t, p, q, C, D] as an image model's.
+
+  The frame at floor(t / 2) holds a patch kernel, all others are zero, so that
+  the network begins as an image model of the central frame (paper, section
+  3.4). The reference code zeroes the width axis instead; that is a slip there.
+
+  Args:
+    image_kernel: initialiser of the patch kernel [p, q, C, D].
+  """
+
+  def init(key, shape, dtype=jnp.float32):
+    centre = image_kernel(key, shape[1:], dtype)
+    return jnp.zeros(shape, dtype).at[shape[0] // 2].set(centre)
+
+  return init
+
+
+# The values of the config key model.kernel_init.
+KERNEL_INITS: dict[str, Initializer] = {
+  'central_frame': central_frame(nn.initializers.lecun_normal()),
+  'random': nn.initializers.lecun_normal(in_axis=(0, 1, 2, 3), out_axis=4),
+}
+
+
+class TubeletEmbedding(nn.Module):
+  """Non-overlapping tubelets, each projected to one token (paper, eq. 1, 3.2).
+
+  A 3D convolution whose stride is its kernel, written as a reshape and one
+  matrix product. The kernel keeps the convolution's shape.
+
+  Attributes:
+    width: D.
+    tubelet: frames, height and width of a tubelet, in pixels.
+    kernel_init: initialiser of the kernel [t, p, q, C, D].
+    dtype: of the computation; parameters are float32.
+  """
+
+  width: int
+  tubelet: tuple[int, int, int]
+  kernel_init: Initializer = KERNEL_INITS['central_frame']
+  dtype: jnp.dtype = jnp.float32
+
+  @nn.compact
+  def __call__(self, video: jax.Array) -> jax.Array:
+    """Embeds a video [B, T, H, W, C] as tokens [B, t, h, w, D]."""
+    frames, height, width = self.tubelet
+    kernel = self.param(
+      'kernel',
+      self.kernel_init,
+      (*self.tubelet, video.shape[-1], self.width),
+    )
+    bias = self.param('bias', nn.initializers.zeros, (self.width,))
+    tubelets = einops.rearrange(
+      video,
+      'B (t f) (h p) (w q) C -> B t h w (f p q C)',
+      f=frames,
+      p=height,
+      q=width,
+    )
+    flat_kernel = einops.rearrange(kernel, 'f p q C D -> (f p q C) D')
+    tokens = tubelets.astype(self.dtype) @ flat_kernel.astype(self.dtype)
+    return tokens + bias.astype(self.dtype)
+
+
+class AddPositionEmbedding(nn.Module):
+  """Adds learned positions, one for each token of a sequence [B, N, D]."""
+
+  @nn.compact
+  def __call__(self, x_BxNxD: jax.Array) -> jax.Array:
+    positions = self.param(
+      'pos_embedding', nn.initializers.normal(0.02), (1, *x_BxNxD.shape[1:])
+    )
+    return x_BxNxD + positions.astype(x_BxNxD.dtype)
+
+
+def prepend_class_token(x_BxNxD: jax.Array, token: jax.Array) -> jax.Array:
+  """Puts a token [1, 1, D] before each sequence: [B, N, D] -> [B, N + 1, D]."""
+  batch, _, width = x_BxNxD.shape
+  tokens = jnp.broadcast_to(token.astype(x_BxNxD.dtype), (batch, 1, width))
+  return jnp.concatenate([tokens, x_BxNxD], axis=1)
