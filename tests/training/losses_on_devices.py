@@ -1,0 +1,63 @@
+"""Trains four steps with every regulariser on; prints losses and a digest.
+
+Run by test_step.py in processes with different numbers of devices.
+"""
+
+import json
+
+import jax
+import numpy as np
+
+from vivit_jax import config as configs
+from vivit_jax import models, parallel
+from vivit_jax.training import optim, step
+
+
+def main() -> None:
+  config = configs.default()
+  config.data.frames, config.data.crop = 4, (16, 16)
+  config.data.short_side = 16
+  config.augment.colour_jitter = 0.8
+  config.augment.colour_drop = 0.3
+  config.augment.mixup = 0.5
+  config.train.label_smoothing = 0.1
+  config = configs.resolve(config)
+  model = models.build(
+    family='factorised_encoder',
+    size='Ti',
+    heads={'noun': 3, 'verb': 4},
+    tubelet=(2, 8, 8),
+    spatial_layers=2,
+    temporal_layers=1,
+    stochastic_depth=0.5,
+  )
+  optimiser = optim.optimiser(config.optim, lambda _: 0.05)
+  state = step.initialise(model, optimiser, config)
+  state = parallel.replicate(state)
+  train_step = step.train_step(model, optimiser, config)
+  draw = np.random.default_rng(0)
+  losses = []
+  for _ in range(4):
+    batch = {
+      'video': draw.integers(0, 256, (8, 4, 16, 16, 3)).astype(np.uint8),
+      'labels': {
+        'noun': draw.integers(0, 3, 8).astype(np.int32),
+        'verb': draw.integers(0, 4, 8).astype(np.int32),
+      },
+    }
+    state, metrics = train_step(state, parallel.shard(batch))
+    losses.append(float(parallel.unreplicate(metrics['loss'])))
+  params = parallel.unreplicate(state.params)
+  print(
+    json.dumps(
+      {
+        'devices': jax.device_count(),
+        'losses': losses,
+        'sum': sum(float(np.abs(x).sum()) for x in jax.tree.leaves(params)),
+      }
+    )
+  )
+
+
+if __name__ == '__main__':
+  main()

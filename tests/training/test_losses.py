@@ -1,0 +1,31 @@
+"""Targets and losses against values computed by hand."""
+
+import numpy as np
+import pytest
+
+from vivit_jax.training import losses
+
+
+def test_smooth_targets_by_hand():
+  targets = losses.smooth_targets(np.array([1, 0]), 4, 0.2)
+  np.testing.assert_allclose(
+    targets, [[0.05, 0.85, 0.05, 0.05], [0.85, 0.05, 0.05, 0.05]], rtol=1e-6
+  )
+
+
+def test_cross_entropy_sums_heads_and_averages_examples():
+  logits = {'a': np.log([[1.0, 3.0], [1.0, 1.0]]), 'b': np.zeros((2, 4))}
+  targets = {
+    'a': np.array([[0.0, 1.0], [0.5, 0.5]]),
+    'b': np.full((2, 4), 0.25),
+  }
+  expected = (np.log(4 / 3) + np.log(2)) / 2 + np.log(4)
+  assert float(losses.cross_entropy(logits, targets)) == pytest.approx(
+    expected, rel=1e-6
+  )
+
+
+def test_accuracies_count_first_guesses():
+  logits = {'a': np.array([[1.0, 2.0], [3.0, 0.0], [0.0, 1.0], [0.0, 1.0]])}
+  right = losses.accuracies(logits, {'a': np.array([1, 0, 0, 1])})
+  assert float(right['a/top1']) == 0.75

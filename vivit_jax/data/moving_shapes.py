@@ -1,0 +1,347 @@
+"""The embedded dataset: short videos of textured shapes that move and return.
+
+A clip has a *noun*, its shape, and a *verb*, two motions one after the other.
+The verbs come in pairs of the same two motions in the other order (left then
+right, right then left), each motion undoing the other: played as a loop, the
+two verbs of a pair are the same film, begun at another moment. So a model that
+averages over time can tell the pairs apart, but not the verbs of a pair; that
+takes the order of time. The nouns need none.
+
+Size, colour, texture, speed, turning point, start, orientation and background
+are random and tell nothing. `generate` writes H.264 .mp4 files and annotations
+in the layout of Kinetics, with the columns `verb` and `noun` for `label`.
+"""
+
+import argparse
+import concurrent.futures
+import csv
+import dataclasses
+import functools
+import multiprocessing
+import os
+import pathlib
+
+import av
+import cv2
+import numpy as np
+import tqdm
+
+from vivit_jax.errors import UserError, exit_on_user_error
+
+VERBS = (
+  'left_then_right',
+  'right_then_left',
+  'up_then_down',
+  'down_then_up',
+  'grow_then_shrink',
+  'shrink_then_grow',
+  'clockwise_then_counterclockwise',
+  'counterclockwise_then_clockwise',
+)
+SPLITS = {'train': 16000, 'validation': 800, 'test': 1600}
+FRAMES_PER_SECOND = 10
+_OVERSAMPLING = 4  # the shape's outline is drawn at this many times the pixels
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+  """How rich, and how hard, the videos are.
+
+  Attributes:
+    pixels: height and width of a video, even (H.264 halves the colours).
+    frames: of a video.
+    contrast: least difference of colour between shape and background, in
+      [0, 1] of the greatest possible one; lower is harder.
+    clutter: blobs in the background, at most; higher is harder.
+    noise: standard deviation of each frame's own noise, on the scale of 255.
+  """
+
+  pixels: int = 48
+  frames: int = 20
+  contrast: float = 0.35
+  clutter: int = 4
+  noise: float = 4.0
+
+
+def labels_of(number: int) -> tuple[str, str]:
+  """Returns verb and noun of a split's video: all pairs, equally often."""
+  verb, noun = divmod(number % (len(VERBS) * len(NOUNS)), len(NOUNS))
+  return VERBS[verb], NOUNS[noun]
+
+
+def _ring(angles: np.ndarray, radius: float | np.ndarray) -> np.ndarray:
+  """Returns points of polar coordinates, float [points, 2] as x, y."""
+  return np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=-1)
+
+
+def _corners(count: int) -> np.ndarray:
+  """Returns the angles of a regular polygon's corners, the first one up."""
+  return 2 * np.pi * np.arange(count) / count - np.pi / 2
+
+
+def _cross() -> np.ndarray:
+  a, b = 0.3, 0.95
+  corner = np.array([[a, b], [a, a], [b, a]])
+  quadrants = [[1, 1], [1, -1], [-1, -1], [-1, 1]]
+  arms = [corner, corner[::-1], corner, corner[::-1]]
+  return np.concatenate([arm * sign for arm, sign in zip(arms, quadrants)])
+
+
+def _heart() -> np.ndarray:
+  s = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+  x = 16 * np.sin(s) ** 3
+  y = 13 * np.cos(s) - 5 * np.cos(2 * s) - 2 * np.cos(3 * s) - np.cos(4 * s)
+  return np.stack([x, -y - 2], axis=-1) / 16
+
+
+def _crescent() -> np.ndarray:
+  s = np.linspace(np.pi / 3, 5 * np.pi / 3, 32)
+  return np.concatenate([_ring(s, 1.0), _ring(s[::-1], 0.75) + [0.45, 0.0]])
+
+
+def _arrow() -> np.ndarray:
+  half = [[0.0, -1.0], [0.8, -0.1], [0.3, -0.1], [0.3, 0.95]]
+  return np.array(half + [[-x, y] for x, y in half[:0:-1]])
+
+
+# Outlines, float [points, 2] as x, y in the unit disc.
+_OUTLINES = {
+  'arrow': _arrow(),
+  'circle': _ring(_corners(48), 0.85),
+  'crescent': _crescent(),
+  'cross': _cross(),
+  'heart': _heart(),
+  'square': _ring(_corners(4), 1.0),
+  'star': _ring(_corners(10), np.where(np.arange(10) % 2 == 0, 1.0, 0.4)),
+  'triangle': _ring(_corners(3), 1.0),
+}
+NOUNS = tuple(_OUTLINES)
+
+
+def there_and_back(frames: int, turning: float) -> np.ndarray:
+  """Returns a course in [0, 1] that goes 0 -> 1 -> 0, float [frames].
+
+  It turns after the share `turning` of the video, and would reach 0 again one
+  frame after the last, so that the video is one loop.
+  """
+  time = np.arange(frames) / frames
+  return np.where(time < turning, time / turning, (1 - time) / (1 - turning))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Course:
+  """Where a shape is in each frame: each float [frames]."""
+
+  x: np.ndarray
+  y: np.ndarray
+  radius: np.ndarray
+  angle: np.ndarray
+
+
+def _course(verb: str, scene: Scene, rng: np.random.Generator) -> _Course:
+  """Draws the course of a verb; start, extent and turning point are random."""
+  pair, second = divmod(VERBS.index(verb), 2)
+  course = there_and_back(scene.frames, rng.uniform(0.4, 0.6))
+  if second:
+    course = 1 - course
+  radius = scene.pixels * rng.uniform(0.17, 0.24)
+  angle = rng.uniform(0, 2 * np.pi)
+  still = np.zeros(scene.frames)
+  grown = radius
+  shift = still
+  if pair in (0, 1):
+    shift = -(course - 0.5) * scene.pixels * rng.uniform(0.22, 0.36)
+  radii, angles = still + radius, still + angle
+  if pair == 2:
+    grown = scene.pixels * rng.uniform(0.28, 0.36)
+    small = scene.pixels * rng.uniform(0.13, 0.18)
+    radii = small + course * (grown - small)
+  if pair == 3:
+    angles = angle + course * rng.uniform(0.8, 1.6)
+  margin = {
+    axis: 0.9 * grown + np.abs(shift).max() * (pair == index)
+    for index, axis in enumerate('xy')
+  }
+  place = {
+    axis: rng.uniform(low, scene.pixels - low)
+    if 2 * low < scene.pixels
+    else scene.pixels / 2
+    for axis, low in margin.items()
+  }
+  return _Course(
+    x=place['x'] + (shift if pair == 0 else still),
+    y=place['y'] + (shift if pair == 1 else still),
+    radius=radii,
+    angle=angles,
+  )
+
+
+def _smooth_noise(
+  pixels: int, cells: int, rng: np.random.Generator
+) -> np.ndarray:
+  """Returns a smooth random texture in [-1, 1], float32 [pixels, pixels, 1]."""
+  coarse = rng.uniform(-1, 1, (cells, cells)).astype(np.float32)
+  return cv2.resize(
+    coarse, (pixels, pixels), interpolation=cv2.INTER_CUBIC
+  ).clip(-1, 1)[..., None]
+
+
+def _background(
+  scene: Scene, colour: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+  """Returns a textured, cluttered background, float32 [pixels, pixels, 3]."""
+  image = np.broadcast_to(colour, (scene.pixels, scene.pixels, 3)).copy()
+  for _ in range(rng.integers(0, scene.clutter + 1)):
+    blob = np.zeros((scene.pixels, scene.pixels), np.float32)
+    centre = rng.integers(0, scene.pixels, 2).tolist()
+    cv2.circle(blob, centre, int(rng.integers(2, 7)), 1.0, -1)
+    tint = rng.uniform(-50, 50, 3).astype(np.float32)
+    image += cv2.GaussianBlur(blob, (0, 0), 1.0)[..., None] * tint
+  cells = int(rng.integers(3, 10))
+  image += _smooth_noise(scene.pixels, cells, rng) * rng.uniform(5, 30)
+  return image.astype(np.float32)
+
+
+def _colours(
+  scene: Scene, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+  """Draws colours of shape and background that differ by the contrast."""
+  least = scene.contrast * np.sqrt(3) * 255
+  while True:
+    shape, background = rng.uniform(20, 235, (2, 3)).astype(np.float32)
+    if np.linalg.norm(shape - background) >= least:
+      return shape, background
+
+
+def render(
+  verb: str, noun: str, scene: Scene, rng: np.random.Generator
+) -> np.ndarray:
+  """Returns one video, uint8 [frames, pixels, pixels, 3], RGB."""
+  colour, background_colour = _colours(scene, rng)
+  background = _background(scene, background_colour, rng)
+  course = _course(verb, scene, rng)
+  points = _OUTLINES[noun]
+  texture_scale = rng.uniform(10, 35)
+  stripes = rng.uniform(2.0, 5.0)
+  phase = rng.uniform(0, 2 * np.pi)
+  rows, columns = np.mgrid[: scene.pixels, : scene.pixels].astype(np.float32)
+  video = np.empty((scene.frames, scene.pixels, scene.pixels, 3), np.uint8)
+  big = scene.pixels * _OVERSAMPLING
+  for frame in range(scene.frames):
+    x, y = course.x[frame], course.y[frame]
+    radius, angle = course.radius[frame], course.angle[frame]
+    cos, sin = np.cos(angle), np.sin(angle)
+    turned = points @ np.array([[cos, sin], [-sin, cos]]) * radius + [x, y]
+    mask = np.zeros((big, big), np.uint8)
+    corners = np.round(turned * _OVERSAMPLING).astype(np.int32)
+    cv2.fillPoly(mask, [corners], 255)
+    cover = cv2.resize(
+      mask, (scene.pixels, scene.pixels), interpolation=cv2.INTER_AREA
+    )
+    along = ((columns - x) * cos + (rows - y) * sin) / radius
+    texture = texture_scale * np.sin(stripes * along + phase)[..., None]
+    alpha = cover[..., None].astype(np.float32) / 255
+    image = background * (1 - alpha) + (colour + texture) * alpha
+    image += rng.normal(0, scene.noise, image.shape)
+    video[frame] = np.clip(np.round(image), 0, 255)
+  return video
+
+
+def write_video(path: pathlib.Path, video: np.ndarray) -> None:
+  """Writes uint8 [T, H, W, 3] as H.264 in an .mp4, whole or not at all."""
+  unfinished = path.with_name(path.name + '.part')
+  with av.open(str(unfinished), 'w', format='mp4') as container:
+    stream = container.add_stream('libx264', rate=FRAMES_PER_SECOND)
+    stream.height, stream.width = video.shape[1:3]
+    stream.pix_fmt = 'yuv420p'
+    stream.thread_count = 1
+    stream.options = {'crf': '16', 'preset': 'veryfast'}
+    for image in video:
+      frame = av.VideoFrame.from_ndarray(image, format='rgb24')
+      container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+  os.replace(unfinished, path)
+
+
+def _identity(split: str, number: int) -> str:
+  return f'{split}{number:06d}'
+
+
+def _write_one(
+  split: str, number: int, *, folder: pathlib.Path, scene: Scene, seed: int
+) -> None:
+  seconds = scene.frames // FRAMES_PER_SECOND
+  name = f'{_identity(split, number)}_{0:06d}_{seconds:06d}.mp4'
+  path = folder / 'videos' / name
+  if path.exists():
+    return
+  rng = np.random.default_rng([seed, list(SPLITS).index(split), number])
+  write_video(path, render(*labels_of(number), scene, rng))
+
+
+def generate(
+  folder: str | os.PathLike,
+  *,
+  counts: dict[str, int] | None = None,
+  scene: Scene = Scene(),
+  seed: int = 0,
+  workers: int | None = None,
+) -> None:
+  """Writes videos and annotations; what is already there is kept.
+
+  Args:
+    folder: gets `annotations.csv` and `videos/<id>_<start>_<end>.mp4`.
+    counts: videos of each split; None for `SPLITS`.
+    scene: how hard the videos are.
+    seed: every video's own randomness comes from (seed, split, number).
+    workers: processes; None for one a core.
+  """
+  folder = pathlib.Path(folder)
+  counts = SPLITS if counts is None else counts
+  try:
+    (folder / 'videos').mkdir(parents=True, exist_ok=True)
+  except OSError as error:
+    raise UserError(f'cannot write to {folder}: {error.strerror}.') from None
+  write = functools.partial(_write_one, folder=folder, scene=scene, seed=seed)
+  todo = [(s, n) for s, count in counts.items() for n in range(count)]
+  context = multiprocessing.get_context('spawn')
+  with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
+    done = pool.map(write, *zip(*todo), chunksize=50)
+    list(tqdm.tqdm(done, total=len(todo), unit='video', desc='moving_shapes'))
+  seconds = scene.frames // FRAMES_PER_SECOND
+  with open(folder / 'annotations.csv', 'w', newline='') as file:
+    writer = csv.writer(file)
+    writer.writerow(
+      ['verb', 'noun', 'youtube_id', 'time_start', 'time_end', 'split']
+    )
+    for split, number in todo:
+      identity = _identity(split, number)
+      writer.writerow([*labels_of(number), identity, 0, seconds, split])
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(
+    prog='python -m vivit_jax.data.moving_shapes',
+    description='Writes the embedded dataset: .mp4 files and annotations.csv.',
+  )
+  parser.add_argument('--out', default='data/raw/moving_shapes')
+  parser.add_argument('--seed', type=int, default=0)
+  for split, count in SPLITS.items():
+    parser.add_argument(f'--{split}', type=int, default=count, metavar='N')
+  for field in dataclasses.fields(Scene):
+    parser.add_argument(
+      f'--{field.name}', type=type(field.default), default=field.default
+    )
+  flags = vars(parser.parse_args())
+  scene = Scene(**{f.name: flags[f.name] for f in dataclasses.fields(Scene)})
+  with exit_on_user_error():
+    generate(
+      flags['out'],
+      counts={split: flags[split] for split in SPLITS},
+      scene=scene,
+      seed=flags['seed'],
+    )
+
+
+if __name__ == '__main__':
+  main()
