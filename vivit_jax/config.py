@@ -320,3 +320,14 @@ def check_devices(config: TrainConfig, devices: int) -> None:
     f'train.batch_size is {batch}, which {devices} devices cannot share '
     'evenly: make it a multiple.',
   )
+
+
+def with_heads(config: TrainConfig, heads: Mapping[str, int]) -> TrainConfig:
+  """Returns the config with these heads, in this order."""
+  model = dataclasses.replace(config.model, heads=dict(heads))
+  return dataclasses.replace(config, model=model)
+
+
+def model_arguments(model: ModelConfig) -> dict[str, Any]:
+  """Returns the arguments of `vivit_jax.models.build`."""
+  return dataclasses.asdict(model)

@@ -1,0 +1,162 @@
+"""Checkpoints of a run: Orbax arrays, with a description beside them.
+
+`<workdir>/checkpoints/<step>/state` holds step, parameters and optimiser;
+`<step>/description`, a JSON, the config (pixel preprocessing included) and the
+label names: a checkpoint alone says how to use it.
+"""
+
+import dataclasses
+import logging
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from vivit_jax import config as configs
+from vivit_jax.config import TrainConfig
+from vivit_jax.errors import UserError
+
+LabelNames = Mapping[str, list[str]]  # of each head, in the order of logits
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+  """What a checkpoint must say of itself to be of use alone."""
+
+  config: TrainConfig
+  label_names: LabelNames
+
+  def to_json(self) -> dict[str, Any]:
+    return {
+      'config': dataclasses.asdict(self.config),
+      'label_names': {k: list(v) for k, v in self.label_names.items()},
+    }
+
+  @classmethod
+  def from_json(cls, mapping: Mapping[str, Any]) -> 'Description':
+    return cls(
+      configs.from_mapping(mapping['config']), dict(mapping['label_names'])
+    )
+
+
+class Store:
+  """The checkpoints of one workdir; a context that ends when all is written.
+
+  Args:
+    workdir: `checkpoints/` is made in it.
+    keep: the last `keep` checkpoints stay, and the best one besides.
+    best_metric: the key of the metrics given to `save`; larger is better.
+  """
+
+  def __init__(
+    self,
+    workdir: str | os.PathLike,
+    *,
+    keep: int = 3,
+    best_metric: str = 'top1',
+    read_only: bool = False,
+  ):
+    logging.getLogger('absl').setLevel(logging.WARNING)
+    self._folder = pathlib.Path(workdir).absolute() / 'checkpoints'
+    self._metric = lambda metrics: metrics[best_metric]
+    if read_only and not self._folder.is_dir():
+      raise UserError(f'no checkpoints in {workdir}: train into it first.')
+    best = checkpoint_managers.BestN(
+      get_metric_fn=self._metric, n=1, keep_checkpoints_without_metrics=False
+    )
+    self._manager = ocp.CheckpointManager(
+      self._folder,
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+          [checkpoint_managers.LatestN(keep), best]
+        ),
+        best_fn=self._metric,
+        read_only=read_only,
+      ),
+      item_names=('state', 'description'),
+    )
+
+  def __enter__(self) -> 'Store':
+    return self
+
+  def __exit__(self, *_) -> None:
+    self._manager.close()
+
+  def save(
+    self,
+    step: int,
+    state: Any,
+    description: Description,
+    metrics: Mapping[str, float] | None = None,
+  ) -> None:
+    """Starts writing a tree of host arrays; it goes on in the background."""
+    if step == self._manager.latest_step():
+      return
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardSave(state),
+        description=ocp.args.JsonSave(description.to_json()),
+      ),
+      metrics=None if metrics is None else dict(metrics),
+    )
+
+  def find(self, which: str = 'last') -> int | None:
+    """Returns the step of the 'last' or 'best' checkpoint, or of a number.
+
+    None where there is no checkpoint; 'best' without metrics is the last.
+
+    Raises:
+      UserError: a step that is not there.
+    """
+    steps = sorted(self._manager.all_steps())
+    if not steps:
+      return None
+    if which == 'last':
+      return steps[-1]
+    if which == 'best':
+      best = self._manager.best_step()
+      return steps[-1] if best is None else best
+    if not which.isdigit() or int(which) not in steps:
+      raise UserError(
+        f"no checkpoint '{which}' in {self._folder}; there are best, last and "
+        f'steps {", ".join(map(str, steps))}.'
+      )
+    return int(which)
+
+  def describe(self, step: int) -> Description:
+    """Reads the description of a checkpoint."""
+    restored = self._manager.restore(
+      step, args=ocp.args.Composite(description=ocp.args.JsonRestore())
+    )
+    return Description.from_json(restored['description'])
+
+  def restore(self, step: int, template: Any) -> Any:
+    """Reads a checkpoint's arrays into a tree of the template's shapes.
+
+    Args:
+      step: of a checkpoint that exists.
+      template: tree of arrays or shapes, as it was saved.
+
+    Raises:
+      UserError: arrays that are missing or of other shapes.
+    """
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    shapes = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
+      template,
+    )
+    try:
+      restored = self._manager.restore(
+        step,
+        args=ocp.args.Composite(state=ocp.args.StandardRestore(shapes)),
+      )
+    except (ValueError, KeyError, OSError) as error:
+      raise UserError(
+        f'checkpoint {step} in {self._folder} cannot be read: {error}'
+      ) from None
+    return restored['state']

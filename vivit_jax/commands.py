@@ -1,0 +1,81 @@
+"""What train.py and evaluate.py share: flags, and how a mistake is told."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+from vivit_jax.errors import UserError, exit_on_user_error, nearest
+
+
+def define_config():
+  """Defines --config, a file of `configs/`, and returns the flag's holder."""
+  return config_flags.DEFINE_config_file(
+    'config', None, 'File of the experiment, e.g. configs/k400_b16x2_fe.py.'
+  )
+
+
+def no_positional(arguments: Sequence[str]) -> None:
+  """Raises a UserError for arguments that are no flags."""
+  if len(arguments) > 1:
+    raise UserError(f"'{arguments[1]}' is no flag; flags begin with --.")
+
+
+def run(
+  main: Callable[[list[str]], int | None],
+  usage: str,
+  required: Sequence[str] = (),
+) -> int:
+  """Parses flags, runs `main`, and returns the exit code.
+
+  A user's mistake ends with one sentence and code 2, without a traceback.
+  """
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  arguments = sys.argv
+  if any(a in ('--help', '-h', '-help', '--helpshort') for a in arguments):
+    print(usage.strip() + '\n')
+    print(flags.FLAGS.main_module_help() or flags.FLAGS.get_help())
+    return 0
+  with exit_on_user_error():
+    rest = _parse(arguments)
+    for name in required:
+      if flags.FLAGS[name].value is None:
+        raise UserError(f'--{name} is missing; --help shows the usage.')
+    return main(rest) or 0
+  return 0
+
+
+def _parse(arguments: list[str]) -> list[str]:
+  """Parses flags; whatever ml_collections raises becomes one sentence."""
+  try:
+    return flags.FLAGS(arguments)
+  except flags.Error as error:
+    raise UserError(f'{error}.') from None
+  except FileNotFoundError as error:
+    raise UserError(
+      f'there is no config file {error.filename or error}.'
+    ) from None
+  except (AttributeError, KeyError) as error:
+    raise _unknown_key(arguments, error) from None
+
+
+def _unknown_key(arguments: list[str], error: Exception) -> UserError:
+  """Returns the sentence for the first --config.<key> that is not a key."""
+  from vivit_jax import config as configs
+
+  for argument in arguments[1:]:
+    name = argument.lstrip('-').partition('=')[0]
+    if not name.startswith('config.'):
+      continue
+    level = configs.default()
+    for part in name.split('.')[1:]:
+      if not hasattr(level, 'keys') or part not in level:
+        known = list(level) if hasattr(level, 'keys') else []
+        return UserError(
+          f"unknown config key '{name[len('config.') :]}' in flag "
+          f'{argument}.{nearest(part, known)}'
+        )
+      level = level[part]
+  return UserError(f'the config file has a mistake: {str(error).strip()}')

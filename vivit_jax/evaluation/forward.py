@@ -1,0 +1,44 @@
+"""The forward pass of evaluation: uint8 views in, averaged logits out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from vivit_jax import parallel
+from vivit_jax.config import DataConfig
+from vivit_jax.evaluation import views
+from vivit_jax.models import pixels
+
+
+def view_averaged(
+  model: nn.Module, data: DataConfig
+) -> Callable[[Any, np.ndarray], dict[str, jax.Array]]:
+  """Returns (parameters, videos) -> logits, over all local devices.
+
+  Parameters are replicated (`parallel.replicate`); videos are uint8
+  [b, V, T, H, W, 3], b a multiple of the local devices (`padded_batch`);
+  logits float32 [b, K] of each head, averaged over the V views.
+  """
+
+  def forward(params, video):
+    def apply(clips):
+      clips = pixels.normalise(clips, data.mean, data.std)
+      return model.apply({'params': params}, clips, train=False)
+
+    return views.average_views(apply, video)
+
+  mapped = parallel.map_over_devices(forward)
+
+  def call(params, video):
+    return parallel.unshard(mapped(params, parallel.shard(video)))
+
+  return call
+
+
+def padded_batch(batch_size: int) -> int:
+  """Returns the batch size, rounded up to a multiple of the local devices."""
+  devices = jax.local_device_count()
+  return -(-batch_size // devices) * devices

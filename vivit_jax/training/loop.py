@@ -1,0 +1,182 @@
+"""The trainer: restore, then step, report, validate and save, to the end."""
+
+import contextlib
+import math
+import os
+import signal
+from collections.abc import Iterator, Mapping
+
+import jax
+import numpy as np
+
+from vivit_jax import config as configs
+from vivit_jax import models, parallel
+from vivit_jax.checkpoints.store import Description, Store
+from vivit_jax.config import TrainConfig
+from vivit_jax.data import datasets, pipeline
+from vivit_jax.errors import UserError
+from vivit_jax.evaluation import forward, metrics, run
+from vivit_jax.training import optim, step, workdir
+from vivit_jax.training.progress import Progress
+
+INTERRUPTED = 130  # exit code after Ctrl-C, as of a shell
+
+
+def resolve_heads(
+  config: TrainConfig, label_names: Mapping[str, list[str]]
+) -> TrainConfig:
+  """Returns the config with `model.heads` as the dataset has them.
+
+  Raises:
+    UserError: heads that the dataset lacks, or with other numbers of classes.
+  """
+  there = {head: len(names) for head, names in sorted(label_names.items())}
+  asked = config.model.heads or there
+  for head, classes in asked.items():
+    if there.get(head) != classes:
+      raise UserError(
+        f'model.heads asks for {head} with {classes} classes, but dataset '
+        f'{config.data.dataset} has {there}.'
+      )
+  return configs.with_heads(config, {h: asked[h] for h in sorted(asked)})
+
+
+def train(config: TrainConfig, folder: str | os.PathLike) -> int:
+  """Trains, or goes on with, the experiment in a workdir.
+
+  Order of restoration: the last checkpoint of this workdir, else random
+  parameters from the seed.
+
+  Returns:
+    The process's exit code: 0, or `INTERRUPTED` after Ctrl-C.
+
+  Raises:
+    UserError: a config that does not fit the dataset, devices or workdir.
+  """
+  configs.check_devices(config, jax.device_count())
+  source = datasets.open_split(
+    config.data.dataset, config.data.data_dir, config.data.train_split
+  )
+  config = resolve_heads(config, source.label_names)
+  folder = workdir.claim(folder, config)
+  about = Description(config, source.label_names)
+  model = models.build(**configs.model_arguments(config.model))
+  per_epoch = len(source) / config.train.batch_size
+  steps = max(1, math.ceil(config.train.epochs * per_epoch))
+  rate = optim.schedule(config.optim, steps=steps, steps_per_epoch=per_epoch)
+  optimiser = optim.optimiser(config.optim, rate)
+  state = step.initialise(model, optimiser, config)
+  validate = _validation(model, config)
+
+  with contextlib.ExitStack() as stack:
+    store = stack.enter_context(
+      Store(
+        folder,
+        keep=config.train.keep_checkpoints,
+        best_metric=config.train.best_metric,
+      )
+    )
+    first = store.find('last')
+    if first is not None:
+      state = store.restore(first, state)
+      print(f'going on from step {first} of {folder}', flush=True)
+    first = int(state.step)
+    progress = Progress(
+      folder,
+      steps=steps,
+      batch_size=config.train.batch_size,
+      first_step=first,
+    )
+    stack.callback(progress.close)
+    interrupted = stack.enter_context(_interrupts())
+    state = parallel.replicate(state)
+    update = step.train_step(model, optimiser, config)
+    batches = pipeline.train_batches(
+      source,
+      config.data,
+      seed=config.train.seed,
+      batch_size=config.train.batch_size,
+      first_step=first,
+    )
+    pending = []  # metrics of steps on the device, not read yet
+    for number in range(first + 1, steps + 1):
+      batch = next(batches)
+      inputs = {key: batch[key] for key in ('video', 'labels')}
+      state, values = update(state, parallel.shard(inputs))
+      pending.append(values)
+      last = number == steps or interrupted()
+      if number % config.train.log_every == 0 or last:
+        report = _mean(pending) | {'learning_rate': float(rate(number - 1))}
+        pending = []
+        _check_finite(report['loss'], number)
+        progress.report(number, report)
+      every = config.train.validate_every
+      scores = None
+      if every and (number % every == 0 or number == steps):
+        scores = validate(state.params)
+        progress.report_validation(number, scores)
+      if last or scores or number % config.train.checkpoint_every == 0:
+        store.save(number, parallel.unreplicate(state), about, scores)
+      if interrupted():
+        print(
+          f'\nstopped at step {number}; the same command goes on from there',
+          flush=True,
+        )
+        return INTERRUPTED
+  return 0
+
+
+def _validation(model, config: TrainConfig):
+  """Returns parameters -> scores of the validation split, one view each."""
+  if not config.train.validate_every:
+    return None
+  source = datasets.open_split(
+    config.data.dataset, config.data.data_dir, config.train.validation_split
+  )
+  apply = forward.view_averaged(model, config.data)
+
+  def validate(params) -> dict[str, float]:
+    batches = pipeline.evaluation_batches(
+      source,
+      config.data,
+      temporal_views=1,
+      spatial_crops=1,
+      batch_size=forward.padded_batch(config.train.batch_size),
+    )
+    predictions = run.score_split(
+      batches, lambda video: apply(params, video), len(source)
+    )
+    return metrics.scores(predictions.logits, predictions.labels)
+
+  return validate
+
+
+def _mean(pending: list[dict]) -> dict[str, float]:
+  """Averages metrics [devices] of several steps, on the host."""
+  rows = [parallel.unreplicate(values) for values in pending]
+  return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+
+def _check_finite(loss: float, number: int) -> None:
+  if not math.isfinite(loss):
+    raise UserError(
+      f'the loss is {loss} at step {number}: training has diverged. Lower '
+      'optim.learning_rate, or lengthen optim.warmup_epochs.'
+    )
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator:
+  """Gives a function that tells whether Ctrl-C came; a second one ends."""
+  came = []
+
+  def note(signum, frame):
+    del signum, frame
+    came.append(True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+  before = signal.signal(signal.SIGINT, note)
+  try:
+    yield lambda: bool(came)
+  finally:
+    signal.signal(signal.SIGINT, before)

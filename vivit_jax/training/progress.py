@@ -1,0 +1,118 @@
+"""A run's metrics: a line for people, JSON lines and TensorBoard for tools."""
+
+import json
+import logging
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Mapping
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+
+class Progress:
+  """Writes metrics of steps to the terminal and into the workdir.
+
+  `metrics.jsonl` gets one object a line, `{"step": ..., "<name>": ...}`, and
+  `tensorboard/` the same through clu's writers.
+
+  Args:
+    workdir: of the run.
+    steps: of the whole training.
+    batch_size: clips of a step.
+    first_step: where this process begins; earlier lines are kept, those of
+      steps that are made again are dropped.
+  """
+
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    *,
+    steps: int,
+    batch_size: int,
+    first_step: int,
+  ):
+    from clu import metric_writers  # imports TensorFlow
+
+    logging.getLogger('absl').setLevel(logging.WARNING)
+    self._steps = steps
+    self._batch_size = batch_size
+    self._path = workdir / 'metrics.jsonl'
+    self._keep_lines_until(first_step)
+    self._writer = metric_writers.AsyncMultiWriter(
+      [metric_writers.SummaryWriter(str(workdir / 'tensorboard'))]
+    )
+    self._last_step, self._last_time = first_step, time.monotonic()
+    self._start = (self._last_step, self._last_time)
+
+  def _keep_lines_until(self, step: int) -> None:
+    if not self._path.exists():
+      return
+    lines = []
+    for line in self._path.read_text().splitlines():
+      try:
+        if json.loads(line)['step'] <= step:
+          lines.append(line)
+      except (json.JSONDecodeError, KeyError):
+        continue  # cut off by a hard stop
+    unfinished = self._path.with_suffix('.part')
+    unfinished.write_text(''.join(line + '\n' for line in lines))
+    os.replace(unfinished, self._path)
+
+  def report(self, step: int, metrics: Mapping[str, float]) -> None:
+    """Writes training metrics of a step, and speed since the last report."""
+    now = time.monotonic()
+    done = step - self._last_step
+    rate = done * self._batch_size / max(now - self._last_time, 1e-9)
+    self._last_step, self._last_time = step, now
+    self.write(
+      step,
+      {f'train/{k}': v for k, v in metrics.items()}
+      | {'train/clips_per_second': rate},
+    )
+    spent, made = now - self._start[1], step - self._start[0]
+    left = spent / max(made, 1) * (self._steps - step)
+    shown = '  '.join(
+      f'{name} {value:.3f}'
+      for name, value in metrics.items()
+      if name == 'loss' or name.endswith('top1')
+    )
+    self._show(
+      f'step {step}/{self._steps}  {shown}  {rate:.0f} clips/s  '
+      f'{_duration(left)} left'
+    )
+
+  def report_validation(self, step: int, metrics: Mapping[str, float]) -> None:
+    """Writes the scores of a validation; its time does not count as speed."""
+    self.write(step, {f'validation/{k}': v for k, v in metrics.items()})
+    scores = '  '.join(
+      f'{k} {v:.3f}' for k, v in metrics.items() if k.endswith('top1')
+    )
+    self._show(f'validation at step {step}  {scores}', stay=True)
+    self._last_time = time.monotonic()
+
+  def write(self, step: int, metrics: Mapping[str, float]) -> None:
+    """Writes metrics to the files alone."""
+    values = {name: float(value) for name, value in metrics.items()}
+    with open(self._path, 'a') as file:
+      file.write(json.dumps({'step': step, **values}) + '\n')
+    self._writer.write_scalars(step, values)
+
+  def close(self) -> None:
+    """Ends the terminal's line and flushes the files."""
+    if sys.stdout.isatty():
+      print()
+    self._writer.close()
+
+  def _show(self, line: str, stay: bool = False) -> None:
+    if sys.stdout.isatty():
+      print(f'\r\x1b[2K{line}', end='\n' if stay else '', flush=True)
+    else:
+      print(line, flush=True)
+
+
+def _duration(seconds: float) -> str:
+  minutes, seconds = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f'{hours}h{minutes:02}m' if hours else f'{minutes}m{seconds:02}s'

@@ -1,0 +1,86 @@
+"""The folder of a run: its config, written once and held to."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vivit_jax import config as configs
+from vivit_jax.config import TrainConfig
+from vivit_jax.errors import UserError
+
+# Sections and keys that may change between stopping and going on: the curve
+# of the loss does not depend on them.
+_FREE = (
+  'data.data_dir',
+  'data.workers',
+  'train.log_every',
+  'train.checkpoint_every',
+  'train.keep_checkpoints',
+  'train.validate_every',
+  'train.validation_split',
+  'evaluation.',
+)
+
+
+def claim(workdir: str | os.PathLike, config: TrainConfig) -> pathlib.Path:
+  """Makes the folder and writes `config.json`, or checks the one there.
+
+  Raises:
+    UserError: a folder that cannot be written, or one of another experiment.
+  """
+  folder = pathlib.Path(workdir)
+  path = folder / 'config.json'
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    if path.exists():
+      _check_same(configs.from_json(path.read_text()), config, folder)
+    unfinished = folder / 'config.json.part'
+    unfinished.write_text(configs.to_json(config))
+    os.replace(unfinished, path)
+  except OSError as error:
+    raise UserError(
+      f'cannot write to the workdir {folder}: {error.strerror}. Choose another '
+      '--workdir.'
+    ) from None
+  return folder
+
+
+def read_config(workdir: str | os.PathLike) -> TrainConfig:
+  """Returns the config of a run.
+
+  Raises:
+    UserError: no run there.
+  """
+  path = pathlib.Path(workdir) / 'config.json'
+  try:
+    return configs.from_json(path.read_text())
+  except OSError:
+    raise UserError(
+      f'{workdir} is no workdir: it has no config.json. Train into it first.'
+    ) from None
+
+
+def _check_same(
+  there: TrainConfig, asked: TrainConfig, folder: pathlib.Path
+) -> None:
+  old, new = (dict(_flatten(dataclasses.asdict(c))) for c in (there, asked))
+  different = [
+    f'{key} is {old.get(key)!r} there and {new.get(key)!r} now'
+    for key in sorted(old.keys() | new.keys())
+    if old.get(key) != new.get(key) and not key.startswith(_FREE)
+  ]
+  if different:
+    raise UserError(
+      f'{folder} holds a run of another config: {"; ".join(different)}. Choose '
+      'another --workdir, or the same values.'
+    )
+
+
+def _flatten(tree: Mapping, prefix: str = '') -> Iterator[tuple[str, Any]]:
+  for key, value in tree.items():
+    if isinstance(value, Mapping):
+      yield from _flatten(value, f'{prefix}{key}.')
+    else:
+      yield prefix + key, value
