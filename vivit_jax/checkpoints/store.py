@@ -150,13 +150,16 @@ class Store:
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
       template,
     )
+    arguments = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
     try:
-      restored = self._manager.restore(
-        step,
-        args=ocp.args.Composite(state=ocp.args.StandardRestore(shapes)),
-      )
+      restored = self._manager.restore(step, args=arguments)
     except (ValueError, KeyError, OSError) as error:
       raise UserError(
         f'checkpoint {step} in {self._folder} cannot be read: {error}'
       ) from None
     return restored['state']
+
+  def restore_parameters(self, step: int) -> Any:
+    """Reads a checkpoint's parameters, nested dicts, without a model."""
+    saved = self._manager.item_metadata(step)['state']
+    return self.restore(step, dict(saved))['params']

@@ -1,0 +1,62 @@
+"""What is saved comes back; the last ones and the best one stay."""
+
+import numpy as np
+import pytest
+
+from vivit_jax import config as configs
+from vivit_jax.checkpoints.store import Description, Store
+from vivit_jax.errors import UserError
+
+
+@pytest.fixture
+def about() -> Description:
+  config = configs.default()
+  config.model.heads = {'verb': 2}
+  return Description(configs.resolve(config), {'verb': ['go', 'come']})
+
+
+def state(value: float) -> dict:
+  return {
+    'step': np.int32(value),
+    'params': {'a': {'kernel': np.full((2, 3), value, np.float32)}},
+    'opt_state': {'trace': np.full((4,), -value, np.float32)},
+  }
+
+
+def test_what_is_saved_comes_back(tmp_path, about):
+  with Store(tmp_path) as store:
+    store.save(7, state(7.5), about, {'top1': 0.5})
+  with Store(tmp_path, read_only=True) as store:
+    assert store.find('last') == 7
+    assert store.describe(7) == about
+    restored = store.restore(7, state(0.0))
+    params = store.restore_parameters(7)
+  np.testing.assert_array_equal(restored['opt_state']['trace'], [-7.5] * 4)
+  np.testing.assert_array_equal(params['a']['kernel'], np.full((2, 3), 7.5))
+
+
+def test_the_last_ones_and_the_best_stay(tmp_path, about):
+  with Store(tmp_path, keep=2) as store:
+    for step, score in [(1, 0.1), (2, 0.9), (3, 0.3), (4, 0.2)]:
+      store.save(step, state(step), about, {'top1': score})
+    store.save(5, state(5), about)
+  with Store(tmp_path, read_only=True) as store:
+    assert store.find('last') == 5
+    assert store.find('best') == 2
+    assert store.find('4') == 4
+    with pytest.raises(UserError, match="'3'.*steps 2, 4, 5"):
+      store.find('3')
+
+
+def test_another_shape_is_named(tmp_path, about):
+  with Store(tmp_path) as store:
+    store.save(1, state(1), about)
+  other = state(1) | {'opt_state': {'trace': np.zeros((5,), np.float32)}}
+  with Store(tmp_path) as store:
+    with pytest.raises(UserError, match='checkpoint 1'):
+      store.restore(1, other)
+
+
+def test_a_folder_without_checkpoints(tmp_path):
+  with pytest.raises(UserError, match='no checkpoints'):
+    Store(tmp_path, read_only=True)
