@@ -2,30 +2,34 @@
 
   python train.py --config=configs/moving_shapes_ti8x2_fe.py --workdir=runs/demo
 
-Any key of the config can be overridden: --config.train.batch_size=16. All keys,
-with their meanings, are in vivit_jax/config.py.
+Any key of the config can be overridden: --config.train.batch_size=16. The keys'
+meanings are in vivit_jax/config.py.
 """
 
 import sys
 
 from absl import flags
+from ml_collections import config_flags
 
 from vivit_jax import commands
+from vivit_jax import config as configs
 
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder for checkpoints and logs; an old run goes on.'
 )
-_CONFIG = commands.define_config()
+_CONFIG = config_flags.DEFINE_config_file(
+  'config', None, 'File of the experiment, e.g. configs/k400_b16x2_fe.py.'
+)
 
 
 def main(arguments: list[str]) -> int:
   commands.no_positional(arguments)
-  from vivit_jax import config as configs
-  from vivit_jax.training import loop
+  config = commands.read_config(_CONFIG)
+  from vivit_jax.training import loop  # after the checks: it takes seconds
 
-  config = configs.resolve(_CONFIG.value)
   return loop.train(config, _WORKDIR.value)
 
 
 if __name__ == '__main__':
-  sys.exit(commands.run(main, __doc__, required=('config', 'workdir')))
+  usage = f'{__doc__}\nKeys and their defaults:\n\n{configs.default()}'
+  sys.exit(commands.run(main, usage, required=('config', 'workdir')))

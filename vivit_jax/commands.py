@@ -1,20 +1,14 @@
 """What train.py and evaluate.py share: flags, and how a mistake is told."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
 from absl import flags
-from ml_collections import config_flags
 
+from vivit_jax import config as configs
 from vivit_jax.errors import UserError, exit_on_user_error, nearest
-
-
-def define_config():
-  """Defines --config, a file of `configs/`, and returns the flag's holder."""
-  return config_flags.DEFINE_config_file(
-    'config', None, 'File of the experiment, e.g. configs/k400_b16x2_fe.py.'
-  )
 
 
 def no_positional(arguments: Sequence[str]) -> None:
@@ -47,24 +41,37 @@ def run(
   return 0
 
 
+def read_config(holder) -> configs.TrainConfig:
+  """Returns the checked experiment of a --config flag.
+
+  Raises:
+    UserError: no such file, or values that do not fit.
+  """
+  try:
+    config = holder.value.to_dict()
+  except OSError:
+    path = flags.FLAGS['config'].config_filename
+    raise UserError(f'there is no config file {path}.') from None
+  except AttributeError:
+    raise UserError('the config file returns no ConfigDict.') from None
+  resolved = configs.from_mapping(config)
+  configs.check(resolved)
+  return resolved
+
+
 def _parse(arguments: list[str]) -> list[str]:
   """Parses flags; whatever ml_collections raises becomes one sentence."""
   try:
     return flags.FLAGS(arguments)
   except flags.Error as error:
-    raise UserError(f'{error}.') from None
-  except FileNotFoundError as error:
-    raise UserError(
-      f'there is no config file {error.filename or error}.'
-    ) from None
+    sentence = str(error).strip().splitlines()[-1].rstrip('.')
+    raise UserError(f'{sentence}.') from None
   except (AttributeError, KeyError) as error:
     raise _unknown_key(arguments, error) from None
 
 
 def _unknown_key(arguments: list[str], error: Exception) -> UserError:
   """Returns the sentence for the first --config.<key> that is not a key."""
-  from vivit_jax import config as configs
-
   for argument in arguments[1:]:
     name = argument.lstrip('-').partition('=')[0]
     if not name.startswith('config.'):
@@ -78,4 +85,9 @@ def _unknown_key(arguments: list[str], error: Exception) -> UserError:
           f'{argument}.{nearest(part, known)}'
         )
       level = level[part]
+  missing = re.search(r'Key "(\w+)" does not exist', str(error))
+  if missing:
+    meant = re.search(r'Did you mean "(\w+)"', str(error))
+    hint = f" Did you mean '{meant[1]}'?" if meant else ''
+    return UserError(f"unknown key '{missing[1]}' in the config file.{hint}")
   return UserError(f'the config file has a mistake: {str(error).strip()}')

@@ -1,0 +1,42 @@
+"""A workdir belongs to one experiment."""
+
+import pytest
+
+from vivit_jax import config as configs
+from vivit_jax.errors import UserError
+from vivit_jax.training import workdir
+
+
+def config(**train):
+  changed = configs.default()
+  changed.train.update(train)
+  return configs.resolve(changed)
+
+
+def test_the_config_is_written_and_read(tmp_path):
+  workdir.claim(tmp_path / 'a' / 'b', config(seed=3))
+  assert workdir.read_config(tmp_path / 'a' / 'b') == config(seed=3)
+
+
+def test_another_config_is_refused_with_its_keys_and_values(tmp_path):
+  workdir.claim(tmp_path, config())
+  with pytest.raises(UserError, match='train.seed is 0 there and 4 now'):
+    workdir.claim(tmp_path, config(seed=4))
+  assert workdir.read_config(tmp_path) == config()
+
+
+def test_what_does_not_change_the_curve_may_change(tmp_path):
+  workdir.claim(tmp_path, config())
+  workdir.claim(tmp_path, config(log_every=7))
+  assert workdir.read_config(tmp_path).train.log_every == 7
+
+
+def test_an_unwritable_workdir_is_one_sentence(tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(UserError, match='cannot write to the workdir'):
+    workdir.claim(tmp_path / 'file' / 'run', config())
+
+
+def test_a_folder_that_is_no_workdir(tmp_path):
+  with pytest.raises(UserError, match='no config.json'):
+    workdir.read_config(tmp_path)
