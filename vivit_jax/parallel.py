@@ -56,7 +56,7 @@ def shard(tree: Any) -> Any:
 
 
 def unshard(tree: Any) -> Any:
-  """Undoes `shard`, on the host: [devices, b, ...] -> [devices * b, ...]."""
+  """Undoes `shard`: [devices, b, ...] -> [devices * b, ...]."""
   return jax.tree.map(
     lambda x: np.reshape(x, (x.shape[0] * x.shape[1], *x.shape[2:])), tree
   )

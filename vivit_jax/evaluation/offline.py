@@ -1,5 +1,6 @@
 """evaluate.py: from a workdir to a report."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -63,21 +64,24 @@ def evaluate(
   apply = forward.view_averaged(model, config.data)
   params = parallel.replicate(jax.tree.map(jnp.asarray, params))
   batch = forward.padded_batch(config.evaluation.batch_size)
-  batches = tqdm.tqdm(
-    pipeline.evaluation_batches(
-      source,
-      config.data,
-      temporal_views=config.evaluation.temporal_views,
-      spatial_crops=config.evaluation.spatial_crops,
-      batch_size=batch,
-    ),
-    total=-(-len(source) // batch),
-    unit='batch',
-    disable=not sys.stderr.isatty(),
+  batches = pipeline.evaluation_batches(
+    source,
+    config.data,
+    temporal_views=config.evaluation.temporal_views,
+    spatial_crops=config.evaluation.spatial_crops,
+    batch_size=batch,
   )
-  predictions = run.score_split(
-    batches, lambda video: apply(params, video), len(source)
-  )
+  with contextlib.closing(batches):
+    predictions = run.score_split(
+      tqdm.tqdm(
+        batches,
+        total=-(-len(source) // batch),
+        unit='batch',
+        disable=not sys.stderr.isatty(),
+      ),
+      lambda video: apply(params, video),
+      len(source),
+    )
   scores = metrics.scores(predictions.logits, predictions.labels)
   folder = pathlib.Path(
     out or pathlib.Path(workdir) / 'evaluation' / config.evaluation.split

@@ -1,0 +1,78 @@
+"""Scores against values computed by hand, and against plain loops."""
+
+import numpy as np
+import pytest
+
+from vivit_jax.errors import UserError
+from vivit_jax.evaluation import metrics
+
+
+def test_softmax_by_hand_and_of_large_logits():
+  np.testing.assert_allclose(
+    metrics.softmax(np.log([[1.0, 2.0, 5.0]])), [[0.125, 0.25, 0.625]]
+  )
+  np.testing.assert_allclose(metrics.softmax([[1000.0, 1000.0]]), [[0.5, 0.5]])
+
+
+def test_top_k_falls_and_ties_go_to_the_lower_class():
+  logits = np.array([[0.0, 3.0, 1.0, 3.0], [2.0, 2.0, 2.0, 2.0]])
+  np.testing.assert_array_equal(
+    metrics.top_k(logits, 3), [[1, 3, 2], [0, 1, 2]]
+  )
+  np.testing.assert_array_equal(
+    metrics.top_k(logits, 9), [[1, 3, 2, 0], [0, 1, 2, 3]]
+  )
+
+
+def test_top_k_against_a_loop():
+  # Few distinct values in many classes, so that nearly all are tied.
+  logits = np.random.default_rng(0).integers(0, 4, (20, 60)).astype(np.float32)
+  for row, found in zip(logits, metrics.top_k(logits, 7)):
+    left = list(enumerate(row))
+    for guess in found:
+      best = max(left, key=lambda pair: (pair[1], -pair[0]))
+      assert guess == best[0]
+      left.remove(best)
+
+
+def test_scores_of_one_head_by_hand():
+  logits = np.tile(np.arange(7.0)[::-1], (4, 1))  # guesses 0, 1, 2, 3, 4
+  found = metrics.scores({'label': logits}, {'label': np.array([0, 4, 5, 6])})
+  assert found == {'label/top1': 0.25, 'label/top5': 0.5, 'top1': 0.25}
+
+
+def test_scores_of_two_heads_by_hand():
+  guess = np.eye(6)
+  logits = {'verb': guess[[0, 1, 2, 3]], 'noun': np.eye(3)[[0, 0, 1, 2]]}
+  labels = {'verb': np.array([0, 1, 5, 3]), 'noun': np.array([0, 1, 1, 2])}
+  # Behind the first guess, ties: classes in rising order, so 5 comes last.
+  assert metrics.scores(logits, labels) == {
+    'verb/top1': 0.75,
+    'verb/top5': 0.75,
+    'noun/top1': 0.75,
+    'noun/top5': 1.0,
+    'joint/top1': 0.5,
+    'top1': 0.75,
+  }
+  labels['noun'] = np.array([1, 1, 1, 2])
+  found = metrics.scores(logits, labels)
+  assert (found['joint/top1'], found['top1']) == (0.25, 0.625)
+
+
+def test_rows_of_the_confusion_are_labels():
+  counts = metrics.confusion(np.array([1, 1, 0, 1]), np.array([0, 0, 0, 2]), 3)
+  np.testing.assert_array_equal(counts, [[1, 2, 0], [0, 0, 0], [0, 1, 0]])
+
+
+@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite(value):
+  logits = np.zeros((3, 2))
+  logits[1, 0] = value
+  with pytest.raises(UserError, match=r'head verb, for 1 of 3 .* number 1\)'):
+    metrics.scores({'verb': logits}, {'verb': np.zeros(3, int)})
+
+
+@pytest.mark.parametrize('label', [-1, 2])
+def test_labels_that_are_no_class(label):
+  with pytest.raises(UserError, match=f'1 has label {label} for head a'):
+    metrics.scores({'a': np.zeros((2, 2))}, {'a': np.array([0, label])})

@@ -1,0 +1,146 @@
+"""Every example once: whatever the batches' order, size and padding."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vivit_jax.errors import UserError
+from vivit_jax.evaluation import run
+
+
+def batch_of(*index: int, padding: int = 0) -> dict:
+  """A batch whose videos hold their example's number in every pixel.
+
+  Padding holds NaN in its videos, repeats example 0's index, and has a label
+  that no head has.
+  """
+  numbers = np.array([*index, *[0] * padding])
+  mask = np.arange(len(numbers)) < len(index)
+  video = np.ones((len(numbers), 1, 2, 4, 4, 3), np.float32)
+  video *= np.where(mask, numbers, np.nan)[:, None, None, None, None, None]
+  return {
+    'video': video,
+    'labels': {
+      'label': np.where(mask, numbers % 3, -7).astype(np.int32),
+      'unasked': numbers.astype(np.int32),
+    },
+    'mask': mask,
+    'index': numbers,
+  }
+
+
+def forward(video):
+  number = jnp.asarray(video).mean((1, 2, 3, 4, 5))
+  return {'label': jnp.stack([number, number**2, -number], axis=1)}
+
+
+def check(predictions: run.Predictions, count: int) -> None:
+  numbers = np.arange(count)
+  np.testing.assert_array_equal(predictions.index, numbers)
+  assert list(predictions.logits) == list(predictions.labels) == ['label']
+  np.testing.assert_allclose(
+    predictions.logits['label'], np.stack([numbers, numbers**2, -numbers], 1)
+  )
+  np.testing.assert_array_equal(predictions.labels['label'], numbers % 3)
+  assert predictions.logits['label'].dtype == np.float32
+  assert predictions.labels['label'].dtype == np.int32
+
+
+def test_shuffled_and_ragged_batches():
+  batches = [batch_of(4, 0, 6), batch_of(2), batch_of(5, 1), batch_of(3)]
+  check(run.score_split(batches, forward, 7), 7)
+
+
+def test_padding_does_not_matter():
+  batches = [batch_of(2, padding=3), batch_of(padding=2), batch_of(1, 0)]
+  check(run.score_split(batches, forward, 3), 3)
+
+
+@pytest.mark.parametrize(
+  ('batches', 'told'),
+  [
+    (
+      [batch_of(0, 1), batch_of(1, 2)],
+      '4 examples once: 1 repeated; 3 missing',
+    ),
+    ([batch_of(3, 1)], '4 examples once: 0, 2 missing'),
+    ([batch_of(0, 1, 2, 3, 9)], '4 examples once: 9 not in the split'),
+    ([batch_of(0, 1, 2, padding=1)], '4 examples once: 3 missing'),
+    ([], '4 examples once: 0, 1, 2, 3 missing'),
+  ],
+)
+def test_examples_that_do_not_come_once(batches, told):
+  with pytest.raises(RuntimeError, match=told):
+    run.score_split(batches, forward, 4)
+
+
+def test_only_the_first_few_missing_ones_are_named():
+  with pytest.raises(RuntimeError, match='1, 2, 3, 4, 5 and 94 more missing'):
+    run.score_split([batch_of(0)], forward, 100)
+
+
+def test_a_split_without_examples():
+  with pytest.raises(UserError, match='no examples'):
+    run.score_split([], forward, 0)
+
+
+class Slow:
+  """Logits that note when they are read."""
+
+  def __init__(self, values, number, events):
+    self.values, self.number, self.events = values, number, events
+
+  def __array__(self, dtype=None, copy=None):
+    del copy
+    self.events.append(f'read {self.number}')
+    return np.asarray(self.values, dtype)
+
+
+def test_the_next_batch_is_dispatched_before_a_result_is_read():
+  events = []
+
+  def slow(video):
+    number = int(video[0, 0, 0, 0, 0, 0])
+    events.append(f'dispatch {number}')
+    return {'label': Slow(forward(video)['label'], number, events)}
+
+  batches = [batch_of(number) for number in range(3)]
+  check(run.score_split(batches, slow, 3), 3)
+  assert events == [
+    'dispatch 0',
+    'dispatch 1',
+    'read 0',
+    'dispatch 2',
+    'read 1',
+    'read 2',
+  ]
+
+
+class Closing:
+  """An iterator with resources, as grain's with worker processes."""
+
+  def __init__(self, batches):
+    self.batches, self.closed = iter(batches), 0
+
+  def __iter__(self):
+    return self
+
+  def __next__(self):
+    return next(self.batches)
+
+  def close(self):
+    self.closed += 1
+
+
+def test_the_iterator_is_closed_at_the_end_and_at_an_error():
+  batches = Closing([batch_of(0), batch_of(1)])
+  check(run.score_split(batches, forward, 2), 2)
+  assert batches.closed == 1
+
+  def failing(video):
+    raise ZeroDivisionError
+
+  batches = Closing([batch_of(0)])
+  with pytest.raises(ZeroDivisionError):
+    run.score_split(batches, failing, 1)
+  assert batches.closed == 1

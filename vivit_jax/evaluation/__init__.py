@@ -1,0 +1,1 @@
+"""Scoring every example of a split exactly once, and reporting it."""

@@ -1,0 +1,125 @@
+"""Predictions for a whole split: every example once, padding dropped."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from vivit_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+  """What a model says of a split, in the order of its examples.
+
+  Attributes:
+    logits: float32 [n, K] of each head.
+    labels: int32 [n] of each head.
+    index: int [n], places in the split: 0 to n - 1.
+  """
+
+  logits: dict[str, np.ndarray]
+  labels: dict[str, np.ndarray]
+  index: np.ndarray
+
+
+def score_split(
+  batches: Iterable[Mapping[str, Any]],
+  forward: Callable[[np.ndarray], Mapping[str, Any]],
+  example_count: int,
+) -> Predictions:
+  """Predicts every example of a split exactly once.
+
+  Args:
+    batches: of 'video' uint8 [b, V, T, H, W, 3], 'labels' int32 [b] of each
+      head, 'mask' bool [b] (False: padding, whatever it holds) and 'index'
+      int [b], places in the split, in any order. Its iterator is closed at
+      the end, or at an error, where it can be.
+    forward: video -> logits [b, K] of each head; it may return before they
+      are computed, as jax does.
+    example_count: n, of the split.
+
+  Returns:
+    The predictions for the heads that `forward` has.
+
+  Raises:
+    UserError: a split without examples.
+    RuntimeError: examples that `batches` repeats, misses or invents.
+  """
+  if not example_count:
+    raise UserError('the split has no examples to evaluate: prepare it anew.')
+  rows = []
+  waiting = None
+  iterator = iter(batches)
+  try:
+    for batch in iterator:
+      ahead = batch, forward(batch['video'])
+      # Only now, so that the device always has the next batch to work on.
+      if waiting is not None:
+        rows.append(_read(*waiting))
+      waiting = ahead
+    if waiting is not None:
+      rows.append(_read(*waiting))
+  finally:
+    # An iterator with worker processes would leave them behind.
+    if hasattr(iterator, 'close'):
+      iterator.close()
+  index = np.concatenate([row.index for row in rows] or [np.zeros(0, int)])
+  _check_once(index, example_count)
+  order = np.argsort(index)
+  return Predictions(
+    logits=_gather([row.logits for row in rows], order),
+    labels=_gather([row.labels for row in rows], order),
+    index=index[order],
+  )
+
+
+def _read(batch: Mapping[str, Any], logits: Mapping[str, Any]) -> Predictions:
+  """Waits for a batch's logits and drops the padding."""
+  mask = np.asarray(batch['mask'], bool)
+  return Predictions(
+    logits={
+      head: np.asarray(values, np.float32)[mask]
+      for head, values in logits.items()
+    },
+    labels={
+      head: np.asarray(batch['labels'][head], np.int32)[mask] for head in logits
+    },
+    index=np.asarray(batch['index'])[mask],
+  )
+
+
+def _gather(
+  rows: list[dict[str, np.ndarray]], order: np.ndarray
+) -> dict[str, np.ndarray]:
+  return {
+    head: np.concatenate([row[head] for row in rows])[order] for head in rows[0]
+  }
+
+
+def _check_once(index: np.ndarray, example_count: int) -> None:
+  """Raises a RuntimeError unless `index` has each of 0 to n - 1 once."""
+  places, times = np.unique(index, return_counts=True)
+  expected = np.arange(example_count)
+  faults = {
+    'repeated': places[times > 1],
+    'missing': np.setdiff1d(expected, places),
+    'not in the split': np.setdiff1d(places, expected),
+  }
+  told = [
+    f'{_first_few(found)} {fault}'
+    for fault, found in faults.items()
+    if found.size
+  ]
+  if told:
+    raise RuntimeError(
+      f'the batches do not give each of {example_count} examples once: '
+      f'{"; ".join(told)}.'
+    )
+
+
+def _first_few(places: np.ndarray) -> str:
+  first = ', '.join(str(place) for place in places[:5])
+  more = f' and {places.size - 5} more' if places.size > 5 else ''
+  return f'{first}{more}'
