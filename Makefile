@@ -1,8 +1,10 @@
-# make test: the suite.  make lint: style.
+# make demo: a model trained and scored.  make test: the suite.  make lint.
 PYTHON ?= python3
 BIN := .venv/bin
+CONFIG ?= configs/moving_shapes_ti8x2_fe.py
+WORKDIR ?= runs/demo
 
-.PHONY: test lint clean
+.PHONY: demo test lint clean
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
@@ -12,6 +14,12 @@ BIN := .venv/bin
 .venv/installed-dev: requirements-dev.txt .venv/installed
 	$(BIN)/pip install --quiet -r requirements-dev.txt
 	touch $@
+
+demo: .venv/installed
+	$(BIN)/python train.py --config=$(CONFIG) --workdir=$(WORKDIR)
+	$(BIN)/python evaluate.py --workdir=$(WORKDIR)
+	@echo 'The report: $(WORKDIR)/evaluation/test'
+	@echo 'The curves: $(BIN)/tensorboard --logdir=$(WORKDIR)'
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest

@@ -3,8 +3,10 @@
   make demo
 
 A clip is 8 frames of 40 x 40 pixels, every second frame of the video, which is
-all but a few frames of it. There is no flip: a mirrored left_then_right is a
-right_then_left, so the flip would change the label.
+all but 2 frames of it. There is no flip: a mirrored left_then_right is a
+right_then_left, so the flip would change the label. Training starts from
+random weights, so the tubelet kernel is random too: `central_frame` is for
+weights of images.
 """
 
 import ml_collections
@@ -16,19 +18,25 @@ def get_config() -> ml_collections.ConfigDict:
   config = configs.default()
   config.model.size = 'Ti'
   config.model.tubelet = (2, 8, 8)
-  config.model.spatial_layers = 4
+  config.model.spatial_layers = 2
   config.model.temporal_layers = 2
+  config.model.kernel_init = 'random'
   config.data.dataset = 'moving_shapes'
   config.data.frames = 8
   config.data.stride = 2
   config.data.crop = (40, 40)
   config.data.short_side = 48
+  config.data.workers = 1
   config.augment.flip = 0.0
   config.optim.name = 'adamw'
-  config.optim.learning_rate = 3e-4
+  config.optim.learning_rate = 7e-4
+  config.optim.warmup_epochs = 0.6
+  config.optim.b2 = 0.95
   config.optim.weight_decay = 0.05
   config.train.batch_size = 32
-  config.train.epochs = 6.0
+  config.train.epochs = 9.0
+  config.train.log_every = 100
+  config.train.validate_every = 1000
   config.evaluation.split = 'test'
   config.evaluation.spatial_crops = 1
   return config

@@ -8,7 +8,12 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from vivit_jax import config as configs
-from vivit_jax.errors import UserError, exit_on_user_error, nearest
+from vivit_jax.errors import (
+  INTERRUPTED,
+  UserError,
+  exit_on_user_error,
+  nearest,
+)
 
 
 def no_positional(arguments: Sequence[str]) -> None:
@@ -24,7 +29,8 @@ def run(
 ) -> int:
   """Parses flags, runs `main`, and returns the exit code.
 
-  A user's mistake ends with one sentence and code 2, without a traceback.
+  A user's mistake ends with one sentence and code 2, Ctrl-C with code 130,
+  neither with a traceback.
   """
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   arguments = sys.argv
@@ -37,7 +43,11 @@ def run(
     for name in required:
       if flags.FLAGS[name].value is None:
         raise UserError(f'--{name} is missing; --help shows the usage.')
-    return main(rest) or 0
+    try:
+      return main(rest) or 0
+    except KeyboardInterrupt:
+      print('\ninterrupted', file=sys.stderr)
+      return INTERRUPTED
   return 0
 
 

@@ -49,6 +49,7 @@ class DataConfig:
   crop: tuple[int, int] = (224, 224)  # height, width of what the model sees
   short_side: int = 256  # videos are resized to it before a crop is cut
   scale_jitter: tuple[float, float] = (1.0, 1.0)  # of short_side, in training
+  short_videos: str = 'refuse'  # or 'loop': shorter than a clip, played again
   workers: int = 2  # processes that decode; 0: in the main process
   mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # of pixels in [0, 1]
   std: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -59,7 +60,7 @@ class AugmentConfig:
   """Training's random changes of clips, made on the accelerator."""
 
   flip: float = 0.5  # probability of a left-right flip
-  colour_jitter: float = 0.0  # probability, brightness to hue as in SimCLR
+  colour_jitter: float = 0.0  # probability, of the reference's strengths
   colour_drop: float = 0.0  # probability of grey
   mixup: float = 0.0  # alpha of the Beta distribution; 0: off
 
@@ -258,15 +259,17 @@ def _check_clip(config: TrainConfig) -> None:
     )
   _require(data.stride >= 1, f'data.stride is {data.stride}; at least 1.')
   _require(data.workers >= 0, f'data.workers is {data.workers}; at least 0.')
+  _one_of('data.short_videos', data.short_videos, ('refuse', 'loop'))
   low, high = data.scale_jitter
   _require(
     0 < low <= high,
     f'data.scale_jitter is {data.scale_jitter}; lowest, then highest scale.',
   )
   _require(
-    max(data.crop) <= data.short_side,
+    max(data.crop) <= data.short_side * min(low, 1.0),
     f'data.crop is {data.crop}, larger than data.short_side '
-    f'{data.short_side}: videos are resized to it before the crop.',
+    f'{data.short_side} x {min(low, 1.0)} of data.scale_jitter: videos are '
+    'resized to that before the crop.',
   )
   _require(min(data.std) > 0, f'data.std is {data.std}; each value is above 0.')
 

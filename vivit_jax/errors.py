@@ -5,6 +5,8 @@ import difflib
 import sys
 from collections.abc import Iterable, Iterator
 
+INTERRUPTED = 130  # exit code after Ctrl-C, as of a shell
+
 
 class UserError(ValueError):
   """A mistake in input: the message says what, where, and what to do."""

@@ -60,7 +60,7 @@ class Store:
     best_metric: str = 'top1',
     read_only: bool = False,
   ):
-    logging.getLogger('absl').setLevel(logging.WARNING)
+    logging.getLogger('absl').setLevel(logging.ERROR)
     self._folder = pathlib.Path(workdir).absolute() / 'checkpoints'
     self._metric = lambda metrics: metrics[best_metric]
     if read_only and not self._folder.is_dir():
@@ -77,7 +77,10 @@ class Store:
         best_fn=self._metric,
         read_only=read_only,
       ),
-      item_names=('state', 'description'),
+      item_handlers={
+        'state': ocp.StandardCheckpointHandler(),
+        'description': ocp.JsonCheckpointHandler(),
+      },
     )
 
   def __enter__(self) -> 'Store':

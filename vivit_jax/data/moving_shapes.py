@@ -2,10 +2,10 @@
 
 A clip has a *noun*, its shape, and a *verb*, two motions one after the other.
 The verbs come in pairs of the same two motions in the other order (left then
-right, right then left), each motion undoing the other: played as a loop, the
-two verbs of a pair are the same film, begun at another moment. So a model that
-averages over time can tell the pairs apart, but not the verbs of a pair; that
-takes the order of time. The nouns need none.
+right, right then left), each motion undoing the other: the two verbs of a pair
+are one loop of film, begun at another moment. So a model that averages over
+time can tell the pairs apart, but not the verbs of a pair; that takes the order
+of time. The nouns need none.
 
 Size, colour, texture, speed, turning point, start, orientation and background
 are random and tell nothing. `generate` writes H.264 .mp4 files and annotations
@@ -17,6 +17,7 @@ import concurrent.futures
 import csv
 import dataclasses
 import functools
+import math
 import multiprocessing
 import os
 import pathlib
@@ -26,6 +27,7 @@ import cv2
 import numpy as np
 import tqdm
 
+from vivit_jax.data import processes
 from vivit_jax.errors import UserError, exit_on_user_error
 
 VERBS = (
@@ -49,17 +51,25 @@ class Scene:
 
   Attributes:
     pixels: height and width of a video, even (H.264 halves the colours).
-    frames: of a video.
-    contrast: least difference of colour between shape and background, in
-      [0, 1] of the greatest possible one; lower is harder.
+    frames: of a video, a little more than the loop.
+    loop: frames after which the motions begin anew: a clip that reaches over
+      so many sees each moment of them once, wherever it begins.
+    contrast: least distance in colour of the shape, the brighter one, from
+      the background, in [0, 1] of the greatest possible one; lower is harder.
     clutter: blobs in the background, at most; higher is harder.
+    texture: greatest amplitude of the textures of shape and background, on the
+      scale of 255; higher is harder.
+    tilt: greatest angle at which a shape stands, in radians; higher is harder.
     noise: standard deviation of each frame's own noise, on the scale of 255.
   """
 
   pixels: int = 48
-  frames: int = 20
-  contrast: float = 0.35
+  frames: int = 18
+  loop: int = 16
+  contrast: float = 0.3
   clutter: int = 4
+  texture: float = 30.0
+  tilt: float = 0.4
   noise: float = 4.0
 
 
@@ -118,14 +128,24 @@ _OUTLINES = {
 NOUNS = tuple(_OUTLINES)
 
 
-def there_and_back(frames: int, turning: float) -> np.ndarray:
-  """Returns a course in [0, 1] that goes 0 -> 1 -> 0, float [frames].
+def there_and_back(
+  frames: int, loop: int, begun: float, turning: float
+) -> np.ndarray:
+  """Returns a course in [0, 1] that goes 0 -> 1 -> 0 again and again.
 
-  It turns after the share `turning` of the video, and would reach 0 again one
-  frame after the last, so that the video is one loop.
+  Args:
+    frames: of the video.
+    loop: frames of a whole 0 -> 1 -> 0.
+    begun: frames by which the first loop has begun before the video.
+    turning: frames of the part 0 -> 1.
+
+  Returns:
+    float [frames].
   """
-  time = np.arange(frames) / frames
-  return np.where(time < turning, time / turning, (1 - time) / (1 - turning))
+  phase = (np.arange(frames) + begun) % loop
+  return np.where(
+    phase < turning, phase / turning, (loop - phase) / (loop - turning)
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,11 +161,15 @@ class _Course:
 def _course(verb: str, scene: Scene, rng: np.random.Generator) -> _Course:
   """Draws the course of a verb; start, extent and turning point are random."""
   pair, second = divmod(VERBS.index(verb), 2)
-  course = there_and_back(scene.frames, rng.uniform(0.4, 0.6))
+  # The two verbs of a pair are the same loop, begun a half loop apart: for
+  # that, `begun` and `early` have the same distribution.
+  begun, early = rng.uniform(0, 3 / 16, 2) * scene.loop
+  turning = begun + scene.loop / 2 - early
+  course = there_and_back(scene.frames, scene.loop, begun, turning)
   if second:
     course = 1 - course
   radius = scene.pixels * rng.uniform(0.17, 0.24)
-  angle = rng.uniform(0, 2 * np.pi)
+  angle = rng.uniform(-scene.tilt, scene.tilt)
   still = np.zeros(scene.frames)
   grown = radius
   shift = still
@@ -157,7 +181,7 @@ def _course(verb: str, scene: Scene, rng: np.random.Generator) -> _Course:
     small = scene.pixels * rng.uniform(0.13, 0.18)
     radii = small + course * (grown - small)
   if pair == 3:
-    angles = angle + course * rng.uniform(0.8, 1.6)
+    angles = angle + (course - 0.5) * rng.uniform(1.0, 1.6)
   margin = {
     axis: 0.9 * grown + np.abs(shift).max() * (pair == index)
     for index, axis in enumerate('xy')
@@ -198,7 +222,9 @@ def _background(
     tint = rng.uniform(-50, 50, 3).astype(np.float32)
     image += cv2.GaussianBlur(blob, (0, 0), 1.0)[..., None] * tint
   cells = int(rng.integers(3, 10))
-  image += _smooth_noise(scene.pixels, cells, rng) * rng.uniform(5, 30)
+  image += _smooth_noise(scene.pixels, cells, rng) * rng.uniform(
+    scene.texture / 4, scene.texture
+  )
   return image.astype(np.float32)
 
 
@@ -208,7 +234,8 @@ def _colours(
   """Draws colours of shape and background that differ by the contrast."""
   least = scene.contrast * np.sqrt(3) * 255
   while True:
-    shape, background = rng.uniform(20, 235, (2, 3)).astype(np.float32)
+    background = rng.uniform(10, 130, 3).astype(np.float32)
+    shape = rng.uniform(110, 245, 3).astype(np.float32)
     if np.linalg.norm(shape - background) >= least:
       return shape, background
 
@@ -221,7 +248,7 @@ def render(
   background = _background(scene, background_colour, rng)
   course = _course(verb, scene, rng)
   points = _OUTLINES[noun]
-  texture_scale = rng.uniform(10, 35)
+  texture_scale = rng.uniform(scene.texture / 4, scene.texture)
   stripes = rng.uniform(2.0, 5.0)
   phase = rng.uniform(0, 2 * np.pi)
   rows, columns = np.mgrid[: scene.pixels, : scene.pixels].astype(np.float32)
@@ -270,7 +297,7 @@ def _identity(split: str, number: int) -> str:
 def _write_one(
   split: str, number: int, *, folder: pathlib.Path, scene: Scene, seed: int
 ) -> None:
-  seconds = scene.frames // FRAMES_PER_SECOND
+  seconds = math.ceil(scene.frames / FRAMES_PER_SECOND)
   name = f'{_identity(split, number)}_{0:06d}_{seconds:06d}.mp4'
   path = folder / 'videos' / name
   if path.exists():
@@ -305,10 +332,12 @@ def generate(
   write = functools.partial(_write_one, folder=folder, scene=scene, seed=seed)
   todo = [(s, n) for s, count in counts.items() for n in range(count)]
   context = multiprocessing.get_context('spawn')
-  with concurrent.futures.ProcessPoolExecutor(workers, context) as pool:
+  with concurrent.futures.ProcessPoolExecutor(
+    workers, context, processes.obey_parent
+  ) as pool:
     done = pool.map(write, *zip(*todo), chunksize=50)
     list(tqdm.tqdm(done, total=len(todo), unit='video', desc='moving_shapes'))
-  seconds = scene.frames // FRAMES_PER_SECOND
+  seconds = math.ceil(scene.frames / FRAMES_PER_SECOND)
   with open(folder / 'annotations.csv', 'w', newline='') as file:
     writer = csv.writer(file)
     writer.writerow(

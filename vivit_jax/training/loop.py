@@ -13,13 +13,11 @@ from vivit_jax import config as configs
 from vivit_jax import models, parallel
 from vivit_jax.checkpoints.store import Description, Store
 from vivit_jax.config import TrainConfig
-from vivit_jax.data import datasets, pipeline
-from vivit_jax.errors import UserError
+from vivit_jax.data import datasets, pipeline, prepare
+from vivit_jax.errors import INTERRUPTED, UserError
 from vivit_jax.evaluation import forward, metrics, run
 from vivit_jax.training import optim, step, workdir
 from vivit_jax.training.progress import Progress
-
-INTERRUPTED = 130  # exit code after Ctrl-C, as of a shell
 
 
 def resolve_heads(
@@ -45,7 +43,7 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
   """Trains, or goes on with, the experiment in a workdir.
 
   Order of restoration: the last checkpoint of this workdir, else random
-  parameters from the seed.
+  parameters from the seed. The embedded dataset is written if it is absent.
 
   Returns:
     The process's exit code: 0, or `INTERRUPTED` after Ctrl-C.
@@ -54,6 +52,8 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
     UserError: a config that does not fit the dataset, devices or workdir.
   """
   configs.check_devices(config, jax.device_count())
+  if config.data.dataset == 'moving_shapes':
+    prepare.prepare_embedded(config.data.data_dir)
   source = datasets.open_split(
     config.data.dataset, config.data.data_dir, config.data.train_split
   )
@@ -79,7 +79,8 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
     first = store.find('last')
     if first is not None:
       state = store.restore(first, state)
-      print(f'going on from step {first} of {folder}', flush=True)
+      what = 'going on from' if first < steps else 'training ended at'
+      print(f'{folder}: {what} step {first} of {steps}', flush=True)
     first = int(state.step)
     progress = Progress(
       folder,
@@ -98,6 +99,7 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
       batch_size=config.train.batch_size,
       first_step=first,
     )
+    stack.enter_context(contextlib.closing(batches))
     pending = []  # metrics of steps on the device, not read yet
     for number in range(first + 1, steps + 1):
       batch = next(batches)
@@ -167,7 +169,7 @@ def _check_finite(loss: float, number: int) -> None:
 
 @contextlib.contextmanager
 def _interrupts() -> Iterator:
-  """Gives a function that tells whether Ctrl-C came; a second one ends."""
+  """Tells whether Ctrl-C (or SIGTERM) came; a second Ctrl-C ends at once."""
   came = []
 
   def note(signum, frame):
@@ -175,8 +177,12 @@ def _interrupts() -> Iterator:
     came.append(True)
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-  before = signal.signal(signal.SIGINT, note)
+  before = {
+    which: signal.signal(which, note)
+    for which in (signal.SIGINT, signal.SIGTERM)
+  }
   try:
     yield lambda: bool(came)
   finally:
-    signal.signal(signal.SIGINT, before)
+    for which, handler in before.items():
+      signal.signal(which, handler)

@@ -1,0 +1,25 @@
+"""A small moving_shapes, written and prepared once for all tests."""
+
+import pathlib
+
+import pytest
+
+from vivit_jax.data import moving_shapes, prepare
+
+COUNTS = {'train': 48, 'validation': 16, 'test': 22}
+
+
+@pytest.fixture(scope='session')
+def prepared(tmp_path_factory) -> pathlib.Path:
+  """Returns a data_dir that holds the dataset `moving_shapes`."""
+  folder = tmp_path_factory.mktemp('data')
+  raw = folder / 'raw' / 'moving_shapes'
+  moving_shapes.generate(raw, counts=COUNTS, workers=1)
+  prepare.prepare(
+    'moving_shapes',
+    videos=raw / 'videos',
+    annotations=raw / 'annotations.csv',
+    data_dir=folder,
+    workers=1,
+  )
+  return folder

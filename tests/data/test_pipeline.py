@@ -1,0 +1,185 @@
+"""Batches are functions of (seed, number); evaluation sees each video once."""
+
+import dataclasses
+import itertools
+
+import jax
+import numpy as np
+import pytest
+
+from vivit_jax.config import DataConfig
+from vivit_jax.data import datasets, decode, pipeline, sampling
+from vivit_jax.errors import UserError
+
+DATA = DataConfig(frames=4, stride=3, crop=(32, 32), short_side=40, workers=0)
+
+
+@pytest.fixture(scope='module')
+def split(prepared):
+  return datasets.open_split('moving_shapes', prepared, 'train')
+
+
+def train(split, count=4, data=DATA, **keys):
+  arguments = {'seed': 0, 'batch_size': 6} | keys
+  batches = pipeline.train_batches(split, data, **arguments)
+  try:
+    return list(itertools.islice(batches, count))
+  finally:
+    batches.close()
+
+
+def assert_same(batches, others):
+  jax.tree.map(np.testing.assert_array_equal, batches, others)
+
+
+def test_every_epoch_has_each_video_once_in_another_order(split):
+  batches = train(split, count=len(split), batch_size=2)
+  order = np.concatenate([b['index'] for b in batches])
+  epochs = order.reshape(2, len(split))
+  for epoch in epochs:
+    assert sorted(epoch) == list(range(len(split)))
+  assert epochs[0].tolist() != epochs[1].tolist()
+
+
+@pytest.mark.slow
+def test_batches_do_not_depend_on_the_workers(split):
+  expected = train(split)
+  for workers in (1, 2):
+    data = dataclasses.replace(DATA, workers=workers)
+    assert_same(train(split, data=data), expected)
+
+
+def test_batches_do_not_depend_on_where_training_went_on(split):
+  assert_same(train(split, first_step=5), train(split, count=9)[5:])
+
+
+def test_processes_share_the_global_batch(split):
+  whole = train(split)
+  halves = [train(split, process=p, processes=2) for p in (0, 1)]
+  joined = [
+    jax.tree.map(lambda *parts: np.concatenate(parts), *pair)
+    for pair in zip(*halves)
+  ]
+  assert_same(joined, whole)
+
+
+def test_the_seed_changes_order_and_clips(split):
+  first, second = train(split, seed=0), train(split, seed=1)
+  assert first[0]['index'].tolist() != second[0]['index'].tolist()
+
+
+def test_labels_belong_to_the_videos(split):
+  for batch in train(split):
+    for head, values in batch['labels'].items():
+      assert values.dtype == np.int32
+      names = [split.label_names[head][v] for v in values]
+      ids = [split.ids[i] for i in batch['index']]
+      by_number = {'verb': VERB_OF, 'noun': NOUN_OF}[head]
+      assert names == [by_number(i) for i in ids]
+
+
+def VERB_OF(identity):
+  from vivit_jax.data import moving_shapes
+
+  return moving_shapes.labels_of(number_of(identity))[0]
+
+
+def NOUN_OF(identity):
+  from vivit_jax.data import moving_shapes
+
+  return moving_shapes.labels_of(number_of(identity))[1]
+
+
+def number_of(identity):
+  return int(''.join(c for c in identity.split('_')[0] if c.isdigit()))
+
+
+def test_a_training_clip_is_a_crop_of_consecutive_frames(split):
+  """A crop of the frame's own scale is found again in the decoded frames."""
+  data = dataclasses.replace(DATA, short_side=48)
+  batch = train(split, count=1, data=data)[0]
+  for clip, video in zip(batch['video'], batch['index']):
+    every = range(int(split.frame_counts[video]))
+    frames = [
+      decode.decode_jpeg(j, '') for j in split.read_frames(video, every)
+    ]
+    found = [
+      (start, top, left)
+      for start in range(len(frames) - sampling.span(4, 3) + 1)
+      for top in range(48 - 32 + 1)
+      for left in range(48 - 32 + 1)
+      if all(
+        np.array_equal(
+          clip[t], frames[start + 3 * t][top : top + 32, left : left + 32]
+        )
+        for t in range(4)
+      )
+    ]
+    assert len(found) == 1
+
+
+class Recorder:
+  """A split that writes down which frames are asked for."""
+
+  def __init__(self, split):
+    self._split = split
+    self.asked = []
+
+  def __len__(self):
+    return len(self._split)
+
+  def __getattr__(self, name):
+    return getattr(self._split, name)
+
+  def read_frames(self, video, frames):
+    self.asked.append(list(frames))
+    return self._split.read_frames(video, frames)
+
+
+def test_only_the_sampled_frames_are_read(split):
+  recorder = Recorder(split)
+  train(recorder, count=1)
+  assert [len(frames) for frames in recorder.asked] == [4] * 6
+
+
+def evaluate(split, batch_size, data=DATA, views=2, crops=3):
+  return list(
+    pipeline.evaluation_batches(
+      split,
+      data,
+      temporal_views=views,
+      spatial_crops=crops,
+      batch_size=batch_size,
+    )
+  )
+
+
+@pytest.mark.parametrize('batch_size', [1, 5, 64])
+def test_evaluation_has_each_video_once_in_full_batches(split, batch_size):
+  batches = evaluate(split, batch_size)
+  seen = np.concatenate([b['index'][b['mask']] for b in batches])
+  assert seen.tolist() == list(range(len(split)))
+  for batch in batches:
+    assert batch['video'].shape == (batch_size, 6, 4, 32, 32, 3)
+    assert not batch['video'][~batch['mask']].any()
+
+
+def test_views_are_the_uniform_clips_and_crops(split):
+  video = evaluate(split, 1)[3]['video'][0]
+  frames = sampling.uniform_clips(int(split.frame_counts[3]), 4, 3, 2)
+  boxes = sampling.uniform_boxes((48, 48), (32, 32), 40, 3)
+  for temporal, row in enumerate(frames):
+    images = [decode.decode_jpeg(j, '') for j in split.read_frames(3, row)]
+    for spatial, box in enumerate(boxes):
+      expected = [sampling.crop_and_resize(i, box, (32, 32)) for i in images]
+      np.testing.assert_array_equal(video[temporal * 3 + spatial], expected)
+
+
+def test_a_short_video_is_refused_by_name_or_played_again(split):
+  data = dataclasses.replace(DATA, frames=8)  # reaches over 22 of 18 frames
+  with pytest.raises(UserError, match='shorter than a clip.*22.*has 18'):
+    train(split, data=data)
+  with pytest.raises(UserError, match='data.short_videos'):
+    evaluate(split, 1, data=data)
+  looped = dataclasses.replace(data, short_videos='loop')
+  assert train(split, data=looped)[0]['video'].shape == (6, 8, 32, 32, 3)

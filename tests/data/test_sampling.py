@@ -1,0 +1,106 @@
+"""Frames and boxes against values worked out by hand, and properties."""
+
+import collections
+
+import numpy as np
+import pytest
+
+from vivit_jax.data import sampling
+from vivit_jax.data.sampling import Box
+
+
+def test_span():
+  assert sampling.span(8, 2) == 15
+  assert sampling.span(1, 7) == 1
+
+
+def test_random_clips_begin_everywhere_and_stay_inside():
+  rng = np.random.default_rng(0)
+  starts = collections.Counter()
+  for _ in range(3000):
+    clip = sampling.random_clip(20, 8, 2, rng)
+    assert (np.diff(clip) == 2).all()
+    starts[int(clip[0])] += 1
+  assert sorted(starts) == [0, 1, 2, 3, 4, 5]  # 20 - 15 + 1 of them
+  assert min(starts.values()) > 400  # of 500 expected, sigma 20
+
+
+def test_a_short_video_is_played_again():
+  clip = sampling.random_clip(5, 4, 2, np.random.default_rng(0))
+  assert clip.tolist() == [0, 2, 4, 1]
+  assert sampling.uniform_clips(3, 4, 1, 2).tolist() == [[0, 1, 2, 0]] * 2
+
+
+def test_uniform_clips():
+  clips = sampling.uniform_clips(250, 32, 2, 4)
+  assert clips[:, 0].tolist() == [0, 62, 125, 187]  # 187 / 3 apart, rounded
+  assert clips[-1, -1] == 249
+  assert sampling.uniform_clips(250, 32, 2, 1)[0, 0] == 93  # the middle
+
+
+@pytest.mark.parametrize(
+  'size, crop, short, count, expected',
+  [
+    ((256, 340), (224, 224), 256, 1, [(16, 58, 224, 224)]),
+    (
+      (256, 340),
+      (224, 224),
+      256,
+      3,
+      [(16, 0, 224, 224), (16, 58, 224, 224), (16, 116, 224, 224)],
+    ),
+    (  # upright: along the height
+      (340, 256),
+      (224, 224),
+      256,
+      3,
+      [(0, 16, 224, 224), (58, 16, 224, 224), (116, 16, 224, 224)],
+    ),
+    # Half the resolution: the box is half as large.
+    ((128, 170), (224, 224), 256, 1, [(8, 29, 112, 112)]),
+    ((48, 48), (40, 40), 40, 1, [(0, 0, 48, 48)]),
+  ],
+)
+def test_uniform_boxes(size, crop, short, count, expected):
+  boxes = sampling.uniform_boxes(size, crop, short, count)
+  assert boxes == [Box(*box) for box in expected]
+
+
+def test_random_boxes_reach_every_edge_and_both_scales():
+  rng = np.random.default_rng(0)
+  size = (240, 320)
+  boxes = [
+    sampling.random_box(size, (224, 224), 256, (0.9, 1.33), rng)
+    for _ in range(4000)
+  ]
+  assert min(b.top for b in boxes) == min(b.left for b in boxes) == 0
+  assert max(b.top + b.height for b in boxes) == size[0]
+  assert max(b.left + b.width for b in boxes) == size[1]
+  # 224 of a short side of 256 * 0.9 or 256 * 1.33, in pixels of 240.
+  assert max(b.height for b in boxes) == round(224 * 240 / (256 * 0.9))
+  assert min(b.height for b in boxes) == round(224 * 240 / (256 * 1.33))
+
+
+def test_without_jitter_the_box_has_one_size():
+  rng = np.random.default_rng(0)
+  sizes = {
+    (b.height, b.width)
+    for b in (
+      sampling.random_box((48, 64), (40, 40), 48, (1.0, 1.0), rng)
+      for _ in range(50)
+    )
+  }
+  assert sizes == {(40, 40)}
+
+
+def test_a_crop_without_resize_is_the_frame_itself():
+  frame = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+  crop = sampling.crop_and_resize(frame, Box(1, 2, 4, 5), (4, 5))
+  np.testing.assert_array_equal(crop, frame[1:5, 2:7])
+
+
+def test_a_shrunk_crop_is_averaged():
+  frame = np.zeros((4, 4, 3), np.uint8)
+  frame[0, 0], frame[0, 1], frame[2:, 2:] = 100, 60, 200
+  crop = sampling.crop_and_resize(frame, Box(0, 0, 4, 4), (2, 2))
+  assert crop[..., 0].tolist() == [[40, 0], [0, 200]]

@@ -1,0 +1,148 @@
+"""The real commands on the real config, shrunk: train, stop, go on, score."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+STEPS = 12
+SMALL = [
+  '--config.model.spatial_layers=1',
+  '--config.model.temporal_layers=1',
+  '--config.train.batch_size=8',
+  f'--config.train.epochs={STEPS * 8 / 48}',
+  '--config.train.log_every=1',
+  '--config.train.validate_every=6',
+  '--config.train.checkpoint_every=4',
+  '--config.augment.mixup=0.3',
+  '--config.model.stochastic_depth=0.2',
+]
+
+
+def command(script, workdir, *flags, devices=1):
+  return subprocess.Popen(
+    [sys.executable, ROOT / script, f'--workdir={workdir}', *flags],
+    env=os.environ
+    | {
+      'JAX_PLATFORMS': 'cpu',
+      'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+    },
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def run(*arguments, **keys):
+  process = command(*arguments, **keys)
+  out, err = process.communicate(timeout=300)
+  assert process.returncode == 0, out + err
+  return out
+
+
+def train_flags(data_dir):
+  config = ROOT / 'configs' / 'moving_shapes_ti8x2_fe.py'
+  return [f'--config={config}', f'--config.data.data_dir={data_dir}', *SMALL]
+
+
+def losses(workdir):
+  """Returns step -> loss of metrics.jsonl; a step may stand there once."""
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  steps = [row['step'] for row in rows if 'train/loss' in row]
+  assert len(steps) == len(set(steps))
+  return {row['step']: row['train/loss'] for row in rows if 'train/loss' in row}
+
+
+@pytest.fixture(scope='module')
+def trained(prepared, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('run') / 'whole'
+  run('train.py', workdir, *train_flags(prepared))
+  return workdir
+
+
+@pytest.mark.slow
+def test_ctrl_c_and_the_same_command_make_the_same_run(
+  trained, prepared, tmp_path
+):
+  flags = train_flags(prepared)
+  process = command('train.py', tmp_path, *flags)
+  for line in process.stdout:
+    if line.startswith('step 3/'):
+      break
+  process.send_signal(signal.SIGINT)
+  out, err = process.communicate(timeout=120)
+  assert process.returncode == 130, out + err
+  assert 'Traceback' not in err
+  stopped = max(losses(tmp_path))
+  assert 3 <= stopped < STEPS
+  assert f'stopped at step {stopped}' in out
+  out = run('train.py', tmp_path, *flags)
+  assert f'going on from step {stopped} of {STEPS}' in out
+  expected, found = losses(trained), losses(tmp_path)
+  assert sorted(found) == list(range(1, STEPS + 1)) == sorted(expected)
+  np.testing.assert_allclose(
+    [found[s] for s in found], [expected[s] for s in found], rtol=1e-5
+  )
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_not_trained_again(trained, prepared):
+  out = run('train.py', trained, *train_flags(prepared))
+  assert f'training ended at step {STEPS}' in out
+
+
+@pytest.mark.slow
+def test_scores_do_not_depend_on_devices_or_batch(trained, tmp_path):
+  reports = []
+  for devices, batch in ((1, 16), (4, 3)):
+    out = tmp_path / str(devices)
+    run(
+      'evaluate.py',
+      trained,
+      f'--out={out}',
+      f'--batch_size={batch}',
+      devices=devices,
+    )
+    with open(out / 'predictions.csv', newline='') as file:
+      rows = list(csv.DictReader(file))
+    reports.append((json.loads((out / 'metrics.json').read_text()), rows))
+    assert (out / 'confusion_noun.png').stat().st_size > 5000
+    assert (out / 'confusion_verb.png').stat().st_size > 5000
+  (metrics, rows), (metrics4, rows4) = reports
+  assert len(rows) == 22
+  assert len({row['example'] for row in rows}) == 22
+  for key, value in metrics.items():
+    if isinstance(value, float):
+      assert metrics4[key] == pytest.approx(value, abs=1e-5), key
+  for row, row4 in zip(rows, rows4):
+    for column, value in row.items():
+      if column.endswith('probability'):
+        assert float(row4[column]) == pytest.approx(float(value), abs=2e-5)
+      else:
+        assert row4[column] == value
+
+
+@pytest.mark.slow
+def test_mistakes_of_evaluation_are_one_sentence(trained, tmp_path):
+  for flags, words in (
+    (['--split=tset'], ["'tset'", 'test, train, validation']),
+    (['--checkpoint=99'], ["'99'", '12']),
+    (['--views=4'], ["'4'", '4x3']),
+    (['--views=4x2'], ['spatial_crops is 2']),
+    ([f'--data_dir={tmp_path}'], [str(tmp_path), 'vivit_jax.data.prepare']),
+  ):
+    process = command('evaluate.py', trained, *flags)
+    _, err = process.communicate(timeout=120)
+    lines = [line for line in err.splitlines() if line]
+    assert process.returncode == 2, err
+    assert len(lines) == 1 and lines[0].startswith('error: '), err
+    for word in words:
+      assert word in lines[0]

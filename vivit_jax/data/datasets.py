@@ -1,0 +1,305 @@
+"""The datasets, as TFDS builders, and reading of what was prepared of them.
+
+A builder says what a dataset is called and what its records hold; the work of
+writing them is `prepare`'s, which can go on after a crash and uses all cores.
+Reading needs no builder: `open_split` reads any folder of `records`' format.
+"""
+
+import bisect
+import itertools
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from vivit_jax.data import records
+from vivit_jax.errors import UserError, nearest
+
+
+class RecordBuilder(
+  tfds.core.dataset_builder.FileReaderBuilder, skip_registration=True
+):
+  """A dataset in the format of `records`; subclasses are the datasets."""
+
+  VERSION = tfds.core.Version('1.0.0')
+  DESCRIPTION = ''
+
+  def _create_builder_config(self, builder_config, version):
+    # Any name is a config: that of a user's own folder of videos.
+    if isinstance(builder_config, str):
+      return tfds.core.BuilderConfig(name=builder_config)
+    return builder_config
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    return tfds.core.DatasetInfo(
+      builder=self,
+      description=self.DESCRIPTION,
+      features=records.features(),
+      disable_shuffling=True,
+      metadata=tfds.core.MetadataDict(),
+    )
+
+  def _download_and_prepare(self, *_, **__) -> None:
+    raise UserError(
+      f'{self.info.full_name} is not prepared in {self.data_dir}: run '
+      f'`{prepare_command(self.info.full_name.rpartition("/")[0])}`.'
+    )
+
+
+class Videos(RecordBuilder):
+  """Any folder of videos: the config is the user's name for it."""
+
+  name = 'videos'
+  DESCRIPTION = 'Videos of a folder, with labels from a CSV file.'
+
+
+class MovingShapes(RecordBuilder):
+  """The embedded dataset: `vivit_jax.data.moving_shapes` makes its videos."""
+
+  name = 'moving_shapes'
+  DESCRIPTION = 'Short videos of textured shapes that move and return.'
+
+
+BUILDERS = {builder.name: builder for builder in (Videos, MovingShapes)}
+
+
+def prepare_command(dataset: str) -> str:
+  """Returns the command line that prepares a dataset."""
+  command = f'python -m vivit_jax.data.prepare {dataset}'
+  if dataset.split('/')[0] in BUILDERS and not dataset.startswith('videos'):
+    return command
+  return f'{command} --videos=FOLDER --annotations=CSV'
+
+
+class VideoSplit:
+  """The videos of one split, with random access to their frames.
+
+  Can be pickled, and then opens its files anew; they are opened when they are
+  first read.
+
+  Attributes:
+    label_names: of each head, in the order of label indices; heads sorted.
+    ids: of the videos, in order.
+    labels: of each head, int32 [n].
+    frame_counts: of each video, int32 [n].
+  """
+
+  def __init__(self, folder: str | os.PathLike, split: str):
+    """Reads the index of a folder that `open_split` has found."""
+    self._folder, self._split = pathlib.Path(folder), split
+    self._dataset, self.label_names = _describe(self._folder)
+    index = records.read_index(self._folder, split)
+    self.ids = list(index.ids)
+    self.frame_counts = np.asarray(index.frame_counts, np.int32)
+    self.labels = {
+      head: np.asarray(index.labels[head], np.int32)
+      for head in self.label_names
+    }
+    chunks = records.chunks_of(self.frame_counts)
+    self._first_chunks = np.cumsum(chunks) - chunks
+    self._shard_ends = list(itertools.accumulate(index.shard_lengths))
+    self._readers = {}
+    names = set(os.listdir(self._folder))
+    for shard in range(len(self._shard_ends)):
+      if self._shard_path(shard).name not in names:
+        raise UserError(self._damage(shard, 'is missing'))
+
+  def __len__(self) -> int:
+    return len(self.ids)
+
+  def __repr__(self) -> str:
+    return f'VideoSplit({str(self._folder)!r}, {self._split!r})'
+
+  def __getstate__(self) -> dict:
+    return {**self.__dict__, '_readers': {}}
+
+  def read_frames(self, video: int, frames: Sequence[int]) -> list[bytes]:
+    """Reads frames of a video; only the records that hold them, each once.
+
+    Args:
+      video: its place in the split, from 0.
+      frames: numbers in the video, from 0; in any order, also repeated.
+
+    Returns:
+      The JPEG of each of `frames`, in their order.
+
+    Raises:
+      IndexError: a video or frame that there is not.
+      UserError: a record that is damaged.
+    """
+    if not 0 <= video < len(self):
+      raise IndexError(f'video {video} of {len(self)}')
+    count = int(self.frame_counts[video])
+    places = [divmod(int(frame), records.CHUNK_FRAMES) for frame in frames]
+    if not places:
+      return []
+    if min(places) < (0, 0) or max(map(int, frames)) >= count:
+      raise IndexError(f'frames {list(frames)} of {count}')
+    wanted = sorted({chunk for chunk, _ in places})
+    chunks = self._read_chunks(video, wanted)
+    return [chunks[chunk][offset] for chunk, offset in places]
+
+  def _read_chunks(
+    self, video: int, wanted: Sequence[int]
+  ) -> dict[int, list[bytes]]:
+    """Returns chunks of a video, by their number in it."""
+    first = int(self._first_chunks[video])
+    # All chunks of a video are in one shard: whoever writes one ends it.
+    shard = bisect.bisect_right(self._shard_ends, first)
+    start = self._shard_ends[shard - 1] if shard else 0
+    try:
+      if shard not in self._readers:
+        self._readers[shard] = records.open_shard(self._shard_path(shard))
+      reader = self._readers[shard]
+      parsed = [
+        records.parse_record(record)
+        for record in reader.read([first - start + chunk for chunk in wanted])
+      ]
+    except Exception as error:  # the reader's and the parser's are many
+      reason = str(error).splitlines()[0] if str(error) else repr(error)
+      raise UserError(self._damage(shard, f'is damaged ({reason})')) from None
+    for chunk, record in zip(wanted, parsed, strict=True):
+      frames = self.frame_counts[video] - chunk * records.CHUNK_FRAMES
+      found = record['video'], record['first_frame'], len(record['frames'])
+      if found != (
+        self.ids[video],
+        chunk * records.CHUNK_FRAMES,
+        min(frames, records.CHUNK_FRAMES),
+      ):
+        raise UserError(self._damage(shard, 'does not fit its index'))
+    return {chunk: record['frames'] for chunk, record in zip(wanted, parsed)}
+
+  def _shard_path(self, shard: int) -> pathlib.Path:
+    return self._folder / records.shard_name(
+      self._dataset, self._split, shard, len(self._shard_ends)
+    )
+
+  def _damage(self, shard: int, what: str) -> str:
+    return (
+      f'{self._shard_path(shard)} {what}: prepare the dataset again, with '
+      '--overwrite.'
+    )
+
+
+def open_split(
+  dataset: str, data_dir: str | os.PathLike, split: str
+) -> VideoSplit:
+  """Opens a split of a prepared dataset, of its newest version.
+
+  Args:
+    dataset: 'moving_shapes', 'videos/mine'.
+    data_dir: where `prepare` wrote it.
+    split: 'train', 'validation', ...
+
+  Raises:
+    UserError: no such dataset there, or no such split in it.
+  """
+  folder = find(dataset, data_dir)
+  if folder is None:
+    raise UserError(_not_there(dataset, pathlib.Path(data_dir)))
+  suffix = '.index.json'
+  splits = sorted(
+    path.name.removesuffix(suffix) for path in folder.glob(f'*{suffix}')
+  )
+  if split not in splits:
+    raise UserError(
+      f"{folder} has no split '{split}'; it has {', '.join(splits)}."
+    )
+  return VideoSplit(folder, split)
+
+
+def find(dataset: str, data_dir: str | os.PathLike) -> pathlib.Path | None:
+  """Returns the folder of a dataset's newest version, or None."""
+  folders = pathlib.Path(data_dir, dataset).glob('*/dataset_info.json')
+  versions = {
+    tfds.core.Version(path.parent.name): path.parent
+    for path in folders
+    if tfds.core.Version.is_valid(path.parent.name)
+  }
+  return versions[max(versions)] if versions else None
+
+
+def write_info(
+  dataset: str,
+  folder: pathlib.Path,
+  shard_lengths: Mapping[str, Sequence[int]],
+  metadata: Mapping[str, Any],
+) -> None:
+  """Writes what makes a TFDS dataset of a folder of shards.
+
+  Args:
+    dataset: 'moving_shapes', 'videos/mine'.
+    folder: of the shards.
+    shard_lengths: of each split, the records of each shard.
+    metadata: goes into metadata.json.
+  """
+  name, _, config = dataset.partition('/')
+  builder = BUILDERS[name](
+    data_dir=folder, config=config or None, file_format='array_record'
+  )
+  template = tfds.core.ShardedFileTemplate(
+    data_dir=folder, dataset_name=name, filetype_suffix='array_record'
+  )
+  builder.info.set_splits(
+    tfds.core.splits.SplitDict(
+      [
+        tfds.core.SplitInfo(
+          name=split,
+          shard_lengths=list(lengths),
+          num_bytes=sum(
+            path.stat().st_size
+            for path in folder.glob(f'{name}-{split}.array_record-*-of-*')
+          ),
+          filename_template=template.replace(split=split),
+        )
+        for split, lengths in shard_lengths.items()
+      ]
+    )
+  )
+  builder.info.metadata.update(metadata)
+  builder.info.write_to_directory(folder)
+
+
+def _prepared(data_dir: pathlib.Path) -> Iterator[str]:
+  """Yields the names of the datasets in a folder."""
+  for pattern in ('*/*/dataset_info.json', '*/*/*/dataset_info.json'):
+    for path in data_dir.glob(pattern):
+      if tfds.core.Version.is_valid(path.parent.name):
+        yield path.parent.parent.relative_to(data_dir).as_posix()
+
+
+def _not_there(dataset: str, data_dir: pathlib.Path) -> str:
+  known = dataset.split('/')[0] in BUILDERS
+  name = dataset if known else f'videos/{dataset.replace("/", "_")}'
+  name = 'videos/NAME' if name == 'videos' else name
+  there = sorted(set(_prepared(data_dir)))
+  hint = nearest(dataset, there)
+  if there and not hint:
+    hint = f' There is {", ".join(there)}.'
+  return (
+    f"no dataset '{dataset}' is prepared in {data_dir}: run "
+    f'`{prepare_command(name)} --data_dir={data_dir}`.{hint}'
+  )
+
+
+def _describe(folder: pathlib.Path) -> tuple[str, dict[str, list[str]]]:
+  """Returns a prepared dataset's name in TFDS and its label names."""
+  try:
+    metadata = json.loads((folder / 'metadata.json').read_text('utf-8'))
+    written, dataset = metadata['format'], metadata['dataset']
+    label_names = metadata['label_names']
+  except (OSError, ValueError, KeyError):
+    raise UserError(
+      f'{folder}/metadata.json is damaged: prepare the dataset again, with '
+      '--overwrite.'
+    ) from None
+  if written != records.FORMAT:
+    raise UserError(
+      f'{folder} is in format {written} of records, and this version reads '
+      f'{records.FORMAT}: prepare the dataset again, with --overwrite.'
+    )
+  return dataset, {head: label_names[head] for head in sorted(label_names)}

@@ -1,0 +1,190 @@
+"""Video files to RGB frames, and frames to JPEG and back."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+
+import av
+import cv2
+import numpy as np
+
+from vivit_jax.errors import UserError
+
+# What a video holds at least of the frames that its container declares. Short
+# of 1 because counts of sound files are off by a few: edit lists hide frames,
+# and a cut without re-encoding leaves some that nothing can decode.
+_LEAST_SHARE = 0.9
+
+# Where the usual containers carry their mark: offset, bytes. A file with one
+# that does not open is a damaged video; without, it never was a video.
+_MARKS = (
+  (4, b'ftyp'),  # MP4, MOV
+  (0, b'\x1aE\xdf\xa3'),  # Matroska, WebM
+  (0, b'RIFF'),  # AVI
+  (0, b'\x00\x00\x01\xba'),  # MPEG
+)
+
+
+class UnreadableVideo(UserError):
+  """A video, or one of its frames, that cannot be decoded.
+
+  Attributes:
+    path: of the video, or where the frame lies.
+    reason: why, as the rest of a sentence that begins with the path.
+  """
+
+  def __init__(self, path: str | os.PathLike, reason: str):
+    super().__init__(str(path), reason)  # both, so that it can be pickled
+    self.path, self.reason = str(path), reason
+
+  def __str__(self) -> str:
+    return f'{self.path} {self.reason}.'
+
+
+def decode_video(
+  path: str | os.PathLike, short_side: int | None = None
+) -> Iterator[np.ndarray]:
+  """Yields all frames of a file's first video stream, in one thread.
+
+  A rotation that the file asks for (phones) is carried out. Damage that the
+  codec itself conceals passes; a video that breaks off does not, even if its
+  first frames could be decoded: the error then comes after them.
+
+  Args:
+    path: of the file.
+    short_side: pixels; larger frames are shrunk to it. None keeps all.
+
+  Yields:
+    uint8 [H, W, 3], RGB; H and W are the same in all frames.
+
+  Raises:
+    UnreadableVideo: no such file, not a video, damaged, or cut off.
+  """
+  path = pathlib.Path(path)
+  with _open(path) as container:
+    if not container.streams.video:
+      raise UnreadableVideo(path, 'has no video stream')
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+      raise UnreadableVideo(path, 'has a codec that cannot be decoded here')
+    stream.codec_context.thread_count = 1
+    stream.thread_type = 'NONE'
+    count, shape, end = 0, None, 0.0
+    try:
+      for frame in container.decode(stream):
+        if frame.is_corrupt:
+          raise UnreadableVideo(path, f'is damaged: frame {count} is corrupt')
+        image = _upright(frame)
+        shape = image.shape if shape is None else shape
+        if image.shape != shape:
+          raise UnreadableVideo(path, f'changes its size at frame {count}')
+        yield shrink(image, short_side)
+        count, end = count + 1, frame.time or 0.0
+    except av.FFmpegError as error:
+      raise UnreadableVideo(
+        path, f'is damaged: {error.strerror} after {count} frames'
+      ) from None
+    _require_whole(path, container, count, end)
+
+
+@contextlib.contextmanager
+def _open(path: pathlib.Path) -> Iterator[av.container.InputContainer]:
+  """Opens a container; says in plain words why it cannot be opened."""
+  if path.is_file() and path.stat().st_size == 0:
+    raise UnreadableVideo(path, 'is empty (0 bytes)')
+  try:
+    container = av.open(str(path))
+  except FileNotFoundError:
+    raise UnreadableVideo(path, 'does not exist') from None
+  except av.error.InvalidDataError:
+    with open(path, 'rb') as file:
+      head = file.read(16)
+    marked = any(head[at : at + len(mark)] == mark for at, mark in _MARKS)
+    raise UnreadableVideo(
+      path,
+      'is damaged: its container cannot be opened (is it cut off?)'
+      if marked
+      else 'is not a video',
+    ) from None
+  except (OSError, av.FFmpegError) as error:
+    raise UnreadableVideo(path, f'cannot be opened: {error.strerror}') from None
+  with container:
+    yield container
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+  """Returns the frame as it is to be seen, uint8 [H, W, 3]."""
+  image = frame.to_ndarray(format='rgb24')
+  quarters = round(frame.rotation / 90) % 4  # anticlockwise, as np.rot90's
+  return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image
+
+
+def _require_whole(
+  path: pathlib.Path,
+  container: av.container.InputContainer,
+  count: int,
+  end: float,
+) -> None:
+  """Raises where the frames end early; `end` is the last one's second."""
+  if not count:
+    raise UnreadableVideo(path, 'has no frames')
+  stream = container.streams.video[0]
+  if stream.frames:
+    if count < _LEAST_SHARE * stream.frames:
+      raise UnreadableVideo(
+        path, f'is damaged: it breaks off after {count} of {stream.frames} '
+        'frames'
+      )  # fmt: skip
+    return
+  # Matroska declares no count of frames, and a duration of the whole file
+  # only, in which sound may go on after the video.
+  duration = container.duration
+  if duration is None or len(container.streams) > 1 or count == 1:
+    return
+  declared, decoded = duration / av.time_base, end * count / (count - 1)
+  if decoded < _LEAST_SHARE * declared:
+    raise UnreadableVideo(
+      path, f'is damaged: it breaks off after {decoded:.1f} of '
+      f'{declared:.1f} seconds'
+    )  # fmt: skip
+
+
+def shrink(image: np.ndarray, short_side: int | None) -> np.ndarray:
+  """Returns [H, W, 3] with its short side at most `short_side` pixels.
+
+  The aspect is kept; a frame that is small enough is returned as it is.
+  """
+  height, width = image.shape[:2]
+  if short_side is None or min(height, width) <= short_side:
+    return image
+  scale = short_side / min(height, width)
+  size = (round(width * scale), round(height * scale))
+  return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
+  """Returns uint8 RGB [H, W, 3] as JPEG; quality is from 1 to 100."""
+  bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+  return cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[
+    1
+  ].tobytes()
+
+
+def decode_jpeg(data: bytes, where: str) -> np.ndarray:
+  """Returns the frame of a JPEG, uint8 RGB [H, W, 3].
+
+  Args:
+    data: one JPEG.
+    where: what an error names: the video and frame.
+
+  Raises:
+    UnreadableVideo: data that is empty, cut off or no JPEG. (Flipped bits are
+      mostly not seen: JPEG has no checksum. The records around it have one.)
+  """
+  image = None
+  if data:
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+  if image is None:
+    raise UnreadableVideo(where, 'is a damaged JPEG')
+  return image

@@ -1,0 +1,176 @@
+"""The format on disk: shards of records, and beside them each split's index.
+
+A record is a *chunk*: up to `CHUNK_FRAMES` frames of one video, as JPEG, so
+that a clip reads little more than its own frames. Chunks of a video follow
+each other in one ArrayRecord shard, and videos follow each other as in the
+index, `<split>.index.json`; with `dataset_info.json` and `features.json` the
+folder is a TFDS dataset that `tfds.data_source` reads as well.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+
+from vivit_jax.errors import UserError
+
+FORMAT = 1  # counts up when what is written here changes
+CHUNK_FRAMES = 10
+# One record a group for random access; JPEG does not compress further.
+_WRITER_OPTIONS = 'group_size:1,uncompressed'
+# Without read-ahead, which random access would throw away, and threads.
+_READER_OPTIONS = 'readahead_buffer_size:0,max_parallelism:0'
+_READER_BUFFER = 1 << 15  # bytes
+
+
+@functools.cache
+def features() -> tfds.features.FeaturesDict:
+  """Returns the features of a record.
+
+  `frames`: JPEG bytes, 1 to `CHUNK_FRAMES`; `video`: the id in the index;
+  `first_frame`: the number in the video of the first of them.
+  """
+  return tfds.features.FeaturesDict(
+    {
+      'frames': tfds.features.Sequence(
+        tfds.features.Tensor(shape=(), dtype=np.object_)
+      ),
+      'video': tfds.features.Text(),
+      'first_frame': np.int64,
+    }
+  )
+
+
+def chunks_of(frame_counts: np.ndarray) -> np.ndarray:
+  """Returns how many records hold each video, int64 [n]."""
+  return -(-np.asarray(frame_counts, np.int64) // CHUNK_FRAMES)
+
+
+def chunk_records(video: str, frames: Sequence[bytes]) -> Iterator[bytes]:
+  """Yields the serialised records of one video's JPEGs."""
+  for first in range(0, len(frames), CHUNK_FRAMES):
+    example = {
+      'frames': list(frames[first : first + CHUNK_FRAMES]),
+      'video': video,
+      'first_frame': first,
+    }
+    yield features().serialize_example(features().encode_example(example))
+
+
+def parse_record(record: bytes) -> dict[str, Any]:
+  """Returns `frames` (a list of bytes), `video` (str), `first_frame`."""
+  example = features().deserialize_example_np(record)
+  return {
+    'frames': example['frames'],
+    'video': example['video'].decode(),
+    'first_frame': int(example['first_frame']),
+  }
+
+
+def shard_name(dataset: str, split: str, shard: int, shards: int) -> str:
+  """Returns the name that TFDS gives the file of a shard."""
+  return f'{dataset}-{split}.array_record-{shard:05d}-of-{shards:05d}'
+
+
+class ShardWriter:
+  """Writes records to one file that appears whole or not at all.
+
+  A context: leaving it without an exception puts the file in place.
+  """
+
+  def __init__(self, path: pathlib.Path):
+    self._path = path
+    self._unfinished = path.with_name(f'{path.name}.{os.getpid()}.part')
+    self.records = 0
+
+  def __enter__(self) -> 'ShardWriter':
+    self._writer = array_record_module.ArrayRecordWriter(
+      str(self._unfinished), _WRITER_OPTIONS
+    )
+    return self
+
+  def write(self, record: bytes) -> None:
+    self._writer.write(record)
+    self.records += 1
+
+  def __exit__(self, kind, *_) -> None:
+    self._writer.close()
+    if kind is not None:
+      self._unfinished.unlink(missing_ok=True)
+      return
+    reader = open_shard(self._unfinished)
+    written = reader.num_records()
+    reader.close()
+    if written != self.records:
+      raise OSError(None, 'records were lost on writing (is the disk full?)')
+    os.replace(self._unfinished, self._path)
+
+
+def open_shard(
+  path: str | os.PathLike,
+) -> array_record_module.ArrayRecordReader:
+  """Opens a shard for random access: `read([positions])` gives bytes."""
+  return array_record_module.ArrayRecordReader(
+    str(path), options=_READER_OPTIONS, file_reader_buffer_size=_READER_BUFFER
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+  """The videos of a split, in the order of their records.
+
+  Attributes:
+    shard_lengths: records of each shard.
+    ids: of each video, unique.
+    paths: of each video's file, in the folder that it came from.
+    frame_counts: of each video.
+    labels: of each head, the index of each video's label.
+  """
+
+  shard_lengths: Sequence[int]
+  ids: Sequence[str]
+  paths: Sequence[str]
+  frame_counts: Sequence[int]
+  labels: Mapping[str, Sequence[int]]
+
+
+def index_path(folder: pathlib.Path, split: str) -> pathlib.Path:
+  return folder / f'{split}.index.json'
+
+
+def write_index(folder: pathlib.Path, split: str, index: Index) -> None:
+  """Writes a split's index into the folder of a dataset."""
+  text = json.dumps(dataclasses.asdict(index), ensure_ascii=False)
+  index_path(folder, split).write_text(text, 'utf-8')
+
+
+def read_index(folder: pathlib.Path, split: str) -> Index:
+  """Reads a split's index.
+
+  Raises:
+    UserError: it is damaged, or does not fit its own shards.
+  """
+  path = index_path(folder, split)
+  try:
+    index = Index(**json.loads(path.read_text('utf-8')))
+  except (OSError, ValueError, TypeError):
+    index = None
+  whole = index is not None and (
+    chunks_of(index.frame_counts).sum() == sum(index.shard_lengths)
+    and all(
+      len(column) == len(index.ids)
+      for column in (index.paths, index.frame_counts, *index.labels.values())
+    )
+  )
+  if not whole:
+    raise UserError(
+      f'{path} is damaged: prepare the dataset again, with --overwrite.'
+    )
+  return index

@@ -1,0 +1,132 @@
+"""Which frames make a clip, and which box of them is looked at.
+
+Pure functions of sizes and a random generator: nothing here reads a video.
+"""
+
+import dataclasses
+import math
+
+import cv2
+import numpy as np
+
+
+def span(frames: int, stride: int) -> int:
+  """Returns how many frames of the video a clip reaches over."""
+  return (frames - 1) * stride + 1
+
+
+def random_clip(
+  available: int, frames: int, stride: int, rng: np.random.Generator
+) -> np.ndarray:
+  """Returns frame numbers of a clip with a random start, int64 [frames].
+
+  A video of fewer frames than `span` is played again from its beginning.
+  """
+  starts = max(1, available - span(frames, stride) + 1)
+  start = rng.integers(starts)
+  return (start + stride * np.arange(frames)) % available
+
+
+def uniform_clips(
+  available: int, frames: int, stride: int, views: int
+) -> np.ndarray:
+  """Returns frame numbers of evenly spaced clips, int64 [views, frames].
+
+  The first clip begins with the video and the last one ends with it; a single
+  one lies in the middle (paper, section 4.1, as in the reference).
+  """
+  room = max(0, available - span(frames, stride))
+  if views == 1:
+    starts = np.array([room // 2])
+  else:
+    starts = np.round(np.linspace(0, room, views)).astype(np.int64)
+  return (starts[:, None] + stride * np.arange(frames)) % available
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+  """A part of a frame, in its own pixels; sides are at least 1."""
+
+  top: int
+  left: int
+  height: int
+  width: int
+
+
+def random_box(
+  size: tuple[int, int],
+  crop: tuple[int, int],
+  short_side: int,
+  scale_jitter: tuple[float, float],
+  rng: np.random.Generator,
+) -> Box:
+  """Returns the part of a frame that a random crop shows.
+
+  The frame is thought of as resized to a short side of `short_side` times a
+  scale drawn evenly from `scale_jitter`, and a crop is cut from it anywhere
+  (paper, table 7: scale jitter). Drawing the box in the frame's own pixels
+  makes one resize of it.
+
+  Args:
+    size: height and width of the frame, in pixels.
+    crop: height and width of the crop, in pixels after the resize.
+    short_side: in pixels after the resize, before the jitter.
+    scale_jitter: lowest and highest scale.
+    rng: draws.
+  """
+  height, width = _box_size(size, crop, short_side * rng.uniform(*scale_jitter))
+  top = rng.integers(size[0] - height + 1)
+  left = rng.integers(size[1] - width + 1)
+  return Box(int(top), int(left), height, width)
+
+
+def uniform_boxes(
+  size: tuple[int, int], crop: tuple[int, int], short_side: int, count: int
+) -> list[Box]:
+  """Returns the centre (count 1), or 3 boxes evenly along the longer side.
+
+  Args:
+    size: height and width of the frame, in pixels.
+    crop: height and width of a crop, in pixels after the resize.
+    short_side: of the frame after the resize, in pixels.
+    count: 1 or 3.
+  """
+  height, width = _box_size(size, crop, short_side)
+  places = [0.5] if count == 1 else np.linspace(0, 1, count)
+  wide = size[1] >= size[0]
+  return [
+    Box(
+      round((size[0] - height) * (0.5 if wide else place)),
+      round((size[1] - width) * (place if wide else 0.5)),
+      height,
+      width,
+    )
+    for place in places
+  ]
+
+
+def crop_and_resize(
+  frame: np.ndarray, box: Box, crop: tuple[int, int]
+) -> np.ndarray:
+  """Returns the box of a frame [H, W, 3] as uint8 [*crop, 3].
+
+  Bilinear where it is enlarged, averaged where it is shrunk.
+  """
+  part = frame[box.top : box.top + box.height, box.left : box.left + box.width]
+  if part.shape[:2] == tuple(crop):
+    return part
+  shrinks = box.height > crop[0]
+  method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+  return cv2.resize(part, (crop[1], crop[0]), interpolation=method)
+
+
+def _box_size(
+  size: tuple[int, int], crop: tuple[int, int], short_side: float
+) -> tuple[int, int]:
+  """Returns the crop's height and width in the frame's own pixels."""
+  ratio = min(size) / short_side
+  height, width = (
+    min(whole, max(1, math.floor(part * ratio + 0.5)))
+    for whole, part in zip(size, crop)
+  )
+  return height, width

@@ -1,0 +1,189 @@
+"""Writing shards with all cores, so that a stopped run can go on.
+
+A shard holds a run of consecutive videos of a split. When it is whole, a JSON
+file beside it says which videos it holds and which were broken: a shard that
+has its JSON is not made again.
+"""
+
+import concurrent.futures
+import dataclasses
+import json
+import multiprocessing
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import tqdm
+
+from vivit_jax.data import decode, processes, records
+from vivit_jax.data.annotations import Example, Splits
+from vivit_jax.errors import UserError
+
+_VIDEOS = 64  # of a shard, unless
+_SHARDS = 512  # of a split would be more: a process can hold so many files open
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """One shard to write.
+
+  Attributes:
+    split: of its videos.
+    path: of the shard's file.
+    examples: its videos.
+    videos: the folder of the video files.
+    short_side: frames are shrunk to it, in pixels; None keeps them.
+    quality: of the JPEGs, 1 to 100.
+  """
+
+  split: str
+  path: pathlib.Path
+  examples: Sequence[Example]
+  videos: pathlib.Path
+  short_side: int | None
+  quality: int
+
+  @property
+  def report_path(self) -> pathlib.Path:
+    return self.path.with_name(f'{self.path.name}.json')
+
+
+def plan(
+  dataset: str,
+  splits: Splits,
+  folder: pathlib.Path,
+  videos: pathlib.Path,
+  short_side: int | None,
+  quality: int,
+) -> list[Task]:
+  """Returns the tasks that write a dataset's shards into a folder."""
+  tasks = []
+  for split, examples in splits.items():
+    count = min(_SHARDS, -(-len(examples) // _VIDEOS))
+    bounds = [len(examples) * i // count for i in range(count + 1)]
+    for shard in range(count):
+      tasks.append(
+        Task(
+          split,
+          folder / records.shard_name(dataset, split, shard, count),
+          examples[bounds[shard] : bounds[shard + 1]],
+          videos,
+          short_side,
+          quality,
+        )
+      )
+  return tasks
+
+
+def write(tasks: Sequence[Task], workers: int | None) -> list[dict[str, Any]]:
+  """Writes the shards that are not there yet; returns every shard's report.
+
+  A report has `records`, their number, and the videos that are `good` (`id`,
+  `path`, `frames`) and `broken` (`path`, `reason`).
+
+  Raises:
+    UserError: a file that cannot be written, or a worker that was ended.
+  """
+  try:
+    _run(tasks, workers)
+  except concurrent.futures.process.BrokenProcessPool:
+    raise UserError(
+      'a process that writes shards was ended from outside (is memory short?): '
+      'run the same command again, perhaps with fewer --workers.'
+    ) from None
+  except OSError as error:
+    raise UserError(
+      f'cannot write {error.filename or tasks[0].path.parent}: '
+      f'{error.strerror or error}. The same command goes on from here.'
+    ) from None
+  return [_report(task) for task in tasks]
+
+
+def _run(tasks: Sequence[Task], workers: int | None) -> None:
+  todo = [task for task in tasks if _report(task) is None]
+  workers = workers or os.cpu_count() or 1
+  context = multiprocessing.get_context('spawn')
+  counter = context.Value('q', 0)
+  videos = sum(len(task.examples) for task in tasks)
+  start = videos - sum(len(task.examples) for task in todo)
+  pool = concurrent.futures.ProcessPoolExecutor(
+    min(workers, max(len(todo), 1)), context, _start_worker, (counter,)
+  )
+  others = set(multiprocessing.active_children())
+  bar = tqdm.tqdm(total=videos, initial=start, unit='video', smoothing=0.05)
+  try:
+    waiting = {pool.submit(_write_shard, task) for task in todo}
+    while waiting:
+      done, waiting = concurrent.futures.wait(
+        waiting, 0.3, concurrent.futures.FIRST_EXCEPTION
+      )
+      for future in done:
+        future.result()
+      bar.update(start + counter.value - bar.n)
+  except BaseException:
+    for worker in set(multiprocessing.active_children()) - others:
+      worker.terminate()  # a shard may take minutes; it is made anew
+    raise
+  finally:
+    bar.close()
+    pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(counter) -> None:
+  processes.obey_parent()
+  _write_shard.counter = counter
+
+
+def _write_shard(task: Task) -> None:
+  """Decodes a shard's videos and writes them, then the report."""
+  good, broken = [], []
+  with records.ShardWriter(task.path) as writer:
+    for example in task.examples:
+      path = task.videos / example.path
+      try:
+        jpegs = [
+          decode.encode_jpeg(frame, task.quality)
+          for frame in decode.decode_video(path, task.short_side)
+        ]
+      except decode.UnreadableVideo as error:
+        broken.append(
+          {'path': example.path, 'reason': error.reason, 'file': _stamp(path)}
+        )
+      else:
+        for record in records.chunk_records(example.id, jpegs):
+          writer.write(record)
+        good.append(
+          {'id': example.id, 'path': example.path, 'frames': len(jpegs)}
+        )
+      with _write_shard.counter.get_lock():
+        _write_shard.counter.value += 1
+  report = {'records': writer.records, 'good': good, 'broken': broken}
+  unfinished = task.report_path.with_suffix('.part')
+  unfinished.write_text(json.dumps(report), 'utf-8')
+  os.replace(unfinished, task.report_path)
+
+
+def _report(task: Task) -> dict[str, Any] | None:
+  """Reads a shard's report; None if the shard must be written (again).
+
+  It must where a broken video's file has changed since: it may be mended.
+  """
+  try:
+    report = json.loads(task.report_path.read_text('utf-8'))
+  except (OSError, ValueError):
+    return None
+  mended = any(
+    video['file'] != _stamp(task.videos / video['path'])
+    for video in report['broken']
+  )
+  return None if mended or not task.path.exists() else report
+
+
+def _stamp(path: pathlib.Path) -> list[int] | None:
+  """Returns what changes when a file does; None for a missing one."""
+  try:
+    status = path.stat()
+  except OSError:
+    return None
+  return [status.st_size, status.st_mtime_ns]
