@@ -5,8 +5,6 @@ writing them is `prepare`'s, which can go on after a crash and uses all cores.
 Reading needs no builder: `open_split` reads any folder of `records`' format.
 """
 
-import bisect
-import itertools
 import json
 import os
 import pathlib
@@ -78,8 +76,7 @@ def prepare_command(dataset: str) -> str:
 class VideoSplit:
   """The videos of one split, with random access to their frames.
 
-  Can be pickled, and then opens its files anew; they are opened when they are
-  first read.
+  Reads through `tfds.data_source`; can be pickled, for worker processes.
 
   Attributes:
     label_names: of each head, in the order of label indices; heads sorted.
@@ -91,7 +88,8 @@ class VideoSplit:
   def __init__(self, folder: str | os.PathLike, split: str):
     """Reads the index of a folder that `open_split` has found."""
     self._folder, self._split = pathlib.Path(folder), split
-    self._dataset, self.label_names = _describe(self._folder)
+    self.label_names = _label_names(self._folder)
+    builder = tfds.builder_from_directory(self._folder)
     index = records.read_index(self._folder, split)
     self.ids = list(index.ids)
     self.frame_counts = np.asarray(index.frame_counts, np.int32)
@@ -101,21 +99,20 @@ class VideoSplit:
     }
     chunks = records.chunks_of(self.frame_counts)
     self._first_chunks = np.cumsum(chunks) - chunks
-    self._shard_ends = list(itertools.accumulate(index.shard_lengths))
-    self._readers = {}
-    names = set(os.listdir(self._folder))
-    for shard in range(len(self._shard_ends)):
-      if self._shard_path(shard).name not in names:
-        raise UserError(self._damage(shard, 'is missing'))
+    missing = [
+      shard
+      for shard in sorted(builder.info.splits[split].filenames)
+      if not (self._folder / shard).exists()
+    ]
+    if missing:
+      raise UserError(self._damage(f'{missing[0]} is missing'))
+    self._source = builder.as_data_source(split)
 
   def __len__(self) -> int:
     return len(self.ids)
 
   def __repr__(self) -> str:
     return f'VideoSplit({str(self._folder)!r}, {self._split!r})'
-
-  def __getstate__(self) -> dict:
-    return {**self.__dict__, '_readers': {}}
 
   def read_frames(self, video: int, frames: Sequence[int]) -> list[bytes]:
     """Reads frames of a video; only the records that hold them, each once.
@@ -148,40 +145,22 @@ class VideoSplit:
   ) -> dict[int, list[bytes]]:
     """Returns chunks of a video, by their number in it."""
     first = int(self._first_chunks[video])
-    # All chunks of a video are in one shard: whoever writes one ends it.
-    shard = bisect.bisect_right(self._shard_ends, first)
-    start = self._shard_ends[shard - 1] if shard else 0
     try:
-      if shard not in self._readers:
-        self._readers[shard] = records.open_shard(self._shard_path(shard))
-      reader = self._readers[shard]
-      parsed = [
-        records.parse_record(record)
-        for record in reader.read([first - start + chunk for chunk in wanted])
-      ]
+      found = self._source.__getitems__([first + chunk for chunk in wanted])
     except Exception as error:  # the reader's and the parser's are many
       reason = str(error).splitlines()[0] if str(error) else repr(error)
-      raise UserError(self._damage(shard, f'is damaged ({reason})')) from None
-    for chunk, record in zip(wanted, parsed, strict=True):
-      frames = self.frame_counts[video] - chunk * records.CHUNK_FRAMES
-      found = record['video'], record['first_frame'], len(record['frames'])
-      if found != (
-        self.ids[video],
-        chunk * records.CHUNK_FRAMES,
-        min(frames, records.CHUNK_FRAMES),
-      ):
-        raise UserError(self._damage(shard, 'does not fit its index'))
-    return {chunk: record['frames'] for chunk, record in zip(wanted, parsed)}
+      raise UserError(self._damage(f'a record is damaged ({reason})')) from None
+    for chunk, record in zip(wanted, found, strict=True):
+      place = chunk * records.CHUNK_FRAMES
+      frames = min(self.frame_counts[video] - place, records.CHUNK_FRAMES)
+      whose = record['video'].decode(), record['first_frame']
+      if whose != (self.ids[video], place) or len(record['frames']) != frames:
+        raise UserError(self._damage('the records do not fit their index'))
+    return {chunk: record['frames'] for chunk, record in zip(wanted, found)}
 
-  def _shard_path(self, shard: int) -> pathlib.Path:
-    return self._folder / records.shard_name(
-      self._dataset, self._split, shard, len(self._shard_ends)
-    )
-
-  def _damage(self, shard: int, what: str) -> str:
+  def _damage(self, what: str) -> str:
     return (
-      f'{self._shard_path(shard)} {what}: prepare the dataset again, with '
-      '--overwrite.'
+      f'{self._folder}: {what}: prepare the dataset again, with --overwrite.'
     )
 
 
@@ -286,12 +265,11 @@ def _not_there(dataset: str, data_dir: pathlib.Path) -> str:
   )
 
 
-def _describe(folder: pathlib.Path) -> tuple[str, dict[str, list[str]]]:
-  """Returns a prepared dataset's name in TFDS and its label names."""
+def _label_names(folder: pathlib.Path) -> dict[str, list[str]]:
+  """Returns the label names of a prepared dataset; heads sorted."""
   try:
     metadata = json.loads((folder / 'metadata.json').read_text('utf-8'))
-    written, dataset = metadata['format'], metadata['dataset']
-    label_names = metadata['label_names']
+    written, label_names = metadata['format'], metadata['label_names']
   except (OSError, ValueError, KeyError):
     raise UserError(
       f'{folder}/metadata.json is damaged: prepare the dataset again, with '
@@ -302,4 +280,4 @@ def _describe(folder: pathlib.Path) -> tuple[str, dict[str, list[str]]]:
       f'{folder} is in format {written} of records, and this version reads '
       f'{records.FORMAT}: prepare the dataset again, with --overwrite.'
     )
-  return dataset, {head: label_names[head] for head in sorted(label_names)}
+  return {head: label_names[head] for head in sorted(label_names)}

@@ -13,7 +13,6 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -25,9 +24,6 @@ FORMAT = 1  # counts up when what is written here changes
 CHUNK_FRAMES = 10
 # One record a group for random access; JPEG does not compress further.
 _WRITER_OPTIONS = 'group_size:1,uncompressed'
-# Without read-ahead, which random access would throw away, and threads.
-_READER_OPTIONS = 'readahead_buffer_size:0,max_parallelism:0'
-_READER_BUFFER = 1 << 15  # bytes
 
 
 @functools.cache
@@ -64,16 +60,6 @@ def chunk_records(video: str, frames: Sequence[bytes]) -> Iterator[bytes]:
     yield features().serialize_example(features().encode_example(example))
 
 
-def parse_record(record: bytes) -> dict[str, Any]:
-  """Returns `frames` (a list of bytes), `video` (str), `first_frame`."""
-  example = features().deserialize_example_np(record)
-  return {
-    'frames': example['frames'],
-    'video': example['video'].decode(),
-    'first_frame': int(example['first_frame']),
-  }
-
-
 def shard_name(dataset: str, split: str, shard: int, shards: int) -> str:
   """Returns the name that TFDS gives the file of a shard."""
   return f'{dataset}-{split}.array_record-{shard:05d}-of-{shards:05d}'
@@ -105,21 +91,12 @@ class ShardWriter:
     if kind is not None:
       self._unfinished.unlink(missing_ok=True)
       return
-    reader = open_shard(self._unfinished)
+    reader = array_record_module.ArrayRecordReader(str(self._unfinished))
     written = reader.num_records()
     reader.close()
     if written != self.records:
       raise OSError(None, 'records were lost on writing (is the disk full?)')
     os.replace(self._unfinished, self._path)
-
-
-def open_shard(
-  path: str | os.PathLike,
-) -> array_record_module.ArrayRecordReader:
-  """Opens a shard for random access: `read([positions])` gives bytes."""
-  return array_record_module.ArrayRecordReader(
-    str(path), options=_READER_OPTIONS, file_reader_buffer_size=_READER_BUFFER
-  )
 
 
 @dataclasses.dataclass(frozen=True)

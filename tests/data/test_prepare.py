@@ -1,0 +1,245 @@
+"""Records: all videos once, frames exact, resumable, whole or absent."""
+
+import csv
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from conftest import video, write_broken
+
+from vivit_jax.data import datasets, decode, moving_shapes, prepare, shards
+from vivit_jax.errors import UserError
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def write_csv(folder, names, header='path,label,split'):
+  path = folder / 'annotations.csv'
+  rows = [
+    f'{name},{"odd" if number % 2 else "even"},train'
+    for number, name in enumerate(names)
+  ]
+  path.write_text('\n'.join([header, *rows]) + '\n')
+  return path
+
+
+def run(tmp_path, names, **options):
+  arguments = {
+    'videos': tmp_path / 'videos',
+    'annotations': write_csv(tmp_path, names),
+    'data_dir': tmp_path / 'data',
+    'workers': 1,
+  }
+  return prepare.prepare('videos/mine', **arguments | options)
+
+
+def names(count=10):
+  return [f'{number}.mp4' for number in range(count)]
+
+
+def contents(data_dir):
+  """Returns all ids, labels and frames of the split 'train'."""
+  split = datasets.open_split('videos/mine', data_dir, 'train')
+  return [
+    (identity, int(label), split.read_frames(place, range(int(count))))
+    for place, (identity, label, count) in enumerate(
+      zip(split.ids, split.labels['label'], split.frame_counts)
+    )
+  ]
+
+
+def test_every_video_once_with_its_frames_and_label(tmp_path, videos):
+  summary = run(tmp_path, names())
+  assert (summary.videos, summary.frames, summary.broken) == (10, 230, [])
+  split = datasets.open_split('videos/mine', tmp_path / 'data', 'train')
+  assert split.ids == names()
+  assert split.label_names == {'label': ['even', 'odd']}
+  assert split.labels['label'].tolist() == [0, 1] * 5
+  assert split.frame_counts.tolist() == [23] * 10
+  for number in (0, 7):
+    frames = list(decode.decode_video(videos / f'{number}.mp4'))
+    # In any order, again, and across the bounds of chunks of 10.
+    asked = [22, 0, 9, 10, 9, 19, 20]
+    jpegs = split.read_frames(number, asked)
+    assert jpegs == [decode.encode_jpeg(frames[place]) for place in asked]
+  with pytest.raises(IndexError):
+    split.read_frames(0, [23])
+
+
+def test_only_the_chunks_of_the_frames_are_read(tmp_path, videos):
+  run(tmp_path, names(2))
+  split = datasets.open_split('videos/mine', tmp_path / 'data', 'train')
+  asked, source = [], split._source
+
+  class Source:
+    def __getitems__(self, places):
+      asked.append(list(places))
+      return source.__getitems__(places)
+
+  split._source = Source()
+  split.read_frames(1, [12, 3, 5, 13])
+  assert asked == [[3, 4]]  # 3 chunks of video 0 come before
+
+
+def test_tfds_reads_it_without_this_package(tmp_path, videos):
+  folder = run(tmp_path, names(3)).folder
+  source = tfds.builder_from_directory(folder).as_data_source('train')
+  records = [source[place] for place in range(len(source))]
+  assert [len(record['frames']) for record in records] == [10, 10, 3] * 3
+  frame = decode.decode_jpeg(records[3]['frames'][0], '')
+  np.testing.assert_allclose(frame.astype(int), video(1)[0], atol=40)
+
+
+def test_broken_videos_are_skipped_by_name_below_the_share(
+  tmp_path, videos, capsys
+):
+  reasons = write_broken(videos)
+  every = [*names(), *reasons]
+  with pytest.raises(
+    UserError, match='5 of 15 videos cannot be read'
+  ) as caught:
+    run(tmp_path, every, max_broken=0.3)
+  assert 'skipped.csv' in str(caught.value)
+  assert not (tmp_path / 'data' / 'videos' / 'mine' / '1.0.0').exists()
+  summary = run(tmp_path, every, max_broken=0.4)
+  assert summary.videos == 10
+  told = capsys.readouterr().out
+  with open(summary.folder / 'skipped.csv', newline='') as file:
+    rows = {row['path']: row['reason'] for row in csv.DictReader(file)}
+  assert rows.keys() == reasons.keys()
+  for name, reason in reasons.items():
+    assert reason in rows[name]
+    assert f'skipped: {name}' in told
+  split = datasets.open_split('videos/mine', tmp_path / 'data', 'train')
+  assert split.ids == names()
+
+
+def test_a_mended_video_is_read_when_it_is_there(tmp_path, videos):
+  write_broken(videos)
+  every = [*names(), 'cut.mp4']
+  with pytest.raises(UserError, match='1 of 11 videos'):
+    run(tmp_path, every)
+  moving_shapes.write_video(videos / 'cut.mp4', video(99))
+  assert run(tmp_path, every).videos == 11
+
+
+def test_the_same_again_does_nothing_and_other_inputs_are_refused(
+  tmp_path, videos, capsys
+):
+  folder = run(tmp_path, names(4)).folder
+  before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+  run(tmp_path, names(4))
+  assert 'is there already' in capsys.readouterr().out
+  assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+  with pytest.raises(UserError, match='--overwrite'):
+    run(tmp_path, names(5))
+  assert run(tmp_path, names(5), overwrite=True).videos == 5
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_where_it_was(tmp_path, videos):
+  """Finished shards are kept, and the result is that of a run in one go."""
+  for number in range(10, 200):
+    os.link(videos / f'{number % 10}.mp4', videos / f'{number}.mp4')
+  every = names(200)
+  annotations = write_csv(tmp_path, every)
+
+  def command(data_dir):
+    return [
+      sys.executable, '-m', 'vivit_jax.data.prepare', 'videos/mine',
+      f'--videos={videos}', f'--annotations={annotations}',
+      f'--data_dir={data_dir}', '--workers=1',
+    ]  # fmt: skip
+
+  process = subprocess.Popen(command(tmp_path / 'data'), cwd=ROOT)
+  growing = tmp_path / 'data' / 'videos' / 'mine' / '1.0.0.incomplete'
+  limit = time.monotonic() + 60
+  while not list(growing.glob('*.json')) and time.monotonic() < limit:
+    time.sleep(0.01)
+  process.send_signal(signal.SIGKILL)
+  process.wait()
+  done = {
+    path.name.removesuffix('.json'): 0 for path in growing.glob('*-of-*.json')
+  }
+  done = {name: (growing / name).stat().st_mtime_ns for name in done}
+  assert 1 <= len(done) < 4
+  subprocess.run(command(tmp_path / 'data'), cwd=ROOT, check=True)
+  subprocess.run(command(tmp_path / 'other'), cwd=ROOT, check=True)
+  final = tmp_path / 'data' / 'videos' / 'mine' / '1.0.0'
+  for name, written in done.items():
+    assert (final / name).stat().st_mtime_ns == written
+  assert contents(tmp_path / 'data') == contents(tmp_path / 'other')
+  assert not growing.exists()
+
+
+def test_label_names_of_the_training_number_another_set(tmp_path, videos):
+  folder = run(tmp_path, names()).folder
+  prepare.prepare(
+    'videos/later',
+    videos=videos,
+    annotations=write_csv(tmp_path, names(1)),
+    data_dir=tmp_path / 'data',
+    workers=1,
+    label_names=folder,
+  )
+  split = datasets.open_split('videos/later', tmp_path / 'data', 'train')
+  assert split.label_names == {'label': ['even', 'odd']}
+
+
+def test_mistakes_are_one_sentence(tmp_path, videos):
+  for dataset, options, words in (
+    ('video/mine', {}, ["'video/mine'", "'videos'"]),
+    ('videos', {}, ['videos/NAME']),
+    ('videos/mine', {'videos': tmp_path / 'x'}, ['no folder of videos']),
+    ('videos/mine', {'videos': tmp_path}, ['none of the 2 videos', '0.mp4']),
+    ('videos/mine', {'max_broken': 2}, ['--max_broken is 2']),
+    ('videos/mine', {'data_dir': tmp_path / 'videos' / '0.mp4'}, ['0.mp4']),
+  ):
+    arguments = {
+      'videos': videos,
+      'annotations': write_csv(tmp_path, names(2)),
+      'data_dir': tmp_path / 'data',
+      'workers': 1,
+    }
+    with pytest.raises(UserError) as caught:
+      prepare.prepare(dataset, **arguments | options)
+    for word in words:
+      assert word in str(caught.value)
+    assert '\n' not in str(caught.value)
+
+
+def test_what_is_not_prepared_is_named_with_its_command(prepared):
+  with pytest.raises(UserError, match=r'`python -m .*prepare videos/x --vid'):
+    datasets.open_split('videos/x', prepared, 'train')
+  with pytest.raises(UserError, match="mean 'moving_shapes'"):
+    datasets.open_split('moving_shape', prepared, 'train')
+  with pytest.raises(UserError, match="no split 'tset'; it has test, train"):
+    datasets.open_split('moving_shapes', prepared, 'tset')
+
+
+def test_damaged_records_are_named(tmp_path, videos):
+  folder = run(tmp_path, names(3)).folder
+  (shard,) = folder.glob('*.array_record-*')
+  whole = shard.read_bytes()
+  split = datasets.open_split('videos/mine', tmp_path / 'data', 'train')
+  shard.write_bytes(whole[: len(whole) // 3])
+  with pytest.raises(UserError, match='--overwrite'):
+    split.read_frames(2, [0])
+  shard.unlink()
+  with pytest.raises(UserError, match='missing'):
+    datasets.open_split('videos/mine', tmp_path / 'data', 'train')
+
+
+def test_plan_spreads_all_videos_over_bounded_shards(tmp_path):
+  examples = list(range(100_000))
+  tasks = shards.plan(
+    'videos', {'train': examples}, tmp_path, tmp_path, None, 95
+  )
+  assert len(tasks) == 512
+  assert [e for task in tasks for e in task.examples] == examples
