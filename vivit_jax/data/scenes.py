@@ -155,7 +155,7 @@ def _course(verb: str, scene: Scene, rng: np.random.Generator) -> _Course:
   if pair == 3:
     angles = angle + (course - 0.5) * rng.uniform(1.0, 1.6)
   margin = {
-    axis: grown + 1 + np.abs(shift).max() * (pair == index)
+    axis: grown + 1.5 + np.abs(shift).max() * (pair == index)
     for index, axis in enumerate('xy')
   }
   place = {
