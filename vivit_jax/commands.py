@@ -32,7 +32,9 @@ def run(
   A user's mistake ends with one sentence and code 2, Ctrl-C with code 130,
   neither with a traceback.
   """
+  # TensorFlow, which clu writes its summaries with, has much to say.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
   arguments = sys.argv
   if any(a in ('--help', '-h', '-help', '--helpshort') for a in arguments):
     print(usage.strip() + '\n')

@@ -1,7 +1,9 @@
 """Decoding against the frames that were written, and every broken file."""
 
 import pickle
+import struct
 
+import av
 import numpy as np
 import pytest
 from conftest import video, write_broken
@@ -32,6 +34,41 @@ def test_broken_videos_say_which_and_why(videos):
     assert name in str(caught.value)
     assert reason in str(caught.value), name
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_a_rotation_that_the_file_asks_for_is_carried_out(videos):
+  """A phone's upright video: the matrix in `tkhd` says a quarter clockwise."""
+  upright = next(decode.decode_video(videos / '2.mp4'))
+  data = bytearray((videos / '2.mp4').read_bytes())
+  at = data.index(b'tkhd') + 44  # past version, times, duration and layer
+  data[at : at + 36] = struct.pack(
+    '>9i', 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30
+  )
+  (videos / 'turned.mp4').write_bytes(data)
+  turned = next(decode.decode_video(videos / 'turned.mp4'))
+  np.testing.assert_array_equal(turned, np.rot90(upright, -1))
+
+
+@pytest.mark.parametrize('name', ['cut.mkv', 'cut_faststart.mp4'])
+def test_a_video_that_breaks_off_is_no_shorter_video(videos, name):
+  """Both containers say their length at the beginning."""
+  options = {'movflags': 'faststart'} if name.endswith('mp4') else {}
+  path = videos / name
+  with (
+    av.open(str(videos / '4.mp4')) as source,
+    av.open(str(path), 'w', options=options) as target,
+  ):
+    stream = source.streams.video[0]
+    copy = target.add_stream_from_template(stream)
+    for packet in source.demux(stream):
+      if packet.dts is not None:
+        packet.stream = copy
+        target.mux(packet)
+  assert len(list(decode.decode_video(path))) == 23
+  whole = path.read_bytes()
+  path.write_bytes(whole[: len(whole) * 2 // 3])
+  with pytest.raises(decode.UnreadableVideo, match='damaged'):
+    list(decode.decode_video(path))
 
 
 def test_large_frames_are_shrunk_and_small_ones_kept(videos):

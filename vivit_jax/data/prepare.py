@@ -100,24 +100,24 @@ def prepare(
   if not videos.is_dir():
     raise UserError(f'there is no folder of videos {videos}.')
   final = pathlib.Path(data_dir, dataset, str(datasets.BUILDERS[name].VERSION))
-  fingerprint = staging.fingerprint(splits, names, short_side, quality)
+  fingerprint = staging.fingerprint(splits, videos, names, short_side, quality)
   if final.exists() and not overwrite:
     return _already_there(final, fingerprint)
   growing = final.with_name(f'{final.name}.incomplete')
   begin = time.monotonic()
   try:
-    staging.begin(growing, fingerprint)
-    tasks = shards.plan(name, splits, growing, videos, short_side, quality)
-    reports = shards.write(tasks, workers)
-    broken = _broken(tasks, reports)
-    _check_broken(broken, splits, max_broken, videos, growing)
-    metadata = {
-      'format': records.FORMAT,
-      'dataset': name,
-      'label_names': names,
-      'fingerprint': fingerprint,
-    }
-    staging.finish(growing, final, dataset, metadata, splits, tasks, reports)
+    with staging.locked(growing):
+      staging.begin(growing, fingerprint)
+      tasks = shards.plan(name, splits, growing, videos, short_side, quality)
+      reports = shards.write(tasks, workers)
+      broken = _broken(tasks, reports)
+      _check_broken(broken, splits, max_broken, videos, growing)
+      metadata = {
+        'format': records.FORMAT,
+        'label_names': names,
+        'fingerprint': fingerprint,
+      }
+      staging.finish(growing, final, dataset, metadata, splits, tasks, reports)
   except OSError as error:
     raise UserError(
       f'cannot write {error.filename or growing}: {error.strerror or error}. '
@@ -195,8 +195,8 @@ def _already_there(final: pathlib.Path, fingerprint: str) -> Summary:
     metadata = {}
   if metadata.get('fingerprint') != fingerprint:
     raise UserError(
-      f'{final} was prepared from other annotations or options: choose another '
-      'name, or replace it with --overwrite.'
+      f'{final} was prepared from other annotations, videos or options: choose '
+      'another name, or replace it with --overwrite.'
     )
   print(f'{final} is there already')
   return _read_summary(final)

@@ -7,6 +7,7 @@ index, `<split>.index.json`; with `dataset_info.json` and `features.json` the
 folder is a TFDS dataset that `tfds.data_source` reads as well.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -83,20 +84,35 @@ class ShardWriter:
     return self
 
   def write(self, record: bytes) -> None:
-    self._writer.write(record)
+    with _as_os_error():
+      self._writer.write(record)
     self.records += 1
 
   def __exit__(self, kind, *_) -> None:
-    self._writer.close()
-    if kind is not None:
+    try:
+      with _as_os_error():
+        self._writer.close()
+      if kind is None:
+        self._check()
+        os.replace(self._unfinished, self._path)
+    finally:
       self._unfinished.unlink(missing_ok=True)
-      return
+
+  def _check(self) -> None:
     reader = array_record_module.ArrayRecordReader(str(self._unfinished))
     written = reader.num_records()
     reader.close()
     if written != self.records:
       raise OSError(None, 'records were lost on writing (is the disk full?)')
-    os.replace(self._unfinished, self._path)
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+  """Turns array_record's errors, of a full disk for one, into OSErrors."""
+  try:
+    yield
+  except (RuntimeError, ValueError) as error:
+    raise OSError(None, str(error).partition(';')[0]) from None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,8 +20,9 @@ from vivit_jax.data import decode, processes, records
 from vivit_jax.data.annotations import Example, Splits
 from vivit_jax.errors import UserError
 
-_VIDEOS = 64  # of a shard, unless
-_SHARDS = 512  # of a split would be more: a process can hold so many files open
+_VIDEOS = 64  # of a shard, within these bounds:
+_LEAST_SHARDS = 16  # of a split, lest a small one occupy few cores
+_MOST_SHARDS = 256  # of a split: a process may hold all of them open
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +61,8 @@ def plan(
   """Returns the tasks that write a dataset's shards into a folder."""
   tasks = []
   for split, examples in splits.items():
-    count = min(_SHARDS, -(-len(examples) // _VIDEOS))
+    count = -(-len(examples) // _VIDEOS)
+    count = min(max(count, _LEAST_SHARDS), _MOST_SHARDS, len(examples))
     bounds = [len(examples) * i // count for i in range(count + 1)]
     for shard in range(count):
       tasks.append(

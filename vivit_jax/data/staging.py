@@ -1,22 +1,26 @@
 """The folder that a dataset grows in, until it is whole."""
 
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vivit_jax.data import datasets, records, shards
 from vivit_jax.data.annotations import Splits
+from vivit_jax.errors import UserError
 
 _MARK = 'fingerprint.txt'
 
 
 def fingerprint(
   splits: Splits,
+  videos: pathlib.Path,
   names: Mapping[str, list[str]],
   short_side: int | None,
   quality: int,
@@ -24,6 +28,7 @@ def fingerprint(
   """Returns what tells whether records came from the same inputs."""
   content = {
     'format': records.FORMAT,
+    'videos': str(videos.resolve()),
     'splits': {
       split: [dataclasses.astuple(example) for example in examples]
       for split, examples in splits.items()
@@ -35,16 +40,41 @@ def fingerprint(
   return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
+@contextlib.contextmanager
+def locked(staging: pathlib.Path) -> Iterator[None]:
+  """Makes the folder, and keeps a second process out of it.
+
+  Raises:
+    UserError: another process is at work there.
+  """
+  staging.mkdir(parents=True, exist_ok=True)
+  descriptor = os.open(staging, os.O_RDONLY)
+  try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    os.close(descriptor)
+    raise UserError(
+      f'another process is preparing {staging.parent}: wait until it ends.'
+    ) from None
+  except OSError:
+    pass  # some network file systems lock nothing
+  try:
+    yield
+  finally:
+    os.close(descriptor)
+
+
 def begin(staging: pathlib.Path, mark: str) -> None:
-  """Makes the folder for shards; empties one that other inputs began."""
+  """Empties the folder if other inputs began it."""
   path = staging / _MARK
-  if staging.exists():
-    if path.exists() and path.read_text() == mark:
-      print(f'going on in {staging}')
-      return
+  found = list(staging.iterdir())
+  if path.exists() and path.read_text() == mark:
+    print(f'going on in {staging}')
+    return
+  if found:
     print(f'{staging} was begun from other inputs; beginning anew')
-    shutil.rmtree(staging)
-  staging.mkdir(parents=True)
+  for file in found:
+    file.unlink()
   path.write_text(mark)
 
 
