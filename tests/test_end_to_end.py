@@ -11,6 +11,8 @@ import sys
 import numpy as np
 import pytest
 
+from vivit_jax.data import prepare
+
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 12
 SMALL = [
@@ -128,6 +130,30 @@ def test_scores_do_not_depend_on_devices_or_batch(trained, tmp_path):
         assert float(row4[column]) == pytest.approx(float(value), abs=2e-5)
       else:
         assert row4[column] == value
+
+
+@pytest.mark.slow
+def test_a_label_that_the_model_does_not_know_is_named(
+  trained, prepared, tmp_path
+):
+  raw = prepared / 'raw' / 'moving_shapes'
+  rows = (raw / 'annotations.csv').read_text().splitlines()
+  test = [row.replace('arrow', 'arow') for row in rows if 'test' in row]
+  (tmp_path / 'a.csv').write_text('\n'.join([rows[0], *test]) + '\n')
+  prepare.prepare(
+    'moving_shapes',
+    videos=raw / 'videos',
+    annotations=tmp_path / 'a.csv',
+    data_dir=tmp_path,
+    workers=1,
+  )
+  process = command('evaluate.py', trained, f'--data_dir={tmp_path}')
+  _, err = process.communicate(timeout=120)
+  assert process.returncode == 2
+  assert err.startswith(
+    "error: the dataset's label 'arow' of head noun is unkn"
+  )
+  assert "Did you mean 'arrow'?" in err and 'Traceback' not in err
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """What train.py and evaluate.py share: flags, and how a mistake is told."""
 
+import logging
 import os
 import re
 import sys
@@ -32,9 +33,7 @@ def run(
   A user's mistake ends with one sentence and code 2, Ctrl-C with code 130,
   neither with a traceback.
   """
-  # TensorFlow, which clu writes its summaries with, has much to say.
-  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
-  os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
+  _quieten_libraries()
   arguments = sys.argv
   if any(a in ('--help', '-h', '-help', '--helpshort') for a in arguments):
     print(usage.strip() + '\n')
@@ -51,6 +50,17 @@ def run(
       print('\ninterrupted', file=sys.stderr)
       return INTERRUPTED
   return 0
+
+
+def _quieten_libraries() -> None:
+  """Keeps what no user can act on off the terminal."""
+  # TensorFlow, which clu writes its summaries with.
+  os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+  os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
+  # Python's tracker of shared memory, when it frees the batches that were
+  # ready but not asked for.
+  os.environ.setdefault('PYTHONWARNINGS', 'ignore:resource_tracker:UserWarning')
+  logging.getLogger('absl').setLevel(logging.ERROR)  # Orbax
 
 
 def read_config(holder) -> configs.TrainConfig:

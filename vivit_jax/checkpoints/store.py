@@ -6,7 +6,6 @@ label names: a checkpoint alone says how to use it.
 """
 
 import dataclasses
-import logging
 import os
 import pathlib
 from collections.abc import Mapping
@@ -60,7 +59,6 @@ class Store:
     best_metric: str = 'top1',
     read_only: bool = False,
   ):
-    logging.getLogger('absl').setLevel(logging.ERROR)
     self._folder = pathlib.Path(workdir).absolute() / 'checkpoints'
     self._metric = lambda metrics: metrics[best_metric]
     if read_only and not self._folder.is_dir():

@@ -105,7 +105,10 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
       batch = next(batches)
       inputs = {key: batch[key] for key in ('video', 'labels')}
       state, values = update(state, parallel.shard(inputs))
+      del batch, inputs
       pending.append(values)
+      # One step is in flight: more would pile up batches in memory.
+      jax.block_until_ready(pending[-2:-1])
       last = number == steps or interrupted()
       if number % config.train.log_every == 0 or last:
         report = _mean(pending) | {'learning_rate': float(rate(number - 1))}

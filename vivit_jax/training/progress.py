@@ -1,14 +1,11 @@
 """A run's metrics: a line for people, JSON lines and TensorBoard for tools."""
 
 import json
-import logging
 import os
 import pathlib
 import sys
 import time
 from collections.abc import Mapping
-
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 
 class Progress:
@@ -35,7 +32,6 @@ class Progress:
   ):
     from clu import metric_writers  # imports TensorFlow
 
-    logging.getLogger('absl').setLevel(logging.WARNING)
     self._steps = steps
     self._batch_size = batch_size
     self._path = workdir / 'metrics.jsonl'
