@@ -14,7 +14,7 @@ from vivit_jax import models, parallel
 from vivit_jax.checkpoints.store import Description, Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import datasets, pipeline, prepare
-from vivit_jax.errors import INTERRUPTED, UserError
+from vivit_jax.errors import INTERRUPTED, UserError, nearest
 from vivit_jax.evaluation import forward, metrics, run
 from vivit_jax.training import optim, step, workdir
 from vivit_jax.training.progress import Progress
@@ -57,16 +57,18 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
   source = datasets.open_split(
     config.data.dataset, config.data.data_dir, config.data.train_split
   )
+  pipeline.check_lengths(source, config.data)
   config = resolve_heads(config, source.label_names)
-  folder = workdir.claim(folder, config)
-  about = Description(config, source.label_names)
+  _check_best_metric(config)
   model = models.build(**configs.model_arguments(config.model))
+  validate = _validation(model, config)
+  folder = workdir.claim(folder, config)  # after all that can be wrong
+  about = Description(config, source.label_names)
   per_epoch = len(source) / config.train.batch_size
   steps = max(1, math.ceil(config.train.epochs * per_epoch))
   rate = optim.schedule(config.optim, steps=steps, steps_per_epoch=per_epoch)
   optimiser = optim.optimiser(config.optim, rate)
   state = step.initialise(model, optimiser, config)
-  validate = _validation(model, config)
 
   with contextlib.ExitStack() as stack:
     store = stack.enter_context(
@@ -131,6 +133,19 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
   return 0
 
 
+def _check_best_metric(config: TrainConfig) -> None:
+  """Raises a UserError unless validation gives `train.best_metric`."""
+  heads = config.model.heads
+  known = [f'{head}/{which}' for head in heads for which in ('top1', 'top5')]
+  known += ['top1', *(['joint/top1'] if len(heads) > 1 else [])]
+  name = config.train.best_metric
+  if name not in known:
+    raise UserError(
+      f"train.best_metric is '{name}'; there are {', '.join(known)}."
+      f'{nearest(name, known)}'
+    )
+
+
 def _validation(model, config: TrainConfig):
   """Returns parameters -> scores of the validation split, one view each."""
   if not config.train.validate_every:
@@ -138,6 +153,7 @@ def _validation(model, config: TrainConfig):
   source = datasets.open_split(
     config.data.dataset, config.data.data_dir, config.train.validation_split
   )
+  pipeline.check_lengths(source, config.data)
   apply = forward.view_averaged(model, config.data)
 
   def validate(params) -> dict[str, float]:
