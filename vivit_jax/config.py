@@ -24,13 +24,23 @@ from vivit_jax.errors import UserError, nearest
 class ModelConfig:
   """The network: `vivit_jax.models.build` says what each key means."""
 
-  family: str = 'factorised_encoder'
+  family: str = 'factorised_encoder'  # or joint, factorised_self_attention,
+  # factorised_dot_product: the paper's Models 2, 1, 3 and 4
   size: str = 'B'  # Ti, S, B, L or H: blocks, attention heads, widths
   tubelet: tuple[int, int, int] = (2, 16, 16)  # frames, height, width, pixels
+  embedding: str = 'tubelet'  # or 'uniform_frames', one of each tubelet
   spatial_layers: int | None = None  # None: the size's own depth
-  temporal_layers: int = 4  # 0: average over time, no temporal encoder
+  temporal_layers: int = 4  # of factorised_encoder; 0: average over time
+  order: str = 'space_time'  # of factorised attentions; or 'time_space'
+  temporal_init: str = 'zero_output'  # or 'zero_all', 'random'
   kernel_init: str = 'central_frame'  # or 'random'
+  positions: str = 'learned'  # or 'sinusoidal_1d', 'sinusoidal_3d', 'none'
+  classifier: str | None = None  # 'token', 'average'; None: the family's own
+  representation: int | None = None  # width of a tanh layer before the head
   stochastic_depth: float = 0.0  # rate at the last block
+  depth_rates: str = 'paper'  # l / L; or 'reference': (l - 1) / (L - 1)
+  scan: bool = False  # one traced block for all layers: compiles faster
+  remat: str = 'none'  # 'dots', 'full': less memory, computed again
   dtype: str = 'float32'  # of the computation; or 'bfloat16'
   heads: Mapping[str, int] = dataclasses.field(
     default_factory=dict
@@ -223,8 +233,6 @@ def _one_of(key: str, value: Any, known: tuple) -> None:
 
 
 def _check_model(model: ModelConfig) -> None:
-  _one_of('model.kernel_init', model.kernel_init, ('central_frame', 'random'))
-  _one_of('model.dtype', model.dtype, ('float32', 'bfloat16'))
   _require(
     min(model.tubelet) >= 1,
     f'model.tubelet is {model.tubelet}; each side is at least 1.',

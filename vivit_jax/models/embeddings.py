@@ -1,4 +1,4 @@
-"""From pixels to tokens: tubelets, positions and the class token."""
+"""From pixels to tokens: tubelets, sampled frames, and the class token."""
 
 from collections.abc import Callable
 
@@ -75,15 +75,23 @@ class TubeletEmbedding(nn.Module):
     return tokens + bias.astype(self.dtype)
 
 
-class AddPositionEmbedding(nn.Module):
-  """Adds learned positions, one for each token of a sequence [B, N, D]."""
+EMBEDDINGS = ('tubelet', 'uniform_frames')  # of the config key model.embedding
 
-  @nn.compact
-  def __call__(self, x_BxNxD: jax.Array) -> jax.Array:
-    positions = self.param(
-      'pos_embedding', nn.initializers.normal(0.02), (1, *x_BxNxD.shape[1:])
-    )
-    return x_BxNxD + positions.astype(x_BxNxD.dtype)
+
+def middle_frames(video: jax.Array, period: int) -> jax.Array:
+  """Samples frames evenly (paper, section 3.2, figure 2).
+
+  The paper's "uniform frame sampling" cuts these frames into patches, as
+  images, and does not look at the others.
+
+  Args:
+    video: [B, T, H, W, C].
+    period: frames, of which the middle one is taken.
+
+  Returns:
+    [B, T / period, H, W, C].
+  """
+  return video[:, period // 2 :: period]
 
 
 def prepend_class_token(x_BxNxD: jax.Array, token: jax.Array) -> jax.Array:

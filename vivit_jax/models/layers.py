@@ -5,41 +5,115 @@ approximation, LayerNorm with epsilon 1e-6. Parameter names are those of the
 reference implementation, so that its weights load as they are.
 """
 
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vivit_jax.models.embeddings import AddPositionEmbedding
+from vivit_jax.models.positions import AddPositions
 
 LAYER_NORM_EPSILON = 1e-6
 
+# The values of the config key model.remat: what the backward pass finds in
+# memory instead of computing it again.
+REMAT_POLICIES = {
+  'none': None,  # everything is kept
+  'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+  'full': jax.checkpoint_policies.nothing_saveable,
+}
 
-class StochasticDepth(nn.Module):
-  """Drops a residual branch of whole examples while training.
 
-  Each example keeps its branch with probability 1 - rate, and a kept branch is
-  divided by that, so that the expectation is the branch itself (Huang et al.,
-  arXiv 1603.09382; the reference implementation leaves the division out). The
-  draw depends on the key and on the example's place in the global batch, never
-  on the device: rng collection `stochastic_depth`.
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What all blocks of a model have in common.
+
+  Attributes:
+    attention_heads: of each attention.
+    mlp: hidden width of the MLP.
+    stochastic_depth: rate at the last block of an encoder, 0 for none.
+    depth_rates: 'paper', block l of L has l / L of the rate; or 'reference',
+      (l - 1) / (L - 1), so that the first block is never dropped.
+    scan: one traced block for all layers (`nn.scan`), so that compiling does
+      not take longer for deeper models; see `stacking` for its parameters.
+    remat: a key of `REMAT_POLICIES`.
+    dtype: of the computation; parameters are float32.
   """
 
-  rate: float
+  attention_heads: int
+  mlp: int
+  stochastic_depth: float = 0.0
+  depth_rates: str = 'paper'
+  scan: bool = False
+  remat: str = 'none'
+  dtype: jnp.dtype = jnp.float32
 
-  @nn.compact
-  def __call__(
-    self, x_BxNxD: jax.Array, example_B: jax.Array | None, *, train: bool
-  ) -> jax.Array:
-    """Returns [B, N, D]; `example_B` holds places in the global batch."""
-    if not train or self.rate == 0.0:
-      return x_BxNxD
-    key = self.make_rng('stochastic_depth')
-    uniform_B = jax.vmap(
-      lambda place: jax.random.uniform(jax.random.fold_in(key, place))
-    )(example_B)
-    keep_B = uniform_B >= self.rate
-    scale_B = keep_B.astype(x_BxNxD.dtype) / (1.0 - self.rate)
-    return x_BxNxD * scale_B[:, None, None].astype(x_BxNxD.dtype)
+
+def depth_rates(options: Options, layers: int) -> list[float]:
+  """Returns the rate of stochastic depth of each block (paper, section 4.1)."""
+  if options.depth_rates == 'paper':
+    shares = [(layer + 1) / layers for layer in range(layers)]
+  else:
+    shares = [layer / max(layers - 1, 1) for layer in range(layers)]
+  return [options.stochastic_depth * share for share in shares]
+
+
+def stochastic_depth(
+  key: jax.Array, rates_L: jax.Array, branches: int, example_B: jax.Array
+) -> jax.Array:
+  """Draws which residual branches of which examples are dropped.
+
+  Each example keeps a branch with probability 1 - rate, and a kept branch is
+  divided by that, so that the expectation is the branch itself (Huang et al.,
+  arXiv 1603.09382; the reference implementation leaves the division out). A
+  draw depends on key, layer, branch and the example's place in the global
+  batch, never on the device.
+
+  Returns:
+    float32 [L, branches, B], what each branch is multiplied with.
+  """
+
+  def draw(index, rate, place):
+    uniform = jax.random.uniform(
+      jax.random.fold_in(jax.random.fold_in(key, index), place)
+    )
+    return (uniform >= rate) / (1.0 - rate)
+
+  index_LxR = jnp.arange(rates_L.size * branches).reshape(-1, branches)
+  over_B = jax.vmap(draw, (None, None, 0))
+  over_R = jax.vmap(over_B, (0, None, None))
+  return jax.vmap(over_R, (0, 0, None))(index_LxR, rates_L, example_B)
+
+
+def add_branch(
+  x_BxNxD: jax.Array, y_BxNxD: jax.Array, scale_B: jax.Array | None
+) -> jax.Array:
+  """Returns x + scale * y; without a scale, x + y."""
+  if scale_B is None:
+    return x_BxNxD + y_BxNxD
+  return x_BxNxD + y_BxNxD * scale_B[:, None, None].astype(y_BxNxD.dtype)
+
+
+def layer_norm(options: Options, name: str | None = None) -> nn.LayerNorm:
+  return nn.LayerNorm(
+    epsilon=LAYER_NORM_EPSILON, dtype=options.dtype, name=name
+  )
+
+
+def attention(
+  options: Options, name: str | None = None, **initializers
+) -> nn.MultiHeadDotProductAttention:
+  """Returns multi-head self-attention; called as `attention(...)(x, x)`."""
+  initializers = {
+    'kernel_init': nn.initializers.xavier_uniform()
+  } | initializers
+  return nn.MultiHeadDotProductAttention(
+    num_heads=options.attention_heads,
+    dtype=options.dtype,
+    deterministic=True,
+    name=name,
+    **initializers,
+  )
 
 
 class MlpBlock(nn.Module):
@@ -62,59 +136,89 @@ class MlpBlock(nn.Module):
 class EncoderBlock(nn.Module):
   """Attention, then an MLP, each normed before and added to its input."""
 
-  heads: int
-  mlp: int
-  stochastic_depth: float = 0.0
-  dtype: jnp.dtype = jnp.float32
+  options: Options
+  grid: tuple[int, int, int]  # of the tokens; all attend to all, so unused here
+
+  BRANCHES = 2
 
   @nn.compact
   def __call__(
-    self, x_BxNxD: jax.Array, example_B: jax.Array | None, *, train: bool
+    self, x_BxNxD: jax.Array, scale_RxB: jax.Array | None
   ) -> jax.Array:
-    """Returns [B, N, D]; `example_B` holds places in the global batch."""
-    norm = dict(epsilon=LAYER_NORM_EPSILON, dtype=self.dtype)
-    y = nn.LayerNorm(**norm)(x_BxNxD)
-    y = nn.MultiHeadDotProductAttention(
-      num_heads=self.heads,
-      dtype=self.dtype,
-      kernel_init=nn.initializers.xavier_uniform(),
-      deterministic=True,
-    )(y, y)
-    drop = StochasticDepth(self.stochastic_depth, name='drop_attention')
-    x = x_BxNxD + drop(y, example_B, train=train)
-    y = nn.LayerNorm(**norm)(x)
-    y = MlpBlock(self.mlp, dtype=self.dtype)(y)
-    drop = StochasticDepth(self.stochastic_depth, name='drop_mlp')
-    return x + drop(y, example_B, train=train)
+    """Returns [B, N, D]; `scale_RxB` is a layer of `stochastic_depth`'s."""
+    attended, mixed = (None, None) if scale_RxB is None else scale_RxB
+    y = layer_norm(self.options)(x_BxNxD)
+    y = attention(self.options)(y, y)
+    x = add_branch(x_BxNxD, y, attended)
+    y = layer_norm(self.options)(x)
+    y = MlpBlock(self.options.mlp, dtype=self.options.dtype)(y)
+    return add_branch(x, y, mixed)
 
 
 class Encoder(nn.Module):
   """Positions, `layers` blocks, and a final norm: [B, N, D] -> [B, N, D].
 
-  The rate of stochastic depth grows linearly with depth: block l of L, counted
-  from 1, has l / L of `stochastic_depth` (paper, section 4.1). Two encoders in
-  a row each count their own blocks.
+  Attributes:
+    layers: L; two encoders in a row each count their own blocks.
+    options: of the blocks.
+    grid: the tokens' t, h and w; N is their product, or one more with a class
+      token before the others.
+    positions: a key of `positions.POSITIONS`.
+    block: the module class of a block, made from options and grid. Further
+      arguments come by `functools.partial`.
+    branches: residual branches of a block.
   """
 
   layers: int
-  heads: int
-  mlp: int
-  stochastic_depth: float = 0.0
-  dtype: jnp.dtype = jnp.float32
+  options: Options
+  grid: tuple[int, int, int]
+  positions: str = 'learned'
+  block: type[nn.Module] = EncoderBlock
+  branches: int = EncoderBlock.BRANCHES
 
   @nn.compact
   def __call__(
     self, x_BxNxD: jax.Array, example_B: jax.Array | None, *, train: bool
   ) -> jax.Array:
-    x = AddPositionEmbedding(name='posembed_input')(x_BxNxD)
+    """Encodes tokens.
+
+    Args:
+      x_BxNxD: tokens.
+      example_B: int [B], places in the global batch; for stochastic depth.
+      train: whether stochastic depth draws, from the rng `stochastic_depth`.
+    """
+    x = AddPositions(self.positions, self.grid, name='posembed_input')(x_BxNxD)
+    scale_LxRxB = None
+    if train and self.options.stochastic_depth:
+      rates = jnp.asarray(depth_rates(self.options, self.layers))
+      key = self.make_rng('stochastic_depth')
+      scale_LxRxB = stochastic_depth(key, rates, self.branches, example_B)
+    x = self._blocks(x, scale_LxRxB)
+    return layer_norm(self.options, name='encoder_norm')(x)
+
+  def _blocks(
+    self, x_BxNxD: jax.Array, scale_LxRxB: jax.Array | None
+  ) -> jax.Array:
+    def step(block, x, scale):
+      return block(x, scale)
+
+    if self.options.remat != 'none':
+      step = nn.remat(
+        step,
+        policy=REMAT_POLICIES[self.options.remat],
+        prevent_cse=not self.options.scan,
+      )
+    if self.options.scan:
+      scanned = nn.scan(
+        lambda block, x, scale: (step(block, x, scale), None),
+        variable_axes={'params': 0},
+        split_rngs={'params': True},
+        length=self.layers,
+      )
+      block = self.block(self.options, self.grid, name='encoderblock')
+      return scanned(block, x_BxNxD, scale_LxRxB)[0]
+    x = x_BxNxD
     for layer in range(self.layers):
-      x = EncoderBlock(
-        self.heads,
-        self.mlp,
-        self.stochastic_depth * (layer + 1) / self.layers,
-        self.dtype,
-        name=f'encoderblock_{layer}',
-      )(x, example_B, train=train)
-    return nn.LayerNorm(
-      epsilon=LAYER_NORM_EPSILON, dtype=self.dtype, name='encoder_norm'
-    )(x)
+      block = self.block(self.options, self.grid, name=f'encoderblock_{layer}')
+      x = step(block, x, None if scale_LxRxB is None else scale_LxRxB[layer])
+    return x

@@ -1,0 +1,140 @@
+"""Models 3 and 4 against plain NumPy, and what may depend on what."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import plain
+import pytest
+import reference
+
+from vivit_jax import models
+from vivit_jax.errors import UserError
+from vivit_jax.models import factorised_dot_product as fdp
+from vivit_jax.models import factorised_self_attention as fsa
+from vivit_jax.models import layers
+
+BLOCKS = {
+  'model3_factorised_self_attention': plain.self_attention_block,
+  'model4_factorised_dot_product': plain.dot_product_block,
+}
+
+
+def random_like(tree, seed=0):
+  draw = np.random.default_rng(seed)
+  return jax.tree.map(
+    lambda x: 0.3 * draw.normal(size=x.shape).astype(np.float32), tree
+  )
+
+
+@pytest.mark.parametrize('order', ['space_time', 'time_space'])
+@pytest.mark.parametrize('name', BLOCKS)
+def test_logits_are_those_of_the_equations(name, order):
+  video = reference.golden(name)['video'][:1, :, :32]  # not square
+  model = reference.model(name, order=order)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), video)['params']
+  params = random_like(shapes)
+  with jax.default_matmul_precision('highest'):
+    found = model.apply({'params': params}, video)['label'][0]
+  expected = plain.logits(video[0], params, BLOCKS[name], order)
+  scale = np.abs(expected).max()
+  np.testing.assert_allclose(found, expected, atol=1e-5 * scale)
+
+
+GRID = (3, 2, 4)
+OPTIONS = layers.Options(attention_heads=4, mlp=8)
+
+
+def dependence(function, width=16):
+  """Returns whether token n depends on token m, bool [n, m] as grids."""
+  x = jax.random.normal(jax.random.key(0), (1, np.prod(GRID), width))
+  jacobian = jax.jacobian(function)(x)[0, :, :, 0]  # n, D, m, D
+  depends = np.abs(jacobian).max(axis=(1, 3)) > 0
+  return depends.reshape(*GRID, *GRID)
+
+
+def same(axis):
+  """Returns whether two tokens share their temporal index, or their place."""
+  t, h, w = np.indices(GRID)
+  code = t if axis == 'time index' else h * GRID[2] + w
+  return np.equal.outer(code, code)
+
+
+def apply(module, x):
+  shapes = jax.eval_shape(module.init, jax.random.key(0), x)
+  params = random_like(shapes)
+  return lambda x: module.apply(params, x)
+
+
+def test_dot_product_attention_sees_its_row_and_column_alone():
+  x = jnp.zeros((1, np.prod(GRID), 16))
+  attend = apply(fdp.FactorisedDotProductAttention(OPTIONS, GRID), x)
+  np.testing.assert_array_equal(
+    dependence(attend), same('time index') | same('place')
+  )
+
+
+@pytest.mark.parametrize(
+  'kind, expected', [('space', 'time index'), ('time', 'place')]
+)
+def test_self_attention_along_one_axis_sees_that_axis_alone(kind, expected):
+  x = jnp.zeros((1, np.prod(GRID), 16))
+  block = fsa.FactorisedSelfAttentionBlock(OPTIONS, GRID, 'space_time')
+  shapes = jax.eval_shape(block.init, jax.random.key(0), x, None)
+  params = random_like(shapes)['params']
+  other = {'space': 'time', 'time': 'space'}[kind]
+  silent = params[f'MultiHeadDotProductAttention_{other}']['out']
+  silent['kernel'] = np.zeros_like(silent['kernel'])
+  depends = dependence(lambda x: block.apply({'params': params}, x, None))
+  np.testing.assert_array_equal(depends, same(expected))
+
+
+@pytest.mark.parametrize('temporal_init', ['zero_output', 'zero_all'])
+def test_the_temporal_branch_begins_silent(temporal_init):
+  """And of the two, only the zero output lets the whole branch learn."""
+  x = jax.random.normal(jax.random.key(1), (2, np.prod(GRID), 16))
+  block = fsa.FactorisedSelfAttentionBlock(
+    OPTIONS, GRID, temporal_init=temporal_init
+  )
+  params = block.init(jax.random.key(0), x, None)
+  depends = dependence(lambda x: block.apply(params, x, None))
+  np.testing.assert_array_equal(depends, same('time index'))
+
+  @jax.jit
+  def step(params):
+    gradient = jax.grad(lambda p: ((block.apply(p, x, None) - 1) ** 2).mean())(
+      params
+    )
+    return jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
+
+  after = step(step(step(params)))
+  name = 'MultiHeadDotProductAttention_time'
+  moved = {
+    part: bool(np.any(after['params'][name][part]['kernel'] != start['kernel']))
+    for part, start in params['params'][name].items()
+  }
+  learns = temporal_init == 'zero_output'
+  assert moved == dict.fromkeys(('query', 'key', 'value', 'out'), learns)
+
+
+@pytest.mark.parametrize(
+  'family', ['factorised_self_attention', 'factorised_dot_product']
+)
+def test_a_class_token_is_refused_with_its_reason(family):
+  with pytest.raises(UserError, match='has no class token: without'):
+    models.build(
+      family=family,
+      size='Ti',
+      heads={'label': 2},
+      tubelet=(2, 8, 8),
+      classifier='token',
+    )
+
+
+def test_an_odd_number_of_heads_cannot_be_halved():
+  with pytest.raises(UserError, match="'Ti', whose 3 attention heads"):
+    models.build(
+      family='factorised_dot_product',
+      size='Ti',
+      heads={'label': 2},
+      tubelet=(2, 8, 8),
+    )

@@ -1,0 +1,100 @@
+"""Scan and remat change how a model is computed, not what it computes."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import optax
+import pytest
+import reference
+
+from vivit_jax.models import stacking
+
+DROPPING = dataclasses.replace(reference.OPTIONS, stochastic_depth=0.5)
+
+
+def loss_and_gradient(name, options, params):
+  video = reference.golden(name)['video']
+  model = reference.model(name, options)
+
+  def loss(params):
+    logits = model.apply(
+      {'params': params},
+      video,
+      train=True,
+      example_B=np.arange(len(video)) + 5,
+      rngs={'stochastic_depth': jax.random.key(3)},
+    )['label']
+    return (logits**2).mean()
+
+  with jax.default_matmul_precision('highest'):
+    return jax.jit(jax.value_and_grad(loss))(params)
+
+
+@pytest.mark.parametrize('name', reference.MODELS)
+def test_scanned_layers_give_the_same_loss_and_gradient(name):
+  params = reference.parameters(name)
+  loss, gradient = loss_and_gradient(name, DROPPING, params)
+  scan = dataclasses.replace(DROPPING, scan=True)
+  scanned, stacked = loss_and_gradient(name, scan, stacking.stack(params))
+  np.testing.assert_allclose(scanned, loss, rtol=1e-5)
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5),
+    stacking.unstack(stacked),
+    gradient,
+  )
+  plain, _ = loss_and_gradient(name, reference.OPTIONS, params)
+  assert abs(plain - loss) > 1e-3 * loss  # something was dropped
+
+
+@pytest.mark.parametrize('remat', ['dots', 'full'])
+@pytest.mark.parametrize('scan', [False, True])
+def test_rematerialised_layers_give_the_same(remat, scan):
+  name = 'model3_factorised_self_attention'
+  params = reference.parameters(name)
+  loss, gradient = loss_and_gradient(name, DROPPING, params)
+  options = dataclasses.replace(DROPPING, remat=remat, scan=scan)
+  if scan:
+    params = stacking.stack(params)
+  again, other = loss_and_gradient(name, options, params)
+  np.testing.assert_allclose(again, loss, rtol=1e-5)
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5),
+    stacking.unstack(other),
+    gradient,
+  )
+
+
+def test_remat_computes_again():
+  """Otherwise the option would do nothing."""
+  name = 'model1_joint'
+  params = reference.parameters(name)
+  video = reference.golden(name)['video']
+  flops = {}
+  for remat in ('none', 'dots', 'full'):
+    options = dataclasses.replace(reference.OPTIONS, remat=remat)
+    model = reference.model(name, options)
+
+    def loss(params, model=model):
+      return model.apply({'params': params}, video)['label'].mean()
+
+    jaxpr = str(jax.make_jaxpr(jax.grad(loss))(params))
+    flops[remat] = jaxpr.count('dot_general')
+  assert flops['none'] < flops['dots'] <= flops['full']
+
+
+def test_an_optimisers_state_is_unstacked_and_stacked_again():
+  params = stacking.stack(reference.parameters('model2_factorised_encoder'))
+  state = optax.adamw(0.1).init(params)
+  apart = stacking.unstack(state)
+  names = apart[0].mu['SpatialTransformer'].keys()
+  assert {'encoderblock_0', 'encoderblock_2'} <= names
+  assert 'encoderblock' not in names
+  again = stacking.stack(apart)
+  jax.tree.map(np.testing.assert_array_equal, again, state)
+
+
+def test_layers_of_two_digits_keep_their_order():
+  blocks = {f'encoderblock_{n}': {'x': np.full(2, n)} for n in range(12)}
+  stacked = stacking.stack(blocks)['encoderblock']['x']
+  assert stacked[:, 0].tolist() == list(range(12))

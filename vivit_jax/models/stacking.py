@@ -1,0 +1,67 @@
+"""Layers one by one, as on disk, or stacked, as `Options.scan` wants them.
+
+An encoder's blocks are `encoderblock_0`, `encoderblock_1`, ... in the
+reference's names; stacked, one `encoderblock` whose arrays have a leading axis
+of layers. Both functions go through any tree of dicts, tuples and lists, an
+optimiser's state for one, and leave everything else as it is.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+_STACKED = 'encoderblock'
+_ONE = re.compile(rf'{_STACKED}_(\d+)')
+
+
+def unstack(tree: Any) -> Any:
+  """Returns the tree with blocks one by one: [L, ...] -> L times [...]."""
+  return _walk(tree, _unstack_dict)
+
+
+def stack(tree: Any) -> Any:
+  """Returns the tree with blocks stacked: L times [...] -> [L, ...]."""
+  return _walk(tree, _stack_dict)
+
+
+def _walk(tree: Any, change: Callable[[dict], dict]) -> Any:
+  if isinstance(tree, dict):
+    return change({key: _walk(value, change) for key, value in tree.items()})
+  if isinstance(tree, tuple) and hasattr(tree, '_fields'):
+    return type(tree)(*(_walk(value, change) for value in tree))
+  if isinstance(tree, tuple | list):
+    return type(tree)(_walk(value, change) for value in tree)
+  return tree
+
+
+def _unstack_dict(tree: dict) -> dict:
+  if not isinstance(tree.get(_STACKED), dict):
+    return tree
+  stacked = tree[_STACKED]
+  layers = jax.tree.leaves(stacked)[0].shape[0]
+  rest = {key: value for key, value in tree.items() if key != _STACKED}
+  return rest | {
+    f'{_STACKED}_{layer}': jax.tree.map(lambda x, i=layer: _take(x, i), stacked)
+    for layer in range(layers)
+  }
+
+
+def _take(x: Any, layer: int) -> Any:
+  """Returns a layer's array, or its shape where there is no more than that."""
+  if isinstance(x, jax.ShapeDtypeStruct):
+    return jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+  return x[layer]
+
+
+def _stack_dict(tree: dict) -> dict:
+  numbers = sorted(
+    int(match[1]) for key in tree if (match := _ONE.fullmatch(str(key)))
+  )
+  if not numbers:
+    return tree
+  blocks = [tree[f'{_STACKED}_{number}'] for number in numbers]
+  rest = {k: v for k, v in tree.items() if not _ONE.fullmatch(str(k))}
+  return rest | {_STACKED: jax.tree.map(lambda *x: np.stack(x), *blocks)}
