@@ -1,11 +1,15 @@
 """What is saved comes back; the last ones and the best one stay."""
 
+import jax
 import numpy as np
+import optax
 import pytest
 
 from vivit_jax import config as configs
 from vivit_jax.checkpoints.store import Description, Store
 from vivit_jax.errors import UserError
+from vivit_jax.models import stacking
+from vivit_jax.training import step
 
 
 @pytest.fixture
@@ -60,3 +64,30 @@ def test_another_shape_is_named(tmp_path, about):
 def test_a_folder_without_checkpoints(tmp_path):
   with pytest.raises(UserError, match='no checkpoints'):
     Store(tmp_path, read_only=True)
+
+
+@pytest.mark.parametrize('saved_stacked', [False, True])
+def test_layers_stacked_or_not_are_the_same_on_disk(
+  tmp_path, about, saved_stacked
+):
+  """A run may change `model.scan` between stopping and going on."""
+  draw = np.random.default_rng(0)
+  blocks = {
+    f'encoderblock_{n}': {'kernel': draw.normal(size=(2, 3)).astype(np.float32)}
+    for n in range(11)
+  }
+  params = {
+    'Transformer': blocks | {'encoder_norm': {'scale': np.ones(2, np.float32)}}
+  }
+  optimiser = optax.adamw(0.1)
+  apart = step.TrainState(np.int32(3), params, optimiser.init(params))
+  stacked = stacking.stack(apart)
+  before, after = (stacked, apart) if saved_stacked else (apart, stacked)
+  with Store(tmp_path) as store:
+    store.save(3, before, about)
+  with Store(tmp_path, read_only=True) as store:
+    restored = store.restore(3, after)
+    found = store.restore_parameters(3)
+  assert isinstance(restored, step.TrainState)
+  jax.tree.map(np.testing.assert_array_equal, restored, after)
+  jax.tree.map(np.testing.assert_array_equal, found, params)

@@ -18,6 +18,7 @@ from orbax.checkpoint import checkpoint_managers
 from vivit_jax import config as configs
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
+from vivit_jax.models import stacking
 
 LabelNames = Mapping[str, list[str]]  # of each head, in the order of logits
 
@@ -100,7 +101,7 @@ class Store:
     self._manager.save(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state),
+        state=ocp.args.StandardSave(stacking.unstack(state)),
         description=ocp.args.JsonSave(description.to_json()),
       ),
       metrics=None if metrics is None else dict(metrics),
@@ -141,7 +142,8 @@ class Store:
 
     Args:
       step: of a checkpoint that exists.
-      template: tree of arrays or shapes, as it was saved.
+      template: tree of arrays or shapes, as it was saved; its layers may be
+        stacked or not, whichever they were then.
 
     Raises:
       UserError: arrays that are missing or of other shapes.
@@ -149,7 +151,7 @@ class Store:
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     shapes = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device),
-      template,
+      stacking.unstack(template),
     )
     arguments = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
     try:
@@ -158,9 +160,13 @@ class Store:
       raise UserError(
         f'checkpoint {step} in {self._folder} cannot be read: {error}'
       ) from None
-    return restored['state']
+    same = jax.tree.structure(shapes) == jax.tree.structure(template)
+    return restored['state'] if same else stacking.stack(restored['state'])
 
   def restore_parameters(self, step: int) -> Any:
-    """Reads a checkpoint's parameters, nested dicts, without a model."""
+    """Reads a checkpoint's parameters, nested dicts, without a model.
+
+    Layers are not stacked, whatever the config says.
+    """
     saved = self._manager.item_metadata(step)['state']
     return self.restore(step, dict(saved))['params']

@@ -18,6 +18,7 @@ from vivit_jax.config import TrainConfig
 from vivit_jax.data import datasets, pipeline
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import forward, labels, metrics, report, run
+from vivit_jax.models import stacking
 
 
 def evaluate(
@@ -62,6 +63,8 @@ def evaluate(
   labels.check_label_names(known, source.label_names)
   model = models.build(**configs.model_arguments(config.model))
   apply = forward.view_averaged(model, config.data)
+  if config.model.scan:
+    params = stacking.stack(params)
   params = parallel.replicate(jax.tree.map(jnp.asarray, params))
   batch = forward.padded_batch(config.evaluation.batch_size)
   batches = pipeline.evaluation_batches(

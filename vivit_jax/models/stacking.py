@@ -2,10 +2,11 @@
 
 An encoder's blocks are `encoderblock_0`, `encoderblock_1`, ... in the
 reference's names; stacked, one `encoderblock` whose arrays have a leading axis
-of layers. Both functions go through any tree of dicts, tuples and lists, an
-optimiser's state for one, and leave everything else as it is.
+of layers. Both functions go through any tree of dicts, tuples, lists and
+dataclasses, a training state for one, and leave everything else as it is.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable
 from typing import Any
@@ -30,6 +31,11 @@ def stack(tree: Any) -> Any:
 def _walk(tree: Any, change: Callable[[dict], dict]) -> Any:
   if isinstance(tree, dict):
     return change({key: _walk(value, change) for key, value in tree.items()})
+  if dataclasses.is_dataclass(tree) and not jax.tree_util.all_leaves([tree]):
+    fields = [field.name for field in dataclasses.fields(tree)]
+    return dataclasses.replace(
+      tree, **{name: _walk(getattr(tree, name), change) for name in fields}
+    )
   if isinstance(tree, tuple) and hasattr(tree, '_fields'):
     return type(tree)(*(_walk(value, change) for value in tree))
   if isinstance(tree, tuple | list):

@@ -13,6 +13,8 @@ from vivit_jax.errors import UserError
 # Sections and keys that may change between stopping and going on: the curve
 # of the loss does not depend on them.
 _FREE = (
+  'model.scan',
+  'model.remat',
   'data.data_dir',
   'data.workers',
   'train.log_every',

@@ -1,0 +1,85 @@
+"""Every config is checked, builds, and makes a train step, by shapes alone."""
+
+import importlib
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from vivit_jax import config as configs
+from vivit_jax import models
+from vivit_jax.training import optim, step
+
+FOLDER = pathlib.Path(__file__).parents[1] / 'configs'
+NAMES = sorted(path.stem for path in FOLDER.glob('*.py'))
+PAPER = {
+  'k400_b16x2': (88_954_000, 0.1, 30),
+  'k400_b16x2_fe': (115_062_928, 0.1, 30),
+  'k400_b16x2_fsa': (117_319_312, 0.1, 30),
+  'k400_b16x2_fdp': (88_952_464, 0.1, 30),
+  'k400_b16x2_avg': (86_696_080, 0.1, 30),
+  'k400_l16x2_fe': (606_827_920, 0.1, 30),
+  # One class more or less is a row of 1024 weights and a bias.
+  'k600_l16x2_fe': (606_827_920 + 200 * 1025, 0.1, 30),
+  'mit_l16x2_fe': (606_827_920 - 95 * 1025, 0.25, 10),
+  'ssv2_l16x2_fe': (606_827_920 - 226 * 1025, 0.5, 35),
+  'ek100_l16x2_fe': (606_827_920 - 3 * 1025, 0.5, 50),
+}
+
+
+def resolved(name: str) -> configs.TrainConfig:
+  config = configs.resolve(
+    importlib.import_module(f'configs.{name}').get_config()
+  )
+  return config
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_train_step_fits_together(name):
+  config = resolved(name)
+  if not config.model.heads:
+    config = configs.with_heads(config, {'noun': 8, 'verb': 8})
+  model = models.build(**configs.model_arguments(config.model))
+  optimiser = optim.optimiser(config.optim, lambda _: 0.1)
+  state = jax.eval_shape(lambda: step.initialise(model, optimiser, config))
+  if name in PAPER:
+    count, rate, epochs = PAPER[name]
+    assert sum(x.size for x in jax.tree.leaves(state.params)) == count
+    assert (config.optim.learning_rate, config.train.epochs) == (rate, epochs)
+    assert config.train.batch_size == 64 and config.data.frames == 32
+
+  def update(state, batch):
+    return step.train_step(model, optimiser, config)(state, batch)
+
+  devices, batch = jax.local_device_count(), 2
+  replicated = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct((devices, *x.shape), x.dtype), state
+  )
+  clips = jax.ShapeDtypeStruct(
+    (devices, batch, config.data.frames, *config.data.crop, 3), jnp.uint8
+  )
+  labels = {
+    head: jax.ShapeDtypeStruct((devices, batch), jnp.int32)
+    for head in config.model.heads
+  }
+  after, metrics = jax.eval_shape(
+    update, replicated, {'video': clips, 'labels': labels}
+  )
+  assert jax.tree.structure(after) == jax.tree.structure(replicated)
+  assert [x.shape for x in jax.tree.leaves(after)] == [
+    x.shape for x in jax.tree.leaves(replicated)
+  ]
+  assert {f'{head}/top1' for head in config.model.heads} <= metrics.keys()
+
+
+def test_every_config_of_the_papers_tables_is_there():
+  assert PAPER.keys() <= set(NAMES)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_a_docstring_is_a_promise(name):
+  text = importlib.import_module(f'configs.{name}').__doc__
+  assert f'--config=configs/{name}.py' in text or 'make demo' in text
+  if name in PAPER:
+    assert 'top-1' in text and 'Paper, table' in text
