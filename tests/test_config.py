@@ -29,7 +29,6 @@ def test_a_misspelt_key_in_a_mapping_names_the_nearest():
     ('data', 'crop', (224, 230), 'width 230.*16 pixels'),
     ('data', 'short_side', 200, 'larger than data.short_side 200'),
     ('data', 'scale_jitter', (2.0, 1.0), 'scale_jitter'),
-    ('model', 'kernel_init', 'centre', "'centre'.*central_frame"),
     ('model', 'heads', {'label': 1}, 'heads.label is 1'),
     ('model', 'stochastic_depth', 1.0, 'below 1'),
     ('augment', 'flip', 1.5, 'augment.flip is 1.5'),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vivit_jax import models
+from vivit_jax.errors import UserError
 from vivit_jax.models import embeddings, layers
 
 
@@ -210,3 +211,27 @@ def test_features_come_before_the_head_and_the_representation_layer():
   np.testing.assert_allclose(
     features.pre_logits @ head['kernel'], logits, atol=1e-5
   )
+
+
+@pytest.mark.parametrize(
+  'key, value, words',
+  [
+    ('family', 'factorized_encoder', "mean 'factorised_encoder'"),
+    ('size', 'XL', 'known are Ti, S, B, L, H'),
+    ('kernel_init', 'centre_frame', "mean 'central_frame'"),
+    ('positions', 'sinusoid_3d', "mean 'sinusoidal_3d'"),
+    ('classifier', 'cls', 'known are None, token, average'),
+    ('order', 'time_first', "mean 'time_space'"),
+    ('remat', 'all', 'known are none, dots, full'),
+    ('dtype', 'float16', "mean 'bfloat16'"),
+  ],
+)
+def test_names_that_are_not_known_are_told_with_the_nearest(key, value, words):
+  arguments = {
+    'family': 'joint',
+    'size': 'Ti',
+    'heads': {'label': 3},
+    'tubelet': (2, 8, 8),
+  }
+  with pytest.raises(UserError, match=words):
+    models.build(**arguments | {key: value})
