@@ -39,7 +39,7 @@ def run(
     print(usage.strip() + '\n')
     print(flags.FLAGS.main_module_help() or flags.FLAGS.get_help())
     return 0
-  with exit_on_user_error():
+  with exit_on_user_error(at_once=True):
     rest = _parse(arguments)
     for name in required:
       if flags.FLAGS[name].value is None:
