@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -34,12 +35,13 @@ def run(
   neither with a traceback.
   """
   _quieten_libraries()
+  signal.signal(signal.SIGINT, _end_at_once)
   arguments = sys.argv
   if any(a in ('--help', '-h', '-help', '--helpshort') for a in arguments):
     print(usage.strip() + '\n')
     print(flags.FLAGS.main_module_help() or flags.FLAGS.get_help())
     return 0
-  with exit_on_user_error():
+  with exit_on_user_error(at_once=True):
     rest = _parse(arguments)
     for name in required:
       if flags.FLAGS[name].value is None:
@@ -47,9 +49,18 @@ def run(
     try:
       return main(rest) or 0
     except KeyboardInterrupt:
-      print('\ninterrupted', file=sys.stderr)
-      return INTERRUPTED
+      _end_at_once()
   return 0
+
+
+def _end_at_once(*_) -> None:
+  """Ends the process on Ctrl-C.
+
+  Python's own KeyboardInterrupt gets lost in the imports of some libraries.
+  Files are written whole or not at all, and worker processes end with this.
+  """
+  print('\ninterrupted', file=sys.stderr, flush=True)
+  os._exit(INTERRUPTED)
 
 
 def _quieten_libraries() -> None:

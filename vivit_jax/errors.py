@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import os
 import sys
 from collections.abc import Iterable, Iterator
 
@@ -19,10 +20,19 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 @contextlib.contextmanager
-def exit_on_user_error() -> Iterator[None]:
-  """Ends the process with the message alone, and code 2, on a UserError."""
+def exit_on_user_error(at_once: bool = False) -> Iterator[None]:
+  """Ends the process with the message alone, and code 2, on a UserError.
+
+  Args:
+    at_once: without Python's own ending, in which the threads of a storage
+      library that failed would print tracebacks after the message.
+  """
   try:
     yield
   except UserError as error:
     print(f'error: {error}', file=sys.stderr)
+    if at_once:
+      sys.stdout.flush()
+      sys.stderr.flush()
+      os._exit(2)
     sys.exit(2)

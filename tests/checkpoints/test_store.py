@@ -91,3 +91,23 @@ def test_layers_stacked_or_not_are_the_same_on_disk(
   assert isinstance(restored, step.TrainState)
   jax.tree.map(np.testing.assert_array_equal, restored, after)
   jax.tree.map(np.testing.assert_array_equal, found, params)
+
+
+@pytest.mark.parametrize('part', ['state', 'description'])
+def test_a_damaged_checkpoint_is_named(tmp_path, about, part):
+  with Store(tmp_path) as store:
+    store.save(1, state(1.0), about)
+    store.save(2, state(2.0), about)
+  for path in (tmp_path / 'checkpoints' / '2' / part).rglob('*'):
+    if path.is_file() and path.name not in (
+      '_METADATA',
+      '_CHECKPOINT_METADATA',
+    ):
+      path.write_bytes(b'')
+  with Store(tmp_path, read_only=True) as store:
+    with pytest.raises(UserError, match='checkpoint 2 .* is damaged.*go on'):
+      store.restore(2, state(0.0))
+      store.describe(2)
+    assert store.describe(1) == about
+    restored = store.restore(1, state(0.0))
+  np.testing.assert_array_equal(restored['opt_state']['trace'], [-1.0] * 4)

@@ -60,6 +60,8 @@ def test_kinetics_file_names(tmp_path):
     (['path,label', '/etc/x,a'], ['line 2', 'outside']),
     (['path,label,split', '1.mp4,a,my split'], ['line 2', "'my split'"]),
     (['path,label,label', '1.mp4,a,b'], ['name of its own']),
+    (['path,a/b', '1.mp4,a'], ["'a/b'", 'letters']),
+    (['path,joint', '1.mp4,a'], ["'joint'"]),
   ],
 )
 def test_mistakes_of_a_csv(tmp_path, lines, words):

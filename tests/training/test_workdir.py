@@ -40,3 +40,10 @@ def test_an_unwritable_workdir_is_one_sentence(tmp_path):
 def test_a_folder_that_is_no_workdir(tmp_path):
   with pytest.raises(UserError, match='no config.json'):
     workdir.read_config(tmp_path)
+
+
+def test_a_damaged_config_is_named(tmp_path):
+  (tmp_path / 'config.json').write_text('{"model": {"fam')
+  for use in (workdir.read_config, lambda path: workdir.claim(path, config())):
+    with pytest.raises(UserError, match='config.json is damaged.*--workdir'):
+      use(tmp_path)

@@ -5,10 +5,11 @@
 label names: a checkpoint alone says how to use it.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -131,11 +132,16 @@ class Store:
     return int(which)
 
   def describe(self, step: int) -> Description:
-    """Reads the description of a checkpoint."""
-    restored = self._manager.restore(
-      step, args=ocp.args.Composite(description=ocp.args.JsonRestore())
-    )
-    return Description.from_json(restored['description'])
+    """Reads the description of a checkpoint.
+
+    Raises:
+      UserError: it is damaged.
+    """
+    with self._reading(step):
+      restored = self._manager.restore(
+        step, args=ocp.args.Composite(description=ocp.args.JsonRestore())
+      )
+      return Description.from_json(restored['description'])
 
   def restore(self, step: int, template: Any) -> Any:
     """Reads a checkpoint's arrays into a tree of the template's shapes.
@@ -154,12 +160,8 @@ class Store:
       stacking.unstack(template),
     )
     arguments = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
-    try:
+    with self._reading(step):
       restored = self._manager.restore(step, args=arguments)
-    except (ValueError, KeyError, OSError) as error:
-      raise UserError(
-        f'checkpoint {step} in {self._folder} cannot be read: {error}'
-      ) from None
     same = jax.tree.structure(shapes) == jax.tree.structure(template)
     return restored['state'] if same else stacking.stack(restored['state'])
 
@@ -168,5 +170,21 @@ class Store:
 
     Layers are not stacked, whatever the config says.
     """
-    saved = self._manager.item_metadata(step)['state']
+    with self._reading(step):
+      saved = self._manager.item_metadata(step)['state']
     return self.restore(step, dict(saved))['params']
+
+  @contextlib.contextmanager
+  def _reading(self, step: int) -> Iterator[None]:
+    """Turns what Orbax and its storage raise, which are many, into one."""
+    try:
+      yield
+    except UserError:
+      raise
+    except Exception as error:
+      reason = (str(error).splitlines() or [repr(error)])[0][:200]
+      raise UserError(
+        f'checkpoint {step} in {self._folder} is damaged, or of another model '
+        f'({reason}): move the folder {self._folder / str(step)} away to go on '
+        'from the one before.'
+      ) from None

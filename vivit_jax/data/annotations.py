@@ -71,6 +71,13 @@ def read_csv(path: str | os.PathLike, default_split: str = 'train') -> Splits:
       f'{path} has no column of labels beside path and split: add one, for '
       "instance 'label'."
     )
+  for head in heads[0]:
+    # A head's name becomes a name of metrics, and of the report's files.
+    if not re.fullmatch(r'[\w-]+', head) or head == 'joint':
+      raise UserError(
+        f"{path} has the column '{head}', which is to be a head of the model: "
+        "its name has letters, digits, '_' and '-', and is not 'joint'."
+      )
   return splits
 
 

@@ -102,8 +102,12 @@ def generate(
   with concurrent.futures.ProcessPoolExecutor(
     workers, context, processes.obey_parent
   ) as pool:
-    done = pool.map(write, *zip(*todo), chunksize=50)
-    list(tqdm.tqdm(done, total=len(todo), unit='video', desc='moving_shapes'))
+    try:
+      done = pool.map(write, *zip(*todo), chunksize=50)
+      list(tqdm.tqdm(done, total=len(todo), unit='video', desc='moving_shapes'))
+    except BaseException:  # Ctrl-C: do not write all the others first
+      pool.shutdown(cancel_futures=True)
+      raise
   seconds = math.ceil(scene.frames / FRAMES_PER_SECOND)
   with open(folder / 'annotations.csv', 'w', newline='') as file:
     writer = csv.writer(file)

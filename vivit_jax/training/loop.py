@@ -111,7 +111,8 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
       pending.append(values)
       # One step is in flight: more would pile up batches in memory.
       jax.block_until_ready(pending[-2:-1])
-      last = number == steps or interrupted()
+      stop = interrupted()  # once: it may come at any moment
+      last = number == steps or stop
       if number % config.train.log_every == 0 or last:
         report = _mean(pending) | {'learning_rate': float(rate(number - 1))}
         pending = []
@@ -124,7 +125,7 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
         progress.report_validation(number, scores)
       if last or scores or number % config.train.checkpoint_every == 0:
         store.save(number, parallel.unreplicate(state), about, scores)
-      if interrupted():
+      if stop:
         print(
           f'\nstopped at step {number}; the same command goes on from there',
           flush=True,
@@ -194,7 +195,7 @@ def _interrupts() -> Iterator:
   def note(signum, frame):
     del signum, frame
     came.append(True)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, before[signal.SIGINT])
 
   before = {
     which: signal.signal(which, note)

@@ -37,7 +37,7 @@ def claim(workdir: str | os.PathLike, config: TrainConfig) -> pathlib.Path:
   try:
     folder.mkdir(parents=True, exist_ok=True)
     if path.exists():
-      _check_same(configs.from_json(path.read_text()), config, folder)
+      _check_same(_read(path), config, folder)
     unfinished = folder / 'config.json.part'
     unfinished.write_text(configs.to_json(config))
     os.replace(unfinished, path)
@@ -57,10 +57,21 @@ def read_config(workdir: str | os.PathLike) -> TrainConfig:
   """
   path = pathlib.Path(workdir) / 'config.json'
   try:
-    return configs.from_json(path.read_text())
+    return _read(path)
   except OSError:
     raise UserError(
       f'{workdir} is no workdir: it has no config.json. Train into it first.'
+    ) from None
+
+
+def _read(path: pathlib.Path) -> TrainConfig:
+  """Reads a config; OSError where there is none."""
+  try:
+    return configs.from_json(path.read_text('utf-8'))
+  except (UserError, UnicodeDecodeError) as error:
+    raise UserError(
+      f'{path} is damaged, or of another version ({error}): train into another '
+      '--workdir.'
     ) from None
 
 
