@@ -119,6 +119,8 @@ class EvaluationConfig:
 class TrainConfig:
   """One experiment, whole."""
 
+  init_from: str | None = None  # a checkpoint of any format to start from
+  init_kernel: str = 'central_frame'  # or 'inflation': of an image's kernel
   model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
@@ -220,6 +222,7 @@ def check(config: TrainConfig) -> None:
   _check_model(config.model)
   _check_clip(config)
   _check_numbers(config)
+  _one_of('init_kernel', config.init_kernel, ('central_frame', 'inflation'))
 
 
 def _require(holds: bool, message: str) -> None:

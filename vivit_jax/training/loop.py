@@ -11,6 +11,7 @@ import numpy as np
 
 from vivit_jax import config as configs
 from vivit_jax import models, parallel
+from vivit_jax.checkpoints import start
 from vivit_jax.checkpoints.store import Description, Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import datasets, pipeline, prepare
@@ -42,8 +43,9 @@ def resolve_heads(
 def train(config: TrainConfig, folder: str | os.PathLike) -> int:
   """Trains, or goes on with, the experiment in a workdir.
 
-  Order of restoration: the last checkpoint of this workdir, else random
-  parameters from the seed. The embedded dataset is written if it is absent.
+  Order of restoration: the last checkpoint of this workdir, else the weights of
+  `init_from`, else random parameters from the seed. The embedded dataset is
+  written if it is absent.
 
   Returns:
     The process's exit code: 0, or `INTERRUPTED` after Ctrl-C.
@@ -83,6 +85,8 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
       state = store.restore(first, state)
       what = 'going on from' if first < steps else 'training ended at'
       print(f'{folder}: {what} step {first} of {steps}', flush=True)
+    elif config.init_from is not None:
+      state = state.replace(params=start.load(state.params, config))
     first = int(state.step)
     progress = Progress(
       folder,

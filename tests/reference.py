@@ -8,7 +8,7 @@ from flax import serialization
 from vivit_jax import models
 from vivit_jax.models import layers
 
-FIXTURES = pathlib.Path(__file__).parents[1] / 'fixtures'
+FIXTURES = pathlib.Path(__file__).parent / 'fixtures'
 OPTIONS = layers.Options(attention_heads=4, mlp=96)
 MODELS = {  # fixture -> family and what differs from the default
   'model1_joint': ('joint', {}),

@@ -1,0 +1,265 @@
+"""What can be taken from other models is, and all arrays are accounted for."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+import reference
+
+from vivit_jax import config as configs
+from vivit_jax.checkpoints import adapt, formats, start
+from vivit_jax.checkpoints.formats import names
+from vivit_jax.errors import UserError
+from vivit_jax.models import stacking
+
+FIXTURES = reference.FIXTURES
+IMAGE = FIXTURES / 'image_vit' / 'vision_transformer.npz'
+GRID = (4, 3, 3)  # 8 x 48 x 48 in tubelets of 2 x 16 x 16
+SHAPE = (1, 8, 48, 48, 3)
+
+
+def fresh(name, shape=SHAPE, **changes):
+  model = reference.model(name, **changes)
+  params = model.init(jax.random.key(0), np.zeros(shape, np.float32))['params']
+  return model, dict(names.flatten(jax.tree.map(np.asarray, params)))
+
+
+def kinds(adapted):
+  return {what: [r.name for r in adapted.rows if r.what == what]
+          for what in ('loaded', 'adapted', 'fresh', 'left over')}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', reference.MODELS)
+def test_the_same_model_takes_every_array(name):
+  source = formats.read(FIXTURES / name)
+  _, start_values = fresh(name)
+  adapted = adapt.adapt(source, start_values, grid=GRID)
+  found = kinds(adapted)
+  assert len(found['loaded']) == len(source.arrays)
+  assert not found['adapted'] + found['fresh'] + found['left over']
+  for key, array in adapted.arrays.items():
+    np.testing.assert_array_equal(array, source.arrays[key])
+
+
+def test_another_head_is_left_fresh_and_all_else_loaded():
+  source = formats.read(FIXTURES / 'model1_joint')
+  _, start_values = fresh('model1_joint', heads={'noun': 3, 'verb': 2})
+  found = kinds(adapt.adapt(source, start_values, grid=GRID))
+  heads = ['output_projection/bias', 'output_projection/kernel']
+  assert sorted(found['fresh']) == heads
+  assert len(found['loaded']) == len(start_values) - 2
+
+
+def still(image):
+  return np.repeat(image[:, None], 8, axis=1)
+
+
+@pytest.mark.parametrize('kernel', adapt.KERNELS)
+@pytest.mark.parametrize('name', ['vision_transformer', 'big_vision'])
+def test_a_still_clip_gives_the_image_models_own_feature(name, kernel):
+  """Of each temporal index in Model 2's spatial encoder."""
+  with np.load(FIXTURES / 'image_vit' / 'golden.npz') as file:
+    golden = dict(file)
+  model, start_values = fresh('model2_average_pooled')
+  source = formats.read(FIXTURES / 'image_vit' / f'{name}.npz')
+  adapted = adapt.adapt(source, start_values, grid=GRID, kernel=kernel)
+  with jax.default_matmul_precision('highest'):
+    features = model.apply(
+      {'params': names.unflatten(adapted.arrays)},
+      still(golden['image']),
+      features=True,
+    )
+  expected = golden['cls_feature']
+  np.testing.assert_allclose(
+    features.pre_logits, expected, atol=2e-5 * np.abs(expected).max()
+  )
+
+
+def image_tokens(image):
+  """Returns the image model's own tokens [B, h, w, D], as a clip of 1 frame."""
+  source = formats.read(IMAGE)
+  arrays = dict(source.arrays)
+  arrays['embedding/kernel'] = arrays['embedding/kernel'][None]
+  model = reference.model(
+    'model1_joint', heads={'label': 21}, tubelet=(1, 16, 16)
+  )
+  params = {'params': names.unflatten(arrays)}
+  return model.apply(params, image[:, None], features=True)
+
+
+def test_a_still_clip_through_model_1_begins_as_many_copies_of_the_image():
+  """Attention over t copies of the patches weighs the class token less.
+
+  Without a class token there is no such difference: keys repeated t times give
+  the same average. So the statement is exact for the averaging model.
+  """
+  with np.load(FIXTURES / 'image_vit' / 'golden.npz') as file:
+    image = file['image']
+  source = formats.read(IMAGE)
+  plain = {k: v for k, v in source.arrays.items() if k != 'cls'}
+  positions = 'Transformer/posembed_input/pos_embedding'
+  plain[positions] = plain[positions][:, 1:]
+  source = dataclasses.replace(source, arrays=plain)
+  model, start_values = fresh('model1_joint', classifier='average')
+  adapted = adapt.adapt(source, start_values, grid=GRID)
+  one, one_start = fresh(
+    'model1_joint',
+    shape=(1, 1, 48, 48, 3),
+    classifier='average',
+    tubelet=(1, 16, 16),
+  )
+  alone = adapt.adapt(source, one_start, grid=(1, 3, 3))
+  with jax.default_matmul_precision('highest'):
+    clip = model.apply(
+      {'params': names.unflatten(adapted.arrays)}, still(image), features=True
+    )
+    single = one.apply(
+      {'params': names.unflatten(alone.arrays)}, image[:, None], features=True
+    )
+  scale = np.abs(single.tokens).max()
+  for index in range(4):
+    np.testing.assert_allclose(
+      clip.tokens[:, index], single.tokens[:, 0], atol=2e-5 * scale
+    )
+
+
+def test_model_3_begins_as_the_image_model_on_every_frame():
+  """Its temporal branch is silent, so each temporal index is an image."""
+  with np.load(FIXTURES / 'image_vit' / 'golden.npz') as file:
+    image = file['image']
+  source = formats.read(IMAGE)
+  name = 'model3_factorised_self_attention'
+  model, start_values = fresh(name)
+  adapted = adapt.adapt(source, start_values, grid=GRID)
+  found = kinds(adapted)
+  assert all('_time/' in n or 'output_projection' in n for n in found['fresh'])
+  assert found['left over'] == ['cls']
+  plain = {k: v for k, v in source.arrays.items() if k != 'cls'}
+  positions = 'Transformer/posembed_input/pos_embedding'
+  plain[positions] = plain[positions][:, 1:]
+  one, one_start = fresh(
+    'model1_joint',
+    shape=(1, 1, 48, 48, 3),
+    classifier='average',
+    tubelet=(1, 16, 16),
+  )
+  alone = adapt.adapt(
+    dataclasses.replace(source, arrays=plain), one_start, grid=(1, 3, 3)
+  )
+  frames = np.stack([image, image[::-1]] * 2, axis=1).repeat(2, axis=1)
+  with jax.default_matmul_precision('highest'):
+    clip = model.apply(
+      {'params': names.unflatten(adapted.arrays)}, frames, features=True
+    )
+    single = one.apply(
+      {'params': names.unflatten(alone.arrays)}, image[:, None], features=True
+    )
+  scale = np.abs(single.tokens).max()
+  for index in range(4):
+    expected = single.tokens[:, 0] if index % 2 == 0 else single.tokens[::-1, 0]
+    np.testing.assert_allclose(
+      clip.tokens[:, index], expected, atol=2e-5 * scale
+    )
+
+
+def test_the_image_model_starts_all_four():
+  source = formats.read(IMAGE)
+  for name in reference.MODELS:
+    model, start_values = fresh(name)
+    adapted = adapt.adapt(source, start_values, grid=GRID)
+    kernel = adapted.arrays['embedding/kernel']
+    np.testing.assert_array_equal(kernel[1], source.arrays['embedding/kernel'])
+    assert not kernel[0].any()
+    assert adapted.arrays.keys() == start_values.keys()
+    model.apply({'params': names.unflatten(adapted.arrays)}, np.zeros(SHAPE))
+
+
+def test_inflation_shares_the_kernel_among_the_frames():
+  source = formats.read(IMAGE)
+  _, start_values = fresh('model1_joint')
+  adapted = adapt.adapt(source, start_values, grid=GRID, kernel='inflation')
+  kernel = adapted.arrays['embedding/kernel']
+  for frame in kernel:
+    np.testing.assert_allclose(frame, source.arrays['embedding/kernel'] / 2)
+
+
+@pytest.mark.parametrize(
+  'name', ['model1_joint', 'model3_factorised_self_attention']
+)
+def test_other_frames_and_pixels_resize_the_positions(name):
+  source = formats.read(FIXTURES / name)
+  model, start_values = fresh(name, shape=(1, 12, 64, 32, 3))
+  with pytest.raises(UserError, match='of no grid that fits'):
+    adapt.adapt(source, start_values, grid=(6, 4, 2))  # both at once
+  _, start_values = fresh(name, shape=(1, 12, 48, 48, 3))
+  found = kinds(adapt.adapt(source, start_values, grid=(6, 3, 3)))
+  assert found['adapted'] == ['Transformer/posembed_input/pos_embedding']
+  _, start_values = fresh(name, shape=(1, 8, 64, 32, 3))
+  adapted = adapt.adapt(source, start_values, grid=(4, 4, 2))
+  positions = adapted.arrays['Transformer/posembed_input/pos_embedding']
+  token = positions.shape[1] - 32
+  old = source.arrays['Transformer/posembed_input/pos_embedding']
+  assert token == old.shape[1] - 36
+  np.testing.assert_array_equal(positions[:, :token], old[:, :token])
+
+
+def test_another_tubelet_gives_the_same_tokens_of_a_still_clip():
+  source = formats.read(FIXTURES / 'model2_factorised_encoder')
+  name = 'model2_factorised_encoder'
+  _, start_values = fresh(name, tubelet=(4, 16, 16))
+  adapted = adapt.adapt(source, start_values, grid=(2, 3, 3))
+  old, new = (
+    values['embedding/kernel'].sum(axis=0)
+    for values in (source.arrays, adapted.arrays)
+  )
+  np.testing.assert_allclose(new, old, atol=1e-5)
+  positions = 'TemporalTransformer/posembed_input/pos_embedding'
+  assert adapted.arrays[positions].shape[1] == 3
+
+
+def test_temporal_layers_come_and_go_with_their_reasons():
+  source = formats.read(FIXTURES / 'model2_factorised_encoder')
+  name = 'model2_factorised_encoder'
+  _, start_values = fresh(name, temporal_layers=3)
+  table = adapt.adapt(source, start_values, grid=GRID).table()
+  assert 'fresh  TemporalTransformer/encoderblock_*' in table
+  assert 'the source has fewer temporal layers' in table
+  _, start_values = fresh(name, temporal_layers=0)
+  adapted = adapt.adapt(source, start_values, grid=GRID)
+  left = kinds(adapted)['left over']
+  assert all('Temporal' in n for n in left) and 'the model averages' in (
+    adapted.table()
+  )
+
+
+def test_an_array_that_nothing_explains_is_an_error_with_the_nearest():
+  source = formats.read(FIXTURES / 'model1_joint')
+  arrays = dict(source.arrays)
+  name = 'Transformer/encoderblock_1/MlpBlock_0/Dense_0/kernel'
+  arrays[name.replace('Dense_0', 'Dense_9')] = arrays.pop(name)
+  broken = dataclasses.replace(source, arrays=arrays)
+  _, start_values = fresh('model1_joint')
+  with pytest.raises(UserError, match='Dense_0/kernel is missing.*Dense_9'):
+    adapt.adapt(broken, start_values, grid=GRID)
+  _, other = fresh('model3_factorised_self_attention')
+  with pytest.raises(UserError, match='do not fit the model'):
+    adapt.adapt(source, other, grid=GRID)
+
+
+def test_a_config_starts_from_a_file_with_layers_stacked_or_not(capsys):
+  config = configs.default()
+  config.init_from = str(FIXTURES / 'model1_joint')
+  config.data.frames, config.data.crop = 8, (48, 48)
+  found = []
+  for scan in (False, True):
+    config.model.scan = scan
+    options = dataclasses.replace(reference.OPTIONS, scan=scan)
+    model = reference.model('model1_joint', options)
+    params = model.init(jax.random.key(0), np.zeros(SHAPE))['params']
+    params = start.load(params, configs.resolve(config))
+    found.append(stacking.unstack(params))
+  jax.tree.map(np.testing.assert_array_equal, *found)
+  expected = reference.parameters('model1_joint')
+  jax.tree.map(np.testing.assert_array_equal, found[0], expected)
+  assert 'loaded  56 arrays' in capsys.readouterr().out

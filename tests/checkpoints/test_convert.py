@@ -1,0 +1,114 @@
+"""The command: inspect and convert; and transformers beside ours."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import reference
+
+from vivit_jax.checkpoints import convert, formats
+from vivit_jax.checkpoints.formats import names
+from vivit_jax.errors import UserError
+
+ROOT = reference.FIXTURES.parents[1]
+SOURCE = reference.FIXTURES / 'model1_joint'
+
+
+def command(*arguments):
+  return subprocess.run(
+    [sys.executable, '-m', 'vivit_jax.checkpoints', *map(str, arguments)],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
+
+
+@pytest.mark.slow
+def test_inspect_says_what_it_is():
+  done = command('inspect', SOURCE)
+  assert done.returncode == 0, done.stderr
+  for words in (
+    'scenic',
+    'joint',
+    '2x16x16',
+    '37 in Transformer',
+    '11 classes',
+  ):
+    assert words in done.stdout
+  done = command('inspect', ROOT / 'README.md')
+  assert done.returncode == 2
+  assert done.stderr.startswith('error: ') and 'Traceback' not in done.stderr
+
+
+@pytest.mark.slow
+def test_convert_there_and_back(tmp_path):
+  done = command(
+    'convert', SOURCE, tmp_path / 'hf', '--to=huggingface', '--frames=8',
+    '--crop=48',
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  done = command(
+    'convert', tmp_path / 'hf', tmp_path / 's', '--to=scenic', '--frames=8',
+    '--crop=48',
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  expected, found = formats.read(SOURCE), formats.read(tmp_path / 's')
+  assert found.arrays.keys() == expected.arrays.keys()
+  for name, array in found.arrays.items():
+    np.testing.assert_array_equal(array, expected.arrays[name])
+
+
+def test_mistakes_of_convert(tmp_path):
+  with pytest.raises(UserError, match='36 positions, but a clip has 16 x 14'):
+    convert.convert(SOURCE, tmp_path / 'a', to='huggingface')
+  (tmp_path / 'b').write_text('')
+  with pytest.raises(UserError, match='is there already'):
+    convert.convert(SOURCE, tmp_path / 'b', to='scenic')
+  other = reference.FIXTURES / 'model2_factorised_encoder'
+  with pytest.raises(UserError, match='Model 1 with a class token'):
+    convert.convert(other, tmp_path / 'c', to='huggingface', frames=8, crop=48)
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['b']
+
+
+def test_an_exported_model_gives_its_logits_in_transformers(tmp_path):
+  torch = pytest.importorskip('torch', reason='torch is not installed')
+  transformers = pytest.importorskip('transformers')
+  convert.convert(SOURCE, tmp_path / 'hf', to='huggingface', frames=8, crop=48)
+  theirs = transformers.VivitForVideoClassification.from_pretrained(
+    tmp_path / 'hf', attn_implementation='eager'
+  ).eval()
+  golden = reference.golden('model1_joint')
+  video = torch.from_numpy(golden['video']).permute(0, 1, 4, 2, 3)
+  with torch.no_grad():
+    logits = theirs(video).logits.numpy()
+  model = reference.model('model1_joint')
+  params = {'params': names.unflatten(formats.read(SOURCE).arrays)}
+  with jax.default_matmul_precision('highest'):
+    ours = model.apply(params, golden['video'])['label']
+  scale = np.abs(ours).max()
+  np.testing.assert_allclose(logits, ours, atol=2e-5 * scale)
+
+
+def test_the_exported_preprocessor_maps_pixels_as_ours(tmp_path):
+  """As its processor computes: x * rescale_factor - 1, and no normalising."""
+  convert.convert(SOURCE, tmp_path / 'hf', to='huggingface', frames=8, crop=48)
+  config = json.loads(
+    (tmp_path / 'hf' / 'preprocessor_config.json').read_text()
+  )
+  assert config['offset'] and not config['do_normalize']
+  pixels = np.array([0, 127.5, 255])
+  np.testing.assert_allclose(
+    pixels * config['rescale_factor'] - 1, [-1, 0, 1], atol=1e-7
+  )
+  assert config['size'] == {'shortest_edge': 256}
+  pytest.importorskip('torch', reason='torch is not installed')
+  transformers = pytest.importorskip('transformers')
+  processor = transformers.VivitImageProcessor.from_pretrained(tmp_path / 'hf')
+  draw = np.random.default_rng(0)
+  video = [draw.integers(0, 256, (256, 256, 3)).astype(np.uint8)] * 8
+  found = np.asarray(processor(video, return_tensors='np')['pixel_values'])[0]
+  crop = video[0][104:152, 104:152].transpose(2, 0, 1)
+  np.testing.assert_allclose(found[0], crop / 127.5 - 1, atol=1e-5)

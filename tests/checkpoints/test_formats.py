@@ -1,0 +1,299 @@
+"""Other people's files give other people's outputs; hostile ones nothing."""
+
+import io
+import json
+import pickle
+import struct
+import zipfile
+
+import jax
+import msgpack
+import numpy as np
+import pytest
+import reference
+from safetensors.numpy import load_file, save_file
+
+from vivit_jax import models
+from vivit_jax.checkpoints import formats
+from vivit_jax.checkpoints.formats import huggingface, names
+from vivit_jax.errors import UserError
+from vivit_jax.models import layers
+
+FIXTURES = reference.FIXTURES
+NPZ = FIXTURES / 'image_vit'
+HUGGING = FIXTURES / 'huggingface_vivit'
+
+
+@pytest.mark.parametrize('name', reference.MODELS)
+def test_scenic_in_all_three_layouts(name):
+  weights = formats.read(FIXTURES / name / 'checkpoint')
+  expected = dict(names.flatten(reference.parameters(name)))
+  assert weights.arrays.keys() == expected.keys()
+  for key, array in weights.arrays.items():
+    np.testing.assert_array_equal(array, expected[key])
+  assert weights.family.startswith(
+    reference.MODELS[name][0].split('_dot')[0]
+  ) or ('dot_product' in weights.family)
+  again = formats.read(FIXTURES / name)  # the folder will do as well
+  assert again.arrays.keys() == expected.keys()
+
+
+def test_hugging_faces_vivit_gives_its_logits_and_hidden_states():
+  with np.load(HUGGING / 'golden.npz', allow_pickle=False) as file:
+    golden = dict(file)
+  weights = formats.read(HUGGING)
+  params = names.unflatten(weights.arrays)
+  assert weights.label_names == {'label': [f'LABEL_{n}' for n in range(7)]}
+  model = models.FAMILIES['joint'](
+    heads={'label': 7},
+    width=48,
+    depth=2,
+    options=layers.Options(attention_heads=3, mlp=96),
+    tubelet=(2, 16, 16),
+  )
+  hidden = []
+
+  def spy(next_call, arguments, keywords, context):
+    out = next_call(*arguments, **keywords)
+    if isinstance(context.module, layers.EncoderBlock):
+      hidden[:] = hidden or [arguments[0]]
+      hidden.append(out)
+    return out
+
+  with jax.default_matmul_precision('highest'):
+    with layers.nn.intercept_methods(spy):
+      logits = model.apply({'params': params}, golden['video'])['label']
+  scale = np.abs(golden['logits']).max()
+  np.testing.assert_allclose(logits, golden['logits'], atol=2e-5 * scale)
+  assert len(hidden) == 3
+  for number, found in enumerate(hidden):
+    expected = golden[f'hidden_{number}']
+    np.testing.assert_allclose(
+      found, expected, atol=2e-5 * np.abs(expected).max()
+    )
+
+
+@pytest.mark.parametrize('name', ['vision_transformer', 'big_vision'])
+def test_image_vits_give_their_features_and_logits(name):
+  """As Model 1 of one frame with tubelets of one frame."""
+  with np.load(NPZ / 'golden.npz', allow_pickle=False) as file:
+    golden = dict(file)
+  weights = formats.read(NPZ / f'{name}.npz')
+  assert weights.is_image and name in weights.format
+  arrays = dict(weights.arrays)
+  arrays['embedding/kernel'] = arrays['embedding/kernel'][None]
+  model = reference.model(
+    'model1_joint', heads={'label': 21}, tubelet=(1, 16, 16)
+  )
+  params = {'params': names.unflatten(arrays)}
+  video = golden['image'][:, None]
+  with jax.default_matmul_precision('highest'):
+    features = model.apply(params, video, features=True).pre_logits
+    logits = model.apply(params, video)['label']
+  for found, expected in (
+    (features, golden['cls_feature']),
+    (logits, golden['logits']),
+  ):
+    np.testing.assert_allclose(
+      found, expected, atol=2e-5 * np.abs(expected).max()
+    )
+
+
+def test_prefixes_and_stacked_layers_of_npz(tmp_path):
+  with np.load(NPZ / 'vision_transformer.npz', allow_pickle=False) as file:
+    plain = dict(file)
+  expected = formats.read(NPZ / 'vision_transformer.npz').arrays
+  np.savez(
+    tmp_path / 'a.npz', **{f'opt/target/{k}': v for k, v in plain.items()}
+  )
+  with np.load(NPZ / 'big_vision.npz', allow_pickle=False) as file:
+    other = dict(file)
+  stacked = {k: v for k, v in other.items() if 'encoderblock' not in k}
+  first = 'params/Transformer/encoderblock_0/'
+  for key in other:
+    if key.startswith(first):
+      parts = [other[key.replace('_0/', f'_{n}/', 1)] for n in range(3)]
+      stacked[key.replace('encoderblock_0', 'encoderblock')] = np.stack(parts)
+  np.savez(tmp_path / 'b.npz', **stacked)
+  for name in 'ab':
+    found = formats.read(tmp_path / f'{name}.npz').arrays
+    assert found.keys() == expected.keys()
+  block = 'Transformer/encoderblock_2/MlpBlock_0/Dense_0/kernel'
+  np.testing.assert_array_equal(found[block], expected[block])
+
+
+def test_timm_stacks_query_key_and_value(tmp_path):
+  """A timm file made of the npz by hand reads as the npz does."""
+  expected = formats.read(NPZ / 'vision_transformer.npz').arrays
+  wide = {}  # heads of 64, as timm's are taken to have
+  for name, array in expected.items():
+    if array.shape and 'MultiHead' in name:
+      array = np.random.default_rng(len(name)).normal(
+        size=[{48: 128, 4: 2, 12: 64}[side] for side in array.shape]
+      )
+    wide[name] = array.astype(np.float32)
+  tensors = {
+    'cls_token': wide['cls'],
+    'pos_embed': wide['Transformer/posembed_input/pos_embedding'],
+    'patch_embed.proj.weight': wide['embedding/kernel'].transpose(3, 2, 0, 1),
+    'patch_embed.proj.bias': wide['embedding/bias'],
+    'norm.weight': wide['Transformer/encoder_norm/scale'],
+    'norm.bias': wide['Transformer/encoder_norm/bias'],
+    'head.weight': wide['output_projection/kernel'].T,
+    'head.bias': wide['output_projection/bias'],
+  }
+  for n in range(3):
+    block = f'Transformer/encoderblock_{n}'
+    attention = f'{block}/MultiHeadDotProductAttention_0'
+    parts = ('query', 'key', 'value')
+    tensors |= {
+      f'blocks.{n}.attn.qkv.weight': np.concatenate(
+        [wide[f'{attention}/{p}/kernel'].reshape(128, 128).T for p in parts]
+      ),
+      f'blocks.{n}.attn.qkv.bias': np.concatenate(
+        [wide[f'{attention}/{p}/bias'].reshape(128) for p in parts]
+      ),
+      f'blocks.{n}.attn.proj.weight': wide[f'{attention}/out/kernel']
+      .reshape(128, 128)
+      .T,
+      f'blocks.{n}.attn.proj.bias': wide[f'{attention}/out/bias'],
+      f'blocks.{n}.mlp.fc1.weight': wide[
+        f'{block}/MlpBlock_0/Dense_0/kernel'
+      ].T,
+      f'blocks.{n}.mlp.fc1.bias': wide[f'{block}/MlpBlock_0/Dense_0/bias'],
+      f'blocks.{n}.mlp.fc2.weight': wide[
+        f'{block}/MlpBlock_0/Dense_1/kernel'
+      ].T,
+      f'blocks.{n}.mlp.fc2.bias': wide[f'{block}/MlpBlock_0/Dense_1/bias'],
+      f'blocks.{n}.norm1.weight': wide[f'{block}/LayerNorm_0/scale'],
+      f'blocks.{n}.norm1.bias': wide[f'{block}/LayerNorm_0/bias'],
+      f'blocks.{n}.norm2.weight': wide[f'{block}/LayerNorm_1/scale'],
+      f'blocks.{n}.norm2.bias': wide[f'{block}/LayerNorm_1/bias'],
+    }
+  path = tmp_path / 'timm.safetensors'
+  save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, path)
+  found = formats.read(path)
+  assert 'timm' in found.format and found.arrays.keys() == wide.keys()
+  for name, array in found.arrays.items():
+    np.testing.assert_array_equal(array, wide[name], err_msg=name)
+
+
+def test_hugging_face_out_and_in_again_keeps_every_bit(tmp_path):
+  weights = formats.read(FIXTURES / 'model1_joint')
+  huggingface.write(
+    weights,
+    tmp_path / 'out',
+    frames=8,
+    crop=(48, 48),
+    short_side=56,
+    label_names=[f'class {n}' for n in range(11)],
+  )
+  again = formats.read(tmp_path / 'out')
+  assert again.arrays.keys() == weights.arrays.keys()
+  for name, array in again.arrays.items():
+    np.testing.assert_array_equal(array, weights.arrays[name])
+  assert again.label_names['label'][10] == 'class 10'
+  assert not list(tmp_path.glob('.*'))
+  original = load_file(HUGGING / 'model.safetensors')
+  other = formats.read(HUGGING)
+  huggingface.write(
+    other,
+    tmp_path / 'back',
+    frames=8,
+    crop=(32, 32),
+    short_side=32,
+    label_names=None,
+  )
+  written = load_file(tmp_path / 'back' / 'model.safetensors')
+  assert written.keys() == original.keys()
+  for name, array in written.items():
+    np.testing.assert_array_equal(array, original[name])
+
+
+def npz_of(header: bytes, body: bytes) -> bytes:
+  stream = io.BytesIO()
+  with zipfile.ZipFile(stream, 'w', zipfile.ZIP_DEFLATED) as archive:
+    length = struct.pack('<H', len(header))
+    archive.writestr('a.npy', b'\x93NUMPY\x01\x00' + length + header + body)
+  return stream.getvalue()
+
+
+def safetensors_of(header: dict, body: bytes = b'') -> bytes:
+  text = json.dumps(header).encode()
+  return struct.pack('<Q', len(text)) + text + body
+
+
+def objects() -> bytes:
+  stream = io.BytesIO()
+  np.savez(stream, a=np.array([{'x': 1}], dtype=object))
+  return stream.getvalue()
+
+
+def deep(levels: int) -> bytes:
+  return b'\x81\xa1a' * levels + b'\x80'
+
+
+HEADER = b"{'descr': '<f4', 'fortran_order': False, 'shape': (%s,), }"
+HOSTILE = {
+  'empty': (b'', 'no checkpoint known here'),
+  'text': (b'hello there, how are you', 'no checkpoint known here'),
+  'pickle': (pickle.dumps({'a': 1}), 'pickled'),
+  'pickled npz': (objects(), 'pickled Python objects'),
+  'absurd npz': (npz_of(HEADER % b'999999999999', b'1234'), 'size it states'),
+  'negative npz': (npz_of(HEADER % b'-1', b'1234'), 'size it states'),
+  'swelling npz': (
+    npz_of(HEADER % b'25000000', bytes(100_000_000)),
+    'swells too much',
+  ),
+  'code in npz': (
+    npz_of(b"{'descr': __import__('os').system('false')}", b''),
+    'no readable header',
+  ),
+  'cut npz': (
+    (NPZ / 'big_vision.npz').read_bytes()[:200_000],
+    'damaged',
+  ),
+  'cut msgpack': (
+    (FIXTURES / 'model1_joint' / 'checkpoint').read_bytes()[:9000],
+    'damaged',
+  ),
+  'deep msgpack': (deep(100_000), 'damaged'),
+  'nested msgpack': (b'\x81\xa6params' + deep(200), 'deep'),
+  'huge msgpack': (b'\x81\xa6params\xc6\xff\xff\xff\xff1234', 'damaged'),
+  'other msgpack': (msgpack.packb({'weights': 3}), 'neither'),
+  'huge header': (struct.pack('<Q', 1 << 60) + b'{' + bytes(50), 'damaged'),
+  'absurd safetensors': (
+    safetensors_of(
+      {'a': {'dtype': 'F32', 'shape': [1 << 40], 'data_offsets': [0, 1 << 42]}}
+    ),
+    'damaged',
+  ),
+  'other safetensors': (
+    safetensors_of(
+      {'a': {'dtype': 'F32', 'shape': [1], 'data_offsets': [0, 4]}}, bytes(4)
+    ),
+    'no ViT of timm',
+  ),
+}
+
+
+@pytest.mark.parametrize('name', HOSTILE)
+def test_hostile_and_broken_files_are_one_sentence(tmp_path, name):
+  content, words = HOSTILE[name]
+  (tmp_path / 'file').write_bytes(content)
+  with pytest.raises(UserError, match=words) as caught:
+    formats.read(tmp_path / 'file')
+  assert '\n' not in str(caught.value)
+
+
+def test_folders_that_are_none(tmp_path):
+  with pytest.raises(UserError, match='cannot read the checkpoint'):
+    formats.read(tmp_path / 'absent')
+  with pytest.raises(UserError, match='no checkpoint known here'):
+    formats.read(tmp_path)
+  timesformer = tmp_path / 't'
+  timesformer.mkdir()
+  (timesformer / 'model.safetensors').write_bytes(b'')
+  (timesformer / 'config.json').write_text('{"model_type": "timesformer"}')
+  with pytest.raises(UserError, match="of type 'timesformer'"):
+    formats.read(timesformer)

@@ -1,0 +1,50 @@
+"""Looks into checkpoints, and converts them.
+
+python -m vivit_jax.checkpoints inspect PATH
+python -m vivit_jax.checkpoints convert SRC DST --to=huggingface|scenic
+"""
+
+import argparse
+import pathlib
+import sys
+
+from vivit_jax.checkpoints import convert, formats
+from vivit_jax.errors import exit_on_user_error
+
+
+def main() -> int:
+  parser = argparse.ArgumentParser(
+    prog='python -m vivit_jax.checkpoints',
+    description='Looks into checkpoints of all known formats, and converts.',
+  )
+  commands = parser.add_subparsers(dest='command', required=True)
+  inspect = commands.add_parser('inspect', help='say what a checkpoint is')
+  inspect.add_argument('path')
+  other = commands.add_parser('convert', help='write it in another format')
+  other.add_argument('source')
+  other.add_argument('target')
+  other.add_argument('--to', choices=convert.WRITERS, required=True)
+  other.add_argument('--frames', type=int, default=32, help='of a clip')
+  other.add_argument('--crop', type=int, default=224, help='pixels')
+  other.add_argument('--short_side', type=int, default=256, help='pixels')
+  flags = parser.parse_args()
+  with exit_on_user_error():
+    if flags.command == 'inspect':
+      weights = formats.read(flags.path)
+      print(weights.describe())
+      print(f'{"can start":>16}  {convert.can_start(weights)}')
+      return 0
+    convert.convert(
+      flags.source,
+      pathlib.Path(flags.target),
+      to=flags.to,
+      frames=flags.frames,
+      crop=flags.crop,
+      short_side=flags.short_side,
+    )
+    print(f'{flags.target} is written')
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

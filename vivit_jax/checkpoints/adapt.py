@@ -1,0 +1,335 @@
+"""Weights of one model as the start of another, with every array accounted for.
+
+The same model takes all arrays. Another head, grid, tubelet or depth, and an
+image ViT in the place of a video model, take what can be taken (paper, section
+3.4): each array of the target is loaded, adapted or fresh, each one of the
+source is used or left over, and always with a reason; anything else is an
+error.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+
+import einops
+import jax
+import numpy as np
+
+from vivit_jax.checkpoints.formats.weights import Weights
+from vivit_jax.errors import UserError, nearest
+from vivit_jax.models.positions import resize_positions
+
+KERNELS = ('central_frame', 'inflation')
+_POSITIONS = 'posembed_input/pos_embedding'
+_HEAD = ('output_projection/', 'pre_logits/')
+Grid = tuple[int, int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """What became of an array: 'loaded', 'adapted', 'fresh' or 'left over'."""
+
+  what: str
+  name: str
+  why: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapted:
+  """The parameters, flat, and the account of all arrays."""
+
+  arrays: dict[str, np.ndarray]
+  rows: list[Row]
+
+  def table(self) -> str:
+    """Returns a line a kind: loaded ones counted, the others by name."""
+    loaded = sum(row.what == 'loaded' for row in self.rows)
+    lines = [f'{"loaded":>10}  {loaded} arrays as they are']
+    groups: dict[tuple[str, str, str], list[str]] = {}
+    for row in self.rows:
+      if row.what != 'loaded':
+        pattern = re.sub(r'encoderblock_\d+', 'encoderblock_*', row.name)
+        groups.setdefault((row.what, pattern, row.why), []).append(row.name)
+    for (what, pattern, why), found in groups.items():
+      times = f' ({len(found)} arrays)' if len(found) > 1 else ''
+      lines.append(f'{what:>10}  {pattern}{times}: {why}')
+    return '\n'.join(lines)
+
+
+def adapt(
+  source: Weights,
+  fresh: Mapping[str, np.ndarray],
+  *,
+  grid: Grid,
+  kernel: str = 'central_frame',
+) -> Adapted:
+  """Returns a model's parameters with what the source gives it.
+
+  Args:
+    source: weights of any format.
+    fresh: the model's own initial values by flat names, layers one by one; they
+      stay where the source has nothing.
+    grid: t, h and w of the model's tokens.
+    kernel: how an image kernel becomes a tubelet's: 'central_frame' or
+      'inflation'.
+
+  Raises:
+    UserError: an array that no rule explains, on either side.
+  """
+  arrays = _renamed(source, fresh)
+  rows, result, used = [], {}, set()
+  unexplained = []
+  for name, start in fresh.items():
+    found = arrays.get(name)
+    if found is None:
+      why = _why_fresh(name, source, fresh)
+      result[name] = start
+      rows.append(Row('fresh', name, why or ''))
+      if why is None:
+        unexplained.append(f'{name} is missing.{nearest(name, arrays)}')
+      continue
+    used.add(name)
+    value, how = _fit(name, found, start, grid, kernel, source)
+    if value is None:
+      result[name] = start
+      if how:
+        rows.append(Row('fresh', name, how))
+      else:
+        unexplained.append(
+          f'{name} has shape {found.shape}, and the model wants {start.shape}.'
+        )
+      continue
+    result[name] = value
+    rows.append(Row('adapted' if how else 'loaded', name, how))
+  for name in arrays:
+    if name not in used:
+      why = _why_left_over(name, source, fresh)
+      rows.append(Row('left over', name, why or ''))
+      if why is None:
+        unexplained.append(f'{name} is of no use.{nearest(name, fresh)}')
+  if unexplained:
+    raise UserError(
+      f'these weights ({source.format}, {source.family}) do not fit the model: '
+      f'{" ".join(unexplained[:5])}'
+      + (f' And {len(unexplained) - 5} more.' if len(unexplained) > 5 else '')
+    )
+  return Adapted(result, rows)
+
+
+def _family(fresh: Mapping[str, np.ndarray]) -> str:
+  return Weights('', fresh).family
+
+
+def _renamed(
+  source: Weights, fresh: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+  """Gives an image ViT's arrays the names of the target."""
+  if not source.is_image:
+    return dict(source.arrays)
+  family = _family(fresh)
+  rules: tuple[tuple[str, str], ...] = ()
+  if family == 'factorised_encoder':
+    rules = (
+      (r'Transformer/', 'SpatialTransformer/'),
+      (r'cls$', 'cls_SpatialTransformer'),
+    )
+  if family == 'factorised_self_attention':
+    block = r'(Transformer/encoderblock_\d+)'
+    rules = (
+      (f'{block}/LayerNorm_0', r'\1/LayerNorm_space'),
+      (f'{block}/LayerNorm_1', r'\1/LayerNorm_mlp'),
+      (f'{block}/MlpBlock_0', r'\1/MlpBlock'),
+      (
+        f'{block}/MultiHeadDotProductAttention_0',
+        r'\1/MultiHeadDotProductAttention_space',
+      ),
+    )
+  renamed = {}
+  for name, array in source.arrays.items():
+    for pattern, ours in rules:
+      name = re.sub(f'^{pattern}', ours, name)
+    renamed[name] = array
+  return renamed
+
+
+def _why_fresh(
+  name: str, source: Weights, fresh: Mapping[str, np.ndarray]
+) -> str | None:
+  """Returns why the source need not have an array; None if it must."""
+  if name.startswith(_HEAD):
+    return 'the source has no such head'
+  video = source.family in ('factorised_encoder', 'factorised_self_attention')
+  if not video and 'TemporalTransformer' in name:
+    return 'the source has no temporal encoder'
+  if 'TemporalTransformer' in name and 'TemporalTransformer' not in ''.join(
+    source.depths()
+  ):
+    return 'the source averages over time'
+  if not video and re.search(r'(LayerNorm|Attention)_time/', name):
+    return 'the source has no temporal attention'
+  if match := re.match(r'TemporalTransformer/encoderblock_(\d+)/', name):
+    if int(match[1]) >= source.depths().get('TemporalTransformer', 0):
+      return 'the source has fewer temporal layers'
+  if name == 'cls' or name.startswith('cls_'):
+    return 'the source has no class token'
+  return None
+
+
+def _why_left_over(
+  name: str, source: Weights, fresh: Mapping[str, np.ndarray]
+) -> str | None:
+  """Returns why the model has no use for an array; None if it should."""
+  if name.startswith(('pre_logits/', 'pooler/')):
+    return 'the model has no representation layer'
+  if name.startswith('MAPHead_0/'):
+    return 'the model does not pool with an attention head'
+  if name.startswith('cls'):
+    return 'the model has no such class token'
+  if name.startswith('TemporalTransformer/'):
+    mine = Weights('', fresh).depths().get('TemporalTransformer', 0)
+    match = re.match(r'TemporalTransformer/encoderblock_(\d+)/', name)
+    if not mine:
+      return 'the model averages over time'
+    if match and int(match[1]) >= mine:
+      return 'the model has fewer temporal layers'
+  return None
+
+
+def _fit(
+  name: str,
+  found: np.ndarray,
+  start: np.ndarray,
+  grid: Grid,
+  kernel: str,
+  source: Weights,
+) -> tuple[np.ndarray | None, str]:
+  """Returns the array in the model's shape, and how, '' for as it is.
+
+  None with a reason means fresh, None with '' an unexplained shape.
+  """
+  if found.dtype.kind not in 'fV':
+    raise UserError(f'{name} is of type {found.dtype}, not of floats.')
+  found = np.asarray(found, np.float32)
+  if name.endswith(_POSITIONS):
+    return _fit_positions(name, found, start, grid, source)
+  if found.shape == start.shape:
+    return found, ''
+  if name.startswith(_HEAD):
+    return None, f'another head: {found.shape} there'
+  if name == 'embedding/kernel':
+    return _fit_kernel(found, start, kernel)
+  return None, ''
+
+
+def _fit_kernel(
+  found: np.ndarray, start: np.ndarray, kernel: str
+) -> tuple[np.ndarray | None, str]:
+  """Makes a tubelet's kernel of an image's, or of another tubelet's."""
+  if found.shape[-2:] != start.shape[-2:]:
+    return None, ''
+  how = []
+  image = found.ndim == 4
+  value = found[None] if image else found
+  old, new = value.shape[1:3], start.shape[1:3]
+  if old != new:
+    shape = (value.shape[0], *new, *value.shape[3:])
+    scale = (old[0] * old[1]) / (new[0] * new[1])
+    value = np.asarray(jax.image.resize(value, shape, 'linear')) * scale
+    how.append(f'patch {old} -> {new}, linearly')
+  frames = start.shape[0]
+  if image and kernel == 'inflation':
+    value = np.repeat(value, frames, axis=0) / frames
+    how.append(f'inflated over {frames} frames')
+  elif image:
+    centre = np.zeros((frames, *value.shape[1:]), np.float32)
+    centre[frames // 2] = value[0]
+    value = centre
+    how.append(f'in the central one of {frames} frames')
+  elif value.shape[0] != frames:
+    old_frames = value.shape[0]
+    shape = (frames, *value.shape[1:])
+    # A still clip gives the same tokens as before.
+    total = value.sum(axis=0)
+    value = np.asarray(
+      jax.image.resize(value, shape, 'linear', antialias=False)
+    )
+    value = value + (total - value.sum(axis=0)) / frames
+    how.append(f'{old_frames} -> {frames} frames, linearly')
+  return value.astype(np.float32), ', '.join(how)
+
+
+def _fit_positions(
+  name: str,
+  found: np.ndarray,
+  start: np.ndarray,
+  grid: Grid,
+  source: Weights,
+) -> tuple[np.ndarray | None, str]:
+  """Repeats or resizes positions; a class token's comes or goes with it."""
+  if found.shape[-1] != start.shape[-1]:
+    return None, ''
+  mine = grid
+  if name.startswith('SpatialTransformer'):
+    mine = (1, *grid[1:])
+  elif name.startswith('TemporalTransformer'):
+    mine = (grid[0], 1, 1)
+  has_token = _has_token(name, found.shape[1], source)
+  token, rest = np.split(found, [int(has_token)], axis=1)
+  how = []
+  theirs = _grid_of(rest.shape[1], mine, name, source.is_image)
+  if theirs is None:
+    raise UserError(
+      f'{name} has {rest.shape[1]} positions, which are of no grid that fits '
+      f'{mine[0]} x {mine[1]} x {mine[2]} tokens: give the model another crop '
+      'or number of frames.'
+    )
+  if theirs[1:] != mine[1:]:
+    old, new = (f'{h} x {w}' for _, h, w in (theirs, mine))
+    rest = resize_positions(rest, theirs, (theirs[0], *mine[1:]))
+    how.append(f'{old} -> {new}, linearly')
+  if source.is_image and mine[0] > 1:
+    rest = einops.repeat(rest, '1 s D -> 1 (t s) D', t=mine[0])
+    how.append(f'repeated {mine[0]} times')
+  elif theirs[0] != mine[0]:
+    rest = resize_positions(rest, (theirs[0], *mine[1:]), mine)
+    how.append(f'{theirs[0]} -> {mine[0]} temporal indices, linearly')
+  wants_token = start.shape[1] > rest.shape[1]
+  if wants_token and not has_token:
+    token = np.zeros_like(rest[:, :1])
+    how.append('with zero for the class token')
+  if has_token and not wants_token:
+    token = token[:, :0]
+    how.append("without the class token's")
+  value = np.concatenate([token, rest], axis=1)
+  return value, ', '.join(how)
+
+
+def _has_token(name: str, count: int, source: Weights) -> bool:
+  encoder = name.split('/')[0]
+  token = {
+    'SpatialTransformer': 'cls_SpatialTransformer',
+    'TemporalTransformer': 'cls_TemporalTransformer',
+  }.get(encoder, 'cls')
+  own = source.arrays
+  return token in own or (encoder == 'SpatialTransformer' and 'cls' in own)
+
+
+def _grid_of(count: int, mine: Grid, name: str, image: bool) -> Grid | None:
+  """Guesses the grid of `count` positions: the model's, or square ones.
+
+  Either the place or the time of the model's own grid is the source's too.
+  """
+  t, h, w = mine
+  if name.startswith('TemporalTransformer'):
+    return (count, 1, 1)
+  square = int(np.sqrt(count))
+  if image or name.startswith('SpatialTransformer'):
+    if count == h * w:
+      return (1, h, w)
+    return (1, square, square) if square**2 == count else None
+  if count == t * h * w:
+    return mine
+  if count % (h * w) == 0:
+    return (count // (h * w), h, w)
+  square = int(np.sqrt(count // t))
+  return (t, square, square) if t * square**2 == count else None

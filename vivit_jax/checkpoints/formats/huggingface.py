@@ -1,0 +1,170 @@
+"""Hugging Face folders: ViViT both ways, image ViTs in, and timm's ViTs in."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+from typing import Any
+
+from safetensors.numpy import save_file
+
+from vivit_jax.checkpoints.formats import files, torch_names
+from vivit_jax.checkpoints.formats.weights import Weights
+from vivit_jax.errors import UserError
+
+_NOTE = (
+  'pixels are prepared as the reference does ([-1, 1], short side 256), not as '
+  "its preprocessor's defaults would"
+)
+
+
+def read(folder: pathlib.Path) -> Weights:
+  """Reads `config.json` and `model.safetensors` of a ViViT or an image ViT.
+
+  Raises:
+    UserError: another model, or damaged files.
+  """
+  config = files.read_json(folder / 'config.json')
+  kind = config.get('model_type')
+  if kind not in ('vivit', 'vit'):
+    raise UserError(
+      f"{folder} holds a Hugging Face model of type '{kind}'; those of type "
+      "'vivit' and 'vit' can be read."
+    )
+  heads = config.get('num_attention_heads')
+  if not isinstance(heads, int) or heads < 1:
+    raise files.damaged(folder / 'config.json', 'num_attention_heads is absent')
+  arrays = files.read_safetensors(folder / 'model.safetensors')
+  arrays = {name.removeprefix(f'{kind}.'): x for name, x in arrays.items()}
+  renamed = torch_names.to_ours(arrays, heads, folder)
+  labels = config.get('id2label')
+  label_names = None
+  if isinstance(labels, dict) and 'output_projection/bias' in renamed:
+    label_names = {
+      'label': [str(labels[k]) for k in sorted(labels, key=_number)]
+    }
+  notes = (_NOTE,) if kind == 'vivit' else ()
+  return Weights(f'Hugging Face {kind}', renamed, label_names, notes)
+
+
+def _number(key: str) -> int:
+  return int(key) if re.fullmatch(r'\d+', key) else -1
+
+
+def read_timm(path: pathlib.Path) -> Weights:
+  """Reads timm's ViT from safetensors: q, k and v are stacked in one array."""
+  arrays = files.read_safetensors(path)
+  if 'blocks.0.attn.qkv.weight' not in arrays:
+    raise UserError(
+      f'{path} is a safetensors file, but no ViT of timm, and without the '
+      'config.json of Hugging Face beside it.'
+    )
+  width = arrays['blocks.0.attn.qkv.weight'].shape[1]
+  heads = max(width // 64, 1)  # every ViT of the known sizes has heads of 64
+  renamed = torch_names.to_ours(torch_names.from_timm(arrays), heads, path)
+  return Weights('timm ViT safetensors', renamed)
+
+
+def write(
+  weights: Weights,
+  folder: pathlib.Path,
+  *,
+  frames: int,
+  crop: tuple[int, int],
+  short_side: int,
+  label_names: list[str] | None,
+) -> None:
+  """Writes Model 1 as `VivitForVideoClassification` reads it.
+
+  Args:
+    weights: of Model 1, with a class token.
+    folder: must not exist; appears whole.
+    frames, crop: of a clip; height and width are equal there.
+    short_side: pixels that a video is resized to before the crop.
+    label_names: names of the classes; None numbers them.
+
+  Raises:
+    UserError: another model, or a folder that is there or cannot be written.
+  """
+  arrays = weights.arrays
+  if (
+    weights.family != 'joint'
+    or crop[0] != crop[1]
+    or 'pre_logits/bias' in arrays
+  ):
+    raise UserError(
+      f'Hugging Face has ViViT as Model 1 with a class token and square crops '
+      f'alone; this is {weights.family} at {crop}.'
+    )
+  if folder.exists():
+    raise UserError(f'{folder} is there already: choose another folder.')
+  config = _config(weights, frames, crop[0], label_names)
+  tensors = {
+    name if name.startswith('classifier.') else f'vivit.{name}': tensor
+    for name, tensor in torch_names.to_theirs(arrays).items()
+  }
+  unfinished = folder.with_name(f'.{folder.name}.part')
+  try:
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    save_file(
+      tensors, unfinished / 'model.safetensors', metadata={'format': 'pt'}
+    )
+    for name, value in (
+      ('config.json', config),
+      ('preprocessor_config.json', preprocessor(crop[0], short_side)),
+    ):
+      (unfinished / name).write_text(json.dumps(value, indent=2) + '\n')
+    os.replace(unfinished, folder)
+  except OSError as error:
+    raise UserError(f'cannot write {folder}: {error.strerror}.') from None
+
+
+def preprocessor(crop: int, short_side: int) -> dict[str, Any]:
+  """Returns the preprocessor that maps pixels to [-1, 1], as ours does."""
+  return {
+    'image_processor_type': 'VivitImageProcessor',
+    'do_resize': True,
+    'size': {'shortest_edge': short_side},
+    'resample': 2,
+    'do_center_crop': True,
+    'crop_size': {'height': crop, 'width': crop},
+    'do_rescale': True,
+    'rescale_factor': 1 / 127.5,
+    'offset': True,
+    'do_normalize': False,
+  }
+
+
+def _config(
+  weights: Weights, frames: int, crop: int, label_names: list[str] | None
+) -> dict[str, Any]:
+  arrays = weights.arrays
+  kernel = arrays['embedding/kernel']
+  query = arrays[
+    'Transformer/encoderblock_0/MultiHeadDotProductAttention_0/query/kernel'
+  ]
+  classes = arrays['output_projection/bias'].size
+  known = label_names or [f'LABEL_{number}' for number in range(classes)]
+  return {
+    'architectures': ['VivitForVideoClassification'],
+    'model_type': 'vivit',
+    'hidden_act': 'gelu_fast',
+    'hidden_size': kernel.shape[-1],
+    'intermediate_size': arrays[
+      'Transformer/encoderblock_0/MlpBlock_0/Dense_0/bias'
+    ].size,
+    'image_size': crop,
+    'layer_norm_eps': 1e-6,
+    'num_attention_heads': query.shape[1],
+    'num_channels': 3,
+    'num_frames': frames,
+    'num_hidden_layers': weights.depths()['Transformer'],
+    'qkv_bias': True,
+    'hidden_dropout_prob': 0.0,
+    'attention_probs_dropout_prob': 0.0,
+    'tubelet_size': list(kernel.shape[:3]),
+    'id2label': {str(n): name for n, name in enumerate(known)},
+    'label2id': {name: n for n, name in enumerate(known)},
+  }

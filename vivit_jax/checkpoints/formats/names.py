@@ -1,0 +1,27 @@
+"""Nested parameters to flat names, and back."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import flax
+import numpy as np
+
+from vivit_jax.errors import UserError
+
+_DEEPEST = 20
+
+
+def flatten(tree: Any, prefix: str = '') -> Iterator[tuple[str, np.ndarray]]:
+  """Yields 'a/b/c' and the array of nested dicts; deep ones are refused."""
+  if prefix.count('/') > _DEEPEST:
+    raise UserError('the checkpoint is nested too deeply to hold parameters.')
+  for key, value in tree.items():
+    if isinstance(value, dict):
+      yield from flatten(value, f'{prefix}{key}/')
+    elif value is not None:
+      yield f'{prefix}{key}', np.asarray(value)
+
+
+def unflatten(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+  """Returns nested dicts: 'a/b/c' -> {'a': {'b': {'c': ...}}}."""
+  return flax.traverse_util.unflatten_dict(dict(arrays), sep='/')

@@ -1,0 +1,30 @@
+"""This package's own checkpoints, as weights to start from."""
+
+import pathlib
+
+from vivit_jax.checkpoints.formats import names
+from vivit_jax.checkpoints.formats.weights import Weights
+from vivit_jax.checkpoints.store import Description, Store
+
+
+def is_native(path: pathlib.Path) -> bool:
+  """Returns whether a folder is a workdir, or one checkpoint of it."""
+  return (path / 'checkpoints').is_dir() or (
+    path.parent.name == 'checkpoints' and (path / 'description').is_dir()
+  )
+
+
+def read(path: pathlib.Path) -> tuple[Weights, Description]:
+  """Reads a workdir's best checkpoint, or `<workdir>/checkpoints/<step>`."""
+  which = 'best'
+  workdir = path
+  if not (path / 'checkpoints').is_dir():
+    workdir, which = path.parent.parent, path.name
+  with Store(workdir, read_only=True) as store:
+    step = store.find(which)
+    about = store.describe(step)
+    params = store.restore_parameters(step)
+  weights = Weights(
+    f'vivit_jax, step {step}', dict(names.flatten(params)), about.label_names
+  )
+  return weights, about

@@ -1,0 +1,87 @@
+"""What all formats are read into."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+_BLOCK = re.compile(r'(\w*Transformer)/encoderblock_(\d+)/')
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+  """A checkpoint's parameters, in this package's names (the reference's).
+
+  Attributes:
+    format: what the file is, for people.
+    arrays: 'Transformer/encoderblock_0/LayerNorm_0/scale' -> array; layers one
+      by one. An image model has Model 1's names and a kernel [p, q, C, D].
+    label_names: of each head, where the format tells.
+    notes: what a user should know of the import.
+  """
+
+  format: str
+  arrays: Mapping[str, np.ndarray]
+  label_names: Mapping[str, list[str]] | None = None
+  notes: tuple[str, ...] = ()
+
+  @property
+  def is_image(self) -> bool:
+    return self.arrays['embedding/kernel'].ndim == 4
+
+  @property
+  def family(self) -> str:
+    """Returns 'image ViT', or a key of `models.FAMILIES`, by the names."""
+    names = list(self.arrays)
+    if self.is_image:
+      return 'image ViT'
+    if any(name.startswith('SpatialTransformer/') for name in names):
+      return 'factorised_encoder'
+    if any('LayerNorm_time/' in name for name in names):
+      return 'factorised_self_attention'
+    # Model 4 has Model 1's names, but never a class token.
+    return 'joint' if 'cls' in names else 'joint or factorised_dot_product'
+
+  def depths(self) -> dict[str, int]:
+    """Returns the number of blocks of each encoder."""
+    found: dict[str, set[int]] = {}
+    for name in self.arrays:
+      if match := _BLOCK.match(name):
+        found.setdefault(match[1], set()).add(int(match[2]))
+    return {encoder: len(layers) for encoder, layers in sorted(found.items())}
+
+  def describe(self) -> str:
+    """Returns lines for people: format, model, sizes and parameters."""
+    kernel = self.arrays['embedding/kernel']
+    lines = {
+      'format': self.format,
+      'model': self.family,
+      'blocks': ', '.join(f'{n} in {e}' for e, n in self.depths().items()),
+      'width': f'{kernel.shape[-1]}',
+      'attention heads': f'{self._attention_heads()}',
+      'patch' if self.is_image else 'tubelet': 'x'.join(
+        str(side) for side in kernel.shape[:-2]
+      ),
+      'tokens': self._tokens(),
+      'head': self._head(),
+      'parameters': f'{sum(x.size for x in self.arrays.values()):,}',
+    }
+    pairs = [*lines.items(), *(('note', note) for note in self.notes)]
+    return '\n'.join(f'{key:>16}  {value}' for key, value in pairs)
+
+  def _attention_heads(self) -> int:
+    name = next(n for n in self.arrays if n.endswith('/query/kernel'))
+    return self.arrays[name].shape[1]
+
+  def _tokens(self) -> str:
+    found = [
+      f'{array.shape[1]} in {name.split("/")[0]}'
+      for name, array in sorted(self.arrays.items())
+      if name.endswith('posembed_input/pos_embedding')
+    ]
+    return ', '.join(found) or 'without learned positions'
+
+  def _head(self) -> str:
+    bias = self.arrays.get('output_projection/bias')
+    return 'none' if bias is None else f'{bias.size} classes'
