@@ -1,10 +1,11 @@
 # make demo: a model trained and scored.  make test: the suite.  make lint.
+# make test-torch: what compares with transformers, which it installs.
 PYTHON ?= python3
 BIN := .venv/bin
 CONFIG ?= configs/moving_shapes_ti8x2_fe.py
 WORKDIR ?= runs/demo
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-torch lint clean
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
@@ -23,6 +24,11 @@ demo: .venv/installed
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest
+
+test-torch: .venv/installed-dev
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet -r requirements-torch.txt -c requirements.txt
+	$(BIN)/python -m pytest tests/checkpoints/test_convert.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

@@ -102,6 +102,47 @@ def test_a_finished_run_is_not_trained_again(trained, prepared):
 
 
 @pytest.mark.slow
+def test_another_run_starts_from_its_weights_alone(trained, prepared, tmp_path):
+  """Step and optimiser begin anew; the loss does not."""
+  flags = [*train_flags(prepared), f'--config.init_from={trained}']
+  out = run('train.py', tmp_path, *flags, '--config.train.seed=1')
+  assert f'starting from {trained} (vivit_jax, step ' in out
+  assert '0 arrays as they are' not in out and 'fresh' not in out
+  found = losses(tmp_path)
+  assert sorted(found) == list(range(1, STEPS + 1))
+  # The head is zero at a start from nothing: ln 8 + ln 8 without its mixup.
+  assert abs(found[1] - losses(trained)[1]) > 1e-4
+  again = run('train.py', tmp_path, *flags, '--config.train.seed=1')
+  assert 'training ended at' in again and 'starting from' not in again
+
+
+@pytest.mark.slow
+def test_evaluation_of_a_file_is_that_of_its_run(trained, prepared, tmp_path):
+  """As a checkpoint of another format, with its classes' order given."""
+  convert = [sys.executable, '-m', 'vivit_jax.checkpoints', 'convert']
+  subprocess.run(
+    [*convert, trained, tmp_path / 'weights', '--to=scenic'],
+    cwd=ROOT, check=True,
+  )  # fmt: skip
+  run('evaluate.py', trained, f'--out={tmp_path / "a"}')
+  config = ROOT / 'configs' / 'moving_shapes_ti8x2_fe.py'
+  process = subprocess.run(
+    [
+      sys.executable, ROOT / 'evaluate.py', f'--config={config}',
+      *SMALL[:2], f'--config.data.data_dir={prepared}',
+      f'--checkpoint={tmp_path / "weights"}', f'--out={tmp_path / "b"}',
+    ],
+    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+    capture_output=True, text=True,
+  )  # fmt: skip
+  assert process.returncode == 0, process.stderr
+  first, second = (
+    (tmp_path / name / 'predictions.csv').read_text() for name in 'ab'
+  )
+  assert first == second
+
+
+@pytest.mark.slow
 def test_scores_do_not_depend_on_devices_or_batch(trained, tmp_path):
   reports = []
   for devices, batch in ((1, 16), (4, 3)):

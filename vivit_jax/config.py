@@ -121,6 +121,8 @@ class TrainConfig:
 
   init_from: str | None = None  # a checkpoint of any format to start from
   init_kernel: str = 'central_frame'  # or 'inflation': of an image's kernel
+  class_order: str | None = None  # JSON {head: [names]}, as the outputs of a
+  # foreign checkpoint are ordered; for evaluate.py
   model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
@@ -340,6 +342,25 @@ def with_heads(config: TrainConfig, heads: Mapping[str, int]) -> TrainConfig:
   """Returns the config with these heads, in this order."""
   model = dataclasses.replace(config.model, heads=dict(heads))
   return dataclasses.replace(config, model=model)
+
+
+def resolve_heads(
+  config: TrainConfig, label_names: Mapping[str, list[str]]
+) -> TrainConfig:
+  """Returns the config with `model.heads` as the dataset has them.
+
+  Raises:
+    UserError: heads that the dataset lacks, or with other numbers of classes.
+  """
+  there = {head: len(names) for head, names in sorted(label_names.items())}
+  asked = config.model.heads or there
+  for head, classes in asked.items():
+    if there.get(head) != classes:
+      raise UserError(
+        f'model.heads asks for {head} with {classes} classes, but dataset '
+        f'{config.data.dataset} has {there}.'
+      )
+  return with_heads(config, {h: asked[h] for h in sorted(asked)})
 
 
 def model_arguments(model: ModelConfig) -> dict[str, Any]:

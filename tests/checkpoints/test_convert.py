@@ -1,5 +1,6 @@
 """The command: inspect and convert; and transformers beside ours."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,9 +10,13 @@ import numpy as np
 import pytest
 import reference
 
+from vivit_jax import config as configs
+from vivit_jax import models
 from vivit_jax.checkpoints import convert, formats
 from vivit_jax.checkpoints.formats import names
 from vivit_jax.errors import UserError
+from vivit_jax.evaluation import trained
+from vivit_jax.models.build import Size
 
 ROOT = reference.FIXTURES.parents[1]
 SOURCE = reference.FIXTURES / 'model1_joint'
@@ -59,6 +64,31 @@ def test_convert_there_and_back(tmp_path):
   assert found.arrays.keys() == expected.arrays.keys()
   for name, array in found.arrays.items():
     np.testing.assert_array_equal(array, expected.arrays[name])
+
+
+def test_native_is_a_workdir_to_evaluate_and_to_start_from(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setitem(models.SIZES, 'Ti', Size(3, 4, 48, 96))
+  config = configs.default()
+  config.model.family, config.model.size = 'joint', 'Ti'
+  config.data.frames, config.data.crop = 8, (48, 48)
+  config = configs.resolve(config)
+  convert.convert(SOURCE, tmp_path / 'run', to='native', config=config)
+  found = trained.from_workdir(tmp_path / 'run', 'best', lambda c: c)
+  expected = reference.parameters('model1_joint')
+  jax.tree.map(np.testing.assert_array_equal, found.params, expected)
+  assert found.label_names['label'][10] == 'class 10'
+  again = formats.read(tmp_path / 'run')
+  assert again.arrays.keys() == formats.read(SOURCE).arrays.keys()
+  with pytest.raises(UserError, match='--config is missing'):
+    convert.convert(SOURCE, tmp_path / 'other', to='native')
+  config = dataclasses.replace(
+    config, data=dataclasses.replace(config.data, frames=4)
+  )
+  with pytest.raises(UserError, match='not those of the config.*adapted'):
+    convert.convert(SOURCE, tmp_path / 'other', to='native', config=config)
+  assert [path.name for path in tmp_path.iterdir()] == ['run']
 
 
 def test_mistakes_of_convert(tmp_path):

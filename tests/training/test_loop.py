@@ -33,10 +33,10 @@ def test_a_mistake_leaves_no_workdir(
 def test_heads_come_from_the_dataset():
   config = configs.resolve(moving_shapes_ti8x2_fe.get_config())
   names = {'verb': ['a', 'b'], 'noun': ['x', 'y', 'z']}
-  found = loop.resolve_heads(config, names)
+  found = configs.resolve_heads(config, names)
   assert found.model.heads == {'noun': 3, 'verb': 2}
   one = configs.with_heads(config, {'verb': 2})
-  assert loop.resolve_heads(one, names).model.heads == {'verb': 2}
+  assert configs.resolve_heads(one, names).model.heads == {'verb': 2}
   wrong = configs.with_heads(config, {'verb': 5})
   with pytest.raises(UserError, match='verb with 5 classes'):
-    loop.resolve_heads(wrong, names)
+    configs.resolve_heads(wrong, names)

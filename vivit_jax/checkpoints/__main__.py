@@ -1,15 +1,17 @@
 """Looks into checkpoints, and converts them.
 
 python -m vivit_jax.checkpoints inspect PATH
-python -m vivit_jax.checkpoints convert SRC DST --to=huggingface|scenic
+python -m vivit_jax.checkpoints convert SRC DST --to=native|huggingface|scenic
 """
 
 import argparse
 import pathlib
+import runpy
 import sys
 
+from vivit_jax import config as configs
 from vivit_jax.checkpoints import convert, formats
-from vivit_jax.errors import exit_on_user_error
+from vivit_jax.errors import UserError, exit_on_user_error
 
 
 def main() -> int:
@@ -24,6 +26,7 @@ def main() -> int:
   other.add_argument('source')
   other.add_argument('target')
   other.add_argument('--to', choices=convert.WRITERS, required=True)
+  other.add_argument('--config', help='file of the model, for native')
   other.add_argument('--frames', type=int, default=32, help='of a clip')
   other.add_argument('--crop', type=int, default=224, help='pixels')
   other.add_argument('--short_side', type=int, default=256, help='pixels')
@@ -41,9 +44,20 @@ def main() -> int:
       frames=flags.frames,
       crop=flags.crop,
       short_side=flags.short_side,
+      config=flags.config and _config(flags.config),
     )
     print(f'{flags.target} is written')
   return 0
+
+
+def _config(path: str) -> configs.TrainConfig:
+  """Returns the experiment of a config file, which is the user's own code."""
+  try:
+    return configs.resolve(runpy.run_path(path)['get_config']())
+  except OSError:
+    raise UserError(f'there is no config file {path}.') from None
+  except KeyError:
+    raise UserError(f'{path} has no function get_config.') from None
 
 
 if __name__ == '__main__':

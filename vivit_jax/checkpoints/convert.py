@@ -2,17 +2,24 @@
 
 import os
 import pathlib
+import shutil
 
+import jax
 import numpy as np
 from flax import serialization
 
-from vivit_jax.checkpoints import formats
+from vivit_jax import config as configs
+from vivit_jax import models
+from vivit_jax.checkpoints import adapt, formats
 from vivit_jax.checkpoints.formats import huggingface, names, native
 from vivit_jax.checkpoints.formats.weights import Weights
 from vivit_jax.checkpoints.start import grid_of
+from vivit_jax.checkpoints.store import Description, Store
+from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
+from vivit_jax.models import stacking
 
-WRITERS = ('huggingface', 'scenic')
+WRITERS = ('native', 'huggingface', 'scenic')
 
 
 def can_start(weights: Weights) -> str:
@@ -30,15 +37,18 @@ def convert(
   frames: int = 32,
   crop: int = 224,
   short_side: int = 256,
+  config: TrainConfig | None = None,
 ) -> None:
   """Writes a checkpoint in another format.
 
   Args:
     source: of any format that `formats.read` knows.
-    target: a folder for 'huggingface', a file for 'scenic'; must not exist.
+    target: a folder for 'native' (a workdir to evaluate or to start from) and
+      'huggingface', a file for 'scenic'; must not exist.
     to: one of `WRITERS`.
     frames, crop, short_side: of the clips, in pixels; a checkpoint of this
       package knows them itself.
+    config: of the model, for 'native'.
 
   Raises:
     UserError: a source that cannot be read, or has no place in the format, or
@@ -48,6 +58,8 @@ def convert(
     raise UserError(f'{target} is there already: choose another name.')
   path = pathlib.Path(source)
   weights = formats.read(path)
+  if to == 'native':
+    return _write_native(weights, target, config)
   size = (crop, crop)
   if path.is_dir() and native.is_native(path):
     config = native.read(path)[1].config
@@ -81,6 +93,56 @@ def _check_tokens(weights: Weights, grid: tuple[int, ...]) -> None:
       f'the weights have {positions.shape[1] - 1} positions, but a clip has '
       f'{" x ".join(map(str, grid))} tokens: give --frames and --crop.'
     )
+
+
+def _write_native(
+  weights: Weights, target: pathlib.Path, config: TrainConfig | None
+) -> None:
+  """Writes a workdir whose only checkpoint, of step 0, holds the weights."""
+  if config is None:
+    raise UserError('--config is missing: it says which model the weights are.')
+  bias = weights.arrays.get('output_projection/bias')
+  if bias is None:
+    raise UserError('the weights have no head, and cannot be a whole model.')
+  label_names = weights.label_names or _numbered(config, bias.size)
+  heads = {head: len(classes) for head, classes in label_names.items()}
+  config = configs.with_heads(config, heads)
+  model = models.build(**configs.model_arguments(config.model))
+  clip = jax.ShapeDtypeStruct(
+    (1, config.data.frames, *config.data.crop, 3), np.float32
+  )
+  shapes = jax.eval_shape(model.init, jax.random.key(0), clip)['params']
+  fresh = names.flatten(
+    jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), stacking.unstack(shapes))
+  )
+  adapted = adapt.adapt(weights, dict(fresh), grid=grid_of(config))
+  changed = [row for row in adapted.rows if row.what != 'loaded']
+  if changed:
+    raise UserError(
+      f'the weights are not those of the config: {changed[0].name} is '
+      f'{changed[0].what} ({changed[0].why}).'
+    )
+  unfinished = target.with_name(f'.{target.name}.part')
+  shutil.rmtree(unfinished, ignore_errors=True)
+  try:
+    unfinished.mkdir(parents=True)
+    (unfinished / 'config.json').write_text(configs.to_json(config))
+    with Store(unfinished) as store:
+      params = names.unflatten(adapted.arrays)
+      about = Description(config, label_names)
+      store.save(0, {'params': params}, about)
+    os.replace(unfinished, target)
+  except OSError as error:
+    raise UserError(f'cannot write {target}: {error.strerror}.') from None
+
+
+def _numbered(config: TrainConfig, classes: int) -> dict[str, list[str]]:
+  """Names classes that have no names, of the config's heads."""
+  heads = config.model.heads or {'label': classes}
+  return {
+    head: [f'class {number}' for number in range(count)]
+    for head, count in heads.items()
+  }
 
 
 def _write_scenic(weights: Weights, target: pathlib.Path) -> None:

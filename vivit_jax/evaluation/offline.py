@@ -1,4 +1,4 @@
-"""evaluate.py: from a workdir to a report."""
+"""evaluate.py: from a checkpoint to a report."""
 
 import contextlib
 import dataclasses
@@ -13,17 +13,24 @@ import tqdm
 
 from vivit_jax import config as configs
 from vivit_jax import models, parallel
-from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import datasets, pipeline
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation import forward, labels, metrics, report, run
+from vivit_jax.evaluation import (
+  forward,
+  labels,
+  metrics,
+  report,
+  run,
+  trained,
+)
 from vivit_jax.models import stacking
 
 
 def evaluate(
-  workdir: str | os.PathLike,
+  workdir: str | os.PathLike | None,
   *,
+  config: TrainConfig | None = None,
   checkpoint: str = 'best',
   split: str | None = None,
   views: str | None = None,
@@ -31,11 +38,12 @@ def evaluate(
   data_dir: str | None = None,
   out: str | None = None,
 ) -> dict[str, float]:
-  """Scores a run's checkpoint, prints the scores and writes the report.
+  """Scores a checkpoint, prints the scores and writes the report.
 
   Args:
-    workdir: of the run.
-    checkpoint: 'best', 'last', or a step's number.
+    workdir: of a run; None for a checkpoint of any format, with a config.
+    config: of the experiment, without a workdir.
+    checkpoint: 'best', 'last', or a step's number; or a path.
     split, views, batch_size, data_dir: replace the config's own.
     out: the report's folder; None for `<workdir>/evaluation/<split>`.
 
@@ -46,23 +54,40 @@ def evaluate(
     UserError: no such run, checkpoint, split or views; labels that the
       checkpoint does not know; a video that cannot be read.
   """
-  if not pathlib.Path(workdir).is_dir():
-    raise UserError(f'there is no workdir {workdir}: train into it first.')
-  with Store(workdir, read_only=True) as store:
-    step = store.find(checkpoint)
-    if step is None:
-      raise UserError(f'{workdir} has no finished checkpoint yet.')
-    about = store.describe(step)
-    config = override(about.config, split, views, batch_size, data_dir)
-    params = store.restore_parameters(step)
-  source = datasets.open_split(
+  if workdir is not None:
+    model_of = trained.from_workdir(
+      workdir,
+      checkpoint,
+      lambda config: override(config, split, views, batch_size, data_dir),
+    )
+    source = _open(model_of.config)
+    labels.check_label_names(model_of.label_names, source.label_names)
+    default = pathlib.Path(workdir, 'evaluation')
+    folder = pathlib.Path(out or default / model_of.config.evaluation.split)
+  else:
+    if out is None:
+      raise UserError('--out is missing: say where the report shall go.')
+    config = override(config, split, views, batch_size, data_dir)
+    source = _open(config)
+    model_of = trained.from_file(checkpoint, config, source.label_names)
+    folder = pathlib.Path(out)
+  return _score(model_of, source, folder)
+
+
+def _open(config: TrainConfig) -> datasets.VideoSplit:
+  return datasets.open_split(
     config.data.dataset, config.data.data_dir, config.evaluation.split
   )
-  heads = config.model.heads
-  known = {head: about.label_names[head] for head in heads}
-  labels.check_label_names(known, source.label_names)
+
+
+def _score(
+  model_of: trained.Trained, source: datasets.VideoSplit, folder: pathlib.Path
+) -> dict[str, float]:
+  """Scores a model on a split, prints the scores and writes the report."""
+  config = model_of.config
   model = models.build(**configs.model_arguments(config.model))
   apply = forward.view_averaged(model, config.data)
+  params = model_of.params
   if config.model.scan:
     params = stacking.stack(params)
   params = parallel.replicate(jax.tree.map(jnp.asarray, params))
@@ -86,14 +111,11 @@ def evaluate(
       len(source),
     )
   scores = metrics.scores(predictions.logits, predictions.labels)
-  folder = pathlib.Path(
-    out or pathlib.Path(workdir) / 'evaluation' / config.evaluation.split
-  )
   report.write_report(
     folder,
     predictions,
     ids=source.ids,
-    label_names=known,
+    label_names=model_of.label_names,
     protocol={
       'dataset': config.data.dataset,
       'split': config.evaluation.split,
@@ -101,12 +123,12 @@ def evaluate(
       'temporal_views': config.evaluation.temporal_views,
       'spatial_crops': config.evaluation.spatial_crops,
       'averaged': 'logits',
-      'checkpoint_step': step,
+      'checkpoint': model_of.name,
     },
   )
   for name, value in scores.items():
     print(f'{name:>16}  {value:.4f}')
-  print(f'{len(source)} videos, step {step}; report: {folder}', flush=True)
+  print(f'{len(source)} videos, {model_of.name}; report: {folder}', flush=True)
   return scores
 
 

@@ -4,7 +4,7 @@ import contextlib
 import math
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -19,25 +19,6 @@ from vivit_jax.errors import INTERRUPTED, UserError, nearest
 from vivit_jax.evaluation import forward, metrics, run
 from vivit_jax.training import optim, step, workdir
 from vivit_jax.training.progress import Progress
-
-
-def resolve_heads(
-  config: TrainConfig, label_names: Mapping[str, list[str]]
-) -> TrainConfig:
-  """Returns the config with `model.heads` as the dataset has them.
-
-  Raises:
-    UserError: heads that the dataset lacks, or with other numbers of classes.
-  """
-  there = {head: len(names) for head, names in sorted(label_names.items())}
-  asked = config.model.heads or there
-  for head, classes in asked.items():
-    if there.get(head) != classes:
-      raise UserError(
-        f'model.heads asks for {head} with {classes} classes, but dataset '
-        f'{config.data.dataset} has {there}.'
-      )
-  return configs.with_heads(config, {h: asked[h] for h in sorted(asked)})
 
 
 def train(config: TrainConfig, folder: str | os.PathLike) -> int:
@@ -60,7 +41,7 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
     config.data.dataset, config.data.data_dir, config.data.train_split
   )
   pipeline.check_lengths(source, config.data)
-  config = resolve_heads(config, source.label_names)
+  config = configs.resolve_heads(config, source.label_names)
   _check_best_metric(config)
   model = models.build(**configs.model_arguments(config.model))
   validate = _validation(model, config)

@@ -1,0 +1,145 @@
+"""A trained model to score: of a run, or of anybody's checkpoint."""
+
+import dataclasses
+import os
+import pathlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from vivit_jax import config as configs
+from vivit_jax import models
+from vivit_jax.checkpoints import adapt, formats
+from vivit_jax.checkpoints.formats import names
+from vivit_jax.checkpoints.start import grid_of
+from vivit_jax.checkpoints.store import Store
+from vivit_jax.config import TrainConfig
+from vivit_jax.data import annotations
+from vivit_jax.errors import UserError
+from vivit_jax.models import stacking
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """A model's parameters, and what its outputs are called.
+
+  Attributes:
+    name: of the checkpoint, for people.
+    config: what the model is, and how clips are made of videos.
+    params: nested, layers one by one.
+    label_names: of each head, in the order of the outputs.
+  """
+
+  name: str
+  config: TrainConfig
+  params: Any
+  label_names: Mapping[str, list[str]]
+
+
+def from_workdir(
+  workdir: str | os.PathLike,
+  checkpoint: str,
+  override: Callable[[TrainConfig], TrainConfig],
+) -> Trained:
+  """Reads a checkpoint of a run.
+
+  Args:
+    workdir: of the run.
+    checkpoint: 'best', 'last', or a step's number.
+    override: changes the run's config.
+
+  Raises:
+    UserError: no such run or checkpoint, or a damaged one.
+  """
+  if not pathlib.Path(workdir).is_dir():
+    raise UserError(f'there is no workdir {workdir}: train into it first.')
+  with Store(workdir, read_only=True) as store:
+    step = store.find(checkpoint)
+    if step is None:
+      raise UserError(f'{workdir} has no finished checkpoint yet.')
+    about = store.describe(step)
+    config = override(about.config)
+    params = store.restore_parameters(step)
+  known = {head: about.label_names[head] for head in config.model.heads}
+  return Trained(f'step {step}', config, params, known)
+
+
+def from_file(
+  path: str | os.PathLike,
+  config: TrainConfig,
+  dataset_names: Mapping[str, list[str]],
+) -> Trained:
+  """Reads a checkpoint of any format as the model of a config.
+
+  The outputs' names are those of `config.class_order`, else the checkpoint's
+  own, else the dataset's; where they are in another order than the dataset's,
+  the outputs are put into the dataset's.
+
+  Raises:
+    UserError: weights that do not fit the model whole, or names that are not
+      the dataset's.
+  """
+  config = configs.resolve_heads(config, dataset_names)
+  source = formats.read(path)
+  model = models.build(**configs.model_arguments(config.model))
+  clip = np.zeros((1, config.data.frames, *config.data.crop, 3), np.float32)
+  start = jax.jit(model.init)(jax.random.key(0), clip)['params']
+  fresh = dict(names.flatten(jax.tree.map(np.asarray, stacking.unstack(start))))
+  adapted = adapt.adapt(source, fresh, grid=grid_of(config))
+  missing = [row for row in adapted.rows if row.what == 'fresh']
+  if missing:
+    raise UserError(
+      f'{path} does not hold the whole model: {missing[0].name} would be '
+      f'random ({missing[0].why}); to train from it, use --config.init_from.'
+    )
+  print(adapted.table(), flush=True)
+  order = _class_order(config, source.label_names)
+  arrays = adapted.arrays
+  for part in ('kernel', 'bias'):
+    name = f'output_projection/{part}'
+    arrays[name] = _reordered(arrays[name], config, order, dataset_names)
+  known = {head: dataset_names[head] for head in config.model.heads}
+  return Trained(str(path), config, names.unflatten(arrays), known)
+
+
+def _class_order(
+  config: TrainConfig, own: Mapping[str, list[str]] | None
+) -> Mapping[str, list[str]]:
+  """Returns names of the outputs, of the heads of which they are known."""
+  if config.class_order is not None:
+    return annotations.read_label_names(config.class_order)
+  own = own or {}
+  # Hugging Face's names of classes without names.
+  return {
+    head: classes
+    for head, classes in own.items()
+    if not all(re.fullmatch(r'LABEL_\d+', name) for name in classes)
+  }
+
+
+def _reordered(
+  array: np.ndarray,
+  config: TrainConfig,
+  order: Mapping[str, list[str]],
+  wanted: Mapping[str, list[str]],
+) -> np.ndarray:
+  """Puts the columns of each head into the dataset's order."""
+  parts, first = [], 0
+  for head, classes in config.model.heads.items():
+    part = array[..., first : first + classes]
+    first += classes
+    if head in order:
+      if sorted(order[head]) != sorted(wanted[head]):
+        strange = set(order[head]) ^ set(wanted[head])
+        raise UserError(
+          f"the checkpoint's classes of head {head} are not the dataset's: "
+          f"'{min(strange)}' is in one of them alone; name them in the "
+          "checkpoint's order by --config.class_order=FILE.json."
+        )
+      place = {name: number for number, name in enumerate(order[head])}
+      part = part[..., [place[name] for name in wanted[head]]]
+    parts.append(part)
+  return np.concatenate(parts, axis=-1)
