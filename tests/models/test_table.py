@@ -48,7 +48,9 @@ def test_one_model_by_command(tmp_path):
     cwd=ROOT, capture_output=True, text=True, check=True,
   )  # fmt: skip
   assert 'training on 2 clips' in done.stdout
-  lines = out.read_text().splitlines()
+  title, *_ = text = out.read_text().splitlines()
+  lines = [line for line in text if line.startswith('|')]
+  assert title.startswith('# Models')
   assert lines[0].startswith('| model | size |') and len(lines) == 3
   assert '| 2x8x8 | 4x16x16 |' in lines[2]
 

@@ -173,6 +173,12 @@ def _compile(function, *arguments):
     return jax.jit(function).lower(*arguments).compile()
 
 
+_INTRODUCTION = """# Models: parameters and arithmetic
+
+For 400 classes. Written by `python -m vivit_jax.models.table --markdown=FILE`;
+GFLOPs are multiply-adds of one clip, half of what XLA counts, as in the paper.
+
+"""
 HEADER = (
   'model',
   'size',
@@ -201,7 +207,8 @@ def row(case: Case) -> tuple[str, ...]:
 
 def as_markdown(rows: Iterable[tuple[str, ...]]) -> str:
   lines = ['| ' + ' | '.join(cells) + ' |' for cells in (HEADER, *rows)]
-  return '\n'.join([lines[0], '|---' * len(HEADER) + '|', *lines[1:]]) + '\n'
+  rule = '|---' * len(HEADER) + '|'
+  return _INTRODUCTION + '\n'.join([lines[0], rule, *lines[1:]]) + '\n'
 
 
 def _print(rows: Iterable[tuple[str, ...]]) -> None:
