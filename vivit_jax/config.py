@@ -366,3 +366,10 @@ def resolve_heads(
 def model_arguments(model: ModelConfig) -> dict[str, Any]:
   """Returns the arguments of `vivit_jax.models.build`."""
   return dataclasses.asdict(model)
+
+
+def token_grid(config: TrainConfig) -> tuple[int, int, int]:
+  """Returns t, h and w of the tokens of a clip."""
+  sizes = (config.data.frames, *config.data.crop)
+  t, h, w = (size // part for size, part in zip(sizes, config.model.tubelet))
+  return t, h, w

@@ -192,6 +192,9 @@ def test_other_frames_and_pixels_resize_the_positions(name):
   model, start_values = fresh(name, shape=(1, 12, 64, 32, 3))
   with pytest.raises(UserError, match='of no grid that fits'):
     adapt.adapt(source, start_values, grid=(6, 4, 2))  # both at once
+  told = dataclasses.replace(source, grid=GRID)  # as our own checkpoints do
+  both = adapt.adapt(told, start_values, grid=(6, 4, 2))
+  assert '4 -> 6 temporal' in both.table()
   _, start_values = fresh(name, shape=(1, 12, 48, 48, 3))
   found = kinds(adapt.adapt(source, start_values, grid=(6, 3, 3)))
   assert found['adapted'] == ['Transformer/posembed_input/pos_embedding']

@@ -12,7 +12,7 @@ import reference
 
 from vivit_jax import config as configs
 from vivit_jax import models
-from vivit_jax.checkpoints import convert, formats
+from vivit_jax.checkpoints import adapt, convert, formats
 from vivit_jax.checkpoints.formats import names
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import trained
@@ -142,3 +142,41 @@ def test_the_exported_preprocessor_maps_pixels_as_ours(tmp_path):
   found = np.asarray(processor(video, return_tensors='np')['pixel_values'])[0]
   crop = video[0][104:152, 104:152].transpose(2, 0, 1)
   np.testing.assert_allclose(found[0], crop / 127.5 - 1, atol=1e-5)
+
+
+def test_an_image_vit_of_transformers_gives_its_tokens_here(tmp_path):
+  torch = pytest.importorskip('torch', reason='torch is not installed')
+  transformers = pytest.importorskip('transformers')
+  torch.manual_seed(0)
+  config = transformers.ViTConfig(
+    hidden_size=48,
+    num_hidden_layers=3,
+    num_attention_heads=4,
+    intermediate_size=96,
+    image_size=48,
+    patch_size=16,
+    hidden_act='gelu_pytorch_tanh',
+    layer_norm_eps=1e-6,
+  )
+  theirs = transformers.ViTModel(config, add_pooling_layer=False).eval()
+  theirs.save_pretrained(tmp_path / 'vit')
+  image = np.random.default_rng(0).normal(size=(2, 48, 48, 3))
+  image = image.astype(np.float32)
+  with torch.no_grad():
+    tokens = theirs(torch.from_numpy(image.transpose(0, 3, 1, 2)))
+  expected = tokens.last_hidden_state[:, 0].numpy()
+  source = formats.read(tmp_path / 'vit')
+  assert source.is_image
+  model = reference.model('model2_average_pooled')
+  start = model.init(jax.random.key(0), np.zeros((1, 8, 48, 48, 3)))['params']
+  fresh = dict(names.flatten(jax.tree.map(np.asarray, start)))
+  adapted = adapt.adapt(source, fresh, grid=(4, 3, 3))
+  with jax.default_matmul_precision('highest'):
+    found = model.apply(
+      {'params': names.unflatten(adapted.arrays)},
+      image[:, None].repeat(8, axis=1),
+      features=True,
+    ).pre_logits
+  np.testing.assert_allclose(
+    found, expected, atol=2e-5 * np.abs(expected).max()
+  )

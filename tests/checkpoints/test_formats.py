@@ -55,7 +55,8 @@ def test_hugging_faces_vivit_gives_its_logits_and_hidden_states():
 
   def spy(next_call, arguments, keywords, context):
     out = next_call(*arguments, **keywords)
-    if isinstance(context.module, layers.EncoderBlock):
+    block = isinstance(context.module, layers.EncoderBlock)
+    if block and context.method_name == '__call__':
       hidden[:] = hidden or [arguments[0]]
       hidden.append(out)
     return out

@@ -13,7 +13,6 @@ from vivit_jax import models
 from vivit_jax.checkpoints import adapt, formats
 from vivit_jax.checkpoints.formats import huggingface, names, native
 from vivit_jax.checkpoints.formats.weights import Weights
-from vivit_jax.checkpoints.start import grid_of
 from vivit_jax.checkpoints.store import Description, Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
@@ -65,7 +64,7 @@ def convert(
     config = native.read(path)[1].config
     frames, size = config.data.frames, config.data.crop
     short_side = config.data.short_side
-    _check_tokens(weights, grid_of(config))
+    _check_tokens(weights, configs.token_grid(config))
   elif not weights.is_image:
     tubelet = weights.arrays['embedding/kernel'].shape[:3]
     sizes = (frames, *size)
@@ -115,7 +114,7 @@ def _write_native(
   fresh = names.flatten(
     jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), stacking.unstack(shapes))
   )
-  adapted = adapt.adapt(weights, dict(fresh), grid=grid_of(config))
+  adapted = adapt.adapt(weights, dict(fresh), grid=configs.token_grid(config))
   changed = [row for row in adapted.rows if row.what != 'loaded']
   if changed:
     raise UserError(

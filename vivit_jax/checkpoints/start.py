@@ -8,7 +8,7 @@ import numpy as np
 
 from vivit_jax.checkpoints import adapt, formats
 from vivit_jax.checkpoints.formats import names
-from vivit_jax.config import TrainConfig
+from vivit_jax.config import TrainConfig, token_grid
 from vivit_jax.models import stacking
 
 
@@ -29,7 +29,7 @@ def load(params: Any, config: TrainConfig) -> Any:
     names.flatten(jax.tree.map(np.asarray, stacking.unstack(params)))
   )
   adapted = adapt.adapt(
-    source, fresh, grid=grid_of(config), kernel=config.init_kernel
+    source, fresh, grid=token_grid(config), kernel=config.init_kernel
   )
   print(f'starting from {config.init_from} ({source.format}):')
   print(adapted.table(), flush=True)
@@ -39,10 +39,3 @@ def load(params: Any, config: TrainConfig) -> Any:
   if config.model.scan:
     loaded = stacking.stack(loaded)
   return jax.tree.map(lambda _, x: jnp.asarray(x), params, loaded)
-
-
-def grid_of(config: TrainConfig) -> tuple[int, int, int]:
-  """Returns t, h and w of the tokens of a config's clips."""
-  sizes = (config.data.frames, *config.data.crop)
-  t, h, w = (size // part for size, part in zip(sizes, config.model.tubelet))
-  return t, h, w

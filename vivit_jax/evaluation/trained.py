@@ -14,7 +14,6 @@ from vivit_jax import config as configs
 from vivit_jax import models
 from vivit_jax.checkpoints import adapt, formats
 from vivit_jax.checkpoints.formats import names
-from vivit_jax.checkpoints.start import grid_of
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import annotations
@@ -88,7 +87,7 @@ def from_file(
   clip = np.zeros((1, config.data.frames, *config.data.crop, 3), np.float32)
   start = jax.jit(model.init)(jax.random.key(0), clip)['params']
   fresh = dict(names.flatten(jax.tree.map(np.asarray, stacking.unstack(start))))
-  adapted = adapt.adapt(source, fresh, grid=grid_of(config))
+  adapted = adapt.adapt(source, fresh, grid=configs.token_grid(config))
   missing = [row for row in adapted.rows if row.what == 'fresh']
   if missing:
     raise UserError(

@@ -59,32 +59,23 @@ class FactorisedDotProductAttention(nn.Module):
     return nn.DenseGeneral(width, axis=(-2, -1), name='out', **inits)(y)
 
 
-class FactorisedDotProductBlock(nn.Module):
-  """As `layers.EncoderBlock`, with factorised dot-product attention."""
+class FactorisedDotProductBlock(layers.EncoderBlock):
+  """A block with factorised dot-product attention.
 
-  options: layers.Options
-  grid: tuple[int, int, int]
+  Attributes:
+    order: as of the attention.
+  """
+
   order: str = 'space_time'
 
-  BRANCHES = 2
-
-  @nn.compact
-  def __call__(
-    self, x_BxNxD: jax.Array, scale_RxB: jax.Array | None
-  ) -> jax.Array:
-    """Returns [B, N, D]; `scale_RxB` is a layer of `stochastic_depth`'s."""
-    attended, mixed = (None, None) if scale_RxB is None else scale_RxB
-    y = layers.layer_norm(self.options)(x_BxNxD)
-    y = FactorisedDotProductAttention(
+  def attend(self, x_BxNxD: jax.Array) -> jax.Array:
+    attention = FactorisedDotProductAttention(
       self.options,
       self.grid,
       self.order,
       name='MultiHeadDotProductAttention_0',
-    )(y)
-    x = layers.add_branch(x_BxNxD, y, attended)
-    y = layers.layer_norm(self.options)(x)
-    y = layers.MlpBlock(self.options.mlp, dtype=self.options.dtype)(y)
-    return layers.add_branch(x, y, mixed)
+    )
+    return attention(x_BxNxD)
 
 
 class FactorisedDotProduct(base.VideoTransformer):

@@ -137,9 +137,13 @@ class EncoderBlock(nn.Module):
   """Attention, then an MLP, each normed before and added to its input."""
 
   options: Options
-  grid: tuple[int, int, int]  # of the tokens; all attend to all, so unused here
+  grid: tuple[int, int, int]  # t, h and w of the tokens; here all see all
 
   BRANCHES = 2
+
+  def attend(self, x_BxNxD: jax.Array) -> jax.Array:
+    """Returns the attention branch [B, N, D]; a kind of block has its own."""
+    return attention(self.options)(x_BxNxD, x_BxNxD)
 
   @nn.compact
   def __call__(
@@ -147,8 +151,7 @@ class EncoderBlock(nn.Module):
   ) -> jax.Array:
     """Returns [B, N, D]; `scale_RxB` is a layer of `stochastic_depth`'s."""
     attended, mixed = (None, None) if scale_RxB is None else scale_RxB
-    y = layer_norm(self.options)(x_BxNxD)
-    y = attention(self.options)(y, y)
+    y = self.attend(layer_norm(self.options)(x_BxNxD))
     x = add_branch(x_BxNxD, y, attended)
     y = layer_norm(self.options)(x)
     y = MlpBlock(self.options.mlp, dtype=self.options.dtype)(y)

@@ -45,7 +45,19 @@ def read(folder: pathlib.Path) -> Weights:
       'label': [str(labels[k]) for k in sorted(labels, key=_number)]
     }
   notes = (_NOTE,) if kind == 'vivit' else ()
-  return Weights(f'Hugging Face {kind}', renamed, label_names, notes)
+  return Weights(
+    f'Hugging Face {kind}', renamed, label_names, _grid(config), notes
+  )
+
+
+def _grid(config: dict[str, Any]) -> tuple[int, int, int] | None:
+  """Returns t, h and w of a ViViT's tokens, if its config tells."""
+  try:
+    t, h, w = config['tubelet_size']
+    size = config['image_size']
+    return config['num_frames'] // t, size // h, size // w
+  except (KeyError, TypeError, ValueError):
+    return None
 
 
 def _number(key: str) -> int:

@@ -2,6 +2,7 @@
 
 import pathlib
 
+from vivit_jax import config as configs
 from vivit_jax.checkpoints.formats import names
 from vivit_jax.checkpoints.formats.weights import Weights
 from vivit_jax.checkpoints.store import Description, Store
@@ -25,6 +26,9 @@ def read(path: pathlib.Path) -> tuple[Weights, Description]:
     about = store.describe(step)
     params = store.restore_parameters(step)
   weights = Weights(
-    f'vivit_jax, step {step}', dict(names.flatten(params)), about.label_names
+    f'vivit_jax, step {step}',
+    dict(names.flatten(params)),
+    about.label_names,
+    configs.token_grid(about.config),
   )
   return weights, about

@@ -18,12 +18,14 @@ class Weights:
     arrays: 'Transformer/encoderblock_0/LayerNorm_0/scale' -> array; layers one
       by one. An image model has Model 1's names and a kernel [p, q, C, D].
     label_names: of each head, where the format tells.
+    grid: t, h and w of its tokens, where the format tells.
     notes: what a user should know of the import.
   """
 
   format: str
   arrays: Mapping[str, np.ndarray]
   label_names: Mapping[str, list[str]] | None = None
+  grid: tuple[int, int, int] | None = None
   notes: tuple[str, ...] = ()
 
   @property
