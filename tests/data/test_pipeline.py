@@ -183,3 +183,10 @@ def test_a_short_video_is_refused_by_name_or_played_again(split):
     evaluate(split, 1, data=data)
   looped = dataclasses.replace(data, short_videos='loop')
   assert train(split, data=looped)[0]['video'].shape == (6, 8, 32, 32, 3)
+
+
+def test_more_views_than_the_longest_video_has_room_for(split):
+  # 18 frames and clips that reach over 10: 9 starts.
+  assert evaluate(split, 1, views=9)[0]['video'].shape[1] == 27
+  with pytest.raises(UserError, match='10 temporal views.*at most 9'):
+    evaluate(split, 1, views=10)

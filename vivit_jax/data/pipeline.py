@@ -93,9 +93,10 @@ def evaluation_batches(
     split, and `mask` bool [B], false where the batch is padded.
 
   Raises:
-    UserError: videos that are too short.
+    UserError: videos that are too short, or more views than any has room for.
   """
   check_lengths(split, data)
+  check_views(split, data, temporal_views)
   padding = -len(split) % batch_size
   videos = [*range(len(split)), *[_NO_VIDEO] * padding]
   views = functools.partial(
@@ -116,6 +117,19 @@ def check_lengths(split: VideoSplit, data: DataConfig) -> None:
       f'{data.frames} frames at stride {data.stride}, which reaches over '
       f"{needed}: '{split.ids[first]}' has {split.frame_counts[first]} frames. "
       "Lower data.frames or data.stride, or let data.short_videos be 'loop'."
+    )
+
+
+def check_views(split: VideoSplit, data: DataConfig, views: int) -> None:
+  """Raises a UserError where even the longest video repeats views."""
+  longest = int(split.frame_counts.max(initial=1))
+  room = max(1, longest - sampling.span(data.frames, data.stride) + 1)
+  if views > room:
+    raise UserError(
+      f'{views} temporal views are asked for, but the longest video has '
+      f'{longest} frames, room for {room} different clips of {data.frames} '
+      f'frames at stride {data.stride}: set evaluation.temporal_views to at '
+      f'most {room}.'
     )
 
 
