@@ -17,6 +17,8 @@ from vivit_jax.training import loop
     ('data', 'train_split', 'trian', "no split 'trian'"),
     ('train', 'validation_split', 'val', "no split 'val'"),
     ('train', 'best_metric', 'verbs/top1', "mean 'verb/top1'"),
+    ('', 'init_from', 'absent', 'cannot read the checkpoint absent'),
+    ('', 'init_from', __file__, 'no checkpoint known here'),
   ],
 )
 def test_a_mistake_leaves_no_workdir(
@@ -24,7 +26,10 @@ def test_a_mistake_leaves_no_workdir(
 ):
   config = moving_shapes_ti8x2_fe.get_config()
   config.data.data_dir = str(prepared)
-  config[section][key] = value
+  if section:
+    config[section][key] = value
+  else:
+    config[key] = value
   with pytest.raises(UserError, match=words):
     loop.train(configs.resolve(config), tmp_path / 'run')
   assert not (tmp_path / 'run').exists()

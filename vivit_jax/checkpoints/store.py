@@ -44,6 +44,11 @@ class Description:
     )
 
 
+def has_checkpoints(workdir: str | os.PathLike) -> bool:
+  """Returns whether a workdir holds a finished checkpoint."""
+  return any(pathlib.Path(workdir, 'checkpoints').glob('[0-9]*'))
+
+
 class Store:
   """The checkpoints of one workdir; a context that ends when all is written.
 

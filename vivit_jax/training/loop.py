@@ -12,7 +12,7 @@ import numpy as np
 from vivit_jax import config as configs
 from vivit_jax import models, parallel
 from vivit_jax.checkpoints import start
-from vivit_jax.checkpoints.store import Description, Store
+from vivit_jax.checkpoints.store import Description, Store, has_checkpoints
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import datasets, pipeline, prepare
 from vivit_jax.errors import INTERRUPTED, UserError, nearest
@@ -45,13 +45,15 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
   _check_best_metric(config)
   model = models.build(**configs.model_arguments(config.model))
   validate = _validation(model, config)
-  folder = workdir.claim(folder, config)  # after all that can be wrong
   about = Description(config, source.label_names)
   per_epoch = len(source) / config.train.batch_size
   steps = max(1, math.ceil(config.train.epochs * per_epoch))
   rate = optim.schedule(config.optim, steps=steps, steps_per_epoch=per_epoch)
   optimiser = optim.optimiser(config.optim, rate)
   state = step.initialise(model, optimiser, config)
+  if config.init_from is not None and not has_checkpoints(folder):
+    state = state.replace(params=start.load(state.params, config))
+  folder = workdir.claim(folder, config)  # after all that can be wrong
 
   with contextlib.ExitStack() as stack:
     store = stack.enter_context(
@@ -66,8 +68,6 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
       state = store.restore(first, state)
       what = 'going on from' if first < steps else 'training ended at'
       print(f'{folder}: {what} step {first} of {steps}', flush=True)
-    elif config.init_from is not None:
-      state = state.replace(params=start.load(state.params, config))
     first = int(state.step)
     progress = Progress(
       folder,
