@@ -251,6 +251,11 @@ def _check_model(model: ModelConfig) -> None:
     model.temporal_layers >= 0,
     f'model.temporal_layers is {model.temporal_layers}; at least 0.',
   )
+  width = model.representation
+  _require(
+    width is None or width >= 1,
+    f'model.representation is {width}; at least 1, or None.',
+  )
   for name, classes in model.heads.items():
     _require(
       classes >= 2, f'model.heads.{name} is {classes}; at least 2 classes.'

@@ -8,7 +8,7 @@ import pytest
 import reference
 
 from vivit_jax import config as configs
-from vivit_jax.checkpoints import adapt, formats, start
+from vivit_jax.checkpoints import adapt, fit, formats, start
 from vivit_jax.checkpoints.formats import names
 from vivit_jax.errors import UserError
 from vivit_jax.models import stacking
@@ -190,7 +190,7 @@ def test_inflation_shares_the_kernel_among_the_frames():
 def test_other_frames_and_pixels_resize_the_positions(name):
   source = formats.read(FIXTURES / name)
   model, start_values = fresh(name, shape=(1, 12, 64, 32, 3))
-  with pytest.raises(UserError, match='of no grid that fits'):
+  with pytest.raises(UserError, match='does not tell their grid'):
     adapt.adapt(source, start_values, grid=(6, 4, 2))  # both at once
   told = dataclasses.replace(source, grid=GRID)  # as our own checkpoints do
   both = adapt.adapt(told, start_values, grid=(6, 4, 2))
@@ -266,3 +266,26 @@ def test_a_config_starts_from_a_file_with_layers_stacked_or_not(capsys):
   expected = reference.parameters('model1_joint')
   jax.tree.map(np.testing.assert_array_equal, found[0], expected)
   assert 'loaded  56 arrays' in capsys.readouterr().out
+
+
+def test_a_grid_that_may_be_two_is_not_guessed():
+  """16 x 14 x 14 positions are 64 x 7 x 7 as well: halved crops would do."""
+  assert fit._grid_of(3136, (16, 20, 20), 'Transformer', NO_GRID) == (
+    16,
+    14,
+    14,
+  )
+  assert fit._grid_of(3136, (8, 14, 14), 'Transformer', NO_GRID) == (16, 14, 14)
+  assert fit._grid_of(3136, (16, 7, 7), 'Transformer', NO_GRID) is None
+  told = dataclasses.replace(NO_GRID, grid=(16, 14, 14))
+  assert fit._grid_of(3136, (16, 7, 7), 'Transformer', told) == (16, 14, 14)
+
+
+NO_GRID = formats.Weights('', {'embedding/kernel': np.zeros((2, 16, 16, 3, 4))})
+
+
+def test_the_references_order_is_told():
+  for name in reference.MODELS:
+    notes = ' '.join(formats.read(FIXTURES / name).notes)
+    third = 'self_attention' in name or 'dot_product' in name
+    assert ("'time_space'" in notes) == third

@@ -70,9 +70,9 @@ def positions_of(
   theirs = _grid_of(rest.shape[1], mine, name, source)
   if theirs is None:
     raise UserError(
-      f'{name} has {rest.shape[1]} positions, which are of no grid that fits '
-      f'{mine[0]} x {mine[1]} x {mine[2]} tokens: give the model another crop '
-      'or number of frames.'
+      f'{name} has {rest.shape[1]} positions, and the file does not tell their '
+      f'grid: none, or more than one, that fits {mine[0]} x {mine[1]} x '
+      f'{mine[2]} tokens; give the model another crop or number of frames.'
     )
   if theirs[1:] != mine[1:]:
     old, new = (f'{h} x {w}' for _, h, w in (theirs, mine))
@@ -127,7 +127,10 @@ def _grid_of(count: int, mine: Grid, name: str, source: Weights) -> Grid | None:
     return (1, square, square) if square**2 == count else None
   if count == t * h * w:
     return mine
-  if count % (h * w) == 0:
-    return (count // (h * w), h, w)
   square = int(np.sqrt(count // t))
-  return (t, square, square) if t * square**2 == count else None
+  guesses = {
+    *([(count // (h * w), h, w)] if count % (h * w) == 0 else []),
+    *([(t, square, square)] if t * square**2 == count else []),
+  }
+  # Two that fit are no better than none: a wrong one would scramble in silence.
+  return guesses.pop() if len(guesses) == 1 else None

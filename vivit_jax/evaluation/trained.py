@@ -95,6 +95,8 @@ def from_file(
       f'random ({missing[0].why}); to train from it, use --config.init_from.'
     )
   print(adapted.table(), flush=True)
+  for note in source.notes:
+    print(f'{"note":>10}  {note}', flush=True)
   order = _class_order(config, source.label_names)
   arrays = adapted.arrays
   for part in ('kernel', 'bias'):

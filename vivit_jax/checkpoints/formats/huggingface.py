@@ -73,7 +73,8 @@ def read_timm(path: pathlib.Path) -> Weights:
       'config.json of Hugging Face beside it.'
     )
   width = arrays['blocks.0.attn.qkv.weight'].shape[1]
-  heads = max(width // 64, 1)  # every ViT of the known sizes has heads of 64
+  # Their number is not in the file: of 64 each, but in ViT-H.
+  heads = 16 if width == 1280 else max(width // 64, 1)
   renamed = torch_names.to_ours(torch_names.from_timm(arrays), heads, path)
   return Weights('timm ViT safetensors', renamed)
 

@@ -1,9 +1,16 @@
 """The reference's checkpoints: flax msgpack, in three layouts."""
 
+import dataclasses
 import pathlib
 
 from vivit_jax.checkpoints.formats import files, names
 from vivit_jax.checkpoints.formats.weights import Weights
+
+# Nothing in the arrays tells it.
+_ORDER = (
+  'Models 3 and 4 of the reference attend over time first: model.order must be '
+  "'time_space'"
+)
 
 
 def read(path: pathlib.Path) -> Weights:
@@ -25,4 +32,7 @@ def read(path: pathlib.Path) -> Weights:
   arrays = dict(names.flatten(params))
   if 'embedding/kernel' not in arrays:
     raise files.damaged(path, 'it has no embedding/kernel')
-  return Weights(f'scenic, flax msgpack ({layout})', arrays)
+  weights = Weights(f'scenic, flax msgpack ({layout})', arrays)
+  if weights.family.endswith(('self_attention', 'dot_product')):
+    return dataclasses.replace(weights, notes=(_ORDER,))
+  return weights
