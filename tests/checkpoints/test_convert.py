@@ -94,6 +94,8 @@ def test_native_is_a_workdir_to_evaluate_and_to_start_from(
 def test_mistakes_of_convert(tmp_path):
   with pytest.raises(UserError, match='36 positions, but a clip has 16 x 14'):
     convert.convert(SOURCE, tmp_path / 'a', to='huggingface')
+  with pytest.raises(UserError, match='cannot be cut into'):
+    convert.convert(SOURCE, tmp_path / 'a', to='huggingface', frames=9, crop=48)
   (tmp_path / 'b').write_text('')
   with pytest.raises(UserError, match='is there already'):
     convert.convert(SOURCE, tmp_path / 'b', to='scenic')

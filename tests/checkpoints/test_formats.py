@@ -285,9 +285,13 @@ def test_hostile_and_broken_files_are_one_sentence(tmp_path, name):
   with pytest.raises(UserError, match=words) as caught:
     formats.read(tmp_path / 'file')
   assert '\n' not in str(caught.value)
+  assert str(caught.value).count('get it again') <= 1
 
 
 def test_folders_that_are_none(tmp_path):
+  (tmp_path / 'run' / 'checkpoints').mkdir(parents=True)
+  with pytest.raises(UserError, match='has no finished checkpoint yet'):
+    formats.read(tmp_path / 'run')
   with pytest.raises(UserError, match='cannot read the checkpoint'):
     formats.read(tmp_path / 'absent')
   with pytest.raises(UserError, match='no checkpoint known here'):

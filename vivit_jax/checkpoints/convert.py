@@ -68,6 +68,11 @@ def convert(
   elif not weights.is_image:
     tubelet = weights.arrays['embedding/kernel'].shape[:3]
     sizes = (frames, *size)
+    if any(side % part for side, part in zip(sizes, tubelet)):
+      raise UserError(
+        f'a clip of {frames} frames of {crop} pixels cannot be cut into '
+        f'tubelets of {tubelet}: give --frames and --crop.'
+      )
     _check_tokens(weights, tuple(s // p for s, p in zip(sizes, tubelet)))
   if to == 'scenic':
     return _write_scenic(weights, target)

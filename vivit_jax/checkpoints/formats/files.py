@@ -33,7 +33,19 @@ def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
         _check_member(path, archive, member)
     with np.load(path, allow_pickle=False) as arrays:
       return {name: arrays[name] for name in arrays.files}
-  except (zipfile.BadZipFile, EOFError, OSError, ValueError) as error:
+  except UserError:
+    raise
+  except (
+    zipfile.BadZipFile,
+    EOFError,
+    OSError,
+    ValueError,
+    IndexError,
+    OverflowError,
+    RuntimeError,
+    NotImplementedError,
+    struct.error,
+  ) as error:
     raise damaged(path, error) from None
 
 
@@ -76,6 +88,7 @@ def read_msgpack(path: pathlib.Path) -> dict[str, Any]:
     TypeError,
     KeyError,
     AttributeError,
+    OSError,
     MemoryError,
     RecursionError,
     msgpack.exceptions.UnpackException,

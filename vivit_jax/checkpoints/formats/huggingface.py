@@ -110,6 +110,8 @@ def write(
       f'Hugging Face has ViViT as Model 1 with a class token and square crops '
       f'alone; this is {weights.family} at {crop}.'
     )
+  if 'output_projection/bias' not in arrays:
+    raise UserError('the weights have no head: a classifier there needs one.')
   if folder.exists():
     raise UserError(f'{folder} is there already: choose another folder.')
   config = _config(weights, frames, crop[0], label_names)

@@ -6,6 +6,7 @@ from vivit_jax import config as configs
 from vivit_jax.checkpoints.formats import names
 from vivit_jax.checkpoints.formats.weights import Weights
 from vivit_jax.checkpoints.store import Description, Store
+from vivit_jax.errors import UserError
 
 
 def is_native(path: pathlib.Path) -> bool:
@@ -23,6 +24,8 @@ def read(path: pathlib.Path) -> tuple[Weights, Description]:
     workdir, which = path.parent.parent, path.name
   with Store(workdir, read_only=True) as store:
     step = store.find(which)
+    if step is None:
+      raise UserError(f'{workdir} has no finished checkpoint yet.')
     about = store.describe(step)
     params = store.restore_parameters(step)
   weights = Weights(
