@@ -46,7 +46,8 @@ class Description:
 
 def has_checkpoints(workdir: str | os.PathLike) -> bool:
   """Returns whether a workdir holds a finished checkpoint."""
-  return any(pathlib.Path(workdir, 'checkpoints').glob('[0-9]*'))
+  folders = pathlib.Path(workdir, 'checkpoints').glob('*')
+  return any(folder.name.isdigit() for folder in folders)
 
 
 class Store:
@@ -87,6 +88,16 @@ class Store:
         'description': ocp.JsonCheckpointHandler(),
       },
     )
+
+  @classmethod
+  def of_run(cls, workdir: str | os.PathLike) -> 'Store':
+    """Opens a run's checkpoints for reading; 'best' is by its own metric."""
+    with cls(workdir, read_only=True) as store:
+      last = store.find('last')
+      if last is None:
+        return cls(workdir, read_only=True)
+      metric = store.describe(last).config.train.best_metric
+    return cls(workdir, read_only=True, best_metric=metric)
 
   def __enter__(self) -> 'Store':
     return self

@@ -231,7 +231,11 @@ def _iterate(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
     )
   iterator = iter(dataset)
   try:
-    yield from iterator
+    with processes.interrupts_held():
+      batch = next(iterator, None)
+    while batch is not None:
+      yield batch
+      batch = next(iterator, None)
   finally:
     close = getattr(iterator, 'close', None)
     if close is not None:

@@ -1,8 +1,10 @@
 """What worker processes of this room have in common."""
 
+import contextlib
 import ctypes
 import signal
 import sys
+from collections.abc import Iterator
 
 
 def obey_parent() -> None:
@@ -15,3 +17,17 @@ def obey_parent() -> None:
   if sys.platform.startswith('linux'):
     set_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
     ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def interrupts_held() -> Iterator[None]:
+  """Holds Ctrl-C back while workers start; it comes when they have.
+
+  They inherit that, so that it does not end them in their imports, before
+  `obey_parent` is called.
+  """
+  before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+  try:
+    yield
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)

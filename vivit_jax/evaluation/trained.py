@@ -55,7 +55,7 @@ def from_workdir(
   """
   if not pathlib.Path(workdir).is_dir():
     raise UserError(f'there is no workdir {workdir}: train into it first.')
-  with Store(workdir, read_only=True) as store:
+  with Store.of_run(workdir) as store:
     step = store.find(checkpoint)
     if step is None:
       raise UserError(f'{workdir} has no finished checkpoint yet.')

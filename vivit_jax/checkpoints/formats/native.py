@@ -22,7 +22,7 @@ def read(path: pathlib.Path) -> tuple[Weights, Description]:
   workdir = path
   if not (path / 'checkpoints').is_dir():
     workdir, which = path.parent.parent, path.name
-  with Store(workdir, read_only=True) as store:
+  with Store.of_run(workdir) as store:
     step = store.find(which)
     if step is None:
       raise UserError(f'{workdir} has no finished checkpoint yet.')
