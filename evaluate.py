@@ -31,6 +31,11 @@ _VIEWS = flags.DEFINE_string(
 )
 _BATCH_SIZE = flags.DEFINE_integer('batch_size', None, 'Videos at a time.')
 _DATA_DIR = flags.DEFINE_string('data_dir', None, 'Folder of the records.')
+_SHORT_VIDEOS = flags.DEFINE_string(
+  'short_videos',
+  None,
+  "'refuse', or 'loop': shorter than a clip, played again.",
+)
 _OUT = flags.DEFINE_string('out', None, 'Folder of the report.')
 
 
@@ -52,6 +57,7 @@ def main(arguments: list[str]) -> None:
     views=_VIEWS.value,
     batch_size=_BATCH_SIZE.value,
     data_dir=_DATA_DIR.value,
+    short_videos=_SHORT_VIDEOS.value,
     out=_OUT.value,
   )
 

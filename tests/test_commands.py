@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from vivit_jax import config_file
+from vivit_jax.errors import UserError
+
 ROOT = pathlib.Path(__file__).parents[1]
 DEMO = '--config=configs/moving_shapes_ti8x2_fe.py'
 
@@ -20,10 +23,14 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(
   'flags, words',
   [
-    ([DEMO, '--config.train.batch_sise=4'], "'train.batch_sise'.*'batch_size'"),
-    ([DEMO, '--config.trian.batch_size=4'], "'trian.*Did you mean 'train'"),
+    ([DEMO, '--config.train.batch_sise=4'], "mean 'train.batch_size'"),
+    ([DEMO, '--config.trian.batch_size=4'], "mean 'train.batch_size'"),
+    ([DEMO, '--config.batch_size=4'], "mean 'train.batch_size'"),
+    ([DEMO, '--config.train.train_split=x'], "mean 'data.train_split'"),
+    ([DEMO, '--config.model.heads.verb=8'], 'heads are set in the config file'),
     ([DEMO, '--config.data.frames=abc'], 'abc'),
-    ([DEMO, '--confg.train.epochs=4'], 'confg'),
+    ([DEMO, '--confg.train.epochs=4'], "mean 'config.train.epochs'"),
+    ([DEMO, '--workdir='], '--workdir= is empty'),
     ([DEMO], '--workdir is missing'),
     (['--workdir=x'], '--config is missing'),
     (['--config=configs/absent.py', '--workdir=x'], 'configs/absent.py'),
@@ -38,6 +45,41 @@ def test_a_mistake_is_one_sentence(flags, words):
   lines = [line for line in done.stderr.splitlines() if line.strip()]
   assert len(lines) == 1, done.stderr
   assert re.search(words, lines[0]), lines[0]
+
+
+BEGIN = """from vivit_jax import config as configs
+def get_config():
+  config = configs.default()
+  """
+
+
+@pytest.mark.parametrize(
+  'code, words',
+  [
+    (
+      BEGIN + 'config.train.batch_sise = 3',
+      "mine.py, line 4: unknown config key 'batch_sise'.*'train.batch_size'",
+    ),
+    (
+      BEGIN + 'config.train.batch_size = "x"',
+      "mine.py, line 4: the key 'batch_size' is 'x'; it takes a value of int",
+    ),
+    ('def get_config(:', 'mine.py, line 1: this is not Python'),
+    ('import no_such', 'mine.py, line 1: ModuleNotFoundError.*no_such'),
+    ('x = 3', 'mine.py: it has no function get_config'),
+    ('def get_config():\n  return 3', 'mine.py returns no ConfigDict'),
+  ],
+)
+def test_a_mistake_in_a_config_file_has_its_place(tmp_path, code, words):
+  """The same sentence where flags read the file, and where we do."""
+  path = tmp_path / 'mine.py'
+  path.write_text(code)
+  done = run('train.py', f'--config={path}', '--workdir=x')
+  assert done.returncode == 2, done.stderr
+  assert re.match(f'error: .*{words}', done.stderr), done.stderr
+  assert len(done.stderr.strip().splitlines()) == 1
+  with pytest.raises(UserError, match=words):
+    config_file.run(str(path))
 
 
 @pytest.mark.parametrize('program', ['train.py', 'evaluate.py'])

@@ -18,7 +18,7 @@ def test_json_brings_back_every_value():
 
 
 def test_a_misspelt_key_in_a_mapping_names_the_nearest():
-  with pytest.raises(UserError, match="'data.strid'.*'stride'"):
+  with pytest.raises(UserError, match="'data.strid'.*'data.stride'"):
     configs.from_mapping({'data': {'strid': 2}})
 
 
@@ -36,11 +36,24 @@ def test_a_misspelt_key_in_a_mapping_names_the_nearest():
     ('optim', 'clip_norm', 0.0, 'clip_norm is 0.0'),
     ('train', 'epochs', 0.0, 'epochs is 0.0'),
     ('evaluation', 'spatial_crops', 2, 'spatial_crops is 2'),
+    ('train', 'epochs', float('inf'), 'epochs is inf'),
+    ('train', 'epochs', 1e9, 'epochs is 1e.09; at most'),
+    ('train', 'seed', -1, 'seed is -1; at least 0'),
+    ('train', 'best_metric', 'top-1', "best_metric is 'top-1'"),
+    ('train', 'validation_split', '', 'validation_split is empty'),
+    ('optim', 'b2', 1.0, 'b2 is 1.0; at least 0 and below 1'),
+    ('optim', 'clip_norm', float('nan'), 'clip_norm is nan'),
+    ('data', 'mean', (0.5, float('nan'), 0.5), 'mean is nan'),
+    ('data', 'short_side', -4, 'short_side is -4; above 0'),
+    ('data', 'crop', (256, 512), None),
   ],
 )
 def test_values_that_do_not_fit_are_named(section, key, value, words):
   config = configs.default()
   config[section][key] = value
+  if words is None:  # these do fit
+    configs.resolve(config)
+    return
   with pytest.raises(UserError, match=words):
     configs.resolve(config)
 
@@ -55,3 +68,12 @@ def test_the_batch_must_divide_over_the_devices():
   configs.check_devices(config, 4)
   with pytest.raises(UserError, match='batch_size is 64.*3 devices'):
     configs.check_devices(config, 3)
+
+
+def test_one_label_is_nothing_to_train_on():
+  config = configs.resolve(configs.default())
+  with pytest.raises(UserError, match="a single label for noun .'ball'."):
+    configs.resolve_heads(config, {'noun': ['ball'], 'verb': ['a', 'b']})
+  only_verb = configs.with_heads(config, {'verb': 2})
+  found = configs.resolve_heads(only_verb, {'noun': ['x'], 'verb': ['a', 'b']})
+  assert found.model.heads == {'verb': 2}

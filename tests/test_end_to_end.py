@@ -4,9 +4,11 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ SMALL = [
 ]
 
 
-def command(script, workdir, *flags, devices=1):
+def command(script, workdir, *flags, devices=1, apart=False):
   return subprocess.Popen(
     [sys.executable, ROOT / script, f'--workdir={workdir}', *flags],
     env=os.environ
@@ -39,6 +41,7 @@ def command(script, workdir, *flags, devices=1):
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
+    start_new_session=apart,
   )
 
 
@@ -171,6 +174,49 @@ def test_scores_do_not_depend_on_devices_or_batch(trained, tmp_path):
         assert float(row4[column]) == pytest.approx(float(value), abs=2e-5)
       else:
         assert row4[column] == value
+
+
+@pytest.mark.slow
+def test_evaluation_starts_from_the_config_of_the_workdir(trained, tmp_path):
+  workdir = tmp_path / 'run'
+  shutil.copytree(trained, workdir)
+  path = workdir / 'config.json'
+  config = json.loads(path.read_text())
+  config['evaluation'] |= {'temporal_views': 2, 'split': 'validation'}
+  path.write_text(json.dumps(config))
+  run('evaluate.py', workdir)
+  report = workdir / 'evaluation' / 'validation' / 'metrics.json'
+  protocol = json.loads(report.read_text())['protocol']
+  assert protocol['temporal_views'] == 2
+  config['train']['seed'] = 8
+  for text, words in (
+    (json.dumps(config), 'train.seed is 0 there and 8 now'),
+    (path.read_text()[:50], 'config.json is damaged'),
+    (None, 'it has no config.json'),
+  ):
+    path.write_text(text) if text else path.unlink()
+    process = command('evaluate.py', workdir)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 2 and words in err, err
+    assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('seconds', [0.0, 0.3, 0.6, 1.0, 2.0])
+def test_ctrl_c_while_workers_start_is_no_traceback(
+  prepared, tmp_path, seconds
+):
+  """A terminal sends it to the workers too, also before they can ignore it."""
+  process = command('train.py', tmp_path, *train_flags(prepared), apart=True)
+  while not (tmp_path / 'metrics.jsonl').exists():  # made before the workers
+    if (tmp_path / 'tensorboard').exists() or process.poll() is not None:
+      break
+    time.sleep(0.01)
+  time.sleep(seconds)
+  os.killpg(process.pid, signal.SIGINT)
+  out, err = process.communicate(timeout=120)
+  assert process.returncode == 130, out + err
+  assert 'Traceback' not in err
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from absl import flags
 
 from vivit_jax import config as configs
+from vivit_jax import config_file
 from vivit_jax.errors import (
   INTERRUPTED,
   UserError,
@@ -37,12 +38,15 @@ def run(
   _quieten_libraries()
   signal.signal(signal.SIGINT, _end_at_once)
   arguments = sys.argv
-  if any(a in ('--help', '-h', '-help', '--helpshort') for a in arguments):
+  if any(a in ('--help', '-h', '-help', '--helpshort') for a in arguments[1:]):
     print(usage.strip() + '\n')
     print(flags.FLAGS.main_module_help() or flags.FLAGS.get_help())
     return 0
   with exit_on_user_error(at_once=True):
     rest = _parse(arguments)
+    for argument in arguments[1:]:
+      if re.fullmatch(r'--?\w+=', argument):
+        raise UserError(f'{argument} is empty; it takes a value.')
     for name in required:
       if flags.FLAGS[name].value is None:
         raise UserError(f'--{name} is missing; --help shows the usage.')
@@ -80,47 +84,63 @@ def read_config(holder) -> configs.TrainConfig:
   Raises:
     UserError: no such file, or values that do not fit.
   """
+  path = flags.FLAGS['config'].config_filename
   try:
-    config = holder.value.to_dict()
+    return config_file.resolve(holder.value, path)
   except OSError:
-    path = flags.FLAGS['config'].config_filename
     raise UserError(f'there is no config file {path}.') from None
-  except AttributeError:
-    raise UserError('the config file returns no ConfigDict.') from None
-  resolved = configs.from_mapping(config)
-  configs.check(resolved)
-  return resolved
 
 
 def _parse(arguments: list[str]) -> list[str]:
-  """Parses flags; whatever ml_collections raises becomes one sentence."""
+  """Parses flags, which runs the config file."""
   try:
     return flags.FLAGS(arguments)
-  except flags.Error as error:
+  except Exception as error:  # whatever the file raises, or ml_collections
+    path = _config_path(arguments)
+    in_file = path and config_file.mistake(error, path)
+    raise in_file or _mistake_in_flags(error, arguments) from None
+
+
+def _config_path(arguments: list[str]) -> str | None:
+  """Returns the file of --config, without its argument after a colon."""
+  for place, argument in enumerate(arguments):
+    name, equals, value = argument.partition('=')
+    if name in ('--config', '-config'):
+      path = value if equals else ''.join(arguments[place + 1 : place + 2])
+      return path.split(':')[0]
+  return None
+
+
+def _mistake_in_flags(error: Exception, arguments: list[str]) -> Exception:
+  """Returns the sentence for flags that cannot be parsed, or the error."""
+  if isinstance(error, flags.UnrecognizedFlagError):
+    known = [name for name in flags.FLAGS if not name.startswith('config.')]
+    head, dot, rest = error.flagname.partition('.')
+    hint = nearest(head, known)
+    return UserError(
+      f'unknown flag --{error.flagname}.'
+      f'{hint.replace(chr(39) + "?", dot + rest + chr(39) + "?")}'
+      if hint
+      else f'unknown flag --{error.flagname}; --help shows the flags.'
+    )
+  if isinstance(error, flags.Error):
     sentence = str(error).strip().splitlines()[-1].rstrip('.')
-    raise UserError(f'{sentence}.') from None
-  except (AttributeError, KeyError) as error:
-    raise _unknown_key(arguments, error) from None
+    return UserError(f'{sentence}.')
+  if isinstance(error, (AttributeError, KeyError)):
+    for argument in arguments[1:]:
+      flag = argument.lstrip('-').partition('=')[0]
+      if flag.startswith('config.') and not configs.is_key(flag[7:]):
+        return _unknown_key(flag[7:], argument)
+  return error
 
 
-def _unknown_key(arguments: list[str], error: Exception) -> UserError:
-  """Returns the sentence for the first --config.<key> that is not a key."""
-  for argument in arguments[1:]:
-    name = argument.lstrip('-').partition('=')[0]
-    if not name.startswith('config.'):
-      continue
-    level = configs.default()
-    for part in name.split('.')[1:]:
-      if not hasattr(level, 'keys') or part not in level:
-        known = list(level) if hasattr(level, 'keys') else []
-        return UserError(
-          f"unknown config key '{name[len('config.') :]}' in flag "
-          f'{argument}.{nearest(part, known)}'
-        )
-      level = level[part]
-  missing = re.search(r'Key "(\w+)" does not exist', str(error))
-  if missing:
-    meant = re.search(r'Did you mean "(\w+)"', str(error))
-    hint = f" Did you mean '{meant[1]}'?" if meant else ''
-    return UserError(f"unknown key '{missing[1]}' in the config file.{hint}")
-  return UserError(f'the config file has a mistake: {str(error).strip()}')
+def _unknown_key(key: str, argument: str) -> UserError:
+  if key.startswith('model.heads.'):
+    return UserError(
+      f'{argument}: heads are set in the config file, as config.model.heads = '
+      "{'name': classes}; left empty, they are the dataset's."
+    )
+  return UserError(
+    f"unknown config key '{key}' in flag {argument}."
+    f'{configs.meant(key) or " --help lists the keys."}'
+  )

@@ -8,16 +8,14 @@ ConfigDict.
 
 import dataclasses
 import json
-import math
-import types
-import typing
+import re
 from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
-from ml_collections import config_dict
 
-from vivit_jax.errors import UserError, nearest
+from vivit_jax import typed
+from vivit_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,21 +133,17 @@ class TrainConfig:
 
 def default() -> ml_collections.ConfigDict:
   """Returns the defaults as a locked ConfigDict, for a file to change."""
+  return typed.to_config_dict(TrainConfig())
 
-  def convert(value, hint):
-    if dataclasses.is_dataclass(value):
-      hints = typing.get_type_hints(type(value))
-      return {
-        field.name: convert(getattr(value, field.name), hints[field.name])
-        for field in dataclasses.fields(value)
-      }
-    if isinstance(hint, types.UnionType):
-      placeholder = config_dict.placeholder(typing.get_args(hint)[0])
-      placeholder.set(value)
-      return placeholder
-    return dict(value) if isinstance(value, Mapping) else value
 
-  return ml_collections.ConfigDict(convert(TrainConfig(), None)).lock()
+def is_key(key: str) -> bool:
+  """Returns whether there is a key of this dotted name, or a section."""
+  return any(f'{k}.'.startswith(f'{key}.') for k in typed.keys(TrainConfig))
+
+
+def meant(key: str) -> str:
+  """Returns " Did you mean 'x'?" for a key that there is not, or ""."""
+  return typed.meant(TrainConfig, key)
 
 
 def resolve(config: ml_collections.ConfigDict) -> TrainConfig:
@@ -166,7 +160,7 @@ def resolve(config: ml_collections.ConfigDict) -> TrainConfig:
 
 def from_mapping(mapping: Mapping[str, Any]) -> TrainConfig:
   """Returns the experiment of nested mappings, as in a workdir's JSON."""
-  return _parse(TrainConfig, mapping, '')
+  return typed.parse(TrainConfig, mapping)
 
 
 def to_json(config: TrainConfig) -> str:
@@ -177,53 +171,19 @@ def to_json(config: TrainConfig) -> str:
 def from_json(text: str) -> TrainConfig:
   """Returns the experiment that `to_json` wrote."""
   try:
-    return from_mapping(json.loads(text))
-  except json.JSONDecodeError as error:
+    mapping = json.loads(text)
+  except (json.JSONDecodeError, RecursionError) as error:
     raise UserError(f'the config is not valid JSON: {error}.') from None
-
-
-def _parse(kind: Any, value: Any, key: str) -> Any:
-  """Returns `value` as an instance of `kind`, a dataclass or a type hint."""
-  if dataclasses.is_dataclass(kind):
-    return _parse_section(kind, value, key)
-  if isinstance(kind, types.UnionType):
-    return (
-      None if value is None else _parse(typing.get_args(kind)[0], value, key)
-    )
-  origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-  if origin is tuple:
-    if not isinstance(value, list | tuple) or len(value) != len(arguments):
-      raise UserError(f'{key} is {value!r}; it takes {len(arguments)} values.')
-    return tuple(_parse(a, v, key) for a, v in zip(arguments, value))
-  if origin is not None:  # Mapping[str, int]
-    if not isinstance(value, Mapping):
-      raise UserError(f'{key} is {value!r}; it takes a mapping.')
-    return {k: _parse(arguments[1], v, f'{key}.{k}') for k, v in value.items()}
-  if kind is float and type(value) is int:
-    return float(value)
-  if type(value) is not kind:
-    raise UserError(f'{key} is {value!r}; it takes a value of {kind.__name__}.')
-  return value
-
-
-def _parse_section(kind: Any, value: Any, key: str) -> Any:
-  if not isinstance(value, Mapping):
-    raise UserError(f'{key} is {value!r}; it is a section of keys.')
-  hints = typing.get_type_hints(kind)
-  prefix = f'{key}.' if key else ''
-  for name in value:
-    if name not in hints:
-      raise UserError(
-        f"unknown config key '{prefix}{name}'.{nearest(name, hints)}"
-      )
-  return kind(**{n: _parse(hints[n], v, prefix + n) for n, v in value.items()})
+  if not isinstance(mapping, dict):
+    raise UserError('the config is no JSON object.')
+  return from_mapping(mapping)
 
 
 def check(config: TrainConfig) -> None:
   """Raises a UserError where values do not fit each other."""
+  _check_numbers(config)
   _check_model(config.model)
   _check_clip(config)
-  _check_numbers(config)
   _one_of('init_kernel', config.init_kernel, ('central_frame', 'inflation'))
 
 
@@ -241,20 +201,6 @@ def _check_model(model: ModelConfig) -> None:
   _require(
     min(model.tubelet) >= 1,
     f'model.tubelet is {model.tubelet}; each side is at least 1.',
-  )
-  layers = model.spatial_layers
-  _require(
-    layers is None or layers >= 1,
-    f'model.spatial_layers is {layers}; at least 1, or None.',
-  )
-  _require(
-    model.temporal_layers >= 0,
-    f'model.temporal_layers is {model.temporal_layers}; at least 0.',
-  )
-  width = model.representation
-  _require(
-    width is None or width >= 1,
-    f'model.representation is {width}; at least 1, or None.',
   )
   for name, classes in model.heads.items():
     _require(
@@ -275,62 +221,100 @@ def _check_clip(config: TrainConfig) -> None:
       f'data.crop has {side} {pixels}, which model.tubelet cuts in pieces of '
       f'{patch} pixels: make it a multiple.',
     )
-  _require(data.stride >= 1, f'data.stride is {data.stride}; at least 1.')
-  _require(data.workers >= 0, f'data.workers is {data.workers}; at least 0.')
-  _one_of('data.short_videos', data.short_videos, ('refuse', 'loop'))
   low, high = data.scale_jitter
   _require(
     0 < low <= high,
     f'data.scale_jitter is {data.scale_jitter}; lowest, then highest scale.',
   )
+  # The longer side of a crop may be the longer side of a video.
   _require(
-    max(data.crop) <= data.short_side * min(low, 1.0),
+    min(data.crop) <= data.short_side * min(low, 1.0),
     f'data.crop is {data.crop}, larger than data.short_side '
     f'{data.short_side} x {min(low, 1.0)} of data.scale_jitter: videos are '
     'resized to that before the crop.',
   )
+  _one_of('data.short_videos', data.short_videos, ('refuse', 'loop'))
   _require(min(data.std) > 0, f'data.std is {data.std}; each value is above 0.')
 
 
+# How a range is said, what holds of its numbers, and their keys.
+_RANGES = {
+  'at least 0': (
+    lambda value: value >= 0,
+    (
+      'model.temporal_layers',
+      'data.workers',
+      'augment.mixup',
+      'optim.learning_rate',
+      'optim.warmup_epochs',
+      'optim.weight_decay',
+      'train.seed',
+      'train.validate_every',
+    ),
+  ),
+  'above 0': (
+    lambda value: value > 0,
+    (
+      'model.spatial_layers',
+      'model.representation',
+      'data.stride',
+      'data.short_side',
+      'optim.clip_norm',
+      'train.batch_size',
+      'train.epochs',
+      'train.log_every',
+      'train.checkpoint_every',
+      'train.keep_checkpoints',
+      'evaluation.batch_size',
+      'evaluation.temporal_views',
+    ),
+  ),
+  'at least 0 and below 1': (
+    lambda value: 0 <= value < 1,
+    (
+      'model.stochastic_depth',
+      'optim.momentum',
+      'optim.b1',
+      'optim.b2',
+      'train.label_smoothing',
+    ),
+  ),
+  'a probability': (
+    lambda value: 0 <= value <= 1,
+    ('augment.flip', 'augment.colour_jitter', 'augment.colour_drop'),
+  ),
+}
+_MOST_EPOCHS = 1e6
+_METRIC = r'top1|joint/top1|[\w-]+/top[15]'
+
+
 def _check_numbers(config: TrainConfig) -> None:
-  _one_of('optim.name', config.optim.name, ('sgd', 'adamw'))
-  views = config.evaluation
-  _one_of('evaluation.spatial_crops', views.spatial_crops, (1, 3))
-  rates = {
-    'model.stochastic_depth': config.model.stochastic_depth,
-    'train.label_smoothing': config.train.label_smoothing,
-  }
-  for key, rate in rates.items():
-    _require(0 <= rate < 1, f'{key} is {rate}; at least 0 and below 1.')
-  for key in ('flip', 'colour_jitter', 'colour_drop'):
-    value = getattr(config.augment, key)
-    _require(0 <= value <= 1, f'augment.{key} is {value}; a probability.')
-  not_negative = {
-    'augment.mixup': config.augment.mixup,
-    'optim.learning_rate': config.optim.learning_rate,
-    'optim.warmup_epochs': config.optim.warmup_epochs,
-    'optim.weight_decay': config.optim.weight_decay,
-    'train.validate_every': config.train.validate_every,
-  }
-  for key, value in not_negative.items():
-    _require(
-      value >= 0 and math.isfinite(value), f'{key} is {value}; at least 0.'
-    )
-  positive = {
-    'train.batch_size': config.train.batch_size,
-    'train.epochs': config.train.epochs,
-    'train.log_every': config.train.log_every,
-    'train.checkpoint_every': config.train.checkpoint_every,
-    'train.keep_checkpoints': config.train.keep_checkpoints,
-    'evaluation.batch_size': views.batch_size,
-    'evaluation.temporal_views': views.temporal_views,
-  }
-  for key, value in positive.items():
-    _require(value > 0, f'{key} is {value}; above 0.')
-  clip = config.optim.clip_norm
+  for words, (holds, names) in _RANGES.items():
+    for name in names:
+      section, key = name.split('.')
+      value = getattr(getattr(config, section), key)
+      _require(value is None or holds(value), f'{name} is {value}; {words}.')
+  optim, run = config.optim, config.train
+  _one_of('optim.name', optim.name, ('sgd', 'adamw'))
+  _one_of('evaluation.spatial_crops', config.evaluation.spatial_crops, (1, 3))
   _require(
-    clip is None or clip > 0, f'optim.clip_norm is {clip}; above 0, or None.'
+    run.epochs <= _MOST_EPOCHS,
+    f'train.epochs is {run.epochs:g}; at most {_MOST_EPOCHS:g}.',
   )
+  _require(
+    run.seed < 2**32, f'train.seed is {run.seed}; it is below 2 to the 32.'
+  )
+  _require(
+    re.fullmatch(_METRIC, run.best_metric) is not None,
+    f"train.best_metric is '{run.best_metric}'; it is top1, the mean over "
+    'heads, joint/top1, or HEAD/top1 or HEAD/top5 of one head.',
+  )
+  for name, split in (
+    ('data.train_split', config.data.train_split),
+    ('train.validation_split', run.validation_split),
+    ('evaluation.split', config.evaluation.split),
+  ):
+    _require(bool(split), f'{name} is empty; it takes the name of a split.')
 
 
 def check_devices(config: TrainConfig, devices: int) -> None:
@@ -359,6 +343,13 @@ def resolve_heads(
   """
   there = {head: len(names) for head, names in sorted(label_names.items())}
   asked = config.model.heads or there
+  for head, classes in there.items():
+    _require(
+      classes > 1 or head not in asked,
+      f'dataset {config.data.dataset} has a single label for {head} '
+      f"('{label_names[head][0]}'): there is nothing to tell apart; prepare it "
+      'with annotations of two labels or more.',
+    )
   for head, classes in asked.items():
     if there.get(head) != classes:
       raise UserError(

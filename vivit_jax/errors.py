@@ -13,9 +13,9 @@ class UserError(ValueError):
   """A mistake in input: the message says what, where, and what to do."""
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
+def nearest(name: str, names: Iterable[str], at_least: float = 0.5) -> str:
   """Returns " Did you mean 'x'?" for the nearest of `names`, or ""."""
-  matches = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+  matches = difflib.get_close_matches(name, list(names), n=1, cutoff=at_least)
   return f" Did you mean '{matches[0]}'?" if matches else ''
 
 

@@ -1,12 +1,14 @@
 """What is saved comes back; the last ones and the best one stay."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import optax
 import pytest
 
 from vivit_jax import config as configs
-from vivit_jax.checkpoints.store import Description, Store
+from vivit_jax.checkpoints.store import Description, Store, has_checkpoints
 from vivit_jax.errors import UserError
 from vivit_jax.models import stacking
 from vivit_jax.training import step
@@ -50,6 +52,28 @@ def test_the_last_ones_and_the_best_stay(tmp_path, about):
     assert store.find('4') == 4
     with pytest.raises(UserError, match="'3'.*steps 2, 4, 5"):
       store.find('3')
+
+
+def test_best_is_by_the_metric_of_the_run(tmp_path, about):
+  run = dataclasses.replace(about.config.train, best_metric='verb/top1')
+  config = dataclasses.replace(about.config, train=run)
+  about = dataclasses.replace(about, config=config)
+  scores = [(0.9, 0.1), (0.2, 0.8), (0.5, 0.5)]
+  with Store(tmp_path, best_metric='verb/top1') as store:
+    for step, (mean, verb) in enumerate(scores, start=1):
+      store.save(step, state(step), about, {'top1': mean, 'verb/top1': verb})
+  with Store.of_run(tmp_path) as store:
+    assert store.find('best') == 2
+
+
+def test_an_unfinished_checkpoint_does_not_count(tmp_path, about):
+  assert not has_checkpoints(tmp_path)
+  unfinished = tmp_path / 'checkpoints' / '4.orbax-checkpoint-tmp-17'
+  unfinished.mkdir(parents=True)
+  assert not has_checkpoints(tmp_path)
+  with Store(tmp_path) as store:
+    store.save(5, state(5.0), about)
+  assert has_checkpoints(tmp_path)
 
 
 def test_another_shape_is_named(tmp_path, about):

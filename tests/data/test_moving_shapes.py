@@ -1,6 +1,12 @@
 """The embedded dataset: repeatable, real H.264, and fair between its verbs."""
 
 import csv
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
 
 import av
 import numpy as np
@@ -9,6 +15,7 @@ import pytest
 from vivit_jax.data import moving_shapes, scenes
 from vivit_jax.errors import UserError
 
+ROOT = pathlib.Path(__file__).parents[2]
 SCENE = scenes.Scene()
 
 
@@ -104,3 +111,25 @@ def test_an_unwritable_folder_is_one_sentence(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(UserError, match='cannot write to'):
     moving_shapes.generate(tmp_path / 'file', counts={'train': 1})
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_one_line_and_the_same_command_goes_on(tmp_path):
+  program = [sys.executable, '-m', 'vivit_jax.data.moving_shapes']
+  small = ['--train=300', '--validation=2', '--test=2', f'--out={tmp_path}']
+  process = subprocess.Popen(
+    [*program, *small],
+    cwd=ROOT,
+    stderr=subprocess.PIPE,
+    text=True,
+    start_new_session=True,
+  )
+  while not (tmp_path / 'videos').exists() and process.poll() is None:
+    time.sleep(0.01)
+  os.killpg(process.pid, signal.SIGINT)
+  _, err = process.communicate(timeout=60)
+  assert process.returncode == 130, err
+  assert 'Traceback' not in err and 'the same command goes on' in err
+  assert not (tmp_path / 'annotations.csv').exists()
+  subprocess.run([*program, *small], cwd=ROOT, check=True)
+  assert len(list((tmp_path / 'videos').glob('*.mp4'))) == 304

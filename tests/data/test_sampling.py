@@ -59,6 +59,9 @@ def test_uniform_clips():
     # Half the resolution: the box is half as large.
     ((128, 170), (224, 224), 256, 1, [(8, 29, 112, 112)]),
     ((48, 48), (40, 40), 40, 1, [(0, 0, 48, 48)]),
+    # A wide crop of a wide video; and of a square one, its proportions kept.
+    ((48, 64), (40, 60), 48, 1, [(4, 2, 40, 60)]),
+    ((48, 48), (40, 60), 48, 1, [(8, 0, 32, 48)]),
   ],
 )
 def test_uniform_boxes(size, crop, short, count, expected):

@@ -47,3 +47,22 @@ def test_a_damaged_config_is_named(tmp_path):
   for use in (workdir.read_config, lambda path: workdir.claim(path, config())):
     with pytest.raises(UserError, match='config.json is damaged.*--workdir'):
       use(tmp_path)
+
+
+def test_a_check_writes_nothing(tmp_path):
+  workdir.check(tmp_path / 'a' / 'b', config())
+  assert not (tmp_path / 'a').exists()
+  workdir.claim(tmp_path / 'a', config())
+  with pytest.raises(UserError, match='seed is 0 there and 4 now'):
+    workdir.check(tmp_path / 'a', config(seed=4))
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(UserError, match='cannot write to the workdir'):
+    workdir.check(tmp_path / 'file' / 'run', config())
+
+
+def test_heads_that_the_dataset_gives_are_not_compared(tmp_path):
+  resolved = configs.with_heads(config(), {'verb': 3})
+  workdir.claim(tmp_path, resolved)
+  workdir.check(tmp_path, config())
+  with pytest.raises(UserError, match='model.heads.verb is 3 there and 4 now'):
+    workdir.check(tmp_path, configs.with_heads(config(), {'verb': 4}))

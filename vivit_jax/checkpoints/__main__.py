@@ -6,12 +6,11 @@ python -m vivit_jax.checkpoints convert SRC DST --to=native|huggingface|scenic
 
 import argparse
 import pathlib
-import runpy
 import sys
 
-from vivit_jax import config as configs
+from vivit_jax import config_file
 from vivit_jax.checkpoints import convert, formats
-from vivit_jax.errors import UserError, exit_on_user_error
+from vivit_jax.errors import exit_on_user_error
 
 
 def main() -> int:
@@ -44,20 +43,10 @@ def main() -> int:
       frames=flags.frames,
       crop=flags.crop,
       short_side=flags.short_side,
-      config=flags.config and _config(flags.config),
+      config=flags.config and config_file.run(flags.config),
     )
     print(f'{flags.target} is written')
   return 0
-
-
-def _config(path: str) -> configs.TrainConfig:
-  """Returns the experiment of a config file, which is the user's own code."""
-  try:
-    return configs.resolve(runpy.run_path(path)['get_config']())
-  except OSError:
-    raise UserError(f'there is no config file {path}.') from None
-  except KeyError:
-    raise UserError(f'{path} has no function get_config.') from None
 
 
 if __name__ == '__main__':

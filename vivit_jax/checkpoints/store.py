@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,21 +27,31 @@ LabelNames = Mapping[str, list[str]]  # of each head, in the order of logits
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-  """What a checkpoint must say of itself to be of use alone."""
+  """What a checkpoint must say of itself to be of use alone.
+
+  Attributes:
+    config: of the run, with its heads.
+    label_names: of each head.
+    videos: that the run trains on, where it is known.
+  """
 
   config: TrainConfig
   label_names: LabelNames
+  videos: int | None = None
 
   def to_json(self) -> dict[str, Any]:
     return {
       'config': dataclasses.asdict(self.config),
       'label_names': {k: list(v) for k, v in self.label_names.items()},
+      'videos': self.videos,
     }
 
   @classmethod
   def from_json(cls, mapping: Mapping[str, Any]) -> 'Description':
     return cls(
-      configs.from_mapping(mapping['config']), dict(mapping['label_names'])
+      configs.from_mapping(mapping['config']),
+      dict(mapping['label_names']),
+      mapping.get('videos'),
     )
 
 
@@ -198,7 +209,8 @@ class Store:
     except UserError:
       raise
     except Exception as error:
-      reason = (str(error).splitlines() or [repr(error)])[0][:200]
+      # TensorStore's sentences go on with places in its own code, in [].
+      reason = re.split(r' \[|\n', str(error))[0][:200] or repr(error)
       raise UserError(
         f'checkpoint {step} in {self._folder} is damaged, or of another model '
         f'({reason}): move the folder {self._folder / str(step)} away to go on '

@@ -188,7 +188,7 @@ def _lines(file: pathlib.Path) -> Iterator[tuple[int, list[str]]]:
   """Yields line number and stripped cells of each line that is not blank."""
   try:
     with open(file, encoding='utf-8-sig', newline='') as stream:
-      reader = csv.reader(stream)
+      reader = csv.reader(stream, skipinitialspace=True)
       for cells in reader:
         cells = [cell.strip() for cell in cells]
         if any(cells):

@@ -177,18 +177,29 @@ def open_split(
   Raises:
     UserError: no such dataset there, or no such split in it.
   """
+  there = splits(dataset, data_dir)
+  folder = find(dataset, data_dir)
+  if split not in there:
+    raise UserError(
+      f"{folder} has no split '{split}'; it has {', '.join(there)}."
+      f'{nearest(split, there)}'
+    )
+  return VideoSplit(folder, split)
+
+
+def splits(dataset: str, data_dir: str | os.PathLike) -> list[str]:
+  """Returns the names of a prepared dataset's splits, sorted.
+
+  Raises:
+    UserError: no such dataset there.
+  """
   folder = find(dataset, data_dir)
   if folder is None:
     raise UserError(_not_there(dataset, pathlib.Path(data_dir)))
   suffix = '.index.json'
-  splits = sorted(
+  return sorted(
     path.name.removesuffix(suffix) for path in folder.glob(f'*{suffix}')
   )
-  if split not in splits:
-    raise UserError(
-      f"{folder} has no split '{split}'; it has {', '.join(splits)}."
-    )
-  return VideoSplit(folder, split)
 
 
 def find(dataset: str, data_dir: str | os.PathLike) -> pathlib.Path | None:

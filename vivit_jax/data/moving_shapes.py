@@ -21,6 +21,7 @@ import math
 import multiprocessing
 import os
 import pathlib
+import sys
 
 import av
 import numpy as np
@@ -28,7 +29,7 @@ import tqdm
 
 from vivit_jax.data import processes
 from vivit_jax.data.scenes import NOUNS, VERBS, Scene, render
-from vivit_jax.errors import UserError, exit_on_user_error
+from vivit_jax.errors import INTERRUPTED, UserError, exit_on_user_error
 
 SPLITS = {'train': 16000, 'validation': 800, 'test': 1600}
 FRAMES_PER_SECOND = 10
@@ -103,7 +104,8 @@ def generate(
     workers, context, processes.obey_parent
   ) as pool:
     try:
-      done = pool.map(write, *zip(*todo), chunksize=50)
+      with processes.interrupts_held():
+        done = pool.map(write, *zip(*todo), chunksize=50)
       list(tqdm.tqdm(done, total=len(todo), unit='video', desc='moving_shapes'))
     except BaseException:  # Ctrl-C: do not write all the others first
       pool.shutdown(cancel_futures=True)
@@ -119,7 +121,7 @@ def generate(
       writer.writerow([*labels_of(number), identity, 0, seconds, split])
 
 
-def main() -> None:
+def main() -> int:
   parser = argparse.ArgumentParser(
     prog='python -m vivit_jax.data.moving_shapes',
     description='Writes the embedded dataset: .mp4 files and annotations.csv.',
@@ -135,13 +137,18 @@ def main() -> None:
   flags = vars(parser.parse_args())
   scene = Scene(**{f.name: flags[f.name] for f in dataclasses.fields(Scene)})
   with exit_on_user_error():
-    generate(
-      flags['out'],
-      counts={split: flags[split] for split in SPLITS},
-      scene=scene,
-      seed=flags['seed'],
-    )
+    try:
+      generate(
+        flags['out'],
+        counts={split: flags[split] for split in SPLITS},
+        scene=scene,
+        seed=flags['seed'],
+      )
+    except KeyboardInterrupt:
+      print('\nstopped; the same command goes on', file=sys.stderr)
+      return INTERRUPTED
+  return 0
 
 
 if __name__ == '__main__':
-  main()
+  sys.exit(main())

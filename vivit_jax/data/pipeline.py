@@ -116,7 +116,8 @@ def check_lengths(split: VideoSplit, data: DataConfig) -> None:
       f'{len(short)} of {len(split)} videos are shorter than a clip of '
       f'{data.frames} frames at stride {data.stride}, which reaches over '
       f"{needed}: '{split.ids[first]}' has {split.frame_counts[first]} frames. "
-      "Lower data.frames or data.stride, or let data.short_videos be 'loop'."
+      "Lower data.frames or data.stride, or let data.short_videos be 'loop' "
+      '(--short_videos=loop of evaluate.py).'
     )
 
 
@@ -128,8 +129,8 @@ def check_views(split: VideoSplit, data: DataConfig, views: int) -> None:
     raise UserError(
       f'{views} temporal views are asked for, but the longest video has '
       f'{longest} frames, room for {room} different clips of {data.frames} '
-      f'frames at stride {data.stride}: set evaluation.temporal_views to at '
-      f'most {room}.'
+      f'frames at stride {data.stride}: set evaluation.temporal_views, or '
+      f'--views of evaluate.py, to at most {room}.'
     )
 
 

@@ -5,6 +5,7 @@ import ctypes
 import signal
 import sys
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 
 
 def obey_parent() -> None:
@@ -26,6 +27,8 @@ def interrupts_held() -> Iterator[None]:
   They inherit that, so that it does not end them in their imports, before
   `obey_parent` is called.
   """
+  # It is started with the first worker, and then lets Ctrl-C through again.
+  resource_tracker.ensure_running()
   before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
   try:
     yield

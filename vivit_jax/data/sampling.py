@@ -123,10 +123,14 @@ def crop_and_resize(
 def _box_size(
   size: tuple[int, int], crop: tuple[int, int], short_side: float
 ) -> tuple[int, int]:
-  """Returns the crop's height and width in the frame's own pixels."""
+  """Returns the crop's height and width in the frame's own pixels.
+
+  A crop that is larger than the frame is shrunk in both directions alike.
+  """
   ratio = min(size) / short_side
+  fit = min(1.0, *(whole / (part * ratio) for whole, part in zip(size, crop)))
   height, width = (
-    min(whole, max(1, math.floor(part * ratio + 0.5)))
+    min(whole, max(1, math.floor(part * ratio * fit + 0.5)))
     for whole, part in zip(size, crop)
   )
   return height, width

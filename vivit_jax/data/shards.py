@@ -115,7 +115,8 @@ def _run(tasks: Sequence[Task], workers: int | None) -> None:
   others = set(multiprocessing.active_children())
   bar = tqdm.tqdm(total=videos, initial=start, unit='video', smoothing=0.05)
   try:
-    waiting = {pool.submit(_write_shard, task) for task in todo}
+    with processes.interrupts_held():
+      waiting = {pool.submit(_write_shard, task) for task in todo}
     while waiting:
       done, waiting = concurrent.futures.wait(
         waiting, 0.3, concurrent.futures.FIRST_EXCEPTION

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import pathlib
 import re
@@ -36,6 +37,7 @@ def evaluate(
   views: str | None = None,
   batch_size: int | None = None,
   data_dir: str | None = None,
+  short_videos: str | None = None,
   out: str | None = None,
 ) -> dict[str, float]:
   """Scores a checkpoint, prints the scores and writes the report.
@@ -44,7 +46,7 @@ def evaluate(
     workdir: of a run; None for a checkpoint of any format, with a config.
     config: of the experiment, without a workdir.
     checkpoint: 'best', 'last', or a step's number; or a path.
-    split, views, batch_size, data_dir: replace the config's own.
+    split, views, batch_size, data_dir, short_videos: replace the config's own.
     out: the report's folder; None for `<workdir>/evaluation/<split>`.
 
   Returns:
@@ -54,12 +56,16 @@ def evaluate(
     UserError: no such run, checkpoint, split or views; labels that the
       checkpoint does not know; a video that cannot be read.
   """
+  changed = functools.partial(
+    override,
+    split=split,
+    views=views,
+    batch_size=batch_size,
+    data_dir=data_dir,
+    short_videos=short_videos,
+  )
   if workdir is not None:
-    model_of = trained.from_workdir(
-      workdir,
-      checkpoint,
-      lambda config: override(config, split, views, batch_size, data_dir),
-    )
+    model_of = trained.from_workdir(workdir, checkpoint, changed)
     source = _open(model_of.config)
     labels.check_label_names(model_of.label_names, source.label_names)
     default = pathlib.Path(workdir, 'evaluation')
@@ -67,7 +73,7 @@ def evaluate(
   else:
     if out is None:
       raise UserError('--out is missing: say where the report shall go.')
-    config = override(config, split, views, batch_size, data_dir)
+    config = changed(config)
     source = _open(config)
     model_of = trained.from_file(checkpoint, config, source.label_names)
     folder = pathlib.Path(out)
@@ -134,10 +140,12 @@ def _score(
 
 def override(
   config: TrainConfig,
-  split: str | None,
-  views: str | None,
-  batch_size: int | None,
-  data_dir: str | None,
+  *,
+  split: str | None = None,
+  views: str | None = None,
+  batch_size: int | None = None,
+  data_dir: str | None = None,
+  short_videos: str | None = None,
 ) -> TrainConfig:
   """Returns the config with what the flags ask for.
 
@@ -157,12 +165,11 @@ def override(
     changes['split'] = split
   if batch_size is not None:
     changes['batch_size'] = batch_size
-  data = config.data
-  if data_dir is not None:
-    data = dataclasses.replace(data, data_dir=data_dir)
+  data = {'data_dir': data_dir, 'short_videos': short_videos}
+  given = {key: value for key, value in data.items() if value is not None}
   config = dataclasses.replace(
     config,
-    data=data,
+    data=dataclasses.replace(config.data, **given),
     evaluation=dataclasses.replace(config.evaluation, **changes),
   )
   configs.check(config)

@@ -19,6 +19,7 @@ from vivit_jax.config import TrainConfig
 from vivit_jax.data import annotations
 from vivit_jax.errors import UserError
 from vivit_jax.models import stacking
+from vivit_jax.training import workdir as workdirs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,7 @@ def from_workdir(
   checkpoint: str,
   override: Callable[[TrainConfig], TrainConfig],
 ) -> Trained:
-  """Reads a checkpoint of a run.
+  """Reads a checkpoint of a run, as its config.json has it now.
 
   Args:
     workdir: of the run.
@@ -51,16 +52,19 @@ def from_workdir(
     override: changes the run's config.
 
   Raises:
-    UserError: no such run or checkpoint, or a damaged one.
+    UserError: no such run or checkpoint, a damaged one, or one of another
+      config than the folder's.
   """
   if not pathlib.Path(workdir).is_dir():
     raise UserError(f'there is no workdir {workdir}: train into it first.')
+  config = workdirs.read_config(workdir)
   with Store.of_run(workdir) as store:
     step = store.find(checkpoint)
     if step is None:
       raise UserError(f'{workdir} has no finished checkpoint yet.')
     about = store.describe(step)
-    config = override(about.config)
+    workdirs.check_same(about.config, config, workdir)
+    config = override(config)
     params = store.restore_parameters(step)
   known = {head: about.label_names[head] for head in config.model.heads}
   return Trained(f'step {step}', config, params, known)

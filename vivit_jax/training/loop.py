@@ -14,10 +14,10 @@ from vivit_jax import models, parallel
 from vivit_jax.checkpoints import start
 from vivit_jax.checkpoints.store import Description, Store, has_checkpoints
 from vivit_jax.config import TrainConfig
-from vivit_jax.data import datasets, pipeline, prepare
-from vivit_jax.errors import INTERRUPTED, UserError, nearest
+from vivit_jax.data import pipeline, prepare
+from vivit_jax.errors import INTERRUPTED
 from vivit_jax.evaluation import forward, metrics, run
-from vivit_jax.training import optim, step, workdir
+from vivit_jax.training import checks, optim, step, workdir
 from vivit_jax.training.progress import Progress
 
 
@@ -34,18 +34,15 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
   Raises:
     UserError: a config that does not fit the dataset, devices or workdir.
   """
-  configs.check_devices(config, jax.device_count())
+  checks.check_before_data(config, folder)
   if config.data.dataset == 'moving_shapes':
     prepare.prepare_embedded(config.data.data_dir)
-  source = datasets.open_split(
-    config.data.dataset, config.data.data_dir, config.data.train_split
-  )
-  pipeline.check_lengths(source, config.data)
+  source = checks.open_split(config, config.data.train_split)
   config = configs.resolve_heads(config, source.label_names)
-  _check_best_metric(config)
+  checks.check_with_data(config, source)
   model = models.build(**configs.model_arguments(config.model))
   validate = _validation(model, config)
-  about = Description(config, source.label_names)
+  about = Description(config, source.label_names, len(source))
   per_epoch = len(source) / config.train.batch_size
   steps = max(1, math.ceil(config.train.epochs * per_epoch))
   rate = optim.schedule(config.optim, steps=steps, steps_per_epoch=per_epoch)
@@ -53,6 +50,7 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
   state = step.initialise(model, optimiser, config)
   if config.init_from is not None and not has_checkpoints(folder):
     state = state.replace(params=start.load(state.params, config))
+  checks.check_resumed(folder, about)
   folder = workdir.claim(folder, config)  # after all that can be wrong
 
   with contextlib.ExitStack() as stack:
@@ -101,7 +99,7 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
       if number % config.train.log_every == 0 or last:
         report = _mean(pending) | {'learning_rate': float(rate(number - 1))}
         pending = []
-        _check_finite(report['loss'], number)
+        checks.check_finite(report['loss'], None, number)
         progress.report(number, report)
       every = config.train.validate_every
       scores = None
@@ -109,8 +107,10 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
         scores = validate(state.params)
         progress.report_validation(number, scores)
       if last or scores or number % config.train.checkpoint_every == 0:
-        store.save(number, parallel.unreplicate(state), about, scores)
-      if stop:
+        saved = parallel.unreplicate(state)
+        checks.check_finite(0.0, saved.params, number)
+        store.save(number, saved, about, scores)
+      if stop and number < steps:
         print(
           f'\nstopped at step {number}; the same command goes on from there',
           flush=True,
@@ -119,27 +119,11 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
   return 0
 
 
-def _check_best_metric(config: TrainConfig) -> None:
-  """Raises a UserError unless validation gives `train.best_metric`."""
-  heads = config.model.heads
-  known = [f'{head}/{which}' for head in heads for which in ('top1', 'top5')]
-  known += ['top1', *(['joint/top1'] if len(heads) > 1 else [])]
-  name = config.train.best_metric
-  if name not in known:
-    raise UserError(
-      f"train.best_metric is '{name}'; there are {', '.join(known)}."
-      f'{nearest(name, known)}'
-    )
-
-
 def _validation(model, config: TrainConfig):
   """Returns parameters -> scores of the validation split, one view each."""
   if not config.train.validate_every:
     return None
-  source = datasets.open_split(
-    config.data.dataset, config.data.data_dir, config.train.validation_split
-  )
-  pipeline.check_lengths(source, config.data)
+  source = checks.open_validation(config)
   apply = forward.view_averaged(model, config.data)
 
   def validate(params) -> dict[str, float]:
@@ -162,14 +146,6 @@ def _mean(pending: list[dict]) -> dict[str, float]:
   """Averages metrics [devices] of several steps, on the host."""
   rows = [parallel.unreplicate(values) for values in pending]
   return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-
-
-def _check_finite(loss: float, number: int) -> None:
-  if not math.isfinite(loss):
-    raise UserError(
-      f'the loss is {loss} at step {number}: training has diverged. Lower '
-      'optim.learning_rate, or lengthen optim.warmup_epochs.'
-    )
 
 
 @contextlib.contextmanager

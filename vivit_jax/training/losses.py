@@ -36,7 +36,11 @@ def cross_entropy(
 def accuracies(
   logits: Mapping[str, jax.Array], labels: Mapping[str, jax.Array]
 ) -> dict[str, jax.Array]:
-  """Returns each head's share of right first guesses, as '<head>/top1'."""
+  """Returns each head's share of right first guesses, as '<head>/top1'.
+
+  With mixup, the label of the first of two mixed videos counts as right, and
+  the share is lower than it would be of whole videos.
+  """
   return {
     f'{head}/top1': jnp.mean(logits[head].argmax(-1) == labels[head])
     for head in logits

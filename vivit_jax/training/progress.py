@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import sys
 import time
 from collections.abc import Mapping
@@ -50,7 +51,7 @@ class Progress:
       try:
         if json.loads(line)['step'] <= step:
           lines.append(line)
-      except (json.JSONDecodeError, KeyError):
+      except (ValueError, KeyError, TypeError):
         continue  # cut off by a hard stop
     unfinished = self._path.with_suffix('.part')
     unfinished.write_text(''.join(line + '\n' for line in lines))
@@ -69,23 +70,25 @@ class Progress:
     )
     spent, made = now - self._start[1], step - self._start[0]
     left = spent / max(made, 1) * (self._steps - step)
-    shown = '  '.join(
-      f'{name} {value:.3f}'
-      for name, value in metrics.items()
-      if name == 'loss' or name.endswith('top1')
+    shown = {n: v for n, v in metrics.items() if n == 'loss' or _is_top1(n)}
+    parts = (
+      f'step {step}/{self._steps}',
+      _join(shown),
+      f'{rate:.0f} clips/s',
+      f'{_duration(left)} left',
     )
-    self._show(
-      f'step {step}/{self._steps}  {shown}  {rate:.0f} clips/s  '
-      f'{_duration(left)} left'
-    )
+    line = '  '.join(parts)
+    if sys.stdout.isatty() and len(line) >= shutil.get_terminal_size().columns:
+      scores = [value for name, value in shown.items() if _is_top1(name)]
+      mean = {'loss': shown['loss'], 'top1': sum(scores) / len(scores)}
+      line = '  '.join((parts[0], _join(mean), *parts[2:]))
+    self._show(line)
 
   def report_validation(self, step: int, metrics: Mapping[str, float]) -> None:
     """Writes the scores of a validation; its time does not count as speed."""
     self.write(step, {f'validation/{k}': v for k, v in metrics.items()})
-    scores = '  '.join(
-      f'{k} {v:.3f}' for k, v in metrics.items() if k.endswith('top1')
-    )
-    self._show(f'validation at step {step}  {scores}', stay=True)
+    scores = {name: v for name, v in metrics.items() if _is_top1(name)}
+    self._show(f'validation at step {step}  {_join(scores)}', stay=True)
     self._last_time = time.monotonic()
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -103,9 +106,19 @@ class Progress:
 
   def _show(self, line: str, stay: bool = False) -> None:
     if sys.stdout.isatty():
-      print(f'\r\x1b[2K{line}', end='\n' if stay else '', flush=True)
+      # A line that the terminal breaks could not be written over.
+      cut = None if stay else shutil.get_terminal_size().columns - 1
+      print(f'\r\x1b[2K{line[:cut]}', end='\n' if stay else '', flush=True)
     else:
       print(line, flush=True)
+
+
+def _is_top1(name: str) -> bool:
+  return name.endswith('top1')
+
+
+def _join(metrics: Mapping[str, float]) -> str:
+  return '  '.join(f'{name} {value:.3f}' for name, value in metrics.items())
 
 
 def _duration(seconds: float) -> str:

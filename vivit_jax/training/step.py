@@ -84,7 +84,7 @@ def train_step(
     )
     metrics = {'loss': loss, **losses.accuracies(logits, labels)}
     gradient, metrics = parallel.mean_over_devices((gradient, metrics))
-    metrics['gradient_norm'] = optax.global_norm(gradient)
+    metrics['gradient_norm'] = optax.tree.norm(gradient)
     updates, opt_state = optimiser.update(
       gradient, state.opt_state, state.params
     )

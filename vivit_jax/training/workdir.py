@@ -16,6 +16,7 @@ _FREE = (
   'model.scan',
   'model.remat',
   'data.data_dir',
+  'data.short_videos',
   'data.workers',
   'train.log_every',
   'train.checkpoint_every',
@@ -24,6 +25,25 @@ _FREE = (
   'train.validation_split',
   'evaluation.',
 )
+
+
+def check(workdir: str | os.PathLike, config: TrainConfig) -> None:
+  """Raises what `claim` would, and leaves the folder as it is.
+
+  Heads that are the dataset's, not named in the config, are not compared.
+  """
+  folder = pathlib.Path(workdir)
+  if (folder / 'config.json').exists():
+    there = _read(folder / 'config.json')
+    if not config.model.heads:
+      there = configs.with_heads(there, {})
+    check_same(there, config, folder)
+  parents = [p for p in (folder, *folder.absolute().parents) if p.exists()]
+  if not (parents[0].is_dir() and os.access(parents[0], os.W_OK | os.X_OK)):
+    raise UserError(
+      f'cannot write to the workdir {folder}: {parents[0]} is no folder, or '
+      'not yours to write to. Choose another --workdir.'
+    )
 
 
 def claim(workdir: str | os.PathLike, config: TrainConfig) -> pathlib.Path:
@@ -37,7 +57,7 @@ def claim(workdir: str | os.PathLike, config: TrainConfig) -> pathlib.Path:
   try:
     folder.mkdir(parents=True, exist_ok=True)
     if path.exists():
-      _check_same(_read(path), config, folder)
+      check_same(_read(path), config, folder)
     unfinished = folder / 'config.json.part'
     unfinished.write_text(configs.to_json(config))
     os.replace(unfinished, path)
@@ -75,9 +95,10 @@ def _read(path: pathlib.Path) -> TrainConfig:
     ) from None
 
 
-def _check_same(
-  there: TrainConfig, asked: TrainConfig, folder: pathlib.Path
+def check_same(
+  there: TrainConfig, asked: TrainConfig, folder: str | os.PathLike
 ) -> None:
+  """Raises a UserError where keys differ that may not change in a run."""
   old, new = (dict(_flatten(dataclasses.asdict(c))) for c in (there, asked))
   different = [
     f'{key} is {old.get(key)!r} there and {new.get(key)!r} now'

@@ -1,0 +1,60 @@
+"""A run goes on only with what it began with, and saves nothing broken."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from vivit_jax import config as configs
+from vivit_jax.checkpoints.store import Description, Store
+from vivit_jax.errors import UserError
+from vivit_jax.training import checks
+
+
+@pytest.fixture
+def about() -> Description:
+  config = configs.resolve(configs.default())
+  config = configs.with_heads(config, {'verb': 2})
+  return Description(config, {'verb': ['come', 'go']}, 10)
+
+
+@pytest.fixture
+def folder(tmp_path, about):
+  with Store(tmp_path) as store:
+    store.save(3, {'step': np.int32(3)}, about)
+  return tmp_path
+
+
+def test_the_same_run_goes_on(folder, about, tmp_path):
+  checks.check_resumed(folder, about)
+  checks.check_resumed(tmp_path / 'new', about)
+
+
+@pytest.mark.parametrize(
+  'change, words',
+  [
+    ({'label_names': {'verb': ['go', 'come']}}, 'in another order: class 0'),
+    ({'label_names': {'verb': ['come', 'walk']}}, "label 'walk' of head verb"),
+    ({'videos': 11}, "trained on 10 videos, .*'train' of videos has 11 now"),
+  ],
+)
+def test_a_dataset_that_has_changed_is_refused(folder, about, change, words):
+  with pytest.raises(UserError, match=words):
+    checks.check_resumed(folder, dataclasses.replace(about, **change))
+
+
+def test_a_checkpoint_tells_its_config_without_a_config_json(folder, about):
+  run = dataclasses.replace(about.config.train, seed=5)
+  config = dataclasses.replace(about.config, train=run)
+  with pytest.raises(UserError, match='train.seed is 0 there and 5 now'):
+    checks.check_resumed(folder, dataclasses.replace(about, config=config))
+
+
+def test_what_has_diverged_is_named():
+  good = {'a': np.ones(3), 'b': {'c': np.zeros((2, 2))}}
+  checks.check_finite(1.0, good, 7)
+  with pytest.raises(UserError, match='the loss is nan at step 7'):
+    checks.check_finite(float('nan'), None, 7)
+  good['b']['c'][1, 0] = np.inf
+  with pytest.raises(UserError, match='not finite at step 7.*not saved'):
+    checks.check_finite(1.0, good, 7)

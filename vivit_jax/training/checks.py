@@ -1,0 +1,129 @@
+"""What can be wrong with a run, said as early as it can be known."""
+
+import math
+import os
+from typing import Any
+
+import jax
+import numpy as np
+
+from vivit_jax import config as configs
+from vivit_jax import models
+from vivit_jax.checkpoints.store import Description, Store, has_checkpoints
+from vivit_jax.config import TrainConfig
+from vivit_jax.data import datasets, pipeline
+from vivit_jax.errors import UserError, nearest
+from vivit_jax.evaluation import labels
+from vivit_jax.training import workdir
+
+
+def check_before_data(config: TrainConfig, folder: str | os.PathLike) -> None:
+  """Checks all that can be checked without the dataset.
+
+  Raises:
+    UserError: a batch that the devices cannot share, a model that there is not,
+      or a workdir of another run or that cannot be written.
+  """
+  configs.check_devices(config, jax.device_count())
+  heads = config.model.heads or {'label': 2}
+  some = configs.with_heads(config, heads)
+  models.build(**configs.model_arguments(some.model))
+  workdir.check(folder, config)
+
+
+def check_with_data(config: TrainConfig, train: datasets.VideoSplit) -> None:
+  """Checks clips and scores against the videos, of evaluation's too.
+
+  Args:
+    config: with its heads.
+    train: the videos to train on.
+
+  Raises:
+    UserError: videos shorter than a clip, fewer than a batch, or with no room
+      for the views of evaluation; a metric that validation does not give.
+  """
+  pipeline.check_lengths(train, config.data)
+  _check_best_metric(config)
+  splits = datasets.splits(config.data.dataset, config.data.data_dir)
+  if config.evaluation.split in splits:
+    scored = open_split(config, config.evaluation.split)
+    pipeline.check_lengths(scored, config.data)
+    pipeline.check_views(scored, config.data, config.evaluation.temporal_views)
+
+
+def open_split(config: TrainConfig, split: str) -> datasets.VideoSplit:
+  """Opens a split of the config's dataset."""
+  return datasets.open_split(config.data.dataset, config.data.data_dir, split)
+
+
+def open_validation(config: TrainConfig) -> datasets.VideoSplit:
+  """Opens the split that is scored during training.
+
+  Raises:
+    UserError: no such split, or videos that are shorter than a clip.
+  """
+  split = config.train.validation_split
+  there = datasets.splits(config.data.dataset, config.data.data_dir)
+  if split not in there:
+    raise UserError(
+      f"train.validation_split is '{split}', but {config.data.dataset} has "
+      f'{", ".join(there)}: name one of them, or train without validation '
+      f'by --config.train.validate_every=0.{nearest(split, there)}'
+    )
+  source = open_split(config, split)
+  pipeline.check_lengths(source, config.data)
+  return source
+
+
+def _check_best_metric(config: TrainConfig) -> None:
+  """Raises a UserError unless validation gives `train.best_metric`."""
+  heads = config.model.heads
+  known = [f'{head}/{which}' for head in heads for which in ('top1', 'top5')]
+  known += ['top1', *(['joint/top1'] if len(heads) > 1 else [])]
+  name = config.train.best_metric
+  if name not in known:
+    raise UserError(
+      f"train.best_metric is '{name}'; there are {', '.join(known)}."
+      f'{nearest(name, known)}'
+    )
+
+
+def check_resumed(folder: str | os.PathLike, now: Description) -> None:
+  """Checks that the checkpoints of a workdir, if any, are of this run.
+
+  Raises:
+    UserError: what of config, labels and videos differs.
+  """
+  if not has_checkpoints(folder):
+    return
+  with Store.of_run(folder) as store:
+    there = store.describe(store.find('last'))
+  workdir.check_same(there.config, now.config, folder)
+  labels.check_label_names(there.label_names, now.label_names)
+  if there.videos not in (None, now.videos):
+    raise UserError(
+      f'{folder} was trained on {there.videos} videos, and the split '
+      f"'{now.config.data.train_split}' of {now.config.data.dataset} has "
+      f'{now.videos} now: prepare it as it was, or begin another --workdir '
+      f'with --config.init_from={folder}.'
+    )
+
+
+def check_finite(loss: float, params: Any, step: int) -> None:
+  """Raises a UserError where training has diverged.
+
+  Args:
+    loss: the mean of some steps.
+    params: host arrays, before they are saved; None to look at the loss alone.
+    step: the last one.
+  """
+  what = None if math.isfinite(loss) else f'the loss is {loss}'
+  if what is None and params is not None:
+    if not all(np.isfinite(x).all() for x in jax.tree.leaves(params)):
+      what = 'parameters are not finite'
+  if what:
+    raise UserError(
+      f'{what} at step {step}: training has diverged, and this step is not '
+      'saved. Lower optim.learning_rate, or lengthen optim.warmup_epochs, in '
+      'another --workdir.'
+    )
