@@ -119,8 +119,10 @@ class TrainConfig:
 
   init_from: str | None = None  # a checkpoint of any format to start from
   init_kernel: str = 'central_frame'  # or 'inflation': of an image's kernel
+  init_grid: tuple[int, int, int] | None = None  # its tokens: frames, height,
+  # width, where it does not tell and more than one would do
   class_order: str | None = None  # JSON {head: [names]}, as the outputs of a
-  # foreign checkpoint are ordered; for evaluate.py
+  # foreign checkpoint are ordered
   model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
@@ -184,6 +186,10 @@ def check(config: TrainConfig) -> None:
   _check_numbers(config)
   _check_model(config.model)
   _check_clip(config)
+  _require(
+    min(config.init_grid or (1,)) >= 1,
+    f'init_grid is {config.init_grid}; each side is at least 1.',
+  )
   _one_of('init_kernel', config.init_kernel, ('central_frame', 'inflation'))
 
 

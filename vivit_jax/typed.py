@@ -54,7 +54,8 @@ def to_config_dict(value: Any) -> ml_collections.ConfigDict:
         for field in dataclasses.fields(value)
       }
     if isinstance(hint, types.UnionType):
-      placeholder = config_dict.placeholder(typing.get_args(hint)[0])
+      kind = typing.get_args(hint)[0]
+      placeholder = config_dict.placeholder(typing.get_origin(kind) or kind)
       placeholder.set(value)
       return placeholder
     return dict(value) if isinstance(value, Mapping) else value

@@ -1,6 +1,7 @@
 """What can be taken from other models is, and all arrays are accounted for."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -190,7 +191,7 @@ def test_inflation_shares_the_kernel_among_the_frames():
 def test_other_frames_and_pixels_resize_the_positions(name):
   source = formats.read(FIXTURES / name)
   model, start_values = fresh(name, shape=(1, 12, 64, 32, 3))
-  with pytest.raises(UserError, match='does not tell their grid'):
+  with pytest.raises(UserError, match='no grid, or more than one'):
     adapt.adapt(source, start_values, grid=(6, 4, 2))  # both at once
   told = dataclasses.replace(source, grid=GRID)  # as our own checkpoints do
   both = adapt.adapt(told, start_values, grid=(6, 4, 2))
@@ -246,13 +247,14 @@ def test_an_array_that_nothing_explains_is_an_error_with_the_nearest():
   with pytest.raises(UserError, match='Dense_0/kernel is missing.*Dense_9'):
     adapt.adapt(broken, start_values, grid=GRID)
   _, other = fresh('model3_factorised_self_attention')
-  with pytest.raises(UserError, match='do not fit the model'):
+  with pytest.raises(UserError, match='one video model cannot start another'):
     adapt.adapt(source, other, grid=GRID)
 
 
 def test_a_config_starts_from_a_file_with_layers_stacked_or_not(capsys):
   config = configs.default()
   config.init_from = str(FIXTURES / 'model1_joint')
+  config.model.family = 'joint'
   config.data.frames, config.data.crop = 8, (48, 48)
   found = []
   for scan in (False, True):
@@ -289,3 +291,104 @@ def test_the_references_order_is_told():
     notes = ' '.join(formats.read(FIXTURES / name).notes)
     third = 'self_attention' in name or 'dot_product' in name
     assert ("'time_space'" in notes) == third
+
+
+def test_the_grid_can_be_told(tmp_path):
+  """The case of a checkpoint of 32 x 224 x 224 used at 32 x 448 x 448."""
+  config = configs.default()
+  config.init_from = str(FIXTURES / 'model1_joint')
+  config.model.family = 'joint'
+  config.data.frames, config.data.crop = 8, (96, 96)
+  model = reference.model('model1_joint')
+  shape = (1, 8, 96, 96, 3)
+  params = model.init(jax.random.key(0), np.zeros(shape))['params']
+  # 36 positions: 4 x 3 x 3, or 1 x 6 x 6.
+  with pytest.raises(UserError, match='--config.init_grid='):
+    start.load(params, configs.resolve(config))
+  config.init_grid = GRID
+  loaded = start.load(params, configs.resolve(config))
+  path = ('Transformer', 'posembed_input', 'pos_embedding')
+  trees = reference.parameters('model1_joint'), loaded
+  old, new = (functools.reduce(lambda t, k: t[k], path, tree) for tree in trees)
+  old = old[0, 1:].reshape(4, 3, 3, -1)
+  new = np.asarray(new)[0, 1:].reshape(4, 6, 6, -1)
+  # Doubled linearly: every column and row weighs as much as before.
+  np.testing.assert_allclose(new.mean((1, 2)), old.mean((1, 2)), atol=1e-6)
+  config.init_grid = (5, 3, 3)
+  with pytest.raises(UserError, match='not of the grid 5 x 3 x 3'):
+    start.load(params, configs.resolve(config))
+
+
+def test_alike_arrays_of_another_model_are_refused_where_it_is_known():
+  source = formats.read(FIXTURES / 'model4_factorised_dot_product')
+  assert any('the same arrays' in note for note in source.notes)
+  _, averaging = fresh('model1_joint', classifier='average')
+  adapt.adapt(source, averaging, grid=GRID, family='joint')
+  known = dataclasses.replace(
+    source, model='factorised_dot_product', order='time_space'
+  )
+  with pytest.raises(UserError, match='one video model cannot start another'):
+    adapt.adapt(known, averaging, grid=GRID, family='joint')
+  family = 'factorised_dot_product'
+  with pytest.raises(UserError, match="'time_space', and the model has 'space"):
+    adapt.adapt(known, averaging, grid=GRID, family=family, order='space_time')
+  adapt.adapt(known, averaging, grid=GRID, family=family, order='time_space')
+
+
+CLASSES = {'label': [f'class {n}' for n in 'abcdefghijk']}
+
+
+@pytest.mark.parametrize(
+  'order, what, why',
+  [
+    (CLASSES, 'loaded', ''),
+    ({'label': CLASSES['label'][::-1]}, 'adapted', 'in the order of the data'),
+    ({'label': [*CLASSES['label'][:-1], 'z']}, 'fresh', "'class k' of head la"),
+    ({'noun': CLASSES['label']}, 'fresh', 'another head: noun there'),
+    ({}, 'loaded', ''),
+  ],
+)
+def test_a_head_is_taken_over_if_its_classes_are_the_same(order, what, why):
+  source = formats.read(FIXTURES / 'model1_joint')
+  _, start_values = fresh('model1_joint')
+  adapted = adapt.adapt(
+    source, start_values, grid=GRID, class_order=order, label_names=CLASSES
+  )
+  name = 'output_projection/kernel'
+  (row,) = [r for r in adapted.rows if r.name == name and r.what != 'left over']
+  assert row.what == what and why in row.why
+  expected = {
+    'loaded': source.arrays[name],
+    'adapted': source.arrays[name][:, ::-1],
+    'fresh': start_values[name],
+  }
+  np.testing.assert_array_equal(adapted.arrays[name], expected[what])
+  left = {row.name for row in adapted.rows if row.what == 'left over'}
+  assert (name in left) == (what == 'fresh')
+
+
+def test_a_head_behind_another_layer_is_left_fresh():
+  """Its inputs would be another layer's outputs, of the same width here."""
+  source = formats.read(FIXTURES / 'model1_joint')
+  _, start_values = fresh('model1_joint', representation=48)
+  found = kinds(adapt.adapt(source, start_values, grid=GRID))
+  assert sorted(found['fresh']) == [
+    'output_projection/bias',
+    'output_projection/kernel',
+    'pre_logits/bias',
+    'pre_logits/kernel',
+  ]
+
+
+def test_positions_come_and_go_with_their_reasons():
+  source = formats.read(FIXTURES / 'model1_joint')
+  _, without = fresh('model1_joint', positions='sinusoidal_3d')
+  adapted = adapt.adapt(source, without, grid=GRID)
+  assert 'the model has no learned positions' in adapted.table()
+  name = 'Transformer/posembed_input/pos_embedding'
+  arrays = {n: a for n, a in source.arrays.items() if n != name}
+  plain = dataclasses.replace(source, arrays=arrays)
+  _, start_values = fresh('model1_joint')
+  adapted = adapt.adapt(plain, start_values, grid=GRID)
+  assert kinds(adapted)['fresh'] == [name]
+  assert 'the source has no learned positions' in adapted.table()

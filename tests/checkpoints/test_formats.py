@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import shutil
 import struct
 import zipfile
 
@@ -11,6 +12,7 @@ import msgpack
 import numpy as np
 import pytest
 import reference
+from flax import serialization
 from safetensors.numpy import load_file, save_file
 
 from vivit_jax import models
@@ -215,7 +217,9 @@ def npz_of(header: bytes, body: bytes) -> bytes:
   stream = io.BytesIO()
   with zipfile.ZipFile(stream, 'w', zipfile.ZIP_DEFLATED) as archive:
     length = struct.pack('<H', len(header))
-    archive.writestr('a.npy', b'\x93NUMPY\x01\x00' + length + header + body)
+    archive.writestr(
+      'embedding/kernel.npy', b'\x93NUMPY\x01\x00' + length + header + body
+    )
   return stream.getvalue()
 
 
@@ -226,7 +230,7 @@ def safetensors_of(header: dict, body: bytes = b'') -> bytes:
 
 def objects() -> bytes:
   stream = io.BytesIO()
-  np.savez(stream, a=np.array([{'x': 1}], dtype=object))
+  np.savez(stream, **{'embedding/kernel': np.array([{'x': 1}], dtype=object)})
   return stream.getvalue()
 
 
@@ -245,6 +249,10 @@ HOSTILE = {
   'swelling npz': (
     npz_of(HEADER % b'25000000', bytes(100_000_000)),
     'swells too much',
+  ),
+  'other npz': (
+    npz_of(HEADER % b'1', bytes(4)).replace(b'embedding', b'embodding'),
+    'no ViT: it has no embedding/kernel; it has embodding/kernel',
   ),
   'code in npz': (
     npz_of(b"{'descr': __import__('os').system('false')}", b''),
@@ -286,6 +294,112 @@ def test_hostile_and_broken_files_are_one_sentence(tmp_path, name):
     formats.read(tmp_path / 'file')
   assert '\n' not in str(caught.value)
   assert str(caught.value).count('get it again') <= 1
+
+
+def changed(**arrays):
+  """Returns flax msgpack of Model 1 with other arrays; None leaves one out."""
+  flat = dict(names.flatten(reference.parameters('model1_joint'))) | {
+    name.replace('__', '/'): array for name, array in arrays.items()
+  }
+  flat = {name: array for name, array in flat.items() if array is not None}
+  return serialization.msgpack_serialize({'params': names.unflatten(flat)})
+
+
+POSITIONS = 'Transformer__posembed_input__pos_embedding'
+ODD = {
+  'a kernel without axes': (
+    {'embedding__kernel': np.float32(3)},
+    'embedding/kernel has shape \\(\\), not .tubelet',
+  ),
+  'positions in one axis': (
+    {POSITIONS: np.zeros(48, np.float32)},
+    'pos_embedding has shape \\(48,\\), not .1, positions, width',
+  ),
+  'positions of another width': (
+    {POSITIONS: np.zeros((1, 37, 24), np.float32)},
+    'pos_embedding has shape .*not of width 48',
+  ),
+  'whole numbers': (
+    {'output_projection__bias': np.zeros(11, np.int32)},
+    'output_projection/bias is int32',
+  ),
+  'an empty array': (
+    {'output_projection__bias': np.zeros(0, np.float32)},
+    'of shape \\(0,\\), not floats',
+  ),
+}
+
+
+@pytest.mark.parametrize('name', ODD)
+def test_arrays_of_odd_shapes_are_one_sentence(tmp_path, name):
+  arrays, words = ODD[name]
+  (tmp_path / 'checkpoint').write_bytes(changed(**arrays))
+  with pytest.raises(UserError, match=words):
+    formats.read(tmp_path / 'checkpoint')
+
+
+def test_no_attention_is_no_transformer(tmp_path):
+  arrays = {
+    'embedding': {
+      'kernel': np.zeros((2, 16, 16, 3, 4), np.float32),
+      'bias': np.zeros(4, np.float32),
+    }
+  }
+  content = serialization.msgpack_serialize({'params': arrays})
+  (tmp_path / 'file').write_bytes(content)
+  with pytest.raises(UserError, match='it has no attention'):
+    formats.read(tmp_path / 'file')
+
+
+def test_a_compressed_npz_with_a_zero_head_is_read(tmp_path):
+  """It swells a thousandfold where it is zero, as fresh heads are."""
+  with np.load(NPZ / 'vision_transformer.npz', allow_pickle=False) as file:
+    plain = dict(file)
+  plain['head/kernel'] = np.zeros((48, 50_000), np.float32)
+  plain['head/bias'] = np.zeros(50_000, np.float32)
+  np.savez_compressed(tmp_path / 'a.npz', **plain)
+  found = formats.read(tmp_path / 'a.npz').arrays
+  assert found['output_projection/kernel'].shape == (48, 50_000)
+
+
+def hugging_face(folder, **config):
+  shutil.copytree(HUGGING, folder)
+  path = folder / 'config.json'
+  path.write_text(json.dumps(json.loads(path.read_text()) | config))
+  return folder
+
+
+def test_what_hugging_face_computes_otherwise_is_told(tmp_path):
+  same = formats.read(HUGGING).notes
+  assert not any('GELU' in note or 'epsilon' in note for note in same)
+  other = hugging_face(tmp_path / 'a', hidden_act='gelu', layer_norm_eps=1e-12)
+  notes = ' '.join(formats.read(other).notes)
+  assert 'exact (erf)' in notes and 'epsilon 1e-12' in notes
+  with pytest.raises(UserError, match="hidden_act 'relu'"):
+    formats.read(hugging_face(tmp_path / 'b', hidden_act='relu'))
+  with pytest.raises(UserError, match='num_attention_heads'):
+    formats.read(hugging_face(tmp_path / 'c', num_attention_heads=True))
+  odd = hugging_face(tmp_path / 'd', tubelet_size=[0, 16, 16])
+  assert formats.read(odd).grid is None
+
+
+def test_a_folder_is_known_by_what_is_in_it(tmp_path):
+  shutil.copy(NPZ / 'big_vision.npz', tmp_path / 'weights')
+  (tmp_path / 'README').write_text('weights of somebody')
+  assert 'big_vision' in formats.read(tmp_path).format
+  shutil.copy(NPZ / 'vision_transformer.npz', tmp_path / 'others')
+  with pytest.raises(UserError, match='it holds others, weights: name one'):
+    formats.read(tmp_path)
+
+
+@pytest.mark.parametrize('name', ['a\0b', 'a' * 5000, 'link', 'checkpoint/x'])
+def test_paths_that_nothing_can_be_read_from(tmp_path, name):
+  (tmp_path / 'link').symlink_to(tmp_path / 'nowhere')
+  (tmp_path / 'checkpoint').mkdir()
+  with pytest.raises(UserError, match='checkpoint'):
+    formats.read(f'{tmp_path}/{name}')
+  with pytest.raises(UserError, match='no checkpoint known here'):
+    formats.read(tmp_path)
 
 
 def test_folders_that_are_none(tmp_path):

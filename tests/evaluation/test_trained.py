@@ -52,7 +52,7 @@ def test_classes_of_another_dataset_are_refused(config, tmp_path):
   names = ['other', *NAMES[1:]]
   (tmp_path / 'order.json').write_text(json.dumps({'label': names}))
   config = dataclasses.replace(config, class_order=str(tmp_path / 'order.json'))
-  with pytest.raises(UserError, match="'class 00' is in one of them alone"):
+  with pytest.raises(UserError, match="'class 00' of head label is in one"):
     trained.from_file(SOURCE, config, {'label': NAMES})
 
 

@@ -13,13 +13,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vivit_jax.checkpoints import fit
+from vivit_jax.checkpoints import fit, heads
 from vivit_jax.checkpoints.formats.weights import Weights
 from vivit_jax.errors import UserError, nearest
 
 KERNELS = ('central_frame', 'inflation')
 _POSITIONS = 'posembed_input/pos_embedding'
-_HEAD = ('output_projection/', 'pre_logits/')
+_OUTPUT = 'output_projection/'
+_HEAD = (_OUTPUT, 'pre_logits/')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,10 @@ def adapt(
   *,
   grid: fit.Grid,
   kernel: str = 'central_frame',
+  family: str | None = None,
+  order: str | None = None,
+  class_order: heads.Names | None = None,
+  label_names: heads.Names | None = None,
 ) -> Adapted:
   """Returns a model's parameters with what the source gives it.
 
@@ -69,17 +74,31 @@ def adapt(
     grid: t, h and w of the model's tokens.
     kernel: how an image kernel becomes a tubelet's: 'central_frame' or
       'inflation'.
+    family: of the model; None to tell it by its names.
+    order: of the model's factorised attentions.
+    class_order: names of the source's outputs, where they are known.
+    label_names: names of the model's outputs, where they are known.
 
   Raises:
-    UserError: an array that no rule explains, on either side.
+    UserError: another video model, or an array that no rule explains, on
+      either side.
   """
-  arrays = _renamed(source, fresh)
+  family = family or _family(fresh)
+  _check_family(source, family, order)
+  arrays = _renamed(source, family)
+  arrays, head_how, head_why = heads.arrange(
+    arrays, class_order or {}, label_names
+  )
+  if _has_representation(source.arrays) != _has_representation(fresh):
+    head_why = head_why or 'a representation layer is before one of them alone'
+  if head_why:
+    arrays = {n: a for n, a in arrays.items() if not n.startswith(_OUTPUT)}
   rows, result, used = [], {}, set()
   unexplained = []
   for name, start in fresh.items():
     found = arrays.get(name)
     if found is None:
-      why = _why_fresh(name, source, fresh)
+      why = _why_fresh(name, source, fresh, head_why)
       result[name] = start
       rows.append(Row('fresh', name, why or ''))
       if why is None:
@@ -96,8 +115,13 @@ def adapt(
           f'{name} has shape {found.shape}, and the model wants {start.shape}.'
         )
       continue
+    if name.startswith(_OUTPUT):
+      how = how or head_how
     result[name] = value
     rows.append(Row('adapted' if how else 'loaded', name, how))
+  if head_why:
+    theirs = [name for name in source.arrays if name.startswith(_OUTPUT)]
+    rows += [Row('left over', name, head_why) for name in theirs]
   for name in arrays:
     if name not in used:
       why = _why_left_over(name, source, fresh)
@@ -117,13 +141,32 @@ def _family(fresh: Mapping[str, np.ndarray]) -> str:
   return Weights('', fresh).family
 
 
-def _renamed(
-  source: Weights, fresh: Mapping[str, np.ndarray]
-) -> dict[str, np.ndarray]:
+def _has_representation(arrays: Mapping[str, np.ndarray]) -> bool:
+  return any(name.startswith('pre_logits/') for name in arrays)
+
+
+def _check_family(source: Weights, family: str, order: str | None) -> None:
+  """Raises a UserError for weights of another of the video models."""
+  if source.is_image:
+    return
+  may_be, mine = (f.split(' or ') for f in (source.family, family))
+  if not set(may_be) & set(mine):
+    raise UserError(
+      f'these weights ({source.format}) are of {source.family}, and the model '
+      f'is {family}: one video model cannot start another; set model.family, '
+      'or start from an image ViT.'
+    )
+  if order and source.order and order != source.order:
+    raise UserError(
+      f"these weights ({source.format}) have model.order '{source.order}', and "
+      f"the model has '{order}': set it to the weights' own."
+    )
+
+
+def _renamed(source: Weights, family: str) -> dict[str, np.ndarray]:
   """Gives an image ViT's arrays the names of the target."""
   if not source.is_image:
     return dict(source.arrays)
-  family = _family(fresh)
   rules: tuple[tuple[str, str], ...] = ()
   if family == 'factorised_encoder':
     rules = (
@@ -150,9 +193,11 @@ def _renamed(
 
 
 def _why_fresh(
-  name: str, source: Weights, fresh: Mapping[str, np.ndarray]
+  name: str, source: Weights, fresh: Mapping[str, np.ndarray], head_why: str
 ) -> str | None:
   """Returns why the source need not have an array; None if it must."""
+  if name.startswith(_OUTPUT) and head_why:
+    return head_why
   if name.startswith(_HEAD):
     return 'the source has no such head'
   video = source.family in ('factorised_encoder', 'factorised_self_attention')
@@ -169,6 +214,8 @@ def _why_fresh(
       return 'the source has fewer temporal layers'
   if name == 'cls' or name.startswith('cls_'):
     return 'the source has no class token'
+  if name.endswith(_POSITIONS) and not _has_positions(source.arrays):
+    return 'the source has no learned positions'
   return None
 
 
@@ -189,7 +236,13 @@ def _why_left_over(
       return 'the model averages over time'
     if match and int(match[1]) >= mine:
       return 'the model has fewer temporal layers'
+  if name.endswith(_POSITIONS) and not _has_positions(fresh):
+    return 'the model has no learned positions'
   return None
+
+
+def _has_positions(arrays: Mapping[str, np.ndarray]) -> bool:
+  return any(name.endswith(_POSITIONS) for name in arrays)
 
 
 def _fit(

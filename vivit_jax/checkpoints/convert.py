@@ -119,7 +119,13 @@ def _write_native(
   fresh = names.flatten(
     jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), stacking.unstack(shapes))
   )
-  adapted = adapt.adapt(weights, dict(fresh), grid=configs.token_grid(config))
+  adapted = adapt.adapt(
+    weights,
+    dict(fresh),
+    grid=configs.token_grid(config),
+    family=config.model.family,
+    order=config.model.order,
+  )
   changed = [row for row in adapted.rows if row.what != 'loaded']
   if changed:
     raise UserError(

@@ -69,10 +69,16 @@ def positions_of(
   how = []
   theirs = _grid_of(rest.shape[1], mine, name, source)
   if theirs is None:
+    tokens = f'{mine[0]} x {mine[1]} x {mine[2]} tokens'
+    told = source.grid and ' x '.join(map(str, source.grid))
+    why = (
+      f'which are not of the grid {told} that is told'
+      if told
+      else f'and no grid, or more than one, of so many fits {tokens}'
+    )
     raise UserError(
-      f'{name} has {rest.shape[1]} positions, and the file does not tell their '
-      f'grid: none, or more than one, that fits {mine[0]} x {mine[1]} x '
-      f'{mine[2]} tokens; give the model another crop or number of frames.'
+      f'{name} has {rest.shape[1]} positions, {why}: tell the grid of the '
+      "weights by --config.init_grid='(frames, height, width)', in tokens."
     )
   if theirs[1:] != mine[1:]:
     old, new = (f'{h} x {w}' for _, h, w in (theirs, mine))
@@ -117,8 +123,8 @@ def _grid_of(count: int, mine: Grid, name: str, source: Weights) -> Grid | None:
     return (count, 1, 1)
   if source.grid is not None:
     frames, *place = source.grid
-    spatial = name.startswith('SpatialTransformer')
-    told = (1 if spatial else frames, *place)
+    one_frame = image or name.startswith('SpatialTransformer')
+    told = (1 if one_frame else frames, *place)
     return told if int(np.prod(told)) == count else None
   square = int(np.sqrt(count))
   if image or name.startswith('SpatialTransformer'):

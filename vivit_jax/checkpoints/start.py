@@ -1,18 +1,22 @@
 """Parameters to start training from: `init_from` of a config."""
 
+import dataclasses
+import os
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vivit_jax.checkpoints import adapt, formats
+from vivit_jax.checkpoints import adapt, formats, heads
 from vivit_jax.checkpoints.formats import names
 from vivit_jax.config import TrainConfig, token_grid
 from vivit_jax.models import stacking
 
 
-def load(params: Any, config: TrainConfig) -> Any:
+def load(
+  params: Any, config: TrainConfig, label_names: heads.Names | None = None
+) -> Any:
   """Returns parameters with what `config.init_from` gives them.
 
   Prints an account of all arrays. Step and optimiser are not taken over.
@@ -20,17 +24,12 @@ def load(params: Any, config: TrainConfig) -> Any:
   Args:
     params: the model's own initial ones, layers stacked or not.
     config: says where from, and how.
+    label_names: of the dataset; the source's head is taken for the same ones.
 
   Raises:
     UserError: a file that cannot be read, or weights that do not fit.
   """
-  source = formats.read(config.init_from)
-  fresh = dict(
-    names.flatten(jax.tree.map(np.asarray, stacking.unstack(params)))
-  )
-  adapted = adapt.adapt(
-    source, fresh, grid=token_grid(config), kernel=config.init_kernel
-  )
+  adapted, source = read_as(config.init_from, params, config, label_names)
   print(f'starting from {config.init_from} ({source.format}):')
   print(adapted.table(), flush=True)
   for note in source.notes:
@@ -39,3 +38,38 @@ def load(params: Any, config: TrainConfig) -> Any:
   if config.model.scan:
     loaded = stacking.stack(loaded)
   return jax.tree.map(lambda _, x: jnp.asarray(x), params, loaded)
+
+
+def read_as(
+  path: str | os.PathLike,
+  params: Any,
+  config: TrainConfig,
+  label_names: heads.Names | None,
+) -> tuple[adapt.Adapted, formats.Weights]:
+  """Reads a checkpoint of any format as the model of a config.
+
+  Args:
+    path: of the checkpoint.
+    params: the model's own initial ones, layers stacked or not.
+    config: with the model's heads.
+    label_names: of the dataset, where they are known.
+
+  Raises:
+    UserError: a file that cannot be read, or weights that do not fit.
+  """
+  source = formats.read(path)
+  if config.init_grid is not None:
+    source = dataclasses.replace(source, grid=config.init_grid)
+  fresh = jax.tree.map(np.asarray, stacking.unstack(params))
+  adapted = adapt.adapt(
+    source,
+    dict(names.flatten(fresh)),
+    grid=token_grid(config),
+    kernel=config.init_kernel,
+    family=config.model.family,
+    order=config.model.order,
+    class_order=heads.order_of(config.class_order, source.label_names),
+    label_names=label_names
+    and {head: label_names[head] for head in config.model.heads},
+  )
+  return adapted, source

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import pathlib
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,13 +11,11 @@ import numpy as np
 
 from vivit_jax import config as configs
 from vivit_jax import models
-from vivit_jax.checkpoints import adapt, formats
+from vivit_jax.checkpoints import start
 from vivit_jax.checkpoints.formats import names
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
-from vivit_jax.data import annotations
 from vivit_jax.errors import UserError
-from vivit_jax.models import stacking
 from vivit_jax.training import workdir as workdirs
 
 
@@ -86,12 +83,10 @@ def from_file(
       the dataset's.
   """
   config = configs.resolve_heads(config, dataset_names)
-  source = formats.read(path)
   model = models.build(**configs.model_arguments(config.model))
   clip = np.zeros((1, config.data.frames, *config.data.crop, 3), np.float32)
-  start = jax.jit(model.init)(jax.random.key(0), clip)['params']
-  fresh = dict(names.flatten(jax.tree.map(np.asarray, stacking.unstack(start))))
-  adapted = adapt.adapt(source, fresh, grid=configs.token_grid(config))
+  fresh = jax.jit(model.init)(jax.random.key(0), clip)['params']
+  adapted, source = start.read_as(path, fresh, config, dataset_names)
   missing = [row for row in adapted.rows if row.what == 'fresh']
   if missing:
     raise UserError(
@@ -101,50 +96,5 @@ def from_file(
   print(adapted.table(), flush=True)
   for note in source.notes:
     print(f'{"note":>10}  {note}', flush=True)
-  order = _class_order(config, source.label_names)
-  arrays = adapted.arrays
-  for part in ('kernel', 'bias'):
-    name = f'output_projection/{part}'
-    arrays[name] = _reordered(arrays[name], config, order, dataset_names)
   known = {head: dataset_names[head] for head in config.model.heads}
-  return Trained(str(path), config, names.unflatten(arrays), known)
-
-
-def _class_order(
-  config: TrainConfig, own: Mapping[str, list[str]] | None
-) -> Mapping[str, list[str]]:
-  """Returns names of the outputs, of the heads of which they are known."""
-  if config.class_order is not None:
-    return annotations.read_label_names(config.class_order)
-  own = own or {}
-  # Hugging Face's names of classes without names.
-  return {
-    head: classes
-    for head, classes in own.items()
-    if not all(re.fullmatch(r'LABEL_\d+', name) for name in classes)
-  }
-
-
-def _reordered(
-  array: np.ndarray,
-  config: TrainConfig,
-  order: Mapping[str, list[str]],
-  wanted: Mapping[str, list[str]],
-) -> np.ndarray:
-  """Puts the columns of each head into the dataset's order."""
-  parts, first = [], 0
-  for head, classes in config.model.heads.items():
-    part = array[..., first : first + classes]
-    first += classes
-    if head in order:
-      if sorted(order[head]) != sorted(wanted[head]):
-        strange = set(order[head]) ^ set(wanted[head])
-        raise UserError(
-          f"the checkpoint's classes of head {head} are not the dataset's: "
-          f"'{min(strange)}' is in one of them alone; name them in the "
-          "checkpoint's order by --config.class_order=FILE.json."
-        )
-      place = {name: number for number, name in enumerate(order[head])}
-      part = part[..., [place[name] for name in wanted[head]]]
-    parts.append(part)
-  return np.concatenate(parts, axis=-1)
+  return Trained(str(path), config, names.unflatten(adapted.arrays), known)

@@ -11,6 +11,7 @@ is the paper's figure.
 
 import argparse
 import dataclasses
+import os
 import pathlib
 import sys
 from collections.abc import Iterable
@@ -231,15 +232,22 @@ def main() -> int:
   add = parser.add_argument
   add('--markdown', metavar='FILE', help='write the table there as well')
   add('--family', choices=FAMILIES, help='one model alone')
-  add('--size', choices=SIZES, default='B')
-  add('--tubelet', default='2x16x16', help='frames x height x width')
-  add('--frames', type=int, default=32)
-  add('--crop', type=int, default=224, help='height and width')
-  add('--temporal_layers', type=int, default=4, help='factorised_encoder only')
-  add('--batch_size', type=int, help='estimate the memory of training on it')
+  add('--size', choices=SIZES, help='one size alone; B, with --family')
+  one = parser.add_argument_group('with --family')
+  one.add_argument('--tubelet', help='frames x height x width (2x16x16)')
+  one.add_argument('--frames', type=int, help='of a clip (32)')
+  one.add_argument('--crop', type=int, help='height and width (224)')
+  one.add_argument(
+    '--temporal_layers', type=int, help='of factorised_encoder (4)'
+  )
+  one.add_argument(
+    '--batch_size', type=int, help='estimate the memory of training on it'
+  )
   flags = parser.parse_args()
   with exit_on_user_error():
-    cases = [_case(flags)] if flags.family else every_case()
+    if flags.markdown:
+      _check_writable(pathlib.Path(flags.markdown))
+    cases = _cases(flags)
     rows = []
     _print(_remember(map(row, cases), rows))
     if flags.family and flags.batch_size:
@@ -251,40 +259,56 @@ def main() -> int:
   return 0
 
 
+def _cases(flags: argparse.Namespace) -> list[Case]:
+  """Returns the one model that is asked for, or all, or all of a size."""
+  if flags.family:
+    return [_case(flags)]
+  for name in ('tubelet', 'frames', 'crop', 'temporal_layers', 'batch_size'):
+    if getattr(flags, name) is not None:
+      raise UserError(f'--{name} is of one model: give its --family too.')
+  return [c for c in every_case() if flags.size in (None, c.size)]
+
+
 def _case(flags: argparse.Namespace) -> Case:
+  frames = 32 if flags.frames is None else flags.frames
+  crop = 224 if flags.crop is None else flags.crop
+  text = flags.tubelet or '2x16x16'
   try:
-    tubelet = tuple(int(side) for side in flags.tubelet.split('x'))
+    tubelet = tuple(int(side) for side in text.split('x'))
   except ValueError:
     tubelet = ()
-  sizes = (flags.frames, flags.crop, flags.crop)
   if len(tubelet) != 3 or min(tubelet) < 1:
     raise UserError(
-      f"--tubelet is '{flags.tubelet}'; it is frames x height x width, as in "
-      '2x16x16.'
+      f"--tubelet is '{text}'; it is frames x height x width, as in 2x16x16."
     )
-  if any(size % part for size, part in zip(sizes, tubelet)):
+  if min(frames, crop) < 1 or any(
+    size % part for size, part in zip((frames, crop, crop), tubelet)
+  ):
     raise UserError(
-      f'a clip of {flags.frames} frames of {flags.crop} pixels cannot be cut '
-      f'into tubelets of {flags.tubelet}.'
+      f'a clip of {frames} frames of {crop} pixels cannot be cut into '
+      f'tubelets of {text}.'
     )
+  layers = 4 if flags.temporal_layers is None else flags.temporal_layers
+  if layers < 0:
+    raise UserError(f'--temporal_layers is {layers}; at least 0.')
   changes = ()
   if flags.family == 'factorised_encoder':
-    changes = (('temporal_layers', flags.temporal_layers),)
-  return Case(
-    flags.family,
-    flags.family,
-    flags.size,
-    tubelet,
-    changes,
-    flags.frames,
-    flags.crop,
-  )
+    changes = (('temporal_layers', layers),)
+  name, size = flags.family, flags.size or 'B'
+  return Case(name, name, size, tubelet, changes, frames, crop)
 
 
 def _remember(rows: Iterable, kept: list) -> Iterable:
   for cells in rows:
     kept.append(cells)
     yield cells
+
+
+def _check_writable(path: pathlib.Path) -> None:
+  """Raises a UserError before the minutes of work, not after them."""
+  parent = path.parent if path.parent.exists() else path.parent.parent
+  if path.is_dir() or not os.access(parent, os.W_OK) or parent.is_file():
+    raise UserError(f'cannot write {path}: it is a folder, or not yours.')
 
 
 def _write(path: pathlib.Path, text: str) -> None:

@@ -49,7 +49,8 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
   optimiser = optim.optimiser(config.optim, rate)
   state = step.initialise(model, optimiser, config)
   if config.init_from is not None and not has_checkpoints(folder):
-    state = state.replace(params=start.load(state.params, config))
+    params = start.load(state.params, config, source.label_names)
+    state = state.replace(params=params)
   checks.check_resumed(folder, about)
   folder = workdir.claim(folder, config)  # after all that can be wrong
 

@@ -21,15 +21,31 @@ from safetensors.numpy import load_file
 from vivit_jax.errors import UserError
 
 _MOST_JSON = 100 << 20  # bytes of a header
-_MOST_SWELLING = 20  # times that a compressed array may grow
+_MOST_SWELLING = 20  # times that a compressed archive may grow,
+_ALLOWANCE = 64 << 20  # and so many bytes
 _NPY_HEADER = 1 << 16  # bytes
 
 
-def read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """Reads an npz of plain arrays; a pickled one is refused."""
+def read_npz(path: pathlib.Path, needed: str) -> dict[str, np.ndarray]:
+  """Reads an npz of plain arrays; a pickled one is refused.
+
+  Args:
+    path: of the file.
+    needed: the end of a name that must be there for the file to be read.
+  """
   try:
     with zipfile.ZipFile(path) as archive:
-      for member in archive.infolist():
+      members = archive.infolist()
+      names = [member.filename.removesuffix('.npy') for member in members]
+      if not any(name.endswith(needed) for name in names):
+        raise UserError(
+          f'{path} is an npz, but no ViT: it has no {needed}; it has '
+          f'{", ".join(names[:5])}.'
+        )
+      most = _MOST_SWELLING * path.stat().st_size + _ALLOWANCE
+      if sum(member.file_size for member in members) > most:
+        raise damaged(path, 'it swells too much when unpacked')
+      for member in members:
         _check_member(path, archive, member)
     with np.load(path, allow_pickle=False) as arrays:
       return {name: arrays[name] for name in arrays.files}
@@ -53,8 +69,6 @@ def _check_member(
   path: pathlib.Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo
 ) -> None:
   """Compares what an array's header says with what the archive holds."""
-  if member.file_size > _MOST_SWELLING * max(member.compress_size, 1 << 16):
-    raise damaged(path, f'{member.filename} swells too much when unpacked')
   with archive.open(member) as stream:
     head = stream.read(_NPY_HEADER)
   if not head.startswith(b'\x93NUMPY'):

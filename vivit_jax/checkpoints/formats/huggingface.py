@@ -17,6 +17,7 @@ _NOTE = (
   'pixels are prepared as the reference does ([-1, 1], short side 256), not as '
   "its preprocessor's defaults would"
 )
+_TANH_GELUS = ('gelu_fast', 'gelu_new', 'gelu_pytorch_tanh')
 
 
 def read(folder: pathlib.Path) -> Weights:
@@ -33,7 +34,7 @@ def read(folder: pathlib.Path) -> Weights:
       "'vivit' and 'vit' can be read."
     )
   heads = config.get('num_attention_heads')
-  if not isinstance(heads, int) or heads < 1:
+  if type(heads) is not int or heads < 1:
     raise files.damaged(folder / 'config.json', 'num_attention_heads is absent')
   arrays = files.read_safetensors(folder / 'model.safetensors')
   arrays = {name.removeprefix(f'{kind}.'): x for name, x in arrays.items()}
@@ -46,8 +47,33 @@ def read(folder: pathlib.Path) -> Weights:
     }
   notes = (_NOTE,) if kind == 'vivit' else ()
   return Weights(
-    f'Hugging Face {kind}', renamed, label_names, _grid(config), notes
+    f'Hugging Face {kind}',
+    renamed,
+    label_names,
+    _grid(config),
+    (*notes, *_differences(config, folder)),
+    model='joint' if kind == 'vivit' else None,
   )
+
+
+def _differences(config: dict[str, Any], folder: pathlib.Path) -> list[str]:
+  """Returns notes of what is computed a little differently here.
+
+  Raises:
+    UserError: an activation that is not a GELU.
+  """
+  activation = config.get('hidden_act', 'gelu')
+  if activation not in ('gelu', *_TANH_GELUS):
+    raise UserError(
+      f"{folder} has hidden_act '{activation}'; a ViT here has a GELU."
+    )
+  epsilon = config.get('layer_norm_eps', 1e-12)
+  notes = []
+  if activation == 'gelu':
+    notes.append('its GELU is exact (erf); here it is the tanh approximation')
+  if epsilon != 1e-6:
+    notes.append(f'its layer norms have epsilon {epsilon}; here it is 1e-6')
+  return notes
 
 
 def _grid(config: dict[str, Any]) -> tuple[int, int, int] | None:
@@ -56,7 +82,7 @@ def _grid(config: dict[str, Any]) -> tuple[int, int, int] | None:
     t, h, w = config['tubelet_size']
     size = config['image_size']
     return config['num_frames'] // t, size // h, size // w
-  except (KeyError, TypeError, ValueError):
+  except (KeyError, TypeError, ValueError, ZeroDivisionError):
     return None
 
 

@@ -9,6 +9,7 @@ from vivit_jax.checkpoints.formats import files
 from vivit_jax.checkpoints.formats.weights import Weights
 from vivit_jax.errors import UserError
 
+_POSITIONS = 'Transformer/posembed_input/pos_embedding'
 _PREFIXES = ('opt/target/', 'params/')
 # (pattern of a name, our name); the first match counts.
 _RULES = (
@@ -18,7 +19,7 @@ _RULES = (
     r'\1_0/\2',
   ),
   (r'(Transformer/encoderblock_\d+/MlpBlock)_\d/(.+)', r'\1_0/\2'),
-  (r'pos_embedding', r'Transformer/posembed_input/pos_embedding'),
+  (r'pos_embedding', _POSITIONS),
   (r'head/(kernel|bias)', r'output_projection/\1'),
   (r'((?:embedding|Transformer|cls|pre_logits|MAPHead_0)(?:/.+)?)', r'\1'),
 )
@@ -26,7 +27,7 @@ _RULES = (
 
 def read(path: pathlib.Path) -> Weights:
   """Reads either naming, with or without a prefix, stacked layers or not."""
-  arrays = files.read_npz(path)
+  arrays = files.read_npz(path, 'embedding/kernel')
   for prefix in _PREFIXES:
     if all(name.startswith(prefix) for name in arrays):
       arrays = {name[len(prefix) :]: array for name, array in arrays.items()}
@@ -44,13 +45,11 @@ def read(path: pathlib.Path) -> Weights:
   naming = 'big_vision' if 'pos_embedding' in arrays else 'vision_transformer'
   arrays = _rename(_unstacked(arrays), path)
   notes = ()
-  positions = arrays['Transformer/posembed_input/pos_embedding']
   if 'cls' in arrays and naming == 'big_vision':
     # There, the class token's position is part of the token itself.
+    positions = arrays[_POSITIONS]
     nothing = np.zeros_like(positions[:, :1])
-    arrays['Transformer/posembed_input/pos_embedding'] = np.concatenate(
-      [nothing, positions], axis=1
-    )
+    arrays[_POSITIONS] = np.concatenate([nothing, positions], axis=1)
   if any(name.startswith('MAPHead_0/') for name in arrays):
     notes = ('it pools with an attention head (MAPHead_0), which is left over',)
   return Weights(f'image ViT npz ({naming})', arrays, notes=notes)

@@ -10,17 +10,25 @@ from vivit_jax.errors import UserError
 
 
 def is_native(path: pathlib.Path) -> bool:
-  """Returns whether a folder is a workdir, or one checkpoint of it."""
-  return (path / 'checkpoints').is_dir() or (
-    path.parent.name == 'checkpoints' and (path / 'description').is_dir()
-  )
+  """Returns whether a folder is a workdir, its checkpoints, or one of them."""
+  one = path.parent.name == 'checkpoints' and (path / 'description').is_dir()
+  several = path.name == 'checkpoints' and any(path.glob('*/description'))
+  return one or several or (path / 'checkpoints').is_dir()
+
+
+def _order(model: configs.ModelConfig) -> str | None:
+  """Returns the order of attentions, of families to which it matters."""
+  factorised = model.family.startswith('factorised_self')
+  return model.order if factorised or 'dot_product' in model.family else None
 
 
 def read(path: pathlib.Path) -> tuple[Weights, Description]:
   """Reads a workdir's best checkpoint, or `<workdir>/checkpoints/<step>`."""
-  which = 'best'
-  workdir = path
-  if not (path / 'checkpoints').is_dir():
+  if (path / 'checkpoints').is_dir():
+    workdir, which = path, 'best'
+  elif path.name == 'checkpoints':
+    workdir, which = path.parent, 'best'
+  else:
     workdir, which = path.parent.parent, path.name
   with Store.of_run(workdir) as store:
     step = store.find(which)
@@ -33,5 +41,7 @@ def read(path: pathlib.Path) -> tuple[Weights, Description]:
     dict(names.flatten(params)),
     about.label_names,
     configs.token_grid(about.config),
+    model=about.config.model.family,
+    order=_order(about.config.model),
   )
   return weights, about

@@ -3,8 +3,10 @@
 import os
 import pathlib
 import re
+from collections.abc import Callable
 
 from vivit_jax.checkpoints.formats import (
+  files,
   huggingface,
   image_npz,
   native,
@@ -26,34 +28,58 @@ def read(path: str | os.PathLike) -> Weights:
     UserError: no such file, an unknown format, or a damaged file.
   """
   path = pathlib.Path(path)
-  if path.is_dir():
-    return _read_folder(path)
   try:
-    with open(path, 'rb') as file:
-      head = file.read(16)
+    weights = _read(path)
+    fault = weights.fault()
+  except UserError:
+    raise
   except OSError as error:
     raise UserError(
-      f'cannot read the checkpoint {path}: {error.strerror}.'
+      f'cannot read the checkpoint {path}: {error.strerror or error}.'
     ) from None
+  except Exception as error:  # a hostile file may break a reader anywhere
+    raise files.damaged(path, error or repr(error)) from None
+  if fault is not None:
+    raise files.damaged(path, fault)
+  return weights
+
+
+def _read(path: pathlib.Path) -> Weights:
+  if '\0' in str(path):
+    raise UserError('the path of the checkpoint has a NUL in it.')
+  if path.is_dir():
+    return _read_folder(path)
+  reader = _reader_of(path)
+  if reader is None:
+    raise UserError(f'{path} is no checkpoint known here: {_KNOWN}.')
+  return reader(path)
+
+
+def _reader_of(path: pathlib.Path) -> Callable[[pathlib.Path], Weights] | None:
+  """Returns what reads a file, by its first bytes; None for nothing known."""
+  with open(path, 'rb') as file:
+    head = file.read(16)
   if head.startswith(b'PK'):
-    return image_npz.read(path)
+    return image_npz.read
   if head[8:9] == b'{':
-    if (path.parent / 'config.json').exists():
-      return huggingface.read(path.parent)
-    return huggingface.read_timm(path)
-  if head.startswith(b'\x80') and head[1:2] in (
-    b'\x02',
-    b'\x03',
-    b'\x04',
-    b'\x05',
-  ):
-    raise UserError(
-      f'{path} is pickled, and could run code when it is read: ask its owner '
-      'for safetensors or plain arrays.'
-    )
-  if head and (0x80 <= head[0] <= 0x8F or head[0] in (0xDE, 0xDF)):
-    return scenic.read(path)
-  raise UserError(f'{path} is no checkpoint known here: {_KNOWN}.')
+    beside = (path.parent / 'config.json').exists()
+    return _read_hugging_face_file if beside else huggingface.read_timm
+  if re.match(rb'\x80[\x02-\x05]', head):
+    return _refuse_pickle
+  if re.match(rb'[\x80-\x8f\xde\xdf]', head):
+    return scenic.read
+  return None
+
+
+def _read_hugging_face_file(path: pathlib.Path) -> Weights:
+  return huggingface.read(path.parent)
+
+
+def _refuse_pickle(path: pathlib.Path) -> Weights:
+  raise UserError(
+    f'{path} is pickled, and could run code when it is read: ask its owner '
+    'for safetensors or plain arrays.'
+  )
 
 
 def _read_folder(folder: pathlib.Path) -> Weights:
@@ -61,11 +87,20 @@ def _read_folder(folder: pathlib.Path) -> Weights:
     return native.read(folder)[0]
   if (folder / 'model.safetensors').exists():
     return huggingface.read(folder)
+  found = [path for path in sorted(folder.iterdir()) if path.is_file()]
   steps = {
     int(match[1] or 0): path
-    for path in folder.iterdir()
+    for path in found
     if (match := re.fullmatch(r'checkpoint(?:_(\d+))?', path.name))
   }
   if steps:
     return scenic.read(steps[max(steps)])
-  raise UserError(f'{folder} is no checkpoint known here: {_KNOWN}.')
+  readable = [path for path in found if _reader_of(path) is not None]
+  if len(readable) == 1:
+    return _read(readable[0])
+  several = (
+    f'; it holds {", ".join(path.name for path in readable[:5])}: name one'
+    if readable
+    else ''
+  )
+  raise UserError(f'{folder} is no checkpoint known here: {_KNOWN}{several}.')

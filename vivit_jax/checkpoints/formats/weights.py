@@ -20,6 +20,8 @@ class Weights:
     label_names: of each head, where the format tells.
     grid: t, h and w of its tokens, where the format tells.
     notes: what a user should know of the import.
+    model: key of `models.FAMILIES`, where the format tells.
+    order: of factorised attentions, where the format tells.
   """
 
   format: str
@@ -27,6 +29,8 @@ class Weights:
   label_names: Mapping[str, list[str]] | None = None
   grid: tuple[int, int, int] | None = None
   notes: tuple[str, ...] = ()
+  model: str | None = None
+  order: str | None = None
 
   @property
   def is_image(self) -> bool:
@@ -34,16 +38,46 @@ class Weights:
 
   @property
   def family(self) -> str:
-    """Returns 'image ViT', or a key of `models.FAMILIES`, by the names."""
+    """Returns 'image ViT', or a key of `models.FAMILIES`, or two with or."""
     names = list(self.arrays)
     if self.is_image:
       return 'image ViT'
+    if self.model is not None:
+      return self.model
     if any(name.startswith('SpatialTransformer/') for name in names):
       return 'factorised_encoder'
     if any('LayerNorm_time/' in name for name in names):
       return 'factorised_self_attention'
     # Model 4 has Model 1's names, but never a class token.
     return 'joint' if 'cls' in names else 'joint or factorised_dot_product'
+
+  def fault(self) -> str | None:
+    """Returns what makes these arrays no transformer's, or None."""
+    for name, array in self.arrays.items():
+      if array.dtype.kind not in 'fV' or not array.size:
+        return f'{name} is {array.dtype} of shape {array.shape}, not floats'
+    kernel = self.arrays.get('embedding/kernel')
+    if kernel is None:
+      return 'it has no embedding/kernel'
+    if not any(name.endswith('/query/kernel') for name in self.arrays):
+      return 'it has no attention'
+    for pattern, axes, wanted in (
+      (r'embedding/kernel', 'tubelet, colours, width', (4, 5)),
+      (r'.*/posembed_input/pos_embedding', '1, positions, width', (3,)),
+      (r'.*/(query|key|value)/kernel', 'width, heads, width a head', (3,)),
+      (r'.*/out/kernel', 'heads, width a head, width', (3,)),
+      (r'output_projection/kernel', 'width, classes', (2,)),
+      (r'output_projection/bias', 'classes', (1,)),
+    ):
+      for name, array in self.arrays.items():
+        if re.fullmatch(pattern, name) and array.ndim not in wanted:
+          return f'{name} has shape {array.shape}, not [{axes}]'
+    for name, array in self.arrays.items():
+      if name.endswith('pos_embedding') and array.shape[2] != kernel.shape[-1]:
+        return (
+          f'{name} has shape {array.shape}, not of width {kernel.shape[-1]}'
+        )
+    return None
 
   def depths(self) -> dict[str, int]:
     """Returns the number of blocks of each encoder."""
