@@ -33,6 +33,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
     ([DEMO, '--workdir='], '--workdir= is empty'),
     ([DEMO], '--workdir is missing'),
     (['--workdir=x'], '--config is missing'),
+    (['--workdir=x', '--config.train.epochs=3'], '--config is missing'),
     (['--config=configs/absent.py', '--workdir=x'], 'configs/absent.py'),
     ([DEMO, '--workdir=x', '--config.data.frames=7'], 'data.frames is 7'),
     ([DEMO, '--workdir=x', 'word'], "'word' is no flag"),
@@ -68,6 +69,15 @@ def get_config():
     ('import no_such', 'mine.py, line 1: ModuleNotFoundError.*no_such'),
     ('x = 3', 'mine.py: it has no function get_config'),
     ('def get_config():\n  return 3', 'mine.py returns no ConfigDict'),
+    ('def get_config():\n  return None', 'mine.py returns no ConfigDict'),
+    (
+      BEGIN + 'config.trian.epochs = 3.0',
+      "mine.py, line 4: unknown config key 'trian'. Did you mean 'train'",
+    ),
+    (
+      BEGIN + 'config.model.heads = ["verb"]',
+      "mine.py, line 4: the key 'heads' is .*it takes a value of mapping",
+    ),
   ],
 )
 def test_a_mistake_in_a_config_file_has_its_place(tmp_path, code, words):

@@ -48,7 +48,7 @@ def run(
       if re.fullmatch(r'--?\w+=', argument):
         raise UserError(f'{argument} is empty; it takes a value.')
     for name in required:
-      if flags.FLAGS[name].value is None:
+      if not flags.FLAGS[name].present:
         raise UserError(f'--{name} is missing; --help shows the usage.')
     try:
       return main(rest) or 0
@@ -76,6 +76,9 @@ def _quieten_libraries() -> None:
   # ready but not asked for.
   os.environ.setdefault('PYTHONWARNINGS', 'ignore:resource_tracker:UserWarning')
   logging.getLogger('absl').setLevel(logging.ERROR)  # Orbax
+  # Orbax's threads, after an error that is told in one sentence.
+  for name in ('asyncio', 'concurrent.futures'):
+    logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def read_config(holder) -> configs.TrainConfig:
@@ -115,6 +118,8 @@ def _mistake_in_flags(error: Exception, arguments: list[str]) -> Exception:
   """Returns the sentence for flags that cannot be parsed, or the error."""
   if isinstance(error, flags.UnrecognizedFlagError):
     known = [name for name in flags.FLAGS if not name.startswith('config.')]
+    if error.flagname.startswith('config.'):
+      return UserError('--config is missing; --help shows the usage.')
     head, dot, rest = error.flagname.partition('.')
     hint = nearest(head, known)
     return UserError(

@@ -54,10 +54,14 @@ class DataConfig:
   train_split: str = 'train'
   frames: int = 32  # of a clip
   stride: int = 2  # every stride-th frame of the video
+  frames_per_second: float | None = None  # of a clip, instead of the stride
   crop: tuple[int, int] = (224, 224)  # height, width of what the model sees
   short_side: int = 256  # videos are resized to it before a crop is cut
   scale_jitter: tuple[float, float] = (1.0, 1.0)  # of short_side, in training
-  short_videos: str = 'refuse'  # or 'loop': shorter than a clip, played again
+  short_videos: str = 'refuse'  # shorter than a clip; or 'loop', played again,
+  # or 'hold', their last frame repeated
+  balanced: str | None = None  # a head whose classes are drawn equally often
+  max_unreadable: float = 0.01  # share of the videos that training may skip
   workers: int = 2  # processes that decode; 0: in the main process
   mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # of pixels in [0, 1]
   std: tuple[float, float, float] = (0.5, 0.5, 0.5)
@@ -239,7 +243,7 @@ def _check_clip(config: TrainConfig) -> None:
     f'{data.short_side} x {min(low, 1.0)} of data.scale_jitter: videos are '
     'resized to that before the crop.',
   )
-  _one_of('data.short_videos', data.short_videos, ('refuse', 'loop'))
+  _one_of('data.short_videos', data.short_videos, ('refuse', 'loop', 'hold'))
   _require(min(data.std) > 0, f'data.std is {data.std}; each value is above 0.')
 
 
@@ -264,6 +268,7 @@ _RANGES = {
       'model.spatial_layers',
       'model.representation',
       'data.stride',
+      'data.frames_per_second',
       'data.short_side',
       'optim.clip_norm',
       'train.batch_size',
@@ -287,10 +292,16 @@ _RANGES = {
   ),
   'a probability': (
     lambda value: 0 <= value <= 1,
-    ('augment.flip', 'augment.colour_jitter', 'augment.colour_drop'),
+    (
+      'data.max_unreadable',
+      'augment.flip',
+      'augment.colour_jitter',
+      'augment.colour_drop',
+    ),
   ),
 }
 _MOST_EPOCHS = 1e6
+_MOST_WORKERS = 1024
 _METRIC = r'top1|joint/top1|[\w-]+/top[15]'
 
 
@@ -306,6 +317,10 @@ def _check_numbers(config: TrainConfig) -> None:
   _require(
     run.epochs <= _MOST_EPOCHS,
     f'train.epochs is {run.epochs:g}; at most {_MOST_EPOCHS:g}.',
+  )
+  _require(
+    config.data.workers <= _MOST_WORKERS,
+    f'data.workers is {config.data.workers}; at most {_MOST_WORKERS}.',
   )
   _require(
     run.seed < 2**32, f'train.seed is {run.seed}; it is below 2 to the 32.'

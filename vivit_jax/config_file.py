@@ -67,11 +67,19 @@ def _say(error: BaseException) -> str:
   message = (str(error).strip().splitlines() or [''])[0].rstrip('.')
   if "'get_config'" in message:
     return 'it has no function get_config.'
-  if found := re.search(r'Key "(\w+)" does not exist', message):
-    return f"unknown config key '{found[1]}'.{configs.meant(found[1])}"
-  types = r"field '(\w+)' .*?\. (.*) is of original type .*<class '(\w+)'>$"
+  library = traceback.extract_tb(error.__traceback__)[-1].filename
+  if isinstance(error, (AttributeError, KeyError)) and library.endswith(
+    'config_dict.py'
+  ):
+    key = re.search(r'\w+', message.replace('Key ', ''))
+    return f"unknown config key '{key[0]}'.{configs.meant(key[0])}"
+  types = (
+    r"field '(\w+)' .*?\. (.*) is of original type .*"
+    r"<class '(?:.*\.)?(\w+)'>$"
+  )
   if found := re.search(types, message):
+    wanted = found[3].replace('ConfigDict', 'mapping')
     return (
-      f"the key '{found[1]}' is {found[2]!r}; it takes a value of {found[3]}."
+      f"the key '{found[1]}' is {found[2]!r}; it takes a value of {wanted}."
     )
   return f'{type(error).__name__}: {message}.'

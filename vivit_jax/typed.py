@@ -35,6 +35,7 @@ def meant(kind: type, key: str) -> str:
   The same name in another section comes before a similar name.
   """
   known = keys(kind)
+  known += sorted({k.partition('.')[0] for k in known if '.' in k})
   name = key.rpartition('.')[2]
   same = [other for other in known if other.rpartition('.')[2] == name]
   return nearest(key, same, at_least=0.0) or nearest(key, known)

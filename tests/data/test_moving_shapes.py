@@ -113,6 +113,34 @@ def test_an_unwritable_folder_is_one_sentence(tmp_path):
     moving_shapes.generate(tmp_path / 'file', counts={'train': 1})
 
 
+@pytest.mark.parametrize(
+  'field, value, words',
+  [
+    ('pixels', 47, 'pixels is 47; it is even'),
+    ('loop', 0, 'loop is 0; it is from 2'),
+    ('contrast', 5.0, 'contrast is 5.0'),
+    ('clutter', -1, 'clutter is -1'),
+  ],
+)
+def test_a_scene_that_cannot_be(field, value, words):
+  with pytest.raises(UserError, match=words):
+    scenes.Scene(**{field: value})
+
+
+def test_videos_of_two_scenes_are_never_mixed(tmp_path):
+  def generate(**keys):
+    moving_shapes.generate(tmp_path, counts={'train': 1}, workers=1, **keys)
+
+  generate()
+  generate()
+  for other in ({'seed': 1}, {'scene': scenes.Scene(noise=1.0)}):
+    with pytest.raises(UserError, match='of another seed or scene'):
+      generate(**other)
+  for counts in ({'train': 0}, {'train': 3, 'test': -1}):
+    with pytest.raises(UserError, match='numbers of videos'):
+      moving_shapes.generate(tmp_path / 'b', counts=counts)
+
+
 @pytest.mark.slow
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(tmp_path):
   program = [sys.executable, '-m', 'vivit_jax.data.moving_shapes']

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from vivit_jax.config import DataConfig
-from vivit_jax.data import datasets, decode, pipeline, sampling
+from vivit_jax.data import datasets, pipeline, sampling
+from vivit_jax.data.decode import UnreadableVideo
 from vivit_jax.errors import UserError
 
 DATA = DataConfig(frames=4, stride=3, crop=(32, 32), short_side=40, workers=0)
@@ -100,9 +101,7 @@ def test_a_training_clip_is_a_crop_of_consecutive_frames(split):
   batch = train(split, count=1, data=data)[0]
   for clip, video in zip(batch['video'], batch['index']):
     every = range(int(split.frame_counts[video]))
-    frames = [
-      decode.decode_jpeg(j, '') for j in split.read_frames(video, every)
-    ]
+    frames = split.read_frames(video, every)
     found = [
       (start, top, left)
       for start in range(len(frames) - sampling.span(4, 3) + 1)
@@ -169,7 +168,7 @@ def test_views_are_the_uniform_clips_and_crops(split):
   frames = sampling.uniform_clips(int(split.frame_counts[3]), 4, 3, 2)
   boxes = sampling.uniform_boxes((48, 48), (32, 32), 40, 3)
   for temporal, row in enumerate(frames):
-    images = [decode.decode_jpeg(j, '') for j in split.read_frames(3, row)]
+    images = split.read_frames(3, row)
     for spatial, box in enumerate(boxes):
       expected = [sampling.crop_and_resize(i, box, (32, 32)) for i in images]
       np.testing.assert_array_equal(video[temporal * 3 + spatial], expected)
@@ -190,3 +189,105 @@ def test_more_views_than_the_longest_video_has_room_for(split):
   assert evaluate(split, 1, views=9)[0]['video'].shape[1] == 27
   with pytest.raises(UserError, match='10 temporal views.*at most 9'):
     evaluate(split, 1, views=10)
+
+
+class Damaged(Recorder):
+  """A split of which some videos cannot be read."""
+
+  def __init__(self, split, broken):
+    super().__init__(split)
+    self.broken = broken
+
+  def read_frames(self, video, frames):
+    if video in self.broken:
+      raise UnreadableVideo(self.ids[video], 'is damaged')
+    return super().read_frames(video, frames)
+
+
+def test_training_takes_the_next_video_for_one_that_cannot_be_read(split):
+  order = [b['index'] for b in train(split)]
+  first, other = int(order[0][2]), int(order[1][0])
+  broken = {first, (first + 1) % len(split), other}
+  batches = train(Damaged(split, broken))
+  for number, batch in enumerate(batches):
+    for place, video in enumerate(order[number]):
+      took = video
+      while took in broken:
+        took = (took + 1) % len(split)
+      assert batch['index'][place] == took
+      changed = took != video
+      assert (batch['unreadable'][place] >= 0) == changed
+      assert not changed or batch['unreadable'][place] in broken
+      for head, label in split.labels_of(took).items():
+        assert batch['labels'][head][place] == label
+  untouched = train(split)
+  for batch, whole in zip(batches, untouched):
+    same = batch['unreadable'] < 0
+    np.testing.assert_array_equal(batch['video'][same], whole['video'][same])
+  with pytest.raises(UnreadableVideo, match='is damaged'):
+    train(Damaged(split, set(range(len(split)))))
+
+
+def test_evaluation_marks_what_cannot_be_read(split):
+  batches = evaluate(Damaged(split, {3, 4}), 5)
+  index, mask, unreadable = (
+    np.concatenate([b[key] for b in batches])
+    for key in ('index', 'mask', 'unreadable')
+  )
+  assert index[mask].tolist() == list(range(len(split)))
+  assert index[unreadable].tolist() == [3, 4]
+  video = np.concatenate([b['video'] for b in batches])
+  assert not video[unreadable].any() and video[mask & ~unreadable].any()
+
+
+def test_frames_a_second_stand_for_a_stride(split):
+  """The videos have 10 frames a second."""
+  assert set(split.rates) == {10.0}
+  asked = []
+  for change in ({'stride': 2}, {'frames_per_second': 5.0}):
+    recorder = Recorder(split)
+    train(recorder, count=2, data=dataclasses.replace(DATA, **change))
+    asked.append(recorder.asked)
+  assert asked[0] == asked[1]
+  halves = dataclasses.replace(DATA, frames_per_second=4.0)  # each 2.5th frame
+  recorder = Recorder(split)
+  train(recorder, count=1, data=halves)
+  for frames in recorder.asked:
+    assert [f - frames[0] for f in frames] == [0, 3, 5, 8]
+
+
+def test_an_unknown_frame_rate_is_named(split):
+  unknown = Recorder(split)
+  unknown.rates = np.where(np.arange(len(split)) == 2, np.nan, split.rates)
+  data = dataclasses.replace(DATA, frames_per_second=5.0)
+  with pytest.raises(UserError, match=f"of 1 videos .*'{split.ids[2]}'"):
+    train(unknown, data=data)
+
+
+def test_a_short_video_can_hold_its_last_frame(split):
+  recorder = Recorder(split)
+  data = dataclasses.replace(DATA, frames=8, short_videos='hold')
+  train(recorder, count=1, data=data)
+  for frames in recorder.asked:
+    assert frames == [0, 3, 6, 9, 12, 15, 17, 17]
+
+
+def test_balanced_classes_are_drawn_equally_often(split):
+  """Of two classes, one with 5 videos."""
+  uneven = Recorder(split)
+  uneven.labels = {'verb': np.where(np.arange(len(split)) < 5, 0, 1)}
+  uneven.read_frames = lambda video, frames: [
+    np.zeros((40, 40, 3), np.uint8) for _ in frames
+  ]
+  data = dataclasses.replace(DATA, balanced='verb')
+  batches = train(uneven, count=200, data=data)
+  drawn = np.concatenate([b['index'] for b in batches])
+  share = np.mean(drawn < 5)
+  deviation = np.sqrt(0.25 / len(drawn))
+  assert abs(share - 0.5) < 4 * deviation
+  assert set(drawn) == set(range(len(split)))
+  again = train(uneven, count=3, data=data, first_step=7)
+  for batch, expected in zip(again, batches[7:]):
+    np.testing.assert_array_equal(batch['index'], expected['index'])
+  with pytest.raises(UserError, match="data.balanced is 'nuon'.*verb"):
+    train(uneven, data=dataclasses.replace(DATA, balanced='nuon'))

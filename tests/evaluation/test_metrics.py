@@ -76,3 +76,23 @@ def test_logits_that_are_not_finite(value):
 def test_labels_that_are_no_class(label):
   with pytest.raises(UserError, match=f'1 has label {label} for head a'):
     metrics.scores({'a': np.zeros((2, 2))}, {'a': np.array([0, label])})
+
+
+def test_average_precision_by_hand():
+  """Class 0 ranks 2, 0, 3, 1: right at ranks 1 and 3; class 1 at rank 2."""
+  logits = np.array([[3, 0], [0, 9], [4, 1], [1, 5]], float)
+  labels = np.array([[0, 0], [0, 0], [1, 0], [1, 1]], float)
+  found = metrics.mean_average_precision(logits, labels)
+  assert found == pytest.approx(((1 / 1 + 2 / 3) / 2 + 1 / 2) / 2)
+  tied = metrics.mean_average_precision(np.zeros((4, 1)), labels[:, :1])
+  assert tied == pytest.approx((1 / 3 + 2 / 4) / 2)
+
+
+def test_one_of_several_labels_is_right():
+  logits = {'tags': np.array([[3.0, 1, 2], [1, 2, 3], [5, 4, 3]])}
+  labels = {'tags': np.array([[1.0, 0, 1], [1, 0, 0], [0, 0, 0]])}
+  scores = metrics.scores(logits, labels)
+  assert scores['tags/top1'] == pytest.approx(1 / 3)
+  assert scores['tags/top5'] == pytest.approx(2 / 3)
+  # Classes 0 (examples 0 and 1, ranks 2 and 3) and 2 (example 0, rank 3).
+  assert scores['tags/mAP'] == pytest.approx(((1 / 2 + 2 / 3) / 2 + 1 / 3) / 2)

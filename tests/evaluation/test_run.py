@@ -25,6 +25,7 @@ def batch_of(*index: int, padding: int = 0) -> dict:
       'unasked': numbers.astype(np.int32),
     },
     'mask': mask,
+    'unreadable': np.zeros_like(mask),
     'index': numbers,
   }
 
@@ -144,3 +145,16 @@ def test_the_iterator_is_closed_at_the_end_and_at_an_error():
   with pytest.raises(ZeroDivisionError):
     run.score_split(batches, failing, 1)
   assert batches.closed == 1
+
+
+def test_what_cannot_be_read_is_told_and_never_scored():
+  batch, last = batch_of(0, 1, 2, padding=1), batch_of(3)
+  batch['unreadable'][1] = True
+  found = run.score_split([batch, last], forward, 4)
+  assert found.index.tolist() == [0, 2, 3]
+  assert found.unreadable.tolist() == [1]
+  assert found.labels['label'].tolist() == [0, 2, 0]
+  batch['unreadable'][:3] = True
+  last['unreadable'][:] = True
+  with pytest.raises(UserError, match='none of the videos'):
+    run.score_split([batch, last], forward, 4)

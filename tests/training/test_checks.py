@@ -15,7 +15,7 @@ from vivit_jax.training import checks
 def about() -> Description:
   config = configs.resolve(configs.default())
   config = configs.with_heads(config, {'verb': 2})
-  return Description(config, {'verb': ['come', 'go']}, 10)
+  return Description(config, {'verb': ['come', 'go']}, '10 videos (digest a)')
 
 
 @pytest.fixture
@@ -35,7 +35,10 @@ def test_the_same_run_goes_on(folder, about, tmp_path):
   [
     ({'label_names': {'verb': ['go', 'come']}}, 'in another order: class 0'),
     ({'label_names': {'verb': ['come', 'walk']}}, "label 'walk' of head verb"),
-    ({'videos': 11}, "trained on 10 videos, .*'train' of videos has 11 now"),
+    (
+      {'content': '10 videos (digest b)'},
+      'on 10 .*a., and .*10 videos .*b. now',
+    ),
   ],
 )
 def test_a_dataset_that_has_changed_is_refused(folder, about, change, words):
@@ -58,3 +61,20 @@ def test_what_has_diverged_is_named():
   good['b']['c'][1, 0] = np.inf
   with pytest.raises(UserError, match='not finite at step 7.*not saved'):
     checks.check_finite(1.0, good, 7)
+
+
+class Videos:
+  ids = [f'{number}.mp4' for number in range(40)]
+
+  def __len__(self):
+    return 40
+
+
+def test_skipped_videos_are_named_once_and_limited(capsys):
+  unreadable = checks.Unreadable(Videos(), 0.05)
+  unreadable.note(np.array([-1, 7, -1]))
+  unreadable.note(np.array([7, -1]))
+  assert capsys.readouterr().out.count("skipped: video '7.mp4'") == 1
+  unreadable.note(np.array([8]))
+  with pytest.raises(UserError, match='3 of 40 videos .* than the share 0.05'):
+    unreadable.note(np.array([9]))

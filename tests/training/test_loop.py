@@ -17,6 +17,7 @@ from vivit_jax.training import loop
     ('data', 'train_split', 'trian', "no split 'trian'"),
     ('train', 'validation_split', 'val', "is 'val', but moving_shapes has"),
     ('evaluation', 'temporal_views', 9, '9 temporal views are asked for'),
+    ('evaluation', 'split', 'tets', "evaluation.split is 'tets'.*mean 'test'"),
     ('train', 'best_metric', 'verbs/top1', "mean 'verb/top1'"),
     ('', 'init_from', 'absent', 'cannot read the checkpoint absent'),
     ('', 'init_from', __file__, 'no checkpoint known here'),

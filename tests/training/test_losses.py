@@ -1,5 +1,6 @@
 """Targets and losses against values computed by hand."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -29,3 +30,18 @@ def test_accuracies_count_first_guesses():
   logits = {'a': np.array([[1.0, 2.0], [3.0, 0.0], [0.0, 1.0], [0.0, 1.0]])}
   right = losses.accuracies(logits, {'a': np.array([1, 0, 0, 1])})
   assert float(right['a/top1']) == 0.75
+
+
+def test_several_labels_are_each_a_yes_or_no():
+  logits = {'tags': jnp.array([[0.0, 2.0], [1.0, -1.0]])}
+  labels = {'tags': jnp.array([[1.0, 0.0], [0.0, 0.0]])}
+  found = losses.cross_entropy(logits, labels, ['tags'])
+  log = np.log
+  by_hand = [
+    log(2) + log(1 + np.exp(2)),
+    log(1 + np.exp(1)) + log(1 + np.exp(-1)),
+  ]
+  np.testing.assert_allclose(found, np.mean(by_hand), rtol=1e-6)
+  assert losses.accuracies(logits, labels) == {'tags/top1': 0.0}
+  smooth = losses.smooth_targets(labels['tags'], 2, 0.2)
+  np.testing.assert_allclose(smooth, [[0.9, 0.1], [0.1, 0.1]], rtol=1e-6)

@@ -13,28 +13,40 @@ def config(**train):
   return configs.resolve(changed)
 
 
+def claim(folder, config):
+  with workdir.claimed(folder, config):
+    pass
+
+
+def test_a_folder_in_use_is_refused(tmp_path):
+  with workdir.claimed(tmp_path, config()):
+    with pytest.raises(UserError, match='another process is training in'):
+      claim(tmp_path, config())
+  claim(tmp_path, config())
+
+
 def test_the_config_is_written_and_read(tmp_path):
-  workdir.claim(tmp_path / 'a' / 'b', config(seed=3))
+  claim(tmp_path / 'a' / 'b', config(seed=3))
   assert workdir.read_config(tmp_path / 'a' / 'b') == config(seed=3)
 
 
 def test_another_config_is_refused_with_its_keys_and_values(tmp_path):
-  workdir.claim(tmp_path, config())
+  claim(tmp_path, config())
   with pytest.raises(UserError, match='train.seed is 0 there and 4 now'):
-    workdir.claim(tmp_path, config(seed=4))
+    claim(tmp_path, config(seed=4))
   assert workdir.read_config(tmp_path) == config()
 
 
 def test_what_does_not_change_the_curve_may_change(tmp_path):
-  workdir.claim(tmp_path, config())
-  workdir.claim(tmp_path, config(log_every=7))
+  claim(tmp_path, config())
+  claim(tmp_path, config(log_every=7))
   assert workdir.read_config(tmp_path).train.log_every == 7
 
 
 def test_an_unwritable_workdir_is_one_sentence(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(UserError, match='cannot write to the workdir'):
-    workdir.claim(tmp_path / 'file' / 'run', config())
+    claim(tmp_path / 'file' / 'run', config())
 
 
 def test_a_folder_that_is_no_workdir(tmp_path):
@@ -44,7 +56,7 @@ def test_a_folder_that_is_no_workdir(tmp_path):
 
 def test_a_damaged_config_is_named(tmp_path):
   (tmp_path / 'config.json').write_text('{"model": {"fam')
-  for use in (workdir.read_config, lambda path: workdir.claim(path, config())):
+  for use in (workdir.read_config, lambda path: claim(path, config())):
     with pytest.raises(UserError, match='config.json is damaged.*--workdir'):
       use(tmp_path)
 
@@ -52,7 +64,7 @@ def test_a_damaged_config_is_named(tmp_path):
 def test_a_check_writes_nothing(tmp_path):
   workdir.check(tmp_path / 'a' / 'b', config())
   assert not (tmp_path / 'a').exists()
-  workdir.claim(tmp_path / 'a', config())
+  claim(tmp_path / 'a', config())
   with pytest.raises(UserError, match='seed is 0 there and 4 now'):
     workdir.check(tmp_path / 'a', config(seed=4))
   (tmp_path / 'file').write_text('')
@@ -62,7 +74,7 @@ def test_a_check_writes_nothing(tmp_path):
 
 def test_heads_that_the_dataset_gives_are_not_compared(tmp_path):
   resolved = configs.with_heads(config(), {'verb': 3})
-  workdir.claim(tmp_path, resolved)
+  claim(tmp_path, resolved)
   workdir.check(tmp_path, config())
   with pytest.raises(UserError, match='model.heads.verb is 3 there and 4 now'):
     workdir.check(tmp_path, configs.with_heads(config(), {'verb': 4}))

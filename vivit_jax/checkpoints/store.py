@@ -32,18 +32,18 @@ class Description:
   Attributes:
     config: of the run, with its heads.
     label_names: of each head.
-    videos: that the run trains on, where it is known.
+    content: of the split that the run trains on, where it is known.
   """
 
   config: TrainConfig
   label_names: LabelNames
-  videos: int | None = None
+  content: str | None = None
 
   def to_json(self) -> dict[str, Any]:
     return {
       'config': dataclasses.asdict(self.config),
       'label_names': {k: list(v) for k, v in self.label_names.items()},
-      'videos': self.videos,
+      'content': self.content,
     }
 
   @classmethod
@@ -51,14 +51,14 @@ class Description:
     return cls(
       configs.from_mapping(mapping['config']),
       dict(mapping['label_names']),
-      mapping.get('videos'),
+      mapping.get('content'),
     )
 
 
 def has_checkpoints(workdir: str | os.PathLike) -> bool:
   """Returns whether a workdir holds a finished checkpoint."""
   folders = pathlib.Path(workdir, 'checkpoints').glob('*')
-  return any(folder.name.isdigit() for folder in folders)
+  return any(folder.name.isdecimal() for folder in folders)
 
 
 class Store:
@@ -151,7 +151,7 @@ class Store:
     if which == 'best':
       best = self._manager.best_step()
       return steps[-1] if best is None else best
-    if not which.isdigit() or int(which) not in steps:
+    if not which.isdecimal() or int(which) not in steps:
       raise UserError(
         f"no checkpoint '{which}' in {self._folder}; there are best, last and "
         f'steps {", ".join(map(str, steps))}.'

@@ -25,12 +25,12 @@ class Example:
   Attributes:
     path: relative to the folder of videos, with slashes.
     id: unique in its split.
-    labels: of each head, a name.
+    labels: of each head, a name; of a multi-label head, a tuple of names.
   """
 
   path: str
   id: str
-  labels: Mapping[str, str]
+  labels: Mapping[str, str | tuple[str, ...]]
 
 
 Splits = dict[str, list[Example]]
@@ -47,7 +47,8 @@ def read_csv(path: str | os.PathLike, default_split: str = 'train') -> Splits:
 
   Args:
     path: a CSV file with a header: `path` is the video's, `split` (may be
-      left out) the split's name, and every other column one head of labels.
+      left out) the split's name, and every other column one head of labels. A
+      column such as `tags[]` has any number of them, with ; between.
       Or a folder that holds any of train.csv, validation.csv and test.csv.
     default_split: of a file without `split`; in a folder, its files' names.
 
@@ -60,9 +61,15 @@ def read_csv(path: str | os.PathLike, default_split: str = 'train') -> Splits:
   """
 
   def example(row: _Row) -> Example:
-    video = row.cells['path']
-    names = [name for name in row.cells if name not in ('path', 'split')]
-    return Example(video, video, {name: row.cells[name] for name in names})
+    video = str(pathlib.PurePosixPath(row.cells['path']))  # './a' is 'a'
+    labels: dict[str, str | tuple[str, ...]] = {}
+    for name, cell in row.cells.items():
+      if name.endswith('[]'):
+        names = (part.strip() for part in cell.split(';'))
+        labels[name[:-2]] = tuple(sorted({part for part in names if part}))
+      elif name not in ('path', 'split'):
+        labels[name] = cell
+    return Example(video, video, labels)
 
   splits = _read(path, ('path',), default_split, example)
   heads = [tuple(examples[0].labels) for examples in splits.values()]
@@ -177,7 +184,7 @@ def _rows(file: pathlib.Path, columns: Sequence[str]) -> Iterator[_Row]:
         f'{len(header)} (a comma in a cell needs quotes around the cell).'
       )
     for column, cell in zip(header, cells):
-      if not cell:
+      if not cell and not column.endswith('[]'):
         raise UserError(f"{where} has no value in column '{column}'.")
     yield _Row(where, dict(zip(header, cells)))
   if number is None:
@@ -213,6 +220,8 @@ def _check_split(split: str, where: str) -> None:
 
 
 def _check_path(path: str, where: str) -> None:
+  if '\0' in path:
+    raise UserError(f'{where} has a NUL in its path.')
   pure = pathlib.PurePosixPath(path)
   if pure.is_absolute() or '..' in pure.parts:
     raise UserError(
@@ -240,7 +249,7 @@ def label_maps(
     known = [train_split] if train_split in splits else list(splits)
     source = f"the split '{train_split}'"
     maps = {
-      head: sorted({e.labels[head] for s in known for e in splits[s]})
+      head: sorted({n for s in known for n in _names(splits[s], head)})
       for head in heads
     }
   else:
@@ -253,7 +262,7 @@ def label_maps(
     maps = {head: list(label_names[head]) for head in heads}
   for split, examples in splits.items():
     for head, names in maps.items():
-      strangers = {e.labels[head] for e in examples}.difference(names)
+      strangers = _names(examples, head).difference(names)
       if strangers:
         label = min(strangers)
         raise UserError(
@@ -261,6 +270,21 @@ def label_maps(
           f'does not have.{nearest(label, names)}'
         )
   return maps
+
+
+def _names(examples: Sequence[Example], head: str) -> set[str]:
+  """Returns all names that a head has in some examples."""
+  found = set()
+  for example in examples:
+    label = example.labels[head]
+    found.update((label,) if isinstance(label, str) else label)
+  return found
+
+
+def multi_label_heads(splits: Splits) -> list[str]:
+  """Returns the heads of which a video has any number of labels, sorted."""
+  first = next(iter(splits.values()))[0]
+  return sorted(h for h, label in first.labels.items() if type(label) is tuple)
 
 
 def read_label_names(path: str | os.PathLike) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ writing them is `prepare`'s, which can go on after a crash and uses all cores.
 Reading needs no builder: `open_split` reads any folder of `records`' format.
 """
 
+import hashlib
 import json
 import os
 import pathlib
@@ -14,7 +15,8 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from vivit_jax.data import records
+from vivit_jax.data import records, storage
+from vivit_jax.data.decode import UnreadableVideo
 from vivit_jax.errors import UserError, nearest
 
 
@@ -81,23 +83,41 @@ class VideoSplit:
   Attributes:
     label_names: of each head, in the order of label indices; heads sorted.
     ids: of the videos, in order.
-    labels: of each head, int32 [n].
+    labels: of each head, int32 [n]; of a multi-label head, a list of lists.
+    multi_label: the heads of which a video may have any number of labels.
     frame_counts: of each video, int32 [n].
+    rates: frames a second of each video, float64 [n]; nan: not known.
+    content: for people and for comparison: the number of videos, and a digest
+      of their names, lengths and labels.
   """
 
   def __init__(self, folder: str | os.PathLike, split: str):
     """Reads the index of a folder that `open_split` has found."""
     self._folder, self._split = pathlib.Path(folder), split
-    self.label_names = _label_names(self._folder)
+    metadata = _metadata(self._folder)
+    names = metadata['label_names']
+    self.label_names = {head: names[head] for head in sorted(names)}
+    self._storage = metadata['storage']
     builder = tfds.builder_from_directory(self._folder)
     index = records.read_index(self._folder, split)
     self.ids = list(index.ids)
     self.frame_counts = np.asarray(index.frame_counts, np.int32)
+    self.multi_label = frozenset(metadata.get('multi_label', ()))
     self.labels = {
-      head: np.asarray(index.labels[head], np.int32)
+      head: index.labels[head]
+      if head in self.multi_label
+      else np.asarray(index.labels[head], np.int32)
       for head in self.label_names
     }
-    chunks = records.chunks_of(self.frame_counts)
+    digest = hashlib.sha256(
+      json.dumps([index.ids, index.frame_counts, index.labels]).encode()
+    ).hexdigest()
+    self.content = f'{len(self.ids)} videos (digest {digest[:12]})'
+    self.rates = np.asarray(index.rates, np.float64)
+    store = storage.find(self._storage)
+    chunks = records.chunks_of(self.frame_counts, store.chunk_frames)
+    if chunks.sum() != sum(index.shard_lengths):
+      raise UserError(self._damage('the index does not fit its shards'))
     self._first_chunks = np.cumsum(chunks) - chunks
     missing = [
       shard
@@ -114,48 +134,73 @@ class VideoSplit:
   def __repr__(self) -> str:
     return f'VideoSplit({str(self._folder)!r}, {self._split!r})'
 
-  def read_frames(self, video: int, frames: Sequence[int]) -> list[bytes]:
-    """Reads frames of a video; only the records that hold them, each once.
+  def labels_of(self, video: int) -> dict[str, np.ndarray]:
+    """Returns a video's label of each head.
+
+    int32 [], a class; of a multi-label head float32 [K], 1 at each label.
+    """
+    found = {}
+    for head, column in self.labels.items():
+      if head in self.multi_label:
+        found[head] = np.zeros(len(self.label_names[head]), np.float32)
+        found[head][list(column[video])] = 1.0
+      else:
+        found[head] = column[video]
+    return found
+
+  def read_frames(self, video: int, frames: Sequence[int]) -> list[np.ndarray]:
+    """Reads and decodes frames of a video, each once.
 
     Args:
       video: its place in the split, from 0.
       frames: numbers in the video, from 0; in any order, also repeated.
 
     Returns:
-      The JPEG of each of `frames`, in their order.
+      uint8 RGB [H, W, 3] of each of `frames`, in their order.
 
     Raises:
       IndexError: a video or frame that there is not.
-      UserError: a record that is damaged.
+      UnreadableVideo: a record that is damaged.
     """
     if not 0 <= video < len(self):
       raise IndexError(f'video {video} of {len(self)}')
-    count = int(self.frame_counts[video])
-    places = [divmod(int(frame), records.CHUNK_FRAMES) for frame in frames]
-    if not places:
+    store = storage.find(self._storage)
+    numbers = [int(frame) for frame in frames]
+    if not numbers:
       return []
-    if min(places) < (0, 0) or max(map(int, frames)) >= count:
-      raise IndexError(f'frames {list(frames)} of {count}')
-    wanted = sorted({chunk for chunk, _ in places})
-    chunks = self._read_chunks(video, wanted)
-    return [chunks[chunk][offset] for chunk, offset in places]
+    if min(numbers) < 0 or max(numbers) >= self.frame_counts[video]:
+      raise IndexError(f'frames {numbers} of {self.frame_counts[video]}')
+    places: dict[int, list[int]] = {}  # chunk -> places in it
+    for number in sorted(set(numbers)):
+      chunk, place = divmod(number, store.chunk_frames)
+      places.setdefault(chunk, []).append(place)
+    where = f"video '{self.ids[video]}' in {self._folder}"
+    images = {}
+    for chunk, held in self._read_chunks(video, list(places), where).items():
+      unpacked = store.unpack(held, places[chunk], where)
+      first = chunk * store.chunk_frames
+      images |= {first + place: image for place, image in unpacked.items()}
+    return [images[number] for number in numbers]
 
   def _read_chunks(
-    self, video: int, wanted: Sequence[int]
-  ) -> dict[int, list[bytes]]:
-    """Returns chunks of a video, by their number in it."""
+    self, video: int, wanted: Sequence[int], where: str
+  ) -> dict[int, Sequence[bytes]]:
+    """Returns what chunks of a video hold, by their number in it."""
     first = int(self._first_chunks[video])
+    chunk_frames = storage.find(self._storage).chunk_frames
     try:
       found = self._source.__getitems__([first + chunk for chunk in wanted])
     except Exception as error:  # the reader's and the parser's are many
       reason = str(error).splitlines()[0] if str(error) else repr(error)
-      raise UserError(self._damage(f'a record is damaged ({reason})')) from None
+      raise UnreadableVideo(
+        where,
+        f'lies in a damaged record ({reason}): prepare the dataset again, with '
+        '--overwrite',
+      ) from None
     for chunk, record in zip(wanted, found, strict=True):
-      place = chunk * records.CHUNK_FRAMES
-      frames = min(self.frame_counts[video] - place, records.CHUNK_FRAMES)
       whose = record['video'].decode(), record['first_frame']
-      if whose != (self.ids[video], place) or len(record['frames']) != frames:
-        raise UserError(self._damage('the records do not fit their index'))
+      if whose != (self.ids[video], chunk * chunk_frames):
+        raise UnreadableVideo(where, 'is not where the index has it')
     return {chunk: record['frames'] for chunk, record in zip(wanted, found)}
 
   def _damage(self, what: str) -> str:
@@ -276,12 +321,15 @@ def _not_there(dataset: str, data_dir: pathlib.Path) -> str:
   )
 
 
-def _label_names(folder: pathlib.Path) -> dict[str, list[str]]:
-  """Returns the label names of a prepared dataset; heads sorted."""
+def _metadata(folder: pathlib.Path) -> dict[str, Any]:
+  """Returns `label_names`, `storage` and more of a prepared dataset."""
   try:
     metadata = json.loads((folder / 'metadata.json').read_text('utf-8'))
-    written, label_names = metadata['format'], metadata['label_names']
-  except (OSError, ValueError, KeyError):
+    written = metadata['format']
+    if written == records.FORMAT:
+      storage.find(metadata['storage'])
+      dict(metadata['label_names'])
+  except (OSError, ValueError, KeyError, TypeError):
     raise UserError(
       f'{folder}/metadata.json is damaged: prepare the dataset again, with '
       '--overwrite.'
@@ -291,4 +339,4 @@ def _label_names(folder: pathlib.Path) -> dict[str, list[str]]:
       f'{folder} is in format {written} of records, and this version reads '
       f'{records.FORMAT}: prepare the dataset again, with --overwrite.'
     )
-  return {head: label_names[head] for head in sorted(label_names)}
+  return metadata

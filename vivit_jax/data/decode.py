@@ -88,13 +88,21 @@ def decode_video(
     _require_whole(path, container, count, end)
 
 
+def frame_rate(path: str | os.PathLike) -> float | None:
+  """Returns frames a second of a file's first video stream, if it tells."""
+  with _open(pathlib.Path(path)) as container:
+    rate = container.streams.video[0].average_rate
+  return float(rate) if rate else None
+
+
 @contextlib.contextmanager
 def _open(path: pathlib.Path) -> Iterator[av.container.InputContainer]:
   """Opens a container; says in plain words why it cannot be opened."""
   if path.is_file() and path.stat().st_size == 0:
     raise UnreadableVideo(path, 'is empty (0 bytes)')
   try:
-    container = av.open(str(path))
+    # Absolute, lest FFmpeg take a colon in a name for a protocol.
+    container = av.open(str(path.absolute()))
   except FileNotFoundError:
     raise UnreadableVideo(path, 'does not exist') from None
   except av.error.InvalidDataError:

@@ -17,6 +17,7 @@ import concurrent.futures
 import csv
 import dataclasses
 import functools
+import json
 import math
 import multiprocessing
 import os
@@ -74,6 +75,22 @@ def _write_one(
   write_video(path, render(*labels_of(number), scene, rng))
 
 
+def _claim(folder: pathlib.Path, made_of: dict[str, float]) -> None:
+  """Writes what the videos are made of, or checks that they are of the same."""
+  path = folder / 'scene.json'
+  try:
+    there = json.loads(path.read_text('utf-8'))
+  except (FileNotFoundError, ValueError):
+    there = None
+  if there is None and not any((folder / 'videos').iterdir()):
+    path.write_text(json.dumps(made_of, indent=2) + '\n', 'utf-8')
+  elif there != made_of:
+    raise UserError(
+      f'{folder} holds videos of another seed or scene: choose another folder, '
+      'or remove that one.'
+    )
+
+
 def generate(
   folder: str | os.PathLike,
   *,
@@ -85,7 +102,8 @@ def generate(
   """Writes videos and annotations; what is already there is kept.
 
   Args:
-    folder: gets `annotations.csv` and `videos/<id>_<start>_<end>.mp4`.
+    folder: gets `annotations.csv`, `videos/<id>_<start>_<end>.mp4` and
+      `scene.json`, so that videos of two scenes are never mixed.
     counts: videos of each split; None for `SPLITS`.
     scene: how hard the videos are.
     seed: every video's own randomness comes from (seed, split, number).
@@ -93,8 +111,13 @@ def generate(
   """
   folder = pathlib.Path(folder)
   counts = SPLITS if counts is None else counts
+  if min(counts.values()) < 0 or not any(counts.values()):
+    raise UserError(f'the numbers of videos are {counts}; write one or more.')
+  if seed < 0:
+    raise UserError(f'the seed is {seed}; at least 0.')
   try:
     (folder / 'videos').mkdir(parents=True, exist_ok=True)
+    _claim(folder, {'seed': seed, **dataclasses.asdict(scene)})
   except OSError as error:
     raise UserError(f'cannot write to {folder}: {error.strerror}.') from None
   write = functools.partial(_write_one, folder=folder, scene=scene, seed=seed)
@@ -135,8 +158,9 @@ def main() -> int:
       f'--{field.name}', type=type(field.default), default=field.default
     )
   flags = vars(parser.parse_args())
-  scene = Scene(**{f.name: flags[f.name] for f in dataclasses.fields(Scene)})
   with exit_on_user_error():
+    names = [field.name for field in dataclasses.fields(Scene)]
+    scene = Scene(**{name: flags[name] for name in names})
     try:
       generate(
         flags['out'],

@@ -8,7 +8,7 @@ on at step s needs nothing but s.
 import ctypes
 import functools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import cv2
@@ -19,12 +19,14 @@ from absl import flags
 from grain.multiprocessing import MultiprocessingOptions
 
 from vivit_jax.config import DataConfig
-from vivit_jax.data import decode, processes, sampling
+from vivit_jax.data import processes, sampling
 from vivit_jax.data.datasets import VideoSplit
+from vivit_jax.data.decode import UnreadableVideo
 from vivit_jax.errors import UserError
 
 Batch = dict[str, Any]
-_NO_VIDEO = -1  # stands where a batch of evaluation is padded
+_NO_VIDEO = -1  # stands where there is none
+_MOST_TRIES = 20  # videos in a row that cannot be read
 
 
 def train_batches(
@@ -49,8 +51,9 @@ def train_batches(
       run of consecutive examples of the global batch.
 
   Yields:
-    `video` uint8 [B / processes, T, H, W, 3], `labels` int32 [B / processes]
-    of each head, and `index`, the videos' numbers in the split.
+    `video` uint8 [B / processes, T, H, W, 3], `labels` of each head (as
+    `VideoSplit.labels_of`, batched), `index`, the videos' numbers in the split,
+    and `unreadable`, the number of the video in whose stead it came, or -1.
 
   Raises:
     UserError: videos that are too short.
@@ -58,16 +61,26 @@ def train_batches(
   check_lengths(split, data)
   local = batch_size // processes
   mine = slice(process * local, (process + 1) * local)
-  draws = (
-    grain.MapDataset.source(range(len(split)))
-    .seed(seed)
-    .shuffle()
-    .repeat()
-    .random_map(_draw)
-    .batch(batch_size)
-  )
+  order = grain.MapDataset.source(range(len(split))).seed(seed)
+  if data.balanced is None:
+    order = order.shuffle().repeat().random_map(_draw)
+  else:
+    likelihoods = np.cumsum(sampling.balanced(_classes(split, data.balanced)))
+    order = order.repeat().random_map(functools.partial(_pick, likelihoods))
   clips = functools.partial(_training_clips, split, data, mine)
-  return _iterate(draws[first_step:].map(clips), data.workers)
+  batches = order.batch(batch_size)[first_step:].map(clips)
+  return _iterate(batches, data.workers)
+
+
+def _classes(split: VideoSplit, head: str) -> np.ndarray:
+  """Returns the class of each video, int [n], of the head to balance."""
+  if head not in split.labels or head in split.multi_label:
+    single = [name for name in split.labels if name not in split.multi_label]
+    raise UserError(
+      f"data.balanced is '{head}'; it takes a head with one label a video: "
+      f'{", ".join(single)}.'
+    )
+  return split.labels[head]
 
 
 def evaluation_batches(
@@ -89,8 +102,10 @@ def evaluation_batches(
 
   Yields:
     `video` uint8 [B, V, T, H, W, 3], the V views being temporal x spatial,
-    `labels` int32 [B] of each head, `index` [B], the videos' numbers in the
-    split, and `mask` bool [B], false where the batch is padded.
+    `labels` of each head (as `VideoSplit.labels_of`, batched), `index` [B], the
+    videos' numbers in the split, `mask` bool [B], false where the batch is
+    padded, and `unreadable` bool [B], true for videos that are all zero because
+    they cannot be decoded.
 
   Raises:
     UserError: videos that are too short, or more views than any has room for.
@@ -106,37 +121,79 @@ def evaluation_batches(
   return _iterate(batches, data.workers)
 
 
+def strides(split: VideoSplit, data: DataConfig) -> np.ndarray:
+  """Returns frames of each video from one of a clip to the next, float [n].
+
+  Raises:
+    UserError: frames a second are asked for, and a video's own are not known.
+  """
+  if data.frames_per_second is None:
+    return np.full(len(split), float(data.stride))
+  unknown = np.flatnonzero(~(split.rates > 0))
+  if len(unknown):
+    raise UserError(
+      f'data.frames_per_second is {data.frames_per_second}, but the frame rate '
+      f"of {len(unknown)} videos is not known ('{split.ids[unknown[0]]}'): use "
+      'data.stride instead.'
+    )
+  return split.rates / data.frames_per_second
+
+
+def _spans(split: VideoSplit, data: DataConfig) -> np.ndarray:
+  """Returns how many frames of each video a clip reaches over, int [n]."""
+  of_each, inverse = np.unique(strides(split, data), return_inverse=True)
+  spans = [sampling.span(data.frames, stride) for stride in of_each]
+  return np.asarray(spans, np.int64)[inverse]
+
+
 def check_lengths(split: VideoSplit, data: DataConfig) -> None:
   """Raises a UserError where videos are shorter than a clip and must not be."""
-  needed = sampling.span(data.frames, data.stride)
+  needed = _spans(split, data)
   short = np.flatnonzero(split.frame_counts < needed)
   if data.short_videos == 'refuse' and len(short):
     first = short[0]
     raise UserError(
       f'{len(short)} of {len(split)} videos are shorter than a clip of '
-      f'{data.frames} frames at stride {data.stride}, which reaches over '
-      f"{needed}: '{split.ids[first]}' has {split.frame_counts[first]} frames. "
-      "Lower data.frames or data.stride, or let data.short_videos be 'loop' "
-      '(--short_videos=loop of evaluate.py).'
+      f'{data.frames} frames {_pace(data)}, which reaches over '
+      f"{needed[first]}: '{split.ids[first]}' has {split.frame_counts[first]} "
+      'frames. Take fewer data.frames, closer together, or let '
+      "data.short_videos be 'loop' or 'hold' (--short_videos=loop of "
+      'evaluate.py).'
     )
 
 
 def check_views(split: VideoSplit, data: DataConfig, views: int) -> None:
   """Raises a UserError where even the longest video repeats views."""
-  longest = int(split.frame_counts.max(initial=1))
-  room = max(1, longest - sampling.span(data.frames, data.stride) + 1)
+  rooms = split.frame_counts - _spans(split, data) + 1
+  room = max(1, int(rooms.max(initial=1)))
   if views > room:
+    longest = split.frame_counts[np.argmax(rooms)]
     raise UserError(
       f'{views} temporal views are asked for, but the longest video has '
       f'{longest} frames, room for {room} different clips of {data.frames} '
-      f'frames at stride {data.stride}: set evaluation.temporal_views, or '
-      f'--views of evaluate.py, to at most {room}.'
+      f'frames {_pace(data)}: set evaluation.temporal_views, or --views of '
+      f'evaluate.py, to at most {room}.'
     )
+
+
+def _pace(data: DataConfig) -> str:
+  if data.frames_per_second is None:
+    return f'at stride {data.stride}'
+  return f'at {data.frames_per_second:g} a second'
 
 
 def _draw(video: int, rng: np.random.Generator) -> tuple[int, int]:
   """Gives a video the seed of its clip, the same on every host."""
   return video, rng.integers(2**62)
+
+
+def _pick(
+  likelihoods: np.ndarray, place: int, rng: np.random.Generator
+) -> tuple[int, int]:
+  """Draws a video by cumulated likelihoods, and the seed of its clip."""
+  del place
+  video = np.searchsorted(likelihoods, rng.uniform() * likelihoods[-1], 'right')
+  return int(min(video, len(likelihoods) - 1)), rng.integers(2**62)
 
 
 def _training_clips(
@@ -155,17 +212,49 @@ def _training_clips(
 def _training_clip(
   split: VideoSplit, data: DataConfig, video: int, rng: np.random.Generator
 ) -> Batch:
+  """Makes a clip; of the next video that can be read, if this one cannot."""
+  unreadable = _NO_VIDEO
+  for tried in range(_MOST_TRIES):
+    try:
+      clip = _random_clip(split, data, video, rng)
+      break
+    except UnreadableVideo:
+      if tried == _MOST_TRIES - 1:
+        raise
+      unreadable = video
+      video = (video + 1) % len(split)
+  labels = split.labels_of(video)
+  return {
+    'video': clip,
+    'labels': labels,
+    'index': video,
+    'unreadable': unreadable,
+  }
+
+
+def _random_clip(
+  split: VideoSplit, data: DataConfig, video: int, rng: np.random.Generator
+) -> np.ndarray:
   frames = sampling.random_clip(
-    int(split.frame_counts[video]), data.frames, data.stride, rng
+    int(split.frame_counts[video]),
+    data.frames,
+    _stride(split, data, video),
+    rng,
+    data.short_videos,
   )
-  images = _read(split, video, frames)
+  images = split.read_frames(video, frames)
   box = sampling.random_box(
     images[0].shape[:2], data.crop, data.short_side, data.scale_jitter, rng
   )
-  clip = np.stack(
+  return np.stack(
     [sampling.crop_and_resize(image, box, data.crop) for image in images]
   )
-  return {'video': clip, 'labels': _labels(split, video), 'index': video}
+
+
+def _stride(split: VideoSplit, data: DataConfig, video: int) -> float:
+  if data.frames_per_second is None:
+    return data.stride
+  return split.rates[video] / data.frames_per_second
 
 
 def _evaluation_views(
@@ -175,19 +264,48 @@ def _evaluation_views(
   spatial_crops: int,
   video: int,
 ) -> Batch:
-  views = temporal_views * spatial_crops
-  if video == _NO_VIDEO:
-    return {
-      'video': np.zeros((views, data.frames, *data.crop, 3), np.uint8),
-      'labels': {head: np.int32(0) for head in split.labels},
-      'index': video,
-      'mask': False,
-    }
+  try:
+    if video != _NO_VIDEO:
+      return {
+        'video': _uniform_views(
+          split, data, temporal_views, spatial_crops, video
+        ),
+        'labels': split.labels_of(video),
+        'index': video,
+        'mask': True,
+        'unreadable': False,
+      }
+  except UnreadableVideo:
+    pass
+  nothing = np.zeros(
+    (temporal_views * spatial_crops, data.frames, *data.crop, 3), np.uint8
+  )
+  return {
+    'video': nothing,
+    'labels': split.labels_of(max(video, 0)),
+    'index': video,
+    'mask': video != _NO_VIDEO,
+    'unreadable': video != _NO_VIDEO,
+  }
+
+
+def _uniform_views(
+  split: VideoSplit,
+  data: DataConfig,
+  temporal_views: int,
+  spatial_crops: int,
+  video: int,
+) -> np.ndarray:
+  """Returns uint8 [V, T, H, W, 3], each frame decoded once."""
   frames = sampling.uniform_clips(
-    int(split.frame_counts[video]), data.frames, data.stride, temporal_views
+    int(split.frame_counts[video]),
+    data.frames,
+    _stride(split, data, video),
+    temporal_views,
+    data.short_videos,
   )
   needed, places = np.unique(frames, return_inverse=True)
-  images = _read(split, video, needed)
+  images = split.read_frames(video, needed)
   boxes = sampling.uniform_boxes(
     images[0].shape[:2], data.crop, data.short_side, spatial_crops
   )
@@ -195,28 +313,8 @@ def _evaluation_views(
     np.stack([sampling.crop_and_resize(i, box, data.crop) for i in images])
     for box in boxes
   ]
-  clips = [crop[row] for row in places.reshape(frames.shape) for crop in crops]
-  return {
-    'video': np.stack(clips),
-    'labels': _labels(split, video),
-    'index': video,
-    'mask': True,
-  }
-
-
-def _read(
-  split: VideoSplit, video: int, frames: Sequence[int]
-) -> list[np.ndarray]:
-  """Returns frames of a video, each uint8 [H, W, 3]."""
-  where = f"video '{split.ids[video]}'"
-  return [
-    decode.decode_jpeg(data, where)
-    for data in split.read_frames(video, [int(f) for f in frames])
-  ]
-
-
-def _labels(split: VideoSplit, video: int) -> dict[str, np.int32]:
-  return {head: values[video] for head, values in split.labels.items()}
+  rows = places.reshape(frames.shape)
+  return np.stack([crop[row] for row in rows for crop in crops])
 
 
 def _iterate(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:

@@ -29,7 +29,8 @@ from vivit_jax.data import (
   shards,
   staging,
 )
-from vivit_jax.data.annotations import Splits
+from vivit_jax.data import storage as storages
+from vivit_jax.data.annotations import Splits, multi_label_heads
 from vivit_jax.errors import INTERRUPTED, UserError, exit_on_user_error, nearest
 
 # How each dataset's owners write their annotations.
@@ -65,8 +66,9 @@ def prepare(
   videos: str | os.PathLike,
   annotations: str | os.PathLike,
   data_dir: str | os.PathLike = 'data',
+  storage: str = 'jpeg',
   short_side: int | None = None,
-  quality: int = 95,
+  quality: int | None = None,
   workers: int | None = None,
   max_broken: float = 0.01,
   label_names: str | os.PathLike | None = None,
@@ -80,8 +82,10 @@ def prepare(
     annotations: CSV file, or a folder of them, as the dataset's reader in
       `vivit_jax.data.annotations` takes it.
     data_dir: where datasets are.
+    storage: 'jpeg', quick to read, or 'video', small.
     short_side: frames are shrunk to it, in pixels; None keeps their size.
-    quality: of the JPEGs, 1 to 100.
+    quality: of JPEGs, 1 to 100 (95); of video, its CRF, 0 to 51, the lower the
+      better (18).
     workers: processes; None for one a core.
     max_broken: share of the videos that may be unreadable.
     label_names: JSON file or prepared dataset that gives names and order of
@@ -93,14 +97,15 @@ def prepare(
       videos that cannot be read.
   """
   name = _check_name(dataset)
-  _check_options(short_side, quality, workers, max_broken)
+  _check_options(short_side, workers, max_broken)
+  form = shards.Form(storage, _check_quality(storage, quality), short_side)
   splits = READERS[name](annotations)
   names = _label_names(splits, label_names)
   videos = pathlib.Path(videos)
   if not videos.is_dir():
     raise UserError(f'there is no folder of videos {videos}.')
   final = pathlib.Path(data_dir, dataset, str(datasets.BUILDERS[name].VERSION))
-  fingerprint = staging.fingerprint(splits, videos, names, short_side, quality)
+  fingerprint = staging.fingerprint(splits, videos, names, form)
   if final.exists() and not overwrite:
     return _already_there(final, fingerprint)
   growing = final.with_name(f'{final.name}.incomplete')
@@ -108,13 +113,15 @@ def prepare(
   try:
     with staging.locked(growing):
       staging.begin(growing, fingerprint)
-      tasks = shards.plan(name, splits, growing, videos, short_side, quality)
+      tasks = shards.plan(name, splits, growing, videos, form)
       reports = shards.write(tasks, workers)
       broken = _broken(tasks, reports)
       _check_broken(broken, splits, max_broken, videos, growing)
       metadata = {
         'format': records.FORMAT,
         'label_names': names,
+        'multi_label': multi_label_heads(splits),
+        'storage': storage,
         'fingerprint': fingerprint,
       }
       staging.finish(growing, final, dataset, metadata, splits, tasks, reports)
@@ -132,21 +139,23 @@ def prepare(
   return summary
 
 
-def prepare_embedded(
-  data_dir: str | os.PathLike, workers: int | None = None
-) -> None:
-  """Writes moving_shapes, videos and records, unless it is prepared there."""
-  if datasets.find('moving_shapes', data_dir) is not None:
-    return
+def prepare_embedded(data_dir: str | os.PathLike, **options: Any) -> None:
+  """Writes moving_shapes, its videos first, and then records of them.
+
+  Args:
+    data_dir: where datasets are.
+    options: of `prepare`.
+  """
   raw = pathlib.Path(data_dir, 'raw', 'moving_shapes')
-  print(f'writing the embedded dataset, once: first its videos, to {raw}')
-  moving_shapes.generate(raw, workers=workers)
+  if datasets.find('moving_shapes', data_dir) is None:
+    print(f'writing the embedded dataset, once: first its videos, to {raw}')
+  moving_shapes.generate(raw, workers=options.get('workers'))
   prepare(
     'moving_shapes',
     videos=raw / 'videos',
     annotations=raw / 'annotations.csv',
     data_dir=data_dir,
-    workers=workers,
+    **options,
   )
 
 
@@ -168,17 +177,27 @@ def _check_name(dataset: str) -> str:
 
 
 def _check_options(
-  short_side: int | None, quality: int, workers: int | None, max_broken: float
+  short_side: int | None, workers: int | None, max_broken: float
 ) -> None:
   limits = {
     'short_side': (short_side, 8, 1 << 14),
-    'quality': (quality, 1, 100),
     'workers': (workers, 1, 1024),
     'max_broken': (max_broken, 0, 1),
   }
   for option, (value, low, high) in limits.items():
     if value is not None and not low <= value <= high:
       raise UserError(f'--{option} is {value}; it is from {low} to {high}.')
+
+
+def _check_quality(storage: str, quality: int | None) -> int:
+  """Returns the quality that is asked for, or the storage's own."""
+  default, low, high = storages.find(storage).quality
+  quality = default if quality is None else quality
+  if not low <= quality <= high:
+    raise UserError(
+      f'--quality is {quality}; of {storage} it is from {low} to {high}.'
+    )
+  return quality
 
 
 def _label_names(
@@ -198,7 +217,7 @@ def _already_there(final: pathlib.Path, fingerprint: str) -> Summary:
       f'{final} was prepared from other annotations, videos or options: choose '
       'another name, or replace it with --overwrite.'
     )
-  print(f'{final} is there already')
+  print(f'{final} is there already (--overwrite makes it anew)')
   return _read_summary(final)
 
 
@@ -272,7 +291,8 @@ def main() -> int:
   add('--annotations', metavar='CSV', help='file, or folder of train.csv ...')
   add('--data_dir', default='data', help='where datasets are (data)')
   add('--short_side', type=int, help='shrink frames to this many pixels')
-  add('--quality', type=int, default=95, help='of the JPEGs (95)')
+  add('--storage', default='jpeg', help='jpeg, quick, or video, small (jpeg)')
+  add('--quality', type=int, help='of JPEGs, 1-100 (95); CRF of video (18)')
   add('--workers', type=int, help='processes (one a core)')
   add(
     '--max_broken',
@@ -295,7 +315,8 @@ def main() -> int:
 def _run(flags: dict[str, Any]) -> None:
   own = flags['videos'] is None and flags['annotations'] is None
   if flags['dataset'] == 'moving_shapes' and own:
-    prepare_embedded(flags['data_dir'], flags['workers'])
+    of_user = ('dataset', 'videos', 'annotations')
+    prepare_embedded(**{k: v for k, v in flags.items() if k not in of_user})
     return
   for flag in ('videos', 'annotations'):
     if flags[flag] is None:

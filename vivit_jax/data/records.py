@@ -1,10 +1,10 @@
 """The format on disk: shards of records, and beside them each split's index.
 
-A record is a *chunk*: up to `CHUNK_FRAMES` frames of one video, as JPEG, so
-that a clip reads little more than its own frames. Chunks of a video follow
-each other in one ArrayRecord shard, and videos follow each other as in the
-index, `<split>.index.json`; with `dataset_info.json` and `features.json` the
-folder is a TFDS dataset that `tfds.data_source` reads as well.
+A record is a *chunk*: a few consecutive frames of one video, stored as
+`storage` says, so that a clip reads little more than its own frames. Chunks of
+a video follow each other in one ArrayRecord shard, and videos follow each other
+as in the index, `<split>.index.json`; with `dataset_info.json` and
+`features.json` the folder is a TFDS dataset that `tfds.data_source` reads too.
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -21,9 +22,8 @@ from array_record.python import array_record_module
 
 from vivit_jax.errors import UserError
 
-FORMAT = 1  # counts up when what is written here changes
-CHUNK_FRAMES = 10
-# One record a group for random access; JPEG does not compress further.
+FORMAT = 2  # counts up when what is written here changes
+# One record a group for random access; JPEG and H.264 do not compress further.
 _WRITER_OPTIONS = 'group_size:1,uncompressed'
 
 
@@ -31,8 +31,8 @@ _WRITER_OPTIONS = 'group_size:1,uncompressed'
 def features() -> tfds.features.FeaturesDict:
   """Returns the features of a record.
 
-  `frames`: JPEG bytes, 1 to `CHUNK_FRAMES`; `video`: the id in the index;
-  `first_frame`: the number in the video of the first of them.
+  `frames`: JPEGs, or one stream of H.264; `video`: the id in the index;
+  `first_frame`: the number in the video of the first of the frames.
   """
   return tfds.features.FeaturesDict(
     {
@@ -45,20 +45,15 @@ def features() -> tfds.features.FeaturesDict:
   )
 
 
-def chunks_of(frame_counts: np.ndarray) -> np.ndarray:
+def chunks_of(frame_counts: np.ndarray, chunk_frames: int) -> np.ndarray:
   """Returns how many records hold each video, int64 [n]."""
-  return -(-np.asarray(frame_counts, np.int64) // CHUNK_FRAMES)
+  return -(-np.asarray(frame_counts, np.int64) // chunk_frames)
 
 
-def chunk_records(video: str, frames: Sequence[bytes]) -> Iterator[bytes]:
-  """Yields the serialised records of one video's JPEGs."""
-  for first in range(0, len(frames), CHUNK_FRAMES):
-    example = {
-      'frames': list(frames[first : first + CHUNK_FRAMES]),
-      'video': video,
-      'first_frame': first,
-    }
-    yield features().serialize_example(features().encode_example(example))
+def serialise(video: str, first_frame: int, held: Sequence[bytes]) -> bytes:
+  """Returns a record of a chunk, whose frames `held` has."""
+  example = {'frames': list(held), 'video': video, 'first_frame': first_frame}
+  return features().serialize_example(features().encode_example(example))
 
 
 def shard_name(dataset: str, split: str, shard: int, shards: int) -> str:
@@ -124,14 +119,17 @@ class Index:
     ids: of each video, unique.
     paths: of each video's file, in the folder that it came from.
     frame_counts: of each video.
-    labels: of each head, the index of each video's label.
+    rates: frames a second of each video; None where it is not known.
+    labels: of each head, the index of each video's label; of a multi-label
+      head, the indices of each video's labels.
   """
 
   shard_lengths: Sequence[int]
   ids: Sequence[str]
   paths: Sequence[str]
   frame_counts: Sequence[int]
-  labels: Mapping[str, Sequence[int]]
+  rates: Sequence[float | None]
+  labels: Mapping[str, Sequence[Any]]
 
 
 def index_path(folder: pathlib.Path, split: str) -> pathlib.Path:
@@ -148,7 +146,7 @@ def read_index(folder: pathlib.Path, split: str) -> Index:
   """Reads a split's index.
 
   Raises:
-    UserError: it is damaged, or does not fit its own shards.
+    UserError: it is damaged.
   """
   path = index_path(folder, split)
   try:
@@ -156,10 +154,14 @@ def read_index(folder: pathlib.Path, split: str) -> Index:
   except (OSError, ValueError, TypeError):
     index = None
   whole = index is not None and (
-    chunks_of(index.frame_counts).sum() == sum(index.shard_lengths)
-    and all(
+    all(
       len(column) == len(index.ids)
-      for column in (index.paths, index.frame_counts, *index.labels.values())
+      for column in (
+        index.paths,
+        index.frame_counts,
+        index.rates,
+        *index.labels.values(),
+      )
     )
   )
   if not whole:

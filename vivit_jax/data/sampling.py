@@ -10,37 +10,69 @@ import cv2
 import numpy as np
 
 
-def span(frames: int, stride: int) -> int:
+def span(frames: int, stride: float) -> int:
   """Returns how many frames of the video a clip reaches over."""
-  return (frames - 1) * stride + 1
+  return int(_offsets(frames, stride)[-1]) + 1
 
 
 def random_clip(
-  available: int, frames: int, stride: int, rng: np.random.Generator
+  available: int,
+  frames: int,
+  stride: float,
+  rng: np.random.Generator,
+  short: str = 'loop',
 ) -> np.ndarray:
   """Returns frame numbers of a clip with a random start, int64 [frames].
 
-  A video of fewer frames than `span` is played again from its beginning.
+  Args:
+    available: frames of the video.
+    frames: of the clip.
+    stride: frames of the video from one of the clip to the next; where it is
+      no whole number, each is the nearest one.
+    rng: draws the start.
+    short: what a video of fewer frames than `span` does after its last one:
+      'loop', from the beginning, or 'hold'.
   """
   starts = max(1, available - span(frames, stride) + 1)
   start = rng.integers(starts)
-  return (start + stride * np.arange(frames)) % available
+  return _within(start + _offsets(frames, stride), available, short)
 
 
 def uniform_clips(
-  available: int, frames: int, stride: int, views: int
+  available: int, frames: int, stride: float, views: int, short: str = 'loop'
 ) -> np.ndarray:
   """Returns frame numbers of evenly spaced clips, int64 [views, frames].
 
   The first clip begins with the video and the last one ends with it; a single
-  one lies in the middle (paper, section 4.1, as in the reference).
+  one lies in the middle (paper, section 4.1, as in the reference). Arguments
+  as of `random_clip`.
   """
   room = max(0, available - span(frames, stride))
   if views == 1:
     starts = np.array([room // 2])
   else:
     starts = np.round(np.linspace(0, room, views)).astype(np.int64)
-  return (starts[:, None] + stride * np.arange(frames)) % available
+  return _within(starts[:, None] + _offsets(frames, stride), available, short)
+
+
+def _offsets(frames: int, stride: float) -> np.ndarray:
+  return np.floor(stride * np.arange(frames) + 0.5).astype(np.int64)
+
+
+def _within(numbers: np.ndarray, available: int, short: str) -> np.ndarray:
+  if short == 'hold':
+    return np.minimum(numbers, available - 1)
+  return numbers % available
+
+
+def balanced(classes: np.ndarray) -> np.ndarray:
+  """Returns likelihoods float64 [n] that draw every class equally often.
+
+  Args:
+    classes: of each video, int [n]; those without videos are never drawn.
+  """
+  counts = np.bincount(classes)
+  return 1.0 / (counts[classes] * np.count_nonzero(counts))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,8 @@ import dataclasses
 import cv2
 import numpy as np
 
+from vivit_jax.errors import UserError
+
 VERBS = (
   'left_then_right',
   'right_then_left',
@@ -47,6 +49,24 @@ class Scene:
   texture: float = 30.0
   tilt: float = 0.4
   noise: float = 4.0
+
+  def __post_init__(self):
+    """Raises a UserError for values that no scene can have."""
+    for name, low, high in (
+      ('pixels', 16, 4096),
+      ('frames', 1, 10_000),
+      ('loop', 2, 10_000),
+      ('contrast', 0.0, 0.8),
+      ('clutter', 0, 1000),
+      ('texture', 0.0, 255.0),
+      ('tilt', 0.0, 3.2),
+      ('noise', 0.0, 255.0),
+    ):
+      value = getattr(self, name)
+      if not low <= value <= high:
+        raise UserError(f'{name} is {value}; it is from {low} to {high}.')
+    if self.pixels % 2:
+      raise UserError(f'pixels is {self.pixels}; it is even.')
 
 
 def _ring(angles: np.ndarray, radius: float | np.ndarray) -> np.ndarray:

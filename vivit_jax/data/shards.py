@@ -16,13 +16,28 @@ from typing import Any
 
 import tqdm
 
-from vivit_jax.data import decode, processes, records
+from vivit_jax.data import decode, processes, records, storage
 from vivit_jax.data.annotations import Example, Splits
 from vivit_jax.errors import UserError
 
 _VIDEOS = 64  # of a shard, within these bounds:
 _LEAST_SHARDS = 16  # of a split, lest a small one occupy few cores
 _MOST_SHARDS = 256  # of a split: a process may hold all of them open
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+  """How frames are stored.
+
+  Attributes:
+    storage: a key of `storage.STORAGES`.
+    quality: of that storage.
+    short_side: frames are shrunk to it, in pixels; None keeps them.
+  """
+
+  storage: str
+  quality: int
+  short_side: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,16 +49,14 @@ class Task:
     path: of the shard's file.
     examples: its videos.
     videos: the folder of the video files.
-    short_side: frames are shrunk to it, in pixels; None keeps them.
-    quality: of the JPEGs, 1 to 100.
+    form: of the frames in the records.
   """
 
   split: str
   path: pathlib.Path
   examples: Sequence[Example]
   videos: pathlib.Path
-  short_side: int | None
-  quality: int
+  form: Form
 
   @property
   def report_path(self) -> pathlib.Path:
@@ -55,8 +68,7 @@ def plan(
   splits: Splits,
   folder: pathlib.Path,
   videos: pathlib.Path,
-  short_side: int | None,
-  quality: int,
+  form: Form,
 ) -> list[Task]:
   """Returns the tasks that write a dataset's shards into a folder."""
   tasks = []
@@ -71,8 +83,7 @@ def plan(
           folder / records.shard_name(dataset, split, shard, count),
           examples[bounds[shard] : bounds[shard + 1]],
           videos,
-          short_side,
-          quality,
+          form,
         )
       )
   return tasks
@@ -82,7 +93,7 @@ def write(tasks: Sequence[Task], workers: int | None) -> list[dict[str, Any]]:
   """Writes the shards that are not there yet; returns every shard's report.
 
   A report has `records`, their number, and the videos that are `good` (`id`,
-  `path`, `frames`) and `broken` (`path`, `reason`).
+  `path`, `frames`, `rate`) and `broken` (`path`, `reason`).
 
   Raises:
     UserError: a file that cannot be written, or a worker that was ended.
@@ -141,23 +152,30 @@ def _start_worker(counter) -> None:
 def _write_shard(task: Task) -> None:
   """Decodes a shard's videos and writes them, then the report."""
   good, broken = [], []
+  store = storage.find(task.form.storage)
   with records.ShardWriter(task.path) as writer:
     for example in task.examples:
       path = task.videos / example.path
       try:
-        jpegs = [
-          decode.encode_jpeg(frame, task.quality)
-          for frame in decode.decode_video(path, task.short_side)
-        ]
+        frames = decode.decode_video(path, task.form.short_side)
+        chunks = list(store.pack_all(frames, task.form.quality))
+        rate = decode.frame_rate(path)
       except decode.UnreadableVideo as error:
         broken.append(
           {'path': example.path, 'reason': error.reason, 'file': _stamp(path)}
         )
       else:
-        for record in records.chunk_records(example.id, jpegs):
-          writer.write(record)
+        count = 0
+        for frames, held in chunks:
+          writer.write(records.serialise(example.id, count, held))
+          count += frames
         good.append(
-          {'id': example.id, 'path': example.path, 'frames': len(jpegs)}
+          {
+            'id': example.id,
+            'path': example.path,
+            'frames': count,
+            'rate': rate,
+          }
         )
       with _write_shard.counter.get_lock():
         _write_shard.counter.value += 1

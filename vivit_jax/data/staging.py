@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
@@ -11,9 +10,9 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from vivit_jax import locks
 from vivit_jax.data import datasets, records, shards
 from vivit_jax.data.annotations import Splits
-from vivit_jax.errors import UserError
 
 _MARK = 'fingerprint.txt'
 
@@ -22,8 +21,7 @@ def fingerprint(
   splits: Splits,
   videos: pathlib.Path,
   names: Mapping[str, list[str]],
-  short_side: int | None,
-  quality: int,
+  form: shards.Form,
 ) -> str:
   """Returns what tells whether records came from the same inputs."""
   content = {
@@ -34,8 +32,7 @@ def fingerprint(
       for split, examples in splits.items()
     },
     'label_names': names,
-    'short_side': short_side,
-    'quality': quality,
+    'form': dataclasses.asdict(form),
   }
   return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -48,20 +45,9 @@ def locked(staging: pathlib.Path) -> Iterator[None]:
     UserError: another process is at work there.
   """
   staging.mkdir(parents=True, exist_ok=True)
-  descriptor = os.open(staging, os.O_RDONLY)
-  try:
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    os.close(descriptor)
-    raise UserError(
-      f'another process is preparing {staging.parent}: wait until it ends.'
-    ) from None
-  except OSError:
-    pass  # some network file systems lock nothing
-  try:
+  in_use = f'another process is preparing {staging.parent}: wait until it ends.'
+  with locks.locked(staging, in_use):
     yield
-  finally:
-    os.close(descriptor)
 
 
 def begin(staging: pathlib.Path, mark: str) -> None:
@@ -76,6 +62,15 @@ def begin(staging: pathlib.Path, mark: str) -> None:
   for file in found:
     file.unlink()
   path.write_text(mark)
+
+
+def _places(
+  label: str | tuple[str, ...], place: Mapping[str, int]
+) -> int | list[int]:
+  """Returns the index of a label, or of each of several."""
+  if isinstance(label, str):
+    return place[label]
+  return sorted(place[name] for name in label)
 
 
 def finish(
@@ -106,8 +101,9 @@ def finish(
         ids=[video['id'] for video in good],
         paths=[video['path'] for video in good],
         frame_counts=[video['frames'] for video in good],
+        rates=[video['rate'] for video in good],
         labels={
-          head: [place[labels[video['id']][head]] for video in good]
+          head: [_places(labels[video['id']][head], place) for video in good]
           for head, place in places.items()
         },
       ),

@@ -117,15 +117,17 @@ def _score(
       len(source),
     )
   scores = metrics.scores(predictions.logits, predictions.labels)
+  unreadable = [source.ids[place] for place in predictions.unreadable]
   report.write_report(
     folder,
     predictions,
-    ids=source.ids,
+    ids=[source.ids[place] for place in predictions.index],
     label_names=model_of.label_names,
     protocol={
       'dataset': config.data.dataset,
       'split': config.evaluation.split,
-      'examples': len(source),
+      'examples': len(predictions.index),
+      'unreadable': unreadable,
       'temporal_views': config.evaluation.temporal_views,
       'spatial_crops': config.evaluation.spatial_crops,
       'averaged': 'logits',
@@ -134,7 +136,15 @@ def _score(
   )
   for name, value in scores.items():
     print(f'{name:>16}  {value:.4f}')
-  print(f'{len(source)} videos, {model_of.name}; report: {folder}', flush=True)
+  if unreadable:
+    print(
+      f'{len(unreadable)} of {len(source)} videos cannot be read, and count '
+      f"nowhere ('{unreadable[0]}' is the first; all are in metrics.json)"
+    )
+  print(
+    f'{len(predictions.index)} videos, {model_of.name}; report: {folder}',
+    flush=True,
+  )
   return scores
 
 

@@ -53,6 +53,8 @@ def write_report(
     folder.mkdir(parents=True, exist_ok=True)
     for head, logits in predictions.logits.items():
       labels = predictions.labels[head]
+      if labels.ndim == 2:
+        continue  # several labels a video: there is no one true class
       guesses = metrics.top_k(logits, 1)[:, 0]
       figure = confusion_figure(
         metrics.confusion(guesses, labels, logits.shape[1]),
@@ -157,9 +159,15 @@ def _write_predictions(
   columns: dict[str, Sequence] = {'example': ids}
   for head, logits in predictions.logits.items():
     names = np.asarray(label_names[head], object)
-    columns[f'{head}_label'] = names[predictions.labels[head]]
+    labels = predictions.labels[head]
+    if labels.ndim == 2:
+      columns[f'{head}_label'] = [';'.join(names[row > 0]) for row in labels]
+      probabilities = metrics.sigmoid(logits)
+    else:
+      columns[f'{head}_label'] = names[labels]
+      probabilities = metrics.softmax(logits)
     guesses = metrics.top_k(logits, _GUESSES)
-    probabilities = np.take_along_axis(metrics.softmax(logits), guesses, axis=1)
+    probabilities = np.take_along_axis(probabilities, guesses, axis=1)
     for rank in range(guesses.shape[1]):
       column = f'{head}_top{rank + 1}'
       columns[column] = names[guesses[:, rank]]

@@ -15,13 +15,19 @@ class Predictions:
 
   Attributes:
     logits: float32 [n, K] of each head.
-    labels: int32 [n] of each head.
-    index: int [n], places in the split: 0 to n - 1.
+    labels: int32 [n] of each head; float32 [n, K], 1 at each label, of one with
+      several labels a video.
+    index: int [n], places in the split, in order.
+    unreadable: int [m], places of the examples that cannot be read; with
+      `index`, all of the split.
   """
 
   logits: dict[str, np.ndarray]
   labels: dict[str, np.ndarray]
   index: np.ndarray
+  unreadable: np.ndarray = dataclasses.field(
+    default_factory=lambda: np.zeros(0, int)
+  )
 
 
 def score_split(
@@ -32,10 +38,11 @@ def score_split(
   """Predicts every example of a split exactly once.
 
   Args:
-    batches: of 'video' uint8 [b, V, T, H, W, 3], 'labels' int32 [b] of each
-      head, 'mask' bool [b] (False: padding, whatever it holds) and 'index'
-      int [b], places in the split, in any order. Its iterator is closed at
-      the end, or at an error, where it can be.
+    batches: of 'video' uint8 [b, V, T, H, W, 3], 'labels' of each head, 'mask'
+      bool [b] (False: padding, whatever it holds), 'unreadable' bool [b]
+      (examples whose video could not be had) and 'index' int [b], places in
+      the split, in any order. Its iterator is closed at the end, or at an
+      error, where it can be.
     forward: video -> logits [b, K] of each head; it may return before they
       are computed, as jax does.
     example_count: n, of the split.
@@ -44,7 +51,7 @@ def score_split(
     The predictions for the heads that `forward` has.
 
   Raises:
-    UserError: a split without examples.
+    UserError: a split without examples, or without one that can be read.
     RuntimeError: examples that `batches` repeats, misses or invents.
   """
   if not example_count:
@@ -65,28 +72,36 @@ def score_split(
     # An iterator with worker processes would leave them behind.
     if hasattr(iterator, 'close'):
       iterator.close()
-  index = np.concatenate([row.index for row in rows] or [np.zeros(0, int)])
-  _check_once(index, example_count)
+  nothing = [np.zeros(0, int)]
+  index = np.concatenate([row.index for row in rows] or nothing)
+  unreadable = np.concatenate([row.unreadable for row in rows] or nothing)
+  _check_once(np.concatenate([index, unreadable]), example_count)
+  if not index.size:
+    raise UserError('none of the videos of the split can be read.')
   order = np.argsort(index)
   return Predictions(
     logits=_gather([row.logits for row in rows], order),
     labels=_gather([row.labels for row in rows], order),
     index=index[order],
+    unreadable=np.sort(unreadable),
   )
 
 
 def _read(batch: Mapping[str, Any], logits: Mapping[str, Any]) -> Predictions:
   """Waits for a batch's logits and drops the padding."""
-  mask = np.asarray(batch['mask'], bool)
+  mask, unreadable = (
+    np.asarray(batch[key], bool) for key in ('mask', 'unreadable')
+  )
+  read = mask & ~unreadable
+  index = np.asarray(batch['index'])
   return Predictions(
     logits={
-      head: np.asarray(values, np.float32)[mask]
+      head: np.asarray(values, np.float32)[read]
       for head, values in logits.items()
     },
-    labels={
-      head: np.asarray(batch['labels'][head], np.int32)[mask] for head in logits
-    },
-    index=np.asarray(batch['index'])[mask],
+    labels={head: np.asarray(batch['labels'][head])[read] for head in logits},
+    index=index[read],
+    unreadable=index[mask & unreadable],
   )
 
 

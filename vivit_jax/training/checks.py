@@ -44,11 +44,9 @@ def check_with_data(config: TrainConfig, train: datasets.VideoSplit) -> None:
   """
   pipeline.check_lengths(train, config.data)
   _check_best_metric(config)
-  splits = datasets.splits(config.data.dataset, config.data.data_dir)
-  if config.evaluation.split in splits:
-    scored = open_split(config, config.evaluation.split)
-    pipeline.check_lengths(scored, config.data)
-    pipeline.check_views(scored, config.data, config.evaluation.temporal_views)
+  scored = _open_named(config, 'evaluation.split', config.evaluation.split)
+  pipeline.check_lengths(scored, config.data)
+  pipeline.check_views(scored, config.data, config.evaluation.temporal_views)
 
 
 def open_split(config: TrainConfig, split: str) -> datasets.VideoSplit:
@@ -63,16 +61,27 @@ def open_validation(config: TrainConfig) -> datasets.VideoSplit:
     UserError: no such split, or videos that are shorter than a clip.
   """
   split = config.train.validation_split
+  source = _open_named(
+    config,
+    'train.validation_split',
+    split,
+    ', or train without validation by --config.train.validate_every=0',
+  )
+  pipeline.check_lengths(source, config.data)
+  return source
+
+
+def _open_named(
+  config: TrainConfig, key: str, split: str, mend: str = ''
+) -> datasets.VideoSplit:
+  """Opens the split that a key names; an error names the key."""
   there = datasets.splits(config.data.dataset, config.data.data_dir)
   if split not in there:
     raise UserError(
-      f"train.validation_split is '{split}', but {config.data.dataset} has "
-      f'{", ".join(there)}: name one of them, or train without validation '
-      f'by --config.train.validate_every=0.{nearest(split, there)}'
+      f"{key} is '{split}', but {config.data.dataset} has {', '.join(there)}: "
+      f'name one of them{mend}.{nearest(split, there)}'
     )
-  source = open_split(config, split)
-  pipeline.check_lengths(source, config.data)
-  return source
+  return open_split(config, split)
 
 
 def _check_best_metric(config: TrainConfig) -> None:
@@ -100,13 +109,50 @@ def check_resumed(folder: str | os.PathLike, now: Description) -> None:
     there = store.describe(store.find('last'))
   workdir.check_same(there.config, now.config, folder)
   labels.check_label_names(there.label_names, now.label_names)
-  if there.videos not in (None, now.videos):
+  if there.content not in (None, now.content):
     raise UserError(
-      f'{folder} was trained on {there.videos} videos, and the split '
+      f'{folder} was trained on {there.content}, and the split '
       f"'{now.config.data.train_split}' of {now.config.data.dataset} has "
-      f'{now.videos} now: prepare it as it was, or begin another --workdir '
+      f'{now.content} now: prepare it as it was, or begin another --workdir '
       f'with --config.init_from={folder}.'
     )
+
+
+class Unreadable:
+  """Counts the videos that training skips because they cannot be read.
+
+  Args:
+    source: the videos.
+    most: share of them that may be skipped.
+  """
+
+  def __init__(self, source: datasets.VideoSplit, most: float):
+    self._source, self._most = source, most
+    self._found: set[int] = set()
+
+  def note(self, numbers: np.ndarray) -> None:
+    """Names the videos of a batch that are skipped for the first time.
+
+    Args:
+      numbers: int [b], of videos in the split; -1 for none.
+
+    Raises:
+      UserError: they are more than the share by now.
+    """
+    for number in sorted({int(n) for n in numbers if n >= 0} - self._found):
+      self._found.add(number)
+      print(
+        f"\nskipped: video '{self._source.ids[number]}' cannot be read "
+        f'({len(self._found)} so far)',
+        flush=True,
+      )
+    if len(self._found) > self._most * len(self._source):
+      raise UserError(
+        f'{len(self._found)} of {len(self._source)} videos cannot be read, '
+        f'more than the share {self._most} of data.max_unreadable: find out '
+        'why by `python -m vivit_jax.data.check`, prepare the dataset again, '
+        'or allow more.'
+      )
 
 
 def check_finite(loss: float, params: Any, step: int) -> None:

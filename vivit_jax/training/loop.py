@@ -14,7 +14,7 @@ from vivit_jax import models, parallel
 from vivit_jax.checkpoints import start
 from vivit_jax.checkpoints.store import Description, Store, has_checkpoints
 from vivit_jax.config import TrainConfig
-from vivit_jax.data import pipeline, prepare
+from vivit_jax.data import datasets, pipeline, prepare
 from vivit_jax.errors import INTERRUPTED
 from vivit_jax.evaluation import forward, metrics, run
 from vivit_jax.training import checks, optim, step, workdir
@@ -35,14 +35,16 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
     UserError: a config that does not fit the dataset, devices or workdir.
   """
   checks.check_before_data(config, folder)
-  if config.data.dataset == 'moving_shapes':
-    prepare.prepare_embedded(config.data.data_dir)
+  data_dir = config.data.data_dir
+  embedded = config.data.dataset == 'moving_shapes'
+  if embedded and datasets.find('moving_shapes', data_dir) is None:
+    prepare.prepare_embedded(data_dir)
   source = checks.open_split(config, config.data.train_split)
   config = configs.resolve_heads(config, source.label_names)
   checks.check_with_data(config, source)
   model = models.build(**configs.model_arguments(config.model))
   validate = _validation(model, config)
-  about = Description(config, source.label_names, len(source))
+  about = Description(config, source.label_names, source.content)
   per_epoch = len(source) / config.train.batch_size
   steps = max(1, math.ceil(config.train.epochs * per_epoch))
   rate = optim.schedule(config.optim, steps=steps, steps_per_epoch=per_epoch)
@@ -52,9 +54,10 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
     params = start.load(state.params, config, source.label_names)
     state = state.replace(params=params)
   checks.check_resumed(folder, about)
-  folder = workdir.claim(folder, config)  # after all that can be wrong
 
   with contextlib.ExitStack() as stack:
+    # After all that can be wrong.
+    folder = stack.enter_context(workdir.claimed(folder, config))
     store = stack.enter_context(
       Store(
         folder,
@@ -86,9 +89,11 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
       first_step=first,
     )
     stack.enter_context(contextlib.closing(batches))
+    unreadable = checks.Unreadable(source, config.data.max_unreadable)
     pending = []  # metrics of steps on the device, not read yet
     for number in range(first + 1, steps + 1):
       batch = next(batches)
+      unreadable.note(batch['unreadable'])
       inputs = {key: batch[key] for key in ('video', 'labels')}
       state, values = update(state, parallel.shard(inputs))
       del batch, inputs
@@ -138,6 +143,12 @@ def _validation(model, config: TrainConfig):
     predictions = run.score_split(
       batches, lambda video: apply(params, video), len(source)
     )
+    if len(predictions.unreadable):
+      first = source.ids[predictions.unreadable[0]]
+      print(
+        f'\n{len(predictions.unreadable)} of {len(source)} videos of '
+        f"validation cannot be read, and count nowhere ('{first}' is the first)"
+      )
     return metrics.scores(predictions.logits, predictions.labels)
 
   return validate

@@ -8,6 +8,8 @@ import sys
 import time
 from collections.abc import Mapping
 
+from vivit_jax.errors import UserError
+
 
 class Progress:
   """Writes metrics of steps to the terminal and into the workdir.
@@ -21,6 +23,9 @@ class Progress:
     batch_size: clips of a step.
     first_step: where this process begins; earlier lines are kept, those of
       steps that are made again are dropped.
+
+  Raises:
+    UserError: files that cannot be written.
   """
 
   def __init__(
@@ -36,10 +41,16 @@ class Progress:
     self._steps = steps
     self._batch_size = batch_size
     self._path = workdir / 'metrics.jsonl'
-    self._keep_lines_until(first_step)
-    self._writer = metric_writers.AsyncMultiWriter(
-      [metric_writers.SummaryWriter(str(workdir / 'tensorboard'))]
-    )
+    try:
+      self._keep_lines_until(first_step)
+      writer = metric_writers.SummaryWriter(str(workdir / 'tensorboard'))
+    except Exception as error:  # TensorFlow has its own, beside OSError
+      reason = str(error).splitlines()[0]
+      raise UserError(
+        f'cannot write metrics to {workdir}: {reason}. Move metrics.jsonl and '
+        'tensorboard away, or choose another --workdir.'
+      ) from None
+    self._writer = metric_writers.AsyncMultiWriter([writer])
     self._last_step, self._last_time = first_step, time.monotonic()
     self._start = (self._last_step, self._last_time)
 

@@ -46,7 +46,8 @@ def train_step(
   """Returns (state, batch) -> (state, metrics), mapped over devices.
 
   State and metrics have a leading device axis; the batch is sharded: `video`
-  uint8 [devices, b, T, H, W, 3] and `labels`, int32 [devices, b] of each head.
+  uint8 [devices, b, T, H, W, 3] and `labels` of each head, int32 [devices, b],
+  or float32 [devices, b, K] where a video may have several.
   Metrics are means over the global batch. The old state's memory is reused.
   """
 
@@ -64,6 +65,7 @@ def train_step(
       )
       for head, classes in model.heads.items()
     }
+    multi_label = [head for head, x in labels.items() if x.ndim == 2]
     if config.augment.mixup:
       video, targets = augment.mixup(
         video, targets, keys[1], config.augment.mixup
@@ -77,7 +79,7 @@ def train_step(
         example_B=place_B,
         rngs={'stochastic_depth': keys[2]},
       )
-      return losses.cross_entropy(logits, targets), logits
+      return losses.cross_entropy(logits, targets, multi_label), logits
 
     (loss, logits), gradient = jax.value_and_grad(loss_of, has_aux=True)(
       state.params

@@ -1,5 +1,6 @@
 """The folder of a run: its config, written once and held to."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -7,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vivit_jax import config as configs
+from vivit_jax import locks
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 
@@ -18,6 +20,7 @@ _FREE = (
   'data.data_dir',
   'data.short_videos',
   'data.workers',
+  'data.max_unreadable',
   'train.log_every',
   'train.checkpoint_every',
   'train.keep_checkpoints',
@@ -28,7 +31,7 @@ _FREE = (
 
 
 def check(workdir: str | os.PathLike, config: TrainConfig) -> None:
-  """Raises what `claim` would, and leaves the folder as it is.
+  """Raises what `claimed` would, and leaves the folder as it is.
 
   Heads that are the dataset's, not named in the config, are not compared.
   """
@@ -46,27 +49,36 @@ def check(workdir: str | os.PathLike, config: TrainConfig) -> None:
     )
 
 
-def claim(workdir: str | os.PathLike, config: TrainConfig) -> pathlib.Path:
+@contextlib.contextmanager
+def claimed(
+  workdir: str | os.PathLike, config: TrainConfig
+) -> Iterator[pathlib.Path]:
   """Makes the folder and writes `config.json`, or checks the one there.
 
+  A context, in which no other process can claim the folder.
+
   Raises:
-    UserError: a folder that cannot be written, or one of another experiment.
+    UserError: a folder that cannot be written, of another experiment, or in
+      use.
   """
   folder = pathlib.Path(workdir)
-  path = folder / 'config.json'
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-    if path.exists():
-      check_same(_read(path), config, folder)
-    unfinished = folder / 'config.json.part'
-    unfinished.write_text(configs.to_json(config))
-    os.replace(unfinished, path)
-  except OSError as error:
-    raise UserError(
-      f'cannot write to the workdir {folder}: {error.strerror}. Choose another '
-      '--workdir.'
-    ) from None
-  return folder
+  with contextlib.ExitStack() as stack:
+    try:
+      folder.mkdir(parents=True, exist_ok=True)
+      in_use = f'another process is training in {folder}: wait until it ends.'
+      stack.enter_context(locks.locked(folder, in_use))
+      path = folder / 'config.json'
+      if path.exists():
+        check_same(_read(path), config, folder)
+      unfinished = folder / 'config.json.part'
+      unfinished.write_text(configs.to_json(config))
+      os.replace(unfinished, path)
+    except OSError as error:
+      raise UserError(
+        f'cannot write to the workdir {folder}: {error.strerror}. Choose '
+        'another --workdir.'
+      ) from None
+    yield folder
 
 
 def read_config(workdir: str | os.PathLike) -> TrainConfig:
@@ -79,9 +91,13 @@ def read_config(workdir: str | os.PathLike) -> TrainConfig:
   try:
     return _read(path)
   except OSError:
-    raise UserError(
-      f'{workdir} is no workdir: it has no config.json. Train into it first.'
-    ) from None
+    why = 'is no workdir: it has no config.json. Train into it first.'
+    if (pathlib.Path(workdir) / 'checkpoints').is_dir():
+      why = (
+        'has checkpoints, but no config.json any more: the command that '
+        'trained them writes it again.'
+      )
+    raise UserError(f'{workdir} {why}') from None
 
 
 def _read(path: pathlib.Path) -> TrainConfig:

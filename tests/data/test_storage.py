@@ -1,0 +1,110 @@
+"""Frames come out of both storages as they went in, whole or not at all."""
+
+import numpy as np
+import pytest
+from conftest import video
+
+from vivit_jax.data import datasets, decode, moving_shapes, prepare, storage
+from vivit_jax.data.decode import UnreadableVideo
+from vivit_jax.errors import UserError
+
+
+def chunks(name, images, quality=None):
+  store = storage.find(name)
+  quality = store.quality[0] if quality is None else quality
+  return store, list(store.pack_all(images, quality))
+
+
+def test_jpegs_are_those_of_the_encoder():
+  images = video(0, frames=23)
+  store, packed = chunks('jpeg', images)
+  assert [count for count, _ in packed] == [10, 10, 3]
+  assert packed[1][1] == [decode.encode_jpeg(i) for i in images[10:20]]
+  found = store.unpack(packed[2][1], [2, 0, 2], '')
+  assert sorted(found) == [0, 2]
+
+
+@pytest.mark.parametrize('size', [(32, 48), (31, 47), (33, 48)])
+def test_frames_of_a_video_come_out_in_their_places(size):
+  """Lossless but for colours, which are thinned out where sides are even."""
+  height, width = size
+  images = video(1, frames=70)[:, :height, :width]
+  images = np.pad(
+    images, [(0, 0), (0, max(0, height - 32)), (0, 0), (0, 0)], 'edge'
+  )
+  store, packed = chunks('video', images, quality=0)
+  assert [count for count, _ in packed] == [32, 32, 6]
+  for chunk, (count, held) in enumerate(packed):
+    assert len(held) == 1
+    found = store.unpack(held, range(count), '')
+    for place, image in found.items():
+      assert image.shape == (height, width, 3)
+      number = chunk * 32 + place
+      errors = [np.abs(image.astype(int) - other).mean() for other in images]
+      assert np.argmin(errors) == number and errors[number] < 8
+    # A part of it is the same part, without what comes after.
+    for place, image in store.unpack(held, [4, 1, 4], '').items():
+      np.testing.assert_array_equal(image, found[place])
+
+
+def test_video_is_many_times_smaller():
+  images = video(2, frames=64)
+  sizes = {
+    name: sum(len(part) for _, held in chunks(name, images)[1] for part in held)
+    for name in storage.STORAGES
+  }
+  assert sizes['video'] < sizes['jpeg'] / 5
+
+
+@pytest.mark.parametrize('name', storage.STORAGES)
+def test_damage_is_told(name):
+  store, packed = chunks(name, video(3, frames=32))
+  held = packed[0][1]
+  last = len(held) - 1 if name == 'jpeg' else 31
+  for damaged in (
+    [part[: len(part) // 3] for part in held],
+    [b'' for _ in held],
+    [b'words, no frames' for _ in held],
+  ):
+    with pytest.raises(UnreadableVideo, match='here is'):
+      store.unpack(damaged, [last], 'here')
+
+
+def test_an_unknown_storage():
+  with pytest.raises(UserError, match="storage 'jpg'.*mean 'jpeg'"):
+    storage.find('jpg')
+
+
+def test_prepared_as_video_the_same_frames_are_read(tmp_path, videos):
+  path = tmp_path / 'a.csv'
+  rows = [f'{n}.mp4,{"odd" if n % 2 else "even"}' for n in range(4)]
+  path.write_text('\n'.join(['path,label', *rows]) + '\n')
+  moving_shapes.write_video(videos / '3.mp4', video(3, frames=40))
+  for name in storage.STORAGES:
+    prepare.prepare(
+      f'videos/{name}',
+      videos=videos,
+      annotations=path,
+      data_dir=tmp_path,
+      storage=name,
+      workers=1,
+    )
+  one, other = (
+    datasets.open_split(f'videos/{name}', tmp_path, 'train')
+    for name in storage.STORAGES
+  )
+  assert other.frame_counts.tolist() == [23, 23, 23, 40]
+  for number, asked in ((0, [22, 0, 0]), (3, [39, 31, 32, 5])):
+    for a, b in zip(
+      one.read_frames(number, asked), other.read_frames(number, asked)
+    ):
+      assert np.abs(a.astype(int) - b).mean() < 8
+  with pytest.raises(UserError, match='--quality is 80; of video.*0 to 51'):
+    prepare.prepare(
+      'videos/c',
+      videos=videos,
+      annotations=path,
+      data_dir=tmp_path,
+      storage='video',
+      quality=80,
+    )
