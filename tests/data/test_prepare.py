@@ -3,6 +3,7 @@
 import csv
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,7 +55,11 @@ def contents(data_dir):
   """Returns all ids, labels and frames of the split 'train'."""
   split = datasets.open_split('videos/mine', data_dir, 'train')
   return [
-    (identity, int(label), np.stack(split.read_frames(place, range(count))))
+    (
+      identity,
+      int(label),
+      np.stack(split.read_frames(place, range(count))).tobytes(),
+    )
     for place, (identity, label, count) in enumerate(
       zip(split.ids, split.labels['label'], split.frame_counts)
     )
@@ -183,6 +188,40 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, videos):
   final = tmp_path / 'data' / 'videos' / 'mine' / '1.0.0'
   for name, written in done.items():
     assert (final / name).stat().st_mtime_ns == written
+  assert contents(tmp_path / 'data') == contents(tmp_path / 'other')
+  assert not growing.exists()
+
+
+@pytest.mark.slow
+def test_ten_kills_at_random_lose_and_double_nothing(tmp_path, videos):
+  for number in range(10, 320):
+    os.link(videos / f'{number % 10}.mp4', videos / f'{number}.mp4')
+  annotations = write_csv(tmp_path, names(320))
+
+  def command(data_dir):
+    return [
+      sys.executable, '-m', 'vivit_jax.data.prepare', 'videos/mine',
+      f'--videos={videos}', f'--annotations={annotations}',
+      f'--data_dir={data_dir}', '--workers=2',
+    ]  # fmt: skip
+
+  growing = tmp_path / 'data' / 'videos' / 'mine' / '1.0.0.incomplete'
+  draw, killed = np.random.default_rng(0), 0
+  for _ in range(10):
+    process = subprocess.Popen(command(tmp_path / 'data'), cwd=ROOT)
+    while process.poll() is None and not growing.exists():
+      time.sleep(0.01)
+    try:
+      process.wait(draw.uniform(0, 1.2) + (1.0 if killed else 0.0))
+    except subprocess.TimeoutExpired:
+      process.kill()
+      killed += 1
+    process.wait()
+    if not growing.exists():  # it came to the end: once more, from nothing
+      shutil.rmtree(tmp_path / 'data')
+  assert killed >= 5
+  for folder in ('data', 'other'):
+    subprocess.run(command(tmp_path / folder), cwd=ROOT, check=True)
   assert contents(tmp_path / 'data') == contents(tmp_path / 'other')
   assert not growing.exists()
 

@@ -25,6 +25,9 @@ _MARKS = (
   (0, b'\x00\x00\x01\xba'),  # MPEG
 )
 
+# What PyAV raises on damage: of sizes that cannot be, the last three.
+_DECODER_ERRORS = (av.FFmpegError, ValueError, OverflowError, MemoryError)
+
 
 class UnreadableVideo(UserError):
   """A video, or one of its frames, that cannot be decoded.
@@ -81,9 +84,12 @@ def decode_video(
           raise UnreadableVideo(path, f'changes its size at frame {count}')
         yield shrink(image, short_side)
         count, end = count + 1, frame.time or 0.0
-    except av.FFmpegError as error:
+    except UnreadableVideo:
+      raise
+    except _DECODER_ERRORS as error:
+      reason = getattr(error, 'strerror', None) or error
       raise UnreadableVideo(
-        path, f'is damaged: {error.strerror} after {count} frames'
+        path, f'is damaged: {reason} after {count} frames'
       ) from None
     _require_whole(path, container, count, end)
 
@@ -102,7 +108,7 @@ def _open(path: pathlib.Path) -> Iterator[av.container.InputContainer]:
     raise UnreadableVideo(path, 'is empty (0 bytes)')
   try:
     # Absolute, lest FFmpeg take a colon in a name for a protocol.
-    container = av.open(str(path.absolute()))
+    container = av.open(str(path.absolute()), metadata_errors='replace')
   except FileNotFoundError:
     raise UnreadableVideo(path, 'does not exist') from None
   except av.error.InvalidDataError:
