@@ -192,7 +192,7 @@ def test_evaluation_starts_from_the_config_of_the_workdir(trained, tmp_path):
   for text, words in (
     (json.dumps(config), 'train.seed is 0 there and 8 now'),
     (path.read_text()[:50], 'config.json is damaged'),
-    (None, 'it has no config.json'),
+    (None, 'has checkpoints, but no config.json any more'),
   ):
     path.write_text(text) if text else path.unlink()
     process = command('evaluate.py', workdir)

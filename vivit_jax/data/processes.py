@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from multiprocessing import resource_tracker
 
@@ -24,13 +25,23 @@ def obey_parent() -> None:
 def interrupts_held() -> Iterator[None]:
   """Holds Ctrl-C back while workers start; it comes when they have.
 
-  They inherit that, so that it does not end them in their imports, before
-  `obey_parent` is called.
+  The workers inherit that it is blocked, so that it does not end them in their
+  imports, before `obey_parent` is called. This process may still get it, in a
+  thread of some library, and notes it for later: a worker that has begun must
+  be told what to do.
   """
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
   # It is started with the first worker, and then lets Ctrl-C through again.
   resource_tracker.ensure_running()
-  before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+  came = []
+  handler = signal.signal(signal.SIGINT, lambda *which: came.append(which))
+  blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
   try:
     yield
   finally:
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+    signal.signal(signal.SIGINT, handler)
+    if came and callable(handler):
+      handler(*came[0])
