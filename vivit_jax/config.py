@@ -125,6 +125,7 @@ class TrainConfig:
   init_kernel: str = 'central_frame'  # or 'inflation': of an image's kernel
   init_grid: tuple[int, int, int] | None = None  # its tokens: frames, height,
   # width, where it does not tell and more than one would do
+  init_order: str | None = None  # its model.order, if it is not what it seems
   class_order: str | None = None  # JSON {head: [names]}, as the outputs of a
   # foreign checkpoint are ordered
   model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
@@ -194,6 +195,7 @@ def check(config: TrainConfig) -> None:
     min(config.init_grid or (1,)) >= 1,
     f'init_grid is {config.init_grid}; each side is at least 1.',
   )
+  _one_of('init_order', config.init_order, (None, 'space_time', 'time_space'))
   _one_of('init_kernel', config.init_kernel, ('central_frame', 'inflation'))
 
 

@@ -191,10 +191,10 @@ def test_inflation_shares_the_kernel_among_the_frames():
 def test_other_frames_and_pixels_resize_the_positions(name):
   source = formats.read(FIXTURES / name)
   model, start_values = fresh(name, shape=(1, 12, 64, 32, 3))
-  with pytest.raises(UserError, match='no grid, or more than one'):
-    adapt.adapt(source, start_values, grid=(6, 4, 2))  # both at once
-  told = dataclasses.replace(source, grid=GRID)  # as our own checkpoints do
-  both = adapt.adapt(told, start_values, grid=(6, 4, 2))
+  with pytest.raises(UserError, match='perhaps 1 x 6 x 6, 4 x 3 x 3.*init_gri'):
+    adapt.adapt(source, start_values, grid=(6, 4, 2))
+  source = dataclasses.replace(source, grid=GRID)  # as our own checkpoints do
+  both = adapt.adapt(source, start_values, grid=(6, 4, 2))
   assert '4 -> 6 temporal' in both.table()
   _, start_values = fresh(name, shape=(1, 12, 48, 48, 3))
   found = kinds(adapt.adapt(source, start_values, grid=(6, 3, 3)))
@@ -270,27 +270,49 @@ def test_a_config_starts_from_a_file_with_layers_stacked_or_not(capsys):
   assert 'loaded  56 arrays' in capsys.readouterr().out
 
 
-def test_a_grid_that_may_be_two_is_not_guessed():
-  """16 x 14 x 14 positions are 64 x 7 x 7 as well: halved crops would do."""
-  assert fit._grid_of(3136, (16, 20, 20), 'Transformer', NO_GRID) == (
-    16,
-    14,
-    14,
-  )
-  assert fit._grid_of(3136, (8, 14, 14), 'Transformer', NO_GRID) == (16, 14, 14)
-  assert fit._grid_of(3136, (16, 7, 7), 'Transformer', NO_GRID) is None
-  told = dataclasses.replace(NO_GRID, grid=(16, 14, 14))
-  assert fit._grid_of(3136, (16, 7, 7), 'Transformer', told) == (16, 14, 14)
+@pytest.mark.parametrize(
+  'count, mine, name, grid',
+  [
+    (3136, (16, 14, 14), 'Transformer', (16, 14, 14)),  # the model's own
+    (3136, (8, 14, 14), 'Transformer', None),
+    (3136, (16, 7, 7), 'Transformer', None),  # 64 x 7 x 7, or halved crops
+    (196, (1, 20, 20), 'SpatialTransformer', (1, 14, 14)),  # a square
+    (196, (1, 7, 28), 'SpatialTransformer', None),  # the model's own, or that
+    (200, (1, 10, 20), 'SpatialTransformer', (1, 10, 20)),
+    (200, (1, 14, 14), 'SpatialTransformer', None),
+    (9, (16, 1, 1), 'TemporalTransformer', (9, 1, 1)),
+  ],
+)
+def test_a_grid_is_concluded_or_asked_for(count, mine, name, grid):
+  if grid is None:
+    with pytest.raises(UserError, match='nothing tells of which grid.*init_gr'):
+      fit._grid_of(count, mine, name, NO_GRID)
+  else:
+    assert fit._grid_of(count, mine, name, NO_GRID) == grid
+
+
+def test_the_clip_of_another_tubelet_tells_the_grid():
+  """16 x 14 x 14 of tubelets of 2 x 16 x 16 are 8 x 28 x 28 of 4 x 8 x 8."""
+  found = fit._same_clip((8, 28, 28), (4, 8, 8), NO_GRID)
+  assert found == (16, 14, 14)
+  image = formats.Weights('', {'embedding/kernel': np.zeros((16, 16, 3, 4))})
+  assert fit._same_clip((16, 14, 14), (2, 16, 16), image) == (16, 14, 14)
 
 
 NO_GRID = formats.Weights('', {'embedding/kernel': np.zeros((2, 16, 16, 3, 4))})
 
 
-def test_the_references_order_is_told():
-  for name in reference.MODELS:
-    notes = ' '.join(formats.read(FIXTURES / name).notes)
-    third = 'self_attention' in name or 'dot_product' in name
-    assert ("'time_space'" in notes) == third
+def test_the_references_order_is_that_of_its_weights():
+  name = 'model3_factorised_self_attention'
+  source = formats.read(FIXTURES / name)
+  _, start_values = fresh(name)
+  family = 'factorised_self_attention'
+  keys = {'grid': GRID, 'family': family}
+  adapt.adapt(source, start_values, order='time_space', **keys)
+  with pytest.raises(UserError, match="'time_space', and the model has 'space"):
+    adapt.adapt(source, start_values, order='space_time', **keys)
+  other = dataclasses.replace(source, order='space_time')
+  adapt.adapt(other, start_values, order='space_time', **keys)
 
 
 def test_the_grid_can_be_told(tmp_path):
@@ -315,7 +337,9 @@ def test_the_grid_can_be_told(tmp_path):
   # Doubled linearly: every column and row weighs as much as before.
   np.testing.assert_allclose(new.mean((1, 2)), old.mean((1, 2)), atol=1e-6)
   config.init_grid = (5, 3, 3)
-  with pytest.raises(UserError, match='not of the grid 5 x 3 x 3'):
+  with pytest.raises(
+    UserError, match='36 positions, and the grid 5 x 3 x 3 that is told has 45'
+  ):
     start.load(params, configs.resolve(config))
 
 
@@ -392,3 +416,32 @@ def test_positions_come_and_go_with_their_reasons():
   adapted = adapt.adapt(plain, start_values, grid=GRID)
   assert kinds(adapted)['fresh'] == [name]
   assert 'the source has no learned positions' in adapted.table()
+
+
+def test_the_order_of_heads_is_that_of_the_class_order():
+  """The reference has the nouns of Epic Kitchens first, or others the verbs."""
+  source = formats.read(FIXTURES / 'model1_joint')
+  _, start_values = fresh('model1_joint', heads={'noun': 5, 'verb': 6})
+  nouns, verbs = [f'n{i}' for i in range(5)], [f'v{i}' for i in range(6)]
+  wanted = {'noun': nouns, 'verb': verbs}
+  name = 'output_projection/bias'
+  old = source.arrays[name]
+  for order, expected in (
+    ({'noun': nouns, 'verb': verbs}, old),
+    ({'verb': verbs, 'noun': nouns}, np.concatenate([old[6:], old[:6]])),
+    ({'verb': verbs[::-1]}, np.concatenate([old[:5], old[5:][::-1]])),
+  ):
+    adapted = adapt.adapt(
+      source, start_values, grid=GRID, class_order=order, label_names=wanted
+    )
+    np.testing.assert_array_equal(adapted.arrays[name], expected)
+
+
+def test_an_image_models_head_is_not_two_heads():
+  source = formats.read(IMAGE)
+  heads = {'noun': 10, 'verb': 11}
+  _, start_values = fresh('model1_joint', heads=heads)
+  names_of = {h: [f'{h} {n}' for n in range(k)] for h, k in heads.items()}
+  adapted = adapt.adapt(source, start_values, grid=GRID, label_names=names_of)
+  assert 'one head there, several in the model' in adapted.table()
+  assert not adapted.arrays['output_projection/kernel'].any()

@@ -13,7 +13,7 @@ import reference
 from vivit_jax import config as configs
 from vivit_jax import models
 from vivit_jax.checkpoints import adapt, convert, formats
-from vivit_jax.checkpoints.formats import names
+from vivit_jax.checkpoints.formats import huggingface_export, names
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import trained
 from vivit_jax.models.build import Size
@@ -86,23 +86,95 @@ def test_native_is_a_workdir_to_evaluate_and_to_start_from(
   config = dataclasses.replace(
     config, data=dataclasses.replace(config.data, frames=4)
   )
-  with pytest.raises(UserError, match='not those of the config.*adapted'):
+  with pytest.raises(UserError, match='nothing tells of which grid'):
     convert.convert(SOURCE, tmp_path / 'other', to='native', config=config)
   assert [path.name for path in tmp_path.iterdir()] == ['run']
 
 
 def test_mistakes_of_convert(tmp_path):
-  with pytest.raises(UserError, match='36 positions, but a clip has 16 x 14'):
+  with pytest.raises(UserError, match='36 positions .*not of clips of 32 fra'):
     convert.convert(SOURCE, tmp_path / 'a', to='huggingface')
-  with pytest.raises(UserError, match='cannot be cut into'):
+  with pytest.raises(UserError, match='not of clips of 9 frames'):
     convert.convert(SOURCE, tmp_path / 'a', to='huggingface', frames=9, crop=48)
   (tmp_path / 'b').write_text('')
   with pytest.raises(UserError, match='is there already'):
     convert.convert(SOURCE, tmp_path / 'b', to='scenic')
   other = reference.FIXTURES / 'model2_factorised_encoder'
-  with pytest.raises(UserError, match='Model 1 with a class token'):
+  with pytest.raises(UserError, match='Model 1 alone.*this is factorised_enc'):
     convert.convert(other, tmp_path / 'c', to='huggingface', frames=8, crop=48)
   assert sorted(path.name for path in tmp_path.iterdir()) == ['b']
+
+
+def weights(**changes):
+  return dataclasses.replace(formats.read(SOURCE), **changes)
+
+
+def without(*names):
+  whole = formats.read(SOURCE).arrays
+  return {n: a for n, a in whole.items() if not n.startswith(names)}
+
+
+@pytest.mark.parametrize(
+  'source, words',
+  [
+    (weights(arrays=without('cls'), model='joint'), 'no class token'),
+    (weights(arrays=without('Transformer/posemb')), 'no learned positions'),
+    (weights(arrays=without('output_projection')), 'no head'),
+    (weights(label_names={'noun': ['a'], 'verb': ['b']}), 'heads noun, verb'),
+  ],
+)
+def test_what_hugging_face_cannot_be_is_not_written(tmp_path, source, words):
+  clip = huggingface_export.Clip(8, (48, 48))
+  with pytest.raises(UserError, match=f'Model 1 alone.*{words}'):
+    huggingface_export.write(source, tmp_path / 'hf', clip)
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_model_that_is_another_one_there_is_not_written_for_scenic(tmp_path):
+  source = weights(order='space_time', model='factorised_self_attention')
+  with pytest.raises(UserError, match='there, these weights would be another'):
+    convert._write_scenic(source, tmp_path / 'a')
+
+
+def test_a_source_that_tells_its_clip_needs_no_flags(tmp_path):
+  hugging = reference.FIXTURES / 'huggingface_vivit'
+  convert.convert(hugging, tmp_path / 'hf', to='huggingface')
+  old, new = (
+    json.loads((folder / 'config.json').read_text())
+    for folder in (hugging, tmp_path / 'hf')
+  )
+  for key in ('num_frames', 'image_size', 'tubelet_size'):
+    assert old[key] == new[key]
+
+
+@pytest.mark.parametrize('mean', [0.5, 0.4])
+def test_any_mean_and_deviation_are_exported(mean):
+  clip = huggingface_export.Clip(mean=(mean, 0.5, 0.5), std=(0.5, 0.5, 0.2))
+  preprocessor = huggingface_export.preprocessor(clip)
+  pixels = np.array([[0.0, 127.5, 255.0], [255.0, 10.0, 30.0]])
+  ours = (pixels / 255 - clip.mean) / clip.std
+  theirs = pixels * preprocessor['rescale_factor'] - preprocessor['offset']
+  if preprocessor['do_normalize']:
+    theirs = theirs - preprocessor['image_mean']
+    theirs = theirs / preprocessor['image_std']
+  np.testing.assert_allclose(theirs, ours, atol=1e-6)
+
+
+def test_transformers_reads_another_mean_as_we_write_it(tmp_path):
+  pytest.importorskip('torch', reason='torch is not installed')
+  transformers = pytest.importorskip('transformers')
+  clip = huggingface_export.Clip(
+    8, (48, 48), 64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+  )
+  (tmp_path / 'preprocessor_config.json').write_text(
+    json.dumps(huggingface_export.preprocessor(clip))
+  )
+  processor = transformers.VivitImageProcessor.from_pretrained(tmp_path)
+  draw = np.random.default_rng(0)
+  video = [draw.integers(0, 256, (64, 64, 3)).astype(np.uint8)] * 8
+  found = np.asarray(processor(video, return_tensors='np')['pixel_values'])[0]
+  ours = (video[0][8:56, 8:56] / 255 - clip.mean) / clip.std
+  np.testing.assert_allclose(found[0], ours.transpose(2, 0, 1), atol=1e-5)
 
 
 def test_an_exported_model_gives_its_logits_in_transformers(tmp_path):

@@ -1,13 +1,16 @@
 """Other people's files give other people's outputs; hostile ones nothing."""
 
+import dataclasses
 import io
 import json
+import os
 import pickle
 import shutil
 import struct
 import zipfile
 
 import jax
+import jax.numpy as jnp
 import msgpack
 import numpy as np
 import pytest
@@ -17,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 
 from vivit_jax import models
 from vivit_jax.checkpoints import formats
-from vivit_jax.checkpoints.formats import huggingface, names
+from vivit_jax.checkpoints.formats import huggingface_export, names
 from vivit_jax.errors import UserError
 from vivit_jax.models import layers
 
@@ -173,23 +176,57 @@ def test_timm_stacks_query_key_and_value(tmp_path):
       f'blocks.{n}.norm2.weight': wide[f'{block}/LayerNorm_1/scale'],
       f'blocks.{n}.norm2.bias': wide[f'{block}/LayerNorm_1/bias'],
     }
-  path = tmp_path / 'timm.safetensors'
+  path = tmp_path / 'model.safetensors'
   save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, path)
-  found = formats.read(path)
-  assert 'timm' in found.format and found.arrays.keys() == wide.keys()
-  for name, array in found.arrays.items():
-    np.testing.assert_array_equal(array, wide[name], err_msg=name)
+  # A lone file, timm's own folder, and beside a model of Hugging Face's.
+  for config in (None, {'architecture': 'vit_tiny'}, {'model_type': 'vivit'}):
+    if config is not None:
+      (tmp_path / 'config.json').write_text(json.dumps(config))
+    found = formats.read(path)
+    assert 'timm' in found.format and found.arrays.keys() == wide.keys()
+    for name, array in found.arrays.items():
+      np.testing.assert_array_equal(array, wide[name], err_msg=name)
+  assert 'timm' in formats.read(tmp_path).format
+
+
+def test_a_named_file_is_read_and_not_its_neighbour(tmp_path):
+  folder = hugging_face(tmp_path / 'a')
+  tensors = load_file(folder / 'model.safetensors')
+  tensors['classifier.bias'] = tensors['classifier.bias'] + 1
+  save_file(tensors, folder / 'finetuned.safetensors')
+  one, other = (
+    formats.read(folder / name).arrays['output_projection/bias']
+    for name in ('model.safetensors', 'finetuned.safetensors')
+  )
+  np.testing.assert_array_equal(other, one + 1)
+
+
+def test_bfloat16_of_npz_is_read_as_what_it_is(tmp_path):
+  with np.load(NPZ / 'vision_transformer.npz', allow_pickle=False) as file:
+    plain = dict(file)
+  half = {k: v.astype(jnp.bfloat16) for k, v in plain.items()}
+  np.savez(tmp_path / 'a.npz', **half)
+  found = formats.read(tmp_path / 'a.npz').arrays
+  for name, array in formats.read(
+    NPZ / 'vision_transformer.npz'
+  ).arrays.items():
+    expected = array.astype(jnp.bfloat16).astype(np.float32)
+    np.testing.assert_array_equal(found[name].astype(np.float32), expected)
+
+
+def test_a_fifo_is_no_checkpoint(tmp_path):
+  os.mkfifo(tmp_path / 'pipe')
+  with pytest.raises(UserError, match='no file and no folder'):
+    formats.read(tmp_path / 'pipe')
 
 
 def test_hugging_face_out_and_in_again_keeps_every_bit(tmp_path):
   weights = formats.read(FIXTURES / 'model1_joint')
-  huggingface.write(
-    weights,
-    tmp_path / 'out',
-    frames=8,
-    crop=(48, 48),
-    short_side=56,
-    label_names=[f'class {n}' for n in range(11)],
+  weights = dataclasses.replace(
+    weights, label_names={'label': [f'class {n}' for n in range(11)]}
+  )
+  huggingface_export.write(
+    weights, tmp_path / 'out', huggingface_export.Clip(8, (48, 48), 56)
   )
   again = formats.read(tmp_path / 'out')
   assert again.arrays.keys() == weights.arrays.keys()
@@ -199,13 +236,8 @@ def test_hugging_face_out_and_in_again_keeps_every_bit(tmp_path):
   assert not list(tmp_path.glob('.*'))
   original = load_file(HUGGING / 'model.safetensors')
   other = formats.read(HUGGING)
-  huggingface.write(
-    other,
-    tmp_path / 'back',
-    frames=8,
-    crop=(32, 32),
-    short_side=32,
-    label_names=None,
+  huggingface_export.write(
+    other, tmp_path / 'back', huggingface_export.Clip(8, (32, 32), 32)
   )
   written = load_file(tmp_path / 'back' / 'model.safetensors')
   assert written.keys() == original.keys()
@@ -245,6 +277,10 @@ HOSTILE = {
   'pickle': (pickle.dumps({'a': 1}), 'pickled'),
   'pickled npz': (objects(), 'pickled Python objects'),
   'absurd npz': (npz_of(HEADER % b'999999999999', b'1234'), 'size it states'),
+  'words in an npz shape': (
+    npz_of(HEADER.replace(b'(%s,)', b"('a', 1000000000)"), b'1234'),
+    'size it states',
+  ),
   'negative npz': (npz_of(HEADER % b'-1', b'1234'), 'size it states'),
   'swelling npz': (
     npz_of(HEADER % b'25000000', bytes(100_000_000)),
@@ -322,6 +358,14 @@ ODD = {
   'whole numbers': (
     {'output_projection__bias': np.zeros(11, np.int32)},
     'output_projection/bias is int32',
+  ),
+  'a block unlike the others': (
+    {'Transformer__encoderblock_1__LayerNorm_0__scale': None},
+    'encoderblock_1 is unlike encoderblock_0 in LayerNorm_0/scale',
+  ),
+  'a norm of another width': (
+    {'Transformer__encoder_norm__scale': np.ones(5, np.float32)},
+    'encoder_norm/scale has shape .5,., not of width 48',
   ),
   'an empty array': (
     {'output_projection__bias': np.zeros(0, np.float32)},

@@ -135,3 +135,13 @@ def test_a_damaged_checkpoint_is_named(tmp_path, about, part):
     assert store.describe(1) == about
     restored = store.restore(1, state(0.0))
   np.testing.assert_array_equal(restored['opt_state']['trace'], [-1.0] * 4)
+
+
+def test_arrays_far_larger_than_their_files_are_not_read(tmp_path, about):
+  """A few kilobytes may state gigabytes of zeros."""
+  zeros = {'params': {'a': np.zeros((80_000_000,), np.float32)}}
+  with Store(tmp_path) as store:
+    store.save(1, zeros, about)
+  with Store(tmp_path, read_only=True) as store:
+    with pytest.raises(UserError, match='states 320000000 bytes of arrays'):
+      store.restore_parameters(1)

@@ -63,3 +63,10 @@ def test_a_model_without_a_head_cannot_be_scored(config, monkeypatch):
   monkeypatch.setattr(formats, 'read', lambda path: headless)
   with pytest.raises(UserError, match='does not hold the whole model'):
     trained.from_file(SOURCE, config, {'label': NAMES})
+
+
+def test_a_part_of_a_checkpoint_is_not_scored_as_the_whole(config):
+  model = dataclasses.replace(config.model, positions='none')
+  config = dataclasses.replace(config, model=model)
+  with pytest.raises(UserError, match='more than the model: .*pos_embedding'):
+    trained.from_file(SOURCE, config, {'label': NAMES})

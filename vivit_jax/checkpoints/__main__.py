@@ -26,9 +26,9 @@ def main() -> int:
   other.add_argument('target')
   other.add_argument('--to', choices=convert.WRITERS, required=True)
   other.add_argument('--config', help='file of the model, for native')
-  other.add_argument('--frames', type=int, default=32, help='of a clip')
-  other.add_argument('--crop', type=int, default=224, help='pixels')
-  other.add_argument('--short_side', type=int, default=256, help='pixels')
+  other.add_argument('--frames', type=int, help='of a clip, for huggingface')
+  other.add_argument('--crop', type=int, help='pixels, for huggingface')
+  other.add_argument('--short_side', type=int, help='pixels, for huggingface')
   flags = parser.parse_args()
   with exit_on_user_error():
     if flags.command == 'inspect':

@@ -89,10 +89,13 @@ def adapt(
   arrays, head_how, head_why = heads.arrange(
     arrays, class_order or {}, label_names
   )
+  if source.is_image and len(label_names or ()) > 1:
+    head_why = head_why or 'one head there, several in the model'
   if _has_representation(source.arrays) != _has_representation(fresh):
     head_why = head_why or 'a representation layer is before one of them alone'
   if head_why:
     arrays = {n: a for n, a in arrays.items() if not n.startswith(_OUTPUT)}
+  tubelet = fresh['embedding/kernel'].shape[:3]
   rows, result, used = [], {}, set()
   unexplained = []
   for name, start in fresh.items():
@@ -105,7 +108,7 @@ def adapt(
         unexplained.append(f'{name} is missing.{nearest(name, arrays)}')
       continue
     used.add(name)
-    value, how = _fit(name, found, start, grid, kernel, source)
+    value, how = _fit(name, found, start, grid, tubelet, kernel, source)
     if value is None:
       result[name] = start
       if how:
@@ -156,10 +159,12 @@ def _check_family(source: Weights, family: str, order: str | None) -> None:
       f'is {family}: one video model cannot start another; set model.family, '
       'or start from an image ViT.'
     )
-  if order and source.order and order != source.order:
+  ordered = family.startswith('factorised_self') or 'dot_product' in family
+  if ordered and order and source.order and order != source.order:
     raise UserError(
       f"these weights ({source.format}) have model.order '{source.order}', and "
-      f"the model has '{order}': set it to the weights' own."
+      f"the model has '{order}': set it to the weights' own (or, if they are "
+      f'otherwise than they seem, --config.init_order={order}).'
     )
 
 
@@ -250,6 +255,7 @@ def _fit(
   found: np.ndarray,
   start: np.ndarray,
   grid: fit.Grid,
+  tubelet: fit.Grid,
   kernel: str,
   source: Weights,
 ) -> tuple[np.ndarray | None, str]:
@@ -257,11 +263,9 @@ def _fit(
 
   None with a reason means fresh, None with '' an unexplained shape.
   """
-  if found.dtype.kind not in 'fV':
-    raise UserError(f'{name} is of type {found.dtype}, not of floats.')
   found = np.asarray(found, np.float32)
   if name.endswith(_POSITIONS):
-    return fit.positions_of(name, found, start, grid, source)
+    return fit.positions_of(name, found, start, grid, tubelet, source)
   if found.shape == start.shape:
     return found, ''
   if name.startswith(_HEAD):

@@ -1,5 +1,7 @@
 """Weights written in the formats that others read."""
 
+import dataclasses
+import math
 import os
 import pathlib
 import shutil
@@ -11,7 +13,7 @@ from flax import serialization
 from vivit_jax import config as configs
 from vivit_jax import models
 from vivit_jax.checkpoints import adapt, formats
-from vivit_jax.checkpoints.formats import huggingface, names, native
+from vivit_jax.checkpoints.formats import huggingface_export, names, native
 from vivit_jax.checkpoints.formats.weights import Weights
 from vivit_jax.checkpoints.store import Description, Store
 from vivit_jax.config import TrainConfig
@@ -33,9 +35,9 @@ def convert(
   target: pathlib.Path,
   *,
   to: str,
-  frames: int = 32,
-  crop: int = 224,
-  short_side: int = 256,
+  frames: int | None = None,
+  crop: int | None = None,
+  short_side: int | None = None,
   config: TrainConfig | None = None,
 ) -> None:
   """Writes a checkpoint in another format.
@@ -45,8 +47,8 @@ def convert(
     target: a folder for 'native' (a workdir to evaluate or to start from) and
       'huggingface', a file for 'scenic'; must not exist.
     to: one of `WRITERS`.
-    frames, crop, short_side: of the clips, in pixels; a checkpoint of this
-      package knows them itself.
+    frames, crop, short_side: of the clips, in pixels, for 'huggingface'; None
+      for what the checkpoint tells, or 32, 224 and 256.
     config: of the model, for 'native'.
 
   Raises:
@@ -59,43 +61,54 @@ def convert(
   weights = formats.read(path)
   if to == 'native':
     return _write_native(weights, target, config)
-  size = (crop, crop)
-  if path.is_dir() and native.is_native(path):
-    config = native.read(path)[1].config
-    frames, size = config.data.frames, config.data.crop
-    short_side = config.data.short_side
-    _check_tokens(weights, configs.token_grid(config))
-  elif not weights.is_image:
-    tubelet = weights.arrays['embedding/kernel'].shape[:3]
-    sizes = (frames, *size)
-    if any(side % part for side, part in zip(sizes, tubelet)):
-      raise UserError(
-        f'a clip of {frames} frames of {crop} pixels cannot be cut into '
-        f'tubelets of {tubelet}: give --frames and --crop.'
-      )
-    _check_tokens(weights, tuple(s // p for s, p in zip(sizes, tubelet)))
   if to == 'scenic':
     return _write_scenic(weights, target)
-  head = 'label' if 'label' in (weights.label_names or {}) else None
-  huggingface.write(
-    weights,
-    target,
-    frames=frames,
-    crop=size,
-    short_side=short_side,
-    label_names=weights.label_names[head] if head else None,
+  about = native.read(path)[1].config if native.is_native(path) else None
+  given = {'frames': frames, 'crop': crop and (crop, crop)}
+  given |= {'short_side': short_side}
+  clip = _clip(weights, about)
+  clip = dataclasses.replace(
+    clip, **{key: value for key, value in given.items() if value is not None}
   )
+  _check_tokens(weights, clip)
+  huggingface_export.write(weights, target, clip)
 
 
-def _check_tokens(weights: Weights, grid: tuple[int, ...]) -> None:
-  """Raises where clip and positions disagree."""
-  if weights.family != 'joint':
-    return
+def _clip(
+  weights: Weights, config: TrainConfig | None
+) -> huggingface_export.Clip:
+  """Returns the clips of a checkpoint, as far as it tells."""
+  if config is not None:
+    data, tubelet = config.data, config.model.tubelet
+    # Of uniform frames, the model sees one of each tubelet.
+    period = tubelet[0] if config.model.embedding == 'uniform_frames' else 1
+    return huggingface_export.Clip(
+      data.frames // period, data.crop, data.short_side, data.mean, data.std
+    )
+  if weights.grid is not None and not weights.is_image:
+    sides = weights.arrays['embedding/kernel'].shape[:3]
+    frames, *crop = (n * part for n, part in zip(weights.grid, sides))
+    short_side = max(256, *crop)
+    return huggingface_export.Clip(frames, tuple(crop), short_side)
+  return huggingface_export.Clip()
+
+
+def _check_tokens(weights: Weights, clip: huggingface_export.Clip) -> None:
+  """Raises a UserError where clip and positions disagree."""
+  tubelet = weights.arrays['embedding/kernel'].shape[:-2]
   positions = weights.arrays.get('Transformer/posembed_input/pos_embedding')
-  if positions is not None and positions.shape[1] != int(np.prod(grid)) + 1:
+  if len(tubelet) != 3 or positions is None:
+    return  # of no ViViT that could be written
+  sizes = (clip.frames, *clip.crop)
+  tokens = math.prod(s // p for s, p in zip(sizes, tubelet))
+  token = int('cls' in weights.arrays)
+  if any(s % p for s, p in zip(sizes, tubelet)) or (
+    positions.shape[1] != tokens + token
+  ):
     raise UserError(
-      f'the weights have {positions.shape[1] - 1} positions, but a clip has '
-      f'{" x ".join(map(str, grid))} tokens: give --frames and --crop.'
+      f'the weights have {positions.shape[1] - token} positions and tubelets '
+      f'of {tubelet}, which are not of clips of {clip.frames} frames of '
+      f'{clip.crop} pixels: give --frames and --crop.'
     )
 
 
@@ -157,6 +170,11 @@ def _numbered(config: TrainConfig, classes: int) -> dict[str, list[str]]:
 
 def _write_scenic(weights: Weights, target: pathlib.Path) -> None:
   """Writes flax msgpack with `params`, the reference's newer layout."""
+  if weights.order == 'space_time':
+    raise UserError(
+      f'{weights.family} attends over space first (model.order), and the '
+      'reference over time first: there, these weights would be another model.'
+    )
   tree = {
     'params': names.unflatten(weights.arrays),
     'global_step': np.int32(0),

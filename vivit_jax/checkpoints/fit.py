@@ -1,5 +1,7 @@
 """Kernels and positions in the shape of another model (paper, section 3.4)."""
 
+import math
+
 import einops
 import jax
 import numpy as np
@@ -9,6 +11,7 @@ from vivit_jax.errors import UserError
 from vivit_jax.models.positions import resize_positions
 
 Grid = tuple[int, int, int]
+_FLAG = "as --config.init_grid='(frames, height, width)' in tokens"
 # An array in the model's shape and how it came to it, '' for as it was; or None
 # where nothing explains the shape.
 Fitted = tuple[np.ndarray | None, str]
@@ -54,9 +57,22 @@ def positions_of(
   found: np.ndarray,
   start: np.ndarray,
   grid: Grid,
+  tubelet: Grid,
   source: Weights,
 ) -> Fitted:
-  """Repeats or resizes positions; a class token's comes or goes with it."""
+  """Repeats or resizes positions; a class token's comes or goes with it.
+
+  Args:
+    name: of the positions.
+    found: the source's, [1, N, D].
+    start: the model's own.
+    grid: t, h and w of the model's tokens.
+    tubelet: of the model: frames, height and width.
+    source: they are of.
+
+  Raises:
+    UserError: nothing tells the source's grid, or it does not fit.
+  """
   if found.shape[-1] != start.shape[-1]:
     return None, ''
   mine = grid
@@ -67,19 +83,8 @@ def positions_of(
   has_token = _has_token(name, found.shape[1], source)
   token, rest = np.split(found, [int(has_token)], axis=1)
   how = []
-  theirs = _grid_of(rest.shape[1], mine, name, source)
-  if theirs is None:
-    tokens = f'{mine[0]} x {mine[1]} x {mine[2]} tokens'
-    told = source.grid and ' x '.join(map(str, source.grid))
-    why = (
-      f'which are not of the grid {told} that is told'
-      if told
-      else f'and no grid, or more than one, of so many fits {tokens}'
-    )
-    raise UserError(
-      f'{name} has {rest.shape[1]} positions, {why}: tell the grid of the '
-      "weights by --config.init_grid='(frames, height, width)', in tokens."
-    )
+  same_clip = _same_clip(mine, tubelet, source)
+  theirs = _grid_of(rest.shape[1], same_clip, name, source)
   if theirs[1:] != mine[1:]:
     old, new = (f'{h} x {w}' for _, h, w in (theirs, mine))
     rest = resize_positions(rest, theirs, (theirs[0], *mine[1:]))
@@ -111,32 +116,67 @@ def _has_token(name: str, count: int, source: Weights) -> bool:
   return token in own or (encoder == 'SpatialTransformer' and 'cls' in own)
 
 
-def _grid_of(count: int, mine: Grid, name: str, source: Weights) -> Grid | None:
-  """Returns the grid of `count` positions, as the source tells, or guessed.
+def _same_clip(mine: Grid, tubelet: Grid, source: Weights) -> Grid:
+  """Returns the grid of the model's own clip in the source's tubelets."""
+  theirs = source.arrays['embedding/kernel'].shape[:-2]
+  theirs = theirs if len(theirs) == 3 else (tubelet[0], *theirs)
+  # A side of 1 is of one encoder alone: frame by frame, or time alone.
+  t, h, w = (
+    side if side == 1 else side * ours // part
+    for side, ours, part in zip(mine, tubelet, theirs)
+  )
+  return t, h, w
 
-  Guessed are the model's own, and square ones; either the place or the time of
-  the model's own grid is taken to be the source's too.
+
+def _grid_of(count: int, mine: Grid, name: str, source: Weights) -> Grid:
+  """Returns the grid of `count` positions, as the source tells, or concluded.
+
+  Concluded where one grid alone will do: that of the model's own clip in the
+  source's tubelets, or in space, of images and of Model 2, a square. A wrong
+  one would scramble the positions in silence.
+
+  Args:
+    count: of positions.
+    mine: the model's own grid, in tubelets of the source.
+    name: of the positions, for errors.
+    source: tells its grid, or does not.
+
+  Raises:
+    UserError: a grid that does not fit, or more than one that may.
   """
-  image = source.is_image
-  t, h, w = mine
   if name.startswith('TemporalTransformer'):
     return (count, 1, 1)
+  in_space = source.is_image or name.startswith('SpatialTransformer')
   if source.grid is not None:
-    frames, *place = source.grid
-    one_frame = image or name.startswith('SpatialTransformer')
-    told = (1 if one_frame else frames, *place)
-    return told if int(np.prod(told)) == count else None
-  square = int(np.sqrt(count))
-  if image or name.startswith('SpatialTransformer'):
-    if count == h * w:
-      return (1, h, w)
-    return (1, square, square) if square**2 == count else None
-  if count == t * h * w:
-    return mine
-  square = int(np.sqrt(count // t))
-  guesses = {
-    *([(count // (h * w), h, w)] if count % (h * w) == 0 else []),
-    *([(t, square, square)] if t * square**2 == count else []),
-  }
-  # Two that fit are no better than none: a wrong one would scramble in silence.
-  return guesses.pop() if len(guesses) == 1 else None
+    told = (1, *source.grid[1:]) if in_space else source.grid
+    if math.prod(told) == count:
+      return told
+    raise UserError(
+      f'{name} has {count} positions, and the grid {_say(told)} that is told '
+      f'has {math.prod(told)}: tell the grid of the weights, {_FLAG}.'
+    )
+  square = math.isqrt(count)
+  may_be = set()
+  if in_space:
+    if square**2 == count:
+      may_be.add((1, square, square))
+    if mine[1] * mine[2] == count:
+      may_be.add((1, *mine[1:]))
+  elif math.prod(mine) == count:
+    may_be.add(mine)
+  if len(may_be) == 1:
+    return may_be.pop()
+  guesses = sorted(may_be) or [
+    (count // side**2, side, side)
+    for side in range(square, 1, -1)
+    if count % side**2 == 0
+  ]
+  among = f', perhaps {", ".join(map(_say, guesses[:6]))}' if guesses else ''
+  raise UserError(
+    f'{name} has {count} positions, and nothing tells of which grid'
+    f'{among}: tell it, {_FLAG}.'
+  )
+
+
+def _say(grid: Grid) -> str:
+  return ' x '.join(map(str, grid))

@@ -38,7 +38,8 @@ def arrange(
 
   Args:
     arrays: of a checkpoint; what has no `output_projection` stays as it is.
-    order: names of its outputs, of heads that are named.
+    order: names of its outputs, of heads that are named; of all heads, in the
+      order of the heads.
     wanted: names of the model's outputs; None if they are not known.
 
   Returns:
@@ -64,6 +65,12 @@ def _columns(order: Names, wanted: Names) -> tuple[list[int], str]:
   """Returns the places of the wanted outputs, or why there are none."""
   if not set(order) <= set(wanted):
     return [], f'another head: {", ".join(sorted(order))} there'
+  # A full order gives the order of the heads too; else it is the model's.
+  sequence = order if set(order) == set(wanted) else wanted
+  starts, first = {}, 0
+  for head in sequence:
+    starts[head] = first
+    first += len(order.get(head, wanted[head]))
   columns: list[int] = []
   for head, names in wanted.items():
     there = order.get(head, names)
@@ -75,6 +82,5 @@ def _columns(order: Names, wanted: Names) -> tuple[list[int], str]:
         '--config.class_order=FILE.json'
       )
     place = {name: number for number, name in enumerate(there)}
-    first = len(columns)
-    columns += [first + place[name] for name in names]
+    columns += [starts[head] + place[name] for name in names]
   return columns, ''

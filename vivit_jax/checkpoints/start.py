@@ -60,6 +60,8 @@ def read_as(
   source = formats.read(path)
   if config.init_grid is not None:
     source = dataclasses.replace(source, grid=config.init_grid)
+  if config.init_order is not None:
+    source = dataclasses.replace(source, order=config.init_order)
   fresh = jax.tree.map(np.asarray, stacking.unstack(params))
   adapted = adapt.adapt(
     source,

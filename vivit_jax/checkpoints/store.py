@@ -7,6 +7,7 @@ label names: a checkpoint alone says how to use it.
 
 import contextlib
 import dataclasses
+import math
 import os
 import pathlib
 import re
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
@@ -21,6 +23,9 @@ from vivit_jax import config as configs
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 from vivit_jax.models import stacking
+
+_MOST_SWELLING = 100  # times that arrays may be larger than their files,
+_ALLOWANCE = 256 << 20  # and so many bytes
 
 LabelNames = Mapping[str, list[str]]  # of each head, in the order of logits
 
@@ -48,6 +53,9 @@ class Description:
 
   @classmethod
   def from_json(cls, mapping: Mapping[str, Any]) -> 'Description':
+    """Undoes `to_json`; ValueError for what it did not give."""
+    if not isinstance(mapping.get('config'), dict):
+      raise ValueError('its description has no config')
     return cls(
       configs.from_mapping(mapping['config']),
       dict(mapping['label_names']),
@@ -199,7 +207,21 @@ class Store:
     """
     with self._reading(step):
       saved = self._manager.item_metadata(step)['state']
+      self._check_size(step, saved)
     return self.restore(step, dict(saved))['params']
+
+  def _check_size(self, step: int, saved: Any) -> None:
+    """Raises where arrays would be far larger than the files they are in."""
+    files = (self._folder / str(step)).rglob('*')
+    there = sum(path.stat().st_size for path in files if path.is_file())
+    stated = sum(
+      math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize
+      for leaf in jax.tree.leaves(saved)
+    )
+    if stated > _MOST_SWELLING * there + _ALLOWANCE:
+      raise ValueError(
+        f'it states {stated} bytes of arrays, in {there} of files'
+      )
 
   @contextlib.contextmanager
   def _reading(self, step: int) -> Iterator[None]:

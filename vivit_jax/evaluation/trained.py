@@ -93,6 +93,17 @@ def from_file(
       f'{path} does not hold the whole model: {missing[0].name} would be '
       f'random ({missing[0].why}); to train from it, use --config.init_from.'
     )
+  # A Hugging Face ViT's pooler is not before its own classifier either.
+  unused = [
+    row
+    for row in adapted.rows
+    if row.what == 'left over' and not row.name.startswith('pooler/')
+  ]
+  if unused:
+    raise UserError(
+      f'{path} is more than the model: {unused[0].name} would be left out '
+      f'({unused[0].why}): give the config of the whole model.'
+    )
   print(adapted.table(), flush=True)
   for note in source.notes:
     print(f'{"note":>10}  {note}', flush=True)

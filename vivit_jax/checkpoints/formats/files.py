@@ -6,12 +6,14 @@ that is cut off, lies about its sizes, or would execute code.
 
 import ast
 import json
+import math
 import os
 import pathlib
 import struct
 import zipfile
 from typing import Any
 
+import ml_dtypes
 import msgpack
 import numpy as np
 from flax import serialization
@@ -37,6 +39,11 @@ def read_npz(path: pathlib.Path, needed: str) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(path) as archive:
       members = archive.infolist()
       names = [member.filename.removesuffix('.npy') for member in members]
+      if any(name.endswith('/data.pkl') for name in names):
+        raise UserError(
+          f'{path} is pickled by torch, and could run code when it is read: '
+          'ask its owner for safetensors.'
+        )
       if not any(name.endswith(needed) for name in names):
         raise UserError(
           f'{path} is an npz, but no ViT: it has no {needed}; it has '
@@ -48,7 +55,7 @@ def read_npz(path: pathlib.Path, needed: str) -> dict[str, np.ndarray]:
       for member in members:
         _check_member(path, archive, member)
     with np.load(path, allow_pickle=False) as arrays:
-      return {name: arrays[name] for name in arrays.files}
+      return {name: _readable(arrays[name]) for name in arrays.files}
   except UserError:
     raise
   except (
@@ -63,6 +70,11 @@ def read_npz(path: pathlib.Path, needed: str) -> dict[str, np.ndarray]:
     struct.error,
   ) as error:
     raise damaged(path, error) from None
+
+
+def _readable(array: np.ndarray) -> np.ndarray:
+  """Returns bfloat16, which npz forgets, as what it is."""
+  return array.view(ml_dtypes.bfloat16) if array.dtype == 'V2' else array
 
 
 def _check_member(
@@ -86,9 +98,8 @@ def _check_member(
       f'{path} holds pickled Python objects ({member.filename}), which could '
       'run code when they are read: ask its owner for plain arrays.'
     )
-  size = kind.itemsize
-  for side in shape:
-    size *= side
+  sides = all(type(side) is int and side >= 0 for side in shape)
+  size = math.prod(shape, start=kind.itemsize) if sides else -1
   if size != member.file_size - start - length:
     raise damaged(path, f'{member.filename} does not have the size it states')
 

@@ -16,6 +16,8 @@ def flatten(tree: Any, prefix: str = '') -> Iterator[tuple[str, np.ndarray]]:
   if prefix.count('/') > _DEEPEST:
     raise UserError('the checkpoint is nested too deeply to hold parameters.')
   for key, value in tree.items():
+    if '/' in str(key):
+      raise UserError(f"the checkpoint has the key '{key}', with a / in it.")
     if isinstance(value, dict):
       yield from flatten(value, f'{prefix}{key}/')
     elif value is not None:

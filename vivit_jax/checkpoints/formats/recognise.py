@@ -27,7 +27,7 @@ def read(path: str | os.PathLike) -> Weights:
   Raises:
     UserError: no such file, an unknown format, or a damaged file.
   """
-  path = pathlib.Path(path)
+  path = pathlib.Path(os.path.abspath(path))
   try:
     weights = _read(path)
     fault = weights.fault()
@@ -57,22 +57,19 @@ def _read(path: pathlib.Path) -> Weights:
 
 def _reader_of(path: pathlib.Path) -> Callable[[pathlib.Path], Weights] | None:
   """Returns what reads a file, by its first bytes; None for nothing known."""
+  if path.exists() and not path.is_file():
+    raise UserError(f'the checkpoint {path} is no file and no folder.')
   with open(path, 'rb') as file:
     head = file.read(16)
   if head.startswith(b'PK'):
     return image_npz.read
   if head[8:9] == b'{':
-    beside = (path.parent / 'config.json').exists()
-    return _read_hugging_face_file if beside else huggingface.read_timm
+    return huggingface.read_file
   if re.match(rb'\x80[\x02-\x05]', head):
     return _refuse_pickle
   if re.match(rb'[\x80-\x8f\xde\xdf]', head):
     return scenic.read
   return None
-
-
-def _read_hugging_face_file(path: pathlib.Path) -> Weights:
-  return huggingface.read(path.parent)
 
 
 def _refuse_pickle(path: pathlib.Path) -> Weights:

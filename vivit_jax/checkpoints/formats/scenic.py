@@ -6,15 +6,12 @@ import pathlib
 from vivit_jax.checkpoints.formats import files, names
 from vivit_jax.checkpoints.formats.weights import Weights
 
-# Nothing in the arrays tells these.
 _ALIKE = (
   'Model 1 without class token and Model 4 have the same arrays: they are '
   "taken for the config's model.family"
 )
-_ORDER = (
-  'Models 3 and 4 of the reference attend over time first: model.order must be '
-  "'time_space'"
-)
+# Nothing in the arrays of Models 3 and 4 tells it; it is the reference's own.
+_ORDER = 'time_space'
 
 
 def read(path: pathlib.Path) -> Weights:
@@ -37,9 +34,7 @@ def read(path: pathlib.Path) -> Weights:
   if 'embedding/kernel' not in arrays:
     raise files.damaged(path, 'it has no embedding/kernel')
   weights = Weights(f'scenic, flax msgpack ({layout})', arrays)
-  notes = []
-  if weights.family == 'joint or factorised_dot_product':
-    notes.append(_ALIKE)
-  if weights.family.endswith(('self_attention', 'dot_product')):
-    notes.append(_ORDER)
-  return dataclasses.replace(weights, notes=tuple(notes))
+  alike = weights.family == 'joint or factorised_dot_product'
+  return dataclasses.replace(
+    weights, order=_ORDER, notes=(_ALIKE,) if alike else ()
+  )

@@ -4,6 +4,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
+import jax.numpy as jnp
 import numpy as np
 
 _BLOCK = re.compile(r'(\w*Transformer)/encoderblock_(\d+)/')
@@ -54,7 +55,7 @@ class Weights:
   def fault(self) -> str | None:
     """Returns what makes these arrays no transformer's, or None."""
     for name, array in self.arrays.items():
-      if array.dtype.kind not in 'fV' or not array.size:
+      if not jnp.issubdtype(array.dtype, jnp.floating) or not array.size:
         return f'{name} is {array.dtype} of shape {array.shape}, not floats'
     kernel = self.arrays.get('embedding/kernel')
     if kernel is None:
@@ -77,6 +78,38 @@ class Weights:
         return (
           f'{name} has shape {array.shape}, not of width {kernel.shape[-1]}'
         )
+    return self._odd_block()
+
+  def _odd_block(self) -> str | None:
+    """Returns what makes a block, or a norm, unlike the others of its encoder.
+
+    What is missing in all of them is found when they are fitted to a model.
+    """
+    width = self.arrays['embedding/kernel'].shape[-1]
+    for name, array in self.arrays.items():
+      norm = re.search(r'(norm|LayerNorm_\w+)/(scale|bias)$', name)
+      if norm and not name.startswith('MAPHead_0/') and array.shape != (width,):
+        return f'{name} has shape {array.shape}, not of width {width}'
+    parts: dict[str, dict[str, dict[str, tuple[int, ...]]]] = {}
+    for name, array in self.arrays.items():
+      if match := _BLOCK.match(name):
+        blocks = parts.setdefault(match[1], {})
+        rest = name[match.end() :]
+        blocks.setdefault(match[2], {})[rest] = array.shape
+    for encoder, blocks in parts.items():
+      numbers = {str(number) for number in range(len(blocks))}
+      if blocks.keys() != numbers:
+        missing = min(numbers - blocks.keys())
+        return (
+          f'{encoder} has {len(blocks)} blocks, but none of number {missing}'
+        )
+      for number, block in blocks.items():
+        odd = set(block.items()) ^ set(blocks['0'].items())
+        if odd:
+          return (
+            f'{encoder}/encoderblock_{number} is unlike encoderblock_0 in '
+            f'{min(odd)[0]}'
+          )
     return None
 
   def depths(self) -> dict[str, int]:
