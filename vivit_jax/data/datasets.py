@@ -76,7 +76,7 @@ def prepare_command(dataset: str) -> str:
 class VideoSplit:
   """The videos of one split, with random access to their frames.
 
-  Reads through `tfds.data_source`; can be pickled, for worker processes.
+  Can be pickled, for worker processes.
 
   Attributes:
     label_names: of each head, in the order of label indices; heads sorted.
@@ -99,14 +99,12 @@ class VideoSplit:
     }
     chunks = records.chunks_of(self.frame_counts)
     self._first_chunks = np.cumsum(chunks) - chunks
-    missing = [
-      shard
-      for shard in sorted(builder.info.splits[split].filenames)
-      if not (self._folder / shard).exists()
-    ]
+    shards = sorted(builder.info.splits[split].filenames)
+    missing = [s for s in shards if not (self._folder / s).exists()]
     if missing:
       raise UserError(self._damage(f'{missing[0]} is missing'))
-    self._source = builder.as_data_source(split)
+    paths = [self._folder / shard for shard in shards]
+    self._source = records.Source(paths, index.shard_lengths)
 
   def __len__(self) -> int:
     return len(self.ids)
@@ -142,7 +140,7 @@ class VideoSplit:
 
   def _read_chunks(
     self, video: int, wanted: Sequence[int]
-  ) -> dict[int, list[bytes]]:
+  ) -> dict[int, Sequence[bytes]]:
     """Returns chunks of a video, by their number in it."""
     first = int(self._first_chunks[video])
     try:
@@ -153,10 +151,10 @@ class VideoSplit:
     for chunk, record in zip(wanted, found, strict=True):
       place = chunk * records.CHUNK_FRAMES
       frames = min(self.frame_counts[video] - place, records.CHUNK_FRAMES)
-      whose = record['video'].decode(), record['first_frame']
-      if whose != (self.ids[video], place) or len(record['frames']) != frames:
+      whose = record.video, record.first_frame
+      if whose != (self.ids[video], place) or len(record.frames) != frames:
         raise UserError(self._damage('the records do not fit their index'))
-    return {chunk: record['frames'] for chunk, record in zip(wanted, found)}
+    return {chunk: record.frames for chunk, record in zip(wanted, found)}
 
   def _damage(self, what: str) -> str:
     return (
