@@ -13,10 +13,9 @@ from typing import Any
 
 import cv2
 import grain
-import jax
 import numpy as np
 from absl import flags
-from grain.multiprocessing import MultiprocessingOptions
+from grain.multiprocessing import MultiprocessingOptions, SharedMemoryArray
 
 from vivit_jax.config import DataConfig
 from vivit_jax.data import decode, processes, sampling
@@ -145,27 +144,37 @@ def _training_clips(
   mine: slice,
   draws: tuple[np.ndarray, np.ndarray],
 ) -> Batch:
-  clips = [
-    _training_clip(split, data, int(video), np.random.default_rng(seed))
-    for video, seed in zip(*(values[mine] for values in draws))
-  ]
-  return jax.tree.map(lambda *values: np.stack(values), *clips)
+  videos, seeds = (values[mine] for values in draws)
+  clips = _new_batch((len(videos), data.frames, *data.crop, 3), data.workers)
+  try:
+    for clip, video, seed in zip(clips, videos, seeds):
+      rng = np.random.default_rng(seed)
+      _training_clip(split, data, int(video), rng, clip)
+  except BaseException:
+    if data.workers:
+      clips.unlink_on_del()  # nobody else gives the memory back
+    raise
+  return {'video': clips, 'labels': _labels(split, videos), 'index': videos}
 
 
 def _training_clip(
-  split: VideoSplit, data: DataConfig, video: int, rng: np.random.Generator
-) -> Batch:
+  split: VideoSplit,
+  data: DataConfig,
+  video: int,
+  rng: np.random.Generator,
+  clip: np.ndarray,
+) -> None:
+  """Fills `clip`, uint8 [T, *crop, 3], with a random part of a video."""
   frames = sampling.random_clip(
     int(split.frame_counts[video]), data.frames, data.stride, rng
   )
-  images = _read(split, video, frames)
-  box = sampling.random_box(
-    images[0].shape[:2], data.crop, data.short_side, data.scale_jitter, rng
-  )
-  clip = np.stack(
-    [sampling.crop_and_resize(image, box, data.crop) for image in images]
-  )
-  return {'video': clip, 'labels': _labels(split, video), 'index': video}
+  box = None
+  for place, image in enumerate(_read(split, video, frames)):
+    if box is None:
+      box = sampling.random_box(
+        image.shape[:2], data.crop, data.short_side, data.scale_jitter, rng
+      )
+    sampling.crop_and_resize(image, box, data.crop, out=clip[place])
 
 
 def _evaluation_views(
@@ -187,7 +196,7 @@ def _evaluation_views(
     int(split.frame_counts[video]), data.frames, data.stride, temporal_views
   )
   needed, places = np.unique(frames, return_inverse=True)
-  images = _read(split, video, needed)
+  images = list(_read(split, video, needed))
   boxes = sampling.uniform_boxes(
     images[0].shape[:2], data.crop, data.short_side, spatial_crops
   )
@@ -206,16 +215,26 @@ def _evaluation_views(
 
 def _read(
   split: VideoSplit, video: int, frames: Sequence[int]
-) -> list[np.ndarray]:
-  """Returns frames of a video, each uint8 [H, W, 3]."""
+) -> Iterator[np.ndarray]:
+  """Yields frames of a video, each uint8 [H, W, 3]."""
   where = f"video '{split.ids[video]}'"
-  return [
-    decode.decode_jpeg(data, where)
-    for data in split.read_frames(video, [int(f) for f in frames])
-  ]
+  for data in split.read_frames(video, [int(f) for f in frames]):
+    yield decode.decode_jpeg(data, where)
 
 
-def _labels(split: VideoSplit, video: int) -> dict[str, np.int32]:
+def _new_batch(shape: Sequence[int], workers: int) -> np.ndarray:
+  """Returns uint8 memory of a batch; a worker's is seen by its parent.
+
+  What is written there need not be copied to the parent.
+  """
+  if not workers:
+    return np.empty(shape, np.uint8)
+  return SharedMemoryArray(shape, np.uint8)
+
+
+def _labels(
+  split: VideoSplit, video: int | np.ndarray
+) -> dict[str, np.int32 | np.ndarray]:
   return {head: values[video] for head, values in split.labels.items()}
 
 
