@@ -155,12 +155,10 @@ def _print_ratios(rounds: Rounds, cores: int) -> None:
     ("memory, ours / the reference's way", _REFERENCE, 'memory', '<= 0.25'),
   ):  # fmt: skip
     _print_ratio(title, rounds, ours, other, attribute, goal)
-  all_cores, one_worker = (
-    _median(rounds[name], 'speed') for name in (ours, one)
-  )
+  whole, one = (_median(rounds[name], 'speed') for name in (ours, one))
   print(
-    f'ours: {all_cores:.1f} clips/s in all, {all_cores / cores:.1f} a core with '
-    f'{cores} workers, {one_worker:.1f} with one worker'
+    f'ours: {whole:.1f} clips/s with {cores} workers, {whole / cores:.1f} a '
+    f'core; {one:.1f} with one'
   )
 
 

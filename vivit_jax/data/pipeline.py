@@ -5,6 +5,7 @@ same batches come whatever the number of worker processes or hosts, and going
 on at step s needs nothing but s.
 """
 
+import contextlib
 import ctypes
 import functools
 import sys
@@ -102,8 +103,8 @@ def evaluation_batches(
   views = functools.partial(
     _evaluation_views, split, data, temporal_views, spatial_crops
   )
-  batches = grain.MapDataset.source(videos).map(views).batch(batch_size)
-  return _iterate(batches, data.workers)
+  batches = grain.MapDataset.source(videos).batch(batch_size)
+  return _iterate(batches.map(views), data.workers)
 
 
 def check_lengths(split: VideoSplit, data: DataConfig) -> None:
@@ -146,15 +147,11 @@ def _training_clips(
   draws: tuple[np.ndarray, np.ndarray],
 ) -> Batch:
   videos, seeds = (values[mine] for values in draws)
-  clips = _new_batch((len(videos), data.frames, *data.crop, 3), data.workers)
-  try:
+  shape = (len(videos), data.frames, *data.crop, 3)
+  with _new_batch(shape, data.workers) as clips:
     for clip, video, seed in zip(clips, videos, seeds):
       rng = np.random.default_rng(seed)
       _training_clip(split, data, int(video), rng, clip)
-  except BaseException:
-    if data.workers:
-      clips.unlink_on_del()  # nobody else gives the memory back
-    raise
   return {'video': clips, 'labels': _labels(split, videos), 'index': videos}
 
 
@@ -183,35 +180,38 @@ def _evaluation_views(
   data: DataConfig,
   temporal_views: int,
   spatial_crops: int,
-  video: int,
+  videos: np.ndarray,
 ) -> Batch:
+  mask = videos != _NO_VIDEO
   views = temporal_views * spatial_crops
-  if video == _NO_VIDEO:
-    return {
-      'video': np.zeros((views, data.frames, *data.crop, 3), np.uint8),
-      'labels': {head: np.int32(0) for head in split.labels},
-      'index': video,
-      'mask': False,
-    }
+  shape = (len(videos), views, data.frames, *data.crop, 3)
+  with _new_batch(shape, data.workers) as clips:
+    clips[~mask] = 0
+    for place in np.flatnonzero(mask):
+      by_crop = clips[place].reshape(temporal_views, spatial_crops, *shape[2:])
+      _evaluation_clips(split, data, int(videos[place]), by_crop)
+  labels = {h: v * mask for h, v in _labels(split, videos).items()}
+  return {'video': clips, 'labels': labels, 'index': videos, 'mask': mask}
+
+
+def _evaluation_clips(
+  split: VideoSplit, data: DataConfig, video: int, clips: np.ndarray
+) -> None:
+  """Fills `clips`, uint8 [views, crops, T, *crop, 3]; decodes frames once."""
   frames = sampling.uniform_clips(
-    int(split.frame_counts[video]), data.frames, data.stride, temporal_views
+    int(split.frame_counts[video]), data.frames, data.stride, len(clips)
   )
-  needed, places = np.unique(frames, return_inverse=True)
-  images = list(_read(split, video, needed))
-  boxes = sampling.uniform_boxes(
-    images[0].shape[:2], data.crop, data.short_side, spatial_crops
-  )
-  crops = [
-    np.stack([sampling.crop_and_resize(i, box, data.crop) for i in images])
-    for box in boxes
-  ]
-  clips = [crop[row] for row in places.reshape(frames.shape) for crop in crops]
-  return {
-    'video': np.stack(clips),
-    'labels': _labels(split, video),
-    'index': video,
-    'mask': True,
-  }
+  boxes = None
+  needed = np.unique(frames)
+  for frame, image in zip(needed, _read(split, video, needed)):
+    if boxes is None:
+      boxes = sampling.uniform_boxes(
+        image.shape[:2], data.crop, data.short_side, clips.shape[1]
+      )
+    views, times = np.nonzero(frames == frame)
+    for number, box in enumerate(boxes):
+      part = sampling.crop_and_resize(image, box, data.crop)
+      clips[views, number, times] = part
 
 
 def _read(
@@ -223,13 +223,15 @@ def _read(
     yield decode.decode_jpeg(data, where)
 
 
-def _new_batch(shape: Sequence[int], workers: int) -> np.ndarray:
-  """Returns uint8 memory of a batch; a worker's is seen by its parent.
+@contextlib.contextmanager
+def _new_batch(shape: Sequence[int], workers: int) -> Iterator[np.ndarray]:
+  """Gives uint8 memory of a batch to fill; a worker's is seen by its parent.
 
   What is written there need not be copied to the parent.
   """
   if not workers:
-    return np.empty(shape, np.uint8)
+    yield np.empty(shape, np.uint8)
+    return
   batch = SharedMemoryArray(shape, np.uint8)
   if sys.platform.startswith('linux'):
     # All pages in one call cost two thirds of as many page faults; a system
@@ -238,13 +240,15 @@ def _new_batch(shape: Sequence[int], workers: int) -> np.ndarray:
     ctypes.CDLL(None).madvise(
       address, ctypes.c_size_t(size), _MADV_POPULATE_WRITE
     )
-  return batch
+  try:
+    yield batch
+  except BaseException:
+    batch.unlink_on_del()  # nobody else gives the memory back
+    raise
 
 
-def _labels(
-  split: VideoSplit, video: int | np.ndarray
-) -> dict[str, np.int32 | np.ndarray]:
-  return {head: values[video] for head, values in split.labels.items()}
+def _labels(split: VideoSplit, videos: np.ndarray) -> dict[str, np.ndarray]:
+  return {head: values[videos] for head, values in split.labels.items()}
 
 
 def _iterate(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
