@@ -243,7 +243,7 @@ def _new_batch(shape: Sequence[int], workers: int) -> Iterator[np.ndarray]:
   try:
     yield batch
   except BaseException:
-    batch.unlink_on_del()  # nobody else gives the memory back
+    batch.metadata.close_and_unlink_shm()  # nobody else will
     raise
 
 
