@@ -130,9 +130,9 @@ class Recorder:
   def __getattr__(self, name):
     return getattr(self._split, name)
 
-  def read_frames(self, video, frames):
+  def decode_frames(self, video, frames):
     self.asked.append(list(frames))
-    return self._split.read_frames(video, frames)
+    return self._split.decode_frames(video, frames)
 
 
 def test_only_the_sampled_frames_are_read(split):
@@ -198,10 +198,10 @@ class Damaged(Recorder):
     super().__init__(split)
     self.broken = broken
 
-  def read_frames(self, video, frames):
+  def decode_frames(self, video, frames):
     if video in self.broken:
       raise UnreadableVideo(self.ids[video], 'is damaged')
-    return super().read_frames(video, frames)
+    return super().decode_frames(video, frames)
 
 
 def test_training_takes_the_next_video_for_one_that_cannot_be_read(split):
@@ -276,8 +276,8 @@ def test_balanced_classes_are_drawn_equally_often(split):
   """Of two classes, one with 5 videos."""
   uneven = Recorder(split)
   uneven.labels = {'verb': np.where(np.arange(len(split)) < 5, 0, 1)}
-  uneven.read_frames = lambda video, frames: [
-    np.zeros((40, 40, 3), np.uint8) for _ in frames
+  uneven.decode_frames = lambda video, frames: [
+    (number, np.zeros((40, 40, 3), np.uint8)) for number in frames
   ]
   data = dataclasses.replace(DATA, balanced='verb')
   batches = train(uneven, count=200, data=data)

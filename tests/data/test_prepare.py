@@ -3,6 +3,7 @@
 import csv
 import os
 import pathlib
+import pickle
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from vivit_jax.data import (
   decode,
   moving_shapes,
   prepare,
+  records,
   shards,
   staging,
 )
@@ -104,10 +106,26 @@ def test_only_the_chunks_of_the_frames_are_read(tmp_path, videos):
 def test_tfds_reads_it_without_this_package(tmp_path, videos):
   folder = run(tmp_path, names(3)).folder
   source = tfds.builder_from_directory(folder).as_data_source('train')
-  records = [source[place] for place in range(len(source))]
-  assert [len(record['frames']) for record in records] == [10, 10, 3] * 3
-  frame = decode.decode_jpeg(records[3]['frames'][0], '')
+  read = [source[place] for place in range(len(source))]
+  assert [len(record['frames']) for record in read] == [10, 10, 3] * 3
+  frame = decode.decode_jpeg(read[3]['frames'][0], '')
   np.testing.assert_allclose(frame.astype(int), video(1)[0], atol=40)
+
+
+def test_records_of_all_shards_come_as_tfds_reads_them(tmp_path, videos):
+  folder = run(tmp_path, names(3)).folder  # 3 shards of 3 records
+  expected = tfds.builder_from_directory(folder).as_data_source('train')
+  index = records.read_index(folder, 'train')
+  source = records.Source(
+    sorted(folder.glob('*.array_record-*')), index.shard_lengths
+  )
+  asked = [8, 0, 4, 3, 0]
+  source.__getitems__(asked)
+  source = pickle.loads(pickle.dumps(source))  # and opens its files again
+  for place, record in zip(asked, source.__getitems__(asked), strict=True):
+    assert list(record.frames) == list(expected[place]['frames'])
+    assert record.video == expected[place]['video'].decode()
+    assert record.first_frame == expected[place]['first_frame']
 
 
 def test_broken_videos_are_skipped_by_name_below_the_share(

@@ -107,3 +107,13 @@ def test_a_shrunk_crop_is_averaged():
   frame[0, 0], frame[0, 1], frame[2:, 2:] = 100, 60, 200
   crop = sampling.crop_and_resize(frame, Box(0, 0, 4, 4), (2, 2))
   assert crop[..., 0].tolist() == [[40, 0], [0, 200]]
+
+
+@pytest.mark.parametrize('box', [Box(1, 2, 4, 5), Box(0, 0, 3, 3)])
+def test_a_crop_is_written_where_it_is_wanted(box):
+  frame = np.random.default_rng(0).integers(256, size=(6, 8, 3), dtype=np.uint8)
+  clip = np.zeros((3, 4, 5, 3), np.uint8)
+  sampling.crop_and_resize(frame, box, (4, 5), out=clip[1])
+  expected = sampling.crop_and_resize(frame, box, (4, 5))
+  np.testing.assert_array_equal(clip[1], expected)
+  assert not clip[[0, 2]].any()

@@ -78,7 +78,7 @@ def prepare_command(dataset: str) -> str:
 class VideoSplit:
   """The videos of one split, with random access to their frames.
 
-  Reads through `tfds.data_source`; can be pickled, for worker processes.
+  Can be pickled, for worker processes.
 
   Attributes:
     label_names: of each head, in the order of label indices; heads sorted.
@@ -119,14 +119,12 @@ class VideoSplit:
     if chunks.sum() != sum(index.shard_lengths):
       raise UserError(self._damage('the index does not fit its shards'))
     self._first_chunks = np.cumsum(chunks) - chunks
-    missing = [
-      shard
-      for shard in sorted(builder.info.splits[split].filenames)
-      if not (self._folder / shard).exists()
-    ]
+    shard_names = sorted(builder.info.splits[split].filenames)
+    missing = [s for s in shard_names if not (self._folder / s).exists()]
     if missing:
       raise UserError(self._damage(f'{missing[0]} is missing'))
-    self._source = builder.as_data_source(split)
+    paths = [self._folder / name for name in shard_names]
+    self._source = records.Source(paths, index.shard_lengths)
 
   def __len__(self) -> int:
     return len(self.ids)
@@ -162,25 +160,32 @@ class VideoSplit:
       IndexError: a video or frame that there is not.
       UnreadableVideo: a record that is damaged.
     """
+    found = dict(self.decode_frames(video, frames))
+    return [found[int(frame)] for frame in frames]
+
+  def decode_frames(
+    self, video: int, frames: Sequence[int]
+  ) -> Iterator[tuple[int, np.ndarray]]:
+    """Yields number and image of frames as they are decoded, each once.
+
+    As `read_frames`, but in rising order, and one at a time in memory.
+    """
     if not 0 <= video < len(self):
       raise IndexError(f'video {video} of {len(self)}')
     store = storage.find(self._storage)
-    numbers = [int(frame) for frame in frames]
+    numbers = sorted({int(frame) for frame in frames})
     if not numbers:
-      return []
-    if min(numbers) < 0 or max(numbers) >= self.frame_counts[video]:
+      return
+    if numbers[0] < 0 or numbers[-1] >= self.frame_counts[video]:
       raise IndexError(f'frames {numbers} of {self.frame_counts[video]}')
     places: dict[int, list[int]] = {}  # chunk -> places in it
-    for number in sorted(set(numbers)):
+    for number in numbers:
       chunk, place = divmod(number, store.chunk_frames)
       places.setdefault(chunk, []).append(place)
     where = f"video '{self.ids[video]}' in {self._folder}"
-    images = {}
     for chunk, held in self._read_chunks(video, list(places), where).items():
-      unpacked = store.unpack(held, places[chunk], where)
-      first = chunk * store.chunk_frames
-      images |= {first + place: image for place, image in unpacked.items()}
-    return [images[number] for number in numbers]
+      for place, image in store.unpack(held, places[chunk], where):
+        yield chunk * store.chunk_frames + place, image
 
   def _read_chunks(
     self, video: int, wanted: Sequence[int], where: str
@@ -198,10 +203,10 @@ class VideoSplit:
         '--overwrite',
       ) from None
     for chunk, record in zip(wanted, found, strict=True):
-      whose = record['video'].decode(), record['first_frame']
+      whose = record.video, record.first_frame
       if whose != (self.ids[video], chunk * chunk_frames):
         raise UnreadableVideo(where, 'is not where the index has it')
-    return {chunk: record['frames'] for chunk, record in zip(wanted, found)}
+    return {chunk: record.frames for chunk, record in zip(wanted, found)}
 
   def _damage(self, what: str) -> str:
     return (

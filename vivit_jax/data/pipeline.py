@@ -5,18 +5,18 @@ same batches come whatever the number of worker processes or hosts, and going
 on at step s needs nothing but s.
 """
 
+import contextlib
 import ctypes
 import functools
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
 import grain
-import jax
 import numpy as np
 from absl import flags
-from grain.multiprocessing import MultiprocessingOptions
+from grain.multiprocessing import MultiprocessingOptions, SharedMemoryArray
 
 from vivit_jax.config import DataConfig
 from vivit_jax.data import processes, sampling
@@ -26,6 +26,7 @@ from vivit_jax.errors import UserError
 
 Batch = dict[str, Any]
 _NO_VIDEO = -1  # stands where there is none
+_MADV_POPULATE_WRITE = 23  # of madvise(2), since Linux 5.14
 _MOST_TRIES = 20  # videos in a row that cannot be read
 
 
@@ -117,8 +118,8 @@ def evaluation_batches(
   views = functools.partial(
     _evaluation_views, split, data, temporal_views, spatial_crops
   )
-  batches = grain.MapDataset.source(videos).map(views).batch(batch_size)
-  return _iterate(batches, data.workers)
+  batches = grain.MapDataset.source(videos).batch(batch_size)
+  return _iterate(batches.map(views), data.workers)
 
 
 def strides(split: VideoSplit, data: DataConfig) -> np.ndarray:
@@ -202,39 +203,55 @@ def _training_clips(
   mine: slice,
   draws: tuple[np.ndarray, np.ndarray],
 ) -> Batch:
-  clips = [
-    _training_clip(split, data, int(video), np.random.default_rng(seed))
-    for video, seed in zip(*(values[mine] for values in draws))
-  ]
-  return jax.tree.map(lambda *values: np.stack(values), *clips)
-
-
-def _training_clip(
-  split: VideoSplit, data: DataConfig, video: int, rng: np.random.Generator
-) -> Batch:
-  """Makes a clip; of the next video that can be read, if this one cannot."""
-  unreadable = _NO_VIDEO
-  for tried in range(_MOST_TRIES):
-    try:
-      clip = _random_clip(split, data, video, rng)
-      break
-    except UnreadableVideo:
-      if tried == _MOST_TRIES - 1:
-        raise
-      unreadable = video
-      video = (video + 1) % len(split)
-  labels = split.labels_of(video)
+  videos, seeds = (np.array(values[mine]) for values in draws)
+  unreadable = np.full_like(videos, _NO_VIDEO)
+  shape = (len(videos), data.frames, *data.crop, 3)
+  with _new_batch(shape, data.workers) as clips:
+    for place, clip in enumerate(clips):
+      rng = np.random.default_rng(seeds[place])
+      asked = int(videos[place])
+      videos[place] = _training_clip(split, data, asked, rng, clip)
+      if videos[place] != asked:
+        unreadable[place] = asked
   return {
-    'video': clip,
-    'labels': labels,
-    'index': video,
+    'video': clips,
+    'labels': _labels(split, videos),
+    'index': videos,
     'unreadable': unreadable,
   }
 
 
+def _training_clip(
+  split: VideoSplit,
+  data: DataConfig,
+  video: int,
+  rng: np.random.Generator,
+  clip: np.ndarray,
+) -> int:
+  """Fills `clip`, of the next video that can be read, if this one cannot.
+
+  Returns:
+    The video that it is of.
+  """
+  for tried in range(_MOST_TRIES):
+    try:
+      _random_clip(split, data, video, rng, clip)
+      return video
+    except UnreadableVideo:
+      if tried == _MOST_TRIES - 1:
+        raise
+    video = (video + 1) % len(split)
+  raise AssertionError
+
+
 def _random_clip(
-  split: VideoSplit, data: DataConfig, video: int, rng: np.random.Generator
-) -> np.ndarray:
+  split: VideoSplit,
+  data: DataConfig,
+  video: int,
+  rng: np.random.Generator,
+  clip: np.ndarray,
+) -> None:
+  """Fills `clip`, uint8 [T, *crop, 3], with a random part of a video."""
   frames = sampling.random_clip(
     int(split.frame_counts[video]),
     data.frames,
@@ -242,13 +259,15 @@ def _random_clip(
     rng,
     data.short_videos,
   )
-  images = split.read_frames(video, frames)
-  box = sampling.random_box(
-    images[0].shape[:2], data.crop, data.short_side, data.scale_jitter, rng
-  )
-  return np.stack(
-    [sampling.crop_and_resize(image, box, data.crop) for image in images]
-  )
+  box = None
+  for number, image in split.decode_frames(video, frames):
+    if box is None:
+      box = sampling.random_box(
+        image.shape[:2], data.crop, data.short_side, data.scale_jitter, rng
+      )
+    first, *others = np.flatnonzero(frames == number)
+    sampling.crop_and_resize(image, box, data.crop, out=clip[first])
+    clip[others] = clip[first]
 
 
 def _stride(split: VideoSplit, data: DataConfig, video: int) -> float:
@@ -262,59 +281,82 @@ def _evaluation_views(
   data: DataConfig,
   temporal_views: int,
   spatial_crops: int,
-  video: int,
+  videos: np.ndarray,
 ) -> Batch:
-  try:
-    if video != _NO_VIDEO:
-      return {
-        'video': _uniform_views(
-          split, data, temporal_views, spatial_crops, video
-        ),
-        'labels': split.labels_of(video),
-        'index': video,
-        'mask': True,
-        'unreadable': False,
-      }
-  except UnreadableVideo:
-    pass
-  nothing = np.zeros(
-    (temporal_views * spatial_crops, data.frames, *data.crop, 3), np.uint8
-  )
+  videos = np.array(videos)
+  mask = videos != _NO_VIDEO
+  unreadable = np.zeros_like(mask)
+  views = temporal_views * spatial_crops
+  shape = (len(videos), views, data.frames, *data.crop, 3)
+  with _new_batch(shape, data.workers) as clips:
+    clips[~mask] = 0
+    for place in np.flatnonzero(mask):
+      by_crop = clips[place].reshape(temporal_views, spatial_crops, *shape[2:])
+      try:
+        _uniform_clips(split, data, int(videos[place]), by_crop)
+      except UnreadableVideo:
+        unreadable[place] = True
+        clips[place] = 0
   return {
-    'video': nothing,
-    'labels': split.labels_of(max(video, 0)),
-    'index': video,
-    'mask': video != _NO_VIDEO,
-    'unreadable': video != _NO_VIDEO,
+    'video': clips,
+    'labels': _labels(split, np.maximum(videos, 0)),
+    'index': videos,
+    'mask': mask,
+    'unreadable': unreadable,
   }
 
 
-def _uniform_views(
-  split: VideoSplit,
-  data: DataConfig,
-  temporal_views: int,
-  spatial_crops: int,
-  video: int,
-) -> np.ndarray:
-  """Returns uint8 [V, T, H, W, 3], each frame decoded once."""
+def _uniform_clips(
+  split: VideoSplit, data: DataConfig, video: int, clips: np.ndarray
+) -> None:
+  """Fills `clips`, uint8 [views, crops, T, *crop, 3]; decodes frames once."""
   frames = sampling.uniform_clips(
     int(split.frame_counts[video]),
     data.frames,
     _stride(split, data, video),
-    temporal_views,
+    len(clips),
     data.short_videos,
   )
-  needed, places = np.unique(frames, return_inverse=True)
-  images = split.read_frames(video, needed)
-  boxes = sampling.uniform_boxes(
-    images[0].shape[:2], data.crop, data.short_side, spatial_crops
-  )
-  crops = [
-    np.stack([sampling.crop_and_resize(i, box, data.crop) for i in images])
-    for box in boxes
-  ]
-  rows = places.reshape(frames.shape)
-  return np.stack([crop[row] for row in rows for crop in crops])
+  boxes = None
+  for number, image in split.decode_frames(video, np.unique(frames)):
+    if boxes is None:
+      boxes = sampling.uniform_boxes(
+        image.shape[:2], data.crop, data.short_side, clips.shape[1]
+      )
+    views, times = np.nonzero(frames == number)
+    for crop, box in enumerate(boxes):
+      part = sampling.crop_and_resize(image, box, data.crop)
+      clips[views, crop, times] = part
+
+
+@contextlib.contextmanager
+def _new_batch(shape: Sequence[int], workers: int) -> Iterator[np.ndarray]:
+  """Gives uint8 memory of a batch to fill; a worker's is seen by its parent.
+
+  What is written there need not be copied to the parent.
+  """
+  if not workers:
+    yield np.empty(shape, np.uint8)
+    return
+  batch = SharedMemoryArray(shape, np.uint8)
+  if sys.platform.startswith('linux'):
+    # All pages in one call cost two thirds of as many page faults; a system
+    # that does not know the call refuses it, and faults.
+    address, size = ctypes.c_void_p(batch.ctypes.data), batch.nbytes
+    ctypes.CDLL(None).madvise(
+      address, ctypes.c_size_t(size), _MADV_POPULATE_WRITE
+    )
+  try:
+    yield batch
+  except BaseException:
+    batch.metadata.close_and_unlink_shm()  # nobody else will
+    raise
+
+
+def _labels(split: VideoSplit, videos: np.ndarray) -> dict[str, np.ndarray]:
+  """Returns the labels of videos, batched."""
+  each = [split.labels_of(int(video)) for video in videos]
+  return {head: np.stack([labels[head] for labels in each]) for head in each[0]}
 
 
 def _iterate(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:

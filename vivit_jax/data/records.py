@@ -19,12 +19,16 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
+from tensorflow_datasets.proto import tf_example_pb2
 
 from vivit_jax.errors import UserError
 
 FORMAT = 2  # counts up when what is written here changes
 # One record a group for random access; JPEG and H.264 do not compress further.
 _WRITER_OPTIONS = 'group_size:1,uncompressed'
+# Nothing is read ahead of random access.
+_READER_OPTIONS = 'readahead_buffer_size:0'
+_READER_BUFFER = 32768  # bytes
 
 
 @functools.cache
@@ -54,6 +58,70 @@ def serialise(video: str, first_frame: int, held: Sequence[bytes]) -> bytes:
   """Returns a record of a chunk, whose frames `held` has."""
   example = {'frames': list(held), 'video': video, 'first_frame': first_frame}
   return features().serialize_example(features().encode_example(example))
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+  """What a record holds; the attributes are those of `features`."""
+
+  frames: Sequence[bytes]
+  video: str
+  first_frame: int
+
+
+def parse(record: bytes) -> Chunk:
+  """Parses a serialised record, as TFDS does in twice the time.
+
+  Raises:
+    Exception: of several kinds, where the record is none.
+  """
+  feature = tf_example_pb2.Example.FromString(record).features.feature
+  return Chunk(
+    frames=feature['frames'].bytes_list.value,
+    video=feature['video'].bytes_list.value[0].decode(),
+    first_frame=feature['first_frame'].int64_list.value[0],
+  )
+
+
+class Source:
+  """Random access to the records of a split; can be pickled.
+
+  It does what `tfds.data_source` does, without its Python threads for each
+  read and its conversions to NumPy, in about half the time.
+  """
+
+  def __init__(self, paths: Sequence[pathlib.Path], lengths: Sequence[int]):
+    """Takes the files of a split's shards, and how many records each has."""
+    self._paths = list(paths)
+    self._ends = np.cumsum(lengths)
+    self._readers = {}  # of shards, by number, once they are read
+
+  def __getstate__(self) -> dict[str, Any]:
+    return self.__dict__ | {'_readers': {}}
+
+  def __getitems__(self, places: Sequence[int]) -> list[Chunk]:
+    """Returns records by their places in the split, in the order asked for.
+
+    Raises:
+      Exception: of several kinds, where a record is damaged.
+    """
+    found = {}
+    shards = np.searchsorted(self._ends, places, 'right').tolist()
+    for shard in set(shards):
+      mine = [place for place, s in zip(places, shards) if s == shard]
+      start = int(self._ends[shard - 1]) if shard else 0
+      read = self._reader(shard).read([place - start for place in mine])
+      found |= zip(mine, map(parse, read), strict=True)
+    return [found[place] for place in places]
+
+  def _reader(self, shard: int) -> array_record_module.ArrayRecordReader:
+    if shard not in self._readers:
+      self._readers[shard] = array_record_module.ArrayRecordReader(
+        str(self._paths[shard]),
+        _READER_OPTIONS,
+        file_reader_buffer_size=_READER_BUFFER,
+      )
+    return self._readers[shard]
 
 
 def shard_name(dataset: str, split: str, shard: int, shards: int) -> str:

@@ -138,18 +138,30 @@ def uniform_boxes(
 
 
 def crop_and_resize(
-  frame: np.ndarray, box: Box, crop: tuple[int, int]
+  frame: np.ndarray,
+  box: Box,
+  crop: tuple[int, int],
+  out: np.ndarray | None = None,
 ) -> np.ndarray:
   """Returns the box of a frame [H, W, 3] as uint8 [*crop, 3].
 
   Bilinear where it is enlarged, averaged where it is shrunk.
+
+  Args:
+    frame: uint8 [H, W, 3].
+    box: the part of it.
+    crop: height and width of the result, in pixels.
+    out: where to write it, C-contiguous; None for new memory.
   """
   part = frame[box.top : box.top + box.height, box.left : box.left + box.width]
   if part.shape[:2] == tuple(crop):
-    return part
+    if out is None:
+      return part
+    out[:] = part
+    return out
   shrinks = box.height > crop[0]
   method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-  return cv2.resize(part, (crop[1], crop[0]), interpolation=method)
+  return cv2.resize(part, (crop[1], crop[0]), dst=out, interpolation=method)
 
 
 def _box_size(

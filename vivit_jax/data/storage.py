@@ -18,6 +18,7 @@ from vivit_jax.data.decode import UnreadableVideo
 from vivit_jax.errors import UserError, nearest
 
 Image = np.ndarray  # uint8 RGB [H, W, 3]
+Frames = Iterator[tuple[int, Image]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,14 +29,14 @@ class Storage:
     chunk_frames: of one record, at most.
     quality: default, lowest and highest value that `pack` takes.
     pack: (frames of a chunk, quality) -> what the record holds of them.
-    unpack: (what the record holds, places in the chunk, where: for errors) ->
-      the frame of each of these places. Raises `UnreadableVideo`.
+    unpack: (what the record holds, rising places in the chunk, where: for
+      errors) -> the place and frame of each. Raises `UnreadableVideo`.
   """
 
   chunk_frames: int
   quality: tuple[int, int, int]
   pack: Callable[[Sequence[Image], int], list[bytes]]
-  unpack: Callable[[Sequence[bytes], Sequence[int], str], dict[int, Image]]
+  unpack: Callable[[Sequence[bytes], Sequence[int], str], Frames]
 
   def pack_all(
     self, images: Iterable[Image], quality: int
@@ -66,12 +67,11 @@ def _pack_jpegs(images: Sequence[Image], quality: int) -> list[bytes]:
 
 def _unpack_jpegs(
   held: Sequence[bytes], places: Sequence[int], where: str
-) -> dict[int, Image]:
-  if max(places) >= len(held):
+) -> Frames:
+  if places[-1] >= len(held):
     raise UnreadableVideo(where, 'is damaged: frames are missing')
-  return {
-    place: decode.decode_jpeg(held[place], where) for place in set(places)
-  }
+  for place in places:
+    yield place, decode.decode_jpeg(held[place], where)
 
 
 def _pack_video(images: Sequence[Image], crf: int) -> list[bytes]:
@@ -96,12 +96,11 @@ def _pack_video(images: Sequence[Image], crf: int) -> list[bytes]:
 
 def _unpack_video(
   held: Sequence[bytes], places: Sequence[int], where: str
-) -> dict[int, Image]:
+) -> Frames:
   """Decodes a chunk as far as its last wanted frame."""
-  wanted, last = set(places), max(places)
+  wanted, last = set(places), places[-1]
   codec = av.CodecContext.create('h264', 'r')
   codec.thread_count = 1
-  found: dict[int, Image] = {}
   try:
     frames = (
       frame
@@ -112,9 +111,9 @@ def _unpack_video(
       if frame.is_corrupt:
         raise UnreadableVideo(where, 'is damaged: a frame is corrupt')
       if number in wanted:
-        found[number] = frame.to_ndarray(format='rgb24')
+        yield number, frame.to_ndarray(format='rgb24')
       if number == last:
-        return found
+        return
   except av.FFmpegError as error:
     raise UnreadableVideo(where, f'is damaged: {error.strerror}') from None
   raise UnreadableVideo(where, 'is damaged: frames are missing')

@@ -1,0 +1,115 @@
+"""Realistic videos for benchmarks: textures that move, in H.264, prepared.
+
+They are as rich as real ones where it matters here: a frame has detail in all
+sizes, so that its JPEG has the bytes of a photograph's, and moves throughout.
+"""
+
+import concurrent.futures
+import csv
+import functools
+import multiprocessing
+import os
+import pathlib
+from collections.abc import Iterator
+
+import av
+import cv2
+import numpy as np
+
+from vivit_jax.data import datasets, prepare, processes
+
+DATASET = 'videos/benchmark'
+SPLIT = 'train'
+FRAMES = 250  # Kinetics: 10 s of 25 frames
+HEIGHT, WIDTH = 256, 340
+_TEXTURE = 1024  # pixels of a texture's side, of which a frame is a part
+_LAYERS = 4  # a background, and shapes that move before it
+
+
+def prepared(data_dir: str | os.PathLike, videos: int) -> None:
+  """Writes `DATASET` into a folder, unless it is there."""
+  if datasets.find(DATASET, data_dir) is not None:
+    return
+  raw = pathlib.Path(data_dir, 'raw')
+  raw.mkdir(parents=True, exist_ok=True)
+  print(f'writing {videos} videos, once, to {data_dir}', flush=True)
+  with concurrent.futures.ProcessPoolExecutor(
+    mp_context=multiprocessing.get_context('spawn'),
+    initializer=processes.obey_parent,
+  ) as pool:
+    list(pool.map(functools.partial(write_video, raw), range(videos)))
+  with open(raw / 'annotations.csv', 'w', newline='') as file:
+    rows = [(f'{video}.mp4', f'class {video % 4}') for video in range(videos)]
+    csv.writer(file).writerows([('path', 'label'), *rows])
+  prepare.prepare(
+    DATASET,
+    videos=raw,
+    annotations=raw / 'annotations.csv',
+    data_dir=data_dir,
+    short_side=256,
+  )
+
+
+def write_video(folder: pathlib.Path, number: int) -> None:
+  """Writes `<number>.mp4`, the same at any time, whole or not at all."""
+  path = folder / f'{number}.mp4'
+  if path.exists():
+    return
+  cv2.setNumThreads(1)
+  unfinished = path.with_suffix('.part')
+  with av.open(str(unfinished), 'w', format='mp4') as container:
+    stream = container.add_stream('libx264', rate=25)
+    stream.height, stream.width = HEIGHT, WIDTH
+    stream.pix_fmt = 'yuv420p'
+    stream.thread_count = 1
+    stream.options = {'crf': '20', 'preset': 'veryfast'}
+    for image in _frames(np.random.default_rng(number)):
+      frame = av.VideoFrame.from_ndarray(image, format='rgb24')
+      container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+  os.replace(unfinished, path)
+
+
+def _frames(rng: np.random.Generator) -> Iterator[np.ndarray]:
+  """Yields uint8 [H, W, 3] frames of layers that drift, turn and breathe."""
+  textures = [_texture(rng) for _ in range(_LAYERS)]
+  speeds = rng.uniform(-2.5, 2.5, (_LAYERS, 2))  # pixels a frame
+  turns = rng.uniform(-0.01, 0.01, _LAYERS)  # radians a frame
+  phases = rng.uniform(0, 2 * np.pi, (_LAYERS, 3))
+  rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(np.float32)
+  for time in range(FRAMES):
+    frame = None
+    for texture, speed, turn, phase in zip(textures, speeds, turns, phases):
+      scale = 1 + 0.1 * np.sin(time / 40 + phase[0])
+      cos, sin = scale * np.cos(turn * time), scale * np.sin(turn * time)
+      matrix = np.array([[cos, -sin, 400], [sin, cos, 400]])
+      matrix[:, 2] += speed * time
+      layer = cv2.warpAffine(
+        texture,
+        matrix,
+        (WIDTH, HEIGHT),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_WRAP,
+      )
+      if frame is None:
+        frame = layer
+        continue
+      x = WIDTH * (0.5 + 0.4 * np.sin(time / 30 + phase[1]))
+      y = HEIGHT * (0.5 + 0.4 * np.sin(time / 25 + phase[2]))
+      inside = (columns - x) ** 2 + (rows - y) ** 2 < (HEIGHT / 5) ** 2
+      frame = np.where(inside[..., None], layer, frame)
+    yield frame
+
+
+def _texture(rng: np.random.Generator) -> np.ndarray:
+  """Returns noise of all sizes, the coarse stronger: uint8, a square."""
+  total = np.zeros((_TEXTURE, _TEXTURE, 3), np.float32)
+  for octave in range(2, 11):
+    noise = rng.standard_normal((2**octave, 2**octave, 1), np.float32)
+    tint = rng.standard_normal((2**octave, 2**octave, 3), np.float32)
+    size = (_TEXTURE, _TEXTURE)
+    coarse = cv2.resize(
+      noise + 0.3 * tint, size, interpolation=cv2.INTER_LINEAR
+    )
+    total += coarse * 45 * 0.72 ** (octave - 2)
+  return np.clip(total + rng.uniform(80, 170, 3), 0, 255).astype(np.uint8)
