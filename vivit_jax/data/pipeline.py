@@ -18,12 +18,14 @@ import numpy as np
 from absl import flags
 from grain.multiprocessing import MultiprocessingOptions
 
-from vivit_jax.config import DataConfig
-from vivit_jax.data import decode, processes, sampling
+from vivit_jax import randaugment
+from vivit_jax.config import AugmentConfig, DataConfig
+from vivit_jax.data import decode, processes, sampling, warp
 from vivit_jax.data.datasets import VideoSplit
 from vivit_jax.errors import UserError
 
 Batch = dict[str, Any]
+_NO_HOST_AUGMENTATION = AugmentConfig()
 _NO_VIDEO = -1  # stands where a batch of evaluation is padded
 
 
@@ -31,6 +33,7 @@ def train_batches(
   split: VideoSplit,
   data: DataConfig,
   *,
+  augment: AugmentConfig = _NO_HOST_AUGMENTATION,
   seed: int,
   batch_size: int,
   first_step: int = 0,
@@ -39,18 +42,27 @@ def train_batches(
 ) -> Iterator[Batch]:
   """Returns an endless iterator over random clips.
 
+  With repeated augmentation (Hoffer et al., arXiv 1901.09335), a step takes the
+  next `batch_size / augment.repeats` videos of the epoch, and `repeats` clips
+  of each with draws of their own. Clip i of a batch is of its video
+  i % (batch_size / repeats): neighbours, which mixup mixes, are other videos.
+
   Args:
     split: the videos.
     data: how clips are cut.
+    augment: what of it is the host's: `repeats`, and RandAugment's draws and
+      warps.
     seed: of order, starts and crops; each epoch has its own order.
-    batch_size: B, over all processes.
+    batch_size: B clips, over all processes; a multiple of `repeats`.
     first_step: number of the first batch.
     process, processes: this host and how many there are; each makes its own
       run of consecutive examples of the global batch.
 
   Yields:
     `video` uint8 [B / processes, T, H, W, 3], `labels` int32 [B / processes]
-    of each head, and `index`, the videos' numbers in the split.
+    of each head, `index`, the videos' numbers in the split, and with
+    RandAugment `randaugment`, the draws for the accelerator, float32
+    [B / processes, layers, 4].
 
   Raises:
     UserError: videos that are too short.
@@ -63,10 +75,10 @@ def train_batches(
     .seed(seed)
     .shuffle()
     .repeat()
-    .random_map(_draw)
-    .batch(batch_size)
+    .random_map(functools.partial(_draw, augment.repeats))
+    .batch(batch_size // augment.repeats)
   )
-  clips = functools.partial(_training_clips, split, data, mine)
+  clips = functools.partial(_training_clips, split, data, augment, mine)
   return _iterate(draws[first_step:].map(clips), data.workers)
 
 
@@ -134,26 +146,35 @@ def check_views(split: VideoSplit, data: DataConfig, views: int) -> None:
     )
 
 
-def _draw(video: int, rng: np.random.Generator) -> tuple[int, int]:
-  """Gives a video the seed of its clip, the same on every host."""
-  return video, rng.integers(2**62)
+def _draw(
+  repeats: int, video: int, rng: np.random.Generator
+) -> tuple[int, np.ndarray]:
+  """Gives a video the seeds of its clips, the same on every host."""
+  return video, rng.integers(2**62, size=repeats)
 
 
 def _training_clips(
   split: VideoSplit,
   data: DataConfig,
+  augment: AugmentConfig,
   mine: slice,
   draws: tuple[np.ndarray, np.ndarray],
 ) -> Batch:
+  videos, seeds = draws  # [n], [n, repeats]
+  videos, seeds = np.tile(videos, augment.repeats), seeds.T.ravel()
   clips = [
-    _training_clip(split, data, int(video), np.random.default_rng(seed))
-    for video, seed in zip(*(values[mine] for values in draws))
+    _training_clip(split, data, augment, int(video), np.random.default_rng(s))
+    for video, s in zip(videos[mine], seeds[mine])
   ]
   return jax.tree.map(lambda *values: np.stack(values), *clips)
 
 
 def _training_clip(
-  split: VideoSplit, data: DataConfig, video: int, rng: np.random.Generator
+  split: VideoSplit,
+  data: DataConfig,
+  augment: AugmentConfig,
+  video: int,
+  rng: np.random.Generator,
 ) -> Batch:
   frames = sampling.random_clip(
     int(split.frame_counts[video]), data.frames, data.stride, rng
@@ -162,10 +183,16 @@ def _training_clip(
   box = sampling.random_box(
     images[0].shape[:2], data.crop, data.short_side, data.scale_jitter, rng
   )
-  clip = np.stack(
-    [sampling.crop_and_resize(image, box, data.crop) for image in images]
+  layers = randaugment.draw(
+    augment.randaugment_layers,
+    augment.randaugment_magnitude,
+    augment.randaugment_operations,
+    rng,
   )
-  return {'video': clip, 'labels': _labels(split, video), 'index': video}
+  clip = warp.crop_and_warp(images, box, data.crop, layers)
+  drawn = {'randaugment': layers} if len(layers) else {}
+  labels = _labels(split, video)
+  return {'video': clip, 'labels': labels, 'index': video, **drawn}
 
 
 def _evaluation_views(

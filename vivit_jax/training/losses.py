@@ -38,8 +38,8 @@ def accuracies(
 ) -> dict[str, jax.Array]:
   """Returns each head's share of right first guesses, as '<head>/top1'.
 
-  With mixup, the label of the first of two mixed videos counts as right, and
-  the share is lower than it would be of whole videos.
+  With mixup or cutmix, the label of the first of two mixed videos counts as
+  right, and the share is lower than it would be of whole videos.
   """
   return {
     f'{head}/top1': jnp.mean(logits[head].argmax(-1) == labels[head])
