@@ -79,6 +79,13 @@ def test_the_batch_must_divide_over_the_devices():
     configs.check_devices(config, 3)
 
 
+def test_batch_size_counts_clips_and_repeats_divide_the_videos():
+  config = configs.default()
+  assert configs.videos_per_step(configs.resolve(config)) == 64
+  config.augment.repeats = 4
+  assert configs.videos_per_step(configs.resolve(config)) == 16
+
+
 def test_one_label_is_nothing_to_train_on():
   config = configs.resolve(configs.default())
   with pytest.raises(UserError, match="a single label for noun .'ball'."):
