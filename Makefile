@@ -23,7 +23,7 @@ demo: .venv/installed
 	@echo 'The curves: $(BIN)/tensorboard --logdir=$(WORKDIR)'
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 test-torch: .venv/installed-dev
 	$(BIN)/pip install --quiet torch==2.13.0

@@ -32,6 +32,15 @@ def test_a_misspelt_key_in_a_mapping_names_the_nearest():
     ('model', 'heads', {'label': 1}, 'heads.label is 1'),
     ('model', 'stochastic_depth', 1.0, 'below 1'),
     ('augment', 'flip', 1.5, 'augment.flip is 1.5'),
+    ('augment', 'erasing', -0.1, 'augment.erasing is -0.1; a probability'),
+    ('augment', 'erasing_fill', 'grey', "'grey'; it takes one of noise, mean"),
+    ('augment', 'cutmix', -1.0, 'augment.cutmix is -1.0; at least 0'),
+    ('augment', 'cutmix_probability', 2.0, 'cutmix_probability is 2.0'),
+    ('augment', 'randaugment_layers', -1, 'randaugment_layers is -1'),
+    ('augment', 'randaugment_magnitude', 31.0, 'is 31.0; from 0 to 30'),
+    ('augment', 'randaugment_operations', 'color', 'one of all, colour'),
+    ('augment', 'repeats', 0, 'augment.repeats is 0; above 0'),
+    ('augment', 'repeats', 3, 'batch_size is 64.*repeats.* runs of 3 clips'),
     ('optim', 'name', 'adam', 'sgd, adamw'),
     ('optim', 'clip_norm', 0.0, 'clip_norm is 0.0'),
     ('train', 'epochs', 0.0, 'epochs is 0.0'),
@@ -68,6 +77,13 @@ def test_the_batch_must_divide_over_the_devices():
   configs.check_devices(config, 4)
   with pytest.raises(UserError, match='batch_size is 64.*3 devices'):
     configs.check_devices(config, 3)
+
+
+def test_batch_size_counts_clips_and_repeats_divide_the_videos():
+  config = configs.default()
+  assert configs.videos_per_step(configs.resolve(config)) == 64
+  config.augment.repeats = 4
+  assert configs.videos_per_step(configs.resolve(config)) == 16
 
 
 def test_one_label_is_nothing_to_train_on():

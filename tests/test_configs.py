@@ -63,14 +63,26 @@ def test_a_train_step_fits_together(name):
     head: jax.ShapeDtypeStruct((devices, batch), jnp.int32)
     for head in config.model.heads
   }
-  after, metrics = jax.eval_shape(
-    update, replicated, {'video': clips, 'labels': labels}
-  )
+  arrays = {'video': clips, 'labels': labels}
+  if layers := config.augment.randaugment_layers:
+    arrays['randaugment'] = jax.ShapeDtypeStruct(
+      (devices, batch, layers, 4), jnp.float32
+    )
+  after, metrics = jax.eval_shape(update, replicated, arrays)
   assert jax.tree.structure(after) == jax.tree.structure(replicated)
   assert [x.shape for x in jax.tree.leaves(after)] == [
     x.shape for x in jax.tree.leaves(replicated)
   ]
   assert {f'{head}/top1' for head in config.model.heads} <= metrics.keys()
+
+
+def test_randaugment_of_the_papers_table_7():
+  found = {
+    name: (augment.randaugment_layers, augment.randaugment_magnitude)
+    for name in PAPER
+    if (augment := resolved(name).augment).randaugment_layers
+  }
+  assert found == {'ssv2_l16x2_fe': (2, 20.0), 'ek100_l16x2_fe': (2, 15.0)}
 
 
 def test_every_config_of_the_papers_tables_is_there():

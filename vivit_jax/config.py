@@ -69,12 +69,20 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:
-  """Training's random changes of clips, made on the accelerator."""
+  """Training's random changes of clips: docs/augmentation.md shows each."""
 
   flip: float = 0.5  # probability of a left-right flip
+  randaugment_layers: int = 0  # operations on a clip; 0: off
+  randaugment_magnitude: float = 10.0  # of them all, on TensorFlow's scale
+  randaugment_operations: str = 'all'  # or 'colour', the reference's
   colour_jitter: float = 0.0  # probability, of the reference's strengths
   colour_drop: float = 0.0  # probability of grey
+  erasing: float = 0.0  # probability of a box without picture
+  erasing_fill: str = 'noise'  # in that box; or 'mean', data.mean
   mixup: float = 0.0  # alpha of the Beta distribution; 0: off
+  cutmix: float = 0.0  # alpha of the Beta distribution; 0: off
+  cutmix_probability: float = 0.5  # of a batch, if mixup is on too
+  repeats: int = 1  # clips of each video in a batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +103,7 @@ class OptimConfig:
 class RunConfig:
   """The length of training, and what it leaves behind."""
 
-  batch_size: int = 64  # over all devices
+  batch_size: int = 64  # clips, over all devices
   epochs: float = 30.0
   seed: int = 0
   label_smoothing: float = 0.0
@@ -191,6 +199,7 @@ def check(config: TrainConfig) -> None:
   _check_numbers(config)
   _check_model(config.model)
   _check_clip(config)
+  _check_augment(config)
   _require(
     min(config.init_grid or (1,)) >= 1,
     f'init_grid is {config.init_grid}; each side is at least 1.',
@@ -249,6 +258,21 @@ def _check_clip(config: TrainConfig) -> None:
   _require(min(data.std) > 0, f'data.std is {data.std}; each value is above 0.')
 
 
+def _check_augment(config: TrainConfig) -> None:
+  augment, batch = config.augment, config.train.batch_size
+  _one_of(
+    'augment.randaugment_operations',
+    augment.randaugment_operations,
+    ('all', 'colour'),
+  )
+  _one_of('augment.erasing_fill', augment.erasing_fill, ('noise', 'mean'))
+  _require(
+    batch % augment.repeats == 0,
+    f'train.batch_size is {batch}, which augment.repeats cuts in runs of '
+    f'{augment.repeats} clips: make it a multiple.',
+  )
+
+
 # How a range is said, what holds of its numbers, and their keys.
 _RANGES = {
   'at least 0': (
@@ -256,7 +280,9 @@ _RANGES = {
     (
       'model.temporal_layers',
       'data.workers',
+      'augment.randaugment_layers',
       'augment.mixup',
+      'augment.cutmix',
       'optim.learning_rate',
       'optim.warmup_epochs',
       'optim.weight_decay',
@@ -272,6 +298,7 @@ _RANGES = {
       'data.stride',
       'data.frames_per_second',
       'data.short_side',
+      'augment.repeats',
       'optim.clip_norm',
       'train.batch_size',
       'train.epochs',
@@ -299,7 +326,13 @@ _RANGES = {
       'augment.flip',
       'augment.colour_jitter',
       'augment.colour_drop',
+      'augment.erasing',
+      'augment.cutmix_probability',
     ),
+  ),
+  'from 0 to 30': (
+    lambda value: 0 <= value <= 30,
+    ('augment.randaugment_magnitude',),
   ),
 }
 _MOST_EPOCHS = 1e6
@@ -348,6 +381,11 @@ def check_devices(config: TrainConfig, devices: int) -> None:
     f'train.batch_size is {batch}, which {devices} devices cannot share '
     'evenly: make it a multiple.',
   )
+
+
+def videos_per_step(config: TrainConfig) -> int:
+  """Returns how many different videos a batch has clips of."""
+  return config.train.batch_size // config.augment.repeats
 
 
 def with_heads(config: TrainConfig, heads: Mapping[str, int]) -> TrainConfig:

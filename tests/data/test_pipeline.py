@@ -7,7 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from vivit_jax.config import DataConfig
+from vivit_jax import randaugment
+from vivit_jax.config import AugmentConfig, DataConfig
 from vivit_jax.data import datasets, pipeline, sampling
 from vivit_jax.data.decode import UnreadableVideo
 from vivit_jax.errors import UserError
@@ -44,10 +45,11 @@ def test_every_epoch_has_each_video_once_in_another_order(split):
 
 @pytest.mark.slow
 def test_batches_do_not_depend_on_the_workers(split):
-  expected = train(split)
+  augment = AugmentConfig(randaugment_layers=2, repeats=2)
+  expected = train(split, augment=augment)
   for workers in (1, 2):
     data = dataclasses.replace(DATA, workers=workers)
-    assert_same(train(split, data=data), expected)
+    assert_same(train(split, data=data, augment=augment), expected)
 
 
 def test_batches_do_not_depend_on_where_training_went_on(split):
@@ -133,6 +135,54 @@ class Recorder:
   def decode_frames(self, video, frames):
     self.asked.append(list(frames))
     return self._split.decode_frames(video, frames)
+
+
+@pytest.mark.parametrize('repeats', [2, 3])
+def test_repeats_give_each_video_again_in_another_clip(split, repeats):
+  alone = train(split, batch_size=6 // repeats)
+  batches = train(split, augment=AugmentConfig(repeats=repeats))
+  others = 0
+  for batch, single in zip(batches, alone):
+    index = batch['index'].reshape(repeats, -1)  # neighbours are other videos
+    np.testing.assert_array_equal(index, [single['index']] * repeats)
+    clips = batch['video'].reshape(repeats, -1, *batch['video'].shape[1:])
+    others += sum(not np.array_equal(a, b) for a, b in zip(clips[0], clips[1]))
+  assert others >= 0.9 * len(batches) * 6 // repeats
+
+
+def test_repeats_do_not_depend_on_processes_or_where_training_went_on(split):
+  augment = AugmentConfig(repeats=3, randaugment_layers=2)
+  whole = train(split, augment=augment, count=6)
+  assert_same(train(split, augment=augment, first_step=4, count=2), whole[4:])
+  halves = [
+    train(split, augment=augment, count=6, process=p, processes=2)
+    for p in (0, 1)
+  ]
+  joined = [
+    jax.tree.map(lambda *parts: np.concatenate(parts), *pair)
+    for pair in zip(*halves)
+  ]
+  assert_same(joined, whole)
+
+
+def test_randaugment_warps_clips_that_drew_geometry_and_no_others(split):
+  plain = train(split)
+  changed = train(split, augment=AugmentConfig(randaugment_layers=2))
+  seen = {True: 0, False: 0}
+  for batch, other in zip(plain, changed):
+    assert 'randaugment' not in batch
+    layers = other.pop('randaugment')
+    assert layers.shape == (6, 2, 4) and layers.dtype == np.float32
+    clips = zip(batch.pop('video'), other.pop('video'), layers[..., 0])
+    assert_same(other, batch)
+    for clip, warped, numbers in clips:
+      geometric = any(
+        randaugment.OPERATIONS[int(number)] in randaugment.GEOMETRY
+        for number in numbers
+      )
+      assert np.array_equal(clip, warped) != geometric
+      seen[geometric] += 1
+  assert min(seen.values()) > 3
 
 
 def test_only_the_sampled_frames_are_read(split):

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from vivit_jax import config as configs
-from vivit_jax import models, parallel
+from vivit_jax import models, parallel, randaugment
 from vivit_jax.training import optim, step
 
 
@@ -19,7 +19,10 @@ def main() -> None:
   config.data.short_side = 16
   config.augment.colour_jitter = 0.8
   config.augment.colour_drop = 0.3
+  config.augment.randaugment_layers = 2
+  config.augment.erasing = 0.7
   config.augment.mixup = 0.5
+  config.augment.cutmix = 1.0
   config.train.label_smoothing = 0.1
   config = configs.resolve(config)
   model = models.build(
@@ -44,6 +47,9 @@ def main() -> None:
         'noun': draw.integers(0, 3, 8).astype(np.int32),
         'verb': draw.integers(0, 4, 8).astype(np.int32),
       },
+      'randaugment': np.stack(
+        [randaugment.draw(2, 10.0, 'all', draw) for _ in range(8)]
+      ),
     }
     state, metrics = train_step(state, parallel.shard(batch))
     losses.append(float(parallel.unreplicate(metrics['loss'])))

@@ -139,6 +139,12 @@ def prepare(
   return summary
 
 
+def ensure_embedded(dataset: str, data_dir: str | os.PathLike) -> None:
+  """Writes the embedded dataset, if it is the one asked for and is absent."""
+  if dataset == 'moving_shapes' and datasets.find(dataset, data_dir) is None:
+    prepare_embedded(data_dir)
+
+
 def prepare_embedded(data_dir: str | os.PathLike, **options: Any) -> None:
   """Writes moving_shapes, its videos first, and then records of them.
 

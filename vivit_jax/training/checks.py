@@ -11,7 +11,7 @@ from vivit_jax import config as configs
 from vivit_jax import models
 from vivit_jax.checkpoints.store import Description, Store, has_checkpoints
 from vivit_jax.config import TrainConfig
-from vivit_jax.data import datasets, pipeline
+from vivit_jax.data import datasets, lengths
 from vivit_jax.errors import UserError, nearest
 from vivit_jax.evaluation import labels
 from vivit_jax.training import workdir
@@ -42,11 +42,11 @@ def check_with_data(config: TrainConfig, train: datasets.VideoSplit) -> None:
     UserError: videos shorter than a clip, fewer than a batch, or with no room
       for the views of evaluation; a metric that validation does not give.
   """
-  pipeline.check_lengths(train, config.data)
+  lengths.check_lengths(train, config.data)
   _check_best_metric(config)
   scored = _open_named(config, 'evaluation.split', config.evaluation.split)
-  pipeline.check_lengths(scored, config.data)
-  pipeline.check_views(scored, config.data, config.evaluation.temporal_views)
+  lengths.check_lengths(scored, config.data)
+  lengths.check_views(scored, config.data, config.evaluation.temporal_views)
 
 
 def open_split(config: TrainConfig, split: str) -> datasets.VideoSplit:
@@ -67,7 +67,7 @@ def open_validation(config: TrainConfig) -> datasets.VideoSplit:
     split,
     ', or train without validation by --config.train.validate_every=0',
   )
-  pipeline.check_lengths(source, config.data)
+  lengths.check_lengths(source, config.data)
   return source
 
 

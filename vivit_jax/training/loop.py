@@ -14,10 +14,10 @@ from vivit_jax import models, parallel
 from vivit_jax.checkpoints import start
 from vivit_jax.checkpoints.store import Description, Store, has_checkpoints
 from vivit_jax.config import TrainConfig
-from vivit_jax.data import datasets, pipeline, prepare
+from vivit_jax.data import pipeline, prepare
 from vivit_jax.errors import INTERRUPTED
 from vivit_jax.evaluation import forward, metrics, run
-from vivit_jax.training import checks, optim, step, workdir
+from vivit_jax.training import checks, inputs, optim, step, workdir
 from vivit_jax.training.progress import Progress
 
 
@@ -26,7 +26,8 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
 
   Order of restoration: the last checkpoint of this workdir, else the weights of
   `init_from`, else random parameters from the seed. The embedded dataset is
-  written if it is absent.
+  written if it is absent. An epoch is every video of the split once; a step
+  takes `batch_size` clips, `repeats` of each of its videos.
 
   Returns:
     The process's exit code: 0, or `INTERRUPTED` after Ctrl-C.
@@ -35,17 +36,14 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
     UserError: a config that does not fit the dataset, devices or workdir.
   """
   checks.check_before_data(config, folder)
-  data_dir = config.data.data_dir
-  embedded = config.data.dataset == 'moving_shapes'
-  if embedded and datasets.find('moving_shapes', data_dir) is None:
-    prepare.prepare_embedded(data_dir)
+  prepare.ensure_embedded(config.data.dataset, config.data.data_dir)
   source = checks.open_split(config, config.data.train_split)
   config = configs.resolve_heads(config, source.label_names)
   checks.check_with_data(config, source)
   model = models.build(**configs.model_arguments(config.model))
   validate = _validation(model, config)
   about = Description(config, source.label_names, source.content)
-  per_epoch = len(source) / config.train.batch_size
+  per_epoch = len(source) / configs.videos_per_step(config)
   steps = max(1, math.ceil(config.train.epochs * per_epoch))
   rate = optim.schedule(config.optim, steps=steps, steps_per_epoch=per_epoch)
   optimiser = optim.optimiser(config.optim, rate)
@@ -84,6 +82,7 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
     batches = pipeline.train_batches(
       source,
       config.data,
+      augment=config.augment,
       seed=config.train.seed,
       batch_size=config.train.batch_size,
       first_step=first,
@@ -94,9 +93,8 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
     for number in range(first + 1, steps + 1):
       batch = next(batches)
       unreadable.note(batch['unreadable'])
-      inputs = {key: batch[key] for key in ('video', 'labels')}
-      state, values = update(state, parallel.shard(inputs))
-      del batch, inputs
+      state, values = update(state, parallel.shard(inputs.arrays(batch)))
+      del batch
       pending.append(values)
       # One step is in flight: more would pile up batches in memory.
       jax.block_until_ready(pending[-2:-1])

@@ -52,8 +52,8 @@ def accuracies(
 ) -> dict[str, jax.Array]:
   """Returns each head's share of right first guesses, as '<head>/top1'.
 
-  With mixup, the label of the first of two mixed videos counts as right, and
-  the share is lower than it would be of whole videos.
+  With mixup or cutmix, the label of the first of two mixed videos counts as
+  right, and the share is lower than it would be of whole videos.
 
   Args:
     logits: [B, K] of each head.

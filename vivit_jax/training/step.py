@@ -11,8 +11,7 @@ import optax
 
 from vivit_jax import parallel
 from vivit_jax.config import TrainConfig
-from vivit_jax.models import pixels
-from vivit_jax.training import augment, losses
+from vivit_jax.training import inputs, losses
 
 
 @flax.struct.dataclass
@@ -46,45 +45,32 @@ def train_step(
   """Returns (state, batch) -> (state, metrics), mapped over devices.
 
   State and metrics have a leading device axis; the batch is sharded: `video`
-  uint8 [devices, b, T, H, W, 3] and `labels` of each head, int32 [devices, b],
-  or float32 [devices, b, K] where a video may have several.
+  uint8 [devices, b, T, H, W, 3], `labels` of each head, int32 [devices, b], or
+  float32 [devices, b, K] where a video may have several, and with RandAugment
+  `randaugment`, float32 [devices, b, layers, 4].
   Metrics are means over the global batch. The old state's memory is reused.
   """
 
   def step(state, batch):
-    video, labels = batch['video'], batch['labels']
-    place_B = parallel.example_places(video.shape[0])
-    keys = jax.random.split(
-      jax.random.fold_in(jax.random.key(config.train.seed), state.step), 3
-    )
-    video = augment.augment(video, keys[0], place_B, config.augment)
-    video = pixels.normalise(video, config.data.mean, config.data.std)
-    targets = {
-      head: losses.smooth_targets(
-        labels[head], classes, config.train.label_smoothing
-      )
-      for head, classes in model.heads.items()
-    }
-    multi_label = [head for head, x in labels.items() if x.ndim == 2]
-    if config.augment.mixup:
-      video, targets = augment.mixup(
-        video, targets, keys[1], config.augment.mixup
-      )
+    ready = inputs.prepare(batch, state.step, config, model.heads)
+    place_B = parallel.example_places(ready.video.shape[0])
+    network_key = inputs.step_keys(config.train.seed, state.step)[2]
+    multi_label = [h for h, x in batch['labels'].items() if x.ndim == 2]
 
     def loss_of(params):
       logits = model.apply(
         {'params': params},
-        video,
+        ready.video,
         train=True,
         example_B=place_B,
-        rngs={'stochastic_depth': keys[2]},
+        rngs={'stochastic_depth': network_key},
       )
-      return losses.cross_entropy(logits, targets, multi_label), logits
+      return losses.cross_entropy(logits, ready.targets, multi_label), logits
 
     (loss, logits), gradient = jax.value_and_grad(loss_of, has_aux=True)(
       state.params
     )
-    metrics = {'loss': loss, **losses.accuracies(logits, labels)}
+    metrics = {'loss': loss, **losses.accuracies(logits, batch['labels'])}
     gradient, metrics = parallel.mean_over_devices((gradient, metrics))
     metrics['gradient_norm'] = optax.tree.norm(gradient)
     updates, opt_state = optimiser.update(

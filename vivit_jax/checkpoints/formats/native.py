@@ -11,6 +11,7 @@ from vivit_jax.errors import UserError
 
 def is_native(path: pathlib.Path) -> bool:
   """Returns whether a folder is a workdir, its checkpoints, or one of them."""
+  path = path.absolute()  # of '.' too, the name counts
   one = path.parent.name == 'checkpoints' and (path / 'description').is_dir()
   several = path.name == 'checkpoints' and any(path.glob('*/description'))
   return one or several or (path / 'checkpoints').is_dir()
@@ -24,6 +25,7 @@ def _order(model: configs.ModelConfig) -> str | None:
 
 def read(path: pathlib.Path) -> tuple[Weights, Description]:
   """Reads a workdir's best checkpoint, or `<workdir>/checkpoints/<step>`."""
+  path = path.absolute()
   if (path / 'checkpoints').is_dir():
     workdir, which = path, 'best'
   elif path.name == 'checkpoints':

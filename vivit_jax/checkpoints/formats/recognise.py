@@ -27,7 +27,7 @@ def read(path: str | os.PathLike) -> Weights:
   Raises:
     UserError: no such file, an unknown format, or a damaged file.
   """
-  path = pathlib.Path(os.path.abspath(path))
+  path = pathlib.Path(path)
   try:
     weights = _read(path)
     fault = weights.fault()

@@ -1,0 +1,79 @@
+"""What the network is given of a training batch: `step` and `show` share it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+
+from vivit_jax import parallel
+from vivit_jax.config import TrainConfig
+from vivit_jax.models import pixels
+from vivit_jax.training import augment, losses
+
+_ARRAYS = ('video', 'labels', 'randaugment')
+
+
+@flax.struct.dataclass
+class Inputs:
+  """Augmented clips and what they should be taken for.
+
+  Attributes:
+    video: float32 [B, T, H, W, 3], normalised.
+    targets: distributions over classes, float32 [B, K] of each head.
+    share: float32, what each example has of its own; the rest of pixels and
+      targets is the next one's of the global batch.
+  """
+
+  video: jax.Array
+  targets: dict[str, jax.Array]
+  share: jax.Array
+
+
+def arrays(batch: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns those arrays of a pipeline's batch that go to the devices."""
+  return {key: batch[key] for key in _ARRAYS if key in batch}
+
+
+def step_keys(seed: int, step: jax.Array) -> jax.Array:
+  """Returns three keys of a step: to augment, to mix, for the network."""
+  return jax.random.split(jax.random.fold_in(jax.random.key(seed), step), 3)
+
+
+def prepare(
+  batch: Mapping[str, Any],
+  step: jax.Array,
+  config: TrainConfig,
+  heads: Mapping[str, int],
+) -> Inputs:
+  """Augments, normalises, erases and mixes a batch, in this order.
+
+  Called inside a function mapped over devices.
+
+  Args:
+    batch: `video` uint8 [B, T, H, W, 3], `labels` int32 [B] of each head, and
+      with RandAugment `randaugment` float32 [B, layers, 4].
+    step: int32, updates made before.
+    config: the experiment.
+    heads: number of classes of each.
+  """
+  video, labels = batch['video'], batch['labels']
+  place_B = parallel.example_places(video.shape[0])
+  augment_key, mix_key, _ = step_keys(config.train.seed, step)
+  video = augment.augment(
+    video, augment_key, place_B, config.augment, batch.get('randaugment')
+  )
+  video = pixels.normalise(video, config.data.mean, config.data.std)
+  if config.augment.erasing:
+    video = augment.randomly_erase(video, augment_key, place_B, config.augment)
+  targets = {
+    head: losses.smooth_targets(
+      labels[head], classes, config.train.label_smoothing
+    )
+    for head, classes in heads.items()
+  }
+  share = jnp.float32(1.0)
+  if config.augment.mixup or config.augment.cutmix:
+    video, targets, share = augment.mix(video, targets, mix_key, config.augment)
+  return Inputs(video, targets, share)

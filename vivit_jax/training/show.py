@@ -1,0 +1,165 @@
+"""A training batch as the network is given it, on a page for people."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from vivit_jax import config as configs
+from vivit_jax import parallel, randaugment
+from vivit_jax.config import AugmentConfig, TrainConfig
+from vivit_jax.data import datasets, pipeline, prepare
+from vivit_jax.errors import UserError
+from vivit_jax.training import checks, contact_sheets, inputs
+from vivit_jax.training.contact_sheets import Sheet
+
+WRITERS = {
+  '.html': contact_sheets.write_html,
+  '.png': contact_sheets.write_png,
+}
+
+
+def write_page(
+  config: TrainConfig,
+  out: str | os.PathLike,
+  *,
+  step: int = 0,
+  clips: int = 8,
+  name: str = '',
+) -> None:
+  """Writes the first clips of a training batch, as the network is given them.
+
+  The embedded dataset is written if it is absent.
+
+  Args:
+    config: the experiment.
+    out: a file .html or .png; it appears whole or not at all.
+    step: number of the batch, from 0.
+    clips: how many of it.
+    name: of the experiment, for the page's title.
+
+  Raises:
+    UserError: a batch, a number of clips or a file that there cannot be.
+  """
+  out = pathlib.Path(out)
+  if out.suffix not in WRITERS:
+    raise UserError(f'--out is {out}; it is a file .html or .png.')
+  if step < 0:
+    raise UserError(f'--step is {step}; at least 0.')
+  batch_size = config.train.batch_size
+  if not 1 <= clips <= batch_size:
+    raise UserError(
+      f'--clips is {clips}; it is from 1 to the {batch_size} of a batch.'
+    )
+  configs.check_devices(config, jax.local_device_count())
+  prepare.ensure_embedded(config.data.dataset, config.data.data_dir)
+  split = checks.open_split(config, config.data.train_split)
+  config = configs.resolve_heads(config, split.label_names)
+  sheets = training_sheets(config, split, step)[:clips]
+  unfinished = out.with_name(f'.{out.name}.{os.getpid()}')
+  try:
+    WRITERS[out.suffix](unfinished, _title(config, step, clips, name), sheets)
+    os.replace(unfinished, out)
+  except OSError as error:
+    raise UserError(f'cannot write {out}: {error.strerror or error}.') from None
+  finally:
+    unfinished.unlink(missing_ok=True)
+  print(f'{out}: {clips} of the {batch_size} clips of batch {step}')
+
+
+def training_sheets(
+  config: TrainConfig, split: datasets.VideoSplit, step: int
+) -> list[Sheet]:
+  """Returns the clips of a training batch, after all augmentation, in order.
+
+  Args:
+    config: with its heads.
+    split: the videos to train on.
+    step: number of the batch, from 0.
+  """
+  batches = pipeline.train_batches(
+    split,
+    dataclasses.replace(config.data, workers=0),  # of one batch
+    augment=config.augment,
+    seed=config.train.seed,
+    batch_size=config.train.batch_size,
+    first_step=step,
+  )
+  with contextlib.closing(batches):
+    batch = next(batches)
+
+  def ready(arrays, step):
+    return inputs.prepare(arrays, step, config, config.model.heads)
+
+  given = parallel.map_over_devices(ready)(
+    parallel.shard(inputs.arrays(batch)), parallel.replicate(np.int32(step))
+  )
+  labels = {head: batch['labels'][head] for head in config.model.heads}
+  share = float(parallel.unreplicate(given.share))
+  mean, std = np.float32(config.data.mean), np.float32(config.data.std)
+  sheets = []
+  for place, clip in enumerate(parallel.unshard(given.video)):
+    levels = np.clip((np.asarray(clip) * std + mean) * 255.0, 0.0, 255.0)
+    drawn = batch.get('randaugment')
+    sheets.append(
+      Sheet(
+        frames=np.round(levels).astype(np.uint8),
+        name=str(split.ids[batch['index'][place]]),
+        labels=_labels(split.label_names, labels, place, share),
+        operations='' if drawn is None else randaugment.describe(drawn[place]),
+      )
+    )
+  return sheets
+
+
+def _labels(
+  names: Mapping[str, Sequence[str]],
+  labels: Mapping[str, np.ndarray],
+  place: int,
+  share: float,
+) -> dict[str, str]:
+  """Returns each head's label in words, with the shares of a mixed one."""
+  words = {}
+  for head, values in labels.items():
+    own, other = (
+      _named(names[head], values[at % len(values)]) for at in (place, place + 1)
+    )
+    words[head] = own
+    if share < 1 and own != other:
+      words[head] = f'{own} {share:.0%} + {other} {1 - share:.0%}'
+  return words
+
+
+def _named(names: Sequence[str], label: np.ndarray) -> str:
+  """Returns a label's name, or those of several, of a multi-label head."""
+  if label.ndim:
+    return '; '.join(names[k] for k in np.flatnonzero(label)) or 'none'
+  return names[label]
+
+
+def _title(config: TrainConfig, step: int, clips: int, name: str) -> list[str]:
+  """Returns the lines above the clips: which they are, and what is on."""
+  data, size = config.data, ' x '.join(str(side) for side in config.data.crop)
+  off = dataclasses.asdict(AugmentConfig(flip=0.0))
+  on = {
+    key: value
+    for key, value in dataclasses.asdict(config.augment).items()
+    if value != off[key]
+  }
+  if min(data.scale_jitter) < max(data.scale_jitter):
+    on['scale_jitter'] = data.scale_jitter
+  return [
+    f'Training batch {step} of {name or data.dataset}',
+    f'{clips} of {config.train.batch_size} clips from {data.dataset}, '
+    f'{data.train_split}: {data.frames} frames of {size} pixels',
+    'Augmentation: ' + (_say(on) if on else 'none'),
+  ]
+
+
+def _say(values: Mapping[str, Any]) -> str:
+  return ', '.join(f'{key} {value}' for key, value in values.items())
