@@ -16,8 +16,9 @@ from typing import Any
 
 import tqdm
 
-from vivit_jax.data import decode, processes, records
+from vivit_jax.data import processes, records, sources
 from vivit_jax.data.annotations import Example, Splits
+from vivit_jax.data.decode import UnreadableVideo
 from vivit_jax.errors import UserError
 
 _VIDEOS = 64  # of a shard, within these bounds:
@@ -82,7 +83,7 @@ def write(tasks: Sequence[Task], workers: int | None) -> list[dict[str, Any]]:
   """Writes the shards that are not there yet; returns every shard's report.
 
   A report has `records`, their number, and the videos that are `good` (`id`,
-  `path`, `frames`) and `broken` (`path`, `reason`).
+  `path`, `frames`, `seconds`) and `broken` (`id`, `path`, `reason`).
 
   Raises:
     UserError: a file that cannot be written, or a worker that was ended.
@@ -143,21 +144,31 @@ def _write_shard(task: Task) -> None:
   good, broken = [], []
   with records.ShardWriter(task.path) as writer:
     for example in task.examples:
-      path = task.videos / example.path
       try:
-        jpegs = [
-          decode.encode_jpeg(frame, task.quality)
-          for frame in decode.decode_video(path, task.short_side)
-        ]
-      except decode.UnreadableVideo as error:
+        jpegs = sources.jpegs(
+          task.videos, example, task.short_side, task.quality
+        )
+        seconds = sources.seconds(task.videos, example)
+      except UnreadableVideo as error:
+        path = sources.locate(task.videos, example)
         broken.append(
-          {'path': example.path, 'reason': error.reason, 'file': _stamp(path)}
+          {
+            'id': example.id,
+            'path': example.path,
+            'reason': error.reason,
+            'file': _stamp(path),
+          }
         )
       else:
         for record in records.chunk_records(example.id, jpegs):
           writer.write(record)
         good.append(
-          {'id': example.id, 'path': example.path, 'frames': len(jpegs)}
+          {
+            'id': example.id,
+            'path': example.path,
+            'frames': len(jpegs),
+            'seconds': seconds,
+          }
         )
       with _write_shard.counter.get_lock():
         _write_shard.counter.value += 1
@@ -176,8 +187,11 @@ def _report(task: Task) -> dict[str, Any] | None:
     report = json.loads(task.report_path.read_text('utf-8'))
   except (OSError, ValueError):
     return None
+  examples = {example.id: example for example in task.examples}
   mended = any(
-    video['file'] != _stamp(task.videos / video['path'])
+    video['id'] not in examples
+    or video['file']
+    != _stamp(sources.locate(task.videos, examples[video['id']]))
     for video in report['broken']
   )
   return None if mended or not task.path.exists() else report

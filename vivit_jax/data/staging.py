@@ -1,7 +1,6 @@
 """The folder that a dataset grows in, until it is whole."""
 
 import contextlib
-import dataclasses
 import fcntl
 import hashlib
 import json
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vivit_jax.data import datasets, records, shards
-from vivit_jax.data.annotations import Splits
+from vivit_jax.data.annotations import Example, Splits
 from vivit_jax.errors import UserError
 
 _MARK = 'fingerprint.txt'
@@ -30,7 +29,7 @@ def fingerprint(
     'format': records.FORMAT,
     'videos': str(videos.resolve()),
     'splits': {
-      split: [dataclasses.astuple(example) for example in examples]
+      split: [_identity(example) for example in examples]
       for split, examples in splits.items()
     },
     'label_names': names,
@@ -38,6 +37,17 @@ def fingerprint(
     'quality': quality,
   }
   return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _identity(example: Example) -> list[Any]:
+  """Returns what of an example its records come from."""
+  part = {
+    field: getattr(example, field)
+    for field in ('start', 'end', 'frames', 'record')
+    if getattr(example, field) is not None
+  }
+  identity = [example.path, example.id, dict(example.labels)]
+  return [*identity, part] if part else identity
 
 
 @contextlib.contextmanager
