@@ -19,8 +19,11 @@ def origin(stream: av.VideoStream) -> float:
 
 
 def slack(stream: av.VideoStream) -> float:
-  """Returns by how much the container rounds times, in seconds."""
-  return max(1e-6, float(stream.time_base or 0) / 2)
+  """Returns by how much the container rounds times, in seconds.
+
+  Where its unit is no small one, it is that of the frames: nothing is rounded.
+  """
+  return min(max(1e-6, float(stream.time_base or 0) / 2), 5e-4)
 
 
 def uneven_moments(
