@@ -3,6 +3,10 @@
 import dataclasses
 import importlib
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
 import numbered
@@ -11,9 +15,12 @@ import owners
 import pytest
 
 from vivit_jax import config as configs
-from vivit_jax.data import builders, datasets, decode, prepare
+from vivit_jax.data import builders, datasets, decode, prepare, staging
+from vivit_jax.data.annotations import Example
 from vivit_jax.errors import UserError
 from vivit_jax.training import loop
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 def write_and_prepare(folder, name, **options):
@@ -112,6 +119,29 @@ def test_frames_of_sequence_examples_are_copied(tmp_path):
   for jpeg in split.read_frames(1, range(12)):
     assert jpeg in shard
   assert summary.frames == 4 * 12
+
+
+@pytest.mark.slow
+def test_records_of_the_reference_code_need_no_tensorflow(tmp_path):
+  _, arguments, *_ = owners.sequence_examples(tmp_path / 'raw')
+  code = f"""
+import sys
+from vivit_jax.data import check, prepare
+if __name__ == '__main__':
+  prepare.prepare(
+    'sequence_examples/k', videos={str(arguments['videos'])!r},
+    data_dir={str(tmp_path)!r}, workers=1,
+  )
+  print('tensorflow' in sys.modules)
+"""
+  (tmp_path / 'run.py').write_text(code)
+  done = subprocess.run(
+    [sys.executable, tmp_path / 'run.py'],
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+    capture_output=True,
+    text=True,
+  )
+  assert done.stdout.splitlines()[-1] == 'False', done.stderr
 
 
 def test_a_damaged_record_is_skipped_by_name(tmp_path):
@@ -222,12 +252,9 @@ def test_split_number_is_of_those_with_three(tmp_path):
 
 def test_parts_of_one_video_are_different_inputs():
   """What is prepared from other seconds or frames is prepared anew."""
-  from vivit_jax.data import staging
-  from vivit_jax.data.annotations import Example
-
   one = Example('a.mp4', 'a', {'label': 'x'}, start=0.0, end=1.0)
   marks = {
-    staging.fingerprint({'train': [e]}, owners.pathlib.Path('v'), {}, None, 95)
+    staging.fingerprint({'train': [e]}, pathlib.Path('v'), {}, None, 95)
     for e in (
       one,
       dataclasses.replace(one, end=2.0),

@@ -63,7 +63,6 @@ def test_several_labels_are_no_records_yet(tmp_path):
     (kinetics, [KINETICS, ',a,0,9,test'], ['no labels', 'test split']),
     (kinetics, [KINETICS, 'x,../a,0,9,train'], ['line 2', 'outside']),
     (kinetics, [KINETICS] + ['x,a,0,9,train'] * 2, ['line 3', 'again']),
-    (epic, ['narration_id', 'P01_01_0'], ["no column 'participant_id'"]),
   ],
 )
 def test_mistakes_in_csv_files(tmp_path, reader, rows, words):
@@ -112,6 +111,18 @@ def test_epic_numbers_are_names_without_the_files_of_classes(tmp_path):
   # An hour, two minutes and some seconds.
   assert (example.start, example.end) == (3723.45, 3724.5)
   assert example.frames == (223407, 223470)
+
+
+def test_epic_files_go_by_their_names(tmp_path):
+  lines(tmp_path / 'EPIC_100_unseen_participant_ids_validation.csv', 'id', '1')
+  lines(tmp_path / 'EPIC_100_test_timestamps.csv', 'narration_id', 'x')
+  with pytest.raises(UserError, match='or EPIC_100_validation.csv: give the'):
+    epic.read(tmp_path)
+  lines(tmp_path / 'EPIC_100_train.csv', owners.EPIC_HEADER, epic_row())
+  assert list(epic.read(tmp_path).splits) == ['train']
+  lines(tmp_path / 'EPIC_100_train.csv', 'narration_id', 'P01_01_0')
+  with pytest.raises(UserError, match="has no column 'participant_id'"):
+    epic.read(tmp_path)
 
 
 @pytest.mark.parametrize(

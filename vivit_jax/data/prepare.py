@@ -9,17 +9,12 @@ when all is there: a dataset is whole or absent, and a stopped run goes on.
 """
 
 import argparse
-import csv
-import dataclasses
 import json
 import os
 import pathlib
 import sys
 import time
-from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from vivit_jax.data import (
   builders,
@@ -29,6 +24,7 @@ from vivit_jax.data import (
   records,
   shards,
   staging,
+  summary,
 )
 from vivit_jax.data.annotations import (
   Splits,
@@ -37,26 +33,8 @@ from vivit_jax.data.annotations import (
   read_label_names,
 )
 from vivit_jax.data.decode import UnreadableVideo
+from vivit_jax.data.summary import Summary
 from vivit_jax.errors import INTERRUPTED, UserError, exit_on_user_error, nearest
-
-_TOLD = 20  # broken videos that are named on the terminal
-
-
-@dataclasses.dataclass(frozen=True)
-class Summary:
-  """What was prepared.
-
-  Attributes:
-    folder: of the records.
-    videos: that can be read now, of all splits.
-    frames: of these videos.
-    broken: path and reason of each video that cannot.
-  """
-
-  folder: pathlib.Path
-  videos: int
-  frames: int
-  broken: list[tuple[str, str]]
 
 
 def prepare(
@@ -121,8 +99,8 @@ def prepare(
       staging.begin(growing, fingerprint)
       tasks = shards.plan(name, splits, growing, videos, short_side, quality)
       reports = shards.write(tasks, workers)
-      broken = _broken(tasks, reports)
-      _check_broken(broken, splits, max_broken, videos, growing)
+      broken = summary.broken_videos(tasks, reports)
+      summary.check_broken(broken, splits, max_broken, videos, growing)
       metadata = {
         'format': records.FORMAT,
         'label_names': names,
@@ -134,15 +112,15 @@ def prepare(
       f'cannot write {error.filename or growing}: {error.strerror or error}. '
       'The same command goes on from here.'
     ) from None
-  _tell_counts(name, tasks, reports, split_number or 1)
-  summary = _read_summary(final)
+  summary.tell_counts(name, tasks, reports, split_number or 1)
+  done = summary.read(final)
   size = sum(path.stat().st_size for path in final.iterdir())
   print(
-    f'{final}: {summary.videos} videos, {summary.frames} frames, '
-    f'{size / 1e6:.0f} MB{_per_hour(size, reports)}, in '
+    f'{final}: {done.videos} videos, {done.frames} frames, '
+    f'{size / 1e6:.0f} MB{summary.per_hour(size, reports)}, in '
     f'{time.monotonic() - begin:.0f} s'
   )
-  return summary
+  return done
 
 
 def _annotated(
@@ -181,36 +159,6 @@ def _annotated(
           f"'{head}', which records cannot hold yet: leave one."
         )
   return found.splits, names
-
-
-def _tell_counts(
-  name: str,
-  tasks: Sequence[shards.Task],
-  reports: Sequence[dict[str, Any]],
-  split_number: int,
-) -> None:
-  """Prints the videos of each split, beside the official number."""
-  official = builders.BUILDERS[name].COUNTS
-  if name in readers.NUMBERED:
-    print(f'split {split_number} of 3')
-  for split in dict.fromkeys(task.split for task in tasks):
-    mine = [r for task, r in zip(tasks, reports) if task.split == split]
-    good, broken = (
-      sum(len(report[which]) for report in mine) for which in ('good', 'broken')
-    )
-    count = official.get(split, official.get(f'{split_number}/{split}'))
-    officially = '' if count is None else f', officially {count}'
-    print(f'{split}: {good} videos, {broken} skipped{officially}')
-
-
-def _per_hour(size: int, reports: Sequence[dict[str, Any]]) -> str:
-  """Returns the disk used per hour of video, in words; '' if unknown."""
-  lengths = [
-    video.get('seconds') for report in reports for video in report['good']
-  ]
-  if not lengths or not all(lengths):
-    return ''
-  return f' ({size / 1e6 / (sum(lengths) / 3600):.0f} MB an hour of video)'
 
 
 def prepare_embedded(
@@ -278,66 +226,7 @@ def _already_there(final: pathlib.Path, fingerprint: str) -> Summary:
       'another name, or replace it with --overwrite.'
     )
   print(f'{final} is there already')
-  return _read_summary(final)
-
-
-def _broken(
-  tasks: Sequence[shards.Task], reports: Sequence[dict[str, Any]]
-) -> list[tuple[str, str, str]]:
-  """Returns split, path and reason of each video that cannot be read."""
-  return [
-    (task.split, video['path'], video['reason'])
-    for task, report in zip(tasks, reports)
-    for video in report['broken']
-  ]
-
-
-def _check_broken(
-  broken: Sequence[tuple[str, str, str]],
-  splits: Splits,
-  max_broken: float,
-  videos: pathlib.Path,
-  growing: pathlib.Path,
-) -> None:
-  """Names the broken videos, and raises where they are too many."""
-  with open(growing / 'skipped.csv', 'w', newline='') as file:
-    csv.writer(file).writerows([('split', 'path', 'reason'), *broken])
-  for _, path, reason in broken[:_TOLD]:
-    print(f'skipped: {path} {reason}')
-  if len(broken) > _TOLD:
-    print(f'skipped: and {len(broken) - _TOLD} more')
-  total = sum(len(examples) for examples in splits.values())
-  if broken and all(reason == 'does not exist' for *_, reason in broken):
-    if len(broken) == total:
-      raise UserError(
-        f"none of the {total} videos is in {videos} ('{broken[0][1]}' is the "
-        'first): give the folder that the paths begin in as --videos.'
-      )
-  if len(broken) > max_broken * total:
-    raise UserError(
-      f'{len(broken)} of {total} videos cannot be read ({broken[0][1]} '
-      f'{broken[0][2]}), more than the share {max_broken} of --max_broken: '
-      f'mend those listed in {growing / "skipped.csv"}, or allow more; the '
-      'same command goes on from here.'
-    )
-  for split, examples in splits.items():
-    if sum(s == split for s, _, _ in broken) == len(examples):
-      raise UserError(f"no video of the split '{split}' can be read.")
-
-
-def _read_summary(final: pathlib.Path) -> Summary:
-  with open(final / 'skipped.csv', newline='') as file:
-    broken = [(row['path'], row['reason']) for row in csv.DictReader(file)]
-  indexes = [
-    records.read_index(final, path.name.removesuffix('.index.json'))
-    for path in final.glob('*.index.json')
-  ]
-  return Summary(
-    folder=final,
-    videos=sum(len(index.ids) for index in indexes),
-    frames=int(sum(np.sum(index.frame_counts) for index in indexes)),
-    broken=broken,
-  )
+  return summary.read(final)
 
 
 def main() -> int:

@@ -42,8 +42,12 @@ def read(path: str | os.PathLike) -> Annotated:
   """
   path = pathlib.Path(path)
   folder = path if path.is_dir() else path.parent
-  files = tables.split_files(path, tables.split_of(path.stem.split('_')[-1]))
-  test = files.pop('test', None)
+  files = {s: folder / _FILE.format(s) for s in ('train', 'validation')}
+  files = {
+    split: file
+    for split, file in files.items()
+    if path == file or (path == folder and file.exists())
+  }
   names = {head: _names(folder, head) for head in CLASSES}
 
   def example(split: str, row: tables.Row) -> Example:
@@ -79,10 +83,13 @@ def read(path: str | os.PathLike) -> Annotated:
     )
 
   if not files:
-    raise UserError(f'{path} has no labels: they are in EPIC_100_train.csv ...')
+    raise UserError(
+      f'{path} is not, and does not hold, EPIC_100_train.csv or '
+      'EPIC_100_validation.csv: give the folder of these files as '
+      '--annotations.'
+    )
   splits = tables.read_splits(files, _COLUMNS, example, _COLUMNS)
-  notes = () if test is None else (f'{test} has no labels, and is left out',)
-  return Annotated(splits, names, notes)
+  return Annotated(splits, names)
 
 
 @functools.cache  # one tuple a video, and not one an action
