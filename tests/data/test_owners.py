@@ -13,6 +13,7 @@ import numbered
 import numpy as np
 import owners
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from vivit_jax import config as configs
 from vivit_jax.data import builders, datasets, decode, prepare, staging
@@ -46,6 +47,7 @@ def compiled_once(tmp_path_factory):
   yield
   for key, value in before.items():
     jax.config.update(key, value)
+  compilation_cache.reset_cache()
 
 
 def train_a_step(dataset, folder):

@@ -20,6 +20,14 @@ def test_the_first_place_that_exists_counts(tmp_path):
     assert sources.locate(tmp_path, example) == tmp_path / place
 
 
+@pytest.mark.parametrize('name', ['a' * 300 + '.mp4', 'a\0b.mp4', 'v/x.mp4'])
+def test_names_that_no_file_can_have_are_broken_videos(tmp_path, name):
+  (tmp_path / 'v').write_text('')  # a file where a folder is to be
+  example = Example(name, 'x', {}, ('b/', 'c'))
+  with pytest.raises(UnreadableVideo):
+    list(sources.frames(tmp_path, example))
+
+
 @pytest.fixture
 def folder(tmp_path):
   owners.frame_folder(tmp_path / 'v', 'frame_{:04d}.jpg', 1, 12)

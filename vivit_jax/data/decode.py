@@ -200,7 +200,7 @@ def _part(
 @contextlib.contextmanager
 def _open(path: pathlib.Path) -> Iterator[av.container.InputContainer]:
   """Opens a container; says in plain words why it cannot be opened."""
-  if path.is_file() and path.stat().st_size == 0:
+  if os.path.isfile(path) and path.stat().st_size == 0:
     raise UnreadableVideo(path, 'is empty (0 bytes)')
   try:
     container = av.open(str(path))

@@ -201,6 +201,6 @@ def _stamp(path: pathlib.Path) -> list[int] | None:
   """Returns what changes when a file does; None for a missing one."""
   try:
     status = path.stat()
-  except OSError:
+  except (OSError, ValueError):  # or a name that no file can have
     return None
   return [status.st_size, status.st_mtime_ns]

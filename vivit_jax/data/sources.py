@@ -6,6 +6,7 @@ anew.
 """
 
 import functools
+import os
 import pathlib
 import re
 from collections.abc import Iterator
@@ -32,7 +33,8 @@ def locate(videos: pathlib.Path, example: Example) -> pathlib.Path:
     places.append(
       videos / other / name if other[-1:] == '/' else videos / other
     )
-  return next((place for place in places if place.exists()), first)
+  # os.path's say no to names that no file can have, where pathlib's raise.
+  return next((place for place in places if os.path.exists(place)), first)
 
 
 def frames(
@@ -49,7 +51,7 @@ def frames(
     UnreadableVideo: as there.
   """
   path = locate(videos, example)
-  if example.record is None and not path.is_dir():
+  if example.record is None and not os.path.isdir(path):
     yield from decode.decode_video(path, short_side, example.start, example.end)
     return
   for _, image in _decoded(path, example):
@@ -75,7 +77,7 @@ def jpegs(
     UnreadableVideo: as in `frames`.
   """
   path = locate(videos, example)
-  if example.record is None and not path.is_dir():
+  if example.record is None and not os.path.isdir(path):
     return [
       decode.encode_jpeg(image, quality)
       for image in frames(videos, example, short_side)
@@ -97,7 +99,7 @@ def seconds(videos: pathlib.Path, example: Example) -> float:
   if example.start is not None and example.end is not None:
     return example.end - example.start
   path = locate(videos, example)
-  if example.record is not None or path.is_dir():
+  if example.record is not None or os.path.isdir(path):
     return 0.0
   return decode.seconds(path)
 
