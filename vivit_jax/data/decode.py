@@ -203,7 +203,7 @@ def _open(path: pathlib.Path) -> Iterator[av.container.InputContainer]:
   if os.path.isfile(path) and path.stat().st_size == 0:
     raise UnreadableVideo(path, 'is empty (0 bytes)')
   try:
-    container = av.open(str(path))
+    container = av.open(str(path), metadata_errors='replace')
   except FileNotFoundError:
     raise UnreadableVideo(path, 'does not exist') from None
   except av.error.InvalidDataError:

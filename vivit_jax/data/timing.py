@@ -9,6 +9,7 @@ from typing import TypeVar
 import av
 
 _MOST_MOMENTS = 1 << 20  # more are damage: 9 hours at 30 frames/s
+_MOST_RATE = 1000  # frames/s; more is damage, too
 _STEPS_BACK = (0.0, 1.0, 4.0, 16.0)  # seconds; then the beginning
 _Image = TypeVar('_Image')
 
@@ -44,11 +45,11 @@ def uneven_moments(
     frame off its place, or cannot be told.
   """
   try:
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors='replace') as container:
       stream = container.streams.video[0]
       times = _times(container, stream, start, end)
       average = float(stream.average_rate or 0)
-      if times is None or not average:
+      if times is None or not 0 < average <= _MOST_RATE:
         return None
       inside = [time for time in times if start <= time < end]
       if start > 0 or end < math.inf:
