@@ -40,6 +40,15 @@ def test_a_column_in_brackets_has_many_labels(tmp_path):
   assert maps == {'tags': ['blue', 'green', 'red'], 'verb': ['cut', 'put']}
 
 
+def test_splits_of_ones_own_keep_their_names(tmp_path):
+  lines(tmp_path / 'train.csv', 'path,label,split', '1.mp4,a,val', '2.mp4,b,x')
+  lines(tmp_path / 'old_train.csv', 'not read')
+  lines(tmp_path / 'val.csv', 'path,label', '3.mp4,a')
+  splits = own.read(tmp_path).splits
+  paths = {s: [e.path for e in examples] for s, examples in splits.items()}
+  assert paths == {'val': ['1.mp4'], 'x': ['2.mp4'], 'validation': ['3.mp4']}
+
+
 def test_several_labels_are_no_records_yet(tmp_path):
   lines(tmp_path / 'a.csv', 'path,tags[]', '1.mp4,red;blue')
   with pytest.raises(UserError, match="several labels a video of the head 'ta"):

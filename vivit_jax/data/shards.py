@@ -189,7 +189,7 @@ def _report(task: Task) -> dict[str, Any] | None:
     return None
   examples = {example.id: example for example in task.examples}
   mended = any(
-    video['id'] not in examples
+    video.get('id') not in examples
     or video['file']
     != _stamp(sources.locate(task.videos, examples[video['id']]))
     for video in report['broken']

@@ -41,7 +41,9 @@ def read(path: str | os.PathLike, default_split: str = 'train') -> Annotated:
   files = tables.split_files(pathlib.Path(path), default_split)
   for file in files.values():
     _check_heads(file)
-  return Annotated(tables.read_splits(files, ('path',), example))
+  return Annotated(
+    tables.read_splits(files, ('path',), example, split_name=str)
+  )
 
 
 def _label(column: str, cell: str) -> Label:

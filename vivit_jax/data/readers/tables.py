@@ -1,6 +1,7 @@
 """Tables in files, and the checks that all annotations share."""
 
 import collections
+import contextlib
 import csv
 import dataclasses
 import json
@@ -47,7 +48,8 @@ def split_files(
   """Returns the file of each split: `path` itself, or those in the folder.
 
   A file in a folder is a split's if its name is one of the split's words, or
-  ends in one after '-' or '_': train.csv, kinetics_val.csv.
+  ends in one after '-' or '_': train.csv, kinetics_val.csv. The plain names,
+  train.csv, validation.csv and test.csv, come before others.
 
   Raises:
     UserError: no such file in the folder, or two of one split.
@@ -60,13 +62,14 @@ def split_files(
     found = sorted(
       file for file in path.iterdir() if re.fullmatch(pattern, file.name)
     )
-    if len(found) > 1:
+    plain = path / f'{split}{ending}'
+    if len(found) > 1 and plain not in found:
       raise UserError(
         f'{path} has both {found[0].name} and {found[1].name} for the split '
         f"'{split}': leave one."
       )
     if found:
-      files[split] = found[0]
+      files[split] = plain if plain in found else found[0]
   if not files:
     raise UserError(
       f'{path} is a folder without train{ending}, validation{ending} or '
@@ -80,6 +83,7 @@ def read_splits(
   columns: Sequence[str],
   example: Callable[[str, Row], Example | None],
   filled: Collection[str] | None = None,
+  split_name: Callable[[str], str] = split_of,
 ) -> Splits:
   """Reads CSV files with a header into checked examples.
 
@@ -88,6 +92,7 @@ def read_splits(
     columns: that must be there.
     example: split and row -> example, or None to leave the row out.
     filled: columns that need a value; None for all but those that end in [].
+    split_name: what is made of a value of the column `split`.
 
   Raises:
     UserError: files, columns, cells or names that do not do.
@@ -96,7 +101,7 @@ def read_splits(
   collector = Collector(splits)
   for default, file in files.items():
     for row in rows(file, columns, filled):
-      split = split_of(row.cells.get('split') or default)
+      split = split_name(row.cells.get('split') or default)
       one = example(split, row)
       if one is None:
         continue
@@ -213,25 +218,19 @@ def read_json(file: pathlib.Path) -> Any:
       raise UserError(f'{file} is not JSON: {error}.') from None
 
 
-class _reading:
+@contextlib.contextmanager
+def _reading(file: pathlib.Path) -> Iterator[None]:
   """Says in one sentence why a file of annotations cannot be read."""
-
-  def __init__(self, file: pathlib.Path):
-    self._file = file
-
-  def __enter__(self) -> None:
-    pass
-
-  def __exit__(self, kind, error, _) -> None:
-    file = self._file
-    if isinstance(error, FileNotFoundError):
-      raise UserError(f'there are no annotations at {file}.') from None
-    if isinstance(error, UnicodeDecodeError):
-      raise UserError(f'{file} is not text in UTF-8: save it as CSV.') from None
-    if isinstance(error, csv.Error):
-      raise UserError(f'{file} is not a CSV file: {error}.') from None
-    if isinstance(error, OSError):
-      raise UserError(f'cannot read {file}: {error.strerror}.') from None
+  try:
+    yield
+  except FileNotFoundError:
+    raise UserError(f'there are no annotations at {file}.') from None
+  except UnicodeDecodeError:
+    raise UserError(f'{file} is not text in UTF-8: save it as CSV.') from None
+  except csv.Error as error:
+    raise UserError(f'{file} is not a CSV file: {error}.') from None
+  except OSError as error:
+    raise UserError(f'cannot read {file}: {error.strerror}.') from None
 
 
 def check_split(split: str, where: str) -> None:
