@@ -4,6 +4,7 @@ import pytest
 
 from vivit_jax.data import annotations
 from vivit_jax.data.annotations import Example
+from vivit_jax.data.readers import kinetics, own
 from vivit_jax.errors import UserError
 
 
@@ -20,7 +21,7 @@ def test_csv_with_splits_and_two_heads(tmp_path):
     '',
     '2.mp4,"wash, dry",cup,test',
   )
-  assert annotations.read_csv(path) == {
+  assert own.read(path).splits == {
     'train': [Example('x/1.mp4', 'x/1.mp4', {'verb': 'cut', 'noun': 'bread'})],
     'test': [Example('2.mp4', '2.mp4', {'verb': 'wash, dry', 'noun': 'cup'})],
   }
@@ -29,10 +30,10 @@ def test_csv_with_splits_and_two_heads(tmp_path):
 def test_folder_of_files_and_default_split(tmp_path):
   write(tmp_path / 'train.csv', 'path,label', '1.mp4,a')
   write(tmp_path / 'validation.csv', 'path,label', '1.mp4,b')
-  splits = annotations.read_csv(tmp_path)
+  splits = own.read(tmp_path).splits
   assert list(splits) == ['train', 'validation']
   assert splits['validation'][0].labels == {'label': 'b'}
-  alone = annotations.read_csv(tmp_path / 'train.csv', 'test')
+  alone = own.read(tmp_path / 'train.csv', 'test').splits
   assert list(alone) == ['test']
 
 
@@ -42,7 +43,7 @@ def test_kinetics_file_names(tmp_path):
     'label,youtube_id,time_start,time_end,split',
     'juggling,-Ab_,7,17,train',
   )
-  (example,) = annotations.read_kinetics_csv(path)['train']
+  (example,) = kinetics.read(path).splits['train']
   assert example.path == '-Ab__000007_000017.mp4'
   assert example.labels == {'label': 'juggling'}
 
@@ -67,19 +68,19 @@ def test_kinetics_file_names(tmp_path):
 def test_mistakes_of_a_csv(tmp_path, lines, words):
   path = write(tmp_path / 'a.csv', *lines)
   with pytest.raises(UserError) as caught:
-    annotations.read_csv(path)
+    own.read(path)
   for word in ['a.csv', *words]:
     assert word in str(caught.value)
 
 
 def test_mistakes_of_files(tmp_path):
   with pytest.raises(UserError, match='no annotations at'):
-    annotations.read_csv(tmp_path / 'absent.csv')
+    own.read(tmp_path / 'absent.csv')
   with pytest.raises(UserError, match='without train.csv'):
-    annotations.read_csv(tmp_path)
+    own.read(tmp_path)
   (tmp_path / 'b.csv').write_bytes(b'path,label\n\xff\xfe,a\n')
   with pytest.raises(UserError, match='UTF-8'):
-    annotations.read_csv(tmp_path / 'b.csv')
+    own.read(tmp_path / 'b.csv')
 
 
 def examples(*labels):

@@ -23,6 +23,7 @@ from vivit_jax.data import (
   records,
   shards,
   staging,
+  storage,
 )
 from vivit_jax.errors import UserError
 
@@ -360,7 +361,7 @@ def test_damaged_records_are_named(tmp_path, videos):
 
 def test_plan_spreads_all_videos_over_bounded_shards(tmp_path):
   examples = list(range(100_000))
-  form = shards.Form('jpeg', 95, None)
+  form = storage.Form('jpeg', 95, None)
   tasks = shards.plan('videos', {'train': examples}, tmp_path, tmp_path, form)
   assert len(tasks) == 256
   assert [e for task in tasks for e in task.examples] == examples

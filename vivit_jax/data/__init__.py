@@ -1,6 +1,8 @@
 """Videos on disk to batches: `prepare` makes records, `pipeline` reads them.
 
-`moving_shapes` is the embedded dataset; `annotations` reads what owners of
-datasets distribute, `decode` their videos, `records` is the format on disk and
-`datasets` opens it. Nothing here imports TensorFlow.
+`builders` names the datasets, `readers` read what their owners distribute into
+`annotations`; `sources` finds the frames, in videos (`decode`, `timing`),
+folders or `tfrecords`. `records` is the format on disk, `datasets` opens it,
+and `check` goes over it. `moving_shapes` is the embedded dataset. Nothing here
+imports TensorFlow.
 """

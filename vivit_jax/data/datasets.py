@@ -1,7 +1,5 @@
-"""The datasets, as TFDS builders, and reading of what was prepared of them.
+"""Reading of what was prepared of the datasets, and its description for TFDS.
 
-A builder says what a dataset is called and what its records hold; the work of
-writing them is `prepare`'s, which can go on after a crash and uses all cores.
 Reading needs no builder: `open_split` reads any folder of `records`' format.
 """
 
@@ -9,6 +7,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,63 +15,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from vivit_jax.data import records, storage
+from vivit_jax.data.builders import BUILDERS, prepare_command
 from vivit_jax.data.decode import UnreadableVideo
 from vivit_jax.errors import UserError, nearest
-
-
-class RecordBuilder(
-  tfds.core.dataset_builder.FileReaderBuilder, skip_registration=True
-):
-  """A dataset in the format of `records`; subclasses are the datasets."""
-
-  VERSION = tfds.core.Version('1.0.0')
-  DESCRIPTION = ''
-
-  def _create_builder_config(self, builder_config, version):
-    # Any name is a config: that of a user's own folder of videos.
-    if isinstance(builder_config, str):
-      return tfds.core.BuilderConfig(name=builder_config)
-    return builder_config
-
-  def _info(self) -> tfds.core.DatasetInfo:
-    return tfds.core.DatasetInfo(
-      builder=self,
-      description=self.DESCRIPTION,
-      features=records.features(),
-      disable_shuffling=True,
-      metadata=tfds.core.MetadataDict(),
-    )
-
-  def _download_and_prepare(self, *_, **__) -> None:
-    raise UserError(
-      f'{self.info.full_name} is not prepared in {self.data_dir}: run '
-      f'`{prepare_command(self.info.full_name.rpartition("/")[0])}`.'
-    )
-
-
-class Videos(RecordBuilder):
-  """Any folder of videos: the config is the user's name for it."""
-
-  name = 'videos'
-  DESCRIPTION = 'Videos of a folder, with labels from a CSV file.'
-
-
-class MovingShapes(RecordBuilder):
-  """The embedded dataset: `vivit_jax.data.moving_shapes` makes its videos."""
-
-  name = 'moving_shapes'
-  DESCRIPTION = 'Short videos of textured shapes that move and return.'
-
-
-BUILDERS = {builder.name: builder for builder in (Videos, MovingShapes)}
-
-
-def prepare_command(dataset: str) -> str:
-  """Returns the command line that prepares a dataset."""
-  command = f'python -m vivit_jax.data.prepare {dataset}'
-  if dataset.split('/')[0] in BUILDERS and not dataset.startswith('videos'):
-    return command
-  return f'{command} --videos=FOLDER --annotations=CSV'
 
 
 class VideoSplit:
@@ -196,7 +141,7 @@ class VideoSplit:
     try:
       found = self._source.__getitems__([first + chunk for chunk in wanted])
     except Exception as error:  # the reader's and the parser's are many
-      reason = str(error).splitlines()[0] if str(error) else repr(error)
+      reason = re.split(r'[;\n]', str(error) or repr(error))[0]
       raise UnreadableVideo(
         where,
         f'lies in a damaged record ({reason}): prepare the dataset again, with '
@@ -315,7 +260,8 @@ def _prepared(data_dir: pathlib.Path) -> Iterator[str]:
 def _not_there(dataset: str, data_dir: pathlib.Path) -> str:
   known = dataset.split('/')[0] in BUILDERS
   name = dataset if known else f'videos/{dataset.replace("/", "_")}'
-  name = 'videos/NAME' if name == 'videos' else name
+  if known and BUILDERS[dataset.split('/')[0]].MULTIPLE and '/' not in name:
+    name = f'{name}/NAME'
   there = sorted(set(_prepared(data_dir)))
   hint = nearest(dataset, there)
   if there and not hint:

@@ -1,6 +1,7 @@
 """Video files to RGB frames, and frames to JPEG and back."""
 
 import contextlib
+import math
 import os
 import pathlib
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ import av
 import cv2
 import numpy as np
 
+from vivit_jax.data import timing
 from vivit_jax.errors import UserError
 
 # What a video holds at least of the frames that its container declares. Short
@@ -46,52 +48,159 @@ class UnreadableVideo(UserError):
 
 
 def decode_video(
-  path: str | os.PathLike, short_side: int | None = None
+  path: str | os.PathLike,
+  short_side: int | None = None,
+  start: float | None = None,
+  end: float | None = None,
 ) -> Iterator[np.ndarray]:
-  """Yields all frames of a file's first video stream, in one thread.
+  """Yields the frames of a file's first video stream, in one thread.
 
-  A rotation that the file asks for (phones) is carried out. Damage that the
-  codec itself conceals passes; a video that breaks off does not, even if its
-  first frames could be decoded: the error then comes after them.
+  A rotation that the file asks for (phones) is carried out. Where frames come
+  at a variable rate, those on display at a constant one, the average, are
+  yielded, so that a second lasts a second; other videos' frames come as they
+  are. Damage that the codec itself conceals passes; a video that breaks off
+  does not, even if its first frames could be decoded: the error then comes
+  after them.
 
   Args:
     path: of the file.
     short_side: pixels; larger frames are shrunk to it. None keeps all.
+    start: seconds from the video's beginning; frames before are left out, by
+      seeking, but exactly. None for 0.
+    end: seconds; frames at it and after are left out. None for the video's.
 
   Yields:
     uint8 [H, W, 3], RGB; H and W are the same in all frames.
 
   Raises:
-    UnreadableVideo: no such file, not a video, damaged, or cut off.
+    UnreadableVideo: no such file, not a video, damaged, or cut off; or the
+      part is not in it.
+  """
+  path = pathlib.Path(path)
+  whole = start is None and end is None
+  start, end = start or 0.0, math.inf if end is None else end
+  moments = timing.uneven_moments(path, start, end)
+  with _open(path) as container:
+    stream = video_stream(path, container)
+    if whole:
+      frames = _all(path, container, stream)
+    else:
+      frames = _part(path, container, stream, start, end, moments is not None)
+    images = _images(path, frames, short_side)
+    if moments is None:
+      yield from (image for _, image in images)
+    else:
+      yield from timing.on_display(images, moments)
+
+
+def seconds(path: str | os.PathLike) -> float:
+  """Returns how long a file's video lasts; 0 where it does not tell.
+
+  Raises:
+    UnreadableVideo: it cannot be opened.
   """
   path = pathlib.Path(path)
   with _open(path) as container:
-    if not container.streams.video:
-      raise UnreadableVideo(path, 'has no video stream')
-    stream = container.streams.video[0]
-    if stream.codec_context is None:
-      raise UnreadableVideo(path, 'has a codec that cannot be decoded here')
-    stream.codec_context.thread_count = 1
-    stream.thread_type = 'NONE'
-    count, shape, end = 0, None, 0.0
-    try:
-      for frame in container.decode(stream):
-        if frame.is_corrupt:
-          raise UnreadableVideo(path, f'is damaged: frame {count} is corrupt')
-        image = _upright(frame)
-        shape = image.shape if shape is None else shape
-        if image.shape != shape:
-          raise UnreadableVideo(path, f'changes its size at frame {count}')
-        yield shrink(image, short_side)
-        count, end = count + 1, frame.time or 0.0
-    except UnreadableVideo:
-      raise
-    except _DECODER_ERRORS as error:
-      reason = getattr(error, 'strerror', None) or error
-      raise UnreadableVideo(
-        path, f'is damaged: {reason} after {count} frames'
-      ) from None
-    _require_whole(path, container, count, end)
+    stream = video_stream(path, container)
+    if stream.duration is not None and stream.time_base is not None:
+      return float(stream.duration * stream.time_base)
+    return (container.duration or 0) / av.time_base
+
+
+def video_stream(
+  path: pathlib.Path, container: av.container.InputContainer
+) -> av.VideoStream:
+  """Returns the first video stream, set to be decoded in one thread."""
+  if not container.streams.video:
+    raise UnreadableVideo(path, 'has no video stream')
+  stream = container.streams.video[0]
+  if stream.codec_context is None:
+    raise UnreadableVideo(path, 'has a codec that cannot be decoded here')
+  stream.codec_context.thread_count = 1
+  stream.thread_type = 'NONE'
+  return stream
+
+
+Timed = tuple[float, av.VideoFrame]
+
+
+def _images(
+  path: pathlib.Path, frames: Iterator[Timed], short_side: int | None
+) -> Iterator[tuple[float, np.ndarray]]:
+  """Yields second and picture of each frame, checked."""
+  count, shape = 0, None
+  try:
+    for time, frame in frames:
+      if frame.is_corrupt:
+        raise UnreadableVideo(path, f'is damaged: frame {count} is corrupt')
+      image = _upright(frame)
+      shape = image.shape if shape is None else shape
+      if image.shape != shape:
+        raise UnreadableVideo(path, f'changes its size at frame {count}')
+      yield time, shrink(image, short_side)
+      count += 1
+  except UnreadableVideo:
+    raise
+  except _DECODER_ERRORS as error:
+    reason = getattr(error, 'strerror', None) or error
+    raise UnreadableVideo(
+      path, f'is damaged: {reason} after {count} frames'
+    ) from None
+
+
+def _all(
+  path: pathlib.Path,
+  container: av.container.InputContainer,
+  stream: av.VideoStream,
+) -> Iterator[Timed]:
+  """Yields all frames, and raises where they end too early."""
+  origin, count, end = timing.origin(stream), 0, 0.0
+  for frame in container.decode(stream):
+    count, end = count + 1, frame.time or 0.0
+    yield end - origin, frame
+  _require_whole(path, container, count, end)
+
+
+def _part(
+  path: pathlib.Path,
+  container: av.container.InputContainer,
+  stream: av.VideoStream,
+  start: float,
+  end: float,
+  with_lead: bool,
+) -> Iterator[Timed]:
+  """Yields the frames of a part; before them, on demand, the last one before.
+
+  Raises where there are none, or where they end too early.
+  """
+  origin, slack = timing.origin(stream), timing.slack(stream)
+  lead, times = None, []
+  for frame in timing.decode_from(container, stream, start):
+    if frame.time is None:
+      raise UnreadableVideo(path, 'has no times, to find a part of it by')
+    time = frame.time - origin
+    if time < start - slack:
+      lead = time, frame
+      continue
+    if with_lead and lead is not None:
+      yield lead
+      times, with_lead = [start], False
+    if time >= end - slack:
+      break
+    times = [*times[-1:], time]
+    yield time, frame
+  else:  # the video ended before the part
+    if times and end < math.inf:
+      length = 2 * times[-1] - times[0] - start  # with the last one's own
+      if length < _LEAST_SHARE * (end - start):
+        raise UnreadableVideo(
+          path, f'ends at {times[-1]:.1f} seconds, within the part from '
+          f'{start:g} to {end:g}'
+        )  # fmt: skip
+  if not times:
+    raise UnreadableVideo(
+      path, f'has no frames from {start:g} to {end:g} seconds'
+    )
 
 
 def frame_rate(path: str | os.PathLike) -> float | None:
@@ -104,7 +213,7 @@ def frame_rate(path: str | os.PathLike) -> float | None:
 @contextlib.contextmanager
 def _open(path: pathlib.Path) -> Iterator[av.container.InputContainer]:
   """Opens a container; says in plain words why it cannot be opened."""
-  if path.is_file() and path.stat().st_size == 0:
+  if os.path.isfile(path) and path.stat().st_size == 0:
     raise UnreadableVideo(path, 'is empty (0 bytes)')
   try:
     # Absolute, lest FFmpeg take a colon in a name for a protocol.

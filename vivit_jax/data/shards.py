@@ -16,28 +16,14 @@ from typing import Any
 
 import tqdm
 
-from vivit_jax.data import decode, processes, records, storage
+from vivit_jax.data import processes, records, sources, storage
 from vivit_jax.data.annotations import Example, Splits
+from vivit_jax.data.decode import UnreadableVideo
 from vivit_jax.errors import UserError
 
 _VIDEOS = 64  # of a shard, within these bounds:
 _LEAST_SHARDS = 16  # of a split, lest a small one occupy few cores
 _MOST_SHARDS = 256  # of a split: a process may hold all of them open
-
-
-@dataclasses.dataclass(frozen=True)
-class Form:
-  """How frames are stored.
-
-  Attributes:
-    storage: a key of `storage.STORAGES`.
-    quality: of that storage.
-    short_side: frames are shrunk to it, in pixels; None keeps them.
-  """
-
-  storage: str
-  quality: int
-  short_side: int | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +42,7 @@ class Task:
   path: pathlib.Path
   examples: Sequence[Example]
   videos: pathlib.Path
-  form: Form
+  form: storage.Form
 
   @property
   def report_path(self) -> pathlib.Path:
@@ -68,7 +54,7 @@ def plan(
   splits: Splits,
   folder: pathlib.Path,
   videos: pathlib.Path,
-  form: Form,
+  form: storage.Form,
 ) -> list[Task]:
   """Returns the tasks that write a dataset's shards into a folder."""
   tasks = []
@@ -93,7 +79,7 @@ def write(tasks: Sequence[Task], workers: int | None) -> list[dict[str, Any]]:
   """Writes the shards that are not there yet; returns every shard's report.
 
   A report has `records`, their number, and the videos that are `good` (`id`,
-  `path`, `frames`, `rate`) and `broken` (`path`, `reason`).
+  `path`, `frames`, `seconds`, `rate`) and `broken` (`id`, `path`, `reason`).
 
   Raises:
     UserError: a file that cannot be written, or a worker that was ended.
@@ -152,17 +138,21 @@ def _start_worker(counter) -> None:
 def _write_shard(task: Task) -> None:
   """Decodes a shard's videos and writes them, then the report."""
   good, broken = [], []
-  store = storage.find(task.form.storage)
   with records.ShardWriter(task.path) as writer:
     for example in task.examples:
-      path = task.videos / example.path
       try:
-        frames = decode.decode_video(path, task.form.short_side)
-        chunks = list(store.pack_all(frames, task.form.quality))
-        rate = decode.frame_rate(path)
-      except decode.UnreadableVideo as error:
+        chunks = sources.chunks(task.videos, example, task.form)
+        seconds = sources.seconds(task.videos, example)
+        rate = sources.rate(task.videos, example)
+      except UnreadableVideo as error:
+        path = sources.locate(task.videos, example)
         broken.append(
-          {'path': example.path, 'reason': error.reason, 'file': _stamp(path)}
+          {
+            'id': example.id,
+            'path': example.path,
+            'reason': error.reason,
+            'file': _stamp(path),
+          }
         )
       else:
         count = 0
@@ -174,6 +164,7 @@ def _write_shard(task: Task) -> None:
             'id': example.id,
             'path': example.path,
             'frames': count,
+            'seconds': seconds,
             'rate': rate,
           }
         )
@@ -194,8 +185,11 @@ def _report(task: Task) -> dict[str, Any] | None:
     report = json.loads(task.report_path.read_text('utf-8'))
   except (OSError, ValueError):
     return None
+  examples = {example.id: example for example in task.examples}
   mended = any(
-    video['file'] != _stamp(task.videos / video['path'])
+    video.get('id') not in examples
+    or video['file']
+    != _stamp(sources.locate(task.videos, examples[video['id']]))
     for video in report['broken']
   )
   return None if mended or not task.path.exists() else report
@@ -205,6 +199,6 @@ def _stamp(path: pathlib.Path) -> list[int] | None:
   """Returns what changes when a file does; None for a missing one."""
   try:
     status = path.stat()
-  except OSError:
+  except (OSError, ValueError):  # or a name that no file can have
     return None
   return [status.st_size, status.st_mtime_ns]

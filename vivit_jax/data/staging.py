@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vivit_jax import locks
-from vivit_jax.data import datasets, records, shards
-from vivit_jax.data.annotations import Splits
+from vivit_jax.data import datasets, records, shards, storage
+from vivit_jax.data.annotations import Example, Splits
 
 _MARK = 'fingerprint.txt'
 
@@ -21,20 +21,31 @@ def fingerprint(
   splits: Splits,
   videos: pathlib.Path,
   names: Mapping[str, list[str]],
-  form: shards.Form,
+  form: storage.Form,
 ) -> str:
   """Returns what tells whether records came from the same inputs."""
   content = {
     'format': records.FORMAT,
     'videos': str(videos.resolve()),
     'splits': {
-      split: [dataclasses.astuple(example) for example in examples]
+      split: [_identity(example) for example in examples]
       for split, examples in splits.items()
     },
     'label_names': names,
     'form': dataclasses.asdict(form),
   }
   return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def _identity(example: Example) -> list[Any]:
+  """Returns what of an example its records come from."""
+  part = {
+    field: getattr(example, field)
+    for field in ('start', 'end', 'frames', 'record')
+    if getattr(example, field) is not None
+  }
+  identity = [example.path, example.id, dict(example.labels)]
+  return [*identity, part] if part else identity
 
 
 @contextlib.contextmanager

@@ -47,6 +47,36 @@ class Storage:
       yield len(chunk), self.pack(chunk, quality)
 
 
+@dataclasses.dataclass(frozen=True)
+class Form:
+  """How the frames of a dataset are stored.
+
+  Attributes:
+    storage: a key of `STORAGES`.
+    quality: of that storage.
+    short_side: frames are shrunk to it, in pixels; None keeps them.
+  """
+
+  storage: str
+  quality: int
+  short_side: int | None
+
+
+def form(name: str, quality: int | None, short_side: int | None) -> Form:
+  """Returns a checked form; the quality None is the storage's own.
+
+  Raises:
+    UserError: no such storage, or a quality that it has not.
+  """
+  default, low, high = find(name).quality
+  quality = default if quality is None else quality
+  if not low <= quality <= high:
+    raise UserError(
+      f'--quality is {quality}; of {name} it is from {low} to {high}.'
+    )
+  return Form(name, quality, short_side)
+
+
 def find(name: str) -> Storage:
   """Returns a storage by its name.
 

@@ -1,0 +1,71 @@
+"""Videos whose frames tell their number: a level of grey each."""
+
+import fractions
+import pathlib
+from collections.abc import Sequence
+
+import av
+import numpy as np
+
+STEP = 6  # levels from one frame to the next
+CODECS = {
+  '.mp4': 'libx264',
+  '.MP4': 'libx264',
+  '.mkv': 'libx264',
+  '.webm': 'libvpx-vp9',
+  '.avi': 'mpeg4',
+}
+FORMATS = {'.mkv': 'matroska'}
+
+
+def frame(number: int, size: tuple[int, int] = (32, 40)) -> np.ndarray:
+  """Returns frame `number`, at most 39, uint8 [H, W, 3]."""
+  return np.full((*size, 3), 10 + STEP * number, np.uint8)
+
+
+def number(image: np.ndarray) -> int:
+  """Returns the number of a frame."""
+  return round((float(np.mean(image)) - 10) / STEP)
+
+
+def write(
+  path: pathlib.Path,
+  numbers: Sequence[int] | int = 12,
+  rate: int = 10,
+  ticks: Sequence[int] | None = None,
+  key_frames: int = 12,
+  size: tuple[int, int] = (32, 40),
+  **options: str,
+) -> None:
+  """Writes frames of these numbers (of 0 to before one) to a video.
+
+  Args:
+    path: its suffix says container and codec.
+    numbers: of the frames.
+    rate: frames a second.
+    ticks: when each is shown, in 1 / rate; None for one after the other.
+    key_frames: frames between them.
+    size: height and width.
+    options: of the encoder.
+  """
+  numbers = range(numbers) if isinstance(numbers, int) else numbers
+  ticks = range(len(numbers)) if ticks is None else ticks
+  path.parent.mkdir(parents=True, exist_ok=True)
+  name = FORMATS.get(path.suffix, path.suffix[1:].lower())
+  with av.open(str(path), 'w', format=name) as container:
+    stream = container.add_stream(CODECS[path.suffix], rate=rate)
+    stream.height, stream.width = size
+    stream.pix_fmt = 'yuv420p'
+    stream.thread_count = 1
+    stream.codec_context.gop_size = key_frames
+    stream.time_base = fractions.Fraction(1, rate)
+    if stream.codec.name == 'libx264':
+      options = {'sc_threshold': '0', **options}  # no key frames but those
+    if stream.codec.name == 'mpeg4':
+      options = {'sc_threshold': '1000000000', 'qmax': '2', **options}
+    stream.options = options
+    for which, tick in zip(numbers, ticks):
+      one = av.VideoFrame.from_ndarray(frame(which, size), format='rgb24')
+      one.pts, one.time_base = tick, fractions.Fraction(1, rate)
+      container.mux(stream.encode(one))
+    container.mux(stream.encode())

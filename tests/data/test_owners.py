@@ -1,0 +1,270 @@
+"""Each dataset as its owners distribute it: prepared, exact, and trained on."""
+
+import dataclasses
+import importlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numbered
+import numpy as np
+import owners
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from vivit_jax import config as configs
+from vivit_jax.data import builders, datasets, prepare, staging, storage
+from vivit_jax.data.annotations import Example
+from vivit_jax.errors import UserError
+from vivit_jax.training import loop
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def write_and_prepare(folder, name, **options):
+  dataset, arguments, expected, names = owners.COPIES[name](folder / 'raw')
+  arguments |= {'data_dir': folder / 'data', 'workers': 1, 'any_labels': True}
+  summary = prepare.prepare(dataset, **arguments | options)
+  return dataset, summary, expected, names
+
+
+@pytest.fixture(scope='module')
+def compiled_once(tmp_path_factory):
+  """Keeps compiled programs: the tests' models are the same but for heads."""
+  before = {
+    key: getattr(jax.config, key)
+    for key in (
+      'jax_compilation_cache_dir',
+      'jax_persistent_cache_min_compile_time_secs',
+      'jax_persistent_cache_min_entry_size_bytes',
+    )
+  }
+  for key, value in zip(before, (str(tmp_path_factory.mktemp('xla')), 0, -1)):
+    jax.config.update(key, value)
+  yield
+  for key, value in before.items():
+    jax.config.update(key, value)
+  compilation_cache.reset_cache()
+
+
+def train_a_step(dataset, folder):
+  """Trains a tiny model of all heads for an epoch; returns its metrics."""
+  config = configs.default()
+  config.data.update(
+    dataset=dataset,
+    data_dir=str(folder / 'data'),
+    frames=4,
+    stride=2,
+    crop=(16, 16),
+    short_side=20,
+    workers=0,
+  )
+  config.model.update(
+    size='Ti',
+    tubelet=(2, 8, 8),
+    spatial_layers=1,
+    temporal_layers=1,
+    remat='none',
+  )
+  config.evaluation.temporal_views = 1
+  devices = jax.local_device_count()
+  config.train.update(
+    batch_size=2 * devices,
+    epochs=1.0,
+    log_every=1,
+    validate_every=0,
+    checkpoint_every=1000,
+  )
+  assert loop.train(configs.resolve(config), folder / 'run') == 0
+  lines = (folder / 'run' / 'metrics.jsonl').read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('name', owners.COPIES)
+def test_from_the_owners_files_to_a_step_of_training(
+  tmp_path, name, capsys, compiled_once
+):
+  dataset, summary, expected, names = write_and_prepare(tmp_path, name)
+  told = capsys.readouterr().out
+  assert summary.broken == []
+  for which, videos in expected.items():
+    split = datasets.open_split(dataset, tmp_path / 'data', which)
+    assert split.label_names == names
+    assert split.ids == [identity for identity, *_ in videos]
+    for place, (_, labels, frames) in enumerate(videos):
+      for head, label in labels.items():
+        assert names[head][split.labels[head][place]] == label
+      images = split.read_frames(place, range(split.frame_counts[place]))
+      seen = [numbered.number(image) for image in images]
+      assert seen == frames, (which, place)
+    official = builders.BUILDERS[name].COUNTS.get(which)
+    beside = f', officially {official}' if official else ''
+    assert f'{which}: {len(videos)} videos, 0 skipped{beside}' in told
+  assert datasets.splits(dataset, tmp_path / 'data') == sorted(expected)
+  report = train_a_step(dataset, tmp_path)[0]
+  # An untrained head, of zeros, gives each of K labels 1 / K.
+  loss = sum(np.log(len(of_head)) for of_head in names.values())
+  assert report['train/loss'] == pytest.approx(loss, rel=1e-3)
+  assert report['train/gradient_norm'] > 0
+
+
+def test_frames_of_sequence_examples_are_copied(tmp_path):
+  dataset, summary, *_ = write_and_prepare(tmp_path, 'sequence_examples')
+  split = datasets.open_split(dataset, tmp_path / 'data', 'train')
+  shard = (
+    tmp_path / 'raw' / 'k-train.rgb.tfrecord-00000-of-00002'
+  ).read_bytes()
+  chunks = split._read_chunks(1, [0, 1], '')
+  assert [len(held) for held in chunks.values()] == [10, 2]
+  for held in chunks.values():
+    assert all(jpeg in shard for jpeg in held)
+  assert summary.frames == 4 * 12
+
+
+@pytest.mark.slow
+def test_records_of_the_reference_code_need_no_tensorflow(tmp_path):
+  _, arguments, *_ = owners.sequence_examples(tmp_path / 'raw')
+  code = f"""
+import sys
+from vivit_jax.data import check, prepare
+if __name__ == '__main__':
+  prepare.prepare(
+    'sequence_examples/k', videos={str(arguments['videos'])!r},
+    data_dir={str(tmp_path)!r}, workers=1,
+  )
+  print('tensorflow' in sys.modules)
+"""
+  (tmp_path / 'run.py').write_text(code)
+  done = subprocess.run(
+    [sys.executable, tmp_path / 'run.py'],
+    env=os.environ | {'PYTHONPATH': str(ROOT)},
+    capture_output=True,
+    text=True,
+  )
+  assert done.stdout.splitlines()[-1] == 'False', done.stderr
+
+
+def test_a_damaged_record_is_skipped_by_name(tmp_path):
+  raw = tmp_path / 'raw'
+  _, arguments, *_ = owners.sequence_examples(raw)
+  path = raw / 'k-train.rgb.tfrecord-00001-of-00002'
+  data = bytearray(path.read_bytes())
+  data[-1000] ^= 1
+  path.write_bytes(data)
+  summary = prepare.prepare(
+    'sequence_examples/k', **arguments, data_dir=tmp_path, workers=1,
+    max_broken=0.5,
+  )  # fmt: skip
+  ((broken, reason),) = summary.broken
+  assert broken == path.name and 'byte 0 does not have its checksum' in reason
+  data[3] ^= 1  # now the next cannot be found
+  path.write_bytes(data)
+  with pytest.raises(UserError, match=f'{path.name}.*damaged.*move it away'):
+    prepare.prepare(
+      'sequence_examples/l', **arguments, data_dir=tmp_path, workers=1
+    )
+
+
+@pytest.mark.parametrize('name', ['kinetics400', 'epic_kitchens_100'])
+def test_another_number_of_labels_is_refused(tmp_path, name):
+  with pytest.raises(UserError) as caught:
+    write_and_prepare(tmp_path, name, any_labels=False)
+  for word in (
+    {'kinetics400': '400 labels', 'epic_kitchens_100': '97 labels'}[name],
+    {'kinetics400': 'have 2', 'epic_kitchens_100': 'have 3'}[name],
+    '--any_labels',
+  ):
+    assert word in str(caught.value)
+
+
+def test_names_of_datasets_and_their_classes_are_those_of_the_configs():
+  for config, heads in (
+    ('k400_l16x2_fe', {'label': 400}),
+    ('k600_l16x2_fe', {'label': 600}),
+    ('ssv2_l16x2_fe', {'label': 174}),
+    ('ek100_l16x2_fe', {'verb': 97, 'noun': 300}),
+    ('mit_l16x2_fe', {'label': 305}),
+  ):
+    module = importlib.import_module(f'configs.{config}')
+    resolved = configs.resolve(module.get_config())
+    assert builders.BUILDERS[resolved.data.dataset].CLASSES == heads
+    assert dict(resolved.model.heads) == heads
+
+
+def test_builders_have_descriptions_and_public_ones_citations(tmp_path):
+  """And they are written where TFDS looks for them."""
+  for name, builder in builders.BUILDERS.items():
+    assert builder.DESCRIPTION and builder.name == name
+    assert bool(builder.CITATION) == bool(builder.CLASSES)
+  _, summary, *_ = write_and_prepare(tmp_path, 'ucf101')
+  info = json.loads((summary.folder / 'dataset_info.json').read_text())
+  assert 'Soomro' in info['citation'] and info['name'] == 'ucf101'
+
+
+def test_three_splits_into_train_and_test_add_up():
+  """UCF-101 has 13320 videos; HMDB-51 takes 100 of each class."""
+  ucf, hmdb = (builders.BUILDERS[n].COUNTS for n in ('ucf101', 'hmdb51'))
+  for number in (1, 2, 3):
+    assert ucf[f'{number}/train'] + ucf[f'{number}/test'] == 13320
+    assert hmdb[f'{number}/train'] + hmdb[f'{number}/test'] == 5100
+
+
+def test_a_video_that_is_found_later_is_read(tmp_path):
+  """In another place than the first: its class's folder."""
+  raw = tmp_path / 'raw'
+  dataset, arguments, *_ = owners.kinetics400(raw)
+  where = raw / 'videos' / 'riding a bike' / '-Ab_0123456_000007_000017.mp4'
+  content = where.read_bytes()
+  where.unlink()
+  arguments |= {'data_dir': tmp_path, 'workers': 1, 'any_labels': True}
+  with pytest.raises(UserError, match='1 of 4 videos cannot be read'):
+    prepare.prepare(dataset, **arguments)
+  where.write_bytes(content)
+  assert prepare.prepare(dataset, **arguments).videos == 4
+
+
+def test_disk_an_hour_of_video_is_told(tmp_path, capsys):
+  """12 frames at 10 a second are 1.2 s: 4 of them are 4.8 s."""
+  _, summary, *_ = write_and_prepare(tmp_path, 'kinetics400')
+  size = sum(path.stat().st_size for path in summary.folder.iterdir())
+  told = capsys.readouterr().out
+  assert f'({size / 1e6 * 3600 / 4.8:.0f} MB an hour of video)' in told
+
+
+def test_the_commands_flags_have_both_spellings(tmp_path, monkeypatch):
+  given = {}
+  monkeypatch.setattr(
+    prepare, 'prepare', lambda dataset, **flags: given.update(flags)
+  )
+  for out, workers in (('--out', '--num_workers'), ('--data_dir', '--workers')):
+    monkeypatch.setattr(
+      'sys.argv',
+      ['prepare', 'ucf101', f'{out}=here', f'{workers}=3', '--videos=x'],
+    )
+    assert prepare.main() == 0
+    assert (given['data_dir'], given['workers']) == ('here', 3)
+
+
+def test_split_number_is_of_those_with_three(tmp_path):
+  with pytest.raises(UserError, match='ucf101 and hmdb51 only'):
+    write_and_prepare(tmp_path, 'kinetics400', split_number=2)
+
+
+def test_parts_of_one_video_are_different_inputs():
+  """What is prepared from other seconds or frames is prepared anew."""
+  one = Example('a.mp4', 'a', {'label': 'x'}, start=0.0, end=1.0)
+  marks = {
+    staging.fingerprint(
+      {'train': [e]}, pathlib.Path('v'), {}, storage.Form('jpeg', 95, None)
+    )
+    for e in (
+      one,
+      dataclasses.replace(one, end=2.0),
+      dataclasses.replace(one, frames=(1, 9)),
+    )
+  }
+  assert len(marks) == 3

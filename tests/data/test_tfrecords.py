@@ -1,0 +1,141 @@
+"""TFRecords against TensorFlow's own writer, and every kind of damage."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from vivit_jax.data import tfrecords
+from vivit_jax.data.decode import UnreadableVideo
+
+
+@pytest.mark.parametrize(
+  'data, checksum',
+  [
+    (b'', 0),
+    (b'123456789', 0xE3069283),  # the usual check value
+    (bytes(32), 0x8A9136AA),  # RFC 3720, B.4
+    (b'\xff' * 32, 0x62A8AB43),
+    (bytes(range(32)), 0x46DD794E),
+  ],
+)
+def test_published_checksums(data, checksum):
+  assert tfrecords.crc32c(data) == checksum
+
+
+@pytest.mark.parametrize('size', [32767, 32768, 100_003])
+def test_long_checksums_are_those_of_one_byte_after_the_other(size):
+  data = np.random.default_rng(size).bytes(size)
+  checksum = 0xFFFFFFFF
+  for byte in data:
+    checksum ^= byte
+    for _ in range(8):
+      checksum = checksum >> 1 ^ (0x82F63B78 if checksum & 1 else 0)
+  assert tfrecords.crc32c(data) == checksum ^ 0xFFFFFFFF
+
+
+@pytest.fixture(scope='module')
+def file(tmp_path_factory):
+  """Returns a file of two records, as TensorFlow writes it."""
+  tensorflow = pytest.importorskip('tensorflow')
+  train = tensorflow.train
+  path = tmp_path_factory.mktemp('records') / 'x.tfrecord'
+  with tensorflow.io.TFRecordWriter(str(path)) as writer:
+    for number in (1, 2):
+      steps = [
+        train.Feature(bytes_list=train.BytesList(value=[b'%d' % step * 5000]))
+        for step in range(3)
+      ]
+      context = {
+        'index': train.Feature(
+          int64_list=train.Int64List(value=[number, 300, -1])
+        ),
+        'name': train.Feature(
+          bytes_list=train.BytesList(value=['größe'.encode(), b'b'])
+        ),
+        'score': train.Feature(float_list=train.FloatList(value=[0.5, -2.0])),
+        'none': train.Feature(),
+      }
+      example = train.SequenceExample(
+        context=train.Features(feature=context),
+        feature_lists=train.FeatureLists(
+          feature_list={'image/encoded': train.FeatureList(feature=steps)}
+        ),
+      )
+      writer.write(example.SerializeToString())
+  return path
+
+
+def test_tensorflows_records_are_read(file):
+  found = list(tfrecords.contexts(file))
+  assert [context['index'] for _, context in found] == [
+    [1, 300, -1],
+    [2, 300, -1],
+  ]
+  record = tfrecords.read(file, found[1][0])
+  assert record.context == found[1][1]
+  assert record.context['name'] == ['größe'.encode(), b'b']
+  assert record.context['score'] == [0.5, -2.0]
+  assert record.context['none'] == []
+  frames = record.sequences['image/encoded']
+  assert frames == [[b'0' * 5000], [b'1' * 5000], [b'2' * 5000]]
+
+
+def test_numbers_that_are_not_packed_are_read():
+  """Other writers do that: field 1 of an Int64List, twice."""
+  assert tfrecords._feature(b'\x1a\x05\x08\x07\x08\xac\x02') == [7, 300]
+
+
+def damaged(file, tmp_path, change):
+  data = bytearray(file.read_bytes())
+  change(data)
+  path = tmp_path / 'x.tfrecord'
+  path.write_bytes(data)
+  return path
+
+
+def test_damage_is_named_with_its_place(file, tmp_path):
+  (first, _), (second, _) = tfrecords.contexts(file)
+
+  def flip(place):
+    def change(data):
+      data[place] ^= 4
+
+    return change
+
+  path = damaged(file, tmp_path, flip(second - 100))
+  tfrecords.read(path, second)
+  with pytest.raises(UnreadableVideo, match='byte 0 does not have its check'):
+    tfrecords.read(path, first)
+  path = damaged(file, tmp_path, flip(second + 1))
+  with pytest.raises(UnreadableVideo, match=f'{second} has a damaged length'):
+    list(tfrecords.contexts(path))
+  path = damaged(file, tmp_path, flip(0))
+  with pytest.raises(UnreadableVideo, match='no TFRecord file, or damaged'):
+    list(tfrecords.contexts(path))
+
+  def cut(data):
+    del data[-50:]
+
+  path = damaged(file, tmp_path, cut)
+  tfrecords.read(path, first)
+  assert len(list(tfrecords.contexts(path))) == 2
+  with pytest.raises(UnreadableVideo, match=f'byte {second} is cut off'):
+    tfrecords.read(path, second)
+  with pytest.raises(UnreadableVideo, match='does not exist'):
+    tfrecords.read(tmp_path / 'absent', 0)
+
+
+def test_what_is_no_sequence_example_and_what_is_packed(tmp_path):
+  content = b'\x07words'  # wire type 7 does not exist
+  head = struct.pack('<Q', len(content))
+  masked = [tfrecords._masked(tfrecords.crc32c(x)) for x in (head, content)]
+  path = tmp_path / 'x'
+  path.write_bytes(
+    head + struct.pack('<I', masked[0]) + content + struct.pack('<I', masked[1])
+  )
+  with pytest.raises(UnreadableVideo, match='no tf.SequenceExample'):
+    tfrecords.read(path, 0)
+  path.write_bytes(b'\x1f\x8b' + bytes(30))
+  with pytest.raises(UnreadableVideo, match='gzip'):
+    list(tfrecords.contexts(path))

@@ -1,0 +1,188 @@
+"""Parts by their seconds, exactly; variable rates; unusual pictures."""
+
+import av
+import numbered
+import numpy as np
+import pytest
+
+from vivit_jax.data import decode, timing
+from vivit_jax.data.decode import UnreadableVideo
+
+
+def seen(path, *part):
+  return [numbered.number(i) for i in decode.decode_video(path, None, *part)]
+
+
+@pytest.mark.parametrize('name', ['x.mp4', 'x.mkv', 'x.webm', 'x.avi'])
+def test_a_part_has_exactly_the_frames_of_its_seconds(tmp_path, name):
+  """Frame n is at n / 10 s; key frames at 0, 0.9, 1.8, 2.7 (others by B)."""
+  path = tmp_path / name
+  numbered.write(path, 36, key_frames=9)
+  assert seen(path) == list(range(36))
+  assert seen(path, 1.1, 1.5) == [11, 12, 13, 14]
+  assert seen(path, 1.11, 1.51) == [12, 13, 14, 15]
+  assert seen(path, 1.8, 2.1) == [18, 19, 20]  # begins at a key frame
+  assert seen(path, 1.7, 2.0) == [17, 18, 19]  # ends at one
+  assert seen(path, 0.0, 0.2) == [0, 1]
+  assert seen(path, 3.3, 3.6) == [33, 34, 35]
+  assert seen(path, 2.5) == list(range(25, 36))
+  assert seen(path, None, 0.3) == [0, 1, 2]
+  for begin in range(0, 33):
+    expected = [begin, begin + 1, begin + 2]
+    assert seen(path, begin / 10, begin / 10 + 0.3) == expected
+
+
+def test_a_part_that_is_not_there_is_named(tmp_path):
+  path = tmp_path / 'x.mp4'
+  numbered.write(path, 20)
+  with pytest.raises(UnreadableVideo, match='no frames from 5 to 6 seconds'):
+    seen(path, 5.0, 6.0)
+  with pytest.raises(UnreadableVideo, match='ends at 1.9 seconds, within'):
+    seen(path, 1.5, 3.0)
+  # Annotations that end a little after the video are none the worse for it.
+  assert seen(path, 1.0, 2.05) == list(range(10, 20))
+
+
+def test_a_part_is_found_by_seeking(tmp_path):
+  """Of 36 frames, those from the key frame on are decoded."""
+  path = tmp_path / 'x.mkv'
+  numbered.write(path, 36, key_frames=6, bf='0')
+  with av.open(str(path)) as container:
+    stream = container.streams.video[0]
+    frames = timing.decode_from(container, stream, 2.5)
+    assert numbered.number(next(frames).to_ndarray(format='rgb24')) == 24
+
+
+def test_a_video_that_begins_late_counts_from_its_beginning(tmp_path):
+  path = tmp_path / 'x.mkv'
+  numbered.write(path, 20, ticks=range(30, 50))
+  with av.open(str(path)) as container:
+    assert container.streams.video[0].start_time == 3000
+  assert seen(path) == list(range(20))
+  assert seen(path, 0.5, 0.8) == [5, 6, 7]
+
+
+def test_frames_at_a_variable_rate_are_shown_at_the_average(tmp_path):
+  """Six frames 0.1 s apart, then one a second later.
+
+  7 frames in 1.5 s are 4 a second: one looks at 0, 0.25, 0.5 ... 1.5 s. From
+  0.5 s on, frame 5 is on display, until 6 comes at 1.5 s.
+  """
+  for name in ('x.mp4', 'x.mkv'):
+    path = tmp_path / name
+    numbered.write(path, 7, ticks=[0, 1, 2, 3, 4, 5, 15])
+    assert seen(path) == [0, 2, 5, 5, 5, 5, 6]
+
+
+def test_a_slow_and_a_fast_half_take_their_own_time(tmp_path):
+  """9 frames 0.4 s apart and 25 frames 0.1 s apart: 34 in 5.7 s + 0.1 s.
+
+  The mean step is 5.7 / 33 = 0.1727 s: 3.3 s of the slow half are 19 or 20
+  looks, and each of its frames is seen two or three times.
+  """
+  path = tmp_path / 'x.mp4'
+  slow = [4 * n for n in range(9)]
+  numbered.write(path, 34, ticks=[*slow, *range(33, 58)])
+  assert slow[-1] == 32
+  frames = seen(path)
+  assert len(frames) == 34
+  expected, ticks = [], [*slow, *range(33, 58)]
+  for look in range(34):
+    tick = look * 57 / 33
+    expected.append(max(n for n in range(34) if ticks[n] <= tick + 1e-6))
+  assert frames == expected
+  assert all(2 <= frames.count(n) <= 3 for n in range(8))
+
+
+def test_constant_rates_are_left_alone(tmp_path):
+  for name in ('x.mp4', 'x.mkv', 'x.webm', 'x.avi'):
+    numbered.write(tmp_path / name, 30, rate=24)
+    assert timing.uneven_moments(tmp_path / name) is None
+    assert timing.uneven_moments(tmp_path / name, 0.3, 0.9) is None
+  # One frame dropped by a camera: none is more than one frame off its place.
+  numbered.write(tmp_path / 'x.mp4', 20, ticks=[*range(9), *range(10, 21)])
+  assert seen(tmp_path / 'x.mp4') == list(range(20))
+
+
+def test_a_part_of_a_variable_rate_has_the_videos_average_rate(tmp_path):
+  """11 frames 0.1 s apart, then 5 frames 0.8 s apart: 16 in 5 s.
+
+  The container's average is 16 frames in (4.2 + 0.8 s =) 5 s or (4.2 + 0.1)
+  s: 3.2 or 3.7 a second. From 1.4 to 3.0 s that is 6 looks, 0.27 to 0.31 s
+  apart, at what is on display: 11 since 1.0 + 0.8 = 1.8 s, 12 since 2.6 s.
+  """
+  path = tmp_path / 'x.mkv'
+  ticks = [*range(11), 18, 26, 34, 42, 50]
+  numbered.write(path, 16, ticks=ticks)
+  with av.open(str(path)) as container:
+    rate = float(container.streams.video[0].average_rate)
+  frames = seen(path, 1.4, 3.0)
+  looks = [1.4 + n / rate for n in range(100) if 1.4 + n / rate < 3.0 - 1e-6]
+  expected = [
+    max(n for n in range(16) if ticks[n] <= 10 * look + 1e-2) for look in looks
+  ]
+  assert frames == expected and set(frames) == {10, 11, 12}
+
+
+@pytest.mark.parametrize(
+  'codec, pixels, name',
+  [
+    ('ffv1', 'gray', 'grey.mkv'),
+    ('ffv1', 'bgra', 'alpha.mkv'),
+    ('png', 'rgba', 'alpha.avi'),
+    ('ffv1', 'gray10le', 'deep.mkv'),
+  ],
+)
+def test_grey_and_alpha_are_pictures_as_any(tmp_path, codec, pixels, name):
+  """And so are sizes that no codec of phones would take: 31 x 45."""
+  picture = np.zeros((31, 45, 3), np.uint8)
+  picture[:, 20:] = 200
+  path = tmp_path / name
+  with av.open(str(path), 'w') as container:
+    stream = container.add_stream(codec, rate=10)
+    stream.height, stream.width, stream.pix_fmt = 31, 45, pixels
+    for _ in range(3):
+      frame = av.VideoFrame.from_ndarray(picture, format='rgb24')
+      container.mux(stream.encode(frame.reformat(format=pixels)))
+    container.mux(stream.encode())
+  frames = list(decode.decode_video(path))
+  assert len(frames) == 3
+  for frame in frames:
+    np.testing.assert_allclose(frame.astype(int), picture, atol=3)
+  back = decode.decode_jpeg(decode.encode_jpeg(frames[0]), 'x')
+  np.testing.assert_allclose(back.astype(int), picture, atol=12)
+
+
+@pytest.mark.parametrize('size', [(31, 45), (1, 1), (7, 400)])
+def test_odd_sizes(tmp_path, size):
+  path = tmp_path / 'x.mkv'
+  with av.open(str(path), 'w') as container:
+    stream = container.add_stream('ffv1', rate=10)
+    stream.height, stream.width, stream.pix_fmt = *size, 'yuv420p'
+    for number in (3, 9):
+      one = av.VideoFrame.from_ndarray(numbered.frame(number, size), 'rgb24')
+      container.mux(stream.encode(one))
+    container.mux(stream.encode())
+  frames = list(decode.decode_video(path))
+  assert [f.shape for f in frames] == [(*size, 3)] * 2
+  assert [numbered.number(f) for f in frames] == [3, 9]
+
+
+def test_sound_alone_is_refused_by_name(tmp_path):
+  path = tmp_path / 'x.mp4'
+  with av.open(str(path), 'w') as container:
+    stream = container.add_stream('aac', rate=16000)
+    frame = av.AudioFrame.from_ndarray(
+      np.zeros((1, 1024), np.float32), format='fltp', layout='mono'
+    )
+    frame.rate = 16000
+    container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+  with pytest.raises(UnreadableVideo, match='has no video stream'):
+    list(decode.decode_video(path))
+
+
+def test_how_long_a_video_lasts(tmp_path):
+  for name in ('x.mp4', 'x.webm', 'x.avi'):
+    numbered.write(tmp_path / name, 20)
+    assert decode.seconds(tmp_path / name) == pytest.approx(2.0, abs=0.11)

@@ -1,0 +1,65 @@
+"""Readers of what the owners of datasets distribute, one file a family.
+
+Another dataset is one more reader here, and one more builder in `builders`.
+"""
+
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from vivit_jax.data.annotations import Annotated
+from vivit_jax.data.readers import (
+  epic,
+  kinetics,
+  moments,
+  own,
+  sequence_examples,
+  something,
+  ucf,
+)
+from vivit_jax.errors import UserError
+
+NUMBERED = ('ucf101', 'hmdb51')  # have three splits into train and test
+
+
+def read(
+  dataset: str,
+  annotations: pathlib.Path | None,
+  videos: pathlib.Path,
+  *,
+  split_number: int = 1,
+  label_names: Mapping[str, Sequence[str]] | None = None,
+) -> Annotated:
+  """Reads the annotations of a dataset.
+
+  Args:
+    dataset: a builder's name.
+    annotations: file or folder, as the dataset's reader takes it; None where
+      the videos hold them.
+    videos: the folder of videos.
+    split_number: of `NUMBERED` datasets, 1 to 3.
+    label_names: of each head, for records that hold only their numbers.
+
+  Raises:
+    UserError: what the readers raise.
+  """
+  if dataset == 'sequence_examples':
+    return sequence_examples.read(videos, annotations, label_names)
+  if annotations is None:
+    raise UserError('--annotations is missing; --help shows the usage.')
+  match dataset:
+    case 'moving_shapes':
+      return kinetics.read(annotations, heads=('verb', 'noun'))
+    case 'kinetics400' | 'kinetics600' | 'kinetics700':
+      return kinetics.read(annotations)
+    case 'something_something_v2':
+      return something.read(annotations)
+    case 'epic_kitchens_100':
+      return epic.read(annotations)
+    case 'moments_in_time':
+      return moments.read(annotations)
+    case 'ucf101':
+      return ucf.read_ucf(annotations, split_number)
+    case 'hmdb51':
+      return ucf.read_hmdb(annotations, split_number)
+    case _:
+      return own.read(annotations)
