@@ -8,13 +8,14 @@ ConfigDict.
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
 
 from vivit_jax import typed
+from vivit_jax.config_checks import check as check
+from vivit_jax.config_checks import require
 from vivit_jax.errors import UserError
 
 
@@ -194,189 +195,10 @@ def from_json(text: str) -> TrainConfig:
   return from_mapping(mapping)
 
 
-def check(config: TrainConfig) -> None:
-  """Raises a UserError where values do not fit each other."""
-  _check_numbers(config)
-  _check_model(config.model)
-  _check_clip(config)
-  _check_augment(config)
-  _require(
-    min(config.init_grid or (1,)) >= 1,
-    f'init_grid is {config.init_grid}; each side is at least 1.',
-  )
-  _one_of('init_order', config.init_order, (None, 'space_time', 'time_space'))
-  _one_of('init_kernel', config.init_kernel, ('central_frame', 'inflation'))
-
-
-def _require(holds: bool, message: str) -> None:
-  if not holds:
-    raise UserError(message)
-
-
-def _one_of(key: str, value: Any, known: tuple) -> None:
-  names = ', '.join(str(name) for name in known)
-  _require(value in known, f'{key} is {value!r}; it takes one of {names}.')
-
-
-def _check_model(model: ModelConfig) -> None:
-  _require(
-    min(model.tubelet) >= 1,
-    f'model.tubelet is {model.tubelet}; each side is at least 1.',
-  )
-  for name, classes in model.heads.items():
-    _require(
-      classes >= 2, f'model.heads.{name} is {classes}; at least 2 classes.'
-    )
-
-
-def _check_clip(config: TrainConfig) -> None:
-  data, (t, p, q) = config.data, config.model.tubelet
-  _require(
-    data.frames > 0 and data.frames % t == 0,
-    f'data.frames is {data.frames}, which model.tubelet cuts in pieces of {t} '
-    'frames: make it a multiple.',
-  )
-  for side, pixels, patch in zip(('height', 'width'), data.crop, (p, q)):
-    _require(
-      pixels > 0 and pixels % patch == 0,
-      f'data.crop has {side} {pixels}, which model.tubelet cuts in pieces of '
-      f'{patch} pixels: make it a multiple.',
-    )
-  low, high = data.scale_jitter
-  _require(
-    0 < low <= high,
-    f'data.scale_jitter is {data.scale_jitter}; lowest, then highest scale.',
-  )
-  # The longer side of a crop may be the longer side of a video.
-  _require(
-    min(data.crop) <= data.short_side * min(low, 1.0),
-    f'data.crop is {data.crop}, larger than data.short_side '
-    f'{data.short_side} x {min(low, 1.0)} of data.scale_jitter: videos are '
-    'resized to that before the crop.',
-  )
-  _one_of('data.short_videos', data.short_videos, ('refuse', 'loop', 'hold'))
-  _require(min(data.std) > 0, f'data.std is {data.std}; each value is above 0.')
-
-
-def _check_augment(config: TrainConfig) -> None:
-  augment, batch = config.augment, config.train.batch_size
-  _one_of(
-    'augment.randaugment_operations',
-    augment.randaugment_operations,
-    ('all', 'colour'),
-  )
-  _one_of('augment.erasing_fill', augment.erasing_fill, ('noise', 'mean'))
-  _require(
-    batch % augment.repeats == 0,
-    f'train.batch_size is {batch}, which augment.repeats cuts in runs of '
-    f'{augment.repeats} clips: make it a multiple.',
-  )
-
-
-# How a range is said, what holds of its numbers, and their keys.
-_RANGES = {
-  'at least 0': (
-    lambda value: value >= 0,
-    (
-      'model.temporal_layers',
-      'data.workers',
-      'augment.randaugment_layers',
-      'augment.mixup',
-      'augment.cutmix',
-      'optim.learning_rate',
-      'optim.warmup_epochs',
-      'optim.weight_decay',
-      'train.seed',
-      'train.validate_every',
-    ),
-  ),
-  'above 0': (
-    lambda value: value > 0,
-    (
-      'model.spatial_layers',
-      'model.representation',
-      'data.stride',
-      'data.frames_per_second',
-      'data.short_side',
-      'augment.repeats',
-      'optim.clip_norm',
-      'train.batch_size',
-      'train.epochs',
-      'train.log_every',
-      'train.checkpoint_every',
-      'train.keep_checkpoints',
-      'evaluation.batch_size',
-      'evaluation.temporal_views',
-    ),
-  ),
-  'at least 0 and below 1': (
-    lambda value: 0 <= value < 1,
-    (
-      'model.stochastic_depth',
-      'optim.momentum',
-      'optim.b1',
-      'optim.b2',
-      'train.label_smoothing',
-    ),
-  ),
-  'a probability': (
-    lambda value: 0 <= value <= 1,
-    (
-      'data.max_unreadable',
-      'augment.flip',
-      'augment.colour_jitter',
-      'augment.colour_drop',
-      'augment.erasing',
-      'augment.cutmix_probability',
-    ),
-  ),
-  'from 0 to 30': (
-    lambda value: 0 <= value <= 30,
-    ('augment.randaugment_magnitude',),
-  ),
-}
-_MOST_EPOCHS = 1e6
-_MOST_WORKERS = 1024
-_METRIC = r'top1|joint/top1|[\w-]+/top[15]'
-
-
-def _check_numbers(config: TrainConfig) -> None:
-  for words, (holds, names) in _RANGES.items():
-    for name in names:
-      section, key = name.split('.')
-      value = getattr(getattr(config, section), key)
-      _require(value is None or holds(value), f'{name} is {value}; {words}.')
-  optim, run = config.optim, config.train
-  _one_of('optim.name', optim.name, ('sgd', 'adamw'))
-  _one_of('evaluation.spatial_crops', config.evaluation.spatial_crops, (1, 3))
-  _require(
-    run.epochs <= _MOST_EPOCHS,
-    f'train.epochs is {run.epochs:g}; at most {_MOST_EPOCHS:g}.',
-  )
-  _require(
-    config.data.workers <= _MOST_WORKERS,
-    f'data.workers is {config.data.workers}; at most {_MOST_WORKERS}.',
-  )
-  _require(
-    run.seed < 2**32, f'train.seed is {run.seed}; it is below 2 to the 32.'
-  )
-  _require(
-    re.fullmatch(_METRIC, run.best_metric) is not None,
-    f"train.best_metric is '{run.best_metric}'; it is top1, the mean over "
-    'heads, joint/top1, or HEAD/top1 or HEAD/top5 of one head.',
-  )
-  for name, split in (
-    ('data.train_split', config.data.train_split),
-    ('train.validation_split', run.validation_split),
-    ('evaluation.split', config.evaluation.split),
-  ):
-    _require(bool(split), f'{name} is empty; it takes the name of a split.')
-
-
 def check_devices(config: TrainConfig, devices: int) -> None:
   """Raises a UserError where the batch does not divide over the devices."""
   batch = config.train.batch_size
-  _require(
+  require(
     batch % devices == 0,
     f'train.batch_size is {batch}, which {devices} devices cannot share '
     'evenly: make it a multiple.',
@@ -405,7 +227,7 @@ def resolve_heads(
   there = {head: len(names) for head, names in sorted(label_names.items())}
   asked = config.model.heads or there
   for head, classes in there.items():
-    _require(
+    require(
       classes > 1 or head not in asked,
       f'dataset {config.data.dataset} has a single label for {head} '
       f"('{label_names[head][0]}'): there is nothing to tell apart; prepare it "

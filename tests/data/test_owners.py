@@ -70,6 +70,7 @@ def train_a_step(dataset, folder):
     remat='none',
   )
   config.evaluation.temporal_views = 1
+  config.evaluation.split = 'train'
   devices = jax.local_device_count()
   config.train.update(
     batch_size=2 * devices,
