@@ -18,7 +18,10 @@ import numpy as np
 
 from vivit_jax.data import datasets, prepare, processes
 
-DATASET = 'videos/benchmark'
+DATASETS = {  # by their storage
+  'jpeg': 'videos/benchmark',
+  'video': 'videos/benchmark_video',
+}
 SPLIT = 'train'
 FRAMES = 250  # Kinetics: 10 s of 25 frames
 HEIGHT, WIDTH = 256, 340
@@ -27,8 +30,8 @@ _LAYERS = 4  # a background, and shapes that move before it
 
 
 def prepared(data_dir: str | os.PathLike, videos: int) -> None:
-  """Writes `DATASET` into a folder, unless it is there."""
-  if datasets.find(DATASET, data_dir) is not None:
+  """Writes `DATASETS` into a folder, unless they are there."""
+  if all(datasets.find(name, data_dir) for name in DATASETS.values()):
     return
   raw = pathlib.Path(data_dir, 'raw')
   raw.mkdir(parents=True, exist_ok=True)
@@ -41,13 +44,29 @@ def prepared(data_dir: str | os.PathLike, videos: int) -> None:
   with open(raw / 'annotations.csv', 'w', newline='') as file:
     rows = [(f'{video}.mp4', f'class {video % 4}') for video in range(videos)]
     csv.writer(file).writerows([('path', 'label'), *rows])
-  prepare.prepare(
-    DATASET,
-    videos=raw,
-    annotations=raw / 'annotations.csv',
-    data_dir=data_dir,
-    short_side=256,
-  )
+  for storage, dataset in DATASETS.items():
+    prepare.prepare(
+      dataset,
+      videos=raw,
+      annotations=raw / 'annotations.csv',
+      data_dir=data_dir,
+      storage=storage,
+      short_side=256,
+    )
+
+
+def names() -> dict[str, str]:
+  """Returns `DATASETS`."""
+  return DATASETS
+
+
+def gigabytes_an_hour(data_dir: str | os.PathLike, dataset: str) -> float:
+  """Returns what one of `DATASETS` takes on the disk."""
+  folder = datasets.find(dataset, data_dir)
+  size = sum(file.stat().st_size for file in folder.iterdir())
+  split = datasets.open_split(dataset, data_dir, SPLIT)
+  hours = float((split.frame_counts / split.rates).sum()) / 3600
+  return size / 1e9 / hours
 
 
 def write_video(folder: pathlib.Path, number: int) -> None:

@@ -79,7 +79,8 @@ def _decode_bare(data, split, seconds, cut, number, start, clips) -> None:
     frames = sampling.random_clip(
       int(source.frame_counts[video]), data.frames, data.stride, rng
     )
-    jpegs.append(source.read_frames(int(video), frames))
+    images = source.read_frames(int(video), frames)
+    jpegs.append([decode.encode_jpeg(image) for image in images])
   clip = np.empty((data.frames, *data.crop, 3), np.uint8)
   work = functools.partial(_work, data=data, rng=rng, clip=clip, cut=cut)
   work(jpegs[0])  # warm

@@ -31,6 +31,7 @@ _CLIP = {'frames': 32, 'stride': 2, 'short_side': 256}
 _CROP = 224
 _SCALE_JITTER = (0.9, 1.33)
 _REFERENCE = "the reference's way, tf.data"
+_OURS_VIDEO = 'ours, stored as video'
 _DECODE, _CUT = 'bare decode', 'bare decode + crop + resize'
 _PACKAGES = ('grain', 'opencv-python-headless', 'numpy', 'tensorflow-cpu')
 
@@ -90,6 +91,9 @@ def _measure(
   for workers in reversed(_worker_counts(cores)):
     keys = ours | batches | {'workers': workers}
     tasks[_ours(workers)] = ('host_pipeline', 'run', keys)
+  if flags.stored_as_video:
+    keys = ours | batches | {'workers': cores, 'dataset': flags.stored_as_video}
+    tasks[_OURS_VIDEO] = ('host_pipeline', 'run', keys)
   rounds = {name: [] for name in tasks}
   for number in range(flags.rounds):
     order = list(tasks) if number % 2 == 0 else list(tasks)[::-1]
@@ -157,6 +161,8 @@ def _print_ratios(rounds: Rounds, cores: int) -> None:
   # CPU time suffers less than speed from what else runs on the machine.
   _print_ratio(f'CPU time, {way}', mine, reference, 'clip_seconds', None)
   _print_ratio(f'CPU time, {_CUT} / ours', bare, mine, 'clip_seconds', None)
+  video = rounds.get(_OURS_VIDEO, [])
+  _print_ratio('speed, stored as video / as JPEG', video, mine, 'speed', None)
   whole, one = (_median(rounds[name], 'speed') for name in (ours, one))
   print(
     f'ours: {whole:.1f} clips/s with {cores} workers, {whole / cores:.1f} a '
@@ -219,9 +225,15 @@ def main() -> int:
   if bool(flags.data_dir) != bool(flags.dataset):
     parser.error('--data_dir and --dataset go together')
   begin = time.monotonic()
+  flags.stored_as_video = None
   if not flags.dataset:
-    flags.data_dir, flags.dataset = flags.cache, 'videos/benchmark'
     _apart('clips', 'prepared', flags.cache, flags.videos)
+    names = _apart('clips', 'names')
+    flags.data_dir, flags.dataset = flags.cache, names['jpeg']
+    flags.stored_as_video = names['video']
+    for storage, name in names.items():
+      size = _apart('clips', 'gigabytes_an_hour', flags.cache, name)
+      print(f'stored as {storage}: {size:.2f} GB an hour of video')
   cores = _apart('host_pipeline', 'cores')
   _print_machine(cores)
   records = _records(flags)

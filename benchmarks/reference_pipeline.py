@@ -28,7 +28,7 @@ def write_records(
   folder: str, dataset: str, data_dir: str, split: str, videos: int
 ) -> None:
   """Writes the first videos of a prepared split, unless they are there."""
-  from vivit_jax.data import datasets
+  from vivit_jax.data import datasets, decode
 
   folder = pathlib.Path(folder)
   if folder.exists():
@@ -41,7 +41,8 @@ def write_records(
     with tf.io.TFRecordWriter(str(path)) as writer:
       for video in range(shard, min(videos, len(source)), _SHARDS):
         frames = source.read_frames(video, range(source.frame_counts[video]))
-        writer.write(_example(frames).SerializeToString())
+        jpegs = [decode.encode_jpeg(frame) for frame in frames]
+        writer.write(_example(jpegs).SerializeToString())
   unfinished.rename(folder)
 
 
