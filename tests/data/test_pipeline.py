@@ -47,7 +47,7 @@ def test_every_epoch_has_each_video_once_in_another_order(split):
 def test_batches_do_not_depend_on_the_workers(split):
   augment = AugmentConfig(randaugment_layers=2, repeats=2)
   expected = train(split, augment=augment)
-  for workers in (1, 2):
+  for workers in (1, 2, 4):
     data = dataclasses.replace(DATA, workers=workers)
     assert_same(train(split, data=data, augment=augment), expected)
 
