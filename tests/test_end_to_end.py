@@ -99,6 +99,25 @@ def test_ctrl_c_and_the_same_command_make_the_same_run(
 
 
 @pytest.mark.slow
+def test_a_run_says_where_its_time_goes(prepared, tmp_path):
+  flags = [*train_flags(prepared), '--config.train.profile_first=3']
+  out = run('train.py', tmp_path, *flags, '--config.train.profile_steps=2')
+  assert (
+    'factorised_encoder Ti: 973,454 parameters' in out and 'clips a step' in out
+  )
+  assert 'the trace of steps 3 to 4 is in' in out
+  assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
+  lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
+  rows = [row for row in map(json.loads, lines) if 'train/loss' in row]
+  for row in rows[1:]:
+    parts = {k: v for k, v in row.items() if k.startswith('train/seconds/')}
+    assert {'train/seconds/input', 'train/seconds/device'} <= parts.keys()
+    total = 8 / row['train/clips_per_second']
+    if not {'train/seconds/validation', 'train/seconds/checkpoint'} & set(row):
+      assert sum(parts.values()) == pytest.approx(total, rel=0.2, abs=0.02)
+
+
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again(trained, prepared):
   out = run('train.py', trained, *train_flags(prepared))
   assert f'training ended at step {STEPS}' in out

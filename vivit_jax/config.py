@@ -109,6 +109,9 @@ class RunConfig:
   seed: int = 0
   label_smoothing: float = 0.0
   log_every: int = 50  # steps
+  profile_first: int = 0  # step to begin a profiler's trace at; 0: none
+  profile_steps: int = 5
+  wandb: str | None = None  # project of Weights & Biases to log to as well
   checkpoint_every: int = 1000  # steps
   keep_checkpoints: int = 3  # the last ones; the best one besides
   validate_every: int = 1000  # steps; 0: never

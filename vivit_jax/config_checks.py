@@ -110,6 +110,7 @@ _RANGES = {
       'optim.weight_decay',
       'train.seed',
       'train.validate_every',
+      'train.profile_first',
     ),
   ),
   'above 0': (
@@ -125,6 +126,7 @@ _RANGES = {
       'train.batch_size',
       'train.epochs',
       'train.log_every',
+      'train.profile_steps',
       'train.checkpoint_every',
       'train.keep_checkpoints',
       'evaluation.batch_size',

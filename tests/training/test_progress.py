@@ -3,9 +3,11 @@
 import json
 import os
 import sys
+import types
 
 import pytest
 
+from vivit_jax.errors import UserError
 from vivit_jax.training.progress import Progress
 
 METRICS = {'loss': 0.5, 'noun/top1': 0.75, 'verb/top1': 0.25, 'grad_norm': 3.0}
@@ -54,3 +56,42 @@ def test_lines_of_steps_that_are_made_again_are_dropped(tmp_path):
   progress.close()
   found = (tmp_path / 'metrics.jsonl').read_text().splitlines()
   assert [json.loads(line)['step'] for line in found] == [1, 4, 5]
+
+
+class FakeRun:
+  def __init__(self, **settings):
+    self.settings, self.logged, self.finished = settings, [], False
+
+  def log(self, values, step):
+    self.logged.append((step, values))
+
+  def finish(self):
+    self.finished = True
+
+
+def test_weights_and_biases_get_the_same_metrics(tmp_path, monkeypatch):
+  runs = []
+  fake = types.ModuleType('wandb')
+  fake.init = lambda **settings: runs.append(FakeRun(**settings)) or runs[-1]
+  monkeypatch.setitem(sys.modules, 'wandb', fake)
+  keys = {'steps': 20, 'batch_size': 2, 'first_step': 0, 'wandb': 'videos'}
+  progress = Progress(tmp_path, utilisation=lambda rate: 0.25, **keys)
+  progress.report(5, METRICS)
+  progress.close()
+  (run,) = runs
+  assert run.settings['project'] == 'videos' and run.finished
+  ((step, logged),) = run.logged
+  line = json.loads((tmp_path / 'metrics.jsonl').read_text())
+  assert line == {'step': step} | logged
+  assert logged['train/mfu'] == 0.25 and logged['train/loss'] == 0.5
+  again = Progress(tmp_path, **keys)
+  again.close()
+  assert runs[1].settings['id'] == run.settings['id']  # the same run goes on
+
+
+def test_weights_and_biases_that_are_not_installed(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, 'wandb', None)
+  with pytest.raises(
+    UserError, match="train.wandb is 'videos', but wandb is n"
+  ):
+    Progress(tmp_path, steps=2, batch_size=2, first_step=0, wandb='videos')

@@ -1,6 +1,7 @@
 """The trainer: restore, then step, report, validate and save, to the end."""
 
 import contextlib
+import functools
 import math
 import os
 import signal
@@ -17,8 +18,10 @@ from vivit_jax.config import TrainConfig
 from vivit_jax.data import pipeline, prepare
 from vivit_jax.errors import INTERRUPTED
 from vivit_jax.evaluation import forward, metrics, run
-from vivit_jax.training import checks, inputs, optim, step, workdir
+from vivit_jax.training import checks, inputs, optim, size, step, workdir
+from vivit_jax.training.clock import Clock
 from vivit_jax.training.progress import Progress
+from vivit_jax.training.trace import Trace
 
 
 def train(config: TrainConfig, folder: str | os.PathLike) -> int:
@@ -69,11 +72,17 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
       what = 'going on from' if first < steps else 'training ended at'
       print(f'{folder}: {what} step {first} of {steps}', flush=True)
     first = int(state.step)
+    operations = size.forward_operations(model, config)
+    print(size.describe(state.params, operations, config), flush=True)
     progress = Progress(
       folder,
       steps=steps,
       batch_size=config.train.batch_size,
       first_step=first,
+      utilisation=functools.partial(
+        size.utilisation, operations, devices=jax.device_count()
+      ),
+      wandb=config.train.wandb,
     )
     stack.callback(progress.close)
     interrupted = stack.enter_context(_interrupts())
@@ -90,30 +99,46 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
     stack.enter_context(contextlib.closing(batches))
     unreadable = checks.Unreadable(source, config.data.max_unreadable)
     pending = []  # metrics of steps on the device, not read yet
+    clock = Clock()
+    trace = Trace(
+      folder / 'profile', config.train.profile_first, config.train.profile_steps
+    )
+    stack.callback(trace.close)
     for number in range(first + 1, steps + 1):
-      batch = next(batches)
+      trace.before(number)
+      with clock.measure('input'):
+        batch = next(batches)
       unreadable.note(batch['unreadable'])
       state, values = update(state, parallel.shard(inputs.arrays(batch)))
       del batch
       pending.append(values)
       # One step is in flight: more would pile up batches in memory.
-      jax.block_until_ready(pending[-2:-1])
+      with clock.measure('device'):
+        jax.block_until_ready(pending[-2:-1])
       stop = interrupted()  # once: it may come at any moment
       last = number == steps or stop
       if number % config.train.log_every == 0 or last:
-        report = _mean(pending) | {'learning_rate': float(rate(number - 1))}
+        with clock.measure('device'):
+          report = _mean(pending)
+        report['learning_rate'] = float(rate(number - 1))
+        report |= clock.report(len(pending))
+        if (held := size.peak_memory()) is not None:
+          report['peak_memory_bytes'] = held
         pending = []
         checks.check_finite(report['loss'], None, number)
         progress.report(number, report)
       every = config.train.validate_every
       scores = None
       if every and (number % every == 0 or number == steps):
-        scores = validate(state.params)
+        with clock.measure('validation'):
+          scores = validate(state.params)
         progress.report_validation(number, scores)
       if last or scores or number % config.train.checkpoint_every == 0:
-        saved = parallel.unreplicate(state)
-        checks.check_finite(0.0, saved.params, number)
-        store.save(number, saved, about, scores)
+        with clock.measure('checkpoint'):
+          saved = parallel.unreplicate(state)
+          checks.check_finite(0.0, saved.params, number)
+          store.save(number, saved, about, scores)
+      trace.after(number)
       if stop and number < steps:
         print(
           f'\nstopped at step {number}; the same command goes on from there',

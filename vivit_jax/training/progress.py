@@ -3,10 +3,11 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from vivit_jax.errors import UserError
 
@@ -23,6 +24,8 @@ class Progress:
     batch_size: clips of a step.
     first_step: where this process begins; earlier lines are kept, those of
       steps that are made again are dropped.
+    utilisation: clips a second -> the share of the devices' peak, or None.
+    wandb: project of Weights & Biases to log to as well; None for none.
 
   Raises:
     UserError: files that cannot be written.
@@ -35,11 +38,14 @@ class Progress:
     steps: int,
     batch_size: int,
     first_step: int,
+    utilisation: Callable[[float], float | None] = lambda rate: None,
+    wandb: str | None = None,
   ):
     from clu import metric_writers  # imports TensorFlow
 
     self._steps = steps
     self._batch_size = batch_size
+    self._utilisation = utilisation
     self._path = workdir / 'metrics.jsonl'
     try:
       self._keep_lines_until(first_step)
@@ -51,6 +57,7 @@ class Progress:
         'tensorboard away, or choose another --workdir.'
       ) from None
     self._writer = metric_writers.AsyncMultiWriter([writer])
+    self._wandb = None if wandb is None else _wandb_run(wandb, workdir)
     self._last_step, self._last_time = first_step, time.monotonic()
     self._start = (self._last_step, self._last_time)
 
@@ -68,17 +75,16 @@ class Progress:
     unfinished.write_text(''.join(line + '\n' for line in lines))
     os.replace(unfinished, self._path)
 
-  def report(self, step: int, metrics: Mapping[str, float]) -> None:
+  def report(self, step: int, metrics: dict[str, float]) -> None:
     """Writes training metrics of a step, and speed since the last report."""
     now = time.monotonic()
     done = step - self._last_step
     rate = done * self._batch_size / max(now - self._last_time, 1e-9)
     self._last_step, self._last_time = step, now
-    self.write(
-      step,
-      {f'train/{k}': v for k, v in metrics.items()}
-      | {'train/clips_per_second': rate},
-    )
+    speed = {'clips_per_second': rate}
+    if (utilised := self._utilisation(rate)) is not None:
+      speed['mfu'] = utilised
+    self.write(step, {f'train/{k}': v for k, v in (metrics | speed).items()})
     spent, made = now - self._start[1], step - self._start[0]
     left = spent / max(made, 1) * (self._steps - step)
     shown = {n: v for n, v in metrics.items() if n == 'loss' or _is_top1(n)}
@@ -108,12 +114,16 @@ class Progress:
     with open(self._path, 'a') as file:
       file.write(json.dumps({'step': step, **values}) + '\n')
     self._writer.write_scalars(step, values)
+    if self._wandb is not None:
+      self._wandb.log(values, step=step)
 
   def close(self) -> None:
     """Ends the terminal's line and flushes the files."""
     if sys.stdout.isatty():
       print()
     self._writer.close()
+    if self._wandb is not None:
+      self._wandb.finish()
 
   def _show(self, line: str, stay: bool = False) -> None:
     if sys.stdout.isatty():
@@ -122,6 +132,22 @@ class Progress:
       print(f'\r\x1b[2K{line[:cut]}', end='\n' if stay else '', flush=True)
     else:
       print(line, flush=True)
+
+
+def _wandb_run(project: str, workdir: pathlib.Path):
+  """Begins a run of Weights & Biases, or goes on with this workdir's."""
+  try:
+    import wandb
+  except ImportError:
+    raise UserError(
+      f"train.wandb is '{project}', but wandb is not installed: install it, or "
+      'leave the key out.'
+    ) from None
+  name = workdir.absolute().name
+  identity = re.sub(r'[^\w-]', '-', str(workdir.absolute())).strip('-')[-64:]
+  return wandb.init(
+    project=project, name=name, id=identity, dir=str(workdir), resume='allow'
+  )
 
 
 def _is_top1(name: str) -> bool:
