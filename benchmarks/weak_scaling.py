@@ -5,8 +5,9 @@
 n devices that XLA simulates on this CPU share its cores, so n times the work
 should take n times as long; what is more than that is the cost of splitting the
 step and of averaging its gradients in memory. No network is measured. Each
-number of devices runs in processes of its own, in turn; a time is the median of
-a round's steps, and of the rounds.
+number of devices runs in processes of its own, in turn; a ratio is the median
+of the rounds'. Other programs on the machine disturb the time that passes; CPU
+time, of all cores, suffers less.
 """
 
 import argparse
@@ -20,8 +21,8 @@ import time
 import numpy as np
 
 
-def measure(batch: int, steps: int) -> float:
-  """Returns seconds of a step: median, on the devices of this process.
+def measure(batch: int, steps: int) -> tuple[float, float]:
+  """Returns seconds of a step, and CPU seconds, on this process's devices.
 
   Args:
     batch: clips of a device.
@@ -51,22 +52,23 @@ def measure(batch: int, steps: int) -> float:
       for head, classes in config.model.heads.items()
     },
   }
-  times = []
-  for _ in range(3 + steps):
-    begin = time.perf_counter()
+  for number in range(3 + steps):
+    if number == 3:
+      begin, used = time.perf_counter(), time.process_time()
     state, values = update(state, parallel.shard(clips))
     jax.block_until_ready((state, values))
-    times.append(time.perf_counter() - begin)
-  return statistics.median(times[3:])
+  passed, used = time.perf_counter() - begin, time.process_time() - used
+  return passed / steps, used / steps
 
 
-def _apart(devices: int, batch: int, steps: int) -> float:
+def _apart(devices: int, batch: int, steps: int) -> tuple[float, float]:
   done = subprocess.run(
     [
       sys.executable,
       '-c',
+      'import json\n'
       'from benchmarks import weak_scaling\n'
-      f'print(weak_scaling.measure({batch}, {steps}))',
+      f'print(json.dumps(weak_scaling.measure({batch}, {steps})))',
     ],
     env=os.environ
     | {
@@ -77,7 +79,7 @@ def _apart(devices: int, batch: int, steps: int) -> float:
     check=True,
     text=True,
   )
-  return json.loads(done.stdout.splitlines()[-1])
+  return tuple(json.loads(done.stdout.splitlines()[-1]))
 
 
 def main() -> int:
@@ -98,17 +100,21 @@ def main() -> int:
       rounds[count].append(_apart(count, flags.batch_size, flags.steps))
   cores = os.cpu_count()
   print(f'{cores} cores, {flags.batch_size} clips a device\n')
-  print('| devices | ms a step | to n x one device | lowest | highest |')
+  print('| devices | ms a step | to n x one | CPU ms a step | to n x one |')
   print('|---|---|---|---|---|')
   for count in counts:
-    ratios = [
-      time / (count * one) for time, one in zip(rounds[count], rounds[1])
-    ]
-    print(
-      f'| {count} | {1e3 * statistics.median(rounds[count]):.0f} '
-      f'| {statistics.median(ratios):.2f} '
-      f'| {min(ratios):.2f} | {max(ratios):.2f} |'
-    )
+    cells = [str(count)]
+    for column in (0, 1):
+      times = [measured[column] for measured in rounds[count]]
+      ratios = [
+        time / (count * one[column]) for time, one in zip(times, rounds[1])
+      ]
+      cells.append(f'{1e3 * statistics.median(times):.0f}')
+      cells.append(
+        f'{statistics.median(ratios):.2f} '
+        f'({min(ratios):.2f} to {max(ratios):.2f})'
+      )
+    print('| ' + ' | '.join(cells) + ' |')
   return 0
 
 
