@@ -8,7 +8,9 @@
 The file defines sweep(), a list of overrides: vivit_jax/sweeps.py. Each run is
 trained by train.py into <workdir>/<name>, with its log in log.txt there; a run
 that is finished is not trained again. Any key of the config that sweep() leaves
-alone can be overridden for all runs: --config.train.epochs=2.
+alone can be overridden for all runs: --config.train.epochs=2. With --parallel,
+runs share the devices of CUDA_VISIBLE_DEVICES out: one each, if there are as
+many. Ctrl-C stops the runs, which write checkpoints; the same command goes on.
 """
 
 import sys

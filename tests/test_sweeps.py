@@ -282,7 +282,7 @@ def test_a_third_signal_kills(tmp_path, program):
   folders = told(tmp_path, runs, 'ignore')
   process = sweeping(tmp_path, program)
   wait_for(folders[0] / 'ready')
-  for _ in range(3):
+  while process.poll() is None:
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
   out, err = process.communicate(timeout=30)
@@ -361,6 +361,7 @@ def test_the_slurm_array_has_every_run(tmp_path):
       capture_output=True, text=True, check=True,
     )  # fmt: skip
     words = shlex.split(done.stdout.splitlines()[-1])
+    assert words[0] == 'srun' and sys.executable in words
     assert f'--workdir={folder / run.name}' in words
     config = f'--config={folder / run.name / "experiment.py"}'
     assert config in words and pathlib.Path(config[9:]).exists()

@@ -5,6 +5,7 @@ import math
 import os
 import pathlib
 import shlex
+import sys
 from collections.abc import Iterator, Sequence
 
 from vivit_jax import sweep_processes
@@ -107,6 +108,7 @@ _SLURM = r"""#!/usr/bin/env bash
 # A finished run is not trained again; DRY_RUN=1 bash {file} prints what would
 # run. launch/slurm.sh says what happens at a preemption.
 #SBATCH --job-name=sweep
+#SBATCH --ntasks-per-node=1
 #SBATCH --array=0-{last}
 #SBATCH --output={folder}/slurm-%A-%a.txt
 #SBATCH --open-mode=append
@@ -124,6 +126,7 @@ if [[ -e $sweep/$name/{finished} ]]; then
   exit 0
 fi
 export FINISHED=$sweep/$name/{finished}
+export REPOSITORY={root} PYTHON=${{PYTHON:-{python}}}
 # In this process's place, so that it gets Slurm's signal.
 exec bash {slurm} --config="$sweep/$name/experiment.py" --workdir="$sweep/$name"
 """
@@ -140,6 +143,7 @@ def write_slurm(
   """
   folder, path = pathlib.Path(folder).absolute(), pathlib.Path(path)
   sweep_processes.write(runs, folder)
+  root = sweep_processes.ROOT
   script = _SLURM.format(
     count=len(runs),
     last=len(runs) - 1,
@@ -148,7 +152,9 @@ def write_slurm(
     quoted_folder=shlex.quote(str(folder)),
     names='\n'.join(f'  {shlex.quote(run.name)}' for run in runs),
     finished=sweep_processes.FINISHED,
-    slurm=shlex.quote(str(sweep_processes.ROOT / 'launch' / 'slurm.sh')),
+    root=shlex.quote(str(root)),
+    python=shlex.quote(sys.executable),
+    slurm=shlex.quote(str(root / 'launch' / 'slurm.sh')),
   )
   try:
     path.write_text(script)
