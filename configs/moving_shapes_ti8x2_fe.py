@@ -6,12 +6,15 @@ A clip is 8 frames of 40 x 40 pixels, every second frame of the video, which is
 all but 2 frames of it. There is no flip: a mirrored left_then_right is a
 right_then_left, so the flip would change the label. Training starts from
 random weights, so the tubelet kernel is random too: `central_frame` is for
-weights of images.
+weights of images. As an example, `sweep` compares learning rates and seeds:
+
+  python sweep.py --config=configs/moving_shapes_ti8x2_fe.py --workdir=runs/s
 """
 
 import ml_collections
 
 from vivit_jax import config as configs
+from vivit_jax import sweeps
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -40,3 +43,10 @@ def get_config() -> ml_collections.ConfigDict:
   config.evaluation.split = 'test'
   config.evaluation.spatial_crops = 1
   return config
+
+
+def sweep() -> list[sweeps.Overrides]:
+  return sweeps.product(
+    sweeps.values('optim.learning_rate', [4e-4, 7e-4, 1.2e-3]),
+    sweeps.values('train.seed', [0, 1]),
+  )

@@ -92,7 +92,7 @@ def test_a_mistake_in_a_config_file_has_its_place(tmp_path, code, words):
     config_file.run(str(path))
 
 
-@pytest.mark.parametrize('program', ['train.py', 'evaluate.py'])
+@pytest.mark.parametrize('program', ['train.py', 'evaluate.py', 'sweep.py'])
 def test_help_explains_itself(program):
   done = run(program, '--help')
   assert done.returncode == 0

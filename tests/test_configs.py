@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import pytest
 
 from vivit_jax import config as configs
-from vivit_jax import models
+from vivit_jax import models, sweeps
 from vivit_jax.training import optim, step
 
 FOLDER = pathlib.Path(__file__).parents[1] / 'configs'
@@ -83,6 +83,16 @@ def test_randaugment_of_the_papers_table_7():
     if (augment := resolved(name).augment).randaugment_layers
   }
   assert found == {'ssv2_l16x2_fe': (2, 20.0), 'ek100_l16x2_fe': (2, 15.0)}
+
+
+@pytest.mark.parametrize(
+  'path',
+  [path for path in FOLDER.glob('*.py') if 'def sweep(' in path.read_text()],
+  ids=lambda path: path.stem,
+)
+def test_the_runs_of_a_sweep_are_configs(path):
+  runs = sweeps.plan(resolved(path.stem), str(path))
+  assert len({run.name for run in runs}) == len(runs) > 1
 
 
 def test_every_config_of_the_papers_tables_is_there():

@@ -1,0 +1,78 @@
+"""The arithmetic and the measurements of benchmarks, on what is small."""
+
+import jax
+import numpy as np
+import pytest
+
+from benchmarks import checkpoint_stall, scaling, weak_scaling
+from vivit_jax import config as configs
+from vivit_jax.models import table
+
+MACHINE = scaling.Machine('two', 2, 1, teraflops=1.0, memory=8.0, bandwidth=4.0)
+TINY = table.Case(
+  'tiny',
+  'factorised_encoder',
+  'Ti',
+  tubelet=(2, 8, 8),
+  changes=(('temporal_layers', 2),),
+  frames=8,
+  crop=32,
+)
+
+
+def test_an_all_reduce_sends_twice_what_the_others_have():
+  # Of 100 float32, each of 4 devices sends 3 quarters, twice.
+  assert scaling.all_reduce_bytes(100, 4) == 600
+  assert scaling.all_reduce_bytes(100, 1) == 0
+
+
+def test_a_step_is_three_forward_passes():
+  # 3 passes x 2 operations x 5e9 x 4 clips, at half of 1e12 a second.
+  assert scaling.step_seconds(5.0, 4, MACHINE, 0.5) == pytest.approx(0.24)
+
+
+def test_remat_keeps_less_and_clips_keep_more():
+  kept = {
+    (batch, remat): scaling.activation_bytes(TINY, batch, remat)
+    for batch in (2, 4)
+    for remat in ('none', 'dots', 'full')
+  }
+  for batch in (2, 4):
+    assert kept[batch, 'none'] > kept[batch, 'dots'] > kept[batch, 'full'] > 0
+  assert kept[4, 'none'] == pytest.approx(2 * kept[2, 'none'], rel=0.25)
+
+
+def test_the_machines_are_what_their_makers_say():
+  pod, server = scaling.MACHINES
+  assert pod.devices * 2 == 32  # TensorCores of v4-32
+  assert pod.devices / pod.hosts == 4
+  assert server.teraflops == pytest.approx(989.5)
+
+
+@pytest.mark.slow
+def test_weak_scaling_times_a_step():
+  passed, used = weak_scaling.measure(batch=2, steps=2)
+  assert 0 < passed < 60 and 0 < used < 60
+
+
+@pytest.mark.slow
+def test_the_stall_is_shorter_than_the_writing(tmp_path):
+  config = configs.default()
+  config.model.size = 'Ti'
+  config.model.heads = {'label': 3}
+  config.model.spatial_layers = 1
+  config.model.temporal_layers = 1
+  config.data.frames, config.data.crop = 4, (32, 32)
+  config.data.short_side = 32
+  config = configs.resolve(config)
+  state = checkpoint_stall.random_state(config)
+  saving = checkpoint_stall.save(state, config, str(tmp_path))
+  parts = [getattr(saving, part) for part in checkpoint_stall._PARTS]
+  assert min(parts) > 0
+  assert sum(parts) == pytest.approx(saving.stall)
+  assert saving.stall < saving.written
+  with checkpoint_stall.Store(tmp_path) as store:
+    restored = store.restore(1, jax.tree.map(lambda x: x[0], state))
+  for there, here in zip(jax.tree.leaves(restored), jax.tree.leaves(state)):
+    np.testing.assert_array_equal(there, here[0])
+  assert checkpoint_stall.step_seconds(state, config, steps=1) > 0
