@@ -90,13 +90,23 @@ class AugmentConfig:
 class OptimConfig:
   """The optimiser and its schedule (paper, section 4.1: SGD, cosine)."""
 
-  name: str = 'sgd'  # or 'adamw'
+  name: str = 'sgd'  # or 'adamw', 'adam', 'lamb', 'lars', 'lion'
   learning_rate: float = 0.1  # at the end of the warm-up
   warmup_epochs: float = 2.5  # linear from 0
-  momentum: float = 0.9  # of sgd
-  b1: float = 0.9  # of adamw
-  b2: float = 0.999
+  schedule: str = 'cosine'  # after it; or 'linear', 'polynomial', 'step',
+  # 'constant'
+  final_rate: float = 0.0  # share of learning_rate at their end; not of step
+  power: float = 2.0  # of polynomial
+  decay_epochs: float = 10.0  # of step: after each so many epochs the rate is
+  decay_factor: float = 0.1  # multiplied with this
+  momentum: float = 0.9  # of sgd and lars
+  nesterov: bool = False  # of sgd and lars: look ahead along the momentum
+  b1: float = 0.9  # of the others
+  b2: float = 0.999  # of the others; lion's authors have 0.99
   weight_decay: float = 0.0  # of kernels; never of biases, norms, positions
+  layer_decay: float = 1.0  # of the rate, from each layer to the one before
+  freeze: str | None = None  # a regular expression found in the names of
+  # parameters that stay as they are, '^embedding/' for one
   clip_norm: float | None = 1.0  # global norm, after the mean over devices
 
 

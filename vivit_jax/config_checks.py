@@ -12,7 +12,7 @@ from typing import Any
 from vivit_jax.errors import UserError
 
 if typing.TYPE_CHECKING:
-  from vivit_jax.config import ModelConfig, TrainConfig
+  from vivit_jax.config import ModelConfig, OptimConfig, TrainConfig
 
 
 def check(config: TrainConfig) -> None:
@@ -21,6 +21,7 @@ def check(config: TrainConfig) -> None:
   _check_model(config.model)
   _check_clip(config)
   _check_augment(config)
+  _check_optim(config.optim)
   require(
     min(config.init_grid or (1,)) >= 1,
     f'init_grid is {config.init_grid}; each side is at least 1.',
@@ -95,6 +96,24 @@ def _check_augment(config: TrainConfig) -> None:
   )
 
 
+def _check_optim(optim: OptimConfig) -> None:
+  _one_of(
+    'optim.name', optim.name, ('sgd', 'adamw', 'adam', 'lamb', 'lars', 'lion')
+  )
+  _one_of(
+    'optim.schedule',
+    optim.schedule,
+    ('cosine', 'linear', 'polynomial', 'step', 'constant'),
+  )
+  try:
+    re.compile(optim.freeze or '')
+  except re.error as error:
+    raise UserError(
+      f"optim.freeze is '{optim.freeze}', no regular expression ({error}): "
+      "write one that is found in names of parameters, e.g. '^embedding/'."
+    ) from None
+
+
 # How a range is said, what holds of its numbers, and their keys.
 _RANGES = {
   'at least 0': (
@@ -121,6 +140,8 @@ _RANGES = {
       'data.frames_per_second',
       'data.short_side',
       'augment.repeats',
+      'optim.power',
+      'optim.decay_epochs',
       'optim.clip_norm',
       'train.batch_size',
       'train.epochs',
@@ -152,6 +173,14 @@ _RANGES = {
       'augment.cutmix_probability',
     ),
   ),
+  'from 0 to 1': (
+    lambda value: 0 <= value <= 1,
+    ('optim.final_rate',),
+  ),
+  'above 0 and at most 1': (
+    lambda value: 0 < value <= 1,
+    ('optim.decay_factor', 'optim.layer_decay'),
+  ),
   'from 0 to 30': (
     lambda value: 0 <= value <= 30,
     ('augment.randaugment_magnitude',),
@@ -168,8 +197,7 @@ def _check_numbers(config: TrainConfig) -> None:
       section, key = name.split('.')
       value = getattr(getattr(config, section), key)
       require(value is None or holds(value), f'{name} is {value}; {words}.')
-  optim, run = config.optim, config.train
-  _one_of('optim.name', optim.name, ('sgd', 'adamw'))
+  run = config.train
   _one_of('evaluation.spatial_crops', config.evaluation.spatial_crops, (1, 3))
   require(
     run.epochs <= _MOST_EPOCHS,
