@@ -16,7 +16,7 @@ import ml_collections
 from vivit_jax import typed
 from vivit_jax.config_checks import check as check
 from vivit_jax.config_checks import require
-from vivit_jax.errors import UserError
+from vivit_jax.errors import UserError, nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +108,7 @@ class OptimConfig:
   freeze: str | None = None  # a regular expression found in the names of
   # parameters that stay as they are, '^embedding/' for one
   clip_norm: float | None = 1.0  # global norm, after the mean over devices
+  sam_rho: float = 0.0  # distance at which the gradient is taken; 0: off
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,9 +116,14 @@ class RunConfig:
   """The length of training, and what it leaves behind."""
 
   batch_size: int = 64  # clips, over all devices
+  accumulate: int = 1  # parts of a batch, one after another: less memory
   epochs: float = 30.0
   seed: int = 0
   label_smoothing: float = 0.0
+  head_weights: Mapping[str, float] = dataclasses.field(
+    default_factory=dict
+  )  # head -> what its loss is multiplied with; 1 of those not named
+  ema: float = 0.0  # decay of a moving average of the weights; 0: off
   log_every: int = 50  # steps
   checkpoint_every: int = 1000  # steps
   keep_checkpoints: int = 3  # the last ones; the best one besides
@@ -128,12 +134,14 @@ class RunConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
-  """What evaluate.py scores."""
+  """What evaluate.py scores; `ema` counts for training's validation too."""
 
   split: str = 'validation'
   batch_size: int = 16  # videos, each with all its views, over all devices
   temporal_views: int = 4
   spatial_crops: int = 3  # 1: the centre; 3: along the longer side
+  ema: bool = True  # the averaged weights, of train.ema, where there are any;
+  # of init_from too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,12 +214,21 @@ def from_json(text: str) -> TrainConfig:
 
 
 def check_devices(config: TrainConfig, devices: int) -> None:
-  """Raises a UserError where the batch does not divide over the devices."""
-  batch = config.train.batch_size
+  """Raises a UserError where the batch does not divide over the devices.
+
+  So must each device's share in `train.accumulate` parts.
+  """
+  batch, parts = config.train.batch_size, config.train.accumulate
   require(
     batch % devices == 0,
     f'train.batch_size is {batch}, which {devices} devices cannot share '
     'evenly: make it a multiple.',
+  )
+  require(
+    batch % (devices * parts) == 0,
+    f'train.batch_size is {batch}, which {devices} devices cannot share in '
+    f'{parts} even parts each, as train.accumulate asks: make it a multiple of '
+    f'{devices * parts}.',
   )
 
 
@@ -232,7 +249,8 @@ def resolve_heads(
   """Returns the config with `model.heads` as the dataset has them.
 
   Raises:
-    UserError: heads that the dataset lacks, or with other numbers of classes.
+    UserError: heads that the dataset lacks, or with other numbers of classes;
+      weights of a head that there is not.
   """
   there = {head: len(names) for head, names in sorted(label_names.items())}
   asked = config.model.heads or there
@@ -249,6 +267,12 @@ def resolve_heads(
         f'model.heads asks for {head} with {classes} classes, but dataset '
         f'{config.data.dataset} has {there}.'
       )
+  for head in config.train.head_weights:
+    require(
+      head in asked,
+      f'train.head_weights names {head}, but the heads are '
+      f'{", ".join(sorted(asked))}: name one of them.{nearest(head, asked)}',
+    )
   return with_heads(config, {h: asked[h] for h in sorted(asked)})
 
 

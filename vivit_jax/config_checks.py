@@ -127,6 +127,7 @@ _RANGES = {
       'optim.learning_rate',
       'optim.warmup_epochs',
       'optim.weight_decay',
+      'optim.sam_rho',
       'train.seed',
       'train.validate_every',
     ),
@@ -144,6 +145,7 @@ _RANGES = {
       'optim.decay_epochs',
       'optim.clip_norm',
       'train.batch_size',
+      'train.accumulate',
       'train.epochs',
       'train.log_every',
       'train.checkpoint_every',
@@ -160,6 +162,7 @@ _RANGES = {
       'optim.b1',
       'optim.b2',
       'train.label_smoothing',
+      'train.ema',
     ),
   ),
   'a probability': (
@@ -215,6 +218,8 @@ def _check_numbers(config: TrainConfig) -> None:
     f"train.best_metric is '{run.best_metric}'; it is top1, the mean over "
     'heads, joint/top1, or HEAD/top1 or HEAD/top5 of one head.',
   )
+  for head, weight in run.head_weights.items():
+    require(weight >= 0, f'train.head_weights.{head} is {weight}; at least 0.')
   for name, split in (
     ('data.train_split', config.data.train_split),
     ('train.validation_split', run.validation_split),

@@ -50,7 +50,7 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
   state = step.initialise(model, optimiser, config)
   if config.init_from is not None and not has_checkpoints(folder):
     params = start.load(state.params, config, source.label_names)
-    state = state.replace(params=params)
+    state = step.with_parameters(state, params, config)
   checks.check_resumed(folder, about)
 
   with contextlib.ExitStack() as stack:
@@ -108,7 +108,7 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
       every = config.train.validate_every
       scores = None
       if every and (number % every == 0 or number == steps):
-        scores = validate(state.params)
+        scores = validate(step.evaluated(state, config))
         progress.report_validation(number, scores)
       if last or scores or number % config.train.checkpoint_every == 0:
         saved = parallel.unreplicate(state)
