@@ -41,7 +41,28 @@ def test_a_misspelt_key_in_a_mapping_names_the_nearest():
     ('augment', 'randaugment_operations', 'color', 'one of all, colour'),
     ('augment', 'repeats', 0, 'augment.repeats is 0; above 0'),
     ('augment', 'repeats', 3, 'batch_size is 64.*repeats.* runs of 3 clips'),
-    ('optim', 'name', 'adam', 'sgd, adamw'),
+    ('optim', 'name', 'adamax', 'sgd, adamw, adam, lamb, lars, lion'),
+    ('optim', 'schedule', 'cos', 'one of cosine, linear, polynomial, step'),
+    ('optim', 'final_rate', 1.1, 'optim.final_rate is 1.1; from 0 to 1'),
+    ('optim', 'power', 0.0, 'optim.power is 0.0; above 0'),
+    ('optim', 'decay_epochs', 0.0, 'optim.decay_epochs is 0.0; above 0'),
+    (
+      'optim',
+      'decay_factor',
+      0.0,
+      'decay_factor is 0.0; above 0 and at most 1',
+    ),
+    ('optim', 'layer_decay', 1.5, 'layer_decay is 1.5; above 0 and at most 1'),
+    ('optim', 'freeze', '(embed', "freeze is '.embed', no regular expression"),
+    ('optim', 'sam_rho', -0.1, 'optim.sam_rho is -0.1; at least 0'),
+    ('train', 'accumulate', 0, 'train.accumulate is 0; above 0'),
+    ('train', 'ema', 1.0, 'train.ema is 1.0; at least 0 and below 1'),
+    (
+      'train',
+      'head_weights',
+      {'a': -1.0},
+      'head_weights.a is -1.0; at least 0',
+    ),
     ('optim', 'clip_norm', 0.0, 'clip_norm is 0.0'),
     ('train', 'epochs', 0.0, 'epochs is 0.0'),
     ('evaluation', 'spatial_crops', 2, 'spatial_crops is 2'),
@@ -77,6 +98,25 @@ def test_the_batch_must_divide_over_the_devices():
   configs.check_devices(config, 4)
   with pytest.raises(UserError, match='batch_size is 64.*3 devices'):
     configs.check_devices(config, 3)
+
+
+def test_each_devices_share_must_divide_in_parts():
+  config = configs.default()
+  config.train.accumulate = 8
+  config = configs.resolve(config)
+  configs.check_devices(config, 8)
+  with pytest.raises(UserError, match='16 devices .* 8 even parts.* of 128'):
+    configs.check_devices(config, 16)
+
+
+def test_weights_are_of_heads_that_there_are():
+  config = configs.default()
+  config.train.head_weights = {'verbs': 2.0}
+  config = configs.resolve(config)
+  assert configs.from_json(configs.to_json(config)) == config
+  there = {'noun': ['x', 'y'], 'verb': ['a', 'b']}
+  with pytest.raises(UserError, match="names verbs, .* noun, verb.*'verb'"):
+    configs.resolve_heads(config, there)
 
 
 def test_batch_size_counts_clips_and_repeats_divide_the_videos():

@@ -145,6 +145,11 @@ def _unknown_key(key: str, argument: str) -> UserError:
       f'{argument}: heads are set in the config file, as config.model.heads = '
       "{'name': classes}; left empty, they are the dataset's."
     )
+  if key.startswith('train.head_weights.'):
+    return UserError(
+      f'{argument}: weights are set in the config file, as '
+      "config.train.head_weights = {'name': weight}."
+    )
   return UserError(
     f"unknown config key '{key}' in flag {argument}."
     f'{configs.meant(key) or " --help lists the keys."}'

@@ -16,7 +16,7 @@ import ml_collections
 from vivit_jax import typed
 from vivit_jax.config_checks import check as check
 from vivit_jax.config_checks import require
-from vivit_jax.errors import UserError
+from vivit_jax.errors import UserError, nearest
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,14 +90,25 @@ class AugmentConfig:
 class OptimConfig:
   """The optimiser and its schedule (paper, section 4.1: SGD, cosine)."""
 
-  name: str = 'sgd'  # or 'adamw'
+  name: str = 'sgd'  # or 'adamw', 'adam', 'lamb', 'lars', 'lion'
   learning_rate: float = 0.1  # at the end of the warm-up
   warmup_epochs: float = 2.5  # linear from 0
-  momentum: float = 0.9  # of sgd
-  b1: float = 0.9  # of adamw
-  b2: float = 0.999
+  schedule: str = 'cosine'  # after it; or 'linear', 'polynomial', 'step',
+  # 'constant'
+  final_rate: float = 0.0  # share of learning_rate at their end; not of step
+  power: float = 2.0  # of polynomial
+  decay_epochs: float = 10.0  # of step: after each so many epochs the rate is
+  decay_factor: float = 0.1  # multiplied with this
+  momentum: float = 0.9  # of sgd and lars
+  nesterov: bool = False  # of sgd and lars: look ahead along the momentum
+  b1: float = 0.9  # of the others
+  b2: float = 0.999  # of the others; lion's authors have 0.99
   weight_decay: float = 0.0  # of kernels; never of biases, norms, positions
+  layer_decay: float = 1.0  # of the rate, from each layer to the one before
+  freeze: str | None = None  # a regular expression found in the names of
+  # parameters that stay as they are, '^embedding/' for one
   clip_norm: float | None = 1.0  # global norm, after the mean over devices
+  sam_rho: float = 0.0  # distance at which the gradient is taken; 0: off
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,9 +116,14 @@ class RunConfig:
   """The length of training, and what it leaves behind."""
 
   batch_size: int = 64  # clips, over all devices
+  accumulate: int = 1  # parts of a batch, one after another: less memory
   epochs: float = 30.0
   seed: int = 0
   label_smoothing: float = 0.0
+  head_weights: Mapping[str, float] = dataclasses.field(
+    default_factory=dict
+  )  # head -> what its loss is multiplied with; 1 of those not named
+  ema: float = 0.0  # decay of a moving average of the weights; 0: off
   log_every: int = 50  # steps
   profile_first: int = 0  # step to begin a profiler's trace at; 0: none
   profile_steps: int = 5
@@ -121,12 +137,14 @@ class RunConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
-  """What evaluate.py scores."""
+  """What evaluate.py scores; `ema` counts for training's validation too."""
 
   split: str = 'validation'
   batch_size: int = 16  # videos, each with all its views, over all devices
   temporal_views: int = 4
   spatial_crops: int = 3  # 1: the centre; 3: along the longer side
+  ema: bool = True  # the averaged weights, of train.ema, where there are any;
+  # of init_from too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,12 +217,21 @@ def from_json(text: str) -> TrainConfig:
 
 
 def check_devices(config: TrainConfig, devices: int) -> None:
-  """Raises a UserError where the batch does not divide over the devices."""
-  batch = config.train.batch_size
+  """Raises a UserError where the batch does not divide over the devices.
+
+  So must each device's share in `train.accumulate` parts.
+  """
+  batch, parts = config.train.batch_size, config.train.accumulate
   require(
     batch % devices == 0,
     f'train.batch_size is {batch}, which {devices} devices cannot share '
     'evenly: make it a multiple.',
+  )
+  require(
+    batch % (devices * parts) == 0,
+    f'train.batch_size is {batch}, which {devices} devices cannot share in '
+    f'{parts} even parts each, as train.accumulate asks: make it a multiple of '
+    f'{devices * parts}.',
   )
 
 
@@ -225,7 +252,8 @@ def resolve_heads(
   """Returns the config with `model.heads` as the dataset has them.
 
   Raises:
-    UserError: heads that the dataset lacks, or with other numbers of classes.
+    UserError: heads that the dataset lacks, or with other numbers of classes;
+      weights of a head that there is not.
   """
   there = {head: len(names) for head, names in sorted(label_names.items())}
   asked = config.model.heads or there
@@ -242,6 +270,12 @@ def resolve_heads(
         f'model.heads asks for {head} with {classes} classes, but dataset '
         f'{config.data.dataset} has {there}.'
       )
+  for head in config.train.head_weights:
+    require(
+      head in asked,
+      f'train.head_weights names {head}, but the heads are '
+      f'{", ".join(sorted(asked))}: name one of them.{nearest(head, asked)}',
+    )
   return with_heads(config, {h: asked[h] for h in sorted(asked)})
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from vivit_jax.errors import UserError
 
 if typing.TYPE_CHECKING:
-  from vivit_jax.config import ModelConfig, TrainConfig
+  from vivit_jax.config import ModelConfig, OptimConfig, TrainConfig
 
 
 def check(config: TrainConfig) -> None:
@@ -21,6 +21,7 @@ def check(config: TrainConfig) -> None:
   _check_model(config.model)
   _check_clip(config)
   _check_augment(config)
+  _check_optim(config.optim)
   require(
     min(config.init_grid or (1,)) >= 1,
     f'init_grid is {config.init_grid}; each side is at least 1.',
@@ -95,6 +96,24 @@ def _check_augment(config: TrainConfig) -> None:
   )
 
 
+def _check_optim(optim: OptimConfig) -> None:
+  _one_of(
+    'optim.name', optim.name, ('sgd', 'adamw', 'adam', 'lamb', 'lars', 'lion')
+  )
+  _one_of(
+    'optim.schedule',
+    optim.schedule,
+    ('cosine', 'linear', 'polynomial', 'step', 'constant'),
+  )
+  try:
+    re.compile(optim.freeze or '')
+  except re.error as error:
+    raise UserError(
+      f"optim.freeze is '{optim.freeze}', no regular expression ({error}): "
+      "write one that is found in names of parameters, e.g. '^embedding/'."
+    ) from None
+
+
 # How a range is said, what holds of its numbers, and their keys.
 _RANGES = {
   'at least 0': (
@@ -108,6 +127,7 @@ _RANGES = {
       'optim.learning_rate',
       'optim.warmup_epochs',
       'optim.weight_decay',
+      'optim.sam_rho',
       'train.seed',
       'train.validate_every',
       'train.profile_first',
@@ -122,8 +142,11 @@ _RANGES = {
       'data.frames_per_second',
       'data.short_side',
       'augment.repeats',
+      'optim.power',
+      'optim.decay_epochs',
       'optim.clip_norm',
       'train.batch_size',
+      'train.accumulate',
       'train.epochs',
       'train.log_every',
       'train.profile_steps',
@@ -141,6 +164,7 @@ _RANGES = {
       'optim.b1',
       'optim.b2',
       'train.label_smoothing',
+      'train.ema',
     ),
   ),
   'a probability': (
@@ -153,6 +177,14 @@ _RANGES = {
       'augment.erasing',
       'augment.cutmix_probability',
     ),
+  ),
+  'from 0 to 1': (
+    lambda value: 0 <= value <= 1,
+    ('optim.final_rate',),
+  ),
+  'above 0 and at most 1': (
+    lambda value: 0 < value <= 1,
+    ('optim.decay_factor', 'optim.layer_decay'),
   ),
   'from 0 to 30': (
     lambda value: 0 <= value <= 30,
@@ -170,8 +202,7 @@ def _check_numbers(config: TrainConfig) -> None:
       section, key = name.split('.')
       value = getattr(getattr(config, section), key)
       require(value is None or holds(value), f'{name} is {value}; {words}.')
-  optim, run = config.optim, config.train
-  _one_of('optim.name', optim.name, ('sgd', 'adamw'))
+  run = config.train
   _one_of('evaluation.spatial_crops', config.evaluation.spatial_crops, (1, 3))
   require(
     run.epochs <= _MOST_EPOCHS,
@@ -189,6 +220,8 @@ def _check_numbers(config: TrainConfig) -> None:
     f"train.best_metric is '{run.best_metric}'; it is top1, the mean over "
     'heads, joint/top1, or HEAD/top1 or HEAD/top5 of one head.',
   )
+  for head, weight in run.head_weights.items():
+    require(weight >= 0, f'train.head_weights.{head} is {weight}; at least 0.')
   for name, split in (
     ('data.train_split', config.data.train_split),
     ('train.validation_split', run.validation_split),

@@ -1,9 +1,12 @@
 """Trains four steps with every regulariser on; prints losses and a digest.
 
-Run by test_step.py in processes with different numbers of devices.
+With --all, also with what makes more of a step: SAM, parts of the batch, a rule
+and rates by layer, and averaged weights. Run by test_step.py in processes with
+different numbers of devices.
 """
 
 import json
+import sys
 
 import jax
 import numpy as np
@@ -24,6 +27,13 @@ def main() -> None:
   config.augment.mixup = 0.5
   config.augment.cutmix = 1.0
   config.train.label_smoothing = 0.1
+  if '--all' in sys.argv:
+    config.optim.name, config.optim.weight_decay = 'lamb', 0.05
+    config.optim.layer_decay = 0.8
+    config.optim.freeze = '^cls_'
+    config.optim.sam_rho = 0.05
+    config.train.accumulate, config.train.ema = 2, 0.9
+    config.train.head_weights = {'verb': 0.5}
   config = configs.resolve(config)
   model = models.build(
     family='factorised_encoder',
@@ -53,7 +63,7 @@ def main() -> None:
     }
     state, metrics = train_step(state, parallel.shard(batch))
     losses.append(float(parallel.unreplicate(metrics['loss'])))
-  params = parallel.unreplicate(state.params)
+  params = parallel.unreplicate(step.evaluated(state, config))
   print(
     json.dumps(
       {

@@ -26,6 +26,14 @@ def test_cross_entropy_sums_heads_and_averages_examples():
   )
 
 
+def test_heads_are_weighted():
+  logits = {'a': np.zeros((2, 2)), 'b': np.zeros((2, 4))}
+  targets = {'a': np.full((2, 2), 0.5), 'b': np.full((2, 4), 0.25)}
+  found = losses.cross_entropy(logits, targets, weights={'b': 0.25})
+  expected = np.log(2) + 0.25 * np.log(4)
+  assert float(found) == pytest.approx(expected, rel=1e-6)
+
+
 def test_accuracies_count_first_guesses():
   logits = {'a': np.array([[1.0, 2.0], [3.0, 0.0], [0.0, 1.0], [0.0, 1.0]])}
   right = losses.accuracies(logits, {'a': np.array([1, 0, 0, 1])})

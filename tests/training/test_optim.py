@@ -1,11 +1,16 @@
-"""Schedules by hand; the clip, the decay's mask, and momentum."""
+"""Schedules and rules by hand, and against optax's own; clip, freezing."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from vivit_jax.config import OptimConfig
+from vivit_jax.errors import UserError
+from vivit_jax.models import stacking
 from vivit_jax.training import optim
 
 
@@ -22,21 +27,44 @@ def test_schedule_warms_up_linearly_then_follows_half_a_cosine():
   assert float(rate(110)) == pytest.approx(0.0, abs=1e-8)
 
 
-def test_only_kernels_decay():
-  params = {
-    'dense': {'kernel': 1.0, 'bias': 1.0},
-    'encoder_norm': {'scale': 1.0},
-    'posembed_input': {'pos_embedding': 1.0},
-    'cls_SpatialTransformer': 1.0,
-  }
-  true = [
-    jax.tree_util.keystr(path)
-    for path, value in jax.tree_util.tree_leaves_with_path(
-      optim.decayed(params)
-    )
-    if value
-  ]
-  assert true == ["['dense']['kernel']"]
+@pytest.mark.parametrize(
+  'changes, expected',
+  [
+    ({'schedule': 'cosine', 'final_rate': 0.2}, [0.1, 0.06, 0.02]),
+    ({'schedule': 'linear', 'final_rate': 0.2}, [0.1, 0.06, 0.02]),
+    ({'schedule': 'linear'}, [0.1, 0.05, 0.0]),
+    ({'schedule': 'polynomial', 'power': 3.0}, [0.1, 0.0125, 0.0]),
+    ({'schedule': 'constant'}, [0.1, 0.1, 0.1]),
+  ],
+)
+def test_schedules_after_the_same_warm_up(changes, expected):
+  config = OptimConfig(learning_rate=0.1, warmup_epochs=2.0, **changes)
+  rate = optim.schedule(config, steps=110, steps_per_epoch=5.0)
+  found = [float(rate(step)) for step in (0, 5, 10, 60, 110)]
+  np.testing.assert_allclose(found, [0.0, 0.05, *expected], atol=1e-8)
+
+
+def test_a_rate_that_falls_in_steps_counts_epochs_from_the_start():
+  config = OptimConfig(
+    learning_rate=0.1,
+    warmup_epochs=2.0,
+    schedule='step',
+    decay_epochs=6.0,
+    decay_factor=0.5,
+  )
+  rate = optim.schedule(config, steps=110, steps_per_epoch=5.0)
+  found = [float(rate(step)) for step in (5, 10, 29, 30, 59, 60, 90)]
+  expected = [0.05, 0.1, 0.1, 0.05, 0.05, 0.025, 0.0125]
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+  inside = jax.jit(rate)(jnp.int32(60))
+  np.testing.assert_allclose(inside, 0.025, rtol=1e-6)
+
+
+def test_without_a_warm_up_the_peak_is_first():
+  for name in ('cosine', 'linear', 'polynomial', 'step', 'constant'):
+    config = OptimConfig(schedule=name, warmup_epochs=0.0)
+    rate = optim.schedule(config, steps=1, steps_per_epoch=0.2)
+    assert float(rate(0)) == pytest.approx(0.1)
 
 
 def test_sgd_with_momentum_and_clip_by_hand():
@@ -63,3 +91,182 @@ def test_adamw_decays_kernels_alone_and_apart_from_the_gradient():
   updates, _ = optimiser.update(zero, optimiser.init(params), params)
   np.testing.assert_allclose(updates['dense']['kernel'], [-0.1], rtol=1e-6)
   np.testing.assert_allclose(updates['dense']['bias'], [0.0])
+
+
+PARAMS = {
+  'a': {'kernel': jnp.array([[3.0, -4.0], [1.0, 0.5]]), 'bias': jnp.zeros(2)},
+  'b': {'kernel': jnp.array([[0.2], [0.7]]), 'bias': jnp.array([0.3])},
+}
+
+
+def kernels(params):
+  return {name: {'kernel': True, 'bias': False} for name in params}
+
+
+def run(optimiser, params, steps=3):
+  """Makes steps with gradients that only their number decides."""
+  draw = np.random.default_rng(0)
+  state = optimiser.init(params)
+  for _ in range(steps):
+    gradient = jax.tree.map(
+      lambda x: jnp.asarray(draw.normal(size=x.shape), jnp.float32), params
+    )
+    updates, state = optimiser.update(gradient, state, params)
+    params = optax.apply_updates(params, updates)
+  return params
+
+
+@pytest.mark.parametrize(
+  'changes, expected',
+  [
+    (
+      {'name': 'adam'},
+      optax.chain(
+        optax.add_decayed_weights(0.1, kernels), optax.adam(0.1, 0.8, 0.99)
+      ),
+    ),
+    (
+      {'name': 'adamw'},
+      optax.adamw(0.1, 0.8, 0.99, weight_decay=0.1, mask=kernels),
+    ),
+    (
+      {'name': 'lion'},
+      optax.lion(0.1, 0.8, 0.99, weight_decay=0.1, mask=kernels),
+    ),
+    (
+      {'name': 'lamb'},
+      optax.lamb(0.1, 0.8, 0.99, weight_decay=0.1, mask=kernels),
+    ),
+    (
+      {'name': 'lars', 'nesterov': True},
+      optax.lars(
+        0.1,
+        weight_decay=0.1,
+        weight_decay_mask=kernels,
+        trust_ratio_mask=kernels,
+        momentum=0.7,
+        nesterov=True,
+      ),
+    ),
+    (
+      {'name': 'sgd', 'nesterov': True},
+      optax.chain(
+        optax.add_decayed_weights(0.1, kernels), optax.sgd(0.1, 0.7, True)
+      ),
+    ),
+  ],
+)
+def test_rules_are_those_of_optax(changes, expected):
+  config = OptimConfig(
+    b1=0.8, b2=0.99, momentum=0.7, weight_decay=0.1, **changes
+  )
+  config = dataclasses.replace(config, clip_norm=0.5)
+  found = run(optim.optimiser(config, lambda _: 0.1), PARAMS)
+  clipped = optax.chain(optax.clip_by_global_norm(0.5), expected)
+  by_hand = run(clipped, PARAMS)
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), found, by_hand
+  )
+
+
+def test_nesterov_by_hand():
+  config = OptimConfig(nesterov=True, momentum=0.5, clip_norm=None)
+  optimiser = optim.optimiser(config, lambda _: 0.1)
+  params = {'a': {'kernel': jnp.array([1.0])}}
+  state = optimiser.init(params)
+  first, state = optimiser.update(params, state, params)
+  second, state = optimiser.update(params, state, params)
+  np.testing.assert_allclose(first['a']['kernel'], [-0.15], rtol=1e-6)
+  np.testing.assert_allclose(second['a']['kernel'], [-0.175], rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', ['sgd', 'adamw', 'lamb', 'lars'])
+def test_stacked_layers_are_updated_as_one_by_one(name):
+  draw = np.random.default_rng(1)
+  apart = {
+    'Transformer': {
+      f'encoderblock_{n}': {
+        'Dense_0': {
+          'kernel': np.float32(10.0**n * draw.normal(size=(4, 3))),
+          'bias': np.float32(draw.normal(size=3)),
+        }
+      }
+      for n in range(3)
+    },
+    'output_projection': {'kernel': np.float32(draw.normal(size=(3, 2)))},
+  }
+  config = OptimConfig(
+    name=name, weight_decay=0.1, layer_decay=0.6, freeze='bias'
+  )
+  gradient = jax.tree.map(lambda x: np.sin(3.0 * x), apart)
+
+  def step(params, gradient):
+    optimiser = optim.optimiser(config, lambda _: 0.1)
+    state = optimiser.init(params)
+    for _ in range(2):
+      updates, state = optimiser.update(gradient, state, params)
+      params = optax.apply_updates(params, updates)
+    return jax.tree.map(np.asarray, params)
+
+  one_by_one = step(apart, gradient)
+  together = step(stacking.stack(apart), stacking.stack(gradient))
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6),
+    one_by_one,
+    stacking.unstack(together),
+  )
+
+
+def test_a_layers_rate_is_scaled_after_the_rule():
+  params = {
+    'embedding': {'kernel': jnp.array([1.0])},
+    'Transformer': {'encoderblock_0': {'Dense_0': {'bias': jnp.array([1.0])}}},
+    'output_projection': {'bias': jnp.array([1.0])},
+  }
+  config = OptimConfig(name='adamw', layer_decay=0.5, weight_decay=1.0)
+  optimiser = optim.optimiser(config, lambda _: 0.1)
+  zero = jax.tree.map(jnp.zeros_like, params)
+  updates, _ = optimiser.update(zero, optimiser.init(params), params)
+  # The decay of the kernel is scaled too, as the rate that it is part of.
+  np.testing.assert_allclose(updates['embedding']['kernel'], [-0.025])
+  same = jax.tree.map(jnp.ones_like, params)
+  updates, _ = optimiser.update(same, optimiser.init(params), params)
+  found = [float(x[0]) for x in jax.tree.leaves(updates)]
+  np.testing.assert_allclose(found, [-0.05, -0.05, -0.1], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+  'name', ['sgd', 'adam', 'adamw', 'lamb', 'lars', 'lion']
+)
+def test_frozen_parameters_stay_and_have_no_memory(name):
+  config = OptimConfig(name=name, weight_decay=0.1, freeze='^a/', clip_norm=1.0)
+  optimiser = optim.optimiser(config, lambda _: 0.1)
+  found = run(optimiser, PARAMS)
+  jax.tree.map(np.testing.assert_array_equal, found['a'], PARAMS['a'])
+  alone = run_alone(config)
+  jax.tree.map(np.testing.assert_array_equal, found['b'], alone)
+  state = optimiser.init(PARAMS)
+  assert {x.shape for x in jax.tree.leaves(state)} == {(), (2, 1), (1,)}
+
+
+def run_alone(config):
+  """Returns `b` of `PARAMS` after the gradients of `run`, without `a`."""
+  optimiser = optim.optimiser(
+    dataclasses.replace(config, freeze=None), lambda _: 0.1
+  )
+  draw = np.random.default_rng(0)
+  params = {'b': PARAMS['b']}
+  state = optimiser.init(params)
+  for _ in range(3):
+    gradient = jax.tree.map(
+      lambda x: jnp.asarray(draw.normal(size=x.shape), jnp.float32), PARAMS
+    )
+    updates, state = optimiser.update({'b': gradient['b']}, state, params)
+    params = optax.apply_updates(params, updates)
+  return params['b']
+
+
+def test_a_pattern_that_freezes_nothing_is_named_at_once():
+  optimiser = optim.optimiser(OptimConfig(freeze='head'), lambda _: 0.1)
+  with pytest.raises(UserError, match="freeze is 'head', .* no parameter"):
+    optimiser.init(PARAMS)

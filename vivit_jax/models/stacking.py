@@ -2,13 +2,13 @@
 
 An encoder's blocks are `encoderblock_0`, `encoderblock_1`, ... in the
 reference's names; stacked, one `encoderblock` whose arrays have a leading axis
-of layers. Both functions go through any tree of dicts, tuples, lists and
+of layers. `unstack` and `stack` go through any tree of dicts, tuples, lists and
 dataclasses, a training state for one, and leave everything else as it is.
 """
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -26,6 +26,34 @@ def unstack(tree: Any) -> Any:
 def stack(tree: Any) -> Any:
   """Returns the tree with blocks stacked: L times [...] -> [L, ...]."""
   return _walk(tree, _stack_dict)
+
+
+def is_stacked(path: Sequence[str]) -> bool:
+  """Returns whether the array at a path of keys has an axis of layers."""
+  return _STACKED in path
+
+
+def block_number(key: str) -> int | None:
+  """Returns the number of a block by its key: 0 of stacked ones, else None."""
+  match = _ONE.fullmatch(key)
+  return int(match[1]) if match else 0 if key == _STACKED else None
+
+
+def depth(encoder: dict) -> int:
+  """Returns how many blocks an encoder's parameters are of."""
+  if _STACKED in encoder:
+    return jax.tree.leaves(encoder[_STACKED])[0].shape[0]
+  return sum(block_number(key) is not None for key in encoder)
+
+
+def names(path: Sequence[str], shape: Sequence[int]) -> list[str]:
+  """Returns an array's names on disk: several where layers are stacked."""
+  if not is_stacked(path):
+    return ['/'.join(path)]
+  return [
+    '/'.join(f'{key}_{layer}' if key == _STACKED else key for key in path)
+    for layer in range(shape[0])
+  ]
 
 
 def _walk(tree: Any, change: Callable[[dict], dict]) -> Any:

@@ -53,7 +53,7 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
   state = step.initialise(model, optimiser, config)
   if config.init_from is not None and not has_checkpoints(folder):
     params = start.load(state.params, config, source.label_names)
-    state = state.replace(params=params)
+    state = step.with_parameters(state, params, config)
   checks.check_resumed(folder, about)
 
   with contextlib.ExitStack() as stack:
@@ -131,7 +131,7 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
       scores = None
       if every and (number % every == 0 or number == steps):
         with clock.measure('validation'):
-          scores = validate(state.params)
+          scores = validate(step.evaluated(state, config))
         progress.report_validation(number, scores)
       if last or scores or number % config.train.checkpoint_every == 0:
         with clock.measure('checkpoint'):

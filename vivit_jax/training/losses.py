@@ -25,6 +25,7 @@ def cross_entropy(
   logits: Mapping[str, jax.Array],
   targets: Mapping[str, jax.Array],
   multi_label: Collection[str] = (),
+  weights: Mapping[str, float] | None = None,
 ) -> jax.Array:
   """Returns the cross-entropy, mean over examples, sum over heads.
 
@@ -34,9 +35,12 @@ def cross_entropy(
       multi-label head, the probability of each class.
     multi_label: heads of which every class is a yes or no of its own: sigmoid
       instead of softmax, summed over the classes.
+    weights: what a head's term is multiplied with; 1 of those without.
   """
+  weights = weights or {}
   return sum(
-    _loss(logits[head], targets[head], head in multi_label).mean()
+    weights.get(head, 1.0)
+    * _loss(logits[head], targets[head], head in multi_label).mean()
     for head in logits
   )
 

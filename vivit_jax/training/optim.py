@@ -1,64 +1,155 @@
 """The optimiser and its schedule, from optax."""
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from vivit_jax.config import OptimConfig
+from vivit_jax.training import parameters
 
 
 def schedule(
   config: OptimConfig, *, steps: int, steps_per_epoch: float
 ) -> optax.Schedule:
-  """Returns step -> learning rate: linear warm-up from 0, then half a cosine.
+  """Returns step -> learning rate: linear warm-up from 0, then the schedule.
+
+  'cosine', 'linear' and 'polynomial' go from the peak to `final_rate` of it:
+  by half a cosine, by a line, by (1 - share done) ** `power`. 'step' multiplies
+  the peak with `decay_factor` at the end of each `decay_epochs` epochs of the
+  training, warm-up included; 'constant' stays.
 
   Args:
-    config: peak and length of the warm-up.
-    steps: of the whole training; the rate is 0 at its end.
-    steps_per_epoch: turns the warm-up's epochs into steps.
+    config: the schedule, its peak and the length of the warm-up.
+    steps: of the whole training.
+    steps_per_epoch: turns epochs into steps.
   """
+  peak = config.learning_rate
   warmup = min(round(config.warmup_epochs * steps_per_epoch), steps - 1)
-  return optax.warmup_cosine_decay_schedule(
-    init_value=0.0 if warmup else config.learning_rate,
-    peak_value=config.learning_rate,
-    warmup_steps=warmup,
-    decay_steps=steps,
-  )
+  rise = optax.linear_schedule(0.0 if warmup else peak, peak, warmup)
+  after = steps - warmup
+  match config.schedule:
+    case 'cosine':
+      fall = optax.cosine_decay_schedule(peak, after, alpha=config.final_rate)
+    case 'linear' | 'polynomial':
+      power = 1.0 if config.schedule == 'linear' else config.power
+      end = peak * config.final_rate
+      fall = optax.polynomial_schedule(peak, end, power, after)
+    case 'step':
+      every = max(1, round(config.decay_epochs * steps_per_epoch))
 
+      def fall(step):
+        times = (jnp.asarray(step) + warmup) // every
+        return peak * jnp.float32(config.decay_factor) ** times
 
-def decayed(params) -> dict:
-  """Returns a tree of bools: True for kernels, which weight decay shrinks.
-
-  Biases, norms, positions and class tokens are left alone.
-  """
-  return jax.tree_util.tree_map_with_path(
-    lambda path, _: path[-1].key == 'kernel', params
-  )
+    case 'constant':
+      fall = optax.constant_schedule(peak)
+  return optax.join_schedules([rise, fall], [warmup])
 
 
 def optimiser(
   config: OptimConfig, rate: optax.Schedule
 ) -> optax.GradientTransformation:
-  """Returns clip by global norm, then SGD with momentum or AdamW.
+  """Returns clip by global norm, then the rule of `config.name`.
 
   The gradient that it is given is the mean over all devices already, so that
-  the clip does not depend on their number. The weight decay of SGD is added to
-  the clipped gradient; that of AdamW is decoupled.
+  the clip does not depend on their number. Then each layer's update is scaled
+  (`parameters.layer_scales`). Frozen parameters have updates of zero, and no
+  memory in the state; their gradients do not count in the clip.
+
+  Its `init` raises a UserError for a `config.freeze` that does not fit the
+  parameters.
   """
   parts = []
   if config.clip_norm is not None:
     parts.append(optax.clip_by_global_norm(config.clip_norm))
-  if config.name == 'sgd':
-    if config.weight_decay:
-      parts.append(optax.add_decayed_weights(config.weight_decay, decayed))
-    parts.append(optax.sgd(rate, momentum=config.momentum))
-  else:
-    parts.append(
-      optax.adamw(
-        rate,
-        b1=config.b1,
-        b2=config.b2,
-        weight_decay=config.weight_decay,
-        mask=decayed,
-      )
+  whole = optax.chain(*parts, *_rule(config, rate))
+  if config.freeze is not None:
+    whole = _without_frozen(whole, config.freeze)
+  if config.layer_decay != 1.0:
+    whole = optax.chain(whole, _scaled_layers(config.layer_decay))
+  return whole
+
+
+def _rule(
+  config: OptimConfig, rate: optax.Schedule
+) -> list[optax.GradientTransformation]:
+  """Returns what becomes of the clipped gradient, in order.
+
+  The weight decay of sgd, adam and lars is added to the gradient; that of
+  adamw, lamb and lion is decoupled. LAMB (You et al., arXiv 1904.00962) adapts
+  the rate of every parameter, LARS (You et al., arXiv 1708.03888) that of
+  those that decay, with its coefficient of 0.001.
+  """
+  decay, moments = config.weight_decay, dict(b1=config.b1, b2=config.b2)
+  decoupled = dict(weight_decay=decay, mask=parameters.decayed)
+  added = optax.add_decayed_weights(decay, parameters.decayed)
+  momentum = dict(decay=config.momentum, nesterov=config.nesterov)
+  match config.name:
+    case 'sgd':
+      sgd = optax.sgd(rate, config.momentum, config.nesterov)
+      return [added, sgd] if decay else [sgd]
+    case 'adam':
+      adam = optax.adam(rate, **moments)
+      return [added, adam] if decay else [adam]
+    case 'adamw':
+      return [optax.adamw(rate, **moments, **decoupled)]
+    case 'lion':
+      return [optax.lion(rate, **moments, **decoupled)]
+    case 'lamb':
+      return [
+        optax.scale_by_adam(**moments, eps=1e-6),
+        added,
+        _trust_ratio(1.0),
+        optax.scale_by_learning_rate(rate),
+      ]
+    case 'lars':
+      return [
+        added,
+        optax.masked(_trust_ratio(0.001), parameters.decayed),
+        optax.scale_by_learning_rate(rate),
+        optax.trace(**momentum),
+      ]
+
+
+def _trust_ratio(coefficient: float) -> optax.GradientTransformation:
+  """Returns `optax.scale_by_trust_ratio` of each layer, stacked or not."""
+  one = optax.scale_by_trust_ratio(trust_coefficient=coefficient)
+
+  def scale(update, weights):
+    return one.update(update, optax.EmptyState(), weights)[0]
+
+  return optax.stateless(
+    lambda updates, params: parameters.each_layer(scale, updates, params)
+  )
+
+
+def _without_frozen(
+  inner: optax.GradientTransformation, pattern: str
+) -> optax.GradientTransformation:
+  """Returns `inner` of the parameters that the pattern does not freeze."""
+
+  def init(params):
+    left_out = parameters.frozen(params, pattern)
+    return inner.init(parameters.without(params, left_out))
+
+  def update(updates, state, params=None):
+    left_out = parameters.frozen(updates, pattern)
+    changes, state = inner.update(
+      parameters.without(updates, left_out),
+      state,
+      None if params is None else parameters.without(params, left_out),
     )
-  return optax.chain(*parts)
+    return parameters.with_zeros(changes, updates), state
+
+  return optax.GradientTransformation(init, update)
+
+
+def _scaled_layers(decay: float) -> optax.GradientTransformation:
+  """Returns the scaling of updates by `parameters.layer_scales`."""
+
+  def scale(updates, params):
+    del params
+    scales = parameters.layer_scales(updates, decay)
+    return jax.tree.map(lambda x, share: x * share, updates, scales)
+
+  return optax.stateless(scale)

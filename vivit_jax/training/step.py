@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import einops
 import flax
 import flax.linen as nn
 import jax
@@ -11,16 +12,17 @@ import optax
 
 from vivit_jax import parallel
 from vivit_jax.config import TrainConfig
-from vivit_jax.training import inputs, losses
+from vivit_jax.training import inputs, losses, parameters
 
 
 @flax.struct.dataclass
 class TrainState:
   """What training carries on: all that a checkpoint must hold."""
 
-  step: jax.Array  # int32, updates made
+  step: jax.Array  # int32, updates made or skipped
   params: Any
   opt_state: optax.OptState
+  ema: Any = None  # a moving average of `params`, where `train.ema` asks
 
 
 def initialise(
@@ -32,7 +34,22 @@ def initialise(
   video = jnp.zeros((1, config.data.frames, *config.data.crop, 3))
   key = jax.random.key(config.train.seed)
   params = jax.jit(model.init)(key, video)['params']
-  return TrainState(jnp.int32(0), params, optimiser.init(params))
+  state = TrainState(jnp.int32(0), params, optimiser.init(params))
+  return with_parameters(state, params, config)
+
+
+def with_parameters(
+  state: TrainState, params: Any, config: TrainConfig
+) -> TrainState:
+  """Returns the state before the first step from these parameters."""
+  ema = jax.tree.map(jnp.copy, params) if config.train.ema else None
+  return state.replace(params=params, ema=ema)
+
+
+def evaluated(state: TrainState, config: TrainConfig) -> Any:
+  """Returns the parameters that validation scores: `evaluation.ema`."""
+  averaged = state.ema is not None and config.evaluation.ema
+  return state.ema if averaged else state.params
 
 
 def train_step(
@@ -49,34 +66,119 @@ def train_step(
   float32 [devices, b, K] where a video may have several, and with RandAugment
   `randaugment`, float32 [devices, b, layers, 4].
   Metrics are means over the global batch. The old state's memory is reused.
+
+  Where the loss or the gradient's norm is not finite, the step counts, its
+  metric `skipped` is 1, and all else of the state stays, the optimiser's count
+  of updates too, by which the learning rate goes.
   """
 
   def step(state, batch):
     ready = inputs.prepare(batch, state.step, config, model.heads)
     place_B = parallel.example_places(ready.video.shape[0])
     network_key = inputs.step_keys(config.train.seed, state.step)[2]
-    multi_label = [h for h, x in batch['labels'].items() if x.ndim == 2]
-
-    def loss_of(params):
-      logits = model.apply(
-        {'params': params},
-        ready.video,
-        train=True,
-        example_B=place_B,
-        rngs={'stochastic_depth': network_key},
-      )
-      return losses.cross_entropy(logits, ready.targets, multi_label), logits
-
-    (loss, logits), gradient = jax.value_and_grad(loss_of, has_aux=True)(
-      state.params
+    gradient_of = _gradient_of(model, config, network_key)
+    clips = (ready.video, ready.targets, batch['labels'], place_B)
+    gradient, metrics = parallel.mean_over_devices(
+      gradient_of(state.params, clips)
     )
-    metrics = {'loss': loss, **losses.accuracies(logits, batch['labels'])}
-    gradient, metrics = parallel.mean_over_devices((gradient, metrics))
+    if config.optim.sam_rho:
+      # The gradient is the mean over all devices: so is where it leads to.
+      near = uphill(state.params, gradient, config.optim.sam_rho)
+      gradient = parallel.mean_over_devices(gradient_of(near, clips)[0])
     metrics['gradient_norm'] = optax.tree.norm(gradient)
     updates, opt_state = optimiser.update(
       gradient, state.opt_state, state.params
     )
     params = optax.apply_updates(state.params, updates)
-    return TrainState(state.step + 1, params, opt_state), metrics
+    ema = averaged(state.ema, params, state.step, config.train.ema)
+    finite = jnp.isfinite(metrics['loss'] + metrics['gradient_norm'])
+    metrics['skipped'] = 1.0 - finite
+    after = jax.tree.map(
+      lambda new, old: jnp.where(finite, new, old),
+      TrainState(state.step, params, opt_state, ema),
+      state,
+    )
+    return after.replace(step=state.step + 1), metrics
 
   return parallel.map_over_devices(step, donate=(0,))
+
+
+def uphill(params: Any, gradient: Any, distance: float) -> Any:
+  """Returns the parameters, moved along the gradient by a distance.
+
+  The loss there, to first order the largest within that distance, is what SAM
+  descends (Foret et al., arXiv 2010.01412, equation 2; `optim.sam_rho`). The
+  norm is that of all parameters together; a gradient of zero moves nothing.
+  """
+  share = distance / (optax.tree.norm(gradient) + 1e-12)
+  return jax.tree.map(lambda x, g: x + share * g, params, gradient)
+
+
+def averaged(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
+  """Returns the moving average of parameters after a step; None of None.
+
+  The decay is min(decay, (1 + t) / (10 + t)), t steps having been made before,
+  so that the random start is soon forgotten (TensorFlow's
+  ExponentialMovingAverage with `num_updates`, timm's ModelEmaV3 has the like).
+  What does not change, frozen parameters, is kept bit by bit.
+  """
+  if ema is None:
+    return None
+  decay = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+  return jax.tree.map(
+    lambda old, new: old + (1.0 - decay) * (new - old), ema, params
+  )
+
+
+def _gradient_of(
+  model: nn.Module, config: TrainConfig, network_key: jax.Array
+) -> Callable[[Any, tuple], tuple[Any, dict[str, jax.Array]]]:
+  """Returns (parameters, clips) -> (gradient, metrics) of a device's clips.
+
+  Both are means over the clips: video, targets, labels and places in the
+  global batch, each [b, ...]. They are taken in `train.accumulate` parts of
+  consecutive clips, one after another. All draws are keyed by place, so that
+  neither the parts nor a second call change them.
+  """
+  parts = config.train.accumulate
+
+  def of_part(params, clips):
+    video, targets, labels, place_B = clips
+    multi_label = [head for head, x in labels.items() if x.ndim == 2]
+
+    def loss_of(params):
+      logits = model.apply(
+        {'params': parameters.stop_frozen(params, config.optim.freeze)},
+        video,
+        train=True,
+        example_B=place_B,
+        rngs={'stochastic_depth': network_key},
+      )
+      loss = losses.cross_entropy(
+        logits, targets, multi_label, config.train.head_weights
+      )
+      return loss, logits
+
+    (loss, logits), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
+    return gradient, {'loss': loss, **losses.accuracies(logits, labels)}
+
+  def of_all(params, clips):
+    if parts == 1:
+      return of_part(params, clips)
+    clips = jax.tree.map(
+      lambda x: einops.rearrange(x, '(part b) ... -> part b ...', part=parts),
+      clips,
+    )
+    one = jax.tree.map(lambda x: x[0], clips)
+    total = jax.tree.map(
+      lambda x: jnp.zeros(x.shape, x.dtype),
+      jax.eval_shape(of_part, params, one),
+    )
+
+    def add(total, part):
+      return jax.tree.map(jnp.add, total, of_part(params, part)), None
+
+    total, _ = jax.lax.scan(add, total, clips)
+    return jax.tree.map(lambda x: x / parts, total)
+
+  return of_all

@@ -21,6 +21,7 @@ _FREE = (
   'data.short_videos',
   'data.workers',
   'data.max_unreadable',
+  'train.accumulate',
   'train.log_every',
   'train.profile_first',
   'train.profile_steps',
