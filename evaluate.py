@@ -34,7 +34,7 @@ _DATA_DIR = flags.DEFINE_string('data_dir', None, 'Folder of the records.')
 _SHORT_VIDEOS = flags.DEFINE_string(
   'short_videos',
   None,
-  "'refuse', or 'loop': shorter than a clip, played again.",
+  "Videos shorter than a clip: 'refuse', 'loop' or 'hold'.",
 )
 _EMA = flags.DEFINE_boolean(
   'ema', None, 'Score the averaged weights, if the run kept them.'

@@ -128,7 +128,7 @@ def test_batch_size_counts_clips_and_repeats_divide_the_videos():
 
 def test_one_label_is_nothing_to_train_on():
   config = configs.resolve(configs.default())
-  with pytest.raises(UserError, match="a single label for noun .'ball'."):
+  with pytest.raises(UserError, match='a single label for noun .ball.'):
     configs.resolve_heads(config, {'noun': ['ball'], 'verb': ['a', 'b']})
   only_verb = configs.with_heads(config, {'verb': 2})
   found = configs.resolve_heads(only_verb, {'noun': ['x'], 'verb': ['a', 'b']})

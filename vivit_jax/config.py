@@ -261,8 +261,8 @@ def resolve_heads(
     require(
       classes > 1 or head not in asked,
       f'dataset {config.data.dataset} has a single label for {head} '
-      f"('{label_names[head][0]}'): there is nothing to tell apart; prepare it "
-      'with annotations of two labels or more.',
+      f'({"".join(label_names[head][:1])}): there is nothing to tell apart; '
+      'prepare it with annotations of two labels or more.',
     )
   for head, classes in asked.items():
     if there.get(head) != classes:

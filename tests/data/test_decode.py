@@ -49,6 +49,29 @@ def test_a_rotation_that_the_file_asks_for_is_carried_out(videos):
   np.testing.assert_array_equal(turned, np.rot90(upright, -1))
 
 
+@pytest.mark.parametrize(
+  'matrix, expected',
+  [
+    ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
+    ((1, 0, 0, -1), lambda image: image[::-1]),
+    ((0, 1, 1, 0), lambda image: np.swapaxes(image, 0, 1)),
+    ((0, -1, -1, 0), lambda image: np.swapaxes(image, 0, 1)[::-1, ::-1]),
+  ],
+)
+def test_a_mirror_that_the_file_asks_for_is_carried_out(
+  videos, matrix, expected
+):
+  """x' = a x + c y and y' = b x + d y, of the matrix a, b, c, d."""
+  plain = next(decode.decode_video(videos / '2.mp4'))
+  data = bytearray((videos / '2.mp4').read_bytes())
+  at = data.index(b'tkhd') + 44
+  a, b, c, d = (value * (1 << 16) for value in matrix)
+  data[at : at + 36] = struct.pack('>9i', a, b, 0, c, d, 0, 0, 0, 1 << 30)
+  (videos / 'mirrored.mp4').write_bytes(data)
+  found = next(decode.decode_video(videos / 'mirrored.mp4'))
+  np.testing.assert_array_equal(found, expected(plain))
+
+
 @pytest.mark.parametrize('name', ['cut.mkv', 'cut_faststart.mp4'])
 def test_a_video_that_breaks_off_is_no_shorter_video(videos, name):
   """Both containers say their length at the beginning."""

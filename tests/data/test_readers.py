@@ -61,7 +61,7 @@ def test_splits_of_ones_own_keep_their_names(tmp_path):
     (kinetics, [KINETICS, 'x,a,zero,9,train'], ['line 2', 'time_start']),
     (kinetics, [KINETICS, ',a,0,9,train'], ['line 2', "'label'"]),
     (kinetics, [KINETICS, ',a,0,9,test'], ['no labels', 'test split']),
-    (kinetics, [KINETICS, 'x,../a,0,9,train'], ['line 2', 'outside']),
+    (kinetics, [KINETICS, 'x,../a,0,9,train'], ['line 2', 'youtube_id with a']),
     (kinetics, [KINETICS] + ['x,a,0,9,train'] * 2, ['line 3', 'again']),
   ],
 )
@@ -338,3 +338,37 @@ def test_mistakes_of_records(tmp_path, contexts, words):
     sequence_examples.read(tmp_path)
   for word in words:
     assert word in str(caught.value)
+
+
+def test_classes_of_hmdb_are_in_the_order_of_the_alphabet(tmp_path):
+  """That of the labels, which is not that of the names of the files."""
+  for label in ('climb', 'climb_stairs', 'kick', 'kick_ball'):
+    lines(tmp_path / f'{label}_test_split1.txt', 'a.avi 1')
+  names = ucf.read_hmdb(tmp_path).label_names['label']
+  assert names == ['climb', 'climb_stairs', 'kick', 'kick_ball']
+
+
+def test_a_head_without_any_label_is_refused(tmp_path):
+  lines(tmp_path / 'a.csv', 'path,tags[]', '1.mp4,', '2.mp4,')
+  splits = own.read(tmp_path / 'a.csv').splits
+  with pytest.raises(UserError, match='no video has a label of the head tags'):
+    annotations.label_maps(splits)
+
+
+def test_times_of_kinetics_have_to_make_sense(tmp_path):
+  header = 'label,youtube_id,time_start,time_end,split'
+  for row, words in (
+    ('run,x,17,7,train', 'from second 17 to 7'),
+    ('run,x,-3,7,train', 'from second -3 to 7'),
+    ('run,a/b,0,7,train', 'youtube_id with a /'),
+  ):
+    lines(tmp_path / 'a.csv', header, row)
+    with pytest.raises(UserError, match=words):
+      kinetics.read(tmp_path / 'a.csv')
+
+
+def test_numbers_of_moments_categories_are_each_there_once(tmp_path):
+  lines(tmp_path / 'trainingSet.csv', 'a/1.mp4,a,3', 'b/2.mp4,b,3')
+  lines(tmp_path / 'moments_categories.txt', 'a,0', 'b,5')
+  with pytest.raises(UserError, match='number its 2 labels from 0, each once'):
+    moments.read(tmp_path)

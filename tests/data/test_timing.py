@@ -186,3 +186,17 @@ def test_how_long_a_video_lasts(tmp_path):
   for name in ('x.mp4', 'x.webm', 'x.avi'):
     numbered.write(tmp_path / name, 20)
     assert decode.seconds(tmp_path / name) == pytest.approx(2.0, abs=0.11)
+
+
+@pytest.mark.parametrize('name', ['x.mp4', 'x.webm', 'x.mkv'])
+def test_the_rate_is_that_of_the_frames_that_come(tmp_path, name):
+  """15 frames in the first second and a half, 5 in the 5 seconds after."""
+  path = tmp_path / name
+  ticks = [*range(15), *range(15, 65, 10)]
+  numbered.write(path, 20, ticks=ticks)
+  frames = len(list(decode.decode_video(path)))
+  expected = (frames - 1) / (ticks[-1] / 10)
+  assert decode.frame_rate(path) == pytest.approx(expected, rel=0.02)
+  assert decode.frame_rate(path) < 5
+  numbered.write(tmp_path / f'even-{name}', 20)
+  assert decode.frame_rate(tmp_path / f'even-{name}') == pytest.approx(10)

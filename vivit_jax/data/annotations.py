@@ -100,6 +100,12 @@ def label_maps(
         f'the annotations have {", ".join(heads)}.'
       )
     maps = {head: list(label_names[head]) for head in heads}
+  for head, names in maps.items():
+    if not names:
+      raise UserError(
+        f'no video has a label of the head {head}: give labels, or leave its '
+        'column out.'
+      )
   for split, examples in splits.items():
     for head, names in maps.items():
       strangers = _used(head, examples).difference(names)

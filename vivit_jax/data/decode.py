@@ -203,10 +203,21 @@ def _part(
     )
 
 
-def frame_rate(path: str | os.PathLike) -> float | None:
-  """Returns frames a second of a file's first video stream, if it tells."""
-  with _open(pathlib.Path(path)) as container:
-    rate = container.streams.video[0].average_rate
+def frame_rate(
+  path: str | os.PathLike, start: float | None = None, end: float | None = None
+) -> float | None:
+  """Returns frames a second of what `decode_video` yields, if a file tells.
+
+  Of a variable rate, that at which it is resampled. Arguments as there.
+  """
+  path = pathlib.Path(path)
+  moments = timing.uneven_moments(
+    path, start or 0.0, math.inf if end is None else end
+  )
+  if moments is not None and len(moments) > 1:
+    return (len(moments) - 1) / (moments[-1] - moments[0])
+  with _open(path) as container:
+    rate = video_stream(path, container).average_rate
   return float(rate) if rate else None
 
 
@@ -239,8 +250,22 @@ def _open(path: pathlib.Path) -> Iterator[av.container.InputContainer]:
 def _upright(frame: av.VideoFrame) -> np.ndarray:
   """Returns the frame as it is to be seen, uint8 [H, W, 3]."""
   image = frame.to_ndarray(format='rgb24')
+  for data in frame.side_data:
+    if data.type.name == 'DISPLAYMATRIX':
+      # x' = a x + c y, y' = b x + d y, in units of 1 / 65536.
+      a, b, _, c, d = np.frombuffer(data, '<i4')[:5] / 65536
+      if a * d < b * c:
+        return np.ascontiguousarray(_mirrored(image, a, b, d))
   quarters = round(frame.rotation / 90) % 4  # anticlockwise, as np.rot90's
   return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image
+
+
+def _mirrored(image: np.ndarray, a: float, b: float, d: float) -> np.ndarray:
+  """Carries out a display matrix that mirrors, of selfie cameras for one."""
+  if abs(a) > abs(b):
+    return image[:, ::-1] if a < d else image[::-1]
+  across = np.swapaxes(image, 0, 1)
+  return across if b > 0 else across[::-1, ::-1]
 
 
 def _require_whole(

@@ -51,7 +51,7 @@ def check_lengths(split: VideoSplit, data: DataConfig) -> None:
       f'{data.frames} frames {_pace(data)}, which reaches over '
       f"{needed[first]}: '{split.ids[first]}' has {split.frame_counts[first]} "
       'frames. Take fewer data.frames, closer together, or let '
-      "data.short_videos be 'loop' or 'hold' (--short_videos=loop of "
+      "data.short_videos be 'loop' or 'hold' (--short_videos of "
       'evaluate.py).'
     )
 

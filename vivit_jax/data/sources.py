@@ -20,6 +20,7 @@ from vivit_jax.data.decode import UnreadableVideo
 
 _PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 _FRAMES = 'image/encoded'
+_RATE = 'image/frame_rate'
 _LEAST_SHARE = 0.9  # of a part's frames, as of a video's
 _JPEG = b'\xff\xd8\xff'
 
@@ -122,9 +123,12 @@ def rate(videos: pathlib.Path, example: Example) -> float | None:
     UnreadableVideo: its file cannot be opened.
   """
   path = locate(videos, example)
-  if example.record is not None or os.path.isdir(path):
+  if example.record is not None:
+    told = tfrecords.read(path, example.record).context.get(_RATE, [])
+    return float(told[0]) if told and isinstance(told[0], float) else None
+  if os.path.isdir(path):
     return None
-  return decode.frame_rate(path)
+  return decode.frame_rate(path, example.start, example.end)
 
 
 def seconds(videos: pathlib.Path, example: Example) -> float:
@@ -157,8 +161,8 @@ def _pictures(path: pathlib.Path, example: Example) -> Iterator[bytes]:
   if not pictures:
     raise UnreadableVideo(
       path,
-      f"has a record at byte {example.record} without '{_FRAMES}'; it has "
-      f'{", ".join(sorted(record.sequences)) or "no sequences"}',
+      f"has a record at byte {example.record} without pictures in '{_FRAMES}'; "
+      f'it has {", ".join(sorted(record.sequences)) or "no sequences"}',
     )
   for values in pictures:
     yield values[0] if values and isinstance(values[0], bytes) else b''
@@ -174,7 +178,12 @@ def _decoded(
     if data:
       image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
     if image is None:
-      raise UnreadableVideo(path, f'is damaged: frame {number} is no picture')
+      of = (
+        '' if example.record is None else f' of the record at {example.record}'
+      )
+      raise UnreadableVideo(
+        path, f'is damaged: frame {number}{of} is no picture'
+      )
     shape = image.shape if shape is None else shape
     if image.shape != shape:
       raise UnreadableVideo(path, f'changes its size at frame {number}')

@@ -101,6 +101,8 @@ def _length(path: pathlib.Path, file: BinaryIO, at: int) -> int:
   head = file.read(_HEAD.size)
   if at == 0 and head[:2] == b'\x1f\x8b':
     raise UnreadableVideo(path, 'is compressed: unpack it with gzip first')
+  if at == 0 and len(head) < _HEAD.size:
+    raise UnreadableVideo(path, 'is no TFRecord file: it has a few bytes only')
   if len(head) < _HEAD.size:
     raise _damage(path, at, 'is cut off')
   length, checksum = _HEAD.unpack(head)

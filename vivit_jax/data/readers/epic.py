@@ -100,6 +100,7 @@ def _places(participant: str, video: str) -> tuple[str, ...]:
     f'{participant}/{video}.MP4',
     f'{video}.MP4',
     f'{participant}/videos/{video}.mp4',
+    f'{participant}/{video}.mp4',
     f'{video}.mp4',
     f'{participant}/rgb_frames/{video}',
     f'{participant}/{video}',

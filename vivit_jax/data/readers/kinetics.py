@@ -87,6 +87,12 @@ def _name(row: tables.Row) -> str:
     raise UserError(
       f'{row.where} has a time_start or time_end that is no number of seconds.'
     ) from None
+  if not 0 <= start < end:
+    raise UserError(
+      f'{row.where} goes from second {start} to {end}: an end is after a start.'
+    )
+  if '/' in row.cells['youtube_id']:
+    raise UserError(f'{row.where} has a youtube_id with a / in it.')
   return f'{row.cells["youtube_id"]}_{start:06d}_{end:06d}'
 
 

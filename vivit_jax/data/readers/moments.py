@@ -65,4 +65,8 @@ def _label_names(file: pathlib.Path) -> dict[str, list[str]]:
         f"{file} line {number} is no new label with its number: 'label,7'."
       )
     numbers[cells[0]] = int(cells[1])
+  if sorted(numbers.values()) != list(range(len(numbers))):
+    raise UserError(
+      f'{file} does not number its {len(numbers)} labels from 0, each once.'
+    )
   return {'label': sorted(numbers, key=numbers.get)}

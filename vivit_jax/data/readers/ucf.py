@@ -58,7 +58,9 @@ def read_hmdb(path: str | os.PathLike, split_number: int = 1) -> Annotated:
     UserError: files or lines that do not do.
   """
   folder, ending = _folder(path), f'_test_split{split_number}.txt'
-  files = sorted(folder.glob(f'*{ending}'))
+  files = sorted(
+    folder.glob(f'*{ending}'), key=lambda file: file.name.removesuffix(ending)
+  )
   if not files:
     raise UserError(f'{folder} has no files <class>{ending}.')
   splits = {}
