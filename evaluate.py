@@ -36,6 +36,9 @@ _SHORT_VIDEOS = flags.DEFINE_string(
   None,
   "'refuse', or 'loop': shorter than a clip, played again.",
 )
+_EMA = flags.DEFINE_boolean(
+  'ema', None, 'Score the averaged weights, if the run kept them.'
+)
 _OUT = flags.DEFINE_string('out', None, 'Folder of the report.')
 
 
@@ -58,6 +61,7 @@ def main(arguments: list[str]) -> None:
     batch_size=_BATCH_SIZE.value,
     data_dir=_DATA_DIR.value,
     short_videos=_SHORT_VIDEOS.value,
+    ema=_EMA.value,
     out=_OUT.value,
   )
 

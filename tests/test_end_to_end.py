@@ -105,6 +105,45 @@ def test_a_finished_run_is_not_trained_again(trained, prepared):
 
 
 @pytest.mark.slow
+def test_every_option_of_a_step_goes_on_on_other_devices(prepared, tmp_path):
+  """Two devices and two parts each; then one, four parts, stacked layers."""
+  flags = [
+    *train_flags(prepared),
+    f'--config.train.epochs={4 * 8 / 48}',
+    '--config.train.checkpoint_every=2',
+    '--config.train.ema=0.9',
+    '--config.optim.name=lamb',
+    '--config.optim.learning_rate=0.01',
+    '--config.optim.sam_rho=0.02',
+    '--config.optim.layer_decay=0.8',
+    '--config.optim.freeze=^cls_|Spatial.*/posembed',
+    '--config.model.remat=dots',
+  ]
+  whole, moved = tmp_path / 'whole', tmp_path / 'moved'
+  run('train.py', whole, *flags, '--config.train.accumulate=2', devices=2)
+  shutil.copytree(whole, moved)
+  shutil.rmtree(moved / 'checkpoints' / '4')
+  other = ['--config.train.accumulate=4', '--config.model.scan=True']
+  out = run('train.py', moved, *flags, *other)
+  assert 'going on from step 2 of 4' in out
+  expected, found = losses(whole), losses(moved)
+  np.testing.assert_allclose(
+    [found[s] for s in (3, 4)], [expected[s] for s in (3, 4)], rtol=1e-5
+  )
+  texts = []
+  for flag, name in (
+    ('--ema', 'step 4, averaged weights'),
+    ('--noema', 'step 4'),
+  ):
+    folder = tmp_path / flag
+    run('evaluate.py', whole, '--checkpoint=last', flag, f'--out={folder}')
+    report = json.loads((folder / 'metrics.json').read_text())
+    assert report['protocol']['checkpoint'] == name
+    texts.append((folder / 'predictions.csv').read_text())
+  assert texts[0] != texts[1]
+
+
+@pytest.mark.slow
 def test_another_run_starts_from_its_weights_alone(trained, prepared, tmp_path):
   """Step and optimiser begin anew; the loss does not."""
   flags = [*train_flags(prepared), f'--config.init_from={trained}']

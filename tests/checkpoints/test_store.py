@@ -8,10 +8,12 @@ import optax
 import pytest
 
 from vivit_jax import config as configs
+from vivit_jax.checkpoints.formats import names, native
 from vivit_jax.checkpoints.store import Description, Store, has_checkpoints
+from vivit_jax.config import OptimConfig
 from vivit_jax.errors import UserError
 from vivit_jax.models import stacking
-from vivit_jax.training import step
+from vivit_jax.training import optim, step
 
 
 @pytest.fixture
@@ -115,6 +117,58 @@ def test_layers_stacked_or_not_are_the_same_on_disk(
   assert isinstance(restored, step.TrainState)
   jax.tree.map(np.testing.assert_array_equal, restored, after)
   jax.tree.map(np.testing.assert_array_equal, found, params)
+
+
+@pytest.mark.parametrize('freeze', [None, 'encoderblock', 'Dense/kernel'])
+@pytest.mark.parametrize('saved_stacked', [False, True])
+def test_averaged_weights_and_what_is_not_frozen_come_back(
+  tmp_path, about, freeze, saved_stacked
+):
+  blocks = {
+    f'encoderblock_{n}': {
+      'Dense': {'kernel': np.full((2, 3), n, np.float32)},
+      'norm': {'scale': np.full(2, n, np.float32)},
+    }
+    for n in range(3)
+  }
+  params = {
+    'Transformer': blocks,
+    'output_projection': {'bias': np.ones(2, np.float32)},
+  }
+
+  def state_of(params):
+    keys = OptimConfig(name='lamb', freeze=freeze, layer_decay=0.5)
+    optimiser = optim.optimiser(keys, lambda _: 0.1)
+    ema = jax.tree.map(lambda x: x + 0.5, params)
+    return step.TrainState(np.int32(3), params, optimiser.init(params), ema)
+
+  apart, stacked = state_of(params), state_of(stacking.stack(params))
+  before, after = (stacked, apart) if saved_stacked else (apart, stacked)
+  with Store(tmp_path) as store:
+    store.save(3, before, about)
+  with Store(tmp_path, read_only=True) as store:
+    restored = store.restore(3, after)
+    assert store.has_average(3)
+    averaged = store.restore_parameters(3, 'ema')
+    plain = store.restore_parameters(3)
+  jax.tree.map(np.testing.assert_array_equal, restored, after)
+  jax.tree.map(np.testing.assert_array_equal, averaged, apart.ema)
+  jax.tree.map(np.testing.assert_array_equal, plain, params)
+  for ema, expected in ((True, averaged), (False, plain)):
+    weights, _ = native.read(tmp_path, ema=ema)
+    flat = dict(names.flatten(expected))
+    jax.tree.map(np.testing.assert_array_equal, dict(weights.arrays), flat)
+    assert ('averaged' in weights.format) == ema
+
+
+def test_a_run_without_an_average_has_none(tmp_path, about):
+  params = state(1.0)['params']
+  with Store(tmp_path) as store:
+    store.save(1, step.TrainState(np.int32(1), params, ()), about)
+  with Store(tmp_path, read_only=True) as store:
+    assert not store.has_average(1)
+    restored = store.restore(1, step.TrainState(np.int32(0), params, ()))
+  assert restored.ema is None and restored.step == 1
 
 
 @pytest.mark.parametrize('part', ['state', 'description'])

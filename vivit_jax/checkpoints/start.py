@@ -57,7 +57,7 @@ def read_as(
   Raises:
     UserError: a file that cannot be read, or weights that do not fit.
   """
-  source = formats.read(path)
+  source = formats.read(path, ema=config.evaluation.ema)
   if config.init_grid is not None:
     source = dataclasses.replace(source, grid=config.init_grid)
   if config.init_order is not None:

@@ -200,15 +200,24 @@ class Store:
     same = jax.tree.structure(shapes) == jax.tree.structure(template)
     return restored['state'] if same else stacking.stack(restored['state'])
 
-  def restore_parameters(self, step: int) -> Any:
+  def has_average(self, step: int) -> bool:
+    """Returns whether a checkpoint holds averaged weights (`train.ema`)."""
+    with self._reading(step):
+      return bool(self._manager.item_metadata(step)['state'].get('ema'))
+
+  def restore_parameters(self, step: int, which: str = 'params') -> Any:
     """Reads a checkpoint's parameters, nested dicts, without a model.
 
     Layers are not stacked, whatever the config says.
+
+    Args:
+      step: of a checkpoint that exists.
+      which: 'params', or 'ema' for the averaged ones (`has_average`).
     """
     with self._reading(step):
       saved = self._manager.item_metadata(step)['state']
       self._check_size(step, saved)
-    return self.restore(step, dict(saved))['params']
+    return self.restore(step, dict(saved))[which]
 
   def _check_size(self, step: int, saved: Any) -> None:
     """Raises where arrays would be far larger than the files they are in."""

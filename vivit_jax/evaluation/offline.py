@@ -38,6 +38,7 @@ def evaluate(
   batch_size: int | None = None,
   data_dir: str | None = None,
   short_videos: str | None = None,
+  ema: bool | None = None,
   out: str | None = None,
 ) -> dict[str, float]:
   """Scores a checkpoint, prints the scores and writes the report.
@@ -46,7 +47,8 @@ def evaluate(
     workdir: of a run; None for a checkpoint of any format, with a config.
     config: of the experiment, without a workdir.
     checkpoint: 'best', 'last', or a step's number; or a path.
-    split, views, batch_size, data_dir, short_videos: replace the config's own.
+    split, views, batch_size, data_dir, short_videos, ema: replace the config's
+      own.
     out: the report's folder; None for `<workdir>/evaluation/<split>`.
 
   Returns:
@@ -63,6 +65,7 @@ def evaluate(
     batch_size=batch_size,
     data_dir=data_dir,
     short_videos=short_videos,
+    ema=ema,
   )
   if workdir is not None:
     model_of = trained.from_workdir(workdir, checkpoint, changed)
@@ -156,6 +159,7 @@ def override(
   batch_size: int | None = None,
   data_dir: str | None = None,
   short_videos: str | None = None,
+  ema: bool | None = None,
 ) -> TrainConfig:
   """Returns the config with what the flags ask for.
 
@@ -175,6 +179,8 @@ def override(
     changes['split'] = split
   if batch_size is not None:
     changes['batch_size'] = batch_size
+  if ema is not None:
+    changes['ema'] = ema
   data = {'data_dir': data_dir, 'short_videos': short_videos}
   given = {key: value for key, value in data.items() if value is not None}
   config = dataclasses.replace(

@@ -62,9 +62,11 @@ def from_workdir(
     about = store.describe(step)
     workdirs.check_same(about.config, config, workdir)
     config = override(config)
-    params = store.restore_parameters(step)
+    averaged = config.evaluation.ema and store.has_average(step)
+    params = store.restore_parameters(step, 'ema' if averaged else 'params')
   known = {head: about.label_names[head] for head in config.model.heads}
-  return Trained(f'step {step}', config, params, known)
+  name = f'step {step}' + (', averaged weights' if averaged else '')
+  return Trained(name, config, params, known)
 
 
 def from_file(

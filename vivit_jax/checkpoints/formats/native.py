@@ -23,8 +23,13 @@ def _order(model: configs.ModelConfig) -> str | None:
   return model.order if factorised or 'dot_product' in model.family else None
 
 
-def read(path: pathlib.Path) -> tuple[Weights, Description]:
-  """Reads a workdir's best checkpoint, or `<workdir>/checkpoints/<step>`."""
+def read(
+  path: pathlib.Path, *, ema: bool = True
+) -> tuple[Weights, Description]:
+  """Reads a workdir's best checkpoint, or `<workdir>/checkpoints/<step>`.
+
+  With `ema`, the moving average of its weights, where the run kept one.
+  """
   path = path.absolute()
   if (path / 'checkpoints').is_dir():
     workdir, which = path, 'best'
@@ -37,9 +42,10 @@ def read(path: pathlib.Path) -> tuple[Weights, Description]:
     if step is None:
       raise UserError(f'{workdir} has no finished checkpoint yet.')
     about = store.describe(step)
-    params = store.restore_parameters(step)
+    averaged = ema and store.has_average(step)
+    params = store.restore_parameters(step, 'ema' if averaged else 'params')
   weights = Weights(
-    f'vivit_jax, step {step}',
+    f'vivit_jax, step {step}' + (', averaged weights' if averaged else ''),
     dict(names.flatten(params)),
     about.label_names,
     configs.token_grid(about.config),

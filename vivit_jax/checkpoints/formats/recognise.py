@@ -21,15 +21,19 @@ _KNOWN = (
 )
 
 
-def read(path: str | os.PathLike) -> Weights:
+def read(path: str | os.PathLike, *, ema: bool = True) -> Weights:
   """Reads the parameters of a checkpoint in any known format.
+
+  Args:
+    path: of the checkpoint.
+    ema: of this package's own, take the averaged weights, if there are any.
 
   Raises:
     UserError: no such file, an unknown format, or a damaged file.
   """
   path = pathlib.Path(path)
   try:
-    weights = _read(path)
+    weights = _read(path, ema)
     fault = weights.fault()
   except UserError:
     raise
@@ -44,11 +48,11 @@ def read(path: str | os.PathLike) -> Weights:
   return weights
 
 
-def _read(path: pathlib.Path) -> Weights:
+def _read(path: pathlib.Path, ema: bool = True) -> Weights:
   if '\0' in str(path):
     raise UserError('the path of the checkpoint has a NUL in it.')
   if path.is_dir():
-    return _read_folder(path)
+    return _read_folder(path, ema)
   reader = _reader_of(path)
   if reader is None:
     raise UserError(f'{path} is no checkpoint known here: {_KNOWN}.')
@@ -79,9 +83,9 @@ def _refuse_pickle(path: pathlib.Path) -> Weights:
   )
 
 
-def _read_folder(folder: pathlib.Path) -> Weights:
+def _read_folder(folder: pathlib.Path, ema: bool) -> Weights:
   if native.is_native(folder):
-    return native.read(folder)[0]
+    return native.read(folder, ema=ema)[0]
   if (folder / 'model.safetensors').exists():
     return huggingface.read(folder)
   found = [path for path in sorted(folder.iterdir()) if path.is_file()]
