@@ -28,6 +28,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
     ([DEMO, '--config.batch_size=4'], "mean 'train.batch_size'"),
     ([DEMO, '--config.train.train_split=x'], "mean 'data.train_split'"),
     ([DEMO, '--config.model.heads.verb=8'], 'heads are set in the config file'),
+    ([DEMO, '--config.train.head_weights.verb=2'], 'set in the config file'),
     ([DEMO, '--config.data.frames=abc'], 'abc'),
     ([DEMO, '--confg.train.epochs=4'], "mean 'config.train.epochs'"),
     ([DEMO, '--workdir='], '--workdir= is empty'),

@@ -60,7 +60,7 @@ def test_a_model_without_a_head_cannot_be_scored(config, monkeypatch):
   whole = formats.read(SOURCE)
   arrays = {k: v for k, v in whole.arrays.items() if 'output' not in k}
   headless = dataclasses.replace(whole, arrays=arrays)
-  monkeypatch.setattr(formats, 'read', lambda path: headless)
+  monkeypatch.setattr(formats, 'read', lambda path, ema: headless)
   with pytest.raises(UserError, match='does not hold the whole model'):
     trained.from_file(SOURCE, config, {'label': NAMES})
 
