@@ -75,10 +75,16 @@ def _quieten_libraries() -> None:
   # Python's tracker of shared memory, when it frees the batches that were
   # ready but not asked for.
   os.environ.setdefault('PYTHONWARNINGS', 'ignore:resource_tracker:UserWarning')
-  logging.getLogger('absl').setLevel(logging.ERROR)  # Orbax
-  # Orbax's threads, after an error that is told in one sentence.
-  for name in ('asyncio', 'concurrent.futures'):
+  # Orbax (absl) and its threads, whose errors are told in one sentence.
+  for name in ('absl', 'asyncio', 'concurrent.futures'):
     logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+  sys.unraisablehook = _print_unraisable
+
+
+def _print_unraisable(what) -> None:
+  """Prints a traceback, but of what storage calls back after an error."""
+  if str(what.exc_value) != 'Event loop is closed':
+    sys.__unraisablehook__(what)
 
 
 def read_config(holder) -> configs.TrainConfig:

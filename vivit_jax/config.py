@@ -108,6 +108,7 @@ class RunConfig:
   epochs: float = 30.0
   seed: int = 0
   label_smoothing: float = 0.0
+  max_skipped: int = 10  # steps in a row that are not finite, and then the end
   log_every: int = 50  # steps
   checkpoint_every: int = 1000  # steps
   keep_checkpoints: int = 3  # the last ones; the best one besides

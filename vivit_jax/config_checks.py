@@ -124,6 +124,7 @@ _RANGES = {
       'optim.clip_norm',
       'train.batch_size',
       'train.epochs',
+      'train.max_skipped',
       'train.log_every',
       'train.checkpoint_every',
       'train.keep_checkpoints',

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from vivit_jax.errors import UserError
 from vivit_jax.training.progress import Progress
 
 METRICS = {'loss': 0.5, 'noun/top1': 0.75, 'verb/top1': 0.25, 'grad_norm': 3.0}
@@ -54,3 +55,11 @@ def test_lines_of_steps_that_are_made_again_are_dropped(tmp_path):
   progress.close()
   found = (tmp_path / 'metrics.jsonl').read_text().splitlines()
   assert [json.loads(line)['step'] for line in found] == [1, 4, 5]
+
+
+def test_a_full_disk_is_one_sentence(tmp_path):
+  progress = Progress(tmp_path, steps=20, batch_size=2, first_step=0)
+  (tmp_path / 'metrics.jsonl').symlink_to('/dev/full')
+  with pytest.raises(UserError, match='metrics of step 3 .*: No space left on'):
+    progress.write(3, {'b': 2})
+  progress.close()

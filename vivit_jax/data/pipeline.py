@@ -7,6 +7,7 @@ on at step s needs nothing but s.
 
 import ctypes
 import functools
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -177,6 +178,9 @@ def _start_worker(worker: int, workers: int) -> None:
   """
   del worker, workers
   processes.obey_parent()
+  # A scheduler sends it to all processes; training finishes its step, for
+  # which it needs batches, and then ends its workers by other means.
+  signal.signal(signal.SIGTERM, signal.SIG_IGN)
   cv2.setNumThreads(1)
   if sys.platform.startswith('linux'):
     library = ctypes.CDLL(None)

@@ -1,13 +1,11 @@
 """The trainer: restore, then step, report, validate and save, to the end."""
 
 import contextlib
+import dataclasses
 import math
 import os
 import signal
-from collections.abc import Iterator
-
-import jax
-import numpy as np
+from collections.abc import Callable, Iterator
 
 from vivit_jax import config as configs
 from vivit_jax import models, parallel
@@ -15,10 +13,18 @@ from vivit_jax.checkpoints import start
 from vivit_jax.checkpoints.store import Description, Store, has_checkpoints
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import pipeline, prepare
-from vivit_jax.errors import INTERRUPTED
+from vivit_jax.errors import INTERRUPTED, TERMINATED
 from vivit_jax.evaluation import forward, metrics, run
-from vivit_jax.training import checks, inputs, optim, step, workdir
+from vivit_jax.training import (
+  checks,
+  diverged,
+  inputs,
+  optim,
+  step,
+  workdir,
+)
 from vivit_jax.training.progress import Progress
+from vivit_jax.training.tally import Tally
 
 
 def train(config: TrainConfig, folder: str | os.PathLike) -> int:
@@ -30,10 +36,12 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
   takes `batch_size` clips, `repeats` of each of its videos.
 
   Returns:
-    The process's exit code: 0, or `INTERRUPTED` after Ctrl-C.
+    The process's exit code: 0, `INTERRUPTED` after Ctrl-C, or `TERMINATED`
+    after SIGTERM.
 
   Raises:
-    UserError: a config that does not fit the dataset, devices or workdir.
+    UserError: a config that does not fit the dataset, devices or workdir;
+      files that cannot be written; training that has diverged.
   """
   checks.check_before_data(config, folder)
   prepare.ensure_embedded(config.data.dataset, config.data.data_dir)
@@ -54,6 +62,7 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
   checks.check_resumed(folder, about)
 
   with contextlib.ExitStack() as stack:
+    signalled = stack.enter_context(_signals())
     # After all that can be wrong.
     folder = stack.enter_context(workdir.claimed(folder, config))
     store = stack.enter_context(
@@ -63,12 +72,13 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
         best_metric=config.train.best_metric,
       )
     )
-    first = store.find('last')
-    if first is not None:
-      state = store.restore(first, state)
+    found = store.restore_last(state)
+    state, there = found or (state, about)
+    tally = Tally(there.unlogged, there.skipped)
+    first = int(state.step)
+    if found:
       what = 'going on from' if first < steps else 'training ended at'
       print(f'{folder}: {what} step {first} of {steps}', flush=True)
-    first = int(state.step)
     progress = Progress(
       folder,
       steps=steps,
@@ -76,7 +86,6 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
       first_step=first,
     )
     stack.callback(progress.close)
-    interrupted = stack.enter_context(_interrupts())
     state = parallel.replicate(state)
     update = step.train_step(model, optimiser, config)
     batches = pipeline.train_batches(
@@ -89,37 +98,54 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
     )
     stack.enter_context(contextlib.closing(batches))
     unreadable = checks.Unreadable(source, config.data.max_unreadable)
-    pending = []  # metrics of steps on the device, not read yet
     for number in range(first + 1, steps + 1):
       batch = next(batches)
       unreadable.note(batch['unreadable'])
-      state, values = update(state, parallel.shard(inputs.arrays(batch)))
-      del batch
-      pending.append(values)
+      arrays = parallel.shard(inputs.arrays(batch))
+      state, values = update(state, arrays)
+      tally.add(values)
       # One step is in flight: more would pile up batches in memory.
-      jax.block_until_ready(pending[-2:-1])
-      stop = interrupted()  # once: it may come at any moment
-      last = number == steps or stop
-      if number % config.train.log_every == 0 or last:
-        report = _mean(pending) | {'learning_rate': float(rate(number - 1))}
-        pending = []
-        checks.check_finite(report['loss'], None, number)
+      tally.look(ahead=1)
+      if tally.in_a_row or config.train.max_skipped == 1:
+        tally.look()  # so that the batch is at hand when it is the last one
+      if tally.in_a_row >= config.train.max_skipped:
+        now = float(rate(number - 1))
+        diverged.write(
+          folder,
+          step=number,
+          learning_rate=now,
+          index=batch['index'],
+          ids=source.ids,
+          found=diverged.gradient_norms(model, config)(state, arrays),
+        )
+        checks.check_skipped(tally.in_a_row, config, number, now)
+      del batch, arrays
+      stop = signalled()  # once: it may come at any moment
+      if number % config.train.log_every == 0 or number == steps:
+        report = tally.report() | {'learning_rate': float(rate(number - 1))}
+        checks.check_finite(report.get('loss', 0.0), None, number)
         progress.report(number, report)
       every = config.train.validate_every
       scores = None
       if every and (number % every == 0 or number == steps):
         scores = validate(state.params)
         progress.report_validation(number, scores)
-      if last or scores or number % config.train.checkpoint_every == 0:
+      due = number % config.train.checkpoint_every == 0 or number == steps
+      if due or scores or stop:
         saved = parallel.unreplicate(state)
         checks.check_finite(0.0, saved.params, number)
-        store.save(number, saved, about, scores)
+        unlogged = tuple(tally.rows())
+        now = dataclasses.replace(
+          about, unlogged=unlogged, skipped=tally.in_a_row
+        )
+        store.save(number, saved, now, scores)
       if stop and number < steps:
+        store.wait()
         print(
           f'\nstopped at step {number}; the same command goes on from there',
           flush=True,
         )
-        return INTERRUPTED
+        return INTERRUPTED if stop == signal.SIGINT else TERMINATED
   return 0
 
 
@@ -152,28 +178,28 @@ def _validation(model, config: TrainConfig):
   return validate
 
 
-def _mean(pending: list[dict]) -> dict[str, float]:
-  """Averages metrics [devices] of several steps, on the host."""
-  rows = [parallel.unreplicate(values) for values in pending]
-  return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
-
-
 @contextlib.contextmanager
-def _interrupts() -> Iterator:
-  """Tells whether Ctrl-C (or SIGTERM) came; a second Ctrl-C ends at once."""
+def _signals() -> Iterator[Callable[[], int]]:
+  """Gives what tells the signal that came, SIGINT or SIGTERM, or 0.
+
+  A second one ends the process at once: files are written whole or not at all,
+  and worker processes end with this.
+  """
   came = []
 
   def note(signum, frame):
-    del signum, frame
-    came.append(True)
-    signal.signal(signal.SIGINT, before[signal.SIGINT])
+    del frame
+    if came:
+      os.write(2, b'\ninterrupted\n')
+      os._exit(INTERRUPTED if signum == signal.SIGINT else TERMINATED)
+    came.append(signum)
 
   before = {
     which: signal.signal(which, note)
     for which in (signal.SIGINT, signal.SIGTERM)
   }
   try:
-    yield lambda: bool(came)
+    yield lambda: came[0] if came else 0
   finally:
     for which, handler in before.items():
       signal.signal(which, handler)

@@ -21,6 +21,7 @@ _FREE = (
   'data.short_videos',
   'data.workers',
   'data.max_unreadable',
+  'train.max_skipped',
   'train.log_every',
   'train.checkpoint_every',
   'train.keep_checkpoints',
