@@ -37,6 +37,7 @@ _SHORT_VIDEOS = flags.DEFINE_string(
   "'refuse', or 'loop': shorter than a clip, played again.",
 )
 _OUT = flags.DEFINE_string('out', None, 'Folder of the report.')
+commands.define_processes()
 
 
 def main(arguments: list[str]) -> None:
@@ -47,6 +48,7 @@ def main(arguments: list[str]) -> None:
       '--help shows the usage.'
     )
   config = None if _CONFIG.value is None else commands.read_config(_CONFIG)
+  commands.connect()
   from vivit_jax.evaluation import offline
 
   offline.evaluate(

@@ -87,6 +87,23 @@ def _print_unraisable(what) -> None:
     sys.__unraisablehook__(what)
 
 
+def define_processes() -> None:
+  """Defines the flags of a run in several processes."""
+  flags.DEFINE_string(
+    'coordinator', None, 'HOST:PORT of process 0, of several.'
+  )
+  flags.DEFINE_integer('processes', None, 'How many processes there are.')
+  flags.DEFINE_integer('process', None, 'The number of this process, from 0.')
+
+
+def connect() -> None:
+  """Connects this process to the others, if flags or a launcher say so."""
+  from vivit_jax import distributed  # jax takes a second
+
+  values = flags.FLAGS
+  distributed.initialise(values.coordinator, values.processes, values.process)
+
+
 def read_config(holder) -> configs.TrainConfig:
   """Returns the checked experiment of a --config flag.
 

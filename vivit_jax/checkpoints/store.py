@@ -159,13 +159,19 @@ class Store:
           [checkpoint_managers.LatestN(keep), best]
         ),
         best_fn=self._metric,
+        create=False,
+        multiprocessing_options=_alone(),
         read_only=read_only,
         cleanup_tmp_directories=not read_only,
         todelete_subdir=None if read_only else _REMOVED,
       ),
       item_handlers={
-        'state': ocp.StandardCheckpointHandler(),
-        'description': ocp.JsonCheckpointHandler(),
+        'state': ocp.StandardCheckpointHandler(
+          multiprocessing_options=_alone()
+        ),
+        'description': ocp.JsonCheckpointHandler(
+          multiprocessing_options=_alone()
+        ),
       },
     )
 
@@ -400,6 +406,19 @@ class Store:
         f'cannot write {what} to {self._folder}: {_reason(error)}. Mend it, '
         f'and the same command goes on from {begin}.'
       ) from None
+
+
+def _alone() -> ocp.options.MultiprocessingOptions:
+  """Returns what lets Orbax read and write without the other processes.
+
+  Parameters are the same everywhere, and process 0 alone writes.
+  """
+  if jax.process_count() == 1:
+    return ocp.options.MultiprocessingOptions()
+  me = jax.process_index()
+  return ocp.options.MultiprocessingOptions(
+    primary_host=me, active_processes={me}, barrier_sync_key_prefix=f'of{me}'
+  )
 
 
 def _steps(folder: pathlib.Path) -> list[int]:

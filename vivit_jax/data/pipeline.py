@@ -99,6 +99,8 @@ def evaluation_batches(
   temporal_views: int,
   spatial_crops: int,
   batch_size: int,
+  process: int = 0,
+  processes: int = 1,
 ) -> Iterator[Batch]:
   """Returns an iterator over every video once, in full batches.
 
@@ -107,7 +109,9 @@ def evaluation_batches(
     data: how clips are cut.
     temporal_views: evenly spaced clips of a video.
     spatial_crops: 1, the centre, or 3 along the longer side.
-    batch_size: B; the last batch is padded up to it.
+    batch_size: B, over all processes; the last batch is padded up to it.
+    process, processes: this host and how many there are; each makes its own
+      run of consecutive videos of every batch, B / processes of them.
 
   Yields:
     `video` uint8 [B, V, T, H, W, 3], the V views being temporal x spatial,
@@ -123,8 +127,10 @@ def evaluation_batches(
   lengths.check_views(split, data, temporal_views)
   padding = -len(split) % batch_size
   videos = [*range(len(split)), *[clips.NO_VIDEO] * padding]
+  local = batch_size // processes
+  mine = slice(process * local, (process + 1) * local)
   views = functools.partial(
-    clips.evaluation_views, split, data, temporal_views, spatial_crops
+    clips.evaluation_views, split, data, temporal_views, spatial_crops, mine
   )
   batches = grain.MapDataset.source(videos).batch(batch_size)
   return _iterate(batches.map(views), data.workers)

@@ -7,12 +7,14 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 
+import jax
+
 from vivit_jax import config as configs
-from vivit_jax import models, parallel
+from vivit_jax import distributed, models, parallel
 from vivit_jax.checkpoints import start
 from vivit_jax.checkpoints.store import Description, Store, has_checkpoints
 from vivit_jax.config import TrainConfig
-from vivit_jax.data import pipeline, prepare
+from vivit_jax.data import datasets, pipeline, prepare
 from vivit_jax.errors import INTERRUPTED, TERMINATED
 from vivit_jax.evaluation import forward, metrics, run
 from vivit_jax.training import (
@@ -44,7 +46,11 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
       files that cannot be written; training that has diverged.
   """
   checks.check_before_data(config, folder)
-  prepare.ensure_embedded(config.data.dataset, config.data.data_dir)
+  if distributed.first():
+    prepare.ensure_embedded(config.data.dataset, config.data.data_dir)
+  elif config.data.dataset == 'moving_shapes':
+    where = config.data.dataset, config.data.data_dir
+    distributed.wait_for(lambda: datasets.find(*where) is not None)
   source = checks.open_split(config, config.data.train_split)
   config = configs.resolve_heads(config, source.label_names)
   checks.check_with_data(config, source)
@@ -64,28 +70,34 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
   with contextlib.ExitStack() as stack:
     signalled = stack.enter_context(_signals())
     # After all that can be wrong.
-    folder = stack.enter_context(workdir.claimed(folder, config))
-    store = stack.enter_context(
-      Store(
-        folder,
-        keep=config.train.keep_checkpoints,
-        best_metric=config.train.best_metric,
+    store = None  # process 0 alone reads and writes the workdir
+    found = None
+    if distributed.first():
+      folder = stack.enter_context(workdir.claimed(folder, config))
+      store = stack.enter_context(
+        Store(
+          folder,
+          keep=config.train.keep_checkpoints,
+          best_metric=config.train.best_metric,
+        )
       )
-    )
-    found = store.restore_last(state)
+      found = store.restore_last(state)
     state, there = found or (state, about)
-    tally = Tally(there.unlogged, there.skipped)
+    state, in_a_row = distributed.from_first((state, there.skipped))
+    tally = Tally(there.unlogged, int(in_a_row))
     first = int(state.step)
     if found:
       what = 'going on from' if first < steps else 'training ended at'
       print(f'{folder}: {what} step {first} of {steps}', flush=True)
-    progress = Progress(
-      folder,
-      steps=steps,
-      batch_size=config.train.batch_size,
-      first_step=first,
-    )
-    stack.callback(progress.close)
+    progress = None
+    if distributed.first():
+      progress = Progress(
+        folder,
+        steps=steps,
+        batch_size=config.train.batch_size,
+        first_step=first,
+      )
+      stack.callback(progress.close)
     state = parallel.replicate(state)
     update = step.train_step(model, optimiser, config)
     batches = pipeline.train_batches(
@@ -95,9 +107,12 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
       seed=config.train.seed,
       batch_size=config.train.batch_size,
       first_step=first,
+      process=jax.process_index(),
+      processes=jax.process_count(),
     )
     stack.enter_context(contextlib.closing(batches))
     unreadable = checks.Unreadable(source, config.data.max_unreadable)
+    stops = _agreement()
     for number in range(first + 1, steps + 1):
       batch = next(batches)
       unreadable.note(batch['unreadable'])
@@ -110,28 +125,33 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
         tally.look()  # so that the batch is at hand when it is the last one
       if tally.in_a_row >= config.train.max_skipped:
         now = float(rate(number - 1))
-        diverged.write(
-          folder,
-          step=number,
-          learning_rate=now,
-          index=batch['index'],
-          ids=source.ids,
-          found=diverged.gradient_norms(model, config)(state, arrays),
-        )
+        norms = diverged.gradient_norms(model, config)(state, arrays)
+        index = distributed.gather(batch['index'])
+        if distributed.first():
+          diverged.write(
+            folder,
+            step=number,
+            learning_rate=now,
+            index=index,
+            ids=source.ids,
+            found=norms,
+          )
         checks.check_skipped(tally.in_a_row, config, number, now)
       del batch, arrays
-      stop = signalled()  # once: it may come at any moment
+      stop = stops(signalled())  # once: it may come at any moment
       if number % config.train.log_every == 0 or number == steps:
         report = tally.report() | {'learning_rate': float(rate(number - 1))}
         checks.check_finite(report.get('loss', 0.0), None, number)
-        progress.report(number, report)
+        if progress:
+          progress.report(number, report)
       every = config.train.validate_every
       scores = None
       if every and (number % every == 0 or number == steps):
         scores = validate(state.params)
-        progress.report_validation(number, scores)
+        if progress:
+          progress.report_validation(number, scores)
       due = number % config.train.checkpoint_every == 0 or number == steps
-      if due or scores or stop:
+      if store and (due or scores or stop):
         saved = parallel.unreplicate(state)
         checks.check_finite(0.0, saved.params, number)
         unlogged = tuple(tally.rows())
@@ -140,7 +160,8 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
         )
         store.save(number, saved, now, scores)
       if stop and number < steps:
-        store.wait()
+        if store:
+          store.wait()
         print(
           f'\nstopped at step {number}; the same command goes on from there',
           flush=True,
@@ -163,6 +184,8 @@ def _validation(model, config: TrainConfig):
       temporal_views=1,
       spatial_crops=1,
       batch_size=forward.padded_batch(config.train.batch_size),
+      process=jax.process_index(),
+      processes=jax.process_count(),
     )
     predictions = run.score_split(
       batches, lambda video: apply(params, video), len(source)
@@ -176,6 +199,22 @@ def _validation(model, config: TrainConfig):
     return metrics.scores(predictions.logits, predictions.labels)
 
   return validate
+
+
+def _agreement() -> Callable[[int], int]:
+  """Returns a signal here -> the signal that all processes stop by, or 0.
+
+  They learn of it a step later, so that none waits for another.
+  """
+  if jax.process_count() == 1:
+    return lambda signum: signum
+  asked = []
+
+  def agree(signum: int) -> int:
+    asked.append(parallel.most_anywhere(signum))
+    return int(parallel.unreplicate(asked.pop(0))) if len(asked) > 1 else 0
+
+  return agree
 
 
 @contextlib.contextmanager
