@@ -54,6 +54,14 @@ def run(
       return main(rest) or 0
     except KeyboardInterrupt:
       _end_at_once()
+    except UserError:
+      raise
+    except Exception as error:
+      from vivit_jax import distributed
+
+      if distributed.several():
+        distributed.end_after(error)
+      raise
   return 0
 
 

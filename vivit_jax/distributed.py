@@ -3,13 +3,14 @@
 Every process runs the same command. They find each other by flags, or by what
 Slurm, Open MPI and TPU pods set; files are on a file system that all of them
 see, and process 0 alone writes and prints. The processes watch each other: one
-that dies ends the others within `_HEARTBEAT_SECONDS`.
+that dies ends the others, within `_HEARTBEAT_SECONDS` and a few.
 """
 
 import logging
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -96,6 +97,27 @@ def initialise(
     sys.stdout = open(os.devnull, 'w')
 
 
+def end_after(error: Exception) -> None:
+  """Ends a process of several after an error that nobody foresaw.
+
+  Where it is one of communication, most likely another process has died; jax
+  says which, and ends this one, when it is certain.
+  """
+  if isinstance(error, jax.errors.JaxRuntimeError):
+    print(
+      f'error: process {jax.process_index()} of the run has lost another one '
+      f'({_first_line(error)}); jax names it below, as a task, within '
+      f'{_HEARTBEAT_SECONDS} s, or it is process 0, and the same command goes '
+      'on from the last checkpoint.',
+      file=sys.stderr,
+      flush=True,
+    )
+    time.sleep(_HEARTBEAT_SECONDS + 20)
+  traceback.print_exception(error)
+  sys.stderr.flush()
+  os._exit(1)  # Python's own ending would wait for the other processes
+
+
 def _launched(environment: Mapping[str, str]) -> tuple | None:
   """Returns how many processes a launcher started, and which this one is.
 
@@ -125,14 +147,14 @@ def _on_tpu_pod() -> bool:
   return bool(here) and here[0].get_process_count() > 1
 
 
+def several() -> bool:
+  """Returns whether this process is connected to others."""
+  return jax.distributed.is_initialized()
+
+
 def first() -> bool:
   """Returns whether this process is the one that writes."""
   return jax.process_index() == 0
-
-
-def name() -> str:
-  """Returns ' of process 3', or '' where there is one alone."""
-  return f' of process {jax.process_index()}' if jax.process_count() > 1 else ''
 
 
 def wait_for(there: Callable[[], bool], seconds: float = 1.0) -> None:
