@@ -43,6 +43,7 @@ _EMA = flags.DEFINE_boolean(
   'ema', None, 'Score the averaged weights, if the run kept them.'
 )
 _OUT = flags.DEFINE_string('out', None, 'Folder of the report.')
+commands.define_processes()
 
 
 def main(arguments: list[str]) -> None:
@@ -53,6 +54,7 @@ def main(arguments: list[str]) -> None:
       '--help shows the usage.'
     )
   config = None if _CONFIG.value is None else commands.read_config(_CONFIG)
+  commands.connect()
   from vivit_jax.evaluation import offline
 
   offline.evaluate(

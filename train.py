@@ -2,6 +2,12 @@
 
   python train.py --config=configs/moving_shapes_ti8x2_fe.py --workdir=runs/demo
 
+In several processes, each with its number, on one machine or many (under Slurm,
+Open MPI and on TPU pods without these flags):
+
+  python train.py --config=... --workdir=... --coordinator=HOST:PORT
+    --processes=2 --process=0
+
 Any key of the config can be overridden: --config.train.batch_size=16. The keys'
 meanings are in vivit_jax/config.py.
 """
@@ -22,9 +28,13 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 
 
+commands.define_processes()
+
+
 def main(arguments: list[str]) -> int:
   commands.no_positional(arguments)
   config = commands.read_config(_CONFIG)
+  commands.connect()
   from vivit_jax.training import loop  # after the checks: it takes seconds
 
   return loop.train(config, _WORKDIR.value)

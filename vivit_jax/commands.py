@@ -54,6 +54,14 @@ def run(
       return main(rest) or 0
     except KeyboardInterrupt:
       _end_at_once()
+    except UserError:
+      raise
+    except Exception as error:
+      from vivit_jax import distributed
+
+      if distributed.several():
+        distributed.end_after(error)
+      raise
   return 0
 
 
@@ -75,10 +83,33 @@ def _quieten_libraries() -> None:
   # Python's tracker of shared memory, when it frees the batches that were
   # ready but not asked for.
   os.environ.setdefault('PYTHONWARNINGS', 'ignore:resource_tracker:UserWarning')
-  logging.getLogger('absl').setLevel(logging.ERROR)  # Orbax
-  # Orbax's threads, after an error that is told in one sentence.
-  for name in ('asyncio', 'concurrent.futures'):
+  # Orbax (absl) and its threads, whose errors are told in one sentence.
+  for name in ('absl', 'asyncio', 'concurrent.futures'):
     logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+  sys.unraisablehook = _print_unraisable
+
+
+def _print_unraisable(what) -> None:
+  """Prints a traceback, but of what storage calls back after an error."""
+  if str(what.exc_value) != 'Event loop is closed':
+    sys.__unraisablehook__(what)
+
+
+def define_processes() -> None:
+  """Defines the flags of a run in several processes."""
+  flags.DEFINE_string(
+    'coordinator', None, 'HOST:PORT of process 0, of several.'
+  )
+  flags.DEFINE_integer('processes', None, 'How many processes there are.')
+  flags.DEFINE_integer('process', None, 'The number of this process, from 0.')
+
+
+def connect() -> None:
+  """Connects this process to the others, if flags or a launcher say so."""
+  from vivit_jax import distributed  # jax takes a second
+
+  values = flags.FLAGS
+  distributed.initialise(values.coordinator, values.processes, values.process)
 
 
 def read_config(holder) -> configs.TrainConfig:

@@ -124,6 +124,7 @@ class RunConfig:
     default_factory=dict
   )  # head -> what its loss is multiplied with; 1 of those not named
   ema: float = 0.0  # decay of a moving average of the weights; 0: off
+  max_skipped: int = 10  # steps in a row that are not finite, and then the end
   log_every: int = 50  # steps
   profile_first: int = 0  # step to begin a profiler's trace at; 0: none
   profile_steps: int = 5

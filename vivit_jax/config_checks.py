@@ -148,6 +148,7 @@ _RANGES = {
       'train.batch_size',
       'train.accumulate',
       'train.epochs',
+      'train.max_skipped',
       'train.log_every',
       'train.profile_steps',
       'train.checkpoint_every',

@@ -6,7 +6,9 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 
-INTERRUPTED = 130  # exit code after Ctrl-C, as of a shell
+# Exit codes after signals, as of a shell.
+INTERRUPTED = 130  # SIGINT, Ctrl-C
+TERMINATED = 143  # SIGTERM, which schedulers send before they take a machine
 
 
 class UserError(ValueError):

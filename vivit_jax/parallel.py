@@ -7,6 +7,7 @@ in the global batch is known everywhere (`example_places`), and randomness that
 is keyed by it does not depend on the number of devices.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -60,6 +61,20 @@ def unshard(tree: Any) -> Any:
   return jax.tree.map(
     lambda x: np.reshape(x, (x.shape[0] * x.shape[1], *x.shape[2:])), tree
   )
+
+
+def most_anywhere(value: int) -> jax.Array:
+  """Returns [devices]: the largest of what all processes give, maybe not ready.
+
+  A collective: every process must call it as often.
+  """
+  value_D = np.full((jax.local_device_count(),), value, np.int32)
+  return _mapped_most()(value_D)
+
+
+@functools.cache
+def _mapped_most() -> Callable:
+  return map_over_devices(lambda x: jax.lax.pmax(x, AXIS))
 
 
 # What follows is called inside a function that is mapped over devices.

@@ -9,7 +9,12 @@ import pytest
 
 from vivit_jax import config as configs
 from vivit_jax.checkpoints.formats import names, native
-from vivit_jax.checkpoints.store import Description, Store, has_checkpoints
+from vivit_jax.checkpoints.store import (
+  Description,
+  Store,
+  has_checkpoints,
+  last_description,
+)
 from vivit_jax.config import OptimConfig
 from vivit_jax.errors import UserError
 from vivit_jax.models import stacking
@@ -199,3 +204,92 @@ def test_arrays_far_larger_than_their_files_are_not_read(tmp_path, about):
   with Store(tmp_path, read_only=True) as store:
     with pytest.raises(UserError, match='states 320000000 bytes of arrays'):
       store.restore_parameters(1)
+
+
+def damage(folder, how):
+  """Spoils the largest file of a checkpoint's folder, which holds arrays."""
+  files = [path for path in folder.rglob('*') if path.is_file()]
+  path = max(files, key=lambda path: path.stat().st_size)
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 4
+  path.write_bytes(content if how == 'flipped' else content[:10])
+
+
+@pytest.mark.parametrize('how', ['flipped', 'cut'])
+@pytest.mark.parametrize('part', ['state', 'description', 'metrics'])
+def test_the_checkpoint_before_a_damaged_one_is_used(
+  tmp_path, about, capsys, part, how
+):
+  with Store(tmp_path) as store:
+    for step in (1, 2):
+      store.save(step, state(step), about, {'top1': 0.5})
+  folder = tmp_path / 'checkpoints'
+  if part == 'metrics':
+    (folder / '2' / 'metrics' / 'metrics').write_text('{"top')
+  else:
+    damage(folder / '2' / part, how)
+  assert last_description(tmp_path) == about
+  with Store(tmp_path) as store:
+    restored, found = store.restore_last(state(0.0))
+    assert found == about
+    assert store.find('last') == 1
+    store.save(2, state(2.0), about, {'top1': 0.5})
+  np.testing.assert_array_equal(restored['opt_state']['trace'], [-1.0] * 4)
+  lines = capsys.readouterr().err.splitlines()
+  assert len(lines) == 1 and 'checkpoint 2 in ' in lines[0]
+  assert 'is kept as 2.damaged' in lines[0]
+  assert sorted(f.name for f in folder.iterdir()) == ['1', '2', '2.damaged']
+  with Store(tmp_path, read_only=True) as store:
+    assert int(store.restore(2, state(0.0))['step']) == 2
+
+
+def test_all_damaged_is_an_error_and_nothing_is_moved(tmp_path, about):
+  with Store(tmp_path) as store:
+    for step in (1, 2):
+      store.save(step, state(step), about)
+  for step in ('1', '2'):
+    damage(tmp_path / 'checkpoints' / step / 'state', 'flipped')
+  with Store(tmp_path) as store:
+    with pytest.raises(UserError, match=r'all checkpoints .* \(steps 1, 2\)'):
+      store.restore_last(state(0.0))
+  names = sorted(f.name for f in (tmp_path / 'checkpoints').iterdir())
+  assert names == ['1', '2']
+
+
+def test_another_model_is_not_taken_for_damage(tmp_path, about):
+  with Store(tmp_path) as store:
+    store.save(1, state(1), about)
+  other = state(1) | {'opt_state': {'trace': np.zeros((5,), np.float32)}}
+  with Store(tmp_path) as store:
+    with pytest.raises(UserError, match='1 in .* of another model.*(4|5),'):
+      store.restore_last(other)
+  assert (tmp_path / 'checkpoints' / '1').is_dir()
+
+
+def test_what_is_not_logged_yet_comes_back(tmp_path, about):
+  rows = ({'loss': 0.1, 'top1': float(np.float32(0.3))},)
+  about = dataclasses.replace(about, unlogged=rows, skipped=3)
+  with Store(tmp_path) as store:
+    store.save(1, state(1), about)
+    store.wait()
+    assert store.restore_last(state(0))[1] == about
+  with Store(tmp_path / 'empty') as store:
+    assert store.restore_last(state(0)) is None
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, about, monkeypatch):
+  """However its storage tells it."""
+  with Store(tmp_path) as store:
+    store.save(1, state(1), about)
+    store.wait()
+
+    def full(*_, **__):
+      raise ValueError(
+        'RESOURCE_EXHAUSTED: Error writing "a" [OS error 28: ENOSPC No space '
+        "left on device] [source locations='x.cc:1']"
+      )
+
+    monkeypatch.setattr(store._manager, 'save', full)
+    with pytest.raises(UserError, match='checkpoint 2 .*: No space .* from ch'):
+      store.save(2, state(2), about)
+    assert store.find('last') == 1

@@ -103,3 +103,20 @@ def test_a_damaged_shard_is_skipped_up_to_a_share(tagged, tmp_path, capsys):
   config.data.max_unreadable = 0.05
   with pytest.raises(UserError, match='1 of 12 videos .* the share 0.05'):
     loop.train(configs.resolve(config), tmp_path / 'other')
+
+
+@pytest.mark.slow
+def test_a_validation_that_cannot_be_scored_costs_no_steps(
+  tagged, tmp_path, capsys, monkeypatch
+):
+  def broken(*_):
+    raise UserError('none of the videos of the split can be read.')
+
+  monkeypatch.setattr('vivit_jax.evaluation.run.score_split', broken)
+  config = tiny(
+    dataset='videos/tagged', data_dir=str(tagged), short_videos='hold'
+  )
+  workdir = tmp_path / 'run'
+  assert loop.train(configs.resolve(config), workdir) == 0
+  assert 'validation is left out: none of the' in capsys.readouterr().out
+  assert list((workdir / 'checkpoints').glob('2'))

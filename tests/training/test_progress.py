@@ -95,3 +95,11 @@ def test_weights_and_biases_that_are_not_installed(tmp_path, monkeypatch):
     UserError, match="train.wandb is 'videos', but wandb is n"
   ):
     Progress(tmp_path, steps=2, batch_size=2, first_step=0, wandb='videos')
+
+
+def test_a_full_disk_is_one_sentence(tmp_path):
+  progress = Progress(tmp_path, steps=20, batch_size=2, first_step=0)
+  (tmp_path / 'metrics.jsonl').symlink_to('/dev/full')
+  with pytest.raises(UserError, match='metrics of step 3 .*: No space left on'):
+    progress.write(3, {'b': 2})
+  progress.close()

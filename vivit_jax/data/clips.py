@@ -137,6 +137,7 @@ def evaluation_views(
   data: DataConfig,
   temporal_views: int,
   spatial_crops: int,
+  mine: slice,
   videos: np.ndarray,
 ) -> Batch:
   """Makes all views of some videos, as `pipeline.evaluation_batches` yields.
@@ -145,9 +146,10 @@ def evaluation_views(
     split: the videos.
     data: how clips are cut.
     temporal_views, spatial_crops: of each video.
+    mine: the part of the batch to make.
     videos: numbers in the split, int [B]; `NO_VIDEO` for padding.
   """
-  videos = np.array(videos)
+  videos = np.array(videos)[mine]
   mask = videos != NO_VIDEO
   unreadable = np.zeros_like(mask)
   views = temporal_views * spatial_crops

@@ -7,6 +7,7 @@ on at step s needs nothing but s.
 
 import ctypes
 import functools
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -98,6 +99,8 @@ def evaluation_batches(
   temporal_views: int,
   spatial_crops: int,
   batch_size: int,
+  process: int = 0,
+  processes: int = 1,
 ) -> Iterator[Batch]:
   """Returns an iterator over every video once, in full batches.
 
@@ -106,7 +109,9 @@ def evaluation_batches(
     data: how clips are cut.
     temporal_views: evenly spaced clips of a video.
     spatial_crops: 1, the centre, or 3 along the longer side.
-    batch_size: B; the last batch is padded up to it.
+    batch_size: B, over all processes; the last batch is padded up to it.
+    process, processes: this host and how many there are; each makes its own
+      run of consecutive videos of every batch, B / processes of them.
 
   Yields:
     `video` uint8 [B, V, T, H, W, 3], the V views being temporal x spatial,
@@ -122,8 +127,10 @@ def evaluation_batches(
   lengths.check_views(split, data, temporal_views)
   padding = -len(split) % batch_size
   videos = [*range(len(split)), *[clips.NO_VIDEO] * padding]
+  local = batch_size // processes
+  mine = slice(process * local, (process + 1) * local)
   views = functools.partial(
-    clips.evaluation_views, split, data, temporal_views, spatial_crops
+    clips.evaluation_views, split, data, temporal_views, spatial_crops, mine
   )
   batches = grain.MapDataset.source(videos).batch(batch_size)
   return _iterate(batches.map(views), data.workers)
@@ -177,6 +184,9 @@ def _start_worker(worker: int, workers: int) -> None:
   """
   del worker, workers
   processes.obey_parent()
+  # A scheduler sends it to all processes; training finishes its step, for
+  # which it needs batches, and then ends its workers by other means.
+  signal.signal(signal.SIGTERM, signal.SIG_IGN)
   cv2.setNumThreads(1)
   if sys.platform.startswith('linux'):
     library = ctypes.CDLL(None)

@@ -2,6 +2,8 @@
 
 import contextlib
 import ctypes
+import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -19,6 +21,10 @@ def obey_parent() -> None:
   if sys.platform.startswith('linux'):
     set_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
     ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+  # A parent that was killed before that sends nothing any more.
+  parent = multiprocessing.parent_process()
+  if parent is not None and parent.pid != os.getppid():
+    os._exit(1)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,8 @@ def view_averaged(
   """Returns (parameters, videos) -> logits, over all local devices.
 
   Parameters are replicated (`parallel.replicate`); videos are uint8
-  [b, V, T, H, W, 3], b a multiple of the local devices (`padded_batch`);
+  [b, V, T, H, W, 3], b a multiple of the local devices (a process's share of
+  `padded_batch`), of which every process must give as many batches;
   logits float32 [b, K] of each head, averaged over the V views.
   """
 
@@ -39,6 +40,6 @@ def view_averaged(
 
 
 def padded_batch(batch_size: int) -> int:
-  """Returns the batch size, rounded up to a multiple of the local devices."""
-  devices = jax.local_device_count()
+  """Returns the batch size, rounded up to a multiple of all devices."""
+  devices = jax.device_count()
   return -(-batch_size // devices) * devices

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import tqdm
 
 from vivit_jax import config as configs
-from vivit_jax import models, parallel
+from vivit_jax import distributed, models, parallel
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import datasets, pipeline
 from vivit_jax.errors import UserError
@@ -107,6 +107,8 @@ def _score(
     temporal_views=config.evaluation.temporal_views,
     spatial_crops=config.evaluation.spatial_crops,
     batch_size=batch,
+    process=jax.process_index(),
+    processes=jax.process_count(),
   )
   with contextlib.closing(batches):
     predictions = run.score_split(
@@ -114,13 +116,15 @@ def _score(
         batches,
         total=-(-len(source) // batch),
         unit='batch',
-        disable=not sys.stderr.isatty(),
+        disable=not (sys.stderr.isatty() and distributed.first()),
       ),
       lambda video: apply(params, video),
       len(source),
     )
   scores = metrics.scores(predictions.logits, predictions.labels)
   unreadable = [source.ids[place] for place in predictions.unreadable]
+  if not distributed.first():
+    return scores
   report.write_report(
     folder,
     predictions,

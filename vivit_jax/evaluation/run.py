@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from vivit_jax import distributed
 from vivit_jax.errors import UserError
 
 
@@ -35,20 +36,21 @@ def score_split(
   forward: Callable[[np.ndarray], Mapping[str, Any]],
   example_count: int,
 ) -> Predictions:
-  """Predicts every example of a split exactly once.
+  """Predicts every example of a split exactly once, over all processes.
 
   Args:
     batches: of 'video' uint8 [b, V, T, H, W, 3], 'labels' of each head, 'mask'
       bool [b] (False: padding, whatever it holds), 'unreadable' bool [b]
       (examples whose video could not be had) and 'index' int [b], places in
-      the split, in any order. Its iterator is closed at the end, or at an
-      error, where it can be.
+      the split, in any order: this process's share. Its iterator is closed at
+      the end, or at an error, where it can be.
     forward: video -> logits [b, K] of each head; it may return before they
       are computed, as jax does.
     example_count: n, of the split.
 
   Returns:
-    The predictions for the heads that `forward` has.
+    The predictions for the heads that `forward` has, all of them to each
+    process.
 
   Raises:
     UserError: a split without examples, or without one that can be read.
@@ -75,6 +77,7 @@ def score_split(
   nothing = [np.zeros(0, int)]
   index = np.concatenate([row.index for row in rows] or nothing)
   unreadable = np.concatenate([row.unreadable for row in rows] or nothing)
+  index, unreadable = distributed.gather((index, unreadable))
   _check_once(np.concatenate([index, unreadable]), example_count)
   if not index.size:
     raise UserError('none of the videos of the split can be read.')
@@ -108,9 +111,9 @@ def _read(batch: Mapping[str, Any], logits: Mapping[str, Any]) -> Predictions:
 def _gather(
   rows: list[dict[str, np.ndarray]], order: np.ndarray
 ) -> dict[str, np.ndarray]:
-  return {
-    head: np.concatenate([row[head] for row in rows])[order] for head in rows[0]
-  }
+  heads = sorted(rows[0])
+  every = {head: np.concatenate([row[head] for row in rows]) for head in heads}
+  return {head: x[order] for head, x in distributed.gather(every).items()}
 
 
 def _check_once(index: np.ndarray, example_count: int) -> None:

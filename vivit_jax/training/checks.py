@@ -9,7 +9,11 @@ import numpy as np
 
 from vivit_jax import config as configs
 from vivit_jax import models
-from vivit_jax.checkpoints.store import Description, Store, has_checkpoints
+from vivit_jax.checkpoints.store import (
+  Description,
+  has_checkpoints,
+  last_description,
+)
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import datasets, lengths
 from vivit_jax.errors import UserError, nearest
@@ -105,8 +109,7 @@ def check_resumed(folder: str | os.PathLike, now: Description) -> None:
   """
   if not has_checkpoints(folder):
     return
-  with Store.of_run(folder) as store:
-    there = store.describe(store.find('last'))
+  there = last_description(folder)
   workdir.check_same(there.config, now.config, folder)
   labels.check_label_names(there.label_names, now.label_names)
   if there.content not in (None, now.content):
@@ -153,6 +156,27 @@ class Unreadable:
         'why by `python -m vivit_jax.data.check`, prepare the dataset again, '
         'or allow more.'
       )
+
+
+def check_skipped(
+  in_a_row: int, config: TrainConfig, step: int, learning_rate: float
+) -> None:
+  """Raises a UserError after `train.max_skipped` steps that were not finite.
+
+  Args:
+    in_a_row: of the last steps, how many were skipped.
+    config: of the run.
+    step: the last one.
+    learning_rate: of that step.
+  """
+  if in_a_row >= config.train.max_skipped:
+    raise UserError(
+      f'no finite gradient in {in_a_row} steps up to step {step}, at learning '
+      f'rate {learning_rate:.3g}: training has diverged (diverged.json has the '
+      'last batch and its gradients), and the last checkpoint is as it was. '
+      'Lower optim.learning_rate, or lengthen optim.warmup_epochs, in another '
+      '--workdir.'
+    )
 
 
 def check_finite(loss: float, params: Any, step: int) -> None:

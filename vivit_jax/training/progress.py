@@ -1,5 +1,6 @@
 """A run's metrics: a line for people, JSON lines and TensorBoard for tools."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -7,7 +8,7 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from vivit_jax.errors import UserError
 
@@ -97,7 +98,8 @@ class Progress:
     line = '  '.join(parts)
     if sys.stdout.isatty() and len(line) >= shutil.get_terminal_size().columns:
       scores = [value for name, value in shown.items() if _is_top1(name)]
-      mean = {'loss': shown['loss'], 'top1': sum(scores) / len(scores)}
+      mean = {name: v for name, v in shown.items() if name == 'loss'}
+      mean |= {'top1': sum(scores) / len(scores)} if scores else {}
       line = '  '.join((parts[0], _join(mean), *parts[2:]))
     self._show(line)
 
@@ -109,11 +111,16 @@ class Progress:
     self._last_time = time.monotonic()
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
-    """Writes metrics to the files alone."""
+    """Writes metrics to the files alone.
+
+    Raises:
+      UserError: they cannot be written.
+    """
     values = {name: float(value) for name, value in metrics.items()}
-    with open(self._path, 'a') as file:
-      file.write(json.dumps({'step': step, **values}) + '\n')
-    self._writer.write_scalars(step, values)
+    with self._writing(step):
+      with open(self._path, 'a') as file:
+        file.write(json.dumps({'step': step, **values}) + '\n')
+      self._writer.write_scalars(step, values)
     if self._wandb is not None:
       self._wandb.log(values, step=step)
 
@@ -121,9 +128,23 @@ class Progress:
     """Ends the terminal's line and flushes the files."""
     if sys.stdout.isatty():
       print()
-    self._writer.close()
     if self._wandb is not None:
       self._wandb.finish()
+    with self._writing(self._last_step):
+      self._writer.close()
+
+  @contextlib.contextmanager
+  def _writing(self, step: int) -> Iterator[None]:
+    """Turns what a full disk raises, here or in TensorFlow, into one."""
+    try:
+      yield
+    except Exception as error:
+      reason = getattr(error, 'strerror', None) or str(error).splitlines()[0]
+      raise UserError(
+        f'cannot write metrics of step {step} to {self._path.parent}: '
+        f'{reason}. Mend it, and the same command goes on from the last '
+        'checkpoint.'
+      ) from None
 
   def _show(self, line: str, stay: bool = False) -> None:
     if sys.stdout.isatty():

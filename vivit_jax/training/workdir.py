@@ -22,6 +22,7 @@ _FREE = (
   'data.workers',
   'data.max_unreadable',
   'train.accumulate',
+  'train.max_skipped',
   'train.log_every',
   'train.profile_first',
   'train.profile_steps',

@@ -1,0 +1,170 @@
+"""Killed at any moment and started again, a run is the run that was not.
+
+VIVIT_KILLS=20 pytest tests/test_kills.py: with so many kills.
+"""
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+from vivit_jax import config as configs
+from vivit_jax.data import datasets, pipeline
+
+ROOT = pathlib.Path(__file__).parents[1]
+KILLS = int(os.environ.get('VIVIT_KILLS', 5))
+STEPS = 3 * KILLS + 3
+BATCH = 8
+FLAGS = [
+  f'--config={ROOT / "configs" / "moving_shapes_ti8x2_fe.py"}',
+  '--config.model.spatial_layers=1',
+  '--config.model.temporal_layers=1',
+  '--config.model.stochastic_depth=0.3',
+  '--config.data.workers=1',
+  '--config.augment.randaugment_layers=2',
+  '--config.augment.colour_jitter=0.8',
+  '--config.augment.colour_drop=0.2',
+  '--config.augment.erasing=0.3',
+  '--config.augment.mixup=0.3',
+  '--config.augment.cutmix=1.0',
+  '--config.augment.repeats=2',
+  f'--config.train.batch_size={BATCH}',
+  '--config.train.label_smoothing=0.1',
+  # Neither is a multiple of another.
+  '--config.train.log_every=3',
+  '--config.train.checkpoint_every=2',
+  '--config.train.validate_every=5',
+  f'--config.train.epochs={STEPS * BATCH / 2 / 48}',
+]
+
+
+def start(workdir, data_dir):
+  return subprocess.Popen(
+    [
+      sys.executable, ROOT / 'train.py', f'--workdir={workdir}',
+      *FLAGS, f'--config.data.data_dir={data_dir}',
+    ],
+    env=os.environ
+    | {
+      'JAX_PLATFORMS': 'cpu',
+      'XLA_FLAGS': '--xla_force_host_platform_device_count=2',
+    },
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )  # fmt: skip
+
+
+def finish(process):
+  out, err = process.communicate(timeout=600)
+  assert process.returncode == 0, out + err
+  return out, err
+
+
+def kill_somewhere(process, workdir, draw):
+  """Kills the process at a random moment of its life; says which kind."""
+  kind = draw.choice(['start', 'step', 'checkpoint', 'checkpoint'])
+  lines = []
+  reader = threading.Thread(target=lambda: lines.extend(process.stdout))
+  reader.start()
+  begin = time.monotonic()
+  until = {
+    'start': lambda: time.monotonic() - begin > delay,
+    'step': lambda: lines and lines[-1].startswith(('step', 'validation')),
+    'checkpoint': lambda: any(
+      (workdir / 'checkpoints').glob('*.orbax-checkpoint-tmp*')
+    ),
+  }[kind]
+  delay = draw.uniform(0, 10)
+  if kind == 'checkpoint':  # those that a kill left are not of this process
+    while process.poll() is None and not any('going on' in x for x in lines):
+      if not any((workdir / 'checkpoints').glob('*')):
+        break
+      time.sleep(0.01)
+  while process.poll() is None and not until():
+    time.sleep(0.0005)
+  time.sleep(draw.choice([0.0, 0.005, 0.02, draw.uniform(0, 0.5)]))
+  process.send_signal(signal.SIGKILL)
+  _, err = process.communicate(timeout=60)
+  reader.join()
+  assert process.returncode in (-signal.SIGKILL, 0), err
+  return kind
+
+
+def rows(workdir):
+  """Returns the lines of metrics.jsonl, but for the speed."""
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  found = [json.loads(line) for line in lines]
+  for row in found:
+    row.pop('train/clips_per_second', None)
+  return found
+
+
+def last_state(workdir):
+  """Returns the last step, and its arrays as Orbax has them."""
+  folders = (workdir / 'checkpoints').iterdir()
+  step = max(int(f.name) for f in folders if f.name.isdecimal())
+  path = (workdir / 'checkpoints' / str(step) / 'state').absolute()
+  return step, ocp.StandardCheckpointer().restore(path)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_is_the_run_that_is_not(prepared, tmp_path):
+  seed = int(os.environ.get('VIVIT_KILLS_SEED', time.time()))
+  print(f'VIVIT_KILLS_SEED={seed}')
+  draw = random.Random(seed)
+  whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+  finish(start(whole, prepared))
+  kinds = [
+    kill_somewhere(start(killed, prepared), killed, draw) for _ in range(KILLS)
+  ]
+  print(kinds)
+  _, err = finish(start(killed, prepared))
+  assert 'damaged' not in err
+  step, expected = last_state(whole)
+  assert step == STEPS
+  found_step, found = last_state(killed)
+  assert found_step == step
+  assert jax.tree.structure(found) == jax.tree.structure(expected)
+  for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
+    one, other = np.asarray(one), np.asarray(other)
+    assert one.dtype == other.dtype and one.tobytes() == other.tobytes()
+  assert rows(killed) == rows(whole)
+  left = [f.name for f in (killed / 'checkpoints').iterdir()]
+  assert all(name.isdecimal() for name in left), left
+
+
+def test_no_example_is_seen_twice_or_missed(prepared):
+  """Whatever the steps that a run is stopped at, and the processes."""
+  config = configs.default()
+  config.data.frames, config.data.crop = 4, (16, 16)
+  config.data.short_side, config.data.workers = 16, 0
+  data = configs.resolve(config).data
+  source = datasets.open_split('moving_shapes', prepared, 'train')
+  draw = random.Random(0)
+  for processes in (1, 2):
+    step, seen = 0, []
+    while step < 18:  # three epochs of six batches
+      shares = [
+        pipeline.train_batches(
+          source, data, seed=3, batch_size=BATCH, first_step=step,
+          process=process, processes=processes,
+        )
+        for process in range(processes)
+      ]  # fmt: skip
+      for _ in range(min(draw.randint(1, 5), 18 - step)):
+        seen.append(np.concatenate([next(x)['index'] for x in shares]))
+        step += 1
+    for epoch in range(3):
+      index = np.concatenate(seen[6 * epoch : 6 * epoch + 6])
+      np.testing.assert_array_equal(np.sort(index), np.arange(48))

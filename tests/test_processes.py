@@ -1,0 +1,216 @@
+"""Real processes on one machine: one run, whatever their number."""
+
+import csv
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from vivit_jax import distributed
+from vivit_jax.errors import UserError
+
+ROOT = pathlib.Path(__file__).parents[1]
+STEPS = 12
+FLAGS = [
+  f'--config={ROOT / "configs" / "moving_shapes_ti8x2_fe.py"}',
+  '--config.model.spatial_layers=1',
+  '--config.model.temporal_layers=1',
+  '--config.model.stochastic_depth=0.2',
+  '--config.data.workers=0',
+  '--config.augment.mixup=0.3',
+  '--config.train.batch_size=8',
+  f'--config.train.epochs={STEPS * 8 / 48}',
+  '--config.train.log_every=1',
+  '--config.train.validate_every=6',
+  '--config.train.checkpoint_every=4',
+]
+
+
+def start(script, count, devices, *flags):
+  """Starts a command as so many processes with so many devices each."""
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    port = free.getsockname()[1]
+  together = [f'--coordinator=localhost:{port}', f'--processes={count}']
+  return [
+    subprocess.Popen(
+      [
+        sys.executable, ROOT / script, *flags,
+        *([*together, f'--process={number}'] if count > 1 else []),
+      ],
+      env=os.environ
+      | {
+        'JAX_PLATFORMS': 'cpu',
+        'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+      },
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for number in range(count)
+  ]  # fmt: skip
+
+
+def finish(processes):
+  """Returns what each prints."""
+  ended = [process.communicate(timeout=300) for process in processes]
+  for process, (out, err) in zip(processes, ended):
+    assert process.returncode == 0, out + err
+  return [out for out, _ in ended]
+
+
+def printed(out):
+  """Returns the lines that are not of the CPU's collectives (in C++)."""
+  return [x for x in out.splitlines() if x and not x.startswith('[Gloo]')]
+
+
+def train(workdir, data_dir, count, devices):
+  flags = [f'--workdir={workdir}', *FLAGS, f'--config.data.data_dir={data_dir}']
+  return start('train.py', count, devices, *flags)
+
+
+def until_step(process, number):
+  for line in process.stdout:
+    if line.startswith(f'step {number}/'):
+      return
+  raise AssertionError(process.stderr.read())
+
+
+def rows(workdir):
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  return [json.loads(line) for line in lines]
+
+
+def losses(workdir):
+  return {
+    x['step']: x['train/loss'] for x in rows(workdir) if 'train/loss' in x
+  }
+
+
+@pytest.fixture(scope='module')
+def alone(prepared, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp('run') / 'alone'
+  finish(train(workdir, prepared, 1, 4))
+  return workdir
+
+
+@pytest.mark.slow
+def test_two_processes_are_killed_and_one_goes_on(alone, prepared, tmp_path):
+  processes = train(tmp_path, prepared, 2, 2)
+  until_step(processes[0], 6)
+  for process in processes:
+    process.kill()
+  for process in processes:
+    process.communicate()
+  stopped = max(losses(tmp_path))
+  out = finish(train(tmp_path, prepared, 1, 4))[0]
+  assert re.search(rf'going on from step [4-{stopped}] of {STEPS}', out), out
+  expected, found = losses(alone), losses(tmp_path)
+  assert sorted(found) == sorted(expected) == list(range(1, STEPS + 1))
+  np.testing.assert_allclose(
+    [found[s] for s in found], [expected[s] for s in found], rtol=1e-5
+  )
+
+
+@pytest.mark.slow
+def test_one_process_goes_on_as_two(alone, prepared, tmp_path):
+  """And stops by a signal to either; evaluation is the same on both."""
+  processes = train(tmp_path, prepared, 2, 2)
+  until_step(processes[0], 2)
+  processes[1].send_signal(signal.SIGTERM)
+  ended = [process.communicate(timeout=120) for process in processes]
+  assert [process.returncode for process in processes] == [143, 143], ended
+  assert 'stopped at step' in ended[0][0] and not printed(ended[1][0])
+  outs = finish(train(tmp_path, prepared, 2, 2))
+  assert 'going on from step' in outs[0] and not printed(outs[1])
+  expected, found = losses(alone), losses(tmp_path)
+  assert sorted(found) == list(range(1, STEPS + 1))
+  np.testing.assert_allclose(
+    [found[s] for s in expected], [expected[s] for s in expected], rtol=1e-5
+  )
+  scores = [
+    [row for row in rows(folder) if 'validation/top1' in row]
+    for folder in (alone, tmp_path)
+  ]
+  assert scores[0] == scores[1] and len(scores[0]) == 2
+
+
+@pytest.mark.slow
+def test_evaluation_on_two_processes_is_that_on_one(alone, tmp_path):
+  reports = []
+  for count, devices in ((1, 1), (2, 2)):
+    out = tmp_path / str(count)
+    flags = [f'--workdir={alone}', f'--out={out}', '--batch_size=6']
+    finish(start('evaluate.py', count, devices, *flags))
+    with open(out / 'predictions.csv', newline='') as file:
+      table = list(csv.DictReader(file))
+    reports.append((json.loads((out / 'metrics.json').read_text()), table))
+  (metrics, table), (metrics2, table2) = reports
+  assert len(table) == 22 and len({row['example'] for row in table}) == 22
+  assert [row['example'] for row in table] == [row['example'] for row in table2]
+  for key, value in metrics.items():
+    if isinstance(value, float):
+      assert metrics2[key] == pytest.approx(value, abs=1e-5), key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('dies', [0, 1])
+def test_a_process_that_dies_ends_the_other(prepared, tmp_path, dies):
+  processes = train(tmp_path, prepared, 2, 1)
+  until_step(processes[0], 1)
+  processes[dies].kill()
+  begin = time.monotonic()
+  _, err = processes[1 - dies].communicate(timeout=120)
+  assert processes[1 - dies].returncode not in (0, None)
+  assert time.monotonic() - begin < 60
+  # jax's words: it has no way to ask for others.
+  named = {
+    0: 'Polled an error from coordination service',
+    1: r'(heartbeats\):\s*|Task )1\b',
+  }
+  assert re.search(named[dies], err), err
+
+
+def test_launchers_are_found():
+  slurm = {
+    'SLURM_JOB_ID': '7', 'SLURM_STEP_NODELIST': 'a[1-2]',
+    'SLURM_NTASKS': '2', 'SLURM_PROCID': '1', 'SLURM_LOCALID': '0',
+  }  # fmt: skip
+  assert distributed._launched(slurm) == (2, 1)
+  assert distributed._launched(slurm | {'SLURM_NTASKS': '1'}) is None
+  # A shell of salloc, which is no step.
+  del slurm['SLURM_STEP_NODELIST']
+  assert distributed._launched(slurm) is None
+  mpi = {'OMPI_COMM_WORLD_SIZE': '3', 'OMPI_COMM_WORLD_RANK': '2'}
+  assert distributed._launched(mpi) == (3, 2)
+  assert distributed._launched({}) is None
+
+
+@pytest.mark.parametrize(
+  'arguments, words',
+  [
+    ((None, 2, 0), 'need --coordinator'),
+    (('host', 2, 0), 'takes HOST:PORT'),
+    (('host:1', None, 0), 'needs --processes'),
+    (('host:1', 2, 2), 'it is 0 to 1'),
+  ],
+)
+def test_flags_that_do_not_fit_are_one_sentence(arguments, words):
+  with pytest.raises(UserError, match=words):
+    distributed.initialise(*arguments)
+
+
+def test_one_process_alone_gathers_what_it_has():
+  distributed.initialise()
+  tree = {'a': np.arange(3)}
+  assert distributed.gather(tree) is tree
+  assert distributed.from_first(tree) is tree
+  assert distributed.first()

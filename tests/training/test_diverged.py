@@ -1,0 +1,65 @@
+"""A run that diverges stops, says when and how, and keeps what was good."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from configs import moving_shapes_ti8x2_fe
+from vivit_jax import config as configs
+from vivit_jax.checkpoints.store import Store
+from vivit_jax.errors import UserError
+from vivit_jax.training import loop, step
+
+
+@pytest.mark.slow
+def test_steps_that_are_not_finite_end_the_run(prepared, tmp_path, monkeypatch):
+  """From step 5 on, by a step that skips them, as the real one does."""
+  config = moving_shapes_ti8x2_fe.get_config()
+  config.data.data_dir = str(prepared)
+  config.data.workers = 0
+  config.model.spatial_layers = config.model.temporal_layers = 1
+  config.train.batch_size = 8
+  config.train.log_every = config.train.checkpoint_every = 2
+  config.train.validate_every = 0
+  config.train.max_skipped = 3
+  real = step.train_step
+
+  def train_step(model, optimiser, config):
+    update = real(model, optimiser, config)
+
+    def skipping(state, batch):
+      bad = int(state.step[0]) >= 4
+      before = step.TrainState(
+        state.step + 1, *(
+          jax.tree.map(jnp.copy, x)
+          for x in (state.params, state.opt_state)
+        )
+      )  # fmt: skip
+      state, metrics = update(state, batch)
+      metrics['skipped'] = jnp.full_like(metrics['loss'], bad)
+      if bad:
+        metrics['loss'] = metrics['loss'] * jnp.nan
+      return (before if bad else state), metrics
+
+    return skipping
+
+  monkeypatch.setattr(step, 'train_step', train_step)
+  words = 'in 3 steps up to step 7, at learning rate .*diverged'
+  with pytest.raises(UserError, match=words):
+    loop.train(configs.resolve(config), tmp_path)
+  report = json.loads((tmp_path / 'diverged.json').read_text())
+  assert report['step'] == 7 and report['learning_rate'] > 0
+  assert len(report['videos']) == 8
+  assert all(isinstance(v['id'], str) for v in report['videos'])
+  norms = report['gradient_norms']
+  assert 'embedding' in norms and all(x >= 0 for x in norms.values())
+  assert any('MultiHeadDotProductAttention_0/query' in name for name in norms)
+  lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  assert [x['train/skipped_steps'] for x in rows] == [0, 0, 2]
+  assert 'train/loss' not in rows[2]
+  with Store(tmp_path, read_only=True) as store:
+    assert store.find('last') == 6
+    assert store.describe(6).skipped == 2
