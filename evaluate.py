@@ -39,9 +39,6 @@ _SHORT_VIDEOS = flags.DEFINE_string(
 _EMA = flags.DEFINE_boolean(
   'ema', None, 'Score the averaged weights, if the run kept them.'
 )
-_EMA = flags.DEFINE_boolean(
-  'ema', None, 'Score the averaged weights, if the run kept them.'
-)
 _OUT = flags.DEFINE_string('out', None, 'Folder of the report.')
 commands.define_processes()
 
