@@ -106,7 +106,9 @@ def rows(workdir):
   lines = (workdir / 'metrics.jsonl').read_text().splitlines()
   found = [json.loads(line) for line in lines]
   for row in found:
-    row.pop('train/clips_per_second', None)
+    for key in list(row):
+      if key.startswith(('train/clips_per_second', 'train/seconds/')):
+        del row[key]  # how fast it was
   return found
 
 
