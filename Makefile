@@ -1,11 +1,12 @@
 # make demo: a model trained and scored.  make test: the suite.  make lint.
+# make test-slow: whole programs, trained, killed, on several processes.
 # make test-torch: what compares with transformers, which it installs.
 PYTHON ?= python3
 BIN := .venv/bin
 CONFIG ?= configs/moving_shapes_ti8x2_fe.py
 WORKDIR ?= runs/demo
 
-.PHONY: demo test test-torch lint clean
+.PHONY: demo test test-slow test-torch lint clean
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
@@ -23,7 +24,10 @@ demo: .venv/installed
 	@echo 'The curves: $(BIN)/tensorboard --logdir=$(WORKDIR)'
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto -m "not slow"
+
+test-slow: .venv/installed-dev
+	$(BIN)/python -m pytest -n auto -m slow
 
 test-torch: .venv/installed-dev
 	$(BIN)/pip install --quiet torch==2.13.0
