@@ -90,6 +90,19 @@ def test_videos_are_functions_of_seed_split_and_number(tmp_path):
     assert sum(1 for _ in container.decode(video=0)) == SCENE.frames
 
 
+def test_the_same_pixels_are_always_the_same_file(tmp_path):
+  """Wherever they are in memory, and whatever was there before."""
+  whole = render('right_then_left', 'square', 4)
+  found = set()
+  for offset in range(40):
+    memory = np.full(whole.size + 64, offset, np.uint8)
+    video = memory[offset : offset + whole.size].reshape(whole.shape)
+    video[:] = whole
+    moving_shapes.write_video(tmp_path / 'a.mp4', video)
+    found.add((tmp_path / 'a.mp4').read_bytes())
+  assert len(found) == 1
+
+
 def test_all_pairs_of_labels_are_equally_often():
   pairs = [moving_shapes.labels_of(number) for number in range(128)]
   assert len(set(pairs)) == 64

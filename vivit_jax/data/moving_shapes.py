@@ -16,6 +16,7 @@ import argparse
 import concurrent.futures
 import csv
 import dataclasses
+import fractions
 import functools
 import json
 import math
@@ -51,9 +52,12 @@ def write_video(path: pathlib.Path, video: np.ndarray) -> None:
     stream.height, stream.width = video.shape[1:3]
     stream.pix_fmt = 'yuv420p'
     stream.thread_count = 1
-    stream.options = {'crf': '16', 'preset': 'veryfast'}
-    for image in video:
+    # x264's macroblock tree does not always give the same bits.
+    stream.options = {'crf': '16', 'preset': 'veryfast', 'mbtree': '0'}
+    stream.time_base = fractions.Fraction(1, FRAMES_PER_SECOND)
+    for number, image in enumerate(video):
       frame = av.VideoFrame.from_ndarray(image, format='rgb24')
+      frame.pts = number
       container.mux(stream.encode(frame))
     container.mux(stream.encode())
   os.replace(unfinished, path)

@@ -114,7 +114,13 @@ def _pack_video(images: Sequence[Image], crf: int) -> list[bytes]:
   codec.time_base = fractions.Fraction(1, 25)
   codec.thread_count = 1
   codec.gop_size = len(images)
-  codec.options = {'crf': str(crf), 'preset': 'medium', 'bf': '2'}
+  # x264's macroblock tree does not always give the same bits.
+  codec.options = {
+    'crf': str(crf),
+    'preset': 'medium',
+    'bf': '2',
+    'mbtree': '0',
+  }
   packets = []
   for number, image in enumerate(images):
     frame = av.VideoFrame.from_ndarray(image, format='rgb24')
