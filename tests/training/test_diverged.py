@@ -4,13 +4,15 @@ import json
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from configs import moving_shapes_ti8x2_fe
 from vivit_jax import config as configs
+from vivit_jax import models, parallel
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.errors import UserError
-from vivit_jax.training import loop, step
+from vivit_jax.training import diverged, loop, optim, step
 
 
 @pytest.mark.slow
@@ -63,3 +65,47 @@ def test_steps_that_are_not_finite_end_the_run(prepared, tmp_path, monkeypatch):
   with Store(tmp_path, read_only=True) as store:
     assert store.find('last') == 6
     assert store.describe(6).skipped == 2
+
+
+def test_norms_are_those_of_the_steps_own_gradient():
+  """With a weight of a head, a frozen layer and parts of the batch."""
+  config = configs.default()
+  config.data.frames, config.data.crop = 4, (16, 16)
+  config.data.short_side = 16
+  config.train.head_weights = {'verb': 3.0}
+  config.train.accumulate = 2
+  config.optim.freeze = '^embedding/'
+  config = configs.resolve(config)
+  model = models.build(
+    family='factorised_encoder',
+    size='Ti',
+    heads={'noun': 3, 'verb': 4},
+    tubelet=(2, 8, 8),
+    spatial_layers=1,
+    temporal_layers=1,
+  )
+  optimiser = optim.optimiser(config.optim, lambda _: 0.0)
+  state = step.initialise(model, optimiser, config)
+  draw = np.random.default_rng(0)
+  devices = jax.local_device_count()
+  size = 4 * devices
+  batch = parallel.shard(
+    {
+      'video': draw.integers(0, 256, (size, 4, 16, 16, 3)).astype(np.uint8),
+      'labels': {
+        'noun': draw.integers(0, 3, size).astype(np.int32),
+        'verb': draw.integers(0, 4, size).astype(np.int32),
+      },
+    }
+  )
+  update = step.train_step(model, optimiser, config)
+  state, metrics = update(parallel.replicate(state), batch)
+  found = diverged.gradient_norms(state, batch, model, config)
+  loss, whole = (
+    float(parallel.unreplicate(metrics[key]))
+    for key in ('loss', 'gradient_norm')
+  )
+  assert found.pop('loss') == pytest.approx(loss, rel=1e-6)
+  assert found['embedding'] == 0.0
+  total = np.sqrt(sum(norm**2 for norm in found.values()))
+  assert total == pytest.approx(whole, rel=1e-5)

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -16,58 +16,42 @@ from vivit_jax import parallel
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 from vivit_jax.models import stacking
-from vivit_jax.training import inputs, losses
+from vivit_jax.training import step as steps
 
 
 def gradient_norms(
-  model: nn.Module, config: TrainConfig
-) -> Callable[[Any, Mapping[str, Any]], dict[str, float]]:
-  """Returns (state, batch) -> loss, and the norm of each layer's gradient.
+  state: Any, batch: Mapping[str, Any], model: nn.Module, config: TrainConfig
+) -> dict[str, float]:
+  """Returns the loss, and the norm of each layer's gradient.
 
-  The state is replicated, as the last step left it, and the batch, sharded, is
-  that step's: the step drew its randomness by the state's step less 1. A layer
-  is what holds arrays: `.../MultiHeadDotProductAttention_0/query`.
+  A layer is what holds arrays: `.../MultiHeadDotProductAttention_0/query`.
+
+  Args:
+    state: replicated, as the last step left it, which it did not change but for
+      its number.
+    batch: that step's, sharded.
+    model, config: of the run.
   """
 
   def norms(state, batch):
-    before = state.step - 1
-    ready = inputs.prepare(batch, before, config, model.heads)
-    place_B = parallel.example_places(ready.video.shape[0])
-    network_key = inputs.step_keys(config.train.seed, before)[2]
-    multi_label = [h for h, x in batch['labels'].items() if x.ndim == 2]
-
-    def loss_of(params):
-      logits = model.apply(
-        {'params': params},
-        ready.video,
-        train=True,
-        example_B=place_B,
-        rngs={'stochastic_depth': network_key},
-      )
-      return losses.cross_entropy(logits, ready.targets, multi_label)
-
-    found = jax.value_and_grad(loss_of)(state.params)
-    loss, gradient = parallel.mean_over_devices(found)
+    gradient_of = steps.gradient_on(batch, state.step - 1, model, config)
+    gradient, metrics = gradient_of(state.params)
     squares: dict[str, jax.Array] = {}
     leaves = jax.tree_util.tree_leaves_with_path(stacking.unstack(gradient))
     for path, leaf in leaves:
       layer = '/'.join(str(key.key) for key in path[:-1])
       square = jnp.sum(jnp.square(leaf.astype(jnp.float32)))
       squares[layer] = squares.get(layer, 0.0) + square
-    return {'loss': loss} | {k: jnp.sqrt(x) for k, x in squares.items()}
+    return {'loss': metrics['loss']} | {
+      k: jnp.sqrt(x) for k, x in squares.items()
+    }
 
-  mapped = parallel.map_over_devices(norms)
-
-  def call(state, batch):
-    found = parallel.unreplicate(mapped(state, batch))
-    return {key: float(value) for key, value in found.items()}
-
-  return call
+  found = parallel.unreplicate(parallel.map_over_devices(norms)(state, batch))
+  return {key: float(value) for key, value in found.items()}
 
 
 def write(
   folder: pathlib.Path,
-  *,
   step: int,
   learning_rate: float,
   index: np.ndarray,
@@ -83,7 +67,7 @@ def write(
     step: the last one.
     learning_rate: of that step.
     index: int [B], the videos of its batch.
-    ids: of all videos.
+    ids: their names.
     found: as of `gradient_norms`.
 
   Raises:
@@ -94,7 +78,7 @@ def write(
     'step': step,
     'learning_rate': learning_rate,
     'loss': _number(found['loss']),
-    'videos': [{'index': int(i), 'id': ids[int(i)]} for i in index],
+    'videos': [{'index': int(i), 'id': name} for i, name in zip(index, ids)],
     'gradient_norms': norms,
   }
   path = folder / 'diverged.json'

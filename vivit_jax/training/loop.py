@@ -146,17 +146,11 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
           tally.look()  # so that the batch is at hand when it is the last one
       if tally.in_a_row >= config.train.max_skipped:
         now = float(rate(number - 1))
-        norms = diverged.gradient_norms(model, config)(state, arrays)
         index = distributed.gather(batch['index'])
+        norms = diverged.gradient_norms(state, arrays, model, config)
         if distributed.first():
-          diverged.write(
-            folder,
-            step=number,
-            learning_rate=now,
-            index=index,
-            ids=source.ids,
-            found=norms,
-          )
+          ids = [source.ids[i] for i in index]
+          diverged.write(folder, number, now, index, ids, norms)
         checks.check_skipped(tally.in_a_row, config, number, now)
       del batch, arrays
       stop = stops(signalled())  # once: it may come at any moment

@@ -73,18 +73,12 @@ def train_step(
   """
 
   def step(state, batch):
-    ready = inputs.prepare(batch, state.step, config, model.heads)
-    place_B = parallel.example_places(ready.video.shape[0])
-    network_key = inputs.step_keys(config.train.seed, state.step)[2]
-    gradient_of = _gradient_of(model, config, network_key)
-    clips = (ready.video, ready.targets, batch['labels'], place_B)
-    gradient, metrics = parallel.mean_over_devices(
-      gradient_of(state.params, clips)
-    )
+    gradient_of = gradient_on(batch, state.step, model, config)
+    gradient, metrics = gradient_of(state.params)
     if config.optim.sam_rho:
       # The gradient is the mean over all devices: so is where it leads to.
       near = uphill(state.params, gradient, config.optim.sam_rho)
-      gradient = parallel.mean_over_devices(gradient_of(near, clips)[0])
+      gradient = gradient_of(near)[0]
     metrics['gradient_norm'] = optax.tree.norm(gradient)
     updates, opt_state = optimiser.update(
       gradient, state.opt_state, state.params
@@ -130,16 +124,29 @@ def averaged(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
   )
 
 
-def _gradient_of(
-  model: nn.Module, config: TrainConfig, network_key: jax.Array
-) -> Callable[[Any, tuple], tuple[Any, dict[str, jax.Array]]]:
-  """Returns (parameters, clips) -> (gradient, metrics) of a device's clips.
+def gradient_on(
+  batch: Mapping[str, Any],
+  step: jax.Array,
+  model: nn.Module,
+  config: TrainConfig,
+) -> Callable[[Any], tuple[Any, dict[str, jax.Array]]]:
+  """Returns parameters -> (gradient, metrics), means over the global batch.
 
-  Both are means over the clips: video, targets, labels and places in the
-  global batch, each [b, ...]. They are taken in `train.accumulate` parts of
-  consecutive clips, one after another. All draws are keyed by place, so that
-  neither the parts nor a second call change them.
+  On every device, they are taken in `train.accumulate` parts of consecutive
+  clips, one after another. All draws are keyed by the step and the clips'
+  places, so that neither the parts nor a second call change them. Called
+  inside a function mapped over devices.
+
+  Args:
+    batch: of this device, as `train_step` takes it.
+    step: int32, updates made before.
+    model: the network.
+    config: the experiment.
   """
+  ready = inputs.prepare(batch, step, config, model.heads)
+  place_B = parallel.example_places(ready.video.shape[0])
+  network_key = inputs.step_keys(config.train.seed, step)[2]
+  clips = (ready.video, ready.targets, batch['labels'], place_B)
   parts = config.train.accumulate
 
   def of_part(params, clips):
@@ -162,14 +169,14 @@ def _gradient_of(
     (loss, logits), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
     return gradient, {'loss': loss, **losses.accuracies(logits, labels)}
 
-  def of_all(params, clips):
+  def of_all(params):
     if parts == 1:
       return of_part(params, clips)
-    clips = jax.tree.map(
+    in_parts = jax.tree.map(
       lambda x: einops.rearrange(x, '(part b) ... -> part b ...', part=parts),
       clips,
     )
-    one = jax.tree.map(lambda x: x[0], clips)
+    one = jax.tree.map(lambda x: x[0], in_parts)
     total = jax.tree.map(
       lambda x: jnp.zeros(x.shape, x.dtype),
       jax.eval_shape(of_part, params, one),
@@ -178,7 +185,7 @@ def _gradient_of(
     def add(total, part):
       return jax.tree.map(jnp.add, total, of_part(params, part)), None
 
-    total, _ = jax.lax.scan(add, total, clips)
+    total, _ = jax.lax.scan(add, total, in_parts)
     return jax.tree.map(lambda x: x / parts, total)
 
-  return of_all
+  return lambda params: parallel.mean_over_devices(of_all(params))
