@@ -50,6 +50,7 @@ class Description:
     content: of the split that the run trains on, where it is known.
     unlogged: metrics of the steps that no line of metrics.jsonl tells yet.
     skipped: how many of the last steps, in a row, were not finite.
+    multi_label: heads of which a video may have any number of labels.
   """
 
   config: TrainConfig
@@ -57,6 +58,7 @@ class Description:
   content: str | None = None
   unlogged: Sequence[Mapping[str, float]] = ()
   skipped: int = 0
+  multi_label: Sequence[str] = ()
 
   def to_json(self) -> dict[str, Any]:
     return {
@@ -65,6 +67,7 @@ class Description:
       'content': self.content,
       'unlogged': [dict(row) for row in self.unlogged],
       'skipped': self.skipped,
+      'multi_label': list(self.multi_label),
     }
 
   @classmethod
@@ -78,6 +81,7 @@ class Description:
       mapping.get('content'),
       tuple(mapping.get('unlogged', ())),
       mapping.get('skipped', 0),
+      tuple(mapping.get('multi_label', ())),
     )
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -28,12 +28,14 @@ class Trained:
     config: what the model is, and how clips are made of videos.
     params: nested, layers one by one.
     label_names: of each head, in the order of the outputs.
+    multi_label: heads of which a video may have any number of labels.
   """
 
   name: str
   config: TrainConfig
   params: Any
   label_names: Mapping[str, list[str]]
+  multi_label: Collection[str] = ()
 
 
 def from_workdir(
@@ -66,7 +68,7 @@ def from_workdir(
     params = store.restore_parameters(step, 'ema' if averaged else 'params')
   known = {head: about.label_names[head] for head in config.model.heads}
   name = f'step {step}' + (', averaged weights' if averaged else '')
-  return Trained(name, config, params, known)
+  return Trained(name, config, params, known, about.multi_label)
 
 
 def from_file(

@@ -61,7 +61,12 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
   checks.check_with_data(config, source)
   model = models.build(**configs.model_arguments(config.model))
   validate = _validation(model, config)
-  about = Description(config, source.label_names, source.content)
+  about = Description(
+    config,
+    source.label_names,
+    source.content,
+    multi_label=sorted(source.multi_label),
+  )
   per_epoch = len(source) / configs.videos_per_step(config)
   steps = max(1, math.ceil(config.train.epochs * per_epoch))
   rate = optim.schedule(config.optim, steps=steps, steps_per_epoch=per_epoch)

@@ -1,0 +1,328 @@
+"""A trained model that answers for single videos."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import einops
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vivit_jax import config as configs
+from vivit_jax import models
+from vivit_jax.config import TrainConfig
+from vivit_jax.errors import UserError
+from vivit_jax.evaluation import metrics
+from vivit_jax.evaluation.trained import Trained
+from vivit_jax.inference import cutting, videos
+from vivit_jax.models import base, pixels, stacking
+
+_MOST_CLIPS = 16  # in one pass through the model
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+  """The likeliest classes of a head, the likeliest first.
+
+  Attributes:
+    labels: their names.
+    probabilities: float64, of each of them.
+    every: float64 [K], of all classes, in the order of `label_names`.
+  """
+
+  labels: tuple[str, ...]
+  probabilities: np.ndarray
+  every: np.ndarray
+
+  def to_json(self) -> list[dict[str, Any]]:
+    return [
+      {'label': label, 'probability': round(float(probability), 6)}
+      for label, probability in zip(self.labels, self.probabilities)
+    ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+  """What a model says of a video.
+
+  Attributes:
+    video: its name.
+    heads: the ranking of each head.
+  """
+
+  video: str
+  heads: Mapping[str, Ranking]
+
+  def to_json(self) -> dict[str, Any]:
+    heads = {head: ranking.to_json() for head, ranking in self.heads.items()}
+    return {'video': self.video, 'heads': heads}
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+  """What a model says of a part of a video, from `start` to `end` seconds."""
+
+  start: float
+  end: float
+  heads: Mapping[str, Ranking]
+
+  def to_json(self) -> dict[str, Any]:
+    heads = {head: ranking.to_json() for head, ranking in self.heads.items()}
+    times = {'start': round(self.start, 3), 'end': round(self.end, 3)}
+    return {**times, 'heads': heads}
+
+
+class Predictor:
+  """A model with its weights, its labels and its way to see videos.
+
+  `vivit_jax.load` makes one. The model is compiled at the first clip, once for
+  each number of views, and computes on jax's first device.
+
+  Attributes:
+    name: of the checkpoint, for people.
+    config: of the experiment.
+    label_names: of each head, in the order of its outputs.
+    multi_label: heads of which a video may have any number of labels; their
+      probabilities are each for itself, and do not sum to 1.
+    model: the Flax module, of which `params` are the parameters.
+    params: on the device.
+  """
+
+  def __init__(self, trained: Trained):
+    """Takes what `evaluation.trained` read."""
+    self.name = trained.name
+    self.config: TrainConfig = trained.config
+    self.label_names = {k: list(v) for k, v in trained.label_names.items()}
+    self.multi_label = frozenset(trained.multi_label)
+    self.model: base.VideoTransformer = models.build(
+      **configs.model_arguments(self.config.model)
+    )
+    params = trained.params
+    if self.config.model.scan:
+      params = stacking.stack(params)
+    self.params = jax.tree.map(jnp.asarray, params)
+    self._logits = _compiled(self.model, self.config, features=False)
+    self._features = _compiled(self.model, self.config, features=True)
+
+  @property
+  def preprocessing(self) -> dict[str, Any]:
+    """Returns how pixels become what the model sees.
+
+    `frames` of a clip, every `stride`-th one of the video, or instead at
+    `frames_per_second`; a short side of `short_side` pixels, of which `crop`
+    (height, width) is cut; (x / 255 - `mean`) / `std`.
+    """
+    data = self.config.data
+    return {
+      'frames': data.frames,
+      'stride': None if data.frames_per_second else data.stride,
+      'frames_per_second': data.frames_per_second,
+      'short_side': data.short_side,
+      'crop': tuple(data.crop),
+      'mean': tuple(data.mean),
+      'std': tuple(data.std),
+    }
+
+  def clips(
+    self,
+    video: videos.Source,
+    *,
+    views: str | None = None,
+    frames_per_second: float | None = None,
+  ) -> np.ndarray:
+    """Returns the views of a video, uint8 [V, T, H, W, 3], as evaluate.py does.
+
+    Arguments and errors as of `predict`.
+    """
+    opened = videos.open_video(video, frames_per_second)
+    return self._cut(opened, views)
+
+  def predict(
+    self,
+    video: videos.Source,
+    *,
+    views: str | None = None,
+    top: int = 5,
+    frames_per_second: float | None = None,
+  ) -> Prediction:
+    """Says what a video shows.
+
+    Args:
+      video: path of a file, or frames, uint8 RGB [T, H, W, 3].
+      views: temporal x spatial views, '4x3'; None for those of the config's
+        evaluation.
+      top: how many classes of each head.
+      frames_per_second: of frames in memory, where the config's clips are so
+        many frames a second; of a file, instead of its own.
+
+    Raises:
+      UserError: a video that cannot be read, or is too short.
+    """
+    opened = videos.open_video(video, frames_per_second)
+    logits = self.logits(self._cut(opened, views))
+    return Prediction(opened.name, self._rank(logits, top))
+
+  def features(
+    self,
+    video: videos.Source,
+    *,
+    tokens: bool = False,
+    views: str | None = None,
+    frames_per_second: float | None = None,
+  ) -> np.ndarray:
+    """Returns what the model's head would see of a video, for other work.
+
+    Args:
+      video, frames_per_second: as of `predict`.
+      tokens: of one clip in the middle, instead of all views.
+      views: as of `predict`; not with `tokens`.
+
+    Returns:
+      float32 [D], averaged over the views; or all tokens after the encoder (in
+      Model 2, after the spatial one), [t, h, w, D].
+
+    Raises:
+      UserError: as of `predict`.
+    """
+    if tokens and views not in (None, '1x1'):
+      raise UserError(
+        f"tokens are of one clip, the middle one, not of views '{views}': "
+        'leave the views out.'
+      )
+    clips = self.clips(
+      video,
+      views='1x1' if tokens else views,
+      frames_per_second=frames_per_second,
+    )
+    return self.features_of(clips, tokens=tokens)
+
+  def timeline(
+    self,
+    video: videos.Source,
+    *,
+    window: float | None = None,
+    stride: float | None = None,
+    views: str | None = None,
+    top: int = 5,
+    frames_per_second: float | None = None,
+  ) -> Iterator[Window]:
+    """Yields what the parts of a long video show, as they are decoded.
+
+    Args:
+      video, top, frames_per_second: as of `predict`.
+      window: seconds; None for the length of a clip. The last one ends with the
+        video; a shorter video is one window.
+      stride: seconds from one window to the next; None for `window`.
+      views: of each window; None for as many clips as fit, of the centre.
+
+    Raises:
+      UserError: a video that cannot be read, or of unknown rate; a window
+        shorter than a clip.
+    """
+    for name, seconds in (('window', window), ('stride', stride)):
+      if seconds is not None and not 0 < seconds < float('inf'):
+        raise UserError(f'the {name} is {seconds:g} seconds; above 0.')
+    parts = cutting.windows(
+      videos.open_video(video, frames_per_second),
+      self.config.data,
+      None if views is None else cutting.parse(views),
+      window,
+      stride,
+    )
+    first = next(parts)
+    together = max(1, _MOST_CLIPS // len(first.clips))
+    parts = itertools.chain([first], parts)
+    while batch := list(itertools.islice(parts, together)):
+      clips = np.stack([part.clips for part in batch])
+      # Always of one shape, lest the model be compiled again.
+      missing = ((0, together - len(batch)), *[(0, 0)] * (clips.ndim - 1))
+      logits = self._run(np.pad(clips, missing))
+      for place, part in enumerate(batch):
+        mine = {head: found[place] for head, found in logits.items()}
+        yield Window(part.start, part.end, self._rank(mine, top))
+
+  def logits(self, clips: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns float32 [V, K] of each head, of clips uint8 [V, T, H, W, 3]."""
+    found = [self._logits(self.params, part) for part in _parts(clips)]
+    return _joined(found, len(clips))
+
+  def features_of(
+    self, clips: np.ndarray, *, tokens: bool = False
+  ) -> np.ndarray:
+    """Returns `features` of clips, uint8 [V, T, H, W, 3]."""
+    found = [self._features(self.params, part) for part in _parts(clips)]
+    kind = 'tokens' if tokens else 'pooled'
+    each = _joined(found, len(clips))[kind]
+    return each[0] if tokens else each.mean(axis=0)
+
+  def _run(self, clips: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns float32 [n, V, K] of clips [n, V, T, H, W, 3]."""
+    count = len(clips)
+    flat = einops.rearrange(clips, 'n V ... -> (n V) ...')
+    return {
+      head: einops.rearrange(found, '(n V) K -> n V K', n=count)
+      for head, found in self.logits(flat).items()
+    }
+
+  def _cut(self, opened: videos.Video, asked: str | None) -> np.ndarray:
+    evaluation = self.config.evaluation
+    wanted = cutting.Views(evaluation.temporal_views, evaluation.spatial_crops)
+    if asked is not None:
+      wanted = cutting.parse(asked)
+    return cutting.cut(opened, self.config.data, wanted)
+
+  def _rank(
+    self, logits: Mapping[str, np.ndarray], top: int
+  ) -> dict[str, Ranking]:
+    """Ranks classes by logits [V, K] of each head, averaged over the views."""
+    ranked = {}
+    for head, each in logits.items():
+      if not np.isfinite(each).all():
+        raise UserError(
+          f'the model gives logits that are not finite for head {head}: take '
+          'an earlier checkpoint.'
+        )
+      # As in evaluation, and in the paper (section 4.1): logits are averaged.
+      mean = each.mean(axis=0)
+      several = head in self.multi_label
+      every = metrics.sigmoid(mean) if several else metrics.softmax(mean)
+      first = metrics.top_k(mean[None], top)[0]
+      names = tuple(self.label_names[head][place] for place in first)
+      ranked[head] = Ranking(names, every[first], every)
+    return ranked
+
+
+def _compiled(
+  model: nn.Module, config: TrainConfig, features: bool
+) -> Callable[[Any, np.ndarray], dict[str, jax.Array]]:
+  """Returns (parameters, clips) -> logits or features, in float32."""
+
+  def apply(params, clips):
+    clips = pixels.normalise(clips, config.data.mean, config.data.std)
+    found = model.apply({'params': params}, clips, features=features)
+    if features:
+      found = {'tokens': found.tokens, 'pooled': found.pre_logits}
+    return jax.tree.map(lambda x: x.astype(jnp.float32), found)
+
+  return jax.jit(apply)
+
+
+def _parts(clips: np.ndarray) -> Iterator[np.ndarray]:
+  """Yields clips, always as many at a time; the last ones are padded."""
+  size = min(len(clips), _MOST_CLIPS)
+  for start in range(0, len(clips), size):
+    part = clips[start : start + size]
+    missing = ((0, size - len(part)), *[(0, 0)] * (part.ndim - 1))
+    yield np.pad(part, missing)
+
+
+def _joined(
+  found: list[dict[str, jax.Array]], count: int
+) -> dict[str, np.ndarray]:
+  return {
+    name: np.concatenate([np.asarray(part[name]) for part in found])[:count]
+    for name in found[0]
+  }
