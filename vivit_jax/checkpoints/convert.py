@@ -12,7 +12,7 @@ from flax import serialization
 
 from vivit_jax import config as configs
 from vivit_jax import models
-from vivit_jax.checkpoints import adapt, formats
+from vivit_jax.checkpoints import adapt, formats, heads
 from vivit_jax.checkpoints.formats import huggingface_export, names, native
 from vivit_jax.checkpoints.formats.weights import Weights
 from vivit_jax.checkpoints.store import Description, Store
@@ -121,9 +121,11 @@ def _write_native(
   bias = weights.arrays.get('output_projection/bias')
   if bias is None:
     raise UserError('the weights have no head, and cannot be a whole model.')
-  label_names = weights.label_names or _numbered(config, bias.size)
-  heads = {head: len(classes) for head, classes in label_names.items()}
-  config = configs.with_heads(config, heads)
+  label_names = weights.label_names or heads.numbered(
+    config.model.heads or {'label': bias.size}
+  )
+  classes = {head: len(of_head) for head, of_head in label_names.items()}
+  config = configs.with_heads(config, classes)
   model = models.build(**configs.model_arguments(config.model))
   clip = jax.ShapeDtypeStruct(
     (1, config.data.frames, *config.data.crop, 3), np.float32
@@ -157,15 +159,6 @@ def _write_native(
     os.replace(unfinished, target)
   except OSError as error:
     raise UserError(f'cannot write {target}: {error.strerror}.') from None
-
-
-def _numbered(config: TrainConfig, classes: int) -> dict[str, list[str]]:
-  """Names classes that have no names, of the config's heads."""
-  heads = config.model.heads or {'label': classes}
-  return {
-    head: [f'class {number}' for number in range(count)]
-    for head, count in heads.items()
-  }
 
 
 def _write_scenic(weights: Weights, target: pathlib.Path) -> None:

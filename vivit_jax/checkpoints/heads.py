@@ -31,6 +31,14 @@ def order_of(class_order: str | None, own: Names | None) -> Names:
   }
 
 
+def numbered(heads: Mapping[str, int]) -> dict[str, list[str]]:
+  """Names classes that have no names, of heads with so many of them."""
+  return {
+    head: [f'class {number}' for number in range(classes)]
+    for head, classes in heads.items()
+  }
+
+
 def arrange(
   arrays: Mapping[str, np.ndarray], order: Names, wanted: Names | None
 ) -> tuple[dict[str, np.ndarray], str, str]:

@@ -50,20 +50,48 @@ def read_as(
 
   Args:
     path: of the checkpoint.
-    params: the model's own initial ones, layers stacked or not.
-    config: with the model's heads.
-    label_names: of the dataset, where they are known.
+    params, config, label_names: as of `fit`.
 
   Raises:
     UserError: a file that cannot be read, or weights that do not fit.
+  """
+  source = read(path, config)
+  return fit(source, params, config, label_names), source
+
+
+def read(path: str | os.PathLike, config: TrainConfig) -> formats.Weights:
+  """Reads a checkpoint of any format, with what a config says of it.
+
+  Raises:
+    UserError: a file that cannot be read.
   """
   source = formats.read(path, ema=config.evaluation.ema)
   if config.init_grid is not None:
     source = dataclasses.replace(source, grid=config.init_grid)
   if config.init_order is not None:
     source = dataclasses.replace(source, order=config.init_order)
+  return source
+
+
+def fit(
+  source: formats.Weights,
+  params: Any,
+  config: TrainConfig,
+  label_names: heads.Names | None,
+) -> adapt.Adapted:
+  """Returns the model of a config with a checkpoint's weights.
+
+  Args:
+    source: the checkpoint.
+    params: the model's own initial ones, layers stacked or not.
+    config: with the model's heads.
+    label_names: of the dataset, where they are known.
+
+  Raises:
+    UserError: weights that do not fit.
+  """
   fresh = jax.tree.map(np.asarray, stacking.unstack(params))
-  adapted = adapt.adapt(
+  return adapt.adapt(
     source,
     dict(names.flatten(fresh)),
     grid=token_grid(config),
@@ -74,4 +102,3 @@ def read_as(
     label_names=label_names
     and {head: label_names[head] for head in config.model.heads},
   )
-  return adapted, source

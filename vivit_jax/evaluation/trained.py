@@ -11,7 +11,7 @@ import numpy as np
 
 from vivit_jax import config as configs
 from vivit_jax import models
-from vivit_jax.checkpoints import start
+from vivit_jax.checkpoints import formats, heads, start
 from vivit_jax.checkpoints.formats import names
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
@@ -57,6 +57,16 @@ def from_workdir(
   if not pathlib.Path(workdir).is_dir():
     raise UserError(f'there is no workdir {workdir}: train into it first.')
   config = workdirs.read_config(workdir)
+  return from_checkpoint(workdir, checkpoint, config, override)
+
+
+def from_checkpoint(
+  workdir: str | os.PathLike,
+  checkpoint: str,
+  config: TrainConfig,
+  override: Callable[[TrainConfig], TrainConfig],
+) -> Trained:
+  """Does what `from_workdir` does, without its config.json."""
   with Store.of_run(workdir) as store:
     step = store.find(checkpoint)
     if step is None:
@@ -83,14 +93,40 @@ def from_file(
   the outputs are put into the dataset's.
 
   Raises:
+    UserError: a file that cannot be read; else as `from_weights`.
+  """
+  source = start.read(path, config)
+  return from_weights(source, str(path), config, dataset_names)
+
+
+def from_weights(
+  source: formats.Weights,
+  path: str,
+  config: TrainConfig,
+  dataset_names: Mapping[str, list[str]] | None,
+  say: Callable[[str], object] = print,
+) -> Trained:
+  """Takes weights that were read as the model of a config; see `from_file`.
+
+  Args:
+    source: the weights.
+    path: where they are from.
+    config: of the model.
+    dataset_names: None without a dataset: then outputs stay as they are, and
+      without any names are called 'class 0' and so on.
+    say: gets an account of all arrays.
+
+  Raises:
     UserError: weights that do not fit the model whole, or names that are not
       the dataset's.
   """
+  if dataset_names is None:
+    dataset_names = _names(source, path, config)
   config = configs.resolve_heads(config, dataset_names)
   model = models.build(**configs.model_arguments(config.model))
   clip = np.zeros((1, config.data.frames, *config.data.crop, 3), np.float32)
   fresh = jax.jit(model.init)(jax.random.key(0), clip)['params']
-  adapted, source = start.read_as(path, fresh, config, dataset_names)
+  adapted = start.fit(source, fresh, config, dataset_names)
   missing = [row for row in adapted.rows if row.what == 'fresh']
   if missing:
     raise UserError(
@@ -108,8 +144,36 @@ def from_file(
       f'{path} is more than the model: {unused[0].name} would be left out '
       f'({unused[0].why}): give the config of the whole model.'
     )
-  print(adapted.table(), flush=True)
+  say(adapted.table())
   for note in source.notes:
-    print(f'{"note":>10}  {note}', flush=True)
+    say(f'{"note":>10}  {note}')
   known = {head: dataset_names[head] for head in config.model.heads}
-  return Trained(str(path), config, names.unflatten(adapted.arrays), known)
+  return Trained(path, config, names.unflatten(adapted.arrays), known)
+
+
+def _names(
+  source: formats.Weights, path: str, config: TrainConfig
+) -> dict[str, list[str]]:
+  """Returns what the outputs of a checkpoint are called, in their order."""
+  bias = source.arrays.get('output_projection/bias')
+  if bias is None:
+    raise UserError(
+      f'{path} has no head that tells classes apart: train it first, from '
+      '--config.init_from.'
+    )
+  told = heads.order_of(config.class_order, source.label_names)
+  told = told or source.label_names
+  if not told:
+    return heads.numbered(config.model.heads or {'label': bias.size})
+  classes = {head: len(of_head) for head, of_head in told.items()}
+  if sum(classes.values()) != bias.size:
+    raise UserError(
+      f'the names of classes are {classes}, and {path} has {bias.size} '
+      'outputs: give the names of all outputs, in their order.'
+    )
+  if config.model.heads and dict(config.model.heads) != classes:
+    raise UserError(
+      f'model.heads of the config are {dict(config.model.heads)}, and the '
+      f'classes of {path} are named for {classes}: leave model.heads out.'
+    )
+  return {head: list(of_head) for head, of_head in told.items()}

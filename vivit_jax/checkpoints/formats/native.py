@@ -23,6 +23,16 @@ def _order(model: configs.ModelConfig) -> str | None:
   return model.order if factorised or 'dot_product' in model.family else None
 
 
+def place(path: pathlib.Path) -> tuple[pathlib.Path, str]:
+  """Returns the workdir of a path for which `is_native`, and which of it."""
+  path = path.absolute()
+  if (path / 'checkpoints').is_dir():
+    return path, 'best'
+  if path.name == 'checkpoints':
+    return path.parent, 'best'
+  return path.parent.parent, path.name
+
+
 def read(
   path: pathlib.Path, *, ema: bool = True
 ) -> tuple[Weights, Description]:
@@ -30,13 +40,7 @@ def read(
 
   With `ema`, the moving average of its weights, where the run kept one.
   """
-  path = path.absolute()
-  if (path / 'checkpoints').is_dir():
-    workdir, which = path, 'best'
-  elif path.name == 'checkpoints':
-    workdir, which = path.parent, 'best'
-  else:
-    workdir, which = path.parent.parent, path.name
+  workdir, which = place(path)
   with Store.of_run(workdir) as store:
     step = store.find(which)
     if step is None:
