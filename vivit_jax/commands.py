@@ -35,8 +35,8 @@ def run(
   A user's mistake ends with one sentence and code 2, Ctrl-C with code 130,
   neither with a traceback.
   """
-  _quieten_libraries()
-  signal.signal(signal.SIGINT, _end_at_once)
+  quieten_libraries()
+  signal.signal(signal.SIGINT, end_at_once)
   arguments = sys.argv
   if any(a in ('--help', '-h', '-help', '--helpshort') for a in arguments[1:]):
     print(usage.strip() + '\n')
@@ -53,7 +53,7 @@ def run(
     try:
       return main(rest) or 0
     except KeyboardInterrupt:
-      _end_at_once()
+      end_at_once()
     except UserError:
       raise
     except Exception as error:
@@ -65,7 +65,7 @@ def run(
   return 0
 
 
-def _end_at_once(*_) -> None:
+def end_at_once(*_) -> None:
   """Ends the process on Ctrl-C.
 
   Python's own KeyboardInterrupt gets lost in the imports of some libraries.
@@ -75,7 +75,7 @@ def _end_at_once(*_) -> None:
   os._exit(INTERRUPTED)
 
 
-def _quieten_libraries() -> None:
+def quieten_libraries() -> None:
   """Keeps what no user can act on off the terminal."""
   # TensorFlow, which clu writes its summaries with.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')

@@ -21,9 +21,6 @@ from vivit_jax.data import datasets, decode, processes
 from vivit_jax.data.decode import UnreadableVideo
 from vivit_jax.errors import INTERRUPTED, UserError, exit_on_user_error
 
-_SUFFIXES = (
-  '.3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv'
-).split()
 _AHEAD = 32  # tasks of each process that wait for it
 
 Task = tuple[str, str | int]  # a split's name, or '' for files; which of it
@@ -61,12 +58,12 @@ def check(path: str | os.PathLike, workers: int | None = None) -> list[Fault]:
     tasks = [
       ('', file.relative_to(path).as_posix())
       for file in sorted(path.rglob('*'))
-      if file.suffix.lower() in _SUFFIXES
+      if file.suffix.lower() in decode.SUFFIXES
     ]
   if not tasks:
     raise UserError(
       f'{path} holds neither a prepared dataset nor videos '
-      f'({" ".join(_SUFFIXES)}).'
+      f'({" ".join(decode.SUFFIXES)}).'
     )
   faults = []
   for fault in _run(records or path, tasks, workers):

@@ -13,6 +13,11 @@ import numpy as np
 from vivit_jax.data import timing
 from vivit_jax.errors import UserError
 
+# Of files that are taken for videos when a folder is searched.
+SUFFIXES = (
+  '.3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv'
+).split()
+
 # What a video holds at least of the frames that its container declares. Short
 # of 1 because counts of sound files are off by a few: edit lists hide frames,
 # and a cut without re-encoding leaves some that nothing can decode.

@@ -162,8 +162,13 @@ class Predictor:
       UserError: a video that cannot be read, or is too short.
     """
     opened = videos.open_video(video, frames_per_second)
-    logits = self.logits(self._cut(opened, views))
-    return Prediction(opened.name, self._rank(logits, top))
+    return self.predict_clips(self._cut(opened, views), opened.name, top=top)
+
+  def predict_clips(
+    self, clips: np.ndarray, name: str = 'the video', *, top: int = 5
+  ) -> Prediction:
+    """Does what `predict` does, with the clips that `clips` returned."""
+    return Prediction(name, self._rank(self.logits(clips), top))
 
   def features(
     self,

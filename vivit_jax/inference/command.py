@@ -1,0 +1,187 @@
+"""python -m vivit_jax.predict: its flags, and what they lead to."""
+
+import argparse
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vivit_jax import commands
+from vivit_jax.errors import UserError, exit_on_user_error
+
+if TYPE_CHECKING:
+  from vivit_jax.inference.predictor import Predictor
+
+_RUNS = ('best', 'last')  # what --checkpoint takes beside a step's number
+
+
+def parser() -> argparse.ArgumentParser:
+  """Returns the parser of the command line."""
+  found = argparse.ArgumentParser(
+    prog='python -m vivit_jax.predict',
+    description='Says what videos show: the likeliest labels of each head.',
+    epilog='Exit codes: 0, 1 if a video failed, 2 for mistakes, 130 on Ctrl-C.',
+    allow_abbrev=False,
+  )
+  add = found.add_argument
+  add('videos', nargs='*', metavar='VIDEO', help='file, folder, or quoted glob')
+  group = found.add_argument_group('the model')
+  add = group.add_argument
+  add('--workdir', help='folder that train.py wrote')
+  add('--checkpoint', help="of --workdir: 'best', 'last', a step; or a path")
+  add('--config', help='file of the experiment, for formats that need one')
+  add('--class_order', metavar='JSON', help='{head: [names of the outputs]}')
+  add('--multi_label', action='append', metavar='HEAD', help='of many labels')
+  add(
+    '--ema',
+    action=argparse.BooleanOptionalAction,
+    help='the averaged weights, if the run kept them',
+  )
+  group = found.add_argument_group('how a video is seen')
+  add = group.add_argument
+  add('--views', help="temporal x spatial, e.g. 4x3 (the config's own)")
+  add('--stride', type=int, help='frames from one of a clip to the next')
+  add('--short_videos', choices=('refuse', 'loop', 'hold'))
+  group = found.add_argument_group('what is told')
+  add = group.add_argument
+  add('--top', type=int, default=5, help='labels of each head (5)')
+  add('--json', action='store_true', help='a line of JSON for each video')
+  add('--explain', metavar='DIR', help='pictures of where the model looks')
+  add('--features', metavar='NPZ', help='writes ids and pooled features')
+  add('--tokens', action='store_true', help='with --features: of each token')
+  group = found.add_argument_group('long videos')
+  add = group.add_argument
+  add('--timeline', action='store_true', help='what is to be seen when')
+  add('--window', type=float, metavar='S', help="seconds (a clip's length)")
+  add('--window_stride', type=float, metavar='S', help='seconds (--window)')
+  add('--timeline_pictures', metavar='DIR', help='a PNG of each time line')
+  return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+  """Parses a command line, does what it asks for, returns the exit code."""
+  commands.quieten_libraries()
+  signal.signal(signal.SIGINT, commands.end_at_once)
+  for stream in (sys.stdout, sys.stderr):  # names that are no valid text
+    stream.reconfigure(errors='backslashreplace')
+  flags = parser().parse_args(arguments)
+  with exit_on_user_error(at_once=True):
+    try:
+      return _run(flags)
+    except BrokenPipeError:  # of `| head`
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+      return 1
+  return 0
+
+
+def _run(flags: argparse.Namespace) -> int:
+  _check(flags)
+  from vivit_jax.inference import find
+
+  paths, missing = find.find(flags.videos)
+  if not paths:
+    raise missing[0]
+  predictor = load(flags)
+  from vivit_jax.inference.reporting import Reporter  # jax takes a second
+
+  reporter = Reporter(
+    predictor,
+    names=find.names(paths),
+    views=flags.views,
+    top=flags.top,
+    as_json=flags.json,
+    explain=flags.explain,
+    features=flags.features,
+    tokens=flags.tokens,
+    timeline=flags.timeline,
+    window=flags.window,
+    window_stride=flags.window_stride,
+    pictures=flags.timeline_pictures,
+  )
+  failed = len(missing)
+  for error in missing:
+    print(f'error: {error}', file=sys.stderr)
+  for place, path in enumerate(_progress(paths)):
+    try:
+      reporter.report(place, path)
+    except UserError as error:
+      failed += 1
+      reporter.fail(path, error)
+  reporter.finish()
+  return 1 if failed else 0
+
+
+def _progress(paths: Sequence[pathlib.Path]) -> Iterator[pathlib.Path]:
+  """Yields the paths, with a bar on a terminal that no output goes to."""
+  import tqdm
+
+  hidden = not sys.stderr.isatty() or sys.stdout.isatty() or len(paths) < 2
+  return iter(tqdm.tqdm(paths, unit='video', disable=hidden))
+
+
+def load(flags: argparse.Namespace) -> 'Predictor':
+  """Returns the model that the flags name."""
+  from vivit_jax.inference import loading
+
+  options: dict[str, Any] = {
+    'config': flags.config,
+    'class_order': flags.class_order,
+    'multi_label': flags.multi_label,
+    'ema': flags.ema,
+    'stride': flags.stride,
+    'short_videos': flags.short_videos,
+    'say': lambda text: print(text, file=sys.stderr, flush=True),
+  }
+  if flags.workdir is None:
+    return loading.load(flags.checkpoint, **options)
+  if not os.path.isdir(flags.workdir):
+    raise UserError(
+      f'there is no workdir {flags.workdir}: train into it first.'
+    )
+  return loading.load(
+    flags.workdir, checkpoint=flags.checkpoint or 'best', **options
+  )
+
+
+def _check(flags: argparse.Namespace) -> None:
+  """Raises a UserError where flags do not fit each other."""
+  given = {name for name, value in vars(flags).items() if value}
+  if not flags.videos:
+    raise UserError(
+      'no video is given: name files, folders or globs; --help shows the usage.'
+    )
+  if flags.workdir is None and flags.checkpoint is None:
+    raise UserError(
+      'give --workdir of a run, or --checkpoint=PATH of any format; --help '
+      'shows the usage.'
+    )
+  run = flags.checkpoint in _RUNS or (flags.checkpoint or '').isdecimal()
+  if flags.workdir is None and run and not os.path.exists(flags.checkpoint):
+    raise UserError(
+      f'--checkpoint={flags.checkpoint} is of a run: give its --workdir too.'
+    )
+  if flags.workdir is not None and flags.config is not None:
+    raise UserError(
+      'a workdir has its own config: leave --config out, or name one of its '
+      f'checkpoints, --checkpoint={flags.workdir}/checkpoints/STEP.'
+    )
+  if flags.top < 1:
+    raise UserError(f'--top is {flags.top}; at least 1.')
+  if flags.stride is not None and flags.stride < 1:
+    raise UserError(f'--stride is {flags.stride} frames; at least 1.')
+  for one, other in (
+    ('tokens', 'features'),
+    ('window', 'timeline'),
+    ('window_stride', 'timeline'),
+    ('timeline_pictures', 'timeline'),
+  ):
+    if one in given and other not in given:
+      raise UserError(f'--{one} goes with --{other}: give that too.')
+  for other in ('explain', 'features'):
+    if 'timeline' in given and other in given:
+      raise UserError(
+        f'--{other} is of whole videos, --timeline of their parts: ask for '
+        'one of them at a time.'
+      )
