@@ -258,7 +258,7 @@ def test_a_saved_model_gives_the_same(tmp_path):
 @pytest.mark.parametrize(
   'changes, words',
   [
-    ({'platforms': ['cpu', 'cud']}, "'cud'; known are .* mean 'cuda'"),
+    ({'platforms': ['cpu', 'gpu']}, "'gpu'; known are .*cuda and rocm are"),
     ({'platforms': []}, '--platforms is empty'),
   ],
 )

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from vivit_jax.errors import UserError
-from vivit_jax.inference import captions, heat
+from vivit_jax.inference import captions, cutting, heat, videos
 from vivit_jax.inference.predictor import Predictor, Ranking
 from vivit_jax.inference.rollout import attention_rollout
 from vivit_jax.models import pixels
@@ -74,7 +74,26 @@ class Explainer:
     self._predictor = predictor
     self._rollout = attention_rollout(predictor.model)
 
-  def explain(
+  def of_video(
+    self, video: videos.Source, heads: Mapping[str, Ranking]
+  ) -> Explanation:
+    """Returns what there is to draw of a video's middle clip.
+
+    Args:
+      video: path of a file, or frames, uint8 RGB [T, H, W, 3].
+      heads: of its prediction.
+
+    Raises:
+      UserError: a video that cannot be read, or is too short.
+    """
+    data, opened = self._predictor.config.data, videos.open_video(video)
+    clip = cutting.cut(opened, data, cutting.Views(1, 1))[0]
+    interval = None
+    if opened.rate:
+      interval = cutting.stride_of(opened, data) / opened.rate
+    return self.of_clip(clip, heads, opened.name, interval)
+
+  def of_clip(
     self,
     clip: np.ndarray,
     heads: Mapping[str, Ranking],

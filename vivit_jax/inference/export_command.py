@@ -2,9 +2,12 @@
 
 import argparse
 import re
+import signal
 from collections.abc import Sequence
 
+from vivit_jax import commands
 from vivit_jax.errors import UserError, exit_on_user_error
+from vivit_jax.inference import model_flags
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,20 +19,8 @@ def parser() -> argparse.ArgumentParser:
     allow_abbrev=False,
   )
   found.add_argument('--out', required=True, metavar='DIR', help='to be made')
-  group = found.add_argument_group('the model')
-  add = group.add_argument
-  add('--workdir', help='folder that train.py wrote')
-  add('--checkpoint', help="of --workdir: 'best', 'last', a step; or a path")
-  add('--config', help='file of the experiment, for formats that need one')
-  add('--class_order', metavar='JSON', help='{head: [names of the outputs]}')
-  add('--multi_label', action='append', metavar='HEAD', help='of many labels')
-  add(
-    '--ema',
-    action=argparse.BooleanOptionalAction,
-    help='the averaged weights, if the run kept them',
-  )
-  group = found.add_argument_group('the artefact')
-  add = group.add_argument
+  model_flags.define(found)
+  add = found.add_argument_group('the artefact').add_argument
   add('--platforms', default='cpu,cuda,tpu', help='of cpu, cuda, rocm, tpu')
   add('--resize', metavar='HxW', help="of the frames given (the model's crop)")
   add('--parameters', choices=('inside', 'beside'), default='inside')
@@ -39,20 +30,15 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Parses a command line, does what it asks for, returns the exit code."""
+  commands.quieten_libraries()
+  signal.signal(signal.SIGINT, commands.end_at_once)
   flags = parser().parse_args(arguments)
   with exit_on_user_error(at_once=True):
     size = None if flags.resize is None else _size(flags.resize)
-    from vivit_jax.inference import exported, loading  # jax takes a second
+    model_flags.check(flags)
+    from vivit_jax.inference import exported  # jax takes a second
 
-    predictor = loading.load(
-      flags.workdir or flags.checkpoint,
-      checkpoint=flags.checkpoint or 'best',
-      config=flags.config,
-      class_order=flags.class_order,
-      multi_label=flags.multi_label,
-      ema=flags.ema,
-      say=lambda text: print(text, flush=True),
-    )
+    predictor = model_flags.load(flags)
     options = exported.Options(
       platforms=[name for name in flags.platforms.split(',') if name],
       size=size,
@@ -61,10 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     folder = exported.export(predictor, flags.out, options)
     for path in sorted(folder.iterdir()):
-      size = path.stat().st_size / 1e6
-      print(
-        f'{size:10.2f} MB  {path}' if path.is_file() else f'{"":13}  {path}'
-      )
+      inside = [p for p in (path, *path.rglob('*')) if p.is_file()]
+      size = sum(p.stat().st_size for p in inside)
+      print(f'{size / 1e6:10.3f} MB  {path}')
   return 0
 
 

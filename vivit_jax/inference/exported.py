@@ -23,7 +23,7 @@ import numpy as np
 from jax import export as jax_export
 
 from vivit_jax.data import sampling
-from vivit_jax.errors import UserError, nearest
+from vivit_jax.errors import UserError
 from vivit_jax.inference import exported_readme
 from vivit_jax.inference.predictor import Predictor
 from vivit_jax.models import pixels
