@@ -174,3 +174,26 @@ def test_ctrl_c_is_one_line_and_the_same_command_goes_on(tmp_path):
   assert not (tmp_path / 'annotations.csv').exists()
   subprocess.run([*program, *small], cwd=ROOT, check=True)
   assert len(list((tmp_path / 'videos').glob('*.mp4'))) == 304
+
+
+@pytest.mark.parametrize('verb', scenes.VERBS)
+def test_boxes_are_around_the_shape_of_the_same_draws(verb):
+  plain = scenes.Scene(texture=0.0, clutter=0, noise=0.0)
+  for number, noun in enumerate(scenes.NOUNS):
+    video, boxes = (
+      make(verb, noun, plain, np.random.default_rng(number))
+      for make in (scenes.render, scenes.boxes)
+    )
+    for frame, (top, left, bottom, right) in zip(video, boxes, strict=True):
+      drawn = np.abs(frame.astype(int) - frame[0, 0]).sum(-1) > 0
+      rows, columns = np.nonzero(drawn)
+      edges = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
+      np.testing.assert_allclose(edges, [top, left, bottom, right], atol=1.3)
+
+
+@pytest.mark.parametrize('suffix', ['', '_000000_000002'])
+def test_boxes_of_a_written_video_are_of_its_number(suffix):
+  rng = np.random.default_rng([3, 2, 13])  # seed, test, number
+  expected = scenes.boxes(*moving_shapes.labels_of(13), SCENE, rng)
+  found = moving_shapes.boxes_of(f'test000013{suffix}', seed=3)
+  np.testing.assert_array_equal(found, expected)

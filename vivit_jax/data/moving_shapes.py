@@ -30,7 +30,7 @@ import numpy as np
 import tqdm
 
 from vivit_jax.data import processes
-from vivit_jax.data.scenes import NOUNS, VERBS, Scene, render
+from vivit_jax.data.scenes import NOUNS, VERBS, Scene, boxes, render
 from vivit_jax.errors import INTERRUPTED, UserError, exit_on_user_error
 
 SPLITS = {'train': 16000, 'validation': 800, 'test': 1600}
@@ -75,8 +75,27 @@ def _write_one(
   path = folder / 'videos' / name
   if path.exists():
     return
-  rng = np.random.default_rng([seed, list(SPLITS).index(split), number])
+  rng = _draws(split, number, seed)
   write_video(path, render(*labels_of(number), scene, rng))
+
+
+def boxes_of(
+  identity: str, scene: Scene = DEFAULT_SCENE, seed: int = 0
+) -> np.ndarray:
+  """Returns where the shape is in a video: `scenes.boxes`.
+
+  Args:
+    identity: of the video, as in annotations.csv, or with its times behind it,
+      as in the records and in the names of files.
+    scene, seed: that the videos were written with.
+  """
+  name = identity.split('_')[0]
+  split, number = name[:-6], int(name[-6:])
+  return boxes(*labels_of(number), scene, _draws(split, number, seed))
+
+
+def _draws(split: str, number: int, seed: int) -> np.random.Generator:
+  return np.random.default_rng([seed, list(SPLITS).index(split), number])
 
 
 def _claim(folder: pathlib.Path, made_of: dict[str, float]) -> None:

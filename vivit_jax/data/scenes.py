@@ -192,6 +192,13 @@ def _course(verb: str, scene: Scene, rng: np.random.Generator) -> _Course:
   )
 
 
+def _outline(noun: str, course: _Course, frame: int) -> np.ndarray:
+  """Returns a shape's outline in a frame, float [points, 2] as x, y."""
+  cos, sin = np.cos(course.angle[frame]), np.sin(course.angle[frame])
+  turned = _OUTLINES[noun] @ np.array([[cos, sin], [-sin, cos]])
+  return turned * course.radius[frame] + [course.x[frame], course.y[frame]]
+
+
 def _smooth_noise(
   pixels: int, cells: int, rng: np.random.Generator
 ) -> np.ndarray:
@@ -239,7 +246,6 @@ def render(
   colour, background_colour = _colours(scene, rng)
   background = _background(scene, background_colour, rng)
   course = _course(verb, scene, rng)
-  points = _OUTLINES[noun]
   texture_scale = rng.uniform(scene.texture / 4, scene.texture)
   stripes = rng.uniform(2.0, 5.0)
   phase = rng.uniform(0, 2 * np.pi)
@@ -250,7 +256,7 @@ def render(
     x, y = course.x[frame], course.y[frame]
     radius, angle = course.radius[frame], course.angle[frame]
     cos, sin = np.cos(angle), np.sin(angle)
-    turned = points @ np.array([[cos, sin], [-sin, cos]]) * radius + [x, y]
+    turned = _outline(noun, course, frame)
     mask = np.zeros((big, big), np.uint8)
     corners = np.round(turned * _OVERSAMPLING).astype(np.int32)
     cv2.fillPoly(mask, [corners], 255)
@@ -264,3 +270,23 @@ def render(
     image += rng.normal(0, scene.noise, image.shape)
     video[frame] = np.clip(np.round(image), 0, 255)
   return video
+
+
+def boxes(
+  verb: str, noun: str, scene: Scene, rng: np.random.Generator
+) -> np.ndarray:
+  """Returns where the shape is, in the video that `render` makes of the same.
+
+  Returns:
+    float [frames, 4]: top, left, bottom and right edge, in pixels.
+  """
+  _, background_colour = _colours(scene, rng)
+  _background(scene, background_colour, rng)  # for what it draws
+  course = _course(verb, scene, rng)
+  outlines = [_outline(noun, course, n) for n in range(scene.frames)]
+  return np.stack(
+    [
+      np.concatenate([points.min(axis=0)[::-1], points.max(axis=0)[::-1]])
+      for points in outlines
+    ]
+  )

@@ -6,15 +6,10 @@ import pathlib
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
 
 from vivit_jax import commands
 from vivit_jax.errors import UserError, exit_on_user_error
-
-if TYPE_CHECKING:
-  from vivit_jax.inference.predictor import Predictor
-
-_RUNS = ('best', 'last')  # what --checkpoint takes beside a step's number
+from vivit_jax.inference import model_flags
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,18 +22,7 @@ def parser() -> argparse.ArgumentParser:
   )
   add = found.add_argument
   add('videos', nargs='*', metavar='VIDEO', help='file, folder, or quoted glob')
-  group = found.add_argument_group('the model')
-  add = group.add_argument
-  add('--workdir', help='folder that train.py wrote')
-  add('--checkpoint', help="of --workdir: 'best', 'last', a step; or a path")
-  add('--config', help='file of the experiment, for formats that need one')
-  add('--class_order', metavar='JSON', help='{head: [names of the outputs]}')
-  add('--multi_label', action='append', metavar='HEAD', help='of many labels')
-  add(
-    '--ema',
-    action=argparse.BooleanOptionalAction,
-    help='the averaged weights, if the run kept them',
-  )
+  model_flags.define(found)
   group = found.add_argument_group('how a video is seen')
   add = group.add_argument
   add('--views', help="temporal x spatial, e.g. 4x3 (the config's own)")
@@ -83,7 +67,9 @@ def _run(flags: argparse.Namespace) -> int:
   paths, missing = find.find(flags.videos)
   if not paths:
     raise missing[0]
-  predictor = load(flags)
+  predictor = model_flags.load(
+    flags, stride=flags.stride, short_videos=flags.short_videos
+  )
   from vivit_jax.inference.reporting import Reporter  # jax takes a second
 
   reporter = Reporter(
@@ -121,30 +107,6 @@ def _progress(paths: Sequence[pathlib.Path]) -> Iterator[pathlib.Path]:
   return iter(tqdm.tqdm(paths, unit='video', disable=hidden))
 
 
-def load(flags: argparse.Namespace) -> 'Predictor':
-  """Returns the model that the flags name."""
-  from vivit_jax.inference import loading
-
-  options: dict[str, Any] = {
-    'config': flags.config,
-    'class_order': flags.class_order,
-    'multi_label': flags.multi_label,
-    'ema': flags.ema,
-    'stride': flags.stride,
-    'short_videos': flags.short_videos,
-    'say': lambda text: print(text, file=sys.stderr, flush=True),
-  }
-  if flags.workdir is None:
-    return loading.load(flags.checkpoint, **options)
-  if not os.path.isdir(flags.workdir):
-    raise UserError(
-      f'there is no workdir {flags.workdir}: train into it first.'
-    )
-  return loading.load(
-    flags.workdir, checkpoint=flags.checkpoint or 'best', **options
-  )
-
-
 def _check(flags: argparse.Namespace) -> None:
   """Raises a UserError where flags do not fit each other."""
   given = {name for name, value in vars(flags).items() if value}
@@ -152,21 +114,7 @@ def _check(flags: argparse.Namespace) -> None:
     raise UserError(
       'no video is given: name files, folders or globs; --help shows the usage.'
     )
-  if flags.workdir is None and flags.checkpoint is None:
-    raise UserError(
-      'give --workdir of a run, or --checkpoint=PATH of any format; --help '
-      'shows the usage.'
-    )
-  run = flags.checkpoint in _RUNS or (flags.checkpoint or '').isdecimal()
-  if flags.workdir is None and run and not os.path.exists(flags.checkpoint):
-    raise UserError(
-      f'--checkpoint={flags.checkpoint} is of a run: give its --workdir too.'
-    )
-  if flags.workdir is not None and flags.config is not None:
-    raise UserError(
-      'a workdir has its own config: leave --config out, or name one of its '
-      f'checkpoints, --checkpoint={flags.workdir}/checkpoints/STEP.'
-    )
+  model_flags.check(flags)
   if flags.top < 1:
     raise UserError(f'--top is {flags.top}; at least 1.')
   if flags.stride is not None and flags.stride < 1:

@@ -1,0 +1,384 @@
+"""Where a model looks, beside attention that is known."""
+
+import functools
+
+import einops
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vivit_jax import models
+from vivit_jax.inference import rollout
+from vivit_jax.models import stacking
+
+T, H, W = 3, 2, 4  # of the grid of tokens
+LAYERS = 2
+
+
+def build(family, **changes):
+  size = 'S' if family == 'factorised_dot_product' else 'Ti'
+  arguments = {
+    'family': family,
+    'size': size,
+    'heads': {'label': 3},
+    'tubelet': (2, 4, 4),
+    'spatial_layers': LAYERS,
+    'temporal_layers': LAYERS,
+    'temporal_init': 'random',
+  }
+  return models.build(**arguments | changes)
+
+
+def clips(count=2):
+  shape = (count, T * 2, H * 4, W * 4, 3)
+  return jax.random.normal(jax.random.key(3), shape)
+
+
+def parameters(model, scale=4.0):
+  """Returns random parameters, whose attention is far from even."""
+  params = model.init(jax.random.key(0), clips())['params']
+
+  def sharpen(path, x):
+    keys = [step.key for step in path]
+    if {'query', 'key'} & set(keys) and keys[-1] == 'kernel':
+      return scale * x
+    if keys[-1].startswith('cls'):
+      return jax.random.normal(jax.random.key(7), x.shape)
+    return x
+
+  return jax.tree_util.tree_map_with_path(sharpen, params)
+
+
+CASES = [
+  ('joint', {}),
+  ('joint', {'classifier': 'average'}),
+  ('joint', {'embedding': 'uniform_frames'}),
+  ('joint', {'dtype': 'bfloat16'}),
+  ('factorised_encoder', {}),
+  ('factorised_encoder', {'classifier': 'average'}),
+  ('factorised_encoder', {'temporal_layers': 0}),
+  ('factorised_self_attention', {}),
+  ('factorised_self_attention', {'order': 'time_space'}),
+  ('factorised_dot_product', {}),
+  ('factorised_dot_product', {'order': 'time_space'}),
+]
+every_case = pytest.mark.parametrize('family, changes', CASES)
+
+
+# An independent rollout: whole N x N matrices, of the weights that the model's
+# own attention computes, multiplied in the order of the layers.
+
+
+class Recorder:
+  """Keeps the attention weights of each call, in order."""
+
+  def __init__(self, monkeypatch):
+    self.weights = []
+
+    def attend(query, key, value, **_):
+      scores = jnp.einsum(
+        '...qhd,...khd->...hqk', query, key, precision='highest'
+      )
+      weights = nn.softmax(
+        scores.astype(jnp.float32) / np.sqrt(query.shape[-1])
+      )
+      self.weights.append(np.asarray(weights, np.float64))
+      y = jnp.einsum('...hqk,...khd->...qhd', weights, value)
+      return y.astype(value.dtype)
+
+    # The door that flax's attention and Model 4's both go through.
+    monkeypatch.setattr(nn, 'dot_product_attention', attend)
+    monkeypatch.setattr(
+      nn,
+      'MultiHeadDotProductAttention',
+      functools.partial(
+        nn.MultiHeadDotProductAttention,
+        attention_fn=lambda q, k, v, **_: attend(q, k, v),
+      ),
+    )
+
+
+def over_grid(weights, axis):
+  """Returns attention along one axis as a matrix over all tokens of a clip.
+
+  Args:
+    weights: [heads, sequences, N of a sequence, the same].
+    axis: 'space', sequences are t; or 'time', sequences are s.
+  """
+  mean = weights.mean(axis=0)
+  out = np.zeros((T, H * W, T, H * W))
+  for number, matrix in enumerate(mean):
+    if axis == 'space':
+      out[number, :, number, :] = matrix
+    else:
+      out[:, number, :, number] = matrix
+  return out.reshape(T * H * W, T * H * W)
+
+
+def product(matrices):
+  """Returns the rollout of layers, the first one first."""
+  size = matrices[0].shape[0]
+  steps = [0.5 * np.eye(size) + 0.5 * matrix for matrix in matrices]
+  return functools.reduce(lambda done, step: step @ done, steps)
+
+
+def read_out(matrix, classifier):
+  """Returns what stays with the class token, and the tokens' shares."""
+  if classifier == 'token':
+    return matrix[0, 0], matrix[0, 1:]
+  return 0.0, matrix.mean(axis=0)
+
+
+def expected_rollout(model, weights, clip):
+  """Returns attention [t, h, w] and what is kept, from all the weights."""
+  kind = type(model).__name__
+  if kind == 'Joint':
+    matrices = [layer[clip].mean(axis=0) for layer in weights]
+    kept, shares = read_out(product(matrices), model.classifier)
+    return shares.reshape(T, H, W), kept
+  if kind == 'FactorisedEncoder':
+    spatial, temporal = weights[:LAYERS], weights[LAYERS:]
+    kept, time = 0.0, np.full(T, 1 / T)
+    if temporal:
+      layers = [layer[clip].mean(axis=0) for layer in temporal]
+      kept, time = read_out(product(layers), model.classifier)
+    places = []
+    for index in range(T):
+      layers = [layer[clip * T + index].mean(axis=0) for layer in spatial]
+      held, shares = read_out(product(layers), model.classifier)
+      kept += time[index] * held
+      places.append(time[index] * shares.reshape(H, W))
+    return np.stack(places), kept
+  axes = model.order.split('_')
+  matrices = []
+  for layer in range(LAYERS):
+    pair = []
+    for axis, found in zip(axes, weights[2 * layer :]):
+      if found.ndim == 4:  # sequences and batch in one axis
+        found = einops.rearrange(found, '(B S) H q k -> B S H q k', B=2)
+      apart = einops.rearrange(found, 'B S H q k -> B H S q k')
+      pair.append(over_grid(apart[clip], axis))
+    if kind == 'FactorisedDotProduct':
+      pair = [(pair[0] + pair[1]) / 2]
+    matrices += pair
+  shares = product(matrices).mean(axis=0)
+  return shares.reshape(T, H, W), 0.0
+
+
+@every_case
+def test_it_is_the_product_of_whole_matrices(family, changes, monkeypatch):
+  model = build(family, **changes)
+  params = parameters(model)
+  found = rollout.attention_rollout(model)(params, clips())
+  with monkeypatch.context() as patch:
+    recorder = Recorder(patch)
+    model.apply({'params': params}, clips())
+  assert recorder.weights
+  tolerance = 1e-2 if changes.get('dtype') else 2e-6
+  for clip in range(2):
+    expected, kept = expected_rollout(model, recorder.weights, clip)
+    assert expected.max() > 1.5 * expected.min()  # somewhere in particular
+    np.testing.assert_allclose(found.attention[clip], expected, atol=tolerance)
+    np.testing.assert_allclose(found.kept[clip], kept, atol=tolerance)
+    np.testing.assert_allclose(expected.sum() + kept, 1, atol=1e-6)
+
+
+# Attention that is known without computing any: even where queries are zero,
+# and all on one token where keys are told apart by a mark that none else has.
+
+
+def even(params):
+  """Returns the parameters with queries of zero: all attend to all alike."""
+
+  def still(path, x):
+    return 0 * x if 'query' in [step.key for step in path] else x
+
+  return jax.tree_util.tree_map_with_path(still, params)
+
+
+@pytest.mark.parametrize(
+  'family, changes, kept',
+  [
+    # The class token's row is [1, 0, ...] at first; each layer halves what is
+    # above the even share of 1 / 25, or 1 / 9 in space and 1 / 4 in time.
+    ('joint', {}, 1 / 25 + 24 / 25 / 4),
+    (
+      'factorised_encoder',
+      {},
+      1 - (1 - (1 / 9 + 8 / 9 / 4)) * (1 - (1 / 4 + 3 / 4 / 4)),
+    ),
+    ('factorised_encoder', {'temporal_layers': 0}, 1 / 9 + 8 / 9 / 4),
+    ('joint', {'classifier': 'average'}, 0),
+    ('factorised_encoder', {'classifier': 'average'}, 0),
+    ('factorised_self_attention', {}, 0),
+    ('factorised_dot_product', {}, 0),
+  ],
+)
+def test_even_attention_looks_everywhere_alike(family, changes, kept):
+  model = build(family, **changes)
+  found = rollout.attention_rollout(model)(even(parameters(model)), clips())
+  np.testing.assert_allclose(found.kept, kept, rtol=1e-5)
+  np.testing.assert_allclose(
+    found.attention, (1 - kept) / (T * H * W), rtol=1e-5
+  )
+  np.testing.assert_allclose(found.time, 1 / T, rtol=1e-5)
+  np.testing.assert_allclose(found.space, 1 / (H * W), rtol=1e-5)
+
+
+def marking(params, encoder, grid, place):
+  """Returns the encoder's parameters, all of whose attention is on one place.
+
+  One feature of the positions is large there and negative elsewhere, survives
+  the norms, and is the only one that keys see.
+
+  Args:
+    params: of the model, with a class token or without.
+    encoder: its name.
+    grid: of its tokens.
+    place: in the grid.
+  """
+  marks = -np.ones(grid)
+  marks[place] = 1
+  positions = params[encoder]['posembed_input']['pos_embedding']
+  marks = np.concatenate(
+    [-np.ones(positions.shape[1] - marks.size), marks.ravel()]
+  )
+
+  def mark(path, x):
+    keys = [step.key for step in path]
+    if 'posembed_input' in keys:
+      x = np.zeros(x.shape)
+      # Two features of opposite sign, so that the norms' mean stays 0.
+      x[0, :, 0], x[0, :, 1] = 1e6 * marks, -1e6 * marks
+      return x
+    name = keys[-2]
+    if name in ('query', 'key') and keys[-1] == 'bias':
+      return np.ones(x.shape) if name == 'query' else np.zeros(x.shape)
+    if name in ('query', 'key'):
+      kernel = np.zeros(x.shape)
+      kernel[0] = 0.3 if name == 'key' else 0.0
+      return kernel
+    if keys[-1] in ('kernel', 'bias') and ({'out', 'Dense_1'} & {name}):
+      return 0 * x  # branches add nothing
+    return x
+
+  changed = jax.tree_util.tree_map_with_path(mark, params[encoder])
+  return {**params, encoder: changed}
+
+
+def halved(layers, size, place):
+  """Returns the row of an average whose layers all attend to one of `size`."""
+  row = np.full(size, 1 / size)
+  for _ in range(layers):
+    row = row / 2
+    row[place] += 0.5
+  return row
+
+
+def test_all_attention_on_one_token_is_found_by_the_joint_model():
+  model = build('joint')
+  place = (1, 0, 2)
+  params = marking(parameters(model), 'Transformer', (T, H, W), place)
+  found = rollout.attention_rollout(model)(params, clips())
+  expected = np.zeros((T, H, W))
+  expected[place] = 0.75  # half at the last layer, half of the rest before
+  np.testing.assert_allclose(found.attention[1], expected, atol=1e-5)
+  np.testing.assert_allclose(found.kept, 0.25, atol=1e-6)
+
+
+def test_model_2_multiplies_a_time_with_a_place():
+  model = build('factorised_encoder', classifier='average')
+  params = marking(parameters(model), 'SpatialTransformer', (H, W), (1, 3))
+  params = marking(params, 'TemporalTransformer', (T,), (2,))
+  found = rollout.attention_rollout(model)(params, clips())
+  time = halved(LAYERS, T, 2)
+  space = halved(LAYERS, H * W, W + 3).reshape(H, W)
+  expected = time[:, None, None] * space
+  np.testing.assert_allclose(found.attention[0], expected, atol=1e-5)
+  np.testing.assert_allclose(found.time[0], time, atol=1e-6)
+  np.testing.assert_allclose(found.space[0, 1], space, atol=1e-6)
+
+
+@pytest.mark.parametrize('order', ['space_time', 'time_space'])
+def test_model_3_attends_to_a_place_and_then_to_a_time(order):
+  """Along either axis, the marked token of the sequence, or all where none."""
+  model = build('factorised_self_attention', order=order)
+  place = (1, 0, 2)
+  params = marking(parameters(model), 'Transformer', (T, H, W), place)
+  found = rollout.attention_rollout(model)(params, clips())
+  expected = np.full((T, H, W), 1 / (T * H * W))
+  for _ in range(LAYERS):
+    for axis in reversed(order.split('_')):
+      expected = (expected + seen_along(axis, expected, place)) / 2
+  np.testing.assert_allclose(found.attention[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('order', ['space_time', 'time_space'])
+def test_model_4_attends_half_to_a_place_and_half_to_a_time(order):
+  model = build('factorised_dot_product', order=order)
+  place = (1, 0, 2)
+  params = marking(parameters(model), 'Transformer', (T, H, W), place)
+  found = rollout.attention_rollout(model)(params, clips())
+  expected = np.full((T, H, W), 1 / (T * H * W))
+  for _ in range(LAYERS):
+    seen = [seen_along(axis, expected, place) for axis in ('space', 'time')]
+    expected = (expected + sum(seen) / 2) / 2
+  np.testing.assert_allclose(found.attention[0], expected, atol=1e-5)
+
+
+def seen_along(axis, shares, place):
+  """Returns what shares become by one attention, whose keys mark a token."""
+  t, h, w = place
+  if axis == 'space':
+    seen = np.broadcast_to(shares.mean(axis=(1, 2), keepdims=True), (T, H, W))
+    seen = seen.copy()
+    seen[t] = 0
+    seen[place] = shares[t].sum()
+  else:
+    seen = np.broadcast_to(shares.mean(axis=0), (T, H, W)).copy()
+    seen[:, h, w] = 0
+    seen[place] = shares[:, h, w].sum()
+  return seen
+
+
+@pytest.mark.parametrize('rows', [1, 7, 25, 1000])
+def test_rows_may_come_in_parts_of_any_size(rows):
+  model = build('joint')
+  params = parameters(model)
+  whole = rollout.attention_rollout(model, rows=5)(params, clips())
+  parts = rollout.attention_rollout(model, rows=rows)(params, clips())
+  np.testing.assert_allclose(parts.attention, whole.attention, atol=1e-7)
+  np.testing.assert_allclose(parts.kept, whole.kept, atol=1e-6)
+
+
+def test_stacked_layers_are_the_same_model():
+  params = parameters(build('joint'))
+  plain = rollout.attention_rollout(build('joint'))(params, clips())
+  model = build('joint', scan=True, remat='full')
+  stacked = rollout.attention_rollout(model)(stacking.stack(params), clips())
+  np.testing.assert_allclose(stacked.attention, plain.attention, atol=1e-7)
+
+
+def test_a_clip_does_not_depend_on_its_neighbours():
+  model = build('factorised_self_attention')
+  params = parameters(model)
+  both = rollout.attention_rollout(model)(params, clips())
+  one = rollout.attention_rollout(model)(params, clips()[1:])
+  np.testing.assert_allclose(both.attention[1], one.attention[0], atol=1e-6)
+  assert np.abs(both.attention[0] - both.attention[1]).max() > 1e-3
+
+
+def test_no_matrix_of_all_tokens_is_kept():
+  """Of N = 1025 tokens, no array of N x N elements is in the program."""
+  tokens, rows = 1025, 64
+  row = jax.ShapeDtypeStruct((1, tokens), np.float32)
+  vectors = jax.ShapeDtypeStruct((1, tokens, 2, 4), np.float32)
+  memory = (
+    jax.jit(lambda r, q, k: rollout.attended(r, q, k, rows))
+    .lower(row, vectors, vectors)
+    .compile()
+    .memory_analysis()
+  )
+  assert memory.temp_size_in_bytes < tokens * tokens * 4
