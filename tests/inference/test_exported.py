@@ -17,7 +17,7 @@ from vivit_jax import models
 from vivit_jax.data import sampling
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation.trained import Trained
-from vivit_jax.inference import exported
+from vivit_jax.inference import exported, exported_function
 from vivit_jax.inference.predictor import Predictor
 from vivit_jax.models import stacking
 
@@ -193,7 +193,7 @@ def test_frames_of_another_size_are_cut_as_in_evaluation(size):
   frames = clips(1, size)[0]
   box = sampling.uniform_boxes(size, CROP, 20, 1)[0]
   expected = [sampling.crop_and_resize(frame, box, CROP) for frame in frames]
-  found = np.asarray(exported.fitter(size, CROP, 20)(frames))
+  found = np.asarray(exported_function.fitter(size, CROP, 20)(frames))
   assert found.shape == (FRAMES, *CROP, 3)
   assert np.abs(found - np.stack(expected)).max() <= 1
 
@@ -214,7 +214,9 @@ def test_resizing_is_inside(tmp_path):
   expected, other = expected_of(model, cut, 3), expected_of(model, cut + 1, 3)
   for name, shares in expected.items():
     np.testing.assert_allclose(found[name], shares, atol=0.03)
-  fitted = np.asarray(exported.fitter((40, 50), CROP, 20)(video), np.uint8)
+  fitted = np.asarray(
+    exported_function.fitter((40, 50), CROP, 20)(video), np.uint8
+  )
   for name, shares in expected_of(model, fitted, 3).items():
     np.testing.assert_allclose(found[name], shares, atol=1e-5)
     assert np.abs(shares - other[name]).max() > 1e-3
