@@ -1,7 +1,9 @@
 """Videos whose records hold their very pixels, and parameters to see them."""
 
 import dataclasses
+import itertools
 import pathlib
+from collections.abc import Iterable
 
 import av
 import jax
@@ -29,14 +31,21 @@ def blocks(seed: int, frames: int, size: tuple[int, int]) -> np.ndarray:
   return np.repeat(grey.repeat(16, axis=1).repeat(16, axis=2), 3, axis=3)
 
 
-def write(path: pathlib.Path, video: np.ndarray, rate: int) -> None:
-  """Writes a video without any loss."""
+def write(
+  path: pathlib.Path,
+  video: Iterable[np.ndarray],
+  rate: int,
+  codec: str = 'ffv1',  # without any loss
+) -> None:
+  """Writes frames, uint8 [H, W, 3], as a video."""
+  video = iter(video)
+  first = next(video)
   path.parent.mkdir(parents=True, exist_ok=True)
   with av.open(str(path), 'w', format='matroska') as container:
-    stream = container.add_stream('ffv1', rate=rate)
-    stream.height, stream.width = video.shape[1:3]
-    stream.pix_fmt = 'bgr0'
-    for image in video:
+    stream = container.add_stream(codec, rate=rate)
+    stream.height, stream.width = first.shape[:2]
+    stream.pix_fmt = 'bgr0' if codec == 'ffv1' else 'yuv420p'
+    for image in itertools.chain([first], video):
       frame = av.VideoFrame.from_ndarray(image, format='rgb24')
       container.mux(stream.encode(frame))
     container.mux(stream.encode())

@@ -4,7 +4,7 @@ import contextlib
 import math
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import av
 import cv2
@@ -133,12 +133,16 @@ def _images(
   path: pathlib.Path, frames: Iterator[Timed], short_side: int | None
 ) -> Iterator[tuple[float, np.ndarray]]:
   """Yields second and picture of each frame, checked."""
-  count, shape = 0, None
+  count, shape, turn = 0, None, None
   try:
     for time, frame in frames:
       if frame.is_corrupt:
         raise UnreadableVideo(path, f'is damaged: frame {count} is corrupt')
-      image = _upright(frame)
+      # Of key frames alone: one that was asked for it is in a cycle with its
+      # side data, and some hundred such would wait in memory to be collected.
+      if turn is None or frame.key_frame:
+        turn = _turn(frame)
+      image = turn(frame.to_ndarray(format='rgb24'))
       shape = image.shape if shape is None else shape
       if image.shape != shape:
         raise UnreadableVideo(path, f'changes its size at frame {count}')
@@ -252,17 +256,18 @@ def _open(path: pathlib.Path) -> Iterator[av.container.InputContainer]:
     yield container
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
-  """Returns the frame as it is to be seen, uint8 [H, W, 3]."""
-  image = frame.to_ndarray(format='rgb24')
+def _turn(frame: av.VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
+  """Returns what makes of a frame's pixels [H, W, 3] what is to be seen."""
   for data in frame.side_data:
     if data.type.name == 'DISPLAYMATRIX':
       # x' = a x + c y, y' = b x + d y, in units of 1 / 65536.
       a, b, _, c, d = np.frombuffer(data, '<i4')[:5] / 65536
       if a * d < b * c:
-        return np.ascontiguousarray(_mirrored(image, a, b, d))
+        return lambda image: np.ascontiguousarray(_mirrored(image, a, b, d))
   quarters = round(frame.rotation / 90) % 4  # anticlockwise, as np.rot90's
-  return np.ascontiguousarray(np.rot90(image, quarters)) if quarters else image
+  if not quarters:
+    return lambda image: image
+  return lambda image: np.ascontiguousarray(np.rot90(image, quarters))
 
 
 def _mirrored(image: np.ndarray, a: float, b: float, d: float) -> np.ndarray:

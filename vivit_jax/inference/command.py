@@ -1,6 +1,7 @@
 """python -m vivit_jax.predict: its flags, and what they lead to."""
 
 import argparse
+import math
 import os
 import pathlib
 import signal
@@ -109,7 +110,9 @@ def _progress(paths: Sequence[pathlib.Path]) -> Iterator[pathlib.Path]:
 
 def _check(flags: argparse.Namespace) -> None:
   """Raises a UserError where flags do not fit each other."""
-  given = {name for name, value in vars(flags).items() if value}
+  given = {
+    k for k, x in vars(flags).items() if x is not None and x is not False
+  }
   if not flags.videos:
     raise UserError(
       'no video is given: name files, folders or globs; --help shows the usage.'
@@ -119,6 +122,10 @@ def _check(flags: argparse.Namespace) -> None:
     raise UserError(f'--top is {flags.top}; at least 1.')
   if flags.stride is not None and flags.stride < 1:
     raise UserError(f'--stride is {flags.stride} frames; at least 1.')
+  for name in ('window', 'window_stride'):
+    seconds = getattr(flags, name)
+    if seconds is not None and not 0 < seconds < math.inf:
+      raise UserError(f'--{name} is {seconds:g} seconds; above 0.')
   for one, other in (
     ('tokens', 'features'),
     ('window', 'timeline'),

@@ -54,7 +54,11 @@ class Reporter:
     self._timeline, self._window = timeline, window
     self._window_stride = window_stride
     self._pictures = _made(pictures)
-    self._explain, self._explainer = _made(explain), None
+    self._explain = _made(explain)
+    if explain is not None:
+      from vivit_jax.inference.explain import Explainer  # draws: a second
+
+      self._explainer = Explainer(predictor)
     self._out = None if features is None else pathlib.Path(features)
     self._tokens = tokens
     self._ids: list[str] = []
@@ -116,10 +120,26 @@ class Reporter:
       )
       self._ids.append(str(path))
       self._rows.append(row)
+    pictures = self._pictures_of(place, path, prediction)
     if self._json:
-      _print_json(prediction.to_json())
+      told = {'pictures': pictures} if pictures else {}
+      _print_json(prediction.to_json() | told)
     else:
-      print('\n'.join(_lines(prediction)), flush=True)
+      lines = _lines(prediction)
+      lines += [f'{"picture":>16}  {picture}' for picture in pictures]
+      print('\n'.join(lines), flush=True)
+
+  def _pictures_of(
+    self, place: int, path: pathlib.Path, prediction: Prediction
+  ) -> list[str]:
+    """Writes pictures of where the model looks, and returns their paths."""
+    if self._explain is None:
+      return []
+    from vivit_jax.inference import explain
+
+    found = self._explainer.of_video(path, prediction.heads)
+    written = explain.write(self._explain / self._names[place], found)
+    return [str(picture) for picture in written]
 
   def _report_windows(self, place: int, path: pathlib.Path) -> None:
     windows = self._predictor.timeline(

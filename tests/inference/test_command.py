@@ -1,0 +1,247 @@
+"""python -m vivit_jax.predict, as its users start it."""
+
+import itertools
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from made import blocks, write
+
+import vivit_jax
+from vivit_jax import models
+from vivit_jax.inference import command
+from vivit_jax.models.build import SIZES
+
+ROOT = pathlib.Path(vivit_jax.__file__).parents[1]
+
+
+@pytest.fixture
+def run(config, trained, monkeypatch):
+  """Returns a workdir whose model any process can build."""
+  monkeypatch.setitem(models.SIZES, 'Ti', SIZES_TI)
+  return trained(config)
+
+
+SIZES_TI = SIZES['Ti']  # before a test's own
+
+
+@pytest.fixture
+def videos(tmp_path):
+  folder = tmp_path / 'videos'
+  for number in range(2):
+    write(folder / f'{number}.mkv', blocks(number, 24, (32, 48)), 10)
+  whole = (folder / '0.mkv').read_bytes()
+  (folder / 'cut.mkv').write_bytes(whole[: len(whole) // 2])
+  (folder / 'text.mp4').write_text('no video')
+  (folder / 'empty.mp4').touch()
+  (folder / 'notes.txt').write_text('not looked at')
+  return folder
+
+
+def predict(*arguments, **options):
+  return subprocess.run(
+    [sys.executable, '-m', 'vivit_jax.predict', *map(str, arguments)],
+    capture_output=True,
+    text=True,
+    cwd=ROOT,
+    **options,
+  )
+
+
+@pytest.mark.slow
+def test_damaged_videos_are_named_and_the_others_go_on(run, videos, tmp_path):
+  out = tmp_path / 'features.npz'
+  done = predict(
+    videos, 'none.mp4', f'--workdir={run}', '--json', '--top=2',
+    '--views=2x1', f'--features={out}', f'--explain={tmp_path / "seen"}',
+  )  # fmt: skip
+  assert done.returncode == 1
+  lines = [json.loads(line) for line in done.stdout.splitlines()]
+  told = {pathlib.Path(line['video']).name: line for line in lines}
+  assert sorted(told) == ['0.mkv', '1.mkv', 'cut.mkv', 'empty.mp4', 'text.mp4']
+  failed = {name for name, line in told.items() if 'error' in line}
+  assert failed == {'cut.mkv', 'empty.mp4', 'text.mp4'}
+  errors = done.stderr.splitlines()
+  assert len(errors) == 4, done.stderr
+  assert all(line.startswith('error: ') for line in errors)
+  assert 'there is no video none.mp4' in errors[0]
+  assert 'empty (0 bytes)' in done.stderr
+  predictor = vivit_jax.load(run)
+  found = np.load(out)
+  assert [pathlib.Path(name).name for name in found['ids']] == [
+    '0.mkv',
+    '1.mkv',
+  ]
+  for name, row in zip(found['ids'], found['pooled']):
+    expected = predictor.features(str(name), views='2x1')
+    np.testing.assert_allclose(row, expected, atol=1e-5)
+    one = predictor.predict(str(name), views='2x1', top=2)
+    line = told[pathlib.Path(name).name]
+    assert [x['label'] for x in line['heads']['noun']] == list(
+      one.heads['noun'].labels
+    )
+    np.testing.assert_allclose(
+      [x['probability'] for x in line['heads']['noun']],
+      one.heads['noun'].probabilities,
+      atol=1e-5,
+    )
+    assert all(os.path.getsize(path) for path in line['pictures'])
+  assert len(list((tmp_path / 'seen').iterdir())) == 4
+
+
+@pytest.mark.slow
+def test_interrupts(run, tmp_path):
+  path = tmp_path / 'long.mkv'
+  write(path, np.tile(blocks(0, 24, (96, 128)), (250, 1, 1, 1)), 10)
+  process = subprocess.Popen(
+    [sys.executable, '-m', 'vivit_jax.predict', str(path)]
+    + [f'--workdir={run}', '--timeline', '--window_stride=0.1'],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    cwd=ROOT,
+  )
+  assert process.stdout.readline().strip() == str(path)
+  time.sleep(1)
+  process.send_signal(signal.SIGINT)
+  _, errors = process.communicate(timeout=60)
+  assert process.returncode == 130
+  assert errors.strip() == 'interrupted'
+
+
+HOUR = r"""
+import re, sys
+from vivit_jax.inference import command
+code = command.main(sys.argv[1:])
+status = open('/proc/self/status').read()
+print(re.search(r'VmHWM:\s*(\d+) kB', status)[1], file=sys.stderr)
+sys.exit(code)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists('/proc/self/status'), reason='of Linux')
+def test_an_hour_of_video_in_bounded_memory(run, tmp_path):
+  """Raw, the hour is 36000 frames of 49 kB: 1.7 GB."""
+  peaks, lines = [], []
+  for seconds in (20, 3600):
+    path = tmp_path / f'{seconds}.mkv'
+    second = blocks(0, 10, (96, 176))
+    write(path, itertools.chain(*[second] * seconds), 10, 'libx264')
+    done = subprocess.run(
+      [sys.executable, '-c', HOUR, str(path), f'--workdir={run}']
+      + ['--timeline', '--window=6', '--views=1x1', '--json'],
+      capture_output=True,
+      text=True,
+      cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    peaks.append(int(done.stderr) * 1024)
+    lines.append(json.loads(done.stdout))
+  assert len(lines[1]['windows']) == 600
+  assert lines[1]['windows'][-1]['end'] == 3600
+  assert lines[1]['timeline']['verb'][-1]['end'] == 3600
+  assert peaks[1] - peaks[0] < 100e6
+
+
+def main(*arguments):
+  try:
+    return command.main([str(argument) for argument in arguments])
+  except SystemExit as ended:
+    return ended.code
+
+
+@pytest.fixture
+def here(monkeypatch):
+  """Lets `command.main` run in this process, and raise its sentences."""
+  monkeypatch.setattr(signal, 'signal', lambda *_: None)
+  monkeypatch.setattr(command.commands, 'quieten_libraries', lambda: None)
+  monkeypatch.setattr(os, '_exit', sys.exit)
+  for stream in ('stdout', 'stderr'):
+    monkeypatch.setattr(
+      type(getattr(sys, stream)), 'reconfigure', lambda *_, **__: None, False
+    )
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'why'),
+  [
+    ([], 'no video is given'),
+    (['none.mp4', '--workdir=RUN'], 'there is no video none.mp4'),
+    (['EMPTY', '--workdir=RUN'], 'holds no videos'),
+    (['EMPTY/*.mp4', '--workdir=RUN'], 'matches no videos'),
+    (['VIDEO'], 'give --workdir'),
+    (['VIDEO', '--checkpoint=best'], 'give its --workdir too'),
+    (['VIDEO', '--workdir=none'], 'there is no workdir none'),
+    (['VIDEO', '--checkpoint=none'], 'there is no checkpoint at none'),
+    (['VIDEO', '--workdir=RUN', '--config=c.py'], 'leave --config out'),
+    (['VIDEO', '--workdir=RUN', '--checkpoint=9'], "no checkpoint '9'"),
+    (['VIDEO', '--workdir=RUN', '--top=0'], '--top is 0'),
+    (['VIDEO', '--workdir=RUN', '--stride=0'], '--stride is 0'),
+    (['VIDEO', '--workdir=RUN', '--views=3'], "--views is '3'"),
+    (['VIDEO', '--workdir=RUN', '--tokens'], '--tokens goes with --features'),
+    (['VIDEO', '--workdir=RUN', '--window=3'], 'goes with --timeline'),
+    (['VIDEO', '--workdir=RUN', '--timeline', '--window=0'], '--window is 0'),
+    (
+      ['VIDEO', '--workdir=RUN', '--timeline', '--explain=x'],
+      '--explain is of',
+    ),
+    (['VIDEO', '--workdir=RUN', '--features=none/x.npz'], 'cannot write none'),
+    (['VIDEO', '--workdir=RUN', '--explain=VIDEO'], 'cannot make the folder'),
+  ],
+)
+def test_mistakes(
+  here, config, trained, videos, tmp_path, capsys, monkeypatch, arguments, why
+):
+  (tmp_path / 'nothing').mkdir()
+  monkeypatch.chdir(tmp_path)
+  names = {
+    'RUN': str(trained(config)),
+    'EMPTY': str(tmp_path / 'nothing'),
+    'VIDEO': str(videos / '0.mkv'),
+  }
+  for name, value in names.items():
+    arguments = [text.replace(name, value) for text in arguments]
+  assert main(*arguments) == 2
+  told = capsys.readouterr()
+  assert told.out == ''
+  errors = [s for s in told.err.splitlines() if 'absl' not in s]
+  assert len(errors) == 1 and why in errors[0], told.err
+  assert sorted(path.name for path in tmp_path.iterdir()) == [
+    'nothing', 'run', 'videos'
+  ]  # fmt: skip
+
+
+def test_text_time_lines_and_tokens(
+  here, config, trained, videos, tmp_path, capsys
+):
+  run, path = trained(config), videos / '1.mkv'
+  predictor = vivit_jax.load(run)
+  assert main(path, f'--workdir={run}', '--top=1') == 0
+  ranking = predictor.predict(path).heads['noun']
+  lines = capsys.readouterr().out.splitlines()
+  assert lines[0] == str(path)
+  assert lines[1].split() == [
+    'noun', f'{ranking.probabilities[0]:.4f}', ranking.labels[0]
+  ]  # fmt: skip
+  pictures = tmp_path / 'lines'
+  assert 0 == main(
+    path, f'--workdir={run}', '--timeline', '--window=1', '--window_stride=1',
+    f'--timeline_pictures={pictures}',
+  )  # fmt: skip
+  lines = capsys.readouterr().out.splitlines()
+  nouns = [line.split() for line in lines if ' noun ' in line]
+  assert nouns[0][0].startswith('0:00.0-')
+  assert nouns[-1][0].endswith('-0:02.4')
+  assert [path.name for path in pictures.iterdir()] == ['1.timeline.png']
+  out = tmp_path / 'tokens.npz'
+  assert 0 == main(path, f'--workdir={run}', f'--features={out}', '--tokens')
+  np.testing.assert_array_equal(
+    np.load(out)['tokens'], predictor.features(path, tokens=True)[None]
+  )
