@@ -1,9 +1,17 @@
 """From a path of any kind to a predictor."""
 
+import contextlib
 import dataclasses
+import logging
 import os
 import pathlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import (
+  Callable,
+  Collection,
+  Iterator,
+  Mapping,
+  Sequence,
+)
 
 from vivit_jax import config as configs
 from vivit_jax import config_file
@@ -64,7 +72,8 @@ def load(
 
   names = _read_names(class_order)
   if config is None and native.is_native(path):
-    found = _from_native(path, str(checkpoint), override)
+    with _without_warnings():
+      found = _from_native(path, str(checkpoint), override)
     found = _renamed(found, names)
   else:
     config = override(_config_of(path, config))
@@ -74,6 +83,18 @@ def load(
       source = dataclasses.replace(source, label_names=names)
     found = trained.from_weights(source, str(path), config, None, say)
   return Predictor(_with_multi_label(found, multi_label))
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+  """Keeps what Orbax says of reading alone, which is no news, to itself."""
+  logger = logging.getLogger('absl')
+  level = logger.level
+  logger.setLevel(max(level, logging.ERROR))
+  try:
+    yield
+  finally:
+    logger.setLevel(level)
 
 
 def _config_of(

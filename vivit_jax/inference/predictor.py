@@ -251,17 +251,30 @@ class Predictor:
 
   def logits(self, clips: np.ndarray) -> dict[str, np.ndarray]:
     """Returns float32 [V, K] of each head, of clips uint8 [V, T, H, W, 3]."""
-    found = [self._logits(self.params, part) for part in _parts(clips)]
-    return _joined(found, len(clips))
+    return self._apply(self._logits, clips)
 
   def features_of(
     self, clips: np.ndarray, *, tokens: bool = False
   ) -> np.ndarray:
     """Returns `features` of clips, uint8 [V, T, H, W, 3]."""
-    found = [self._features(self.params, part) for part in _parts(clips)]
     kind = 'tokens' if tokens else 'pooled'
-    each = _joined(found, len(clips))[kind]
+    each = self._apply(self._features, clips)[kind]
     return each[0] if tokens else each.mean(axis=0)
+
+  def _apply(
+    self, function: Callable, clips: np.ndarray
+  ) -> dict[str, np.ndarray]:
+    """Returns what a compiled function gives of all clips."""
+    try:
+      found = [function(self.params, part) for part in _parts(clips)]
+      return _joined(found, len(clips))
+    except jax.errors.JaxRuntimeError as error:
+      if 'RESOURCE_EXHAUSTED' not in str(error):
+        raise
+      raise UserError(
+        f'the device has no memory for {min(len(clips), _MOST_CLIPS)} clips at '
+        'a time: ask for fewer --views.'
+      ) from None
 
   def _run(self, clips: np.ndarray) -> dict[str, np.ndarray]:
     """Returns float32 [n, V, K] of clips [n, V, T, H, W, 3]."""
