@@ -86,10 +86,16 @@ def test_a_picture_has_bands_where_the_labels_are(tmp_path):
     window(0, 4, verb=('$tir_', 0.9)),
     window(4, 8, verb=('_pour' * 20, 0.8)),
   ]
-  figure = timeline_picture.draw('a $ and _', windows)
+  names = {'verb': ['$tir_', '_pour' * 20]}
+  figure = timeline_picture.draw('a $ and _', windows, names)
   (axes,) = figure.axes
   bands = [patch for patch in axes.patches if patch.get_width() == 4]
   assert [band.get_x() for band in bands] == [0, 4]
+  # `window` gives the first class the likeliest one's probability.
+  assert [list(curve.get_ydata()) for curve in axes.lines] == [
+    pytest.approx([0.9, 0.8]),
+    pytest.approx([0.1, 0.2]),
+  ]
   assert bands[0].get_facecolor() != bands[1].get_facecolor()
-  timeline_picture.write(tmp_path / 'new' / 'line.png', 'a $', windows)
+  timeline_picture.write(tmp_path / 'new' / 'line.png', 'a $', windows, names)
   assert [p.name for p in (tmp_path / 'new').iterdir()] == ['line.png']

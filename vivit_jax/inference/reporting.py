@@ -168,7 +168,7 @@ class Reporter:
         print(f'  {told}', flush=True)
     if self._pictures is not None:
       picture = self._pictures / f'{self._names[place]}.timeline.png'
-      timeline_picture.write(picture, path.name, kept)
+      timeline_picture.write(picture, path.name, kept, heads)
     if self._json:
       windows = [window.to_json() for window in kept]
       _print_json({'video': str(path), 'timeline': found, 'windows': windows})

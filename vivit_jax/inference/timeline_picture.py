@@ -2,10 +2,9 @@
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -19,7 +18,10 @@ _NAME_LENGTH = 32  # characters in the legend
 
 
 def write(
-  path: str | os.PathLike, name: str, windows: Sequence[Window]
+  path: str | os.PathLike,
+  name: str,
+  windows: Sequence[Window],
+  label_names: Mapping[str, Sequence[str]],
 ) -> None:
   """Writes the time line of a video as a PNG, whole or not at all.
 
@@ -27,6 +29,7 @@ def write(
     path: of the PNG.
     name: of the video, the title.
     windows: all of the video's, at least one.
+    label_names: of each head, in the order of its outputs.
 
   Raises:
     UserError: a file that cannot be written.
@@ -35,7 +38,7 @@ def write(
   unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draw(name, windows).savefig(unfinished, format='png')
+    draw(name, windows, label_names).savefig(unfinished, format='png')
     os.replace(unfinished, path)
   except OSError as error:
     raise UserError(
@@ -45,7 +48,11 @@ def write(
     unfinished.unlink(missing_ok=True)
 
 
-def draw(name: str, windows: Sequence[Window]) -> Figure:
+def draw(
+  name: str,
+  windows: Sequence[Window],
+  label_names: Mapping[str, Sequence[str]],
+) -> Figure:
   """Draws a band of segments for each head, over curves of probabilities."""
   heads = list(windows[0].heads)
   figure = Figure(
@@ -56,7 +63,8 @@ def draw(name: str, windows: Sequence[Window]) -> Figure:
   for axes, head in zip(
     figure.subplots(len(heads), squeeze=False)[:, 0], heads
   ):
-    _draw_head(axes, head, windows, [s for s in found if s.head == head])
+    mine = [segment for segment in found if segment.head == head]
+    _draw_head(axes, head, windows, mine, list(label_names[head]))
   return figure
 
 
@@ -65,6 +73,7 @@ def _draw_head(
   head: str,
   windows: Sequence[Window],
   found: Sequence[timeline.Segment],
+  names: Sequence[str],
 ) -> None:
   lasting: dict[str, float] = {}
   for segment in found:
@@ -83,7 +92,8 @@ def _draw_head(
     )
   times = [(window.start + window.end) / 2 for window in windows]
   for label in shown:
-    values = [_probability(window, head, label) for window in windows]
+    place = names.index(label)
+    values = [float(window.heads[head].every[place]) for window in windows]
     short = label if len(label) <= _NAME_LENGTH else label[:31] + '…'
     marker = 'o' if len(windows) < 60 else None
     (curve,) = axes.plot(
@@ -101,11 +111,3 @@ def _draw_head(
   axes.legend(
     loc='center left', bbox_to_anchor=(1, 0.5), fontsize=8, frameon=False
   )
-
-
-def _probability(window: Window, head: str, label: str) -> float:
-  """Returns a label's probability, nan where the window does not rank it."""
-  ranking = window.heads[head]
-  if label in ranking.labels:
-    return float(ranking.probabilities[ranking.labels.index(label)])
-  return np.nan
