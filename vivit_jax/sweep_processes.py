@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from vivit_jax import locks
+from vivit_jax import files, locks
 from vivit_jax.errors import INTERRUPTED, UserError
 from vivit_jax.sweeps import Run
 from vivit_jax.training import workdir
@@ -94,9 +94,8 @@ def write(runs: Sequence[Run], folder: pathlib.Path) -> None:
     path = folder / run.name / 'experiment.py'
     try:
       path.parent.mkdir(parents=True, exist_ok=True)
-      unfinished = path.with_suffix('.part')
-      unfinished.write_text(_EXPERIMENT.format(name=run.name, values=values))
-      os.replace(unfinished, path)
+      with files.replacing(path) as unfinished:
+        unfinished.write_text(_EXPERIMENT.format(name=run.name, values=values))
     except OSError as error:
       raise UserError(f'cannot write {path}: {error.strerror}.') from None
 

@@ -29,6 +29,7 @@ import av
 import numpy as np
 import tqdm
 
+from vivit_jax import files
 from vivit_jax.data import processes
 from vivit_jax.data.scenes import NOUNS, VERBS, Scene, render
 from vivit_jax.errors import INTERRUPTED, UserError, exit_on_user_error
@@ -46,8 +47,10 @@ def labels_of(number: int) -> tuple[str, str]:
 
 def write_video(path: pathlib.Path, video: np.ndarray) -> None:
   """Writes uint8 [T, H, W, 3] as H.264 in an .mp4, whole or not at all."""
-  unfinished = path.with_name(path.name + '.part')
-  with av.open(str(unfinished), 'w', format='mp4') as container:
+  with (
+    files.replacing(path) as unfinished,
+    av.open(str(unfinished), 'w', format='mp4') as container,
+  ):
     stream = container.add_stream('libx264', rate=FRAMES_PER_SECOND)
     stream.height, stream.width = video.shape[1:3]
     stream.pix_fmt = 'yuv420p'
@@ -60,7 +63,6 @@ def write_video(path: pathlib.Path, video: np.ndarray) -> None:
       frame.pts = number
       container.mux(stream.encode(frame))
     container.mux(stream.encode())
-  os.replace(unfinished, path)
 
 
 def _identity(split: str, number: int) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 import tqdm
 
+from vivit_jax import files
 from vivit_jax.data import processes, records, sources, storage
 from vivit_jax.data.annotations import Example, Splits
 from vivit_jax.data.decode import UnreadableVideo
@@ -138,7 +139,7 @@ def _start_worker(counter) -> None:
 def _write_shard(task: Task) -> None:
   """Decodes a shard's videos and writes them, then the report."""
   good, broken = [], []
-  with records.ShardWriter(task.path) as writer:
+  with records.open_shard(task.path) as writer:
     for example in task.examples:
       try:
         chunks = sources.chunks(task.videos, example, task.form)
@@ -171,9 +172,8 @@ def _write_shard(task: Task) -> None:
       with _write_shard.counter.get_lock():
         _write_shard.counter.value += 1
   report = {'records': writer.records, 'good': good, 'broken': broken}
-  unfinished = task.report_path.with_suffix('.part')
-  unfinished.write_text(json.dumps(report), 'utf-8')
-  os.replace(unfinished, task.report_path)
+  with files.replacing(task.report_path) as unfinished:
+    unfinished.write_text(json.dumps(report), 'utf-8')
 
 
 def _report(task: Task) -> dict[str, Any] | None:

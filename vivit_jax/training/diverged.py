@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vivit_jax import parallel
+from vivit_jax import files, parallel
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 from vivit_jax.models import stacking
@@ -83,9 +82,8 @@ def write(
   }
   path = folder / 'diverged.json'
   try:
-    unfinished = path.with_suffix('.part')
-    unfinished.write_text(json.dumps(report, indent=2) + '\n')
-    os.replace(unfinished, path)
+    with files.replacing(path) as unfinished:
+      unfinished.write_text(json.dumps(report, indent=2) + '\n')
   except OSError as error:
     raise UserError(f'cannot write {path}: {error.strerror}.') from None
 
