@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and whether one has changed."""
 
 import contextlib
 import os
@@ -23,3 +23,12 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     os.replace(unfinished, path)
   finally:
     unfinished.unlink(missing_ok=True)
+
+
+def stamp(path: str | os.PathLike) -> tuple[int, int] | None:
+  """Returns what changes when a file does; None for a missing one."""
+  try:
+    status = os.stat(path)
+  except (OSError, ValueError):  # or a name that no file can have
+    return None
+  return status.st_size, status.st_mtime_ns

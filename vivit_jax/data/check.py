@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 import tqdm
 
 from vivit_jax.data import datasets, decode, processes
-from vivit_jax.data.decode import UnreadableVideo
+from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.errors import INTERRUPTED, UserError, exit_on_user_error
 
 _SUFFIXES = (

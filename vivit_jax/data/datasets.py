@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 
 from vivit_jax.data import records, storage
 from vivit_jax.data.builders import BUILDERS, prepare_command
-from vivit_jax.data.decode import UnreadableVideo
+from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.errors import UserError, nearest
 
 

@@ -34,7 +34,7 @@ from vivit_jax.data.annotations import (
   multi_label_heads,
   read_label_names,
 )
-from vivit_jax.data.decode import UnreadableVideo
+from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.data.summary import Summary
 from vivit_jax.errors import INTERRUPTED, UserError, exit_on_user_error, nearest
 

@@ -19,7 +19,7 @@ import tqdm
 from vivit_jax import files
 from vivit_jax.data import processes, records, sources, storage
 from vivit_jax.data.annotations import Example, Splits
-from vivit_jax.data.decode import UnreadableVideo
+from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.errors import UserError
 
 _VIDEOS = 64  # of a shard, within these bounds:
@@ -196,9 +196,6 @@ def _report(task: Task) -> dict[str, Any] | None:
 
 
 def _stamp(path: pathlib.Path) -> list[int] | None:
-  """Returns what changes when a file does; None for a missing one."""
-  try:
-    status = path.stat()
-  except (OSError, ValueError):  # or a name that no file can have
-    return None
-  return [status.st_size, status.st_mtime_ns]
+  """Returns `files.stamp` as JSON gives it back."""
+  found = files.stamp(path)
+  return None if found is None else list(found)

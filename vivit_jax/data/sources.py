@@ -16,7 +16,7 @@ import numpy as np
 
 from vivit_jax.data import decode, storage, tfrecords
 from vivit_jax.data.annotations import Example
-from vivit_jax.data.decode import UnreadableVideo
+from vivit_jax.data.containers import UnreadableVideo
 
 _PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 _FRAMES = 'image/encoded'
