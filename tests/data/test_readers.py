@@ -261,19 +261,7 @@ def test_mistakes_of_hmdb(tmp_path):
 
 def write_records(path, *contexts):
   """Writes contexts of {name: numbers or bytes}, without frames."""
-  import tensorflow as tf
-
-  train = tf.train
-  with tf.io.TFRecordWriter(str(path)) as writer:
-    for context in contexts:
-      features = {
-        name: train.Feature(int64_list=train.Int64List(value=values))
-        if isinstance(values[0], int)
-        else train.Feature(bytes_list=train.BytesList(value=values))
-        for name, values in context.items()
-      }
-      example = train.SequenceExample(context=train.Features(feature=features))
-      writer.write(example.SerializeToString())
+  owners.write_records(path, [(context, []) for context in contexts])
 
 
 INDEX, STRING = 'clip/label/index', 'clip/label/string'
