@@ -1,6 +1,8 @@
 """Records: all videos once, frames exact, resumable, whole or absent."""
 
 import csv
+import hashlib
+import json
 import os
 import pathlib
 import pickle
@@ -87,6 +89,24 @@ def test_every_video_once_with_its_frames_and_label(tmp_path, videos):
       np.testing.assert_array_equal(frame, decode.decode_jpeg(jpeg, ''))
   with pytest.raises(IndexError):
     split.read_frames(0, [23])
+
+
+def test_content_is_a_digest_of_the_index_as_it_is_written(tmp_path, videos):
+  rows = ['0.mp4,go,car', '1.mp4,come,boat;car', '2.mp4,come,']
+  annotations = tmp_path / 'a.csv'
+  annotations.write_text('\n'.join(['path,verb,noun[]', *rows]) + '\n')
+  folder = run(tmp_path, [], annotations=annotations).folder
+  path = records.index_path(folder, 'train')
+  index = json.loads(path.read_text('utf-8'))
+  labels = {'verb': [1, 0, 0], 'noun': [[1], [0, 1], []]}
+  assert index['labels'] == labels
+  for heads in (['verb', 'noun'], ['noun', 'verb']):
+    index['labels'] = {head: labels[head] for head in heads}
+    path.write_text(json.dumps(index), 'utf-8')
+    text = json.dumps([names(3), [23] * 3, index['labels']])
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    split = datasets.open_split('videos/mine', tmp_path / 'data', 'train')
+    assert split.content == f'3 videos (digest {digest})'
 
 
 def test_only_the_chunks_of_the_frames_are_read(tmp_path, videos):
