@@ -9,7 +9,6 @@ Everything is decoded, with all cores, and nothing is written.
 import argparse
 import concurrent.futures
 import functools
-import multiprocessing
 import os
 import pathlib
 import sys
@@ -25,6 +24,10 @@ _SUFFIXES = (
   '.3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv'
 ).split()
 _AHEAD = 32  # tasks of each process that wait for it
+_ENDED = (
+  'a process that decodes was ended from outside (is memory short?): try again '
+  'with fewer --workers.'
+)
 
 Task = tuple[str, str | int]  # a split's name, or '' for files; which of it
 Fault = tuple[str, str]  # which video, and why
@@ -88,14 +91,11 @@ def _run(
 ) -> Iterator[Fault]:
   """Yields the faults that worker processes find, in no order."""
   workers = min(workers or os.cpu_count() or 1, len(tasks))
-  pool = concurrent.futures.ProcessPoolExecutor(
-    workers, multiprocessing.get_context('spawn'), processes.obey_parent
-  )
-  others = set(multiprocessing.active_children())
-  todo = iter(tasks)
-  bar = tqdm.tqdm(total=len(tasks), unit='video', smoothing=0.05)
-  try:
-    waiting = {}
+  todo, waiting = iter(tasks), {}
+  with (
+    processes.pool(workers, _ENDED) as pool,
+    tqdm.tqdm(total=len(tasks), unit='video', smoothing=0.05) as bar,
+  ):
     while True:
       with processes.interrupts_held():
         for task in todo:
@@ -112,18 +112,6 @@ def _run(
         bar.update()
         if future.result() is not None:
           yield future.result()
-  except concurrent.futures.process.BrokenProcessPool:
-    raise UserError(
-      'a process that decodes was ended from outside (is memory short?): try '
-      'again with fewer --workers.'
-    ) from None
-  except BaseException:
-    for worker in set(multiprocessing.active_children()) - others:
-      worker.terminate()
-    raise
-  finally:
-    bar.close()
-    pool.shutdown(cancel_futures=True)
 
 
 def _fault(folder: pathlib.Path, task: Task) -> Fault | None:

@@ -20,7 +20,6 @@ import fractions
 import functools
 import json
 import math
-import multiprocessing
 import os
 import pathlib
 import sys
@@ -128,9 +127,8 @@ def generate(
     raise UserError(f'cannot write to {folder}: {error.strerror}.') from None
   write = functools.partial(_write_one, folder=folder, scene=scene, seed=seed)
   todo = [(s, n) for s, count in counts.items() for n in range(count)]
-  context = multiprocessing.get_context('spawn')
   with concurrent.futures.ProcessPoolExecutor(
-    workers, context, processes.obey_parent
+    workers, processes.CONTEXT, processes.obey_parent
   ) as pool:
     try:
       with processes.interrupts_held():

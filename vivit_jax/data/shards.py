@@ -8,7 +8,6 @@ has its JSON is not made again.
 import concurrent.futures
 import dataclasses
 import json
-import multiprocessing
 import os
 import pathlib
 from collections.abc import Sequence
@@ -25,6 +24,10 @@ from vivit_jax.errors import UserError
 _VIDEOS = 64  # of a shard, within these bounds:
 _LEAST_SHARDS = 16  # of a split, lest a small one occupy few cores
 _MOST_SHARDS = 256  # of a split: a process may hold all of them open
+_ENDED = (
+  'a process that writes shards was ended from outside (is memory short?): run '
+  'the same command again, perhaps with fewer --workers.'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +90,6 @@ def write(tasks: Sequence[Task], workers: int | None) -> list[dict[str, Any]]:
   """
   try:
     _run(tasks, workers)
-  except concurrent.futures.process.BrokenProcessPool:
-    raise UserError(
-      'a process that writes shards was ended from outside (is memory short?): '
-      'run the same command again, perhaps with fewer --workers.'
-    ) from None
   except OSError as error:
     raise UserError(
       f'cannot write {error.filename or tasks[0].path.parent}: '
@@ -103,16 +101,15 @@ def write(tasks: Sequence[Task], workers: int | None) -> list[dict[str, Any]]:
 def _run(tasks: Sequence[Task], workers: int | None) -> None:
   todo = [task for task in tasks if _report(task) is None]
   workers = workers or os.cpu_count() or 1
-  context = multiprocessing.get_context('spawn')
-  counter = context.Value('q', 0)
+  counter = processes.CONTEXT.Value('q', 0)
   videos = sum(len(task.examples) for task in tasks)
   start = videos - sum(len(task.examples) for task in todo)
-  pool = concurrent.futures.ProcessPoolExecutor(
-    min(workers, max(len(todo), 1)), context, _start_worker, (counter,)
-  )
-  others = set(multiprocessing.active_children())
-  bar = tqdm.tqdm(total=videos, initial=start, unit='video', smoothing=0.05)
-  try:
+  with (
+    processes.pool(
+      min(workers, max(len(todo), 1)), _ENDED, _start_worker, (counter,)
+    ) as pool,
+    tqdm.tqdm(total=videos, initial=start, unit='video', smoothing=0.05) as bar,
+  ):
     with processes.interrupts_held():
       waiting = {pool.submit(_write_shard, task) for task in todo}
     while waiting:
@@ -122,13 +119,6 @@ def _run(tasks: Sequence[Task], workers: int | None) -> None:
       for future in done:
         future.result()
       bar.update(start + counter.value - bar.n)
-  except BaseException:
-    for worker in set(multiprocessing.active_children()) - others:
-      worker.terminate()  # a shard may take minutes; it is made anew
-    raise
-  finally:
-    bar.close()
-    pool.shutdown(cancel_futures=True)
 
 
 def _start_worker(counter) -> None:
