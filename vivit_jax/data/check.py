@@ -18,7 +18,7 @@ import tqdm
 
 from vivit_jax.data import datasets, decode, processes
 from vivit_jax.data.containers import UnreadableVideo
-from vivit_jax.errors import INTERRUPTED, UserError, exit_on_user_error
+from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
 
 _SUFFIXES = (
   '.3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv'
@@ -153,15 +153,10 @@ def main() -> int:
   add('path', help='a prepared dataset (data/ucf101), or a folder of videos')
   add('--workers', '--num_workers', type=int, help='processes (one a core)')
   flags = parser.parse_args()
-  with exit_on_user_error():
+  with exit_on_user_error(), exit_on_interrupt('stopped'):
     if flags.workers is not None and flags.workers < 1:
       raise UserError(f'--workers is {flags.workers}; it is at least 1.')
-    try:
-      return 1 if check(flags.path, flags.workers) else 0
-    except KeyboardInterrupt:
-      print('\nstopped', file=sys.stderr)
-      return INTERRUPTED
-  return 0
+    return 1 if check(flags.path, flags.workers) else 0
 
 
 if __name__ == '__main__':

@@ -31,7 +31,7 @@ import tqdm
 from vivit_jax import files
 from vivit_jax.data import processes
 from vivit_jax.data.scenes import NOUNS, VERBS, Scene, render
-from vivit_jax.errors import INTERRUPTED, UserError, exit_on_user_error
+from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
 
 SPLITS = {'train': 16000, 'validation': 800, 'test': 1600}
 FRAMES_PER_SECOND = 10
@@ -162,19 +162,18 @@ def main() -> int:
       f'--{field.name}', type=type(field.default), default=field.default
     )
   flags = vars(parser.parse_args())
-  with exit_on_user_error():
+  with (
+    exit_on_user_error(),
+    exit_on_interrupt('stopped; the same command goes on'),
+  ):
     names = [field.name for field in dataclasses.fields(Scene)]
     scene = Scene(**{name: flags[name] for name in names})
-    try:
-      generate(
-        flags['out'],
-        counts={split: flags[split] for split in SPLITS},
-        scene=scene,
-        seed=flags['seed'],
-      )
-    except KeyboardInterrupt:
-      print('\nstopped; the same command goes on', file=sys.stderr)
-      return INTERRUPTED
+    generate(
+      flags['out'],
+      counts={split: flags[split] for split in SPLITS},
+      scene=scene,
+      seed=flags['seed'],
+    )
   return 0
 
 
