@@ -264,9 +264,14 @@ def decode_jpeg(data: bytes, where: str) -> np.ndarray:
     UnreadableVideo: data that is empty, cut off or no JPEG. (Flipped bits are
       mostly not seen: JPEG has no checksum. The records around it have one.)
   """
-  image = None
-  if data:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+  image = decode_picture(data)
   if image is None:
     raise UnreadableVideo(where, 'is a damaged JPEG')
   return image
+
+
+def decode_picture(data: bytes) -> np.ndarray | None:
+  """Returns a picture of any kind, uint8 RGB [H, W, 3], or None for none."""
+  if not data:
+    return None
+  return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)

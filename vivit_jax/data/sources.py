@@ -11,7 +11,6 @@ import pathlib
 import re
 from collections.abc import Iterator
 
-import cv2
 import numpy as np
 
 from vivit_jax import files
@@ -187,9 +186,7 @@ def _decoded(
   """Yields each picture as it is, and decoded; checked."""
   shape = None
   for number, data in enumerate(_pictures(path, example)):
-    image = None
-    if data:
-      image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    image = decode.decode_picture(data)
     if image is None:
       of = (
         '' if example.record is None else f' of the record at {example.record}'
