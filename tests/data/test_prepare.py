@@ -1,6 +1,7 @@
 """Records: all videos once, frames exact, resumable, whole or absent."""
 
 import csv
+import functools
 import hashlib
 import json
 import os
@@ -54,6 +55,14 @@ def run(tmp_path, names, **options):
 
 def names(count=10):
   return [f'{number}.mp4' for number in range(count)]
+
+
+def prepare_command(videos, annotations, data_dir, *, workers):
+  return [
+    sys.executable, '-m', 'vivit_jax.data.prepare', 'videos/mine',
+    f'--videos={videos}', f'--annotations={annotations}',
+    f'--data_dir={data_dir}', f'--workers={workers}',
+  ]  # fmt: skip
 
 
 def contents(data_dir):
@@ -202,14 +211,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, videos):
     os.link(videos / f'{number % 10}.mp4', videos / f'{number}.mp4')
   every = names(200)
   annotations = write_csv(tmp_path, every)
-
-  def command(data_dir):
-    return [
-      sys.executable, '-m', 'vivit_jax.data.prepare', 'videos/mine',
-      f'--videos={videos}', f'--annotations={annotations}',
-      f'--data_dir={data_dir}', '--workers=1',
-    ]  # fmt: skip
-
+  command = functools.partial(prepare_command, videos, annotations, workers=1)
   process = subprocess.Popen(command(tmp_path / 'data'), cwd=ROOT)
   growing = tmp_path / 'data' / 'videos' / 'mine' / '1.0.0.incomplete'
   limit = time.monotonic() + 60
@@ -236,14 +238,7 @@ def test_ten_kills_at_random_lose_and_double_nothing(tmp_path, videos):
   for number in range(10, 320):
     os.link(videos / f'{number % 10}.mp4', videos / f'{number}.mp4')
   annotations = write_csv(tmp_path, names(320))
-
-  def command(data_dir):
-    return [
-      sys.executable, '-m', 'vivit_jax.data.prepare', 'videos/mine',
-      f'--videos={videos}', f'--annotations={annotations}',
-      f'--data_dir={data_dir}', '--workers=2',
-    ]  # fmt: skip
-
+  command = functools.partial(prepare_command, videos, annotations, workers=2)
   growing = tmp_path / 'data' / 'videos' / 'mine' / '1.0.0.incomplete'
   draw, killed = np.random.default_rng(0), 0
   for _ in range(10):
