@@ -15,7 +15,8 @@ from vivit_jax import files, models
 from vivit_jax.checkpoints import adapt, formats
 from vivit_jax.checkpoints.formats import huggingface_export, names, native
 from vivit_jax.checkpoints.formats.weights import Weights
-from vivit_jax.checkpoints.store import Description, Store
+from vivit_jax.checkpoints.on_disk import Description
+from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 from vivit_jax.models import stacking

@@ -9,7 +9,7 @@ import numpy as np
 
 from vivit_jax import config as configs
 from vivit_jax import models
-from vivit_jax.checkpoints.store import (
+from vivit_jax.checkpoints.on_disk import (
   Description,
   has_checkpoints,
   last_description,

@@ -14,7 +14,8 @@ import jax
 from vivit_jax import config as configs
 from vivit_jax import distributed, models, parallel
 from vivit_jax.checkpoints import start
-from vivit_jax.checkpoints.store import Description, Store, has_checkpoints
+from vivit_jax.checkpoints.on_disk import Description, has_checkpoints
+from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import datasets, pipeline, prepare
 from vivit_jax.errors import INTERRUPTED, TERMINATED, UserError
