@@ -19,12 +19,12 @@ from collections.abc import Iterator, Sequence
 
 from vivit_jax import files, locks
 from vivit_jax.errors import INTERRUPTED, UserError
-from vivit_jax.sweeps import Run
+from vivit_jax.sweeps.grid import Run
 from vivit_jax.training import workdir
 
 FINISHED = 'finished'
 LOG = 'log.txt'
-ROOT = pathlib.Path(__file__).absolute().parents[1]
+ROOT = pathlib.Path(__file__).absolute().parents[2]
 TRAIN = (sys.executable, str(ROOT / 'train.py'))
 _FAILED = 1  # exit code where a run failed
 _WAIT = 0.05  # seconds between looks at the processes
