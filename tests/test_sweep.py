@@ -1,12 +1,12 @@
 """sweep.py, the program: what it shows, refuses and runs."""
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
 
 import pytest
+import simulated
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -35,7 +35,7 @@ def sweep(*flags):
   return subprocess.run(
     [sys.executable, ROOT / 'sweep.py', *flags],
     cwd=ROOT,
-    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+    env=simulated.environment(),
     capture_output=True,
     text=True,
   )

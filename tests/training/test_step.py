@@ -1,7 +1,6 @@
 """The update is a property of the batch, not of the devices."""
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -12,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import simulated
 
 from vivit_jax import config as configs
 from vivit_jax import models, parallel
@@ -25,12 +25,7 @@ def losses_on(devices: int, *arguments: str) -> dict:
   script = pathlib.Path(__file__).parent / 'losses_on_devices.py'
   done = subprocess.run(
     [sys.executable, script, *arguments],
-    env=os.environ
-    | {
-      'PYTHONPATH': str(ROOT),
-      'JAX_PLATFORMS': 'cpu',
-      'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
-    },
+    env=simulated.environment(devices),
     capture_output=True,
     text=True,
     check=True,
