@@ -34,6 +34,10 @@ does = does.read_text() if does.exists() else 'end'
 if does == 'fail':
   print('error: as it was told.\\n', file=sys.stderr)
   sys.exit(3)
+if does.startswith('stop'):
+  sys.exit(int(does.split()[1]))
+if does == 'terminate':
+  signal.raise_signal(signal.SIGTERM)
 if does in ('wait', 'ignore'):
   signals = []
   for which in (signal.SIGINT, signal.SIGTERM):
@@ -83,6 +87,24 @@ def test_runs_go_on_after_a_failure_and_finished_ones_are_left(
     assert (
       config['optim']['learning_rate'] == (run.overrides['optim.learning_rate'])
     )
+
+
+@pytest.mark.parametrize('does', ['stop 143', 'stop 130', 'terminate'])
+def test_a_run_that_a_signal_stopped_has_not_failed(
+  tmp_path, program, capfd, does
+):
+  """As when a scheduler ends one of several processes."""
+  runs = planned(tmp_path, RATES)
+  folders = told(tmp_path, runs, 'end')
+  (folders[1] / 'does').write_text(does)
+  assert processes.run_all(runs, tmp_path / 'sweep', program=program) == 130
+  out = capfd.readouterr().out
+  assert f'{runs[1].name}: stopped' in out and 'failed' not in out
+  assert '1 of 3 runs are left; the same command goes on' in out
+  assert [starts(folder) for folder in folders] == [1, 1, 1]
+  (folders[1] / 'does').unlink()
+  assert processes.run_all(runs, tmp_path / 'sweep', program=program) == 0
+  assert [starts(folder) for folder in folders] == [1, 2, 1]
 
 
 def test_another_config_is_refused_before_anything_starts(tmp_path, program):

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from vivit_jax import files, locks
-from vivit_jax.errors import INTERRUPTED, UserError
+from vivit_jax.errors import INTERRUPTED, TERMINATED, UserError
 from vivit_jax.sweeps.grid import Run
 from vivit_jax.training import workdir
 
@@ -27,6 +27,9 @@ LOG = 'log.txt'
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 TRAIN = (sys.executable, str(ROOT / 'train.py'))
 _FAILED = 1  # exit code where a run failed
+# Those of a run that a signal stopped: after its checkpoint, or before its
+# first step.
+_STOPPED = (INTERRUPTED, TERMINATED, -signal.SIGINT, -signal.SIGTERM)
 _WAIT = 0.05  # seconds between looks at the processes
 
 _EXPERIMENT = '''"""A run of a sweep: {name}. Written by sweep.py."""
@@ -191,7 +194,7 @@ class _Sweep:
       (self._folder / run.name / FINISHED).touch()
       seconds = time.monotonic() - ended.begin
       what = f'finished in {seconds:.0f} s'
-    elif stopping or code == INTERRUPTED:
+    elif stopping or code in _STOPPED:
       self._stopped.append(run)
       what = 'stopped'
     else:
