@@ -1,6 +1,7 @@
 """Processes of a sweep: failures, signals, one sweep a folder, devices."""
 
 import json
+import os
 import pathlib
 import signal
 import subprocess
@@ -18,7 +19,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 # In the place of train.py: does what the file `does` in its workdir says, and
 # counts there how often it was started.
 FAKE = """
-import json, pathlib, runpy, signal, sys, time
+import json, os, pathlib, runpy, signal, sys, time
 flags = dict(argument[2:].split('=', 1) for argument in sys.argv[1:])
 folder = pathlib.Path(flags['workdir'])
 config = runpy.run_path(flags['config'])['get_config']()
@@ -42,7 +43,8 @@ if does in ('wait', 'ignore'):
   signals = []
   for which in (signal.SIGINT, signal.SIGTERM):
     signal.signal(which, lambda signum, _: signals.append(signum))
-  (folder / 'ready').touch()
+  (folder / 'pid').write_text(str(os.getpid()))
+  (folder / 'pid').rename(folder / 'ready')
   while not signals or does == 'ignore':
     time.sleep(0.01)
   (folder / 'signal').write_text(str(int(signals[0])))
@@ -148,6 +150,14 @@ def wait_for(*paths):
     time.sleep(0.02)
 
 
+def is_alive(pid):
+  try:
+    os.kill(pid, 0)
+  except ProcessLookupError:
+    return False
+  return True
+
+
 def told(tmp_path, runs, does):
   folders = [tmp_path / 'sweep' / run.name for run in runs]
   for folder in folders:
@@ -184,7 +194,9 @@ def test_a_third_signal_kills(tmp_path, program):
   folders = told(tmp_path, runs, 'ignore')
   process = sweeping(tmp_path, program)
   wait_for(folders[0] / 'ready')
-  while process.poll() is None:
+  run = int((folders[0] / 'ready').read_text())
+  # No more of them than it takes: Python's own ending ignores none.
+  while is_alive(run):
     process.send_signal(signal.SIGINT)
     time.sleep(0.3)
   out, err = process.communicate(timeout=30)
