@@ -1,0 +1,87 @@
+"""What a run trains, made and checked before its workdir is touched."""
+
+import dataclasses
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import optax
+
+from vivit_jax import config as configs
+from vivit_jax import distributed, models
+from vivit_jax.checkpoints import start
+from vivit_jax.checkpoints.on_disk import Description, has_checkpoints
+from vivit_jax.config import TrainConfig
+from vivit_jax.data import datasets, prepare
+from vivit_jax.training import checks, optim, step, validation
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """What a run trains.
+
+  Attributes:
+    config: with the dataset's heads.
+    source: the videos to train on.
+    model: the network.
+    optimiser: its learning rate is `rate`.
+    rate: updates made before -> the learning rate.
+    steps: of the whole training.
+    validate: parameters -> scores, of `validation.scorer`.
+    about: what a checkpoint says of the run.
+  """
+
+  config: TrainConfig
+  source: datasets.VideoSplit
+  model: nn.Module
+  optimiser: optax.GradientTransformation
+  rate: optax.Schedule
+  steps: int
+  validate: Callable[[Any], dict[str, float] | None] | None
+  about: Description
+
+
+def plan(
+  config: TrainConfig, folder: str | os.PathLike
+) -> tuple[Experiment, step.TrainState]:
+  """Returns what a run trains, and its state where no checkpoint is.
+
+  That state has the weights of `init_from`, else random parameters from the
+  seed. The embedded dataset is written if it is absent; the workdir stays as it
+  is.
+
+  Raises:
+    UserError: a config that does not fit the dataset, devices or workdir.
+  """
+  checks.check_before_data(config, folder)
+  _ensure_data(config)
+  source = checks.open_split(config, config.data.train_split)
+  config = configs.resolve_heads(config, source.label_names)
+  checks.check_with_data(config, source)
+  model = models.build(**configs.model_arguments(config.model))
+  validate = validation.scorer(model, config)
+  about = Description(config, source.label_names, source.content)
+  per_epoch = len(source) / configs.videos_per_step(config)
+  steps = max(1, math.ceil(config.train.epochs * per_epoch))
+  rate = optim.schedule(config.optim, steps=steps, steps_per_epoch=per_epoch)
+  optimiser = optim.optimiser(config.optim, rate)
+  state = step.initialise(model, optimiser, config)
+  if config.init_from is not None and not has_checkpoints(folder):
+    params = start.load(state.params, config, source.label_names)
+    state = step.with_parameters(state, params, config)
+  checks.check_resumed(folder, about)
+  made = Experiment(
+    config, source, model, optimiser, rate, steps, validate, about
+  )
+  return made, state
+
+
+def _ensure_data(config: TrainConfig) -> None:
+  """Writes the embedded dataset if it is absent, or waits for process 0's."""
+  if distributed.first():
+    prepare.ensure_embedded(config.data.dataset, config.data.data_dir)
+  elif config.data.dataset == 'moving_shapes':
+    where = config.data.dataset, config.data.data_dir
+    distributed.wait_for(lambda: datasets.find(*where) is not None)
