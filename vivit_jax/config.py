@@ -131,7 +131,8 @@ class RunConfig:
   wandb: str | None = None  # project of Weights & Biases to log to as well
   checkpoint_every: int = 1000  # steps
   keep_checkpoints: int = 3  # the last ones; the best one besides
-  validate_every: int = 1000  # steps; 0: never
+  validate_every: int | None = None  # steps; 0: never; None: 1000, but for
+  validate_epochs: float = 0.0  # epochs, instead of steps; 0: by steps
   validation_split: str = 'validation'
   best_metric: str = 'top1'  # mean over heads of top-1, or e.g. 'verb/top1'
 

@@ -130,6 +130,7 @@ _RANGES = {
       'optim.sam_rho',
       'train.seed',
       'train.validate_every',
+      'train.validate_epochs',
       'train.profile_first',
     ),
   ),
@@ -215,6 +216,12 @@ def _check_numbers(config: TrainConfig) -> None:
   )
   require(
     run.seed < 2**32, f'train.seed is {run.seed}; it is below 2 to the 32.'
+  )
+  require(
+    not (run.validate_every and run.validate_epochs),
+    f'train.validate_every is {run.validate_every} and train.validate_epochs '
+    f'{run.validate_epochs:g}; validation is by steps or by epochs: make one '
+    'of them 0.',
   )
   require(
     re.fullmatch(_METRIC, run.best_metric) is not None,

@@ -1,6 +1,7 @@
 """What a run trains, made and checked before its workdir is touched."""
 
 import dataclasses
+import fractions
 import math
 import os
 from collections.abc import Callable
@@ -29,7 +30,8 @@ class Experiment:
     optimiser: its learning rate is `rate`.
     rate: updates made before -> the learning rate.
     steps: of the whole training.
-    validate: parameters -> scores, of `validation.scorer`.
+    validation_period: steps from one validation to the next; None for never.
+    validate: parameters -> scores, of `validation.scorer`; None for never.
     about: what a checkpoint says of the run.
   """
 
@@ -39,6 +41,7 @@ class Experiment:
   optimiser: optax.GradientTransformation
   rate: optax.Schedule
   steps: int
+  validation_period: fractions.Fraction | None
   validate: Callable[[Any], dict[str, float] | None] | None
   about: Description
 
@@ -61,7 +64,8 @@ def plan(
   config = configs.resolve_heads(config, source.label_names)
   checks.check_with_data(config, source)
   model = models.build(**configs.model_arguments(config.model))
-  validate = validation.scorer(model, config)
+  period = validation.period(config, len(source))
+  validate = None if period is None else validation.scorer(model, config)
   about = Description(config, source.label_names, source.content)
   per_epoch = len(source) / configs.videos_per_step(config)
   steps = max(1, math.ceil(config.train.epochs * per_epoch))
@@ -73,7 +77,7 @@ def plan(
     state = step.with_parameters(state, params, config)
   checks.check_resumed(folder, about)
   made = Experiment(
-    config, source, model, optimiser, rate, steps, validate, about
+    config, source, model, optimiser, rate, steps, period, validate, about
   )
   return made, state
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import fractions
 import functools
 import os
 import pathlib
@@ -58,15 +59,16 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
     run = _Run(trained, state, there, folder, store, stack)
     del state  # the run has its own, on every device
     stops = stopping.agreement()
+    due = functools.partial(is_due, last=trained.steps)
     for number in range(run.first + 1, trained.steps + 1):
       run.make(number)
       stop = stops(signalled())  # once: it may come at any moment
-      if run.is_due(number, config.train.log_every):
+      if due(number, config.train.log_every):
         run.report(number)
       scores = None
-      if run.is_due(number, config.train.validate_every):
+      if due(number, trained.validation_period):
         scores = run.validate(number)
-      if scores or stop or run.is_due(number, config.train.checkpoint_every):
+      if scores or stop or due(number, config.train.checkpoint_every):
         run.save(number, scores)
       run.trace.after(number)
       if stop and number < trained.steps:
@@ -98,6 +100,21 @@ def _restore(
   state, there = found or (state, about)
   state, skipped = distributed.from_first((state, there.skipped))
   return state, dataclasses.replace(there, skipped=int(skipped))
+
+
+def is_due(
+  number: int, every: int | fractions.Fraction | None, last: int
+) -> bool:
+  """Returns whether a step completes every so many, or is the last one.
+
+  Args:
+    number: of the step, from 1.
+    every: steps, maybe no whole number; None for never.
+    last: number of the last step.
+  """
+  if every is None:
+    return False
+  return number // every > (number - 1) // every or number == last
 
 
 class _Run:
@@ -173,12 +190,6 @@ class _Run:
       ),
       wandb=config.train.wandb,
     )
-
-  def is_due(self, number: int, every: int) -> bool:
-    """Returns whether a step is one of every so many, or the last one."""
-    if not every:
-      return False
-    return number % every == 0 or number == self._trained.steps
 
   def make(self, number: int) -> None:
     """Makes a step; it may still be computing when this returns.

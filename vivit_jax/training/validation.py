@@ -1,27 +1,50 @@
-"""Scores of the validation split during training."""
+"""Scores of the validation split during training, and when they are due."""
 
+import fractions
 from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 
+from vivit_jax import config as configs
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import pipeline
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import forward, metrics, run
 from vivit_jax.training import checks
 
+_PERIOD = 1000  # steps, where a config does not say
+
+
+def period(config: TrainConfig, videos: int) -> fractions.Fraction | None:
+  """Returns how many steps there are from one validation to the next.
+
+  Exactly, and maybe no whole number: by epochs, validation follows the steps
+  that complete them. None for never.
+
+  Args:
+    config: the experiment.
+    videos: of the split to train on.
+  """
+  run = config.train
+  if run.validate_epochs:
+    epochs = fractions.Fraction(str(run.validate_epochs))  # 0.1 is a tenth
+    return epochs * videos / configs.videos_per_step(config)
+  every = _PERIOD if run.validate_every is None else run.validate_every
+  return fractions.Fraction(every) if every else None
+
 
 def scorer(
   model: nn.Module, config: TrainConfig
-) -> Callable[[Any], dict[str, float] | None] | None:
+) -> Callable[[Any], dict[str, float] | None]:
   """Returns parameters -> scores of the validation split, one view each.
 
   None, with a sentence, where it cannot be scored: training goes on.
+
+  Raises:
+    UserError: no such split, or videos that are shorter than a clip.
   """
-  if not config.train.validate_every:
-    return None
   source = checks.open_validation(config)
   apply = forward.view_averaged(model, config.data)
 

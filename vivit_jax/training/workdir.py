@@ -30,6 +30,7 @@ _FREE = (
   'train.checkpoint_every',
   'train.keep_checkpoints',
   'train.validate_every',
+  'train.validate_epochs',
   'train.validation_split',
   'evaluation.',
 )
