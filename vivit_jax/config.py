@@ -123,6 +123,9 @@ class RunConfig:
   head_weights: Mapping[str, float] = dataclasses.field(
     default_factory=dict
   )  # head -> what its loss is multiplied with; 1 of those not named
+  class_weights: str | None = None  # of examples, by how many their class has:
+  # 'inverse', 'inverse_sqrt' or 'effective'; docs/runs.md
+  class_weights_beta: float = 0.999  # of 'effective'
   ema: float = 0.0  # decay of a moving average of the weights; 0: off
   max_skipped: int = 10  # steps in a row that are not finite, and then the end
   log_every: int = 50  # steps

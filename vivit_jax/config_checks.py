@@ -166,6 +166,7 @@ _RANGES = {
       'optim.b1',
       'optim.b2',
       'train.label_smoothing',
+      'train.class_weights_beta',
       'train.ema',
     ),
   ),
@@ -227,6 +228,16 @@ def _check_numbers(config: TrainConfig) -> None:
     re.fullmatch(_METRIC, run.best_metric) is not None,
     f"train.best_metric is '{run.best_metric}'; it is top1, the mean over "
     'heads, joint/top1, or HEAD/top1 or HEAD/top5 of one head.',
+  )
+  _one_of(
+    'train.class_weights',
+    run.class_weights,
+    (None, 'inverse', 'inverse_sqrt', 'effective'),
+  )
+  require(
+    run.class_weights is None or config.data.balanced is None,
+    f"data.balanced is '{config.data.balanced}' and train.class_weights "
+    f"'{run.class_weights}': both make up for rare classes; leave one out.",
   )
   for head, weight in run.head_weights.items():
     require(weight >= 0, f'train.head_weights.{head} is {weight}; at least 0.')

@@ -1,8 +1,8 @@
 """Trains four steps with every regulariser on; prints losses and a digest.
 
 With --all, also with what makes more of a step: SAM, parts of the batch, a rule
-and rates by layer, and averaged weights. Run by test_step.py in processes with
-different numbers of devices.
+and rates by layer, weights of classes, and averaged weights. Run by
+test_step.py in processes with different numbers of devices.
 """
 
 import json
@@ -19,7 +19,7 @@ from vivit_jax.training import optim, step
 
 def main() -> None:
   config = regularised.config()
-  if '--all' in sys.argv:
+  if everything := '--all' in sys.argv:
     config.optim.name, config.optim.weight_decay = 'lamb', 0.05
     config.optim.layer_decay = 0.8
     config.optim.freeze = '^cls_'
@@ -31,7 +31,8 @@ def main() -> None:
   optimiser = optim.optimiser(config.optim, lambda _: 0.05)
   state = step.initialise(model, optimiser, config)
   state = parallel.replicate(state)
-  train_step = step.train_step(model, optimiser, config)
+  weights = {'noun': np.float32([0.2, 1.5, 3.0])} if everything else None
+  train_step = step.train_step(model, optimiser, config, weights)
   draw = np.random.default_rng(0)
   losses = []
   for _ in range(4):

@@ -19,7 +19,11 @@ from vivit_jax.training import step as steps
 
 
 def gradient_norms(
-  state: Any, batch: Mapping[str, Any], model: nn.Module, config: TrainConfig
+  state: Any,
+  batch: Mapping[str, Any],
+  model: nn.Module,
+  config: TrainConfig,
+  class_weights: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, float]:
   """Returns the loss, and the norm of each layer's gradient.
 
@@ -29,11 +33,13 @@ def gradient_norms(
     state: replicated, as the last step left it, which it did not change but for
       its number.
     batch: that step's, sharded.
-    model, config: of the run.
+    model, config, class_weights: of the run.
   """
 
   def norms(state, batch):
-    gradient_of = steps.gradient_on(batch, state.step - 1, model, config)
+    gradient_of = steps.gradient_on(
+      batch, state.step - 1, model, config, class_weights
+    )
     gradient, metrics = gradient_of(state.params)
     squares: dict[str, jax.Array] = {}
     leaves = jax.tree_util.tree_leaves_with_path(stacking.unstack(gradient))

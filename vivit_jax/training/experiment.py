@@ -4,10 +4,11 @@ import dataclasses
 import fractions
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
+import numpy as np
 import optax
 
 from vivit_jax import config as configs
@@ -16,7 +17,8 @@ from vivit_jax.checkpoints import start
 from vivit_jax.checkpoints.on_disk import Description, has_checkpoints
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import datasets, prepare
-from vivit_jax.training import checks, optim, step, validation
+from vivit_jax.errors import UserError
+from vivit_jax.training import checks, losses, optim, step, validation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Experiment:
     steps: of the whole training.
     validation_period: steps from one validation to the next; None for never.
     validate: parameters -> scores, of `validation.scorer`; None for never.
+    class_weights: float32 [K] of heads whose examples are weighted by class.
     about: what a checkpoint says of the run.
   """
 
@@ -43,6 +46,7 @@ class Experiment:
   steps: int
   validation_period: fractions.Fraction | None
   validate: Callable[[Any], dict[str, float] | None] | None
+  class_weights: Mapping[str, np.ndarray]
   about: Description
 
 
@@ -63,6 +67,7 @@ def plan(
   source = checks.open_split(config, config.data.train_split)
   config = configs.resolve_heads(config, source.label_names)
   checks.check_with_data(config, source)
+  weights = class_weights(config, source)
   model = models.build(**configs.model_arguments(config.model))
   period = validation.period(config, len(source))
   validate = None if period is None else validation.scorer(model, config)
@@ -77,9 +82,49 @@ def plan(
     state = step.with_parameters(state, params, config)
   checks.check_resumed(folder, about)
   made = Experiment(
-    config, source, model, optimiser, rate, steps, period, validate, about
+    config=config,
+    source=source,
+    model=model,
+    optimiser=optimiser,
+    rate=rate,
+    steps=steps,
+    validation_period=period,
+    validate=validate,
+    class_weights=weights,
+    about=about,
   )
   return made, state
+
+
+def class_weights(
+  config: TrainConfig, source: datasets.VideoSplit
+) -> dict[str, np.ndarray]:
+  """Returns `train.class_weights` of the heads that have one label a video.
+
+  Args:
+    config: with its heads.
+    source: the videos to train on, whose classes are counted.
+
+  Raises:
+    UserError: there is no such head.
+  """
+  rule, beta = config.train.class_weights, config.train.class_weights_beta
+  if rule is None:
+    return {}
+  heads = [h for h in config.model.heads if h not in source.multi_label]
+  if not heads:
+    raise UserError(
+      f"train.class_weights is '{rule}', but {config.data.dataset} has no head "
+      'with one label a video: leave it out.'
+    )
+  return {
+    head: losses.class_weights(
+      np.bincount(source.labels[head], minlength=config.model.heads[head]),
+      rule,
+      beta,
+    )
+    for head in heads
+  }
 
 
 def _ensure_data(config: TrainConfig) -> None:

@@ -151,7 +151,9 @@ class _Run:
       stack.callback(self._progress.close)
     self._state = parallel.replicate(state)
     config, source = trained.config, trained.source
-    self._update = step.train_step(trained.model, trained.optimiser, config)
+    self._update = step.train_step(
+      trained.model, trained.optimiser, config, trained.class_weights
+    )
     self._batches = pipeline.train_batches(
       source,
       config.data,
@@ -222,7 +224,11 @@ class _Run:
     rate = self._rate(number)
     index = distributed.gather(index)
     norms = diverged.gradient_norms(
-      self._state, arrays, trained.model, trained.config
+      self._state,
+      arrays,
+      trained.model,
+      trained.config,
+      trained.class_weights,
     )
     if distributed.first():
       ids = [trained.source.ids[i] for i in index]
