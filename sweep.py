@@ -5,12 +5,13 @@
   python sweep.py --config=configs/x.py --workdir=runs/sweep --table
   python sweep.py --config=configs/x.py --workdir=runs/sweep --slurm=sweep.sh
 
-The file defines sweep(), a list of overrides: vivit_jax/sweeps.py. Each run is
-trained by train.py into <workdir>/<name>, with its log in log.txt there; a run
-that is finished is not trained again. Any key of the config that sweep() leaves
-alone can be overridden for all runs: --config.train.epochs=2. With --parallel,
-runs share the devices of CUDA_VISIBLE_DEVICES out: one each, if there are as
-many. Ctrl-C stops the runs, which write checkpoints; the same command goes on.
+The file defines sweep(), a list of overrides: vivit_jax/sweeps/__init__.py
+says how. Each run is trained by train.py into <workdir>/<name>, with its log in
+log.txt there; a run that is finished is not trained again. Any key of the
+config that sweep() leaves alone can be overridden for all runs:
+--config.train.epochs=2. With --parallel, runs share the devices of
+CUDA_VISIBLE_DEVICES out: one each, if there are as many. Ctrl-C stops the runs,
+which write checkpoints; the same command goes on.
 """
 
 import sys
@@ -18,8 +19,9 @@ import sys
 from absl import flags
 from ml_collections import config_flags
 
-from vivit_jax import commands, sweep_processes, sweep_reports, sweeps
+from vivit_jax import commands, sweeps
 from vivit_jax.errors import UserError
+from vivit_jax.sweeps import processes, reports
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'File of the experiment, with sweep().'
@@ -30,7 +32,7 @@ _PARALLEL = flags.DEFINE_integer('parallel', 1, 'Runs at a time.')
 _TABLE = flags.DEFINE_bool('table', False, 'Print the runs, the best first.')
 _METRIC = flags.DEFINE_string('metric', 'validation/top1', 'Of the table.')
 _VALUE = flags.DEFINE_enum(
-  'value', 'best', sweep_reports.WHICH, 'Of the metric, in each run.'
+  'value', 'best', reports.WHICH, 'Of the metric, in each run.'
 )
 _SLURM = flags.DEFINE_string(
   'slurm', None, 'Write a Slurm array to this file, and run nothing.'
@@ -48,19 +50,19 @@ def main(arguments: list[str]) -> int:
   given = config_flags.get_override_values(flag)
   runs = sweeps.plan(config, flag.config_filename, given)
   if _SHOW.value:
-    print(sweep_reports.show(runs))
+    print(reports.show(runs))
     return 0
   folder = _WORKDIR.value
   if folder is None:
     raise UserError('--workdir is missing; --help shows the usage.')
   if _TABLE.value:
-    print(sweep_reports.table(runs, folder, _METRIC.value, _VALUE.value))
+    print(reports.table(runs, folder, _METRIC.value, _VALUE.value))
     return 0
   if _SLURM.value is not None:
-    sweep_reports.write_slurm(runs, folder, _SLURM.value)
+    reports.write_slurm(runs, folder, _SLURM.value)
     print(f'{len(runs)} runs; start them by: sbatch {_SLURM.value}')
     return 0
-  return sweep_processes.run_all(runs, folder, parallel=_PARALLEL.value)
+  return processes.run_all(runs, folder, parallel=_PARALLEL.value)
 
 
 if __name__ == '__main__':

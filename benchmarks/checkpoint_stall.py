@@ -29,7 +29,8 @@ import numpy as np
 
 from vivit_jax import config as configs
 from vivit_jax import models, parallel
-from vivit_jax.checkpoints.store import Description, Store
+from vivit_jax.checkpoints.on_disk import Description
+from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.training import checks, optim, step
 

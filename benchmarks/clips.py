@@ -16,6 +16,7 @@ import av
 import cv2
 import numpy as np
 
+from vivit_jax import files
 from vivit_jax.data import datasets, prepare, processes
 
 DATASETS = {  # by their storage
@@ -75,8 +76,10 @@ def write_video(folder: pathlib.Path, number: int) -> None:
   if path.exists():
     return
   cv2.setNumThreads(1)
-  unfinished = path.with_suffix('.part')
-  with av.open(str(unfinished), 'w', format='mp4') as container:
+  with (
+    files.replacing(path) as unfinished,
+    av.open(str(unfinished), 'w', format='mp4') as container,
+  ):
     stream = container.add_stream('libx264', rate=25)
     stream.height, stream.width = HEIGHT, WIDTH
     stream.pix_fmt = 'yuv420p'
@@ -86,7 +89,6 @@ def write_video(folder: pathlib.Path, number: int) -> None:
       frame = av.VideoFrame.from_ndarray(image, format='rgb24')
       container.mux(stream.encode(frame))
     container.mux(stream.encode())
-  os.replace(unfinished, path)
 
 
 def _frames(rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -88,6 +88,18 @@ def test_values_that_do_not_fit_are_named(section, key, value, words):
     configs.resolve(config)
 
 
+def test_rare_classes_are_made_up_for_once():
+  config = configs.default()
+  config.train.class_weights = 'inverse'
+  configs.resolve(config)
+  config.data.balanced = 'verb'
+  with pytest.raises(UserError, match="is 'verb' and .* leave one out"):
+    configs.resolve(config)
+  config.data.balanced, config.train.class_weights = None, 'rare'
+  with pytest.raises(UserError, match="'rare'; it takes one of None, inverse"):
+    configs.resolve(config)
+
+
 def test_a_wrong_type_is_named():
   with pytest.raises(UserError, match='data.frames is .*int'):
     configs.from_mapping({'data': {'frames': '8'}})

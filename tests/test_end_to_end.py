@@ -12,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+import simulated
 
 from vivit_jax.data import prepare
 
@@ -33,11 +34,7 @@ SMALL = [
 def command(script, workdir, *flags, devices=1, apart=False):
   return subprocess.Popen(
     [sys.executable, ROOT / script, f'--workdir={workdir}', *flags],
-    env=os.environ
-    | {
-      'JAX_PLATFORMS': 'cpu',
-      'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
-    },
+    env=simulated.environment(devices),
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
@@ -193,7 +190,7 @@ def test_evaluation_of_a_file_is_that_of_its_run(trained, prepared, tmp_path):
       *SMALL[:2], f'--config.data.data_dir={prepared}',
       f'--checkpoint={tmp_path / "weights"}', f'--out={tmp_path / "b"}',
     ],
-    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+    env=simulated.environment(),
     capture_output=True, text=True,
   )  # fmt: skip
   assert process.returncode == 0, process.stderr

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+import simulated
 
 from vivit_jax.checkpoints.store import Store
 
@@ -36,7 +37,7 @@ def start(workdir, data_dir, *flags, largest_file=None):
       sys.executable, ROOT / 'train.py', f'--workdir={workdir}',
       *FLAGS, f'--config.data.data_dir={data_dir}', *flags,
     ],
-    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+    env=simulated.environment(),
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+import simulated
 
 from vivit_jax import config as configs
 from vivit_jax.data import datasets, pipeline
@@ -54,11 +55,7 @@ def start(workdir, data_dir):
       sys.executable, ROOT / 'train.py', f'--workdir={workdir}',
       *FLAGS, f'--config.data.data_dir={data_dir}',
     ],
-    env=os.environ
-    | {
-      'JAX_PLATFORMS': 'cpu',
-      'XLA_FLAGS': '--xla_force_host_platform_device_count=2',
-    },
+    env=simulated.environment(2),
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import pathlib
 import re
 import signal
@@ -13,6 +12,7 @@ import time
 
 import numpy as np
 import pytest
+import simulated
 
 from vivit_jax import distributed
 from vivit_jax.errors import UserError
@@ -46,11 +46,7 @@ def start(script, count, devices, *flags):
         sys.executable, ROOT / script, *flags,
         *([*together, f'--process={number}'] if count > 1 else []),
       ],
-      env=os.environ
-      | {
-        'JAX_PLATFORMS': 'cpu',
-        'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
-      },
+      env=simulated.environment(devices),
       stdout=subprocess.PIPE,
       stderr=subprocess.PIPE,
       text=True,

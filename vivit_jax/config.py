@@ -123,6 +123,9 @@ class RunConfig:
   head_weights: Mapping[str, float] = dataclasses.field(
     default_factory=dict
   )  # head -> what its loss is multiplied with; 1 of those not named
+  class_weights: str | None = None  # of examples, by how many their class has:
+  # 'inverse', 'inverse_sqrt' or 'effective'; docs/runs.md
+  class_weights_beta: float = 0.999  # of 'effective'
   ema: float = 0.0  # decay of a moving average of the weights; 0: off
   max_skipped: int = 10  # steps in a row that are not finite, and then the end
   log_every: int = 50  # steps
@@ -131,7 +134,8 @@ class RunConfig:
   wandb: str | None = None  # project of Weights & Biases to log to as well
   checkpoint_every: int = 1000  # steps
   keep_checkpoints: int = 3  # the last ones; the best one besides
-  validate_every: int = 1000  # steps; 0: never
+  validate_every: int | None = None  # steps; 0: never; None: 1000, but for
+  validate_epochs: float = 0.0  # epochs, instead of steps; 0: by steps
   validation_split: str = 'validation'
   best_metric: str = 'top1'  # mean over heads of top-1, or e.g. 'verb/top1'
 

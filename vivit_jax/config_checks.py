@@ -130,6 +130,7 @@ _RANGES = {
       'optim.sam_rho',
       'train.seed',
       'train.validate_every',
+      'train.validate_epochs',
       'train.profile_first',
     ),
   ),
@@ -165,6 +166,7 @@ _RANGES = {
       'optim.b1',
       'optim.b2',
       'train.label_smoothing',
+      'train.class_weights_beta',
       'train.ema',
     ),
   ),
@@ -217,9 +219,25 @@ def _check_numbers(config: TrainConfig) -> None:
     run.seed < 2**32, f'train.seed is {run.seed}; it is below 2 to the 32.'
   )
   require(
+    not (run.validate_every and run.validate_epochs),
+    f'train.validate_every is {run.validate_every} and train.validate_epochs '
+    f'{run.validate_epochs:g}; validation is by steps or by epochs: make one '
+    'of them 0.',
+  )
+  require(
     re.fullmatch(_METRIC, run.best_metric) is not None,
     f"train.best_metric is '{run.best_metric}'; it is top1, the mean over "
     'heads, joint/top1, or HEAD/top1 or HEAD/top5 of one head.',
+  )
+  _one_of(
+    'train.class_weights',
+    run.class_weights,
+    (None, 'inverse', 'inverse_sqrt', 'effective'),
+  )
+  require(
+    run.class_weights is None or config.data.balanced is None,
+    f"data.balanced is '{config.data.balanced}' and train.class_weights "
+    f"'{run.class_weights}': both make up for rare classes; leave one out.",
   )
   for head, weight in run.head_weights.items():
     require(weight >= 0, f'train.head_weights.{head} is {weight}; at least 0.')

@@ -38,3 +38,13 @@ def exit_on_user_error(at_once: bool = False) -> Iterator[None]:
       sys.stderr.flush()
       os._exit(2)
     sys.exit(2)
+
+
+@contextlib.contextmanager
+def exit_on_interrupt(message: str) -> Iterator[None]:
+  """Ends the process with a message, and code 130, on Ctrl-C."""
+  try:
+    yield
+  except KeyboardInterrupt:
+    print(f'\n{message}', file=sys.stderr)
+    sys.exit(INTERRUPTED)

@@ -9,12 +9,12 @@ import pytest
 
 from vivit_jax import config as configs
 from vivit_jax.checkpoints.formats import names, native
-from vivit_jax.checkpoints.store import (
+from vivit_jax.checkpoints.on_disk import (
   Description,
-  Store,
   has_checkpoints,
   last_description,
 )
+from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import OptimConfig
 from vivit_jax.errors import UserError
 from vivit_jax.models import stacking

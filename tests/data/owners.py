@@ -7,7 +7,7 @@ split, (id, labels, numbers of the frames) of each video, and the label names.
 
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import cv2
@@ -300,35 +300,16 @@ def own(folder: pathlib.Path) -> Copy:
 
 def sequence_examples(folder: pathlib.Path) -> Copy:
   """Two shards of training and one of validation, as DMVR names them."""
-  import tensorflow as tf  # the tests' only: it writes what others have
-
-  train = tf.train
   jpegs = [
     cv2.imencode('.jpg', numbered.frame(number))[1].tobytes() for number in ALL
   ]
 
   def write(name: str, *videos: tuple[int, str]) -> None:
-    with tf.io.TFRecordWriter(str(folder / name)) as writer:
-      for index, label in videos:
-        context = {
-          'clip/label/index': train.Feature(
-            int64_list=train.Int64List(value=[index])
-          ),
-          'clip/label/text': train.Feature(
-            bytes_list=train.BytesList(value=[label.encode()])
-          ),
-        }
-        steps = [
-          train.Feature(bytes_list=train.BytesList(value=[jpeg]))
-          for jpeg in jpegs
-        ]
-        example = train.SequenceExample(
-          context=train.Features(feature=context),
-          feature_lists=train.FeatureLists(
-            feature_list={'image/encoded': train.FeatureList(feature=steps)}
-          ),
-        )
-        writer.write(example.SerializeToString())
+    records = [
+      {'clip/label/index': [index], 'clip/label/text': [label.encode()]}
+      for index, label in videos
+    ]
+    write_records(folder / name, [(context, jpegs) for context in records])
 
   folder.mkdir(exist_ok=True)
   train_name = 'k-train.rgb.tfrecord-0000{}-of-00002'
@@ -349,6 +330,36 @@ def sequence_examples(folder: pathlib.Path) -> Copy:
   }
   names = {'label': ['yoga', 'archery']}
   return 'sequence_examples/k', {'videos': folder}, expected, names
+
+
+def write_records(
+  path: pathlib.Path, records: Iterable[tuple[dict[str, list], list[bytes]]]
+) -> None:
+  """Writes contexts, and pictures, as TensorFlow writes them."""
+  import tensorflow as tf  # the tests' only: it writes what others have
+
+  train = tf.train
+  kinds = {
+    int: lambda values: {'int64_list': train.Int64List(value=values)},
+    float: lambda values: {'float_list': train.FloatList(value=values)},
+    bytes: lambda values: {'bytes_list': train.BytesList(value=values)},
+  }
+
+  def feature(values: list) -> train.Feature:
+    return train.Feature(**kinds[type(values[0])](values) if values else {})
+
+  with tf.io.TFRecordWriter(str(path)) as writer:
+    for context, pictures in records:
+      steps = train.FeatureList(feature=[feature([data]) for data in pictures])
+      example = train.SequenceExample(
+        context=train.Features(
+          feature={name: feature(values) for name, values in context.items()}
+        ),
+        feature_lists=train.FeatureLists(
+          feature_list={'image/encoded': steps} if pictures else {}
+        ),
+      )
+      writer.write(example.SerializeToString())
 
 
 def _second_record(path: pathlib.Path, at_least: int) -> int:

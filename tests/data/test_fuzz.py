@@ -64,6 +64,19 @@ def absurd(whole: bytes, draw) -> bytes:
   return bytes(data)
 
 
+def prepared(tmp_path, videos, names, **options):
+  """Prepares videos, labelled a and b in turn; returns the summary."""
+  rows = [f'{name},{"ab"[n % 2]}' for n, name in enumerate(names)]
+  (tmp_path / 'a.csv').write_text('\n'.join(['path,label', *rows]) + '\n')
+  return prepare.prepare(
+    'videos/fuzz',
+    videos=videos,
+    annotations=tmp_path / 'a.csv',
+    data_dir=tmp_path / 'data',
+    **options,
+  )
+
+
 DAMAGES = (truncated, flipped, scrambled, absurd)
 
 
@@ -88,16 +101,7 @@ def test_two_hundred_damaged_videos(tmp_path):
   (videos / 'none.mp4').write_bytes(whole['mp4'][:32])
   (videos / 'noise.webm').write_bytes(draw.bytes(5000))
   names += ['none.mp4', 'noise.webm', 'wrong.mp4', 'whole.mp4', 'whole.avi']
-  rows = [f'{name},{"ab"[n % 2]}' for n, name in enumerate(names)]
-  (tmp_path / 'a.csv').write_text('\n'.join(['path,label', *rows]) + '\n')
-  summary = prepare.prepare(
-    'videos/fuzz',
-    videos=videos,
-    annotations=tmp_path / 'a.csv',
-    data_dir=tmp_path / 'data',
-    max_broken=1.0,
-    workers=2,
-  )
+  summary = prepared(tmp_path, videos, names, max_broken=1.0, workers=2)
   split = datasets.open_split('videos/fuzz', tmp_path / 'data', 'train')
   broken = dict(summary.broken)
   assert sorted([*split.ids, *broken]) == sorted(names)
@@ -116,16 +120,8 @@ def test_two_hundred_damaged_videos(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('storage', ['jpeg', 'video'])
 def test_damaged_records(tmp_path, videos, storage):
-  rows = [f'{n}.mp4,{"ab"[n % 2]}' for n in range(10)]
-  (tmp_path / 'a.csv').write_text('\n'.join(['path,label', *rows]) + '\n')
-  folder = prepare.prepare(
-    'videos/fuzz',
-    videos=videos,
-    annotations=tmp_path / 'a.csv',
-    data_dir=tmp_path / 'data',
-    storage=storage,
-    workers=1,
-  ).folder
+  names = [f'{number}.mp4' for number in range(10)]
+  folder = prepared(tmp_path, videos, names, storage=storage, workers=1).folder
   shard = sorted(folder.glob('*.array_record-*'))[0]
   whole, draw = shard.read_bytes(), np.random.default_rng(1)
   split = datasets.open_split('videos/fuzz', tmp_path / 'data', 'train')

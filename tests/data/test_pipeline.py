@@ -30,6 +30,15 @@ def train(split, count=4, data=DATA, **keys):
     batches.close()
 
 
+def train_in_two_processes(split, **keys):
+  """Returns the batches that the halves of two processes make."""
+  halves = [train(split, process=p, processes=2, **keys) for p in (0, 1)]
+  return [
+    jax.tree.map(lambda *parts: np.concatenate(parts), *pair)
+    for pair in zip(*halves, strict=True)
+  ]
+
+
 def assert_same(batches, others):
   jax.tree.map(np.testing.assert_array_equal, batches, others)
 
@@ -58,12 +67,7 @@ def test_batches_do_not_depend_on_where_training_went_on(split):
 
 def test_processes_share_the_global_batch(split):
   whole = train(split)
-  halves = [train(split, process=p, processes=2) for p in (0, 1)]
-  joined = [
-    jax.tree.map(lambda *parts: np.concatenate(parts), *pair)
-    for pair in zip(*halves)
-  ]
-  assert_same(joined, whole)
+  assert_same(train_in_two_processes(split), whole)
 
 
 def test_the_seed_changes_order_and_clips(split):
@@ -154,15 +158,7 @@ def test_repeats_do_not_depend_on_processes_or_where_training_went_on(split):
   augment = AugmentConfig(repeats=3, randaugment_layers=2)
   whole = train(split, augment=augment, count=6)
   assert_same(train(split, augment=augment, first_step=4, count=2), whole[4:])
-  halves = [
-    train(split, augment=augment, count=6, process=p, processes=2)
-    for p in (0, 1)
-  ]
-  joined = [
-    jax.tree.map(lambda *parts: np.concatenate(parts), *pair)
-    for pair in zip(*halves)
-  ]
-  assert_same(joined, whole)
+  assert_same(train_in_two_processes(split, augment=augment, count=6), whole)
 
 
 def test_randaugment_warps_clips_that_drew_geometry_and_no_others(split):

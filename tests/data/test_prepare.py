@@ -1,6 +1,9 @@
 """Records: all videos once, frames exact, resumable, whole or absent."""
 
 import csv
+import functools
+import hashlib
+import json
 import os
 import pathlib
 import pickle
@@ -54,6 +57,14 @@ def names(count=10):
   return [f'{number}.mp4' for number in range(count)]
 
 
+def prepare_command(videos, annotations, data_dir, *, workers):
+  return [
+    sys.executable, '-m', 'vivit_jax.data.prepare', 'videos/mine',
+    f'--videos={videos}', f'--annotations={annotations}',
+    f'--data_dir={data_dir}', f'--workers={workers}',
+  ]  # fmt: skip
+
+
 def contents(data_dir):
   """Returns all ids, labels and frames of the split 'train'."""
   split = datasets.open_split('videos/mine', data_dir, 'train')
@@ -87,6 +98,24 @@ def test_every_video_once_with_its_frames_and_label(tmp_path, videos):
       np.testing.assert_array_equal(frame, decode.decode_jpeg(jpeg, ''))
   with pytest.raises(IndexError):
     split.read_frames(0, [23])
+
+
+def test_content_is_a_digest_of_the_index_as_it_is_written(tmp_path, videos):
+  rows = ['0.mp4,go,car', '1.mp4,come,boat;car', '2.mp4,come,']
+  annotations = tmp_path / 'a.csv'
+  annotations.write_text('\n'.join(['path,verb,noun[]', *rows]) + '\n')
+  folder = run(tmp_path, [], annotations=annotations).folder
+  path = records.index_path(folder, 'train')
+  index = json.loads(path.read_text('utf-8'))
+  labels = {'verb': [1, 0, 0], 'noun': [[1], [0, 1], []]}
+  assert index['labels'] == labels
+  for heads in (['verb', 'noun'], ['noun', 'verb']):
+    index['labels'] = {head: labels[head] for head in heads}
+    path.write_text(json.dumps(index), 'utf-8')
+    text = json.dumps([names(3), [23] * 3, index['labels']])
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    split = datasets.open_split('videos/mine', tmp_path / 'data', 'train')
+    assert split.content == f'3 videos (digest {digest})'
 
 
 def test_only_the_chunks_of_the_frames_are_read(tmp_path, videos):
@@ -182,14 +211,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path, videos):
     os.link(videos / f'{number % 10}.mp4', videos / f'{number}.mp4')
   every = names(200)
   annotations = write_csv(tmp_path, every)
-
-  def command(data_dir):
-    return [
-      sys.executable, '-m', 'vivit_jax.data.prepare', 'videos/mine',
-      f'--videos={videos}', f'--annotations={annotations}',
-      f'--data_dir={data_dir}', '--workers=1',
-    ]  # fmt: skip
-
+  command = functools.partial(prepare_command, videos, annotations, workers=1)
   process = subprocess.Popen(command(tmp_path / 'data'), cwd=ROOT)
   growing = tmp_path / 'data' / 'videos' / 'mine' / '1.0.0.incomplete'
   limit = time.monotonic() + 60
@@ -216,14 +238,7 @@ def test_ten_kills_at_random_lose_and_double_nothing(tmp_path, videos):
   for number in range(10, 320):
     os.link(videos / f'{number % 10}.mp4', videos / f'{number}.mp4')
   annotations = write_csv(tmp_path, names(320))
-
-  def command(data_dir):
-    return [
-      sys.executable, '-m', 'vivit_jax.data.prepare', 'videos/mine',
-      f'--videos={videos}', f'--annotations={annotations}',
-      f'--data_dir={data_dir}', '--workers=2',
-    ]  # fmt: skip
-
+  command = functools.partial(prepare_command, videos, annotations, workers=2)
   growing = tmp_path / 'data' / 'videos' / 'mine' / '1.0.0.incomplete'
   draw, killed = np.random.default_rng(0), 0
   for _ in range(10):

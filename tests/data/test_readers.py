@@ -1,5 +1,6 @@
 """A sentence for what is wrong in the owners' files, and what is optional."""
 
+import contextlib
 import json
 
 import owners
@@ -17,6 +18,16 @@ from vivit_jax.data.readers import (
   ucf,
 )
 from vivit_jax.errors import UserError
+
+
+@contextlib.contextmanager
+def mistake(*words):
+  """Expects a UserError with each of these words."""
+  with pytest.raises(UserError) as caught:
+    yield
+  for word in words:
+    assert word in str(caught.value)
+
 
 KINETICS = 'label,youtube_id,time_start,time_end,split'
 
@@ -67,10 +78,8 @@ def test_splits_of_ones_own_keep_their_names(tmp_path):
 )
 def test_mistakes_in_csv_files(tmp_path, reader, rows, words):
   lines(tmp_path / 'a.csv', *rows)
-  with pytest.raises(UserError) as caught:
+  with mistake('a.csv', *words):
     reader.read(tmp_path / 'a.csv')
-  for word in ['a.csv', *words]:
-    assert word in str(caught.value)
 
 
 def test_kinetics_test_split_without_labels_is_left_out(tmp_path):
@@ -140,10 +149,8 @@ def test_epic_files_go_by_their_names(tmp_path):
 def test_mistakes_of_an_action(tmp_path, changes, words):
   path = tmp_path / 'EPIC_100_validation.csv'
   lines(path, owners.EPIC_HEADER, epic_row(**changes))
-  with pytest.raises(UserError) as caught:
+  with mistake('EPIC_100_validation.csv line 2', *words):
     epic.read(path)
-  for word in ['EPIC_100_validation.csv line 2', *words]:
-    assert word in str(caught.value)
 
 
 def something_files(folder, **contents):
@@ -189,10 +196,8 @@ def test_something_test_labels_are_answers(tmp_path):
 )
 def test_mistakes_of_something(tmp_path, contents, words):
   something_files(tmp_path, **contents)
-  with pytest.raises(UserError) as caught:
+  with mistake(*words):
     something.read(tmp_path)
-  for word in words:
-    assert word in str(caught.value)
 
 
 def test_something_as_lines_of_json(tmp_path):
@@ -233,10 +238,8 @@ def test_mistakes_of_ucf(tmp_path, name, row, words):
   _, arguments, *_ = owners.ucf(tmp_path)
   lists = arguments['annotations']
   lines(lists / name, row)
-  with pytest.raises(UserError) as caught:
+  with mistake(name, *words):
     ucf.read_ucf(lists)
-  for word in [name, *words]:
-    assert word in str(caught.value)
 
 
 def test_each_split_of_ucf_has_its_own_lists(tmp_path):
@@ -261,19 +264,7 @@ def test_mistakes_of_hmdb(tmp_path):
 
 def write_records(path, *contexts):
   """Writes contexts of {name: numbers or bytes}, without frames."""
-  import tensorflow as tf
-
-  train = tf.train
-  with tf.io.TFRecordWriter(str(path)) as writer:
-    for context in contexts:
-      features = {
-        name: train.Feature(int64_list=train.Int64List(value=values))
-        if isinstance(values[0], int)
-        else train.Feature(bytes_list=train.BytesList(value=values))
-        for name, values in context.items()
-      }
-      example = train.SequenceExample(context=train.Features(feature=features))
-      writer.write(example.SerializeToString())
+  owners.write_records(path, [(context, []) for context in contexts])
 
 
 INDEX, STRING = 'clip/label/index', 'clip/label/string'
@@ -334,10 +325,8 @@ def test_files_of_records_are_split_by_name_or_by_a_list(tmp_path):
 )
 def test_mistakes_of_records(tmp_path, contexts, words):
   write_records(tmp_path / 'train.tfrecord', *contexts)
-  with pytest.raises(UserError) as caught:
+  with mistake(*words):
     sequence_examples.read(tmp_path)
-  for word in words:
-    assert word in str(caught.value)
 
 
 def test_classes_of_hmdb_are_in_the_order_of_the_alphabet(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import owners
 import pytest
 
-from vivit_jax.data import decode, sources
+from vivit_jax.data import decode, sources, tfrecords
 from vivit_jax.data.annotations import Example
 from vivit_jax.data.decode import UnreadableVideo
 
@@ -94,3 +94,31 @@ def test_what_a_folder_lacks_is_named(folder, tmp_path):
   empty = tmp_path / 'empty' / 'v'
   empty.mkdir(parents=True)
   assert reason(where=empty) == 'is a folder without pictures'
+
+
+def test_a_record_is_read_once_for_its_frames_and_its_rate(
+  tmp_path, monkeypatch
+):
+  read, places = tfrecords.read, []
+
+  def counted(path, at):
+    places.append(at)
+    return read(path, at)
+
+  def write(rate, *numbers):
+    jpegs = [decode.encode_jpeg(numbered.frame(number)) for number in numbers]
+    owners.write_records(
+      tmp_path / 'x.tfrecord', [({'image/frame_rate': [rate]}, jpegs)]
+    )
+
+  def found():
+    example = Example('x.tfrecord', 'x', {}, record=0)
+    images = list(sources.frames(tmp_path, example))
+    numbers = [numbered.number(image) for image in images]
+    return sources.rate(tmp_path, example), numbers
+
+  monkeypatch.setattr(tfrecords, 'read', counted)
+  write(12.5, 3, 4, 5)
+  assert found() == (12.5, [3, 4, 5]) and places == [0]
+  write(25.0, 7, 8)  # another file by the same name
+  assert found() == (25.0, [7, 8]) and places == [0, 0]

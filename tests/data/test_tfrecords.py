@@ -2,6 +2,7 @@
 
 import struct
 
+import owners
 import pytest
 
 from vivit_jax.data import tfrecords
@@ -11,32 +12,19 @@ from vivit_jax.data.decode import UnreadableVideo
 @pytest.fixture(scope='module')
 def file(tmp_path_factory):
   """Returns a file of two records, as TensorFlow writes it."""
-  tensorflow = pytest.importorskip('tensorflow')
-  train = tensorflow.train
+  pytest.importorskip('tensorflow')
   path = tmp_path_factory.mktemp('records') / 'x.tfrecord'
-  with tensorflow.io.TFRecordWriter(str(path)) as writer:
-    for number in (1, 2):
-      steps = [
-        train.Feature(bytes_list=train.BytesList(value=[b'%d' % step * 5000]))
-        for step in range(3)
-      ]
-      context = {
-        'index': train.Feature(
-          int64_list=train.Int64List(value=[number, 300, -1])
-        ),
-        'name': train.Feature(
-          bytes_list=train.BytesList(value=['größe'.encode(), b'b'])
-        ),
-        'score': train.Feature(float_list=train.FloatList(value=[0.5, -2.0])),
-        'none': train.Feature(),
-      }
-      example = train.SequenceExample(
-        context=train.Features(feature=context),
-        feature_lists=train.FeatureLists(
-          feature_list={'image/encoded': train.FeatureList(feature=steps)}
-        ),
-      )
-      writer.write(example.SerializeToString())
+  contexts = [
+    {
+      'index': [number, 300, -1],
+      'name': ['größe'.encode(), b'b'],
+      'score': [0.5, -2.0],
+      'none': [],
+    }
+    for number in (1, 2)
+  ]
+  frames = [b'%d' % step * 5000 for step in range(3)]
+  owners.write_records(path, [(context, frames) for context in contexts])
   return path
 
 

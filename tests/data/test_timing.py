@@ -74,6 +74,33 @@ def test_frames_at_a_variable_rate_are_shown_at_the_average(tmp_path):
     assert seen(path) == [0, 2, 5, 5, 5, 5, 6]
 
 
+def test_a_colon_in_a_relative_name_is_no_protocol(tmp_path, monkeypatch):
+  """The video of the test above, by a name that FFmpeg would misread."""
+  monkeypatch.chdir(tmp_path)
+  numbered.write(tmp_path / 'a:b.mkv', 7, ticks=[0, 1, 2, 3, 4, 5, 15])
+  assert seen('a:b.mkv') == [0, 2, 5, 5, 5, 5, 6]
+  assert decode.frame_rate('a:b.mkv') == pytest.approx(4)
+
+
+def test_a_video_is_gone_through_once_until_it_changes(tmp_path, monkeypatch):
+  times, calls = timing._times, []
+
+  def counted(*arguments):
+    calls.append(arguments)
+    return times(*arguments)
+
+  monkeypatch.setattr(timing, '_times', counted)
+  path = tmp_path / 'x.mkv'
+  numbered.write(path, 7, ticks=[0, 1, 2, 3, 4, 5, 15])
+  assert seen(path) == [0, 2, 5, 5, 5, 5, 6]
+  assert decode.frame_rate(path) == pytest.approx(4)
+  assert len(calls) == 1
+  assert seen(path, 0.0, 0.3) != seen(path)  # a part is another question
+  numbered.write(path, 7)
+  assert seen(path) == list(range(7))
+  assert decode.frame_rate(path) == pytest.approx(10)
+
+
 def test_a_slow_and_a_fast_half_take_their_own_time(tmp_path):
   """9 frames 0.4 s apart and 25 frames 0.1 s apart: 34 in 5.7 s + 0.1 s.
 

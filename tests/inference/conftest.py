@@ -8,7 +8,8 @@ from made import NAMES, parameters
 
 from vivit_jax import config as configs
 from vivit_jax import models
-from vivit_jax.checkpoints.store import Description, Store
+from vivit_jax.checkpoints.on_disk import Description
+from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.models.build import Size
 

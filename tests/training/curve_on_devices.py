@@ -19,35 +19,20 @@ def main(steps: str, data_dir: str, out: str, *together: str) -> None:
   if together:
     distributed.initialise(together[0], int(together[1]), int(together[2]))
   # Only now: some of these compute, which jax takes for a process alone.
+  import regularised
+
   from vivit_jax import config as configs
-  from vivit_jax import models, parallel
+  from vivit_jax import parallel
   from vivit_jax.data import datasets, pipeline
   from vivit_jax.training import inputs, optim, step
 
-  config = configs.default()
-  config.data.frames, config.data.crop = 4, (16, 16)
-  config.data.short_side, config.data.workers = 20, 0
-  config.augment.colour_jitter = 0.8
-  config.augment.colour_drop = 0.3
-  config.augment.randaugment_layers = 2
-  config.augment.erasing = 0.5
-  config.augment.mixup = 0.5
-  config.augment.cutmix = 1.0
+  config = regularised.config()
   config.augment.repeats = 2
-  config.train.label_smoothing = 0.1
   config.train.batch_size = BATCH
   config = configs.resolve(config)
   source = datasets.open_split('moving_shapes', data_dir, 'train')
   config = configs.resolve_heads(config, source.label_names)
-  model = models.build(
-    family='factorised_encoder',
-    size='Ti',
-    heads=config.model.heads,
-    tubelet=(2, 8, 8),
-    spatial_layers=1,
-    temporal_layers=1,
-    stochastic_depth=0.3,
-  )
+  model = regularised.model(config.model.heads)
   optimiser = optim.optimiser(config.optim, lambda _: 0.02)
   state = step.initialise(model, optimiser, config)
   state = parallel.replicate(state)

@@ -1,8 +1,8 @@
 """Trains four steps with every regulariser on; prints losses and a digest.
 
 With --all, also with what makes more of a step: SAM, parts of the batch, a rule
-and rates by layer, and averaged weights. Run by test_step.py in processes with
-different numbers of devices.
+and rates by layer, weights of classes, and averaged weights. Run by
+test_step.py in processes with different numbers of devices.
 """
 
 import json
@@ -10,24 +10,16 @@ import sys
 
 import jax
 import numpy as np
+import regularised
 
 from vivit_jax import config as configs
-from vivit_jax import models, parallel, randaugment
+from vivit_jax import parallel, randaugment
 from vivit_jax.training import optim, step
 
 
 def main() -> None:
-  config = configs.default()
-  config.data.frames, config.data.crop = 4, (16, 16)
-  config.data.short_side = 16
-  config.augment.colour_jitter = 0.8
-  config.augment.colour_drop = 0.3
-  config.augment.randaugment_layers = 2
-  config.augment.erasing = 0.7
-  config.augment.mixup = 0.5
-  config.augment.cutmix = 1.0
-  config.train.label_smoothing = 0.1
-  if '--all' in sys.argv:
+  config = regularised.config()
+  if everything := '--all' in sys.argv:
     config.optim.name, config.optim.weight_decay = 'lamb', 0.05
     config.optim.layer_decay = 0.8
     config.optim.freeze = '^cls_'
@@ -35,19 +27,12 @@ def main() -> None:
     config.train.accumulate, config.train.ema = 2, 0.9
     config.train.head_weights = {'verb': 0.5}
   config = configs.resolve(config)
-  model = models.build(
-    family='factorised_encoder',
-    size='Ti',
-    heads={'noun': 3, 'verb': 4},
-    tubelet=(2, 8, 8),
-    spatial_layers=2,
-    temporal_layers=1,
-    stochastic_depth=0.5,
-  )
+  model = regularised.model({'noun': 3, 'verb': 4})
   optimiser = optim.optimiser(config.optim, lambda _: 0.05)
   state = step.initialise(model, optimiser, config)
   state = parallel.replicate(state)
-  train_step = step.train_step(model, optimiser, config)
+  weights = {'noun': np.float32([0.2, 1.5, 3.0])} if everything else None
+  train_step = step.train_step(model, optimiser, config, weights)
   draw = np.random.default_rng(0)
   losses = []
   for _ in range(4):

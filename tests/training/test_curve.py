@@ -1,7 +1,6 @@
 """A hundred steps, all regularisers: the devices do not matter."""
 
 import json
-import os
 import pathlib
 import socket
 import subprocess
@@ -9,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import simulated
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 100
@@ -28,12 +28,7 @@ def losses_on(data_dir, out, devices, count=1):
         sys.executable, script, str(STEPS), data_dir, out,
         *([*together, str(number)] if count > 1 else []),
       ],
-      env=os.environ
-      | {
-        'PYTHONPATH': str(ROOT),
-        'JAX_PLATFORMS': 'cpu',
-        'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
-      },
+      env=simulated.environment(devices),
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
       text=True,

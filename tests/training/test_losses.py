@@ -34,6 +34,52 @@ def test_heads_are_weighted():
   assert float(found) == pytest.approx(expected, rel=1e-6)
 
 
+def test_class_weights_by_hand():
+  counts = np.array([8, 2, 0])
+  # In proportion to 1/8 and 1/2; to 1 and 2.
+  inverse = losses.class_weights(counts, 'inverse', 0.0)
+  np.testing.assert_allclose(inverse, [10 / 16, 10 / 4, 0], rtol=1e-6)
+  root = losses.class_weights(counts, 'inverse_sqrt', 0.0)
+  np.testing.assert_allclose(root, [10 / 12, 20 / 12, 0], rtol=1e-6)
+  # Effective numbers 1, 1.5 and 1.75, of weights 1, 2/3 and 4/7.
+  found = losses.class_weights(np.array([1, 2, 3]), 'effective', 0.5)
+  mean = (1 + 2 * 2 / 3 + 3 * 4 / 7) / 6
+  np.testing.assert_allclose(
+    found, np.array([1, 2 / 3, 4 / 7]) / mean, rtol=1e-6
+  )
+
+
+@pytest.mark.parametrize('rule', ['inverse', 'inverse_sqrt', 'effective'])
+def test_rare_classes_weigh_more_and_the_mean_example_one(rule):
+  counts = np.array([1000, 37, 5, 0, 1])
+  found = losses.class_weights(counts, rule, 0.99)
+  assert np.average(found, weights=counts) == pytest.approx(1, rel=1e-6)
+  assert found[0] < found[1] < found[2] < found[4] and found[3] == 0
+  equal = losses.class_weights(np.full(4, 9), rule, 0.99)
+  np.testing.assert_allclose(equal, 1, rtol=1e-6)
+
+
+def test_effective_goes_from_equal_to_inverse():
+  counts = np.array([50, 5])
+  none = losses.class_weights(counts, 'effective', 0.0)
+  np.testing.assert_allclose(none, 1, rtol=1e-6)
+  np.testing.assert_allclose(
+    losses.class_weights(counts, 'effective', 1 - 1e-9),
+    losses.class_weights(counts, 'inverse', 0.0),
+    rtol=1e-5,
+  )
+
+
+def test_examples_are_weighted_and_counted_as_one_each():
+  logits = {'a': np.log([[1.0, 3.0], [1.0, 1.0]]), 'b': np.zeros((2, 4))}
+  targets = {'a': np.eye(2), 'b': np.full((2, 4), 0.25)}
+  found = losses.cross_entropy(
+    logits, targets, example_weights={'a': np.array([0.5, 3.0])}
+  )
+  expected = (0.5 * np.log(4) + 3.0 * np.log(2)) / 2 + np.log(4)
+  assert float(found) == pytest.approx(expected, rel=1e-6)
+
+
 def test_accuracies_count_first_guesses():
   logits = {'a': np.array([[1.0, 2.0], [3.0, 0.0], [0.0, 1.0], [0.0, 1.0]])}
   right = losses.accuracies(logits, {'a': np.array([1, 0, 0, 1])})

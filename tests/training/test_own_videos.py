@@ -61,8 +61,13 @@ def test_several_labels_frames_a_second_and_balance(tagged, tmp_path):
     short_videos='hold',
     balanced='label',
   )
+  config.train.validate_epochs = 0.25  # of 12 videos, 4 a step
   workdir = tmp_path / 'run'
   assert loop.train(configs.resolve(config), workdir) == 0
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  logged = [json.loads(line) for line in lines]
+  validated = [row['step'] for row in logged if 'validation/top1' in row]
+  assert validated == [1, 2]
   scores = offline.evaluate(workdir)
   assert 0 <= scores['tags/mAP'] <= 1 and 'label/mAP' not in scores
   report = workdir / 'evaluation' / 'train'

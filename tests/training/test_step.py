@@ -1,7 +1,6 @@
 """The update is a property of the batch, not of the devices."""
 
 import json
-import os
 import pathlib
 import subprocess
 import sys
@@ -12,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import simulated
 
 from vivit_jax import config as configs
 from vivit_jax import models, parallel
-from vivit_jax.training import optim, step
+from vivit_jax.training import inputs, optim, step
 
 ROOT = pathlib.Path(__file__).parents[2]
 RATE = 0.1
@@ -25,12 +25,7 @@ def losses_on(devices: int, *arguments: str) -> dict:
   script = pathlib.Path(__file__).parent / 'losses_on_devices.py'
   done = subprocess.run(
     [sys.executable, script, *arguments],
-    env=os.environ
-    | {
-      'PYTHONPATH': str(ROOT),
-      'JAX_PLATFORMS': 'cpu',
-      'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
-    },
+    env=simulated.environment(devices),
     capture_output=True,
     text=True,
     check=True,
@@ -95,7 +90,7 @@ def batch_of(seed: int, batch: int = 8, classes: int = 3) -> dict:
 class Training:
   """Steps of a small model, and its state on the host after each."""
 
-  def __init__(self, config, model=None):
+  def __init__(self, config, model=None, class_weights=None):
     model = model or Linear({'label': 3})
     optimiser = optim.optimiser(config.optim, lambda _: RATE)
     state = step.initialise(model, optimiser, config)
@@ -106,7 +101,7 @@ class Training:
       state.params,
     )
     self.state = step.with_parameters(state, params, config)
-    self._update = step.train_step(model, optimiser, config)
+    self._update = step.train_step(model, optimiser, config, class_weights)
 
   def step(self, batch) -> dict[str, float]:
     state, metrics = self._update(
@@ -124,6 +119,50 @@ def by_hand(params, batch) -> dict:
   chance = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
   error = (chance - np.eye(3)[batch['labels']['label']]) / len(x)
   return {'kernel': x.T @ error, 'bias': error.sum(0)}
+
+
+def test_a_class_weighs_as_often_as_its_weight_says():
+  """Of weights 1, 2 and 0: examples of class 1 twice, none of class 2."""
+  weights = {'label': np.float32([1.0, 2.0, 0.0])}
+  training = Training(small(PLAIN, batch_size=8), class_weights=weights)
+  batch = batch_of(1)
+  params = jax.tree.map(np.asarray, training.state.params)
+  label = batch['labels']['label']
+  assert set(label) == {0, 1, 2}
+  times = np.repeat(np.arange(8), np.array([1, 2, 0])[label])
+  often = {
+    'video': batch['video'][times],
+    'labels': {'label': label[times]},
+  }
+  training.step(batch)
+  moved = by_hand(params, often)
+  for name, gradient in moved.items():
+    before = params['output_projection'][name]
+    found = (before - training.state.params['output_projection'][name]) / RATE
+    np.testing.assert_allclose(
+      found, gradient * len(times) / 8, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_a_mixed_example_weighs_as_its_labels_mix():
+  config = configs.default()
+  config.data.frames, config.data.crop = 2, (16, 16)
+  config.augment.mixup = 1.0
+  config = configs.resolve(config)
+  weights = np.float32([0.5, 1.0, 7.0])
+
+  def ready(batch):
+    return inputs.prepare(
+      batch, jnp.int32(3), config, {'label': 3}, {'label': weights}
+    )
+
+  batch = batch_of(0, jax.local_device_count() * 6)
+  found = parallel.map_over_devices(ready)(parallel.shard(batch))
+  targets = np.asarray(parallel.unshard(found.targets['label']))
+  assert 0 < targets.max(1).min() < 1  # there are mixed ones
+  np.testing.assert_allclose(
+    parallel.unshard(found.weights['label']), targets @ weights, rtol=1e-5
+  )
 
 
 PLAIN = {'momentum': 0.0, 'clip_norm': None}

@@ -11,11 +11,12 @@ import numpy as np
 from flax import serialization
 
 from vivit_jax import config as configs
-from vivit_jax import models
+from vivit_jax import files, models
 from vivit_jax.checkpoints import adapt, formats, heads
 from vivit_jax.checkpoints.formats import huggingface_export, names, native
 from vivit_jax.checkpoints.formats.weights import Weights
-from vivit_jax.checkpoints.store import Description, Store
+from vivit_jax.checkpoints.on_disk import Description
+from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 from vivit_jax.models import stacking
@@ -173,10 +174,9 @@ def _write_scenic(weights: Weights, target: pathlib.Path) -> None:
     'global_step': np.int32(0),
     'model_state': {},
   }
-  unfinished = target.with_name(f'.{target.name}.part')
   try:
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished.write_bytes(serialization.msgpack_serialize(tree))
-    os.replace(unfinished, target)
+    with files.replacing(target) as unfinished:
+      unfinished.write_bytes(serialization.msgpack_serialize(tree))
   except OSError as error:
     raise UserError(f'cannot write {target}: {error.strerror}.') from None

@@ -9,7 +9,6 @@ Everything is decoded, with all cores, and nothing is written.
 import argparse
 import concurrent.futures
 import functools
-import multiprocessing
 import os
 import pathlib
 import sys
@@ -18,10 +17,14 @@ from collections.abc import Iterator, Sequence
 import tqdm
 
 from vivit_jax.data import datasets, decode, processes
-from vivit_jax.data.decode import UnreadableVideo
-from vivit_jax.errors import INTERRUPTED, UserError, exit_on_user_error
+from vivit_jax.data.containers import UnreadableVideo
+from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
 
 _AHEAD = 32  # tasks of each process that wait for it
+_ENDED = (
+  'a process that decodes was ended from outside (is memory short?): try again '
+  'with fewer --workers.'
+)
 
 Task = tuple[str, str | int]  # a split's name, or '' for files; which of it
 Fault = tuple[str, str]  # which video, and why
@@ -85,14 +88,11 @@ def _run(
 ) -> Iterator[Fault]:
   """Yields the faults that worker processes find, in no order."""
   workers = min(workers or os.cpu_count() or 1, len(tasks))
-  pool = concurrent.futures.ProcessPoolExecutor(
-    workers, multiprocessing.get_context('spawn'), processes.obey_parent
-  )
-  others = set(multiprocessing.active_children())
-  todo = iter(tasks)
-  bar = tqdm.tqdm(total=len(tasks), unit='video', smoothing=0.05)
-  try:
-    waiting = {}
+  todo, waiting = iter(tasks), {}
+  with (
+    processes.pool(workers, _ENDED) as pool,
+    tqdm.tqdm(total=len(tasks), unit='video', smoothing=0.05) as bar,
+  ):
     while True:
       with processes.interrupts_held():
         for task in todo:
@@ -109,18 +109,6 @@ def _run(
         bar.update()
         if future.result() is not None:
           yield future.result()
-  except concurrent.futures.process.BrokenProcessPool:
-    raise UserError(
-      'a process that decodes was ended from outside (is memory short?): try '
-      'again with fewer --workers.'
-    ) from None
-  except BaseException:
-    for worker in set(multiprocessing.active_children()) - others:
-      worker.terminate()
-    raise
-  finally:
-    bar.close()
-    pool.shutdown(cancel_futures=True)
 
 
 def _fault(folder: pathlib.Path, task: Task) -> Fault | None:
@@ -162,15 +150,10 @@ def main() -> int:
   add('path', help='a prepared dataset (data/ucf101), or a folder of videos')
   add('--workers', '--num_workers', type=int, help='processes (one a core)')
   flags = parser.parse_args()
-  with exit_on_user_error():
+  with exit_on_user_error(), exit_on_interrupt('stopped'):
     if flags.workers is not None and flags.workers < 1:
       raise UserError(f'--workers is {flags.workers}; it is at least 1.')
-    try:
-      return 1 if check(flags.path, flags.workers) else 0
-    except KeyboardInterrupt:
-      print('\nstopped', file=sys.stderr)
-      return INTERRUPTED
-  return 0
+    return 1 if check(flags.path, flags.workers) else 0
 
 
 if __name__ == '__main__':

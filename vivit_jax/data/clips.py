@@ -12,8 +12,8 @@ from grain.multiprocessing import SharedMemoryArray
 from vivit_jax import randaugment
 from vivit_jax.config import AugmentConfig, DataConfig
 from vivit_jax.data import lengths, sampling, warp
+from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.data.datasets import VideoSplit
-from vivit_jax.data.decode import UnreadableVideo
 
 Batch = dict[str, Any]
 NO_VIDEO = -1  # stands where there is none

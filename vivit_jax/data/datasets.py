@@ -3,6 +3,7 @@
 Reading needs no builder: `open_split` reads any folder of `records`' format.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ import tensorflow_datasets as tfds
 
 from vivit_jax.data import records, storage
 from vivit_jax.data.builders import BUILDERS, prepare_command
-from vivit_jax.data.decode import UnreadableVideo
+from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.errors import UserError, nearest
 
 
@@ -32,8 +33,6 @@ class VideoSplit:
     multi_label: the heads of which a video may have any number of labels.
     frame_counts: of each video, int32 [n].
     rates: frames a second of each video, float64 [n]; nan: not known.
-    content: for people and for comparison: the number of videos, and a digest
-      of their names, lengths and labels.
   """
 
   def __init__(self, folder: str | os.PathLike, split: str):
@@ -54,10 +53,7 @@ class VideoSplit:
       else np.asarray(index.labels[head], np.int32)
       for head in self.label_names
     }
-    digest = hashlib.sha256(
-      json.dumps([index.ids, index.frame_counts, index.labels]).encode()
-    ).hexdigest()
-    self.content = f'{len(self.ids)} videos (digest {digest[:12]})'
+    self._written_heads = list(index.labels)
     self.rates = np.asarray(index.rates, np.float64)
     store = storage.find(self._storage)
     chunks = records.chunks_of(self.frame_counts, store.chunk_frames)
@@ -73,6 +69,22 @@ class VideoSplit:
 
   def __len__(self) -> int:
     return len(self.ids)
+
+  @functools.cached_property
+  def content(self) -> str:
+    """The number of videos, and a digest of their names, lengths and labels.
+
+    For people and for comparison. The digest is of the index as it is written.
+    """
+    labels = {
+      head: self.labels[head]
+      if head in self.multi_label
+      else self.labels[head].tolist()
+      for head in self._written_heads
+    }
+    text = json.dumps([self.ids, self.frame_counts.tolist(), labels])
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return f'{len(self.ids)} videos (digest {digest[:12]})'
 
   def __repr__(self) -> str:
     return f'VideoSplit({str(self._folder)!r}, {self._split!r})'

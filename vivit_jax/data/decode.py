@@ -1,6 +1,5 @@
 """Video files to RGB frames, and frames to JPEG and back."""
 
-import contextlib
 import math
 import os
 import pathlib
@@ -10,8 +9,8 @@ import av
 import cv2
 import numpy as np
 
-from vivit_jax.data import timing
-from vivit_jax.errors import UserError
+from vivit_jax.data import containers, timing
+from vivit_jax.data.containers import UnreadableVideo
 
 # Of files that are taken for videos when a folder is searched.
 SUFFIXES = (
@@ -23,33 +22,8 @@ SUFFIXES = (
 # and a cut without re-encoding leaves some that nothing can decode.
 _LEAST_SHARE = 0.9
 
-# Where the usual containers carry their mark: offset, bytes. A file with one
-# that does not open is a damaged video; without, it never was a video.
-_MARKS = (
-  (4, b'ftyp'),  # MP4, MOV
-  (0, b'\x1aE\xdf\xa3'),  # Matroska, WebM
-  (0, b'RIFF'),  # AVI
-  (0, b'\x00\x00\x01\xba'),  # MPEG
-)
-
 # What PyAV raises on damage: of sizes that cannot be, the last three.
 _DECODER_ERRORS = (av.FFmpegError, ValueError, OverflowError, MemoryError)
-
-
-class UnreadableVideo(UserError):
-  """A video, or one of its frames, that cannot be decoded.
-
-  Attributes:
-    path: of the video, or where the frame lies.
-    reason: why, as the rest of a sentence that begins with the path.
-  """
-
-  def __init__(self, path: str | os.PathLike, reason: str):
-    super().__init__(str(path), reason)  # both, so that it can be pickled
-    self.path, self.reason = str(path), reason
-
-  def __str__(self) -> str:
-    return f'{self.path} {self.reason}.'
 
 
 def decode_video(
@@ -85,8 +59,8 @@ def decode_video(
   whole = start is None and end is None
   start, end = start or 0.0, math.inf if end is None else end
   moments = timing.uneven_moments(path, start, end)
-  with _open(path) as container:
-    stream = video_stream(path, container)
+  with containers.opened(path) as container:
+    stream = containers.video_stream(path, container)
     if whole:
       frames = _all(path, container, stream)
     else:
@@ -105,25 +79,11 @@ def seconds(path: str | os.PathLike) -> float:
     UnreadableVideo: it cannot be opened.
   """
   path = pathlib.Path(path)
-  with _open(path) as container:
-    stream = video_stream(path, container)
+  with containers.opened(path) as container:
+    stream = containers.video_stream(path, container)
     if stream.duration is not None and stream.time_base is not None:
       return float(stream.duration * stream.time_base)
     return (container.duration or 0) / av.time_base
-
-
-def video_stream(
-  path: pathlib.Path, container: av.container.InputContainer
-) -> av.VideoStream:
-  """Returns the first video stream, set to be decoded in one thread."""
-  if not container.streams.video:
-    raise UnreadableVideo(path, 'has no video stream')
-  stream = container.streams.video[0]
-  if stream.codec_context is None:
-    raise UnreadableVideo(path, 'has a codec that cannot be decoded here')
-  stream.codec_context.thread_count = 1
-  stream.thread_type = 'NONE'
-  return stream
 
 
 Timed = tuple[float, av.VideoFrame]
@@ -225,35 +185,9 @@ def frame_rate(
   )
   if moments is not None and len(moments) > 1:
     return (len(moments) - 1) / (moments[-1] - moments[0])
-  with _open(path) as container:
-    rate = video_stream(path, container).average_rate
+  with containers.opened(path) as container:
+    rate = containers.video_stream(path, container).average_rate
   return float(rate) if rate else None
-
-
-@contextlib.contextmanager
-def _open(path: pathlib.Path) -> Iterator[av.container.InputContainer]:
-  """Opens a container; says in plain words why it cannot be opened."""
-  if os.path.isfile(path) and path.stat().st_size == 0:
-    raise UnreadableVideo(path, 'is empty (0 bytes)')
-  try:
-    # Absolute, lest FFmpeg take a colon in a name for a protocol.
-    container = av.open(str(path.absolute()), metadata_errors='replace')
-  except FileNotFoundError:
-    raise UnreadableVideo(path, 'does not exist') from None
-  except av.error.InvalidDataError:
-    with open(path, 'rb') as file:
-      head = file.read(16)
-    marked = any(head[at : at + len(mark)] == mark for at, mark in _MARKS)
-    raise UnreadableVideo(
-      path,
-      'is damaged: its container cannot be opened (is it cut off?)'
-      if marked
-      else 'is not a video',
-    ) from None
-  except (OSError, av.FFmpegError) as error:
-    raise UnreadableVideo(path, f'cannot be opened: {error.strerror}') from None
-  with container:
-    yield container
 
 
 def _turn(frame: av.VideoFrame) -> Callable[[np.ndarray], np.ndarray]:
@@ -340,9 +274,14 @@ def decode_jpeg(data: bytes, where: str) -> np.ndarray:
     UnreadableVideo: data that is empty, cut off or no JPEG. (Flipped bits are
       mostly not seen: JPEG has no checksum. The records around it have one.)
   """
-  image = None
-  if data:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+  image = decode_picture(data)
   if image is None:
     raise UnreadableVideo(where, 'is a damaged JPEG')
   return image
+
+
+def decode_picture(data: bytes) -> np.ndarray | None:
+  """Returns a picture of any kind, uint8 RGB [H, W, 3], or None for none."""
+  if not data:
+    return None
+  return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)

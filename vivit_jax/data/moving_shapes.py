@@ -20,7 +20,6 @@ import fractions
 import functools
 import json
 import math
-import multiprocessing
 import os
 import pathlib
 import sys
@@ -29,9 +28,10 @@ import av
 import numpy as np
 import tqdm
 
+from vivit_jax import files
 from vivit_jax.data import processes
 from vivit_jax.data.scenes import NOUNS, VERBS, Scene, boxes, render
-from vivit_jax.errors import INTERRUPTED, UserError, exit_on_user_error
+from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
 
 SPLITS = {'train': 16000, 'validation': 800, 'test': 1600}
 FRAMES_PER_SECOND = 10
@@ -46,8 +46,10 @@ def labels_of(number: int) -> tuple[str, str]:
 
 def write_video(path: pathlib.Path, video: np.ndarray) -> None:
   """Writes uint8 [T, H, W, 3] as H.264 in an .mp4, whole or not at all."""
-  unfinished = path.with_name(path.name + '.part')
-  with av.open(str(unfinished), 'w', format='mp4') as container:
+  with (
+    files.replacing(path) as unfinished,
+    av.open(str(unfinished), 'w', format='mp4') as container,
+  ):
     stream = container.add_stream('libx264', rate=FRAMES_PER_SECOND)
     stream.height, stream.width = video.shape[1:3]
     stream.pix_fmt = 'yuv420p'
@@ -60,7 +62,6 @@ def write_video(path: pathlib.Path, video: np.ndarray) -> None:
       frame.pts = number
       container.mux(stream.encode(frame))
     container.mux(stream.encode())
-  os.replace(unfinished, path)
 
 
 def _identity(split: str, number: int) -> str:
@@ -145,9 +146,8 @@ def generate(
     raise UserError(f'cannot write to {folder}: {error.strerror}.') from None
   write = functools.partial(_write_one, folder=folder, scene=scene, seed=seed)
   todo = [(s, n) for s, count in counts.items() for n in range(count)]
-  context = multiprocessing.get_context('spawn')
   with concurrent.futures.ProcessPoolExecutor(
-    workers, context, processes.obey_parent
+    workers, processes.CONTEXT, processes.obey_parent
   ) as pool:
     try:
       with processes.interrupts_held():
@@ -181,19 +181,18 @@ def main() -> int:
       f'--{field.name}', type=type(field.default), default=field.default
     )
   flags = vars(parser.parse_args())
-  with exit_on_user_error():
+  with (
+    exit_on_user_error(),
+    exit_on_interrupt('stopped; the same command goes on'),
+  ):
     names = [field.name for field in dataclasses.fields(Scene)]
     scene = Scene(**{name: flags[name] for name in names})
-    try:
-      generate(
-        flags['out'],
-        counts={split: flags[split] for split in SPLITS},
-        scene=scene,
-        seed=flags['seed'],
-      )
-    except KeyboardInterrupt:
-      print('\nstopped; the same command goes on', file=sys.stderr)
-      return INTERRUPTED
+    generate(
+      flags['out'],
+      counts={split: flags[split] for split in SPLITS},
+      scene=scene,
+      seed=flags['seed'],
+    )
   return 0
 
 

@@ -34,9 +34,14 @@ from vivit_jax.data.annotations import (
   multi_label_heads,
   read_label_names,
 )
-from vivit_jax.data.decode import UnreadableVideo
+from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.data.summary import Summary
-from vivit_jax.errors import INTERRUPTED, UserError, exit_on_user_error, nearest
+from vivit_jax.errors import (
+  UserError,
+  exit_on_interrupt,
+  exit_on_user_error,
+  nearest,
+)
 
 
 def prepare(
@@ -269,12 +274,11 @@ def main() -> int:
   add('--split_number', type=int, help='of ucf101 and hmdb51: 1 (default) to 3')
   add('--overwrite', action='store_true', help='replace what is there')
   flags = vars(parser.parse_args())
-  with exit_on_user_error():
-    try:
-      _run(flags)
-    except KeyboardInterrupt:
-      print('\nstopped; the same command goes on', file=sys.stderr)
-      return INTERRUPTED
+  with (
+    exit_on_user_error(),
+    exit_on_interrupt('stopped; the same command goes on'),
+  ):
+    _run(flags)
   return 0
 
 

@@ -1,5 +1,6 @@
 """What worker processes of this room have in common."""
 
+import concurrent.futures
 import contextlib
 import ctypes
 import multiprocessing
@@ -7,8 +8,14 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
+from typing import Any
+
+from vivit_jax.errors import UserError
+
+CONTEXT = multiprocessing.get_context('spawn')
 
 
 def obey_parent() -> None:
@@ -51,3 +58,36 @@ def interrupts_held() -> Iterator[None]:
     signal.signal(signal.SIGINT, handler)
     if came and callable(handler):
       handler(*came[0])
+
+
+@contextlib.contextmanager
+def pool(
+  workers: int,
+  ended: str,
+  begin: Callable[..., None] = obey_parent,
+  arguments: tuple[Any, ...] = (),
+) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
+  """Gives a pool of processes, which an error here ends at once.
+
+  Args:
+    workers: how many.
+    ended: the sentence for a process that something else has ended.
+    begin: what each calls first, with `arguments`; it calls `obey_parent`.
+
+  Raises:
+    UserError: that sentence.
+  """
+  executor = concurrent.futures.ProcessPoolExecutor(
+    workers, CONTEXT, begin, arguments
+  )
+  others = set(multiprocessing.active_children())
+  try:
+    yield executor
+  except BrokenProcessPool:
+    raise UserError(ended) from None
+  except BaseException:
+    for worker in set(multiprocessing.active_children()) - others:
+      worker.terminate()  # what it is at may take minutes
+    raise
+  finally:
+    executor.shutdown(cancel_futures=True)

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -21,6 +20,7 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 from tensorflow_datasets.proto import tf_example_pb2
 
+from vivit_jax import files
 from vivit_jax.errors import UserError
 
 FORMAT = 2  # counts up when what is written here changes
@@ -129,40 +129,41 @@ def shard_name(dataset: str, split: str, shard: int, shards: int) -> str:
   return f'{dataset}-{split}.array_record-{shard:05d}-of-{shards:05d}'
 
 
-class ShardWriter:
-  """Writes records to one file that appears whole or not at all.
+@contextlib.contextmanager
+def open_shard(path: pathlib.Path) -> Iterator['ShardWriter']:
+  """Gives a writer of a shard's file, which appears whole or not at all."""
+  with files.replacing(path) as unfinished:
+    with contextlib.closing(ShardWriter(unfinished)) as writer:
+      yield writer
+    writer.check()
 
-  A context: leaving it without an exception puts the file in place.
+
+class ShardWriter:
+  """Writes records to one file.
+
+  Attributes:
+    records: how many it has written.
   """
 
   def __init__(self, path: pathlib.Path):
     self._path = path
-    self._unfinished = path.with_name(f'{path.name}.{os.getpid()}.part')
-    self.records = 0
-
-  def __enter__(self) -> 'ShardWriter':
     self._writer = array_record_module.ArrayRecordWriter(
-      str(self._unfinished), _WRITER_OPTIONS
+      str(path), _WRITER_OPTIONS
     )
-    return self
+    self.records = 0
 
   def write(self, record: bytes) -> None:
     with _as_os_error():
       self._writer.write(record)
     self.records += 1
 
-  def __exit__(self, kind, *_) -> None:
-    try:
-      with _as_os_error():
-        self._writer.close()
-      if kind is None:
-        self._check()
-        os.replace(self._unfinished, self._path)
-    finally:
-      self._unfinished.unlink(missing_ok=True)
+  def close(self) -> None:
+    with _as_os_error():
+      self._writer.close()
 
-  def _check(self) -> None:
-    reader = array_record_module.ArrayRecordReader(str(self._unfinished))
+  def check(self) -> None:
+    """Raises an OSError where the closed file does not hold all records."""
+    reader = array_record_module.ArrayRecordReader(str(self._path))
     written = reader.num_records()
     reader.close()
     if written != self.records:

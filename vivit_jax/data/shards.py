@@ -8,7 +8,6 @@ has its JSON is not made again.
 import concurrent.futures
 import dataclasses
 import json
-import multiprocessing
 import os
 import pathlib
 from collections.abc import Sequence
@@ -16,14 +15,19 @@ from typing import Any
 
 import tqdm
 
+from vivit_jax import files
 from vivit_jax.data import processes, records, sources, storage
 from vivit_jax.data.annotations import Example, Splits
-from vivit_jax.data.decode import UnreadableVideo
+from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.errors import UserError
 
 _VIDEOS = 64  # of a shard, within these bounds:
 _LEAST_SHARDS = 16  # of a split, lest a small one occupy few cores
 _MOST_SHARDS = 256  # of a split: a process may hold all of them open
+_ENDED = (
+  'a process that writes shards was ended from outside (is memory short?): run '
+  'the same command again, perhaps with fewer --workers.'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,11 +90,6 @@ def write(tasks: Sequence[Task], workers: int | None) -> list[dict[str, Any]]:
   """
   try:
     _run(tasks, workers)
-  except concurrent.futures.process.BrokenProcessPool:
-    raise UserError(
-      'a process that writes shards was ended from outside (is memory short?): '
-      'run the same command again, perhaps with fewer --workers.'
-    ) from None
   except OSError as error:
     raise UserError(
       f'cannot write {error.filename or tasks[0].path.parent}: '
@@ -102,16 +101,15 @@ def write(tasks: Sequence[Task], workers: int | None) -> list[dict[str, Any]]:
 def _run(tasks: Sequence[Task], workers: int | None) -> None:
   todo = [task for task in tasks if _report(task) is None]
   workers = workers or os.cpu_count() or 1
-  context = multiprocessing.get_context('spawn')
-  counter = context.Value('q', 0)
+  counter = processes.CONTEXT.Value('q', 0)
   videos = sum(len(task.examples) for task in tasks)
   start = videos - sum(len(task.examples) for task in todo)
-  pool = concurrent.futures.ProcessPoolExecutor(
-    min(workers, max(len(todo), 1)), context, _start_worker, (counter,)
-  )
-  others = set(multiprocessing.active_children())
-  bar = tqdm.tqdm(total=videos, initial=start, unit='video', smoothing=0.05)
-  try:
+  with (
+    processes.pool(
+      min(workers, max(len(todo), 1)), _ENDED, _start_worker, (counter,)
+    ) as pool,
+    tqdm.tqdm(total=videos, initial=start, unit='video', smoothing=0.05) as bar,
+  ):
     with processes.interrupts_held():
       waiting = {pool.submit(_write_shard, task) for task in todo}
     while waiting:
@@ -121,13 +119,6 @@ def _run(tasks: Sequence[Task], workers: int | None) -> None:
       for future in done:
         future.result()
       bar.update(start + counter.value - bar.n)
-  except BaseException:
-    for worker in set(multiprocessing.active_children()) - others:
-      worker.terminate()  # a shard may take minutes; it is made anew
-    raise
-  finally:
-    bar.close()
-    pool.shutdown(cancel_futures=True)
 
 
 def _start_worker(counter) -> None:
@@ -138,7 +129,7 @@ def _start_worker(counter) -> None:
 def _write_shard(task: Task) -> None:
   """Decodes a shard's videos and writes them, then the report."""
   good, broken = [], []
-  with records.ShardWriter(task.path) as writer:
+  with records.open_shard(task.path) as writer:
     for example in task.examples:
       try:
         chunks = sources.chunks(task.videos, example, task.form)
@@ -171,9 +162,8 @@ def _write_shard(task: Task) -> None:
       with _write_shard.counter.get_lock():
         _write_shard.counter.value += 1
   report = {'records': writer.records, 'good': good, 'broken': broken}
-  unfinished = task.report_path.with_suffix('.part')
-  unfinished.write_text(json.dumps(report), 'utf-8')
-  os.replace(unfinished, task.report_path)
+  with files.replacing(task.report_path) as unfinished:
+    unfinished.write_text(json.dumps(report), 'utf-8')
 
 
 def _report(task: Task) -> dict[str, Any] | None:
@@ -196,9 +186,6 @@ def _report(task: Task) -> dict[str, Any] | None:
 
 
 def _stamp(path: pathlib.Path) -> list[int] | None:
-  """Returns what changes when a file does; None for a missing one."""
-  try:
-    status = path.stat()
-  except (OSError, ValueError):  # or a name that no file can have
-    return None
-  return [status.st_size, status.st_mtime_ns]
+  """Returns `files.stamp` as JSON gives it back."""
+  found = files.stamp(path)
+  return None if found is None else list(found)

@@ -11,12 +11,12 @@ import pathlib
 import re
 from collections.abc import Iterator
 
-import cv2
 import numpy as np
 
+from vivit_jax import files
 from vivit_jax.data import decode, storage, tfrecords
 from vivit_jax.data.annotations import Example
-from vivit_jax.data.decode import UnreadableVideo
+from vivit_jax.data.containers import UnreadableVideo
 
 _PICTURES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 _FRAMES = 'image/encoded'
@@ -124,7 +124,7 @@ def rate(videos: pathlib.Path, example: Example) -> float | None:
   """
   path = locate(videos, example)
   if example.record is not None:
-    told = tfrecords.read(path, example.record).context.get(_RATE, [])
+    told = _record(path, example.record).context.get(_RATE, [])
     return float(told[0]) if told and isinstance(told[0], float) else None
   if os.path.isdir(path):
     return None
@@ -156,7 +156,7 @@ def _pictures(path: pathlib.Path, example: Example) -> Iterator[bytes]:
           path, f'has {file.name}, which cannot be read: {error.strerror}'
         ) from None
     return
-  record = tfrecords.read(path, example.record)
+  record = _record(path, example.record)
   pictures = record.sequences.get(_FRAMES, [])
   if not pictures:
     raise UnreadableVideo(
@@ -168,15 +168,25 @@ def _pictures(path: pathlib.Path, example: Example) -> Iterator[bytes]:
     yield values[0] if values and isinstance(values[0], bytes) else b''
 
 
+def _record(path: pathlib.Path, at: int) -> tfrecords.Record:
+  return _read_record(path, files.stamp(path), at)
+
+
+@functools.lru_cache(1)  # a record is decoded, and then asked for its rate
+def _read_record(
+  path: pathlib.Path, stamp: tuple[int, int] | None, at: int
+) -> tfrecords.Record:
+  del stamp  # keys the cache
+  return tfrecords.read(path, at)
+
+
 def _decoded(
   path: pathlib.Path, example: Example
 ) -> Iterator[tuple[bytes, np.ndarray]]:
   """Yields each picture as it is, and decoded; checked."""
   shape = None
   for number, data in enumerate(_pictures(path, example)):
-    image = None
-    if data:
-      image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    image = decode.decode_picture(data)
     if image is None:
       of = (
         '' if example.record is None else f' of the record at {example.record}'
@@ -192,34 +202,34 @@ def _decoded(
 
 def _files(path: pathlib.Path, example: Example) -> list[pathlib.Path]:
   """Returns the files of a folder of frames, or of the part of it."""
-  files = _numbered(path, path.stat().st_mtime_ns)
-  if not files:
+  names = _numbered(path, path.stat().st_mtime_ns)
+  if not names:
     raise UnreadableVideo(path, 'is a folder without pictures')
-  first, last = example.frames or (min(files), max(files))
-  wanted = [number for number in range(first, last + 1) if number in files]
+  first, last = example.frames or (min(names), max(names))
+  wanted = [number for number in range(first, last + 1) if number in names]
   if not wanted:
     raise UnreadableVideo(path, f'has none of the frames {first} to {last}')
   if len(wanted) < wanted[-1] - first + 1:
-    lacking = next(n for n in range(first, last + 1) if n not in files)
+    lacking = next(n for n in range(first, last + 1) if n not in names)
     raise UnreadableVideo(path, f'has no frame {lacking}')
   if len(wanted) < _LEAST_SHARE * (last - first + 1):
     raise UnreadableVideo(
       path, f'ends at frame {wanted[-1]}, in the part from {first} to {last}'
     )
-  return [path / files[number] for number in wanted]
+  return [path / names[number] for number in wanted]
 
 
 @functools.lru_cache(2)  # parts of a video follow each other
 def _numbered(path: pathlib.Path, changed: int) -> dict[int, str]:
   """Returns the pictures of a folder by the last number in their names."""
   del changed  # keys the cache
-  files = {}
+  names = {}
   for file in sorted(path.iterdir()):
     number = re.search(r'(\d+)\D*$', file.stem)
     if file.suffix.lower() in _PICTURES and number:
-      other = files.setdefault(int(number[1]), file.name)
+      other = names.setdefault(int(number[1]), file.name)
       if other != file.name:
         raise UnreadableVideo(
           path, f'has both {other} and {file.name} as frame {int(number[1])}'
         )
-  return files
+  return names

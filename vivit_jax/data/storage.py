@@ -14,7 +14,7 @@ import av
 import numpy as np
 
 from vivit_jax.data import decode
-from vivit_jax.data.decode import UnreadableVideo
+from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.errors import UserError, nearest
 
 Image = np.ndarray  # uint8 RGB [H, W, 3]

@@ -17,7 +17,7 @@ import google_crc32c
 from google.protobuf.message import DecodeError, Message
 from tensorflow_datasets.proto import tf_example_pb2
 
-from vivit_jax.data.decode import UnreadableVideo
+from vivit_jax.data.containers import UnreadableVideo
 
 _HEAD = struct.Struct('<QI')  # length, its checksum
 _TAIL = struct.Struct('<I')

@@ -1,12 +1,17 @@
 """When a video's frames are shown: variable rates, and seeking to a moment."""
 
+import functools
 import itertools
 import math
 import os
+import pathlib
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import av
+
+from vivit_jax import files
+from vivit_jax.data import containers
 
 _MOST_MOMENTS = 1 << 20  # more are damage: 9 hours at 30 frames/s
 _MOST_RATE = 1000  # frames/s; more is damage, too
@@ -29,7 +34,7 @@ def slack(stream: av.VideoStream) -> float:
 
 def uneven_moments(
   path: str | os.PathLike, start: float = 0.0, end: float = math.inf
-) -> list[float] | None:
+) -> tuple[float, ...] | None:
   """Returns when a video of a variable rate is to be looked at, in seconds.
 
   The moments are 1 / rate apart: from the first frame to the last, at the
@@ -45,19 +50,29 @@ def uneven_moments(
     frame off its place, or cannot be told.
   """
   try:
-    with av.open(str(path), metadata_errors='replace') as container:
-      stream = container.streams.video[0]
-      times = _times(container, stream, start, end)
-      average = float(stream.average_rate or 0)
-      if times is None or not 0 < average <= _MOST_RATE:
-        return None
-      inside = [time for time in times if start <= time < end]
-      if start > 0 or end < math.inf:
-        moments = _of_part(inside, average, start, end, times[-1] >= end)
-        return moments and [moment + slack(stream) for moment in moments]
-      return _of_all(inside)
+    path = pathlib.Path(path).absolute()
+    return _uneven_moments(path, files.stamp(path), start, end)
   except (av.FFmpegError, OSError, IndexError, ValueError, OverflowError):
     return None  # decoding says what is wrong
+
+
+@functools.lru_cache(1)  # a video is decoded, and then asked for its rate
+def _uneven_moments(
+  path: pathlib.Path, stamp: tuple[int, int] | None, start: float, end: float
+) -> tuple[float, ...] | None:
+  """As `uneven_moments`, and raises what reading the file raises."""
+  del stamp  # keys the cache
+  with containers.opened(path) as container:
+    stream = container.streams.video[0]
+    times = _times(container, stream, start, end)
+    average = float(stream.average_rate or 0)
+    if times is None or not 0 < average <= _MOST_RATE:
+      return None
+    inside = [time for time in times if start <= time < end]
+    if start > 0 or end < math.inf:
+      moments = _of_part(inside, average, start, end, times[-1] >= end)
+      return moments and tuple(moment + slack(stream) for moment in moments)
+    return _of_all(inside)
 
 
 def _times(
@@ -83,25 +98,25 @@ def _times(
   return sorted(times) or None
 
 
-def _of_all(times: Sequence[float]) -> list[float] | None:
+def _of_all(times: Sequence[float]) -> tuple[float, ...] | None:
   steps = len(times) - 1
   if steps < 2 or times[-1] == times[0]:
     return None
   step = (times[-1] - times[0]) / steps
-  moments = [times[0] + place * step for place in range(len(times))]
+  moments = tuple(times[0] + place * step for place in range(len(times)))
   even = all(abs(a - b) <= step for a, b in zip(times, moments))
   return None if even or len(times) > _MOST_MOMENTS else moments
 
 
 def _of_part(
   times: Sequence[float], rate: float, start: float, end: float, goes_on: bool
-) -> list[float] | None:
+) -> tuple[float, ...] | None:
   if not goes_on:  # the video ends in the part
     end = min(end, times[-1] + 1 / rate) if times else start
   count = math.ceil((end - start) * rate - 0.01)
   if not 1 <= count <= _MOST_MOMENTS:
     return None
-  moments = [start + place / rate for place in range(count)]
+  moments = tuple(start + place / rate for place in range(count))
   if not times:
     return moments if goes_on else None
   late = times[0] - start

@@ -1,11 +1,10 @@
 """The report of an evaluation: scores, every prediction, confusions."""
 
-import contextlib
 import csv
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import einops
@@ -13,6 +12,7 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
+from vivit_jax import files
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import metrics
 from vivit_jax.evaluation.run import Predictions
@@ -61,11 +61,11 @@ def write_report(
         label_names[head],
         f'{head}: top-1 {scores[f"{head}/top1"]:.1%} of {len(ids)} examples',
       )
-      with _replacing(folder / f'confusion_{head}.png') as path:
+      with files.replacing(folder / f'confusion_{head}.png') as path:
         figure.savefig(path, format='png')
-    with _replacing(folder / 'predictions.csv') as path:
+    with files.replacing(folder / 'predictions.csv') as path:
       _write_predictions(path, predictions, ids, label_names)
-    with _replacing(folder / 'metrics.json') as path:
+    with files.replacing(folder / 'metrics.json') as path:
       text = json.dumps({**scores, 'protocol': dict(protocol)}, indent=2)
       path.write_text(text + '\n', encoding='utf-8')
   except OSError as error:
@@ -178,14 +178,3 @@ def _write_predictions(
     writer = csv.writer(file)
     writer.writerow(columns)
     writer.writerows(zip(*columns.values()))
-
-
-@contextlib.contextmanager
-def _replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Gives a temporary path, which takes the name of `path` at the end."""
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  try:
-    yield temporary
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from vivit_jax import config as configs
 from vivit_jax import config_file
 from vivit_jax.checkpoints import start
 from vivit_jax.checkpoints.formats import huggingface_config, native
-from vivit_jax.checkpoints.store import last_description
+from vivit_jax.checkpoints.on_disk import last_description
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import annotations
 from vivit_jax.errors import UserError

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from vivit_jax import files
 from vivit_jax.errors import UserError
 from vivit_jax.inference import cutting, timeline, timeline_picture
 from vivit_jax.inference.predictor import Prediction, Predictor, Ranking
@@ -94,19 +95,15 @@ class Reporter:
     if self._out is None or not self._ids:
       return
     kind = 'tokens' if self._tokens else 'pooled'
-    unfinished = self._out.with_name(f'.{self._out.name}.{os.getpid()}')
     try:
-      with open(unfinished, 'wb') as file:
-        np.savez(
-          file, ids=np.asarray(self._ids), **{kind: np.stack(self._rows)}
-        )
-      os.replace(unfinished, self._out)
+      arrays = {'ids': np.asarray(self._ids), kind: np.stack(self._rows)}
+      with files.replacing(self._out) as unfinished:
+        with open(unfinished, 'wb') as file:
+          np.savez(file, **arrays)
     except OSError as error:
       raise UserError(
         f'cannot write {self._out}: {error.strerror or error}.'
       ) from None
-    finally:
-      unfinished.unlink(missing_ok=True)
 
   def _report_whole(self, place: int, path: pathlib.Path) -> None:
     predictor = self._predictor

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from vivit_jax import files
 from vivit_jax.errors import UserError
 from vivit_jax.inference import timeline
 from vivit_jax.inference.predictor import Window
@@ -35,17 +36,14 @@ def write(
     UserError: a file that cannot be written.
   """
   path = pathlib.Path(path)
-  unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    draw(name, windows, label_names).savefig(unfinished, format='png')
-    os.replace(unfinished, path)
+    with files.replacing(path) as unfinished:
+      draw(name, windows, label_names).savefig(unfinished, format='png')
   except OSError as error:
     raise UserError(
       f'cannot write {path}: {error.strerror or error}.'
     ) from None
-  finally:
-    unfinished.unlink(missing_ok=True)
 
 
 def draw(

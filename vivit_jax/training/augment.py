@@ -6,7 +6,7 @@ so that neither the number of devices nor of processes changes it.
 
 import functools
 import math
-from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -203,10 +203,10 @@ def _box(size: tuple[int, int], top, left, bottom, right) -> jax.Array:
 
 def mix(
   video: jax.Array,
-  targets: Mapping[str, jax.Array],
+  targets: Any,
   key: jax.Array,
   config: AugmentConfig,
-) -> tuple[jax.Array, dict[str, jax.Array], jax.Array]:
+) -> tuple[jax.Array, Any, jax.Array]:
   """Mixes each example with its neighbour in the global batch.
 
   The whole batch gets mixup (Zhang et al., arXiv 1710.09412) or cutmix (Yun et
@@ -216,7 +216,7 @@ def mix(
 
   Args:
     video: float [B, T, H, W, 3].
-    targets: float [B, K] of each head.
+    targets: tree of float [B, ...], what goes with the pixels.
     key: this step's; the same on all devices.
     config: alphas, `mixup` or `cutmix` being above 0.
 
@@ -245,8 +245,8 @@ def mix(
   def mixed(x, weight):
     return weight * x + (1.0 - weight) * parallel.next_example(x)
 
-  labels = {head: mixed(x, share) for head, x in targets.items()}
-  return mixed(video, weight), labels, share
+  targets = jax.tree.map(lambda x: mixed(x, share), targets)
+  return mixed(video, weight), targets, share
 
 
 def cutmix_weights(

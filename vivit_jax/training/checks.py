@@ -9,7 +9,7 @@ import numpy as np
 
 from vivit_jax import config as configs
 from vivit_jax import models
-from vivit_jax.checkpoints.store import (
+from vivit_jax.checkpoints.on_disk import (
   Description,
   has_checkpoints,
   last_description,
@@ -64,12 +64,14 @@ def open_validation(config: TrainConfig) -> datasets.VideoSplit:
   Raises:
     UserError: no such split, or videos that are shorter than a clip.
   """
-  split = config.train.validation_split
+  without = '--config.train.validate_every=0'
+  if config.train.validate_epochs:
+    without += ' --config.train.validate_epochs=0'
   source = _open_named(
     config,
     'train.validation_split',
-    split,
-    ', or train without validation by --config.train.validate_every=0',
+    config.train.validation_split,
+    f', or train without validation by {without}',
   )
   lengths.check_lengths(source, config.data)
   return source

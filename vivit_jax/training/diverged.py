@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vivit_jax import parallel
+from vivit_jax import files, parallel
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 from vivit_jax.models import stacking
@@ -20,7 +19,11 @@ from vivit_jax.training import step as steps
 
 
 def gradient_norms(
-  state: Any, batch: Mapping[str, Any], model: nn.Module, config: TrainConfig
+  state: Any,
+  batch: Mapping[str, Any],
+  model: nn.Module,
+  config: TrainConfig,
+  class_weights: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, float]:
   """Returns the loss, and the norm of each layer's gradient.
 
@@ -30,11 +33,13 @@ def gradient_norms(
     state: replicated, as the last step left it, which it did not change but for
       its number.
     batch: that step's, sharded.
-    model, config: of the run.
+    model, config, class_weights: of the run.
   """
 
   def norms(state, batch):
-    gradient_of = steps.gradient_on(batch, state.step - 1, model, config)
+    gradient_of = steps.gradient_on(
+      batch, state.step - 1, model, config, class_weights
+    )
     gradient, metrics = gradient_of(state.params)
     squares: dict[str, jax.Array] = {}
     leaves = jax.tree_util.tree_leaves_with_path(stacking.unstack(gradient))
@@ -83,9 +88,8 @@ def write(
   }
   path = folder / 'diverged.json'
   try:
-    unfinished = path.with_suffix('.part')
-    unfinished.write_text(json.dumps(report, indent=2) + '\n')
-    os.replace(unfinished, path)
+    with files.replacing(path) as unfinished:
+      unfinished.write_text(json.dumps(report, indent=2) + '\n')
   except OSError as error:
     raise UserError(f'cannot write {path}: {error.strerror}.') from None
 

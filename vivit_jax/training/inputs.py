@@ -6,6 +6,7 @@ from typing import Any
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vivit_jax import parallel
 from vivit_jax.config import TrainConfig
@@ -22,13 +23,15 @@ class Inputs:
   Attributes:
     video: float32 [B, T, H, W, 3], normalised.
     targets: distributions over classes, float32 [B, K] of each head.
-    share: float32, what each example has of its own; the rest of pixels and
-      targets is the next one's of the global batch.
+    share: float32, what each example has of its own; the rest of pixels,
+      targets and weights is the next one's of the global batch.
+    weights: of each example's loss, float32 [B] of each head that has any.
   """
 
   video: jax.Array
   targets: dict[str, jax.Array]
   share: jax.Array
+  weights: dict[str, jax.Array]
 
 
 def arrays(batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,6 +49,7 @@ def prepare(
   step: jax.Array,
   config: TrainConfig,
   heads: Mapping[str, int],
+  class_weights: Mapping[str, np.ndarray] | None = None,
 ) -> Inputs:
   """Augments, normalises, erases and mixes a batch, in this order.
 
@@ -57,6 +61,8 @@ def prepare(
     step: int32, updates made before.
     config: the experiment.
     heads: number of classes of each.
+    class_weights: float32 [K] of each head whose examples are weighted by their
+      class. A mixed example has the mixture of the two weights.
   """
   video, labels = batch['video'], batch['labels']
   place_B = parallel.example_places(video.shape[0])
@@ -73,7 +79,13 @@ def prepare(
     )
     for head, classes in heads.items()
   }
+  weights = {
+    head: jnp.asarray(weights_K)[labels[head]]
+    for head, weights_K in (class_weights or {}).items()
+  }
   share = jnp.float32(1.0)
   if config.augment.mixup or config.augment.cutmix:
-    video, targets, share = augment.mix(video, targets, mix_key, config.augment)
-  return Inputs(video, targets, share)
+    video, (targets, weights), share = augment.mix(
+      video, (targets, weights), mix_key, config.augment
+    )
+  return Inputs(video, targets, share, weights)

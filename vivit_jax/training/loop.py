@@ -2,33 +2,33 @@
 
 import contextlib
 import dataclasses
+import fractions
 import functools
-import math
 import os
 import pathlib
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
+from typing import Any
 
 import jax
+import numpy as np
 
-from vivit_jax import config as configs
-from vivit_jax import distributed, models, parallel
-from vivit_jax.checkpoints import start
-from vivit_jax.checkpoints.store import Description, Store, has_checkpoints
+from vivit_jax import distributed, parallel
+from vivit_jax.checkpoints.on_disk import Description
+from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
-from vivit_jax.data import datasets, pipeline, prepare
-from vivit_jax.errors import INTERRUPTED, TERMINATED, UserError
-from vivit_jax.evaluation import forward, metrics, run
+from vivit_jax.data import pipeline
 from vivit_jax.training import (
   checks,
   diverged,
+  experiment,
   inputs,
-  optim,
   size,
   step,
+  stopping,
   workdir,
 )
 from vivit_jax.training.clock import Clock
+from vivit_jax.training.experiment import Experiment
 from vivit_jax.training.progress import Progress
 from vivit_jax.training.tally import Tally
 from vivit_jax.training.trace import Trace
@@ -50,234 +50,244 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
     UserError: a config that does not fit the dataset, devices or workdir;
       files that cannot be written; training that has diverged.
   """
-  checks.check_before_data(config, folder)
-  if distributed.first():
-    prepare.ensure_embedded(config.data.dataset, config.data.data_dir)
-  elif config.data.dataset == 'moving_shapes':
-    where = config.data.dataset, config.data.data_dir
-    distributed.wait_for(lambda: datasets.find(*where) is not None)
-  source = checks.open_split(config, config.data.train_split)
-  config = configs.resolve_heads(config, source.label_names)
-  checks.check_with_data(config, source)
-  model = models.build(**configs.model_arguments(config.model))
-  validate = _validation(model, config)
-  about = Description(
-    config,
-    source.label_names,
-    source.content,
-    multi_label=sorted(source.multi_label),
-  )
-  per_epoch = len(source) / configs.videos_per_step(config)
-  steps = max(1, math.ceil(config.train.epochs * per_epoch))
-  rate = optim.schedule(config.optim, steps=steps, steps_per_epoch=per_epoch)
-  optimiser = optim.optimiser(config.optim, rate)
-  state = step.initialise(model, optimiser, config)
-  if config.init_from is not None and not has_checkpoints(folder):
-    params = start.load(state.params, config, source.label_names)
-    state = step.with_parameters(state, params, config)
-  checks.check_resumed(folder, about)
-
+  trained, state = experiment.plan(config, folder)
   with contextlib.ExitStack() as stack:
-    signalled = stack.enter_context(_signals())
+    signalled = stack.enter_context(stopping.signals())
     # After all that can be wrong.
-    store = None  # process 0 alone reads and writes the workdir
-    found = None
+    folder, store = _claim(trained.config, folder, stack)
+    state, there = _restore(store, state, trained.about)
+    run = _Run(trained, state, there, folder, store, stack)
+    del state  # the run has its own, on every device
+    stops = stopping.agreement()
+    due = functools.partial(is_due, last=trained.steps)
+    for number in range(run.first + 1, trained.steps + 1):
+      run.make(number)
+      stop = stops(signalled())  # once: it may come at any moment
+      if due(number, config.train.log_every):
+        run.report(number)
+      scores = None
+      if due(number, trained.validation_period):
+        scores = run.validate(number)
+      if scores or stop or due(number, config.train.checkpoint_every):
+        run.save(number, scores)
+      run.trace.after(number)
+      if stop and number < trained.steps:
+        run.stop(number)
+        return stopping.exit_code(stop)
+  return 0
+
+
+def _claim(
+  config: TrainConfig, folder: str | os.PathLike, stack: contextlib.ExitStack
+) -> tuple[pathlib.Path, Store | None]:
+  """Opens the workdir, which process 0 alone reads and writes."""
+  if not distributed.first():
+    return pathlib.Path(folder), None
+  folder = stack.enter_context(workdir.claimed(folder, config))
+  store = Store(
+    folder,
+    keep=config.train.keep_checkpoints,
+    best_metric=config.train.best_metric,
+  )
+  return folder, stack.enter_context(store)
+
+
+def _restore(
+  store: Store | None, state: step.TrainState, about: Description
+) -> tuple[step.TrainState, Description]:
+  """Returns what the last checkpoint holds, else what is given, to all."""
+  found = store.restore_last(state) if store else None
+  state, there = found or (state, about)
+  state, skipped = distributed.from_first((state, there.skipped))
+  return state, dataclasses.replace(there, skipped=int(skipped))
+
+
+def is_due(
+  number: int, every: int | fractions.Fraction | None, last: int
+) -> bool:
+  """Returns whether a step completes every so many, or is the last one.
+
+  Args:
+    number: of the step, from 1.
+    every: steps, maybe no whole number; None for never.
+    last: number of the last step.
+  """
+  if every is None:
+    return False
+  return number // every > (number - 1) // every or number == last
+
+
+class _Run:
+  """A run in its workdir: the actions that training is made of.
+
+  Args:
+    trained: what it trains.
+    state: to go on from.
+    there: what a checkpoint says of the steps before.
+    folder: the workdir.
+    store: its checkpoints; None but in process 0.
+    stack: closes what this opens.
+
+  Attributes:
+    first: the last step that was made before.
+    trace: of the profiler.
+  """
+
+  def __init__(
+    self,
+    trained: Experiment,
+    state: step.TrainState,
+    there: Description,
+    folder: pathlib.Path,
+    store: Store | None,
+    stack: contextlib.ExitStack,
+  ):
+    self._trained, self._folder, self._store = trained, folder, store
+    self._tally = Tally(there.unlogged, there.skipped)
+    self.first = self._reported = int(state.step)
+    self._progress = None
     if distributed.first():
-      folder = stack.enter_context(workdir.claimed(folder, config))
-      store = stack.enter_context(
-        Store(
-          folder,
-          keep=config.train.keep_checkpoints,
-          best_metric=config.train.best_metric,
-        )
-      )
-      found = store.restore_last(state)
-    state, there = found or (state, about)
-    state, in_a_row = distributed.from_first((state, there.skipped))
-    tally = Tally(there.unlogged, int(in_a_row))
-    first = int(state.step)
-    if found:
-      what = 'going on from' if first < steps else 'training ended at'
-      print(f'{folder}: {what} step {first} of {steps}', flush=True)
-    progress = None
-    if distributed.first():
-      operations = size.forward_operations(model, config)
-      print(size.describe(state.params, operations, config), flush=True)
-      progress = Progress(
-        folder,
-        steps=steps,
-        batch_size=config.train.batch_size,
-        first_step=first,
-        utilisation=functools.partial(
-          size.utilisation, operations, devices=jax.device_count()
-        ),
-        wandb=config.train.wandb,
-      )
-      stack.callback(progress.close)
-    state = parallel.replicate(state)
-    update = step.train_step(model, optimiser, config)
-    batches = pipeline.train_batches(
+      self._progress = self._begin(state.params)
+      stack.callback(self._progress.close)
+    self._state = parallel.replicate(state)
+    config, source = trained.config, trained.source
+    self._update = step.train_step(
+      trained.model, trained.optimiser, config, trained.class_weights
+    )
+    self._batches = pipeline.train_batches(
       source,
       config.data,
       augment=config.augment,
       seed=config.train.seed,
       batch_size=config.train.batch_size,
-      first_step=first,
+      first_step=self.first,
       process=jax.process_index(),
       processes=jax.process_count(),
     )
-    stack.enter_context(contextlib.closing(batches))
-    unreadable = checks.Unreadable(source, config.data.max_unreadable)
-    stops = _agreement()
-    clock, reported = Clock(), first
-    trace = Trace(
-      pathlib.Path(folder, 'profile'),
-      config.train.profile_first,
-      config.train.profile_steps,
+    stack.enter_context(contextlib.closing(self._batches))
+    self._unreadable = checks.Unreadable(source, config.data.max_unreadable)
+    self._clock = Clock()
+    self.trace = Trace(
+      folder / 'profile', config.train.profile_first, config.train.profile_steps
     )
-    stack.callback(trace.close)
-    for number in range(first + 1, steps + 1):
-      trace.before(number)
-      with clock.measure('input'):
-        batch = next(batches)
-      unreadable.note(batch['unreadable'])
-      arrays = parallel.shard(inputs.arrays(batch))
-      state, values = update(state, arrays)
-      tally.add(values)
-      # One step is in flight: more would pile up batches in memory.
-      with clock.measure('device'):
-        tally.look(ahead=1)
-        if tally.in_a_row or config.train.max_skipped == 1:
-          tally.look()  # so that the batch is at hand when it is the last one
-      if tally.in_a_row >= config.train.max_skipped:
-        now = float(rate(number - 1))
-        index = distributed.gather(batch['index'])
-        norms = diverged.gradient_norms(state, arrays, model, config)
-        if distributed.first():
-          ids = [source.ids[i] for i in index]
-          diverged.write(folder, number, now, index, ids, norms)
-        checks.check_skipped(tally.in_a_row, config, number, now)
-      del batch, arrays
-      stop = stops(signalled())  # once: it may come at any moment
-      if number % config.train.log_every == 0 or number == steps:
-        with clock.measure('device'):
-          report = tally.report()
-        report |= {'learning_rate': float(rate(number - 1))}
-        report |= clock.report(number - reported)
-        reported = number
-        if (held := size.peak_memory()) is not None:
-          report['peak_memory_bytes'] = held
-        checks.check_finite(report.get('loss', 0.0), None, number)
-        if progress:
-          progress.report(number, report)
-      every = config.train.validate_every
-      scores = None
-      if every and (number % every == 0 or number == steps):
-        with clock.measure('validation'):
-          scores = validate(step.evaluated(state, config))
-        if progress and scores:
-          progress.report_validation(number, scores)
-      due = number % config.train.checkpoint_every == 0 or number == steps
-      if store and (due or scores or stop):
-        with clock.measure('checkpoint'):
-          saved = parallel.unreplicate(state)
-          checks.check_finite(0.0, saved.params, number)
-          unlogged = tuple(tally.rows())
-          now = dataclasses.replace(
-            about, unlogged=unlogged, skipped=tally.in_a_row
-          )
-          store.save(number, saved, now, scores)
-      trace.after(number)
-      if stop and number < steps:
-        if store:
-          store.wait()
-        print(
-          f'\nstopped at step {number}; the same command goes on from there',
-          flush=True,
-        )
-        return INTERRUPTED if stop == signal.SIGINT else TERMINATED
-  return 0
+    stack.callback(self.trace.close)
 
-
-def _validation(model, config: TrainConfig):
-  """Returns parameters -> scores of the validation split, one view each.
-
-  None, with a sentence, where it cannot be scored: training goes on.
-  """
-  if not config.train.validate_every:
-    return None
-  source = checks.open_validation(config)
-  apply = forward.view_averaged(model, config.data)
-
-  def validate(params) -> dict[str, float] | None:
-    try:
-      return score(params)
-    except UserError as error:
-      print(f'\nvalidation is left out: {error}', flush=True)
-      return None
-
-  def score(params) -> dict[str, float]:
-    batches = pipeline.evaluation_batches(
-      source,
-      config.data,
-      temporal_views=1,
-      spatial_crops=1,
-      batch_size=forward.padded_batch(config.train.batch_size),
-      process=jax.process_index(),
-      processes=jax.process_count(),
+  def _begin(self, params: Any) -> Progress:
+    """Says what is trained, from where, and opens the metrics."""
+    trained, config = self._trained, self._trained.config
+    if self.first:
+      begins = self.first < trained.steps
+      what = 'going on from' if begins else 'training ended at'
+      where = f'step {self.first} of {trained.steps}'
+      print(f'{self._folder}: {what} {where}', flush=True)
+    operations = size.forward_operations(trained.model, config)
+    print(size.describe(params, operations, config), flush=True)
+    return Progress(
+      self._folder,
+      steps=trained.steps,
+      batch_size=config.train.batch_size,
+      first_step=self.first,
+      utilisation=functools.partial(
+        size.utilisation, operations, devices=jax.device_count()
+      ),
+      wandb=config.train.wandb,
     )
-    predictions = run.score_split(
-      batches, lambda video: apply(params, video), len(source)
+
+  def make(self, number: int) -> None:
+    """Makes a step; it may still be computing when this returns.
+
+    Raises:
+      UserError: too many videos that cannot be read, or too many steps in a
+        row that were not finite.
+    """
+    self.trace.before(number)
+    with self._clock.measure('input'):
+      batch = next(self._batches)
+    self._unreadable.note(batch['unreadable'])
+    arrays = parallel.shard(inputs.arrays(batch))
+    self._state, values = self._update(self._state, arrays)
+    self._tally.add(values)
+    most = self._trained.config.train.max_skipped
+    # One step is in flight: more would pile up batches in memory.
+    with self._clock.measure('device'):
+      self._tally.look(ahead=1)
+      if self._tally.in_a_row or most == 1:
+        self._tally.look()  # so that the batch is at hand, if it is the last
+    if self._tally.in_a_row >= most:
+      self._give_up(number, arrays, batch['index'])
+
+  def _give_up(
+    self, number: int, arrays: Mapping[str, Any], index: np.ndarray
+  ) -> None:
+    """Raises a UserError, and leaves what is needed to look at it."""
+    trained = self._trained
+    rate = self._rate(number)
+    index = distributed.gather(index)
+    norms = diverged.gradient_norms(
+      self._state,
+      arrays,
+      trained.model,
+      trained.config,
+      trained.class_weights,
     )
-    if len(predictions.unreadable):
-      first = source.ids[predictions.unreadable[0]]
-      print(
-        f'\n{len(predictions.unreadable)} of {len(source)} videos of '
-        f"validation cannot be read, and count nowhere ('{first}' is the first)"
+    if distributed.first():
+      ids = [trained.source.ids[i] for i in index]
+      diverged.write(self._folder, number, rate, index, ids, norms)
+    checks.check_skipped(self._tally.in_a_row, trained.config, number, rate)
+
+  def _rate(self, number: int) -> float:
+    """Returns the learning rate of a step."""
+    return float(self._trained.rate(number - 1))
+
+  def report(self, number: int) -> None:
+    """Writes the means over the steps since the last report.
+
+    Raises:
+      UserError: the loss is not finite, or files that cannot be written.
+    """
+    with self._clock.measure('device'):
+      report = self._tally.report()
+    report |= {'learning_rate': self._rate(number)}
+    report |= self._clock.report(number - self._reported)
+    self._reported = number
+    if (held := size.peak_memory()) is not None:
+      report['peak_memory_bytes'] = held
+    checks.check_finite(report.get('loss', 0.0), None, number)
+    if self._progress:
+      self._progress.report(number, report)
+
+  def validate(self, number: int) -> dict[str, float] | None:
+    """Returns the validation's scores, and writes them; None without."""
+    with self._clock.measure('validation'):
+      params = step.evaluated(self._state, self._trained.config)
+      scores = self._trained.validate(params)
+    if self._progress and scores:
+      self._progress.report_validation(number, scores)
+    return scores
+
+  def save(self, number: int, scores: Mapping[str, float] | None) -> None:
+    """Starts writing a checkpoint, in process 0.
+
+    Raises:
+      UserError: parameters are not finite, or files that cannot be written.
+    """
+    if self._store is None:
+      return
+    with self._clock.measure('checkpoint'):
+      saved = parallel.unreplicate(self._state)
+      checks.check_finite(0.0, saved.params, number)
+      now = dataclasses.replace(
+        self._trained.about,
+        unlogged=tuple(self._tally.rows()),
+        skipped=self._tally.in_a_row,
       )
-    return metrics.scores(predictions.logits, predictions.labels)
+      self._store.save(number, saved, now, scores)
 
-  return validate
-
-
-def _agreement() -> Callable[[int], int]:
-  """Returns a signal here -> the signal that all processes stop by, or 0.
-
-  They learn of it a step later, so that none waits for another.
-  """
-  if jax.process_count() == 1:
-    return lambda signum: signum
-  asked = []
-
-  def agree(signum: int) -> int:
-    asked.append(parallel.most_anywhere(signum))
-    return int(parallel.unreplicate(asked.pop(0))) if len(asked) > 1 else 0
-
-  return agree
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[Callable[[], int]]:
-  """Gives what tells the signal that came, SIGINT or SIGTERM, or 0.
-
-  A second one ends the process at once: files are written whole or not at all,
-  and worker processes end with this.
-  """
-  came = []
-
-  def note(signum, frame):
-    del frame
-    if came:
-      os.write(2, b'\ninterrupted\n')
-      os._exit(INTERRUPTED if signum == signal.SIGINT else TERMINATED)
-    came.append(signum)
-
-  before = {
-    which: signal.signal(which, note)
-    for which in (signal.SIGINT, signal.SIGTERM)
-  }
-  try:
-    yield lambda: came[0] if came else 0
-  finally:
-    for which, handler in before.items():
-      signal.signal(which, handler)
+  def stop(self, number: int) -> None:
+    """Waits until the last checkpoint is written, and says how to go on."""
+    if self._store:
+      self._store.wait()
+    print(
+      f'\nstopped at step {number}; the same command goes on from there',
+      flush=True,
+    )

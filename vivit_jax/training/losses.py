@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 
@@ -21,13 +22,40 @@ def smooth_targets(
   return one_hot * (1.0 - smoothing) + smoothing / classes
 
 
+def class_weights(counts_K: np.ndarray, rule: str, beta: float) -> np.ndarray:
+  """Returns float32 [K]: what the loss of a class's examples is multiplied by.
+
+  Of a class with n examples, in proportion to 1 / n ('inverse'), 1 / sqrt(n)
+  ('inverse_sqrt'), or (1 - beta) / (1 - beta^n), one over the effective number
+  of samples ('effective': Cui et al., arXiv 1901.05555). The mean over all
+  examples is 1, as without weights; in that paper, it is 1 over classes.
+
+  Args:
+    counts_K: examples of each class, int [K]; a class without any gets 0.
+    rule: of `train.class_weights`.
+    beta: of 'effective', at least 0 and below 1; 0 gives equal weights.
+  """
+  n = np.maximum(counts_K, 1).astype(np.float64)
+  weights = {
+    'inverse': lambda: 1.0 / n,
+    'inverse_sqrt': lambda: 1.0 / np.sqrt(n),
+    'effective': lambda: (1.0 - beta) / (1.0 - beta**n),
+  }[rule]()
+  weights = np.where(counts_K > 0, weights, 0.0)
+  return (weights * counts_K.sum() / (weights @ counts_K)).astype(np.float32)
+
+
 def cross_entropy(
   logits: Mapping[str, jax.Array],
   targets: Mapping[str, jax.Array],
   multi_label: Collection[str] = (),
   weights: Mapping[str, float] | None = None,
+  example_weights: Mapping[str, jax.Array] | None = None,
 ) -> jax.Array:
   """Returns the cross-entropy, mean over examples, sum over heads.
+
+  The mean is the sum over the number of examples, whatever their weights: so it
+  is the same however a batch is split over devices.
 
   Args:
     logits: float32 [B, K] of each head.
@@ -36,13 +64,17 @@ def cross_entropy(
     multi_label: heads of which every class is a yes or no of its own: sigmoid
       instead of softmax, summed over the classes.
     weights: what a head's term is multiplied with; 1 of those without.
+    example_weights: what an example's term of a head is multiplied with,
+      float32 [B]; 1 of heads without.
   """
-  weights = weights or {}
-  return sum(
-    weights.get(head, 1.0)
-    * _loss(logits[head], targets[head], head in multi_label).mean()
-    for head in logits
-  )
+  weights, example_weights = weights or {}, example_weights or {}
+
+  def term(head):
+    loss_B = _loss(logits[head], targets[head], head in multi_label)
+    weighted_B = loss_B * example_weights.get(head, 1.0)
+    return weights.get(head, 1.0) * weighted_B.mean()
+
+  return sum(term(head) for head in logits)
 
 
 def _loss(logits, targets, multi_label: bool) -> jax.Array:

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -10,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 
+from vivit_jax import files
 from vivit_jax.errors import UserError
 
 
@@ -72,9 +72,8 @@ class Progress:
           lines.append(line)
       except (ValueError, KeyError, TypeError):
         continue  # cut off by a hard stop
-    unfinished = self._path.with_suffix('.part')
-    unfinished.write_text(''.join(line + '\n' for line in lines))
-    os.replace(unfinished, self._path)
+    with files.replacing(self._path) as unfinished:
+      unfinished.write_text(''.join(line + '\n' for line in lines))
 
   def report(self, step: int, metrics: dict[str, float]) -> None:
     """Writes training metrics of a step, and speed since the last report."""

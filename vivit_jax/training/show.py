@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from vivit_jax import config as configs
-from vivit_jax import parallel, randaugment
+from vivit_jax import files, parallel, randaugment
 from vivit_jax.config import AugmentConfig, TrainConfig
 from vivit_jax.data import datasets, pipeline, prepare
 from vivit_jax.errors import UserError
@@ -61,14 +61,12 @@ def write_page(
   split = checks.open_split(config, config.data.train_split)
   config = configs.resolve_heads(config, split.label_names)
   sheets = training_sheets(config, split, step)[:clips]
-  unfinished = out.with_name(f'.{out.name}.{os.getpid()}')
+  title = _title(config, step, clips, name)
   try:
-    WRITERS[out.suffix](unfinished, _title(config, step, clips, name), sheets)
-    os.replace(unfinished, out)
+    with files.replacing(out) as unfinished:
+      WRITERS[out.suffix](unfinished, title, sheets)
   except OSError as error:
     raise UserError(f'cannot write {out}: {error.strerror or error}.') from None
-  finally:
-    unfinished.unlink(missing_ok=True)
   print(f'{out}: {clips} of the {batch_size} clips of batch {step}')
 
 

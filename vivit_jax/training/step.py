@@ -8,6 +8,7 @@ import flax
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from vivit_jax import parallel
@@ -56,6 +57,7 @@ def train_step(
   model: nn.Module,
   optimiser: optax.GradientTransformation,
   config: TrainConfig,
+  class_weights: Mapping[str, np.ndarray] | None = None,
 ) -> Callable[
   [TrainState, Mapping[str, Any]], tuple[TrainState, dict[str, jax.Array]]
 ]:
@@ -70,10 +72,17 @@ def train_step(
   Where the loss or the gradient's norm is not finite, the step counts, its
   metric `skipped` is 1, and all else of the state stays, the optimiser's count
   of updates too, by which the learning rate goes.
+
+  Args:
+    model: the network.
+    optimiser: of its parameters.
+    config: the experiment.
+    class_weights: float32 [K] of each head whose examples are weighted by their
+      class; the metric `loss` is weighted too.
   """
 
   def step(state, batch):
-    gradient_of = gradient_on(batch, state.step, model, config)
+    gradient_of = gradient_on(batch, state.step, model, config, class_weights)
     gradient, metrics = gradient_of(state.params)
     if config.optim.sam_rho:
       # The gradient is the mean over all devices: so is where it leads to.
@@ -129,6 +138,7 @@ def gradient_on(
   step: jax.Array,
   model: nn.Module,
   config: TrainConfig,
+  class_weights: Mapping[str, np.ndarray] | None = None,
 ) -> Callable[[Any], tuple[Any, dict[str, jax.Array]]]:
   """Returns parameters -> (gradient, metrics), means over the global batch.
 
@@ -142,15 +152,16 @@ def gradient_on(
     step: int32, updates made before.
     model: the network.
     config: the experiment.
+    class_weights: as of `train_step`.
   """
-  ready = inputs.prepare(batch, step, config, model.heads)
+  ready = inputs.prepare(batch, step, config, model.heads, class_weights)
   place_B = parallel.example_places(ready.video.shape[0])
   network_key = inputs.step_keys(config.train.seed, step)[2]
-  clips = (ready.video, ready.targets, batch['labels'], place_B)
+  clips = (ready.video, ready.targets, ready.weights, batch['labels'], place_B)
   parts = config.train.accumulate
 
   def of_part(params, clips):
-    video, targets, labels, place_B = clips
+    video, targets, weights, labels, place_B = clips
     multi_label = [head for head, x in labels.items() if x.ndim == 2]
 
     def loss_of(params):
@@ -162,7 +173,11 @@ def gradient_on(
         rngs={'stochastic_depth': network_key},
       )
       loss = losses.cross_entropy(
-        logits, targets, multi_label, config.train.head_weights
+        logits,
+        targets,
+        multi_label,
+        config.train.head_weights,
+        weights,
       )
       return loss, logits
 

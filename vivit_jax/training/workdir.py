@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from vivit_jax import config as configs
-from vivit_jax import locks
+from vivit_jax import files, locks
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 
@@ -30,6 +30,7 @@ _FREE = (
   'train.checkpoint_every',
   'train.keep_checkpoints',
   'train.validate_every',
+  'train.validate_epochs',
   'train.validation_split',
   'evaluation.',
 )
@@ -75,9 +76,8 @@ def claimed(
       path = folder / 'config.json'
       if path.exists():
         check_same(_read(path), config, folder)
-      unfinished = folder / 'config.json.part'
-      unfinished.write_text(configs.to_json(config))
-      os.replace(unfinished, path)
+      with files.replacing(path) as unfinished:
+        unfinished.write_text(configs.to_json(config))
     except OSError as error:
       raise UserError(
         f'cannot write to the workdir {folder}: {error.strerror}. Choose '

@@ -5,7 +5,8 @@ import pathlib
 from vivit_jax import config as configs
 from vivit_jax.checkpoints.formats import names
 from vivit_jax.checkpoints.formats.weights import Weights
-from vivit_jax.checkpoints.store import Description, Store
+from vivit_jax.checkpoints.on_disk import Description
+from vivit_jax.checkpoints.store import Store
 from vivit_jax.errors import UserError
 
 

@@ -8,9 +8,9 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 
-from vivit_jax import sweep_processes
 from vivit_jax.errors import UserError, nearest
-from vivit_jax.sweeps import Run
+from vivit_jax.sweeps import processes
+from vivit_jax.sweeps.grid import Run
 
 WHICH = ('best', 'last')  # value of a metric
 
@@ -94,7 +94,7 @@ def _metrics(folder: pathlib.Path) -> Iterator[dict[str, float]]:
 
 
 def _state(folder: pathlib.Path) -> str:
-  if sweep_processes.is_finished(folder):
+  if processes.is_finished(folder):
     return 'finished'
   return 'begun' if (folder / 'config.json').exists() else 'not begun'
 
@@ -142,8 +142,8 @@ def write_slurm(
       configs in the folders.
   """
   folder, path = pathlib.Path(folder).absolute(), pathlib.Path(path)
-  sweep_processes.write(runs, folder)
-  root = sweep_processes.ROOT
+  processes.write(runs, folder)
+  root = processes.ROOT
   script = _SLURM.format(
     count=len(runs),
     last=len(runs) - 1,
@@ -151,7 +151,7 @@ def write_slurm(
     folder=folder,
     quoted_folder=shlex.quote(str(folder)),
     names='\n'.join(f'  {shlex.quote(run.name)}' for run in runs),
-    finished=sweep_processes.FINISHED,
+    finished=processes.FINISHED,
     root=shlex.quote(str(root)),
     python=shlex.quote(sys.executable),
     slurm=shlex.quote(str(root / 'launch' / 'slurm.sh')),

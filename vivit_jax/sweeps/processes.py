@@ -17,16 +17,19 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from vivit_jax import locks
-from vivit_jax.errors import INTERRUPTED, UserError
-from vivit_jax.sweeps import Run
+from vivit_jax import files, locks
+from vivit_jax.errors import INTERRUPTED, TERMINATED, UserError
+from vivit_jax.sweeps.grid import Run
 from vivit_jax.training import workdir
 
 FINISHED = 'finished'
 LOG = 'log.txt'
-ROOT = pathlib.Path(__file__).absolute().parents[1]
+ROOT = pathlib.Path(__file__).absolute().parents[2]
 TRAIN = (sys.executable, str(ROOT / 'train.py'))
 _FAILED = 1  # exit code where a run failed
+# Those of a run that a signal stopped: after its checkpoint, or before its
+# first step.
+_STOPPED = (INTERRUPTED, TERMINATED, -signal.SIGINT, -signal.SIGTERM)
 _WAIT = 0.05  # seconds between looks at the processes
 
 _EXPERIMENT = '''"""A run of a sweep: {name}. Written by sweep.py."""
@@ -94,9 +97,8 @@ def write(runs: Sequence[Run], folder: pathlib.Path) -> None:
     path = folder / run.name / 'experiment.py'
     try:
       path.parent.mkdir(parents=True, exist_ok=True)
-      unfinished = path.with_suffix('.part')
-      unfinished.write_text(_EXPERIMENT.format(name=run.name, values=values))
-      os.replace(unfinished, path)
+      with files.replacing(path) as unfinished:
+        unfinished.write_text(_EXPERIMENT.format(name=run.name, values=values))
     except OSError as error:
       raise UserError(f'cannot write {path}: {error.strerror}.') from None
 
@@ -192,7 +194,7 @@ class _Sweep:
       (self._folder / run.name / FINISHED).touch()
       seconds = time.monotonic() - ended.begin
       what = f'finished in {seconds:.0f} s'
-    elif stopping or code == INTERRUPTED:
+    elif stopping or code in _STOPPED:
       self._stopped.append(run)
       what = 'stopped'
     else:

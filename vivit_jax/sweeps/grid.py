@@ -1,19 +1,4 @@
-"""Sweeps: what a config file's `sweep()` returns, and the runs it stands for.
-
-A config file may define, beside `get_config`,
-
-  from vivit_jax import sweeps
-
-  def sweep():
-    return sweeps.product(
-      sweeps.values('optim.learning_rate', [0.1, 0.3]),
-      sweeps.values('train.batch_size', [32, 64]),
-      sweeps.fixed({'train.epochs': 10.0}),
-    )
-
-which is a list of overrides, dicts of dotted keys to values, one for each run;
-a list written by hand does as well. `python sweep.py` runs them.
-"""
+"""The runs of a sweep: lists of overrides, crossed, named and checked."""
 
 import dataclasses
 import hashlib
@@ -98,7 +83,7 @@ def read(path: str) -> list[Overrides]:
     if 'sweep' not in defined:
       raise UserError(
         f'{path} has no function sweep: let it return a list of overrides, as '
-        'in vivit_jax/sweeps.py.'
+        'in vivit_jax/sweeps/__init__.py.'
       )
     found = defined['sweep']()
   except UserError:

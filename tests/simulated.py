@@ -1,0 +1,15 @@
+"""What commands are started with, on devices that XLA simulates on the CPU."""
+
+import os
+import pathlib
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def environment(devices: int = 1) -> dict[str, str]:
+  """Returns the environment of a process with so many devices."""
+  return os.environ | {
+    'PYTHONPATH': str(ROOT),
+    'JAX_PLATFORMS': 'cpu',
+    'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
+  }

@@ -1,0 +1,225 @@
+"""Processes of a sweep: failures, signals, one sweep a folder, devices."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from planned import RATES, planned
+
+from vivit_jax import config as configs
+from vivit_jax.errors import UserError
+from vivit_jax.sweeps import processes
+
+ROOT = pathlib.Path(__file__).parents[2]
+# In the place of train.py: does what the file `does` in its workdir says, and
+# counts there how often it was started.
+FAKE = """
+import json, os, pathlib, runpy, signal, sys, time
+flags = dict(argument[2:].split('=', 1) for argument in sys.argv[1:])
+folder = pathlib.Path(flags['workdir'])
+config = runpy.run_path(flags['config'])['get_config']()
+(folder / 'config.json').write_text(config.to_json())
+with open(folder / 'starts', 'a') as starts:
+  starts.write('x')
+with open(folder / 'metrics.jsonl', 'a') as file:
+  for step, top1 in ((1, config.optim.learning_rate), (2, 0.05)):
+    file.write(json.dumps({'step': step, 'validation/top1': top1}) + '\\n')
+  file.write('{"step": 3, "valid')
+does = folder / 'does'
+does = does.read_text() if does.exists() else 'end'
+if does == 'fail':
+  print('error: as it was told.\\n', file=sys.stderr)
+  sys.exit(3)
+if does.startswith('stop'):
+  sys.exit(int(does.split()[1]))
+if does == 'terminate':
+  signal.raise_signal(signal.SIGTERM)
+if does in ('wait', 'ignore'):
+  signals = []
+  for which in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(which, lambda signum, _: signals.append(signum))
+  (folder / 'pid').write_text(str(os.getpid()))
+  (folder / 'pid').rename(folder / 'ready')
+  while not signals or does == 'ignore':
+    time.sleep(0.01)
+  (folder / 'signal').write_text(str(int(signals[0])))
+  sys.exit(130)
+"""
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+  path = tmp_path / 'fake.py'
+  path.write_text(FAKE)
+  monkeypatch.setenv('PYTHONPATH', str(ROOT))
+  return (sys.executable, str(path))
+
+
+def starts(folder):
+  path = folder / 'starts'
+  return len(path.read_text()) if path.exists() else 0
+
+
+def test_runs_go_on_after_a_failure_and_finished_ones_are_left(
+  tmp_path, program, capfd
+):
+  runs = planned(tmp_path, RATES)
+  folder = tmp_path / 'sweep'
+  second = folder / 'learning_rate=0.2'
+  second.mkdir(parents=True)
+  (second / 'does').write_text('fail')
+  assert processes.run_all(runs, folder, program=program) == 1
+  out = capfd.readouterr().out
+  assert 'learning_rate=0.2 failed with code 3: error: as it was told.' in out
+  assert f'its log is {second / "log.txt"}' in out
+  assert '1 of 3 runs failed' in out
+  log = (second / 'log.txt').read_text().splitlines()
+  assert log[0].startswith('$ ') and '--workdir=' in log[0]
+  (second / 'does').unlink()
+  assert processes.run_all(runs, folder, program=program) == 0
+  assert [starts(folder / run.name) for run in runs] == [1, 2, 1]
+  assert capfd.readouterr().out.count('was finished before') == 2
+  for run in runs:
+    config = json.loads((folder / run.name / 'config.json').read_text())
+    assert (
+      config['optim']['learning_rate'] == (run.overrides['optim.learning_rate'])
+    )
+
+
+@pytest.mark.parametrize('does', ['stop 143', 'stop 130', 'terminate'])
+def test_a_run_that_a_signal_stopped_has_not_failed(
+  tmp_path, program, capfd, does
+):
+  """As when a scheduler ends one of several processes."""
+  runs = planned(tmp_path, RATES)
+  folders = told(tmp_path, runs, 'end')
+  (folders[1] / 'does').write_text(does)
+  assert processes.run_all(runs, tmp_path / 'sweep', program=program) == 130
+  out = capfd.readouterr().out
+  assert f'{runs[1].name}: stopped' in out and 'failed' not in out
+  assert '1 of 3 runs are left; the same command goes on' in out
+  assert [starts(folder) for folder in folders] == [1, 1, 1]
+  (folders[1] / 'does').unlink()
+  assert processes.run_all(runs, tmp_path / 'sweep', program=program) == 0
+  assert [starts(folder) for folder in folders] == [1, 2, 1]
+
+
+def test_another_config_is_refused_before_anything_starts(tmp_path, program):
+  folder = tmp_path / 'sweep'
+  runs = planned(tmp_path, RATES)
+  (folder / runs[2].name).mkdir(parents=True)
+  other = configs.default()
+  other.train.seed = 4
+  (folder / runs[2].name / 'config.json').write_text(
+    configs.to_json(configs.resolve(other))
+  )
+  with pytest.raises(UserError, match='train.seed is 4 there and 0 now'):
+    processes.run_all(runs, folder, program=program)
+  assert not (folder / runs[0].name).exists()
+
+
+def sweeping(tmp_path, program, parallel=1):
+  """Starts a sweep in a process of its own, as sweep.py does."""
+  code = (
+    'import sys\n'
+    'from vivit_jax import config, sweeps\n'
+    'from vivit_jax.sweeps import processes\n'
+    f'runs = sweeps.plan(config.resolve(config.default()), '
+    f'{str(tmp_path / "mine.py")!r})\n'
+    f'sys.exit(processes.run_all(runs, {str(tmp_path / "sweep")!r}, '
+    f'parallel={parallel}, program={tuple(program)!r}))\n'
+  )
+  return subprocess.Popen(
+    [sys.executable, '-c', code],
+    cwd=ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def wait_for(*paths):
+  end = time.monotonic() + 60
+  while not all(path.exists() for path in paths):
+    assert time.monotonic() < end
+    time.sleep(0.02)
+
+
+def is_alive(pid):
+  try:
+    os.kill(pid, 0)
+  except ProcessLookupError:
+    return False
+  return True
+
+
+def told(tmp_path, runs, does):
+  folders = [tmp_path / 'sweep' / run.name for run in runs]
+  for folder in folders:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'does').write_text(does)
+  return folders
+
+
+@pytest.mark.parametrize('which', [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_runs_and_the_same_command_goes_on(
+  tmp_path, program, which
+):
+  runs = planned(tmp_path, RATES)
+  folders = told(tmp_path, runs, 'wait')
+  process = sweeping(tmp_path, program, parallel=2)
+  wait_for(*(folder / 'ready' for folder in folders[:2]))
+  assert not (folders[2] / 'ready').exists()  # two at a time
+  process.send_signal(which)
+  out, err = process.communicate(timeout=30)
+  assert process.returncode == 130, out + err
+  assert '3 of 3 runs are left; the same command goes on' in out
+  for folder in folders[:2]:
+    assert (folder / 'signal').read_text() == str(int(which))
+  told(tmp_path, runs, 'end')
+  code = processes.run_all(
+    runs, tmp_path / 'sweep', parallel=2, program=program
+  )
+  assert code == 0
+  assert [starts(folder) for folder in folders] == [2, 2, 1]
+
+
+def test_a_third_signal_kills(tmp_path, program):
+  runs = planned(tmp_path, RATES)
+  folders = told(tmp_path, runs, 'ignore')
+  process = sweeping(tmp_path, program)
+  wait_for(folders[0] / 'ready')
+  run = int((folders[0] / 'ready').read_text())
+  # No more of them than it takes: Python's own ending ignores none.
+  while is_alive(run):
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+  out, err = process.communicate(timeout=30)
+  assert process.returncode == 130, out + err
+  assert not (folders[0] / 'signal').exists()
+
+
+def test_one_sweep_at_a_time_in_a_folder(tmp_path, program):
+  runs = planned(tmp_path, RATES)
+  folders = told(tmp_path, runs, 'wait')
+  process = sweeping(tmp_path, program)
+  wait_for(folders[0] / 'ready')
+  with pytest.raises(UserError, match='another sweep is running in'):
+    processes.run_all(runs, tmp_path / 'sweep', program=program)
+  process.send_signal(signal.SIGINT)
+  process.communicate(timeout=30)
+
+
+def test_processes_share_the_devices(monkeypatch):
+  monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,5,6,7')
+  shares = [
+    processes._environment(slot, 2)['CUDA_VISIBLE_DEVICES'] for slot in range(2)
+  ]
+  assert shares == ['4,6', '5,7']
+  alone = processes._environment(0, 1)
+  assert alone['CUDA_VISIBLE_DEVICES'] == '4,5,6,7'

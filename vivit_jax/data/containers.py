@@ -1,0 +1,83 @@
+"""Opening of video files, and what a video that cannot be read is called."""
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator
+
+import av
+
+from vivit_jax.errors import UserError
+
+# Where the usual containers carry their mark: offset, bytes. A file with one
+# that does not open is a damaged video; without, it never was a video.
+_MARKS = (
+  (4, b'ftyp'),  # MP4, MOV
+  (0, b'\x1aE\xdf\xa3'),  # Matroska, WebM
+  (0, b'RIFF'),  # AVI
+  (0, b'\x00\x00\x01\xba'),  # MPEG
+)
+
+
+class UnreadableVideo(UserError):
+  """A video, or one of its frames, that cannot be decoded.
+
+  Attributes:
+    path: of the video, or where the frame lies.
+    reason: why, as the rest of a sentence that begins with the path.
+  """
+
+  def __init__(self, path: str | os.PathLike, reason: str):
+    super().__init__(str(path), reason)  # both, so that it can be pickled
+    self.path, self.reason = str(path), reason
+
+  def __str__(self) -> str:
+    return f'{self.path} {self.reason}.'
+
+
+@contextlib.contextmanager
+def opened(path: pathlib.Path) -> Iterator[av.container.InputContainer]:
+  """Opens a video file; says in plain words why it cannot be opened.
+
+  Raises:
+    UnreadableVideo: no such file, not a video, or damaged.
+  """
+  if os.path.isfile(path) and path.stat().st_size == 0:
+    raise UnreadableVideo(path, 'is empty (0 bytes)')
+  try:
+    # Absolute, lest FFmpeg take a colon in a name for a protocol.
+    container = av.open(str(path.absolute()), metadata_errors='replace')
+  except FileNotFoundError:
+    raise UnreadableVideo(path, 'does not exist') from None
+  except av.error.InvalidDataError:
+    with open(path, 'rb') as file:
+      head = file.read(16)
+    marked = any(head[at : at + len(mark)] == mark for at, mark in _MARKS)
+    raise UnreadableVideo(
+      path,
+      'is damaged: its container cannot be opened (is it cut off?)'
+      if marked
+      else 'is not a video',
+    ) from None
+  except (OSError, av.FFmpegError) as error:
+    raise UnreadableVideo(path, f'cannot be opened: {error.strerror}') from None
+  with container:
+    yield container
+
+
+def video_stream(
+  path: pathlib.Path, container: av.container.InputContainer
+) -> av.VideoStream:
+  """Returns the first video stream, set to be decoded in one thread.
+
+  Raises:
+    UnreadableVideo: there is none, or none that can be decoded.
+  """
+  if not container.streams.video:
+    raise UnreadableVideo(path, 'has no video stream')
+  stream = container.streams.video[0]
+  if stream.codec_context is None:
+    raise UnreadableVideo(path, 'has a codec that cannot be decoded here')
+  stream.codec_context.thread_count = 1
+  stream.thread_type = 'NONE'
+  return stream
