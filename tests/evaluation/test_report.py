@@ -11,7 +11,7 @@ import pytest
 
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import report
-from vivit_jax.evaluation.run import Predictions
+from vivit_jax.evaluation.predictions import Predictions
 
 NAMES = {
   'verb': ['pick, up', 'put "down"', '$cut$ $'],

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from vivit_jax import files
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import metrics
-from vivit_jax.evaluation.run import Predictions
+from vivit_jax.evaluation.predictions import Predictions
 
 _GUESSES = 5  # columns of predictions.csv
 _NAMED = 40  # classes whose names still fit on the axes

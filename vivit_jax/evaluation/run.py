@@ -1,6 +1,5 @@
 """Predictions for a whole split: every example once, padding dropped."""
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -8,27 +7,7 @@ import numpy as np
 
 from vivit_jax import distributed
 from vivit_jax.errors import UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class Predictions:
-  """What a model says of a split, in the order of its examples.
-
-  Attributes:
-    logits: float32 [n, K] of each head.
-    labels: int32 [n] of each head; float32 [n, K], 1 at each label, of one with
-      several labels a video.
-    index: int [n], places in the split, in order.
-    unreadable: int [m], places of the examples that cannot be read; with
-      `index`, all of the split.
-  """
-
-  logits: dict[str, np.ndarray]
-  labels: dict[str, np.ndarray]
-  index: np.ndarray
-  unreadable: np.ndarray = dataclasses.field(
-    default_factory=lambda: np.zeros(0, int)
-  )
+from vivit_jax.evaluation.predictions import Predictions
 
 
 def score_split(
