@@ -1,19 +1,18 @@
 """What a model says of each view of a split, in memory and in a file."""
 
-import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from vivit_jax import files
 from vivit_jax.errors import UserError
-
-AVERAGES = ('logits', 'probabilities')
+from vivit_jax.evaluation.averaging import average_views, probabilities
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +102,7 @@ class Table:
       arrays[f'class_names/{head}'] = np.asarray(
         self.class_names[head], np.str_
       )
-    with replacing(pathlib.Path(path)) as temporary:
+    with files.replacing(path) as temporary:
       with open(temporary, 'wb') as file:
         np.savez_compressed(file, **arrays)
 
@@ -137,70 +136,6 @@ class Table:
       raise UserError(
         f'{path} holds no predictions of evaluate.py, or is damaged ({error}).'
       ) from None
-
-
-def average_views(
-  logits: np.ndarray,
-  average: str,
-  several_labels: bool,
-  views: Sequence[int] | None = None,
-) -> np.ndarray:
-  """Returns float64 scores [n, K] of logits [n, V, K], averaged over views.
-
-  The paper averages logits (section 4.1). Other repositories average
-  probabilities; the mean's logarithm ranks as it does, and its softmax is the
-  mean again.
-
-  Args:
-    logits: [n, V, K].
-    average: 'logits' or 'probabilities'.
-    several_labels: of the head: probabilities are sigmoids, not a softmax.
-    views: places among the V views; None: all.
-  """
-  chosen = range(logits.shape[1]) if views is None else views
-  total = None
-  for view in chosen:  # one after another, lest all be there in float64
-    value = logits[:, view].astype(np.float64)
-    if average == 'logits':
-      total = value if total is None else total + value
-    else:
-      value = log_sigmoid(value) if several_labels else log_softmax(value)
-      total = value if total is None else np.logaddexp(total, value)
-  if average == 'logits':
-    return total / len(chosen)
-  return total - np.log(len(chosen))
-
-
-def probabilities(
-  scores: np.ndarray, average: str, several_labels: bool
-) -> np.ndarray:
-  """Returns the probabilities [n, K] of what `average_views` returned."""
-  if average == 'probabilities':
-    return np.exp(scores)
-  return np.exp(log_sigmoid(scores) if several_labels else log_softmax(scores))
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-  """Turns logits [..., K] into float64 logarithms of probabilities."""
-  logits = np.asarray(logits, np.float64)
-  logits = logits - logits.max(axis=-1, keepdims=True)
-  return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-
-
-def log_sigmoid(logits: np.ndarray) -> np.ndarray:
-  """Turns logits into float64 logarithms of probabilities, each for itself."""
-  return -np.logaddexp(0.0, -np.asarray(logits, np.float64))
-
-
-@contextlib.contextmanager
-def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Gives a temporary path, which takes the name of `path` at the end."""
-  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
-  try:
-    yield temporary
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)
 
 
 def _checked(arrays: Mapping[str, np.ndarray]) -> Table:

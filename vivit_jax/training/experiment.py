@@ -2,7 +2,6 @@
 
 import dataclasses
 import fractions
-import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -73,7 +72,7 @@ def plan(
   validate = None if period is None else validation.scorer(model, config)
   about = Description(config, source.label_names, source.content)
   per_epoch = len(source) / configs.videos_per_step(config)
-  steps = max(1, math.ceil(config.train.epochs * per_epoch))
+  steps = configs.training_steps(config, len(source))
   rate = optim.schedule(config.optim, steps=steps, steps_per_epoch=per_epoch)
   optimiser = optim.optimiser(config.optim, rate)
   state = step.initialise(model, optimiser, config)
