@@ -1,6 +1,8 @@
 """A trained model to score: of a run, or of anybody's checkpoint."""
 
 import dataclasses
+import functools
+import hashlib
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -11,11 +13,12 @@ import numpy as np
 
 from vivit_jax import config as configs
 from vivit_jax import models
-from vivit_jax.checkpoints import start
-from vivit_jax.checkpoints.formats import names
+from vivit_jax.checkpoints import adapt, start
+from vivit_jax.checkpoints.formats import Weights, names, native
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
+from vivit_jax.models import stacking
 from vivit_jax.training import workdir as workdirs
 
 
@@ -28,12 +31,26 @@ class Trained:
     config: what the model is, and how clips are made of videos.
     params: nested, layers one by one.
     label_names: of each head, in the order of the outputs.
+    step: of the run; None for a checkpoint without one.
   """
 
   name: str
   config: TrainConfig
   params: Any
   label_names: Mapping[str, list[str]]
+  step: int | None = None
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """SHA-256 of all parameters: their names, types, shapes and bytes.
+
+    The same weights have the same digest, whatever file they are read from.
+    """
+    total = hashlib.sha256()
+    for name, array in sorted(names.flatten(self.params)):
+      total.update(f'{name} {array.dtype.str} {array.shape}\n'.encode())
+      total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return total.hexdigest()
 
 
 def from_workdir(
@@ -42,6 +59,8 @@ def from_workdir(
   override: Callable[[TrainConfig], TrainConfig],
 ) -> Trained:
   """Reads a checkpoint of a run, as its config.json has it now.
+
+  Where the clips are changed, so are the positions, as those of `init_from`.
 
   Args:
     workdir: of the run.
@@ -55,7 +74,7 @@ def from_workdir(
   if not pathlib.Path(workdir).is_dir():
     raise UserError(f'there is no workdir {workdir}: train into it first.')
   config = workdirs.read_config(workdir)
-  with Store.of_run(workdir) as store:
+  with _open_store(workdir, checkpoint) as store:
     step = store.find(checkpoint)
     if step is None:
       raise UserError(f'{workdir} has no finished checkpoint yet.')
@@ -66,7 +85,25 @@ def from_workdir(
     params = store.restore_parameters(step, 'ema' if averaged else 'params')
   known = {head: about.label_names[head] for head in config.model.heads}
   name = f'step {step}' + (', averaged weights' if averaged else '')
-  return Trained(name, config, params, known)
+  if configs.token_grid(config) != configs.token_grid(about.config):
+    adapted = adapt.adapt(
+      native.as_weights(params, about, name),
+      dict(names.flatten(_fresh(config))),
+      grid=configs.token_grid(config),
+      family=config.model.family,
+      order=config.model.order,
+    )
+    _check_whole(adapted, f'{name} of {workdir}')
+    print(f'{name}, for clips of another size:\n{adapted.table()}', flush=True)
+    params = names.unflatten(adapted.arrays)
+  return Trained(name, config, params, known, step)
+
+
+def _open_store(workdir: str | os.PathLike, checkpoint: str) -> Store:
+  """Opens a run's checkpoints; their metrics are read for the best alone."""
+  if checkpoint == 'best':
+    return Store.of_run(workdir)
+  return Store(workdir, read_only=True, best_metric=None)
 
 
 def from_file(
@@ -85,14 +122,51 @@ def from_file(
       the dataset's.
   """
   config = configs.resolve_heads(config, dataset_names)
+  adapted, source = start.read_as(path, _fresh(config), config, dataset_names)
+  _check_classes(path, source, config)
+  _check_whole(adapted, str(path))
+  print(adapted.table(), flush=True)
+  for note in source.notes:
+    print(f'{"note":>10}  {note}', flush=True)
+  known = {head: dataset_names[head] for head in config.model.heads}
+  return Trained(str(path), config, names.unflatten(adapted.arrays), known)
+
+
+def _fresh(config: TrainConfig) -> Any:
+  """Returns parameters of the config's model, layers one by one, all zero.
+
+  Nothing of them is kept: whatever a checkpoint lacks is an error.
+  """
   model = models.build(**configs.model_arguments(config.model))
-  clip = np.zeros((1, config.data.frames, *config.data.crop, 3), np.float32)
-  fresh = jax.jit(model.init)(jax.random.key(0), clip)['params']
-  adapted, source = start.read_as(path, fresh, config, dataset_names)
+  clip = jax.ShapeDtypeStruct(
+    (1, config.data.frames, *config.data.crop, 3), np.float32
+  )
+  shapes = jax.eval_shape(model.init, jax.random.key(0), clip)['params']
+  zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+  return stacking.unstack(zeros)
+
+
+def _check_classes(
+  path: str | os.PathLike, source: Weights, config: TrainConfig
+) -> None:
+  """Raises a UserError for another number of classes than the dataset's."""
+  bias = source.arrays.get('output_projection/bias')
+  heads = config.model.heads
+  if bias is not None and bias.size != sum(heads.values()):
+    wanted = ', '.join(f'{head} {classes}' for head, classes in heads.items())
+    raise UserError(
+      f'{path} has {bias.size} classes, but the dataset {config.data.dataset} '
+      f'has {sum(heads.values())} ({wanted}): evaluate it on the dataset that '
+      'it was trained on, or train a head for this one, by --config.init_from.'
+    )
+
+
+def _check_whole(adapted: adapt.Adapted, what: str) -> None:
+  """Raises a UserError unless checkpoint and model have the same arrays."""
   missing = [row for row in adapted.rows if row.what == 'fresh']
   if missing:
     raise UserError(
-      f'{path} does not hold the whole model: {missing[0].name} would be '
+      f'{what} does not hold the whole model: {missing[0].name} would be '
       f'random ({missing[0].why}); to train from it, use --config.init_from.'
     )
   # A Hugging Face ViT's pooler is not before its own classifier either.
@@ -103,11 +177,6 @@ def from_file(
   ]
   if unused:
     raise UserError(
-      f'{path} is more than the model: {unused[0].name} would be left out '
+      f'{what} is more than the model: {unused[0].name} would be left out '
       f'({unused[0].why}): give the config of the whole model.'
     )
-  print(adapted.table(), flush=True)
-  for note in source.notes:
-    print(f'{"note":>10}  {note}', flush=True)
-  known = {head: dataset_names[head] for head in config.model.heads}
-  return Trained(str(path), config, names.unflatten(adapted.arrays), known)
