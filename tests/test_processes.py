@@ -16,6 +16,7 @@ import simulated
 
 from vivit_jax import distributed
 from vivit_jax.errors import UserError
+from vivit_jax.evaluation.predictions import Table
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 12
@@ -152,9 +153,15 @@ def test_evaluation_on_two_processes_is_that_on_one(alone, tmp_path):
   (metrics, table), (metrics2, table2) = reports
   assert len(table) == 22 and len({row['example'] for row in table}) == 22
   assert [row['example'] for row in table] == [row['example'] for row in table2]
-  for key, value in metrics.items():
-    if isinstance(value, float):
-      assert metrics2[key] == pytest.approx(value, abs=1e-5), key
+  assert len(metrics['scores']) >= 7
+  for key, value in metrics['scores'].items():
+    assert metrics2['scores'][key] == pytest.approx(value, abs=1e-5), key
+  first, second = (Table.read(tmp_path / count) for count in '12')
+  for head, logits in first.logits.items():
+    np.testing.assert_allclose(second.logits[head], logits, atol=2e-5)
+    np.testing.assert_array_equal(
+      second.logits[head].argmax(-1), logits.argmax(-1)
+    )
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vivit_jax.checkpoints import adapt, formats, heads
+from vivit_jax.checkpoints import adapt, fit, formats, heads
 from vivit_jax.checkpoints.formats import names
 from vivit_jax.config import TrainConfig, token_grid
 from vivit_jax.models import stacking
@@ -45,6 +45,7 @@ def read_as(
   params: Any,
   config: TrainConfig,
   label_names: heads.Names | None,
+  grid: fit.Grid | None = None,
 ) -> tuple[adapt.Adapted, formats.Weights]:
   """Reads a checkpoint of any format as the model of a config.
 
@@ -53,6 +54,8 @@ def read_as(
     params: the model's own initial ones, layers stacked or not.
     config: with the model's heads.
     label_names: of the dataset, where they are known.
+    grid: t, h and w of the checkpoint's tokens, where neither it nor the config
+      tells.
 
   Raises:
     UserError: a file that cannot be read, or weights that do not fit.
@@ -60,6 +63,8 @@ def read_as(
   source = formats.read(path, ema=config.evaluation.ema)
   if config.init_grid is not None:
     source = dataclasses.replace(source, grid=config.init_grid)
+  if source.grid is None:
+    source = dataclasses.replace(source, grid=grid)
   if config.init_order is not None:
     source = dataclasses.replace(source, order=config.init_order)
   fresh = jax.tree.map(np.asarray, stacking.unstack(params))

@@ -7,7 +7,7 @@ import pathlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from vivit_jax.checkpoints import formats, on_disk, store
+from vivit_jax.checkpoints import fit, formats, on_disk, store
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import trained
@@ -90,6 +90,7 @@ def of_paths(
   paths: Sequence[str],
   config: TrainConfig,
   dataset_names: Mapping[str, list[str]],
+  grid: fit.Grid | None = None,
 ) -> list[Candidate]:
   """Returns the checkpoints at paths, of folders that hold several, each.
 
@@ -97,6 +98,7 @@ def of_paths(
     paths: of any format.
     config: of the model.
     dataset_names: of each head's classes.
+    grid: of their tokens, as `trained.from_file` takes it.
 
   Raises:
     UserError: a folder that cannot be read.
@@ -106,7 +108,9 @@ def of_paths(
   for path in paths:
     for one in formats.within(path):
       folder = _folder_name(one, taken)
-      load = functools.partial(trained.from_file, one, config, dataset_names)
+      load = functools.partial(
+        trained.from_file, one, config, dataset_names, grid
+      )
       found.append(Candidate(str(one), folder, load))
   return found
 

@@ -60,7 +60,9 @@ def evaluate(
     asked = candidates.of_run(workdir, checkpoints, changed)
   else:
     session = Session.of_config(changed(config), out)
-    asked = candidates.of_paths(checkpoints, session.config, session.names)
+    asked = candidates.of_paths(
+      checkpoints, session.config, session.names, _own_grid(config, session)
+    )
   if len(asked) == 1:
     session.score(asked[0], session.out)
     return session.found
@@ -185,13 +187,23 @@ class Session:
   def _scored(self, trained: Trained, where: pathlib.Path) -> Found:
     """Predicts, writes and prints."""
     predicted, parts = self._scorer.table(trained, where)
-    found = report.contents(predicted, self.config)
+    try:
+      found = report.contents(predicted, self.config)
+    except UserError:
+      parts.remove()  # they would lead to the same
+      raise
     if not distributed.first():
       return found
     report.write(where, predicted, found)
     parts.remove()
     _print(found, len(self._source), where)
     return found
+
+
+def _own_grid(config: TrainConfig, session: Session):
+  """Returns the grid of the config's own clips, if flags ask for others."""
+  own = configs.token_grid(config)
+  return None if own == configs.token_grid(session.config) else own
 
 
 def _open(config: TrainConfig) -> datasets.VideoSplit:

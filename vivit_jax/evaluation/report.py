@@ -1,7 +1,6 @@
 """The files of an evaluation: scores, every prediction, confusions."""
 
 import csv
-import dataclasses
 import json
 import os
 import pathlib
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vivit_jax import config as configs
 from vivit_jax.config import TrainConfig
 from vivit_jax.evaluation import confusion, metrics, summary
 from vivit_jax.evaluation.folder import STAGING, Unwritable
@@ -33,7 +33,7 @@ def contents(table: Table, config: TrainConfig | None = None) -> dict[str, Any]:
   """
   found = summary.summary(table)
   found['protocol'] = dict(table.protocol)
-  found['config'] = None if config is None else dataclasses.asdict(config)
+  found['config'] = config and json.loads(configs.to_json(config))
   return found
 
 

@@ -57,11 +57,13 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
   columns = list(dict.fromkeys(name for row in rows for name in row))
   columns = [name for name in columns if name.endswith(_PRINTED)]
   first = max(len('checkpoint'), *(len(row['results']) for row in rows))
-  yield '  '.join([f'{"checkpoint":<{first}}', *columns])
+  widths = {name: max(len(name), len('0.0000')) for name in columns}
+  names = [f'{name:>{width}}' for name, width in widths.items()]
+  yield '  '.join([f'{"checkpoint":<{first}}', *names])
   for values in rows:
     cells = [f'{values["results"]:<{first}}']
     for name in columns:
       value = values.get(name)
       text = '' if value is None else f'{value:.4f}'
-      cells.append(f'{text:>{len(name)}}')
+      cells.append(f'{text:>{widths[name]}}')
     yield '  '.join(cells)

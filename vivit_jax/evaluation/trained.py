@@ -13,7 +13,7 @@ import numpy as np
 
 from vivit_jax import config as configs
 from vivit_jax import models
-from vivit_jax.checkpoints import adapt, start
+from vivit_jax.checkpoints import adapt, fit, start
 from vivit_jax.checkpoints.formats import Weights, names, native
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
@@ -110,6 +110,7 @@ def from_file(
   path: str | os.PathLike,
   config: TrainConfig,
   dataset_names: Mapping[str, list[str]],
+  grid: fit.Grid | None = None,
 ) -> Trained:
   """Reads a checkpoint of any format as the model of a config.
 
@@ -117,12 +118,21 @@ def from_file(
   own, else the dataset's; where they are in another order than the dataset's,
   the outputs are put into the dataset's.
 
+  Args:
+    path: of the checkpoint.
+    config: of the model and its clips.
+    dataset_names: of each head's classes.
+    grid: t, h and w of the checkpoint's tokens, where the clips are others than
+      its own and it does not tell.
+
   Raises:
     UserError: weights that do not fit the model whole, or names that are not
       the dataset's.
   """
   config = configs.resolve_heads(config, dataset_names)
-  adapted, source = start.read_as(path, _fresh(config), config, dataset_names)
+  adapted, source = start.read_as(
+    path, _fresh(config), config, dataset_names, grid
+  )
   _check_classes(path, source, config)
   _check_whole(adapted, str(path))
   print(adapted.table(), flush=True)
