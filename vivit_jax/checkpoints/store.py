@@ -77,6 +77,7 @@ class Store:
       options=ocp.CheckpointManagerOptions(
         preservation_policy=checkpoint_managers.AnyPreservationPolicy(kept),
         best_fn=self._metric,
+        lightweight_initialize=best_metric is None,
         create=False,
         multiprocessing_options=_alone(),
         read_only=read_only,
