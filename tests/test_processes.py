@@ -165,6 +165,37 @@ def test_evaluation_on_two_processes_is_that_on_one(alone, tmp_path):
 
 
 @pytest.mark.slow
+def test_two_processes_evaluate_are_killed_and_one_goes_on(alone, tmp_path):
+  """With other videos at a time: each process's finished ones count."""
+  out, whole = tmp_path / 'out', tmp_path / 'whole'
+  flags = [f'--workdir={alone}', '--views=2x1']
+  finish(start('evaluate.py', 1, 1, *flags, f'--out={whole}'))
+  processes = start(
+    'evaluate.py', 2, 1, *flags, f'--out={out}', '--batch_size=2'
+  )
+  deadline = time.monotonic() + 120
+  while len(list(out.glob('.unfinished-*/*.npz'))) < 5:
+    assert time.monotonic() < deadline
+    assert all(process.poll() is None for process in processes)
+    time.sleep(0.005)
+  for process in processes:
+    process.kill()
+  for process in processes:
+    process.communicate()
+  done = sum(
+    len(np.load(path)['index']) for path in out.glob('.unfinished-*/*.npz')
+  )
+  (told,) = finish(start('evaluate.py', 1, 2, *flags, f'--out={out}'))
+  assert f'going on: {done} of 22 videos are done' in told
+  one, other = Table.read(whole), Table.read(out)
+  assert one.ids == other.ids and len(one.ids) == 22
+  for head, logits in one.logits.items():
+    np.testing.assert_array_equal(one.labels[head], other.labels[head])
+    np.testing.assert_allclose(other.logits[head], logits, atol=2e-5)
+  assert not list(out.glob('.unfinished-*'))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('dies', [0, 1])
 def test_a_process_that_dies_ends_the_other(prepared, tmp_path, dies):
   processes = train(tmp_path, prepared, 2, 1)

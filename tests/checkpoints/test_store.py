@@ -75,7 +75,7 @@ def test_best_is_by_the_metric_of_the_run(tmp_path, about):
 
 
 def test_reading_without_metrics_and_without_a_trace(tmp_path, about):
-  """Damaged metrics matter to the best alone; and reading removes nothing."""
+  """Damaged metrics matter to their own alone; and reading removes nothing."""
   with Store(tmp_path) as store:
     for step in (2, 10):
       store.save(step, state(step), about, {'top1': step / 10})
@@ -87,8 +87,10 @@ def test_reading_without_metrics_and_without_a_trace(tmp_path, about):
     Store(tmp_path, read_only=True)
   with Store(tmp_path, read_only=True, best_metric=None) as store:
     assert store.find('last') == 10 and store.find('2') == 2
-    params = store.restore_parameters(2)
-  np.testing.assert_array_equal(params['a']['kernel'], np.full((2, 3), 2))
+    params = store.restore_parameters(10)
+    with pytest.raises(UserError, match='checkpoint 2 .* is damaged'):
+      store.restore_parameters(2)
+  np.testing.assert_array_equal(params['a']['kernel'], np.full((2, 3), 10))
   assert sorted(folder.rglob('*')) == before
   assert steps(tmp_path) == [2, 10]
   assert steps(tmp_path / 'nowhere') == []

@@ -36,7 +36,7 @@ class Store:
     workdir: `checkpoints/` is made in it.
     keep: the last `keep` checkpoints stay, and the best one besides.
     best_metric: the key of the metrics given to `save`; larger is better.
-      None: metrics are not read, and damaged ones do not matter.
+      None: the damaged metrics of a checkpoint matter to it alone.
     read_only: the folder is there, and stays as it is.
 
   Raises:

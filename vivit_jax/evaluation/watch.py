@@ -86,7 +86,7 @@ def watch(
         failed[step] = str(error)
         print(f'error: step {step}: {error}', file=sys.stderr, flush=True)
     seen.add(step)
-    if step == _last_step(workdir, step):
+    if step == _last_step(workdir):
       break
   print(f'{workdir}: the training has ended at step {step}', flush=True)
   if failed:
@@ -114,16 +114,14 @@ def _next(workdir: str | os.PathLike, seen: set[int]) -> int:
   return int(distributed.from_first(found))
 
 
-def _last_step(workdir: str | os.PathLike, step: int) -> int | None:
-  """Returns the last step of a run, as a checkpoint tells, or None."""
-  last = None
+def _last_step(workdir: str | os.PathLike) -> int:
+  """Returns the last step of a run, as its checkpoints tell, or `_NOTHING`."""
+  last = _NOTHING
   try:
-    with store.Store(workdir, read_only=True, best_metric=None) as run:
-      about = run.describe(step)
-    videos = re.match(r'(\d+) videos', about.content or '')
-    if videos:
-      last = configs.training_steps(about.config, int(videos[1]))
-  except UserError:
-    pass  # removed meanwhile, or damaged
-  every = distributed.from_first(np.array(-1 if last is None else last))
-  return None if every < 0 else int(every)
+    about = store.last_description(workdir)
+  except UserError:  # all are damaged
+    about = None
+  videos = about and re.match(r'(\d+) videos', about.content or '')
+  if videos:
+    last = configs.training_steps(about.config, int(videos[1]))
+  return int(distributed.from_first(np.array(last, np.int64)))
