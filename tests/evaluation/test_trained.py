@@ -11,7 +11,8 @@ from vivit_jax import config as configs
 from vivit_jax import models
 from vivit_jax.checkpoints import formats
 from vivit_jax.checkpoints.formats import names
-from vivit_jax.checkpoints.store import Description, Store
+from vivit_jax.checkpoints.on_disk import Description
+from vivit_jax.checkpoints.store import Store
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import trained
 from vivit_jax.models.build import Size

@@ -15,7 +15,7 @@ import numpy as np
 
 from vivit_jax import config as configs
 from vivit_jax import distributed
-from vivit_jax.checkpoints import on_disk, store
+from vivit_jax.checkpoints import on_disk
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import candidates, folder
 from vivit_jax.evaluation.offline import Session
@@ -118,7 +118,7 @@ def _last_step(workdir: str | os.PathLike) -> int:
   """Returns the last step of a run, as its checkpoints tell, or `_NOTHING`."""
   last = _NOTHING
   try:
-    about = store.last_description(workdir)
+    about = on_disk.last_description(workdir)
   except UserError:  # all are damaged
     about = None
   videos = about and re.match(r'(\d+) videos', about.content or '')
