@@ -1,0 +1,124 @@
+"""Each class of a head: a bar, a score, and how many videos it rests on."""
+
+import dataclasses
+
+import numpy as np
+
+from vivit_jax.evaluation import metrics
+from vivit_jax.evaluation.page.document import name, percent, text
+
+_MOST = 1000  # classes that are listed, the worst first
+_SEARCHED = 9  # classes among which one looks for a name
+
+
+@dataclasses.dataclass(frozen=True)
+class Classes:
+  """The scores of the classes of one head.
+
+  Attributes:
+    names: of the K classes.
+    values: float [K], from 0 to 1; nan of classes without videos.
+    counts: int [K], videos that have the label.
+    right: int [K], how many of them are right; None where the value is no
+      share of them.
+    measure: what the values are, in words.
+  """
+
+  names: list[str]
+  values: np.ndarray
+  counts: np.ndarray
+  right: np.ndarray | None
+  measure: str
+
+
+def of_confusion(counts: np.ndarray, names: list[str]) -> Classes:
+  """Returns the accuracy of each class.
+
+  Args:
+    counts: int [K, K]; rows are labels, columns predictions.
+    names: K names of the classes.
+  """
+  totals, right = counts.sum(axis=1), counts.diagonal()
+  values = np.full(len(totals), np.nan)
+  np.divide(right, totals, out=values, where=totals > 0)
+  return Classes(names, values, totals, right, 'accuracy')
+
+
+def of_labels(
+  probabilities: np.ndarray, labels: np.ndarray, names: list[str]
+) -> Classes:
+  """Returns the average precision of each class, of several labels a video.
+
+  Args:
+    probabilities, labels: [n, K]; labels are above 0 at each label.
+    names: K names of the classes.
+  """
+  totals = np.count_nonzero(labels > 0, axis=0)
+  values = np.full(len(names), np.nan)
+  for place in np.flatnonzero(totals):
+    values[place] = metrics.mean_average_precision(
+      probabilities[:, [place]], labels[:, [place]]
+    )
+  return Classes(names, values, totals, None, 'average precision')
+
+
+def listed(classes: Classes, anchor: str) -> str:
+  """Returns a card with a bar for each class, the worst first.
+
+  Args:
+    classes: of one head.
+    anchor: the id of the table, unique on the page.
+  """
+  there = np.flatnonzero(classes.counts > 0)
+  order = there[
+    np.lexsort((there, -classes.counts[there], classes.values[there]))
+  ][:_MOST]
+  rows = '\n'.join(_row(classes, place) for place in order)
+  notes = []
+  if len(order) < len(there):
+    notes.append(f'the {len(order)} worst of {len(there)} classes')
+  absent = len(classes.names) - len(there)
+  if absent:
+    word = 'class has' if absent == 1 else 'classes have'
+    notes.append(f'{absent} {word} no videos here')
+  note = f'<p class="quiet">{"; ".join(notes)}.</p>\n' if notes else ''
+  tools = _tools(anchor) if len(order) >= _SEARCHED else ''
+  measure = text(classes.measure)
+  last = 'right' if classes.right is not None else 'videos'
+  return (
+    f'<div class="card long"><h3>Each class: {measure}</h3>\n{note}{tools}'
+    '<div class="scroll tall" tabindex="0">'
+    f'<table class="classes" id="{anchor}">'
+    '<thead><tr><th scope="col">class</th><th scope="col" aria-hidden="true">'
+    f'</th><th scope="col" class="number">{measure}</th>'
+    f'<th scope="col" class="number">{last}</th></tr></thead>\n'
+    f'<tbody>{rows}</tbody></table></div></div>'
+  )
+
+
+def _row(classes: Classes, place: int) -> str:
+  value, total = classes.values[place], classes.counts[place]
+  shown = f'{total:,}'
+  if classes.right is not None:
+    shown = f'{classes.right[place]:,} of {shown}'
+  return (
+    f'<tr data-value="{value:.6f}" data-count="{total}"><th scope="row">'
+    f'<span class="name">{name(classes.names[place])}</span></th>'
+    f'<td class="bars"><div class="bar" aria-hidden="true" '
+    f'style="--v:{value:.4f}"><i></i></div></td>'
+    f'<td class="number">{percent(value)}</td>'
+    f'<td class="number">{shown}</td></tr>'
+  )
+
+
+def _tools(anchor: str) -> str:
+  """Returns the search and the order, which the page's script makes visible."""
+  return (
+    f'<div class="tools" data-for="{anchor}" hidden><label>Find '
+    '<input type="search" autocomplete="off" spellcheck="false"></label>'
+    '<label>Order <select><option value="low">lowest first</option>'
+    '<option value="high">highest first</option>'
+    '<option value="many">most videos first</option>'
+    '<option value="name">by name</option></select></label>'
+    '<output class="quiet"></output></div>\n'
+  )
