@@ -2,12 +2,12 @@
 
 import json
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from vivit_jax import files
 from vivit_jax.data.datasets import VideoSplit
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation.page import curves, heads, scores
@@ -18,7 +18,7 @@ from vivit_jax.evaluation.page.document import (
   section,
   text,
 )
-from vivit_jax.evaluation.predictions import Table, replacing
+from vivit_jax.evaluation.predictions import Table
 
 _LISTED = 1000  # unreadable videos; more are in metrics.json
 
@@ -50,7 +50,7 @@ def write(
   """
   page = render(table, results, source=source, workdir=workdir)
   try:
-    with replacing(pathlib.Path(path)) as temporary:
+    with files.replacing(path) as temporary:
       temporary.write_text(page, encoding='utf-8', newline='\n')
   except OSError as error:
     raise UserError(
@@ -69,7 +69,7 @@ def render(
   """Returns the page as HTML; arguments as of `write`."""
   names = list(table.logits)
   protocol = results.get('protocol', table.protocol)
-  probabilities = table.probabilities()
+  averaged, probabilities = table.averaged(), table.probabilities()
   sections = [
     (
       'scores',
@@ -79,7 +79,9 @@ def render(
     ('views', 'Views', scores.against_views(results, names)),
   ]
   for number, head in enumerate(names):
-    told = heads.told(head, number, table, probabilities[head], source)
+    told = heads.told(
+      head, number, table, averaged[head], probabilities[head], source
+    )
     sections.append((f'head-{number}', heads.title(head, table), told))
   if workdir is not None:
     training = curves.training(workdir, protocol.get('step'))

@@ -17,11 +17,18 @@ _DASHES = ('', '7 4', '2 4', '9 3 2 3', '12 4', '4 2')
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-  """A named line through points, with x rising."""
+  """A named line through points, with x rising.
+
+  Attributes:
+    name: of the line.
+    x, y: of its points; those not finite are gaps.
+    dots: mark each point, with its value for a pointer that rests on it.
+  """
 
   name: str
   x: Sequence[float]
   y: Sequence[float]
+  dots: bool = False
 
 
 def chart(
@@ -30,17 +37,15 @@ def chart(
   *,
   x_label: str,
   percent: bool = False,
-  dots: bool = False,
   mark: tuple[float, str] | None = None,
 ) -> str:
-  """Returns a figure of one or more lines, HTML; points not finite are gaps.
+  """Returns a figure of one or more lines, HTML.
 
   Args:
     title: words above it.
     lines: at least one.
     x_label: words below it.
     percent: y are fractions, shown as percentages.
-    dots: mark each point, with its value for a pointer that rests on it.
     mark: an x to point out, and what it is.
   """
   finite = [
@@ -62,7 +67,7 @@ def chart(
       f'y2="{_HEIGHT - _BOTTOM}"><title>{text(mark[1])}</title></line>'
     )
   for number, line in enumerate(lines):
-    parts.append(_draw(line, number, axis_x, axis_y, factor, unit, dots))
+    parts.append(_draw(line, number, axis_x, axis_y, factor, unit))
   label = f'{title}. ' + '; '.join(_say(line, factor, unit) for line in lines)
   legend = [
     f'<li>{_sample(number)}<bdi>{text(line.name)}</bdi></li>'
@@ -159,7 +164,6 @@ def _draw(
   axis_y: _Axis,
   factor: float,
   unit: str,
-  dots: bool,
 ) -> str:
   path, pen_down = [], False
   for x, y in zip(line.x, line.y):
@@ -170,7 +174,7 @@ def _draw(
     path.append(f'{command}{axis_x.place(x)} {axis_y.place(factor * y)}')
     pen_down = True
   drawn = f'<path class="line {_style(number)}" d="{"".join(path)}"/>'
-  if not dots:
+  if not line.dots:
     return drawn
   circles = [
     f'<circle class="dot {_colour(number)}" r="3.5" cx="{axis_x.place(x)}" '

@@ -31,35 +31,25 @@ class Classes:
   measure: str
 
 
-def of_confusion(counts: np.ndarray, names: list[str]) -> Classes:
-  """Returns the accuracy of each class.
+def of(scores: np.ndarray, labels: np.ndarray, names: list[str]) -> Classes:
+  """Returns the accuracy of each class; the average precision, of several
+  labels a video.
 
   Args:
-    counts: int [K, K]; rows are labels, columns predictions.
+    scores: [n, K].
+    labels: int [n]; or [n, K], above 0 at each label.
     names: K names of the classes.
   """
-  totals, right = counts.sum(axis=1), counts.diagonal()
-  values = np.full(len(totals), np.nan)
-  np.divide(right, totals, out=values, where=totals > 0)
-  return Classes(names, values, totals, right, 'accuracy')
-
-
-def of_labels(
-  probabilities: np.ndarray, labels: np.ndarray, names: list[str]
-) -> Classes:
-  """Returns the average precision of each class, of several labels a video.
-
-  Args:
-    probabilities, labels: [n, K]; labels are above 0 at each label.
-    names: K names of the classes.
-  """
-  totals = np.count_nonzero(labels > 0, axis=0)
-  values = np.full(len(names), np.nan)
-  for place in np.flatnonzero(totals):
-    values[place] = metrics.mean_average_precision(
-      probabilities[:, [place]], labels[:, [place]]
-    )
-  return Classes(names, values, totals, None, 'average precision')
+  found = metrics.per_class(scores, labels)
+  single = labels.ndim == 1
+  values = found['accuracy' if single else 'average_precision']
+  return Classes(
+    names,
+    np.array(values, np.float64),
+    np.array(found['count']),
+    np.array(found['correct']) if single else None,
+    'accuracy' if single else 'average precision',
+  )
 
 
 def listed(classes: Classes, anchor: str) -> str:

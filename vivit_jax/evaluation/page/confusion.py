@@ -19,7 +19,7 @@ _PAIRS = 60  # rows of the table of pairs
 _SIDE = 800  # pixels of the picture, about; of more classes some share a pixel
 _TOLD = 20_000  # cells that can tell their count under a pointer
 _RIGHT, _WRONG = (70, 125, 230), (225, 95, 30)  # seen on white and on black
-_FAINTEST = 0.3  # opacity of the rarest confusion, lest it be lost to sight
+_FAINTEST = 0.45  # opacity of the rarest confusion, lest it be lost to sight
 
 
 def matrix(counts: np.ndarray, names: list[str]) -> str:
@@ -58,7 +58,7 @@ def pairs(counts: np.ndarray, names: list[str]) -> str:
     f'<td><span class="name">{name(names[guess])}</span></td>'
     f'<td class="number">{counts[truth, guess]:,} of {totals[truth]:,}</td>'
     '<td class="number">'
-    f'{percent(counts[truth, guess] / totals[truth], 0)}</td></tr>'
+    f'{text(_share(counts[truth, guess], totals[truth]))}%</td></tr>'
     for truth, guess in rows
   )
   every = int(np.count_nonzero(counts) - np.count_nonzero(counts.diagonal()))
@@ -119,13 +119,19 @@ def _cell(number: int, total: int, right: bool) -> str:
   share = number / total
   kind = 'right' if right else 'wrong'
   opacity = max(share**0.5, 0.12)
-  shown = '<1' if share < 0.01 else f'{100 * share:.0f}'
-  if shown == '100' and number < total:
-    shown = '>99'
   return (
     f'<td class="{kind}" style="--s:{opacity:.2f}" title="{number:,} of '
-    f'{total:,}">{text(shown)}</td>'
+    f'{total:,}">{text(_share(number, total))}</td>'
   )
+
+
+def _share(number: int, total: int) -> str:
+  """Returns a percentage, which is 0 or 100 of none or of all alone."""
+  if 0 < number < 0.01 * total:
+    return '<1'
+  if 0.99 * total < number < total:
+    return '>99'
+  return f'{100 * number / total:.0f}'
 
 
 def _map(counts: np.ndarray, names: list[str]) -> str:

@@ -40,18 +40,19 @@ class Mistake:
 
 
 def surest(
-  probabilities: np.ndarray, labels: np.ndarray, most: int
+  scores: np.ndarray, probabilities: np.ndarray, labels: np.ndarray, most: int
 ) -> list[Mistake]:
   """Returns the wrong first guesses of the highest probability, in order.
 
   Equal ones in the order of the examples.
 
   Args:
+    scores: [n, K], which rank as the probabilities do, but do not saturate.
     probabilities: [n, K].
     labels: int [n]; or [n, K], above 0 at each label.
     most: how many.
   """
-  guesses = metrics.top_k(probabilities, 1)[:, 0]
+  guesses = metrics.top_k(scores, 1)[:, 0]
   examples = np.arange(len(guesses))
   if labels.ndim == 2:
     wrong = np.flatnonzero(~(labels[examples, guesses] > 0))
@@ -60,8 +61,7 @@ def surest(
   sure = probabilities[wrong, guesses[wrong]]
   found = []
   for example in wrong[np.lexsort((wrong, -sure))][:most]:
-    row = probabilities[example]
-    order = metrics.top_k(row[None], len(row))[0].tolist()
+    order = metrics.top_k(scores[[example]], scores.shape[1])[0].tolist()
     label = labels[example]
     truth = {int(label)} if labels.ndim == 1 else set(np.flatnonzero(label > 0))
     ranks = [rank for rank, each in enumerate(order) if each in truth]
@@ -70,7 +70,7 @@ def surest(
         example=int(example),
         guess=order[0],
         truth=[order[rank] for rank in ranks],
-        probabilities=row,
+        probabilities=probabilities[example],
         rank=ranks[0] + 1 if ranks else 0,
       )
     )

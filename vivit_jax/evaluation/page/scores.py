@@ -107,7 +107,7 @@ def against_views(results: Mapping[str, Any], heads: Sequence[str]) -> str:
         if row['spatial'] == crops
       )
       words = '1 spatial crop' if crops == 1 else f'{crops} spatial crops'
-      lines.append(charts.Line(words, *zip(*points)))
+      lines.append(charts.Line(words, *zip(*points), dots=True))
     head, _, metric = score.rpartition('/')
     words = _METRICS.get(metric, metric)
     figures.append(
@@ -116,7 +116,6 @@ def against_views(results: Mapping[str, Any], heads: Sequence[str]) -> str:
         lines,
         x_label='temporal views',
         percent=True,
-        dots=True,
       )
     )
   header = ''.join(

@@ -20,6 +20,9 @@ STYLE = (
   f'@media (prefers-color-scheme: dark) {{ :root {{ {_DARK} }} }}\n'
   f'@media print {{ :root {{ {_LIGHT} --ground: #ffffff; }} }}'
   + """
+@media screen and (prefers-color-scheme: dark) {
+  .map img { filter: brightness(1.4); }
+}
 * { box-sizing: border-box; }
 html { scroll-behavior: smooth; -webkit-text-size-adjust: 100%; }
 @media (prefers-reduced-motion: reduce) { html { scroll-behavior: auto; } }
@@ -48,7 +51,7 @@ nav li { max-width: 16rem; overflow: hidden; text-overflow: ellipsis;
 .pair { display: grid; gap: 1rem; align-items: start;
   grid-template-columns: repeat(auto-fit, minmax(min(100%, 30rem), 1fr)); }
 .card + .card, .grid + .card, .pair + .card, .card + .grid,
-.card + .pair { margin-top: 1rem; }
+.card + .pair, .pair + .pair { margin-top: 1rem; }
 .grid > .card, .pair > .card, .tiles > .card, .sheets > .card { margin-top: 0; }
 h3.apart { margin: 1.6rem 0 .2rem; }
 h3.group { margin: .9rem 0 .4rem; }
@@ -117,7 +120,8 @@ input, select { font: inherit; color: inherit; background: var(--ground);
 .key { display: inline-block; width: .9em; height: .9em; margin-right: .3em;
   border-radius: .15em; vertical-align: -.05em; }
 
-.chart svg { display: block; width: 100%; height: auto; }
+.chart > svg { display: block; width: 100%; height: auto; max-width: 30rem;
+  margin: 0 auto; }
 .chart text { font-size: 12px; fill: var(--quiet); }
 .chart .grid-line { stroke: var(--line); }
 .chart .axis-line { stroke: var(--quiet); }
@@ -172,7 +176,9 @@ pre { font: .84rem/1.45 ui-monospace, "DejaVu Sans Mono", monospace;
   table { font-size: .85rem; }
   th, td { padding-left: .3rem; padding-right: .3rem; }
   .name { min-width: 4.2rem; }
-  .classes td.bars { width: 30%; min-width: 2.5rem; }
+  .classes th:first-child { width: 42%; }
+  .classes td.bars { width: 22%; min-width: 2.5rem; }
+  .pairs td:nth-child(-n+2) { width: 36%; }
 }
 @media print {
   body { font-size: 11pt; }
