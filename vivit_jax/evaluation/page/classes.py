@@ -1,6 +1,7 @@
 """Each class of a head: a bar, a score, and how many videos it rests on."""
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -9,6 +10,12 @@ from vivit_jax.evaluation.page.document import name, percent, text
 
 _MOST = 1000  # classes that are listed, the worst first
 _SEARCHED = 9  # classes among which one looks for a name
+_ORDERS = {
+  'low': 'lowest first',
+  'high': 'highest first',
+  'many': 'most videos first',
+  'name': 'by name',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +79,11 @@ def listed(classes: Classes, anchor: str) -> str:
     word = 'class has' if absent == 1 else 'classes have'
     notes.append(f'{absent} {word} no videos here')
   note = f'<p class="quiet">{"; ".join(notes)}.</p>\n' if notes else ''
-  tools = _tools(anchor) if len(order) >= _SEARCHED else ''
+  choice = tools(anchor, _ORDERS) if len(order) >= _SEARCHED else ''
   measure = text(classes.measure)
   last = 'right' if classes.right is not None else 'videos'
   return (
-    f'<div class="card long"><h3>Each class: {measure}</h3>\n{note}{tools}'
+    f'<div class="card long"><h3>Each class: {measure}</h3>\n{note}{choice}'
     '<div class="scroll tall" tabindex="0">'
     f'<table class="classes" id="{anchor}">'
     '<thead><tr><th scope="col">class</th><th scope="col" aria-hidden="true">'
@@ -101,14 +108,21 @@ def _row(classes: Classes, place: int) -> str:
   )
 
 
-def _tools(anchor: str) -> str:
-  """Returns the search and the order, which the page's script makes visible."""
+def tools(anchor: str, orders: Mapping[str, str]) -> str:
+  """Returns the search and the order, which the page's script makes visible.
+
+  Args:
+    anchor: the id of the table whose rows they choose and sort.
+    orders: what they are called, the present one first; of 'low' and 'high'
+      (of data-value), 'many' (of data-count) and 'name'.
+  """
+  options = ''.join(
+    f'<option value="{order}">{words}</option>'
+    for order, words in orders.items()
+  )
   return (
     f'<div class="tools" data-for="{anchor}" hidden><label>Find '
     '<input type="search" autocomplete="off" spellcheck="false"></label>'
-    '<label>Order <select><option value="low">lowest first</option>'
-    '<option value="high">highest first</option>'
-    '<option value="many">most videos first</option>'
-    '<option value="name">by name</option></select></label>'
+    f'<label>Order <select autocomplete="off">{options}</select></label>'
     '<output class="quiet"></output></div>\n'
   )

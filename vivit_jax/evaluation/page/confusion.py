@@ -149,7 +149,7 @@ def _map(counts: np.ndarray, names: list[str]) -> str:
   return (
     '<figure class="map"><div class="field"><span></span>'
     f'<span class="axis"><span>0</span><span>predicted class</span>'
-    f'<span>{last}</span></span>\n<span class="axis down"><span>0</span>'
+    f'<span>{last}</span></span>\n<span class="axis upright"><span>0</span>'
     f'<span>true class</span><span>{last}</span></span>'
     f'<img width="{_SIDE}" height="{_SIDE}" alt="Confusion matrix of '
     f'{len(names)} classes: {percent(right)} of the videos lie on the '

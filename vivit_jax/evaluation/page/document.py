@@ -51,6 +51,20 @@ def section(title: str, body: str, anchor: str) -> str:
   )
 
 
+def scrolled(body: str, label: str, tall: bool = False) -> str:
+  """Returns HTML in a box that scrolls by itself, with the keyboard too.
+
+  Args:
+    body: HTML.
+    label: what it holds, for those who do not see it; words.
+    tall: of a bounded height.
+  """
+  return (
+    f'<div class="scroll{" tall" if tall else ""}" tabindex="0" role="region" '
+    f'aria-label="{text(label)}">{body}</div>'
+  )
+
+
 def document(title: str, header: str, body: str) -> str:
   """Returns a whole page.
 

@@ -86,7 +86,9 @@ tbody th { font-weight: 400; }
 td.number, th.number { text-align: right; white-space: nowrap; }
 .name { overflow-wrap: anywhere; display: -webkit-box; overflow: hidden;
   -webkit-box-orient: vertical; -webkit-line-clamp: 3; min-width: 6rem; }
-.classes td.bars { width: 45%; min-width: 5rem; vertical-align: middle; }
+.pairs td:nth-child(-n+2) { width: 37%; }
+.classes tbody th { width: 42%; }
+.classes td.bars { width: 36%; min-width: 5rem; vertical-align: middle; }
 .tools { display: flex; flex-wrap: wrap; gap: .5rem 1rem; margin: .2rem 0 .6rem;
   align-items: center; font-size: .92rem; }
 .tools[hidden] { display: none; }
@@ -111,10 +113,10 @@ input, select { font: inherit; color: inherit; background: var(--ground);
 .map { margin: 0; max-width: 38rem; }
 .map .field { display: grid; grid-template-columns: auto 1fr; gap: .2rem .4rem;
   font-size: .8rem; color: var(--quiet); }
-.map .down { writing-mode: vertical-rl; }
+.map .upright { writing-mode: vertical-rl; }
 .map .axis { display: flex; justify-content: space-between; gap: .4rem; }
 .map img { display: block; width: 100%; height: auto; cursor: crosshair;
-  border: 1px solid var(--quiet); }
+  border: 1px solid var(--line); }
 .map output { display: block; min-height: 3em; margin-top: .4rem;
   font-size: .9rem; overflow-wrap: anywhere; }
 .key { display: inline-block; width: .9em; height: .9em; margin-right: .3em;
@@ -164,9 +166,10 @@ pre { font: .84rem/1.45 ui-monospace, "DejaVu Sans Mono", monospace;
   white-space: pre-wrap; overflow-wrap: anywhere; margin: .6rem 0 0; }
 .listed { columns: 20rem; margin: .6rem 0 0; padding-left: 1.2rem;
   font-size: .9rem; overflow-wrap: anywhere; }
-.up::before { content: "\\25B2\\00A0"; } .down-by::before {
-  content: "\\25BC\\00A0"; }
-.up { color: var(--right); } .down-by { color: var(--wrong); }
+.up { color: var(--right); }
+.down { color: var(--wrong); }
+.up::before { content: "\\25B2\\00A0"; }
+.down::before { content: "\\25BC\\00A0"; }
 @media (max-width: 36rem) {
   main, header, footer { padding-left: .8rem; padding-right: .8rem; }
   .card { padding: .8rem; }
@@ -176,9 +179,7 @@ pre { font: .84rem/1.45 ui-monospace, "DejaVu Sans Mono", monospace;
   table { font-size: .85rem; }
   th, td { padding-left: .3rem; padding-right: .3rem; }
   .name { min-width: 4.2rem; }
-  .classes th:first-child { width: 42%; }
   .classes td.bars { width: 22%; min-width: 2.5rem; }
-  .pairs td:nth-child(-n+2) { width: 36%; }
 }
 @media print {
   body { font-size: 11pt; }
