@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from vivit_jax.evaluation import metrics
-from vivit_jax.evaluation.page.document import name, percent, text
+from vivit_jax.evaluation.page.document import name, percent, table, text
 
 _MOST = 1000  # classes that are listed, the worst first
 _SEARCHED = 9  # classes among which one looks for a name
@@ -70,7 +70,6 @@ def listed(classes: Classes, anchor: str) -> str:
   order = there[
     np.lexsort((there, -classes.counts[there], classes.values[there]))
   ][:_MOST]
-  rows = '\n'.join(_row(classes, place) for place in order)
   notes = []
   if len(order) < len(there):
     notes.append(f'the {len(order)} worst of {len(there)} classes')
@@ -84,12 +83,15 @@ def listed(classes: Classes, anchor: str) -> str:
   last = 'right' if classes.right is not None else 'videos'
   return (
     f'<div class="card long"><h3>Each class: {measure}</h3>\n{note}{choice}'
-    '<div class="scroll tall" tabindex="0">'
-    f'<table class="classes" id="{anchor}">'
-    '<thead><tr><th scope="col">class</th><th scope="col" aria-hidden="true">'
-    f'</th><th scope="col" class="number">{measure}</th>'
-    f'<th scope="col" class="number">{last}</th></tr></thead>\n'
-    f'<tbody>{rows}</tbody></table></div></div>'
+    + table(
+      ('class', '', measure, last),
+      [_row(classes, place) for place in order],
+      f'{classes.measure} of each class',
+      numbers=2,
+      kind='classes',
+      anchor=anchor,
+    )
+    + '</div>'
   )
 
 

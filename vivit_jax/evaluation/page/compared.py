@@ -13,9 +13,21 @@ from vivit_jax.evaluation.page.document import (
   document,
   name,
   section,
+  table,
   text,
 )
 
+_COLUMNS = (
+  'score',
+  'A',
+  'B',
+  'B − A',
+  '95% interval',
+  'only A right',
+  'only B right',
+  'p',
+  'better',
+)
 _MOST = 1000  # classes of a head, those that change most
 
 
@@ -68,21 +80,16 @@ def render(found: Comparison, names: Sequence[str]) -> str:
 
 
 def _scores(rows: Sequence[Row]) -> str:
-  body = '\n'.join(_score(row) for row in rows)
   return (
     '<p class="quiet">In percent, and points of it. The 95% interval tells how '
     'far the difference may be off by the chance of which videos there are '
     '(bootstrap, the same videos drawn for both); p is of McNemar&#x27;s '
     'exact test, from the videos that one alone has right.</p>\n'
-    '<div class="card scroll" tabindex="0"><table><thead><tr>'
-    '<th scope="col">score</th><th scope="col" class="number">A</th>'
-    '<th scope="col" class="number">B</th>'
-    '<th scope="col" class="number">B − A</th>'
-    '<th scope="col" class="number">95% interval</th>'
-    '<th scope="col" class="number">only A right</th>'
-    '<th scope="col" class="number">only B right</th>'
-    '<th scope="col" class="number">p</th><th scope="col">better</th>'
-    f'</tr></thead>\n<tbody>{body}</tbody></table></div>'
+    '<div class="card">'
+    + table(
+      _COLUMNS, [_score(row) for row in rows], 'scores of both', numbers=8
+    )
+    + '</div>'
   )
 
 
@@ -101,7 +108,7 @@ def _score(row: Row) -> str:
   return (
     f'<tr><th scope="row">{scores.said(row.score)}</th>'
     + ''.join(f'<td class="number">{cell}</td>' for cell in cells)
-    + f'<td>{row.better or "no telling"}</td></tr>'
+    + f'<td class="number">{row.better or "no telling"}</td></tr>'
   )
 
 
@@ -112,7 +119,6 @@ def _classes(rows: Sequence[ClassRow], anchor: str) -> str:
     rows = sorted(kept, key=lambda row: -row.difference)
   whole = all(isinstance(row.first, int) for row in rows)
   told = 'videos that are right' if whole else 'average precision, in percent'
-  body = '\n'.join(_class(row, whole) for row in rows)
   tools = classes.tools(
     anchor + '-classes',
     {
@@ -125,12 +131,15 @@ def _classes(rows: Sequence[ClassRow], anchor: str) -> str:
   return (
     f'<div class="card long"><p class="quiet">Of each class, {told}. Of many '
     'classes, some differ by chance alone.</p>'
-    f'{tools}<div class="scroll tall" tabindex="0"><table class="changes" '
-    f'id="{anchor}-classes"><thead><tr><th scope="col">class</th>'
-    '<th scope="col" class="number">A</th><th scope="col" class="number">B</th>'
-    '<th scope="col" class="number">B − A</th>'
-    '<th scope="col" class="number">videos</th></tr></thead>\n'
-    f'<tbody>{body}</tbody></table></div></div>'
+    + tools
+    + table(
+      ('class', 'A', 'B', 'B − A', 'videos'),
+      [_class(row, whole) for row in rows],
+      'differences of each class',
+      numbers=4,
+      anchor=f'{anchor}-classes',
+    )
+    + '</div>'
   )
 
 

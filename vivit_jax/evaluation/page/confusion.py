@@ -11,6 +11,8 @@ from vivit_jax.evaluation.page.document import (
   data,
   name,
   percent,
+  scrolled,
+  table,
   text,
 )
 
@@ -53,25 +55,29 @@ def pairs(counts: np.ndarray, names: list[str]) -> str:
   if not len(rows):
     return '<div class="card"><h3>Worst pairs</h3><p>No mistakes.</p></div>'
   totals = counts.sum(axis=1)
-  body = '\n'.join(
+  body = [
     f'<tr><td><span class="name">{name(names[truth])}</span></td>'
     f'<td><span class="name">{name(names[guess])}</span></td>'
     f'<td class="number">{counts[truth, guess]:,} of {totals[truth]:,}</td>'
     '<td class="number">'
     f'{text(_share(counts[truth, guess], totals[truth]))}%</td></tr>'
     for truth, guess in rows
-  )
+  ]
   every = int(np.count_nonzero(counts) - np.count_nonzero(counts.diagonal()))
   told = count(every, 'pair of classes', 'pairs of classes')
   if every > len(rows):
     told += f', of which the first {len(rows)}'
   return (
     f'<div class="card long"><h3>Worst pairs</h3><p class="quiet">{told}, by '
-    'the number of videos.</p>\n<div class="scroll tall" tabindex="0">'
-    '<table class="pairs"><thead><tr><th scope="col">true class</th>'
-    '<th scope="col">predicted as</th><th scope="col" class="number">videos'
-    '</th><th scope="col" class="number">share</th></tr></thead>\n'
-    f'<tbody>{body}</tbody></table></div></div>'
+    'the number of videos.</p>\n'
+    + table(
+      ('true class', 'predicted as', 'videos', 'share'),
+      body,
+      'worst pairs',
+      numbers=2,
+      kind='pairs',
+    )
+    + '</div>'
   )
 
 
@@ -106,10 +112,11 @@ def _table(counts: np.ndarray, names: list[str]) -> str:
       f'<tr><th scope="row"><span class="cut" title="{text(names[truth])}">'
       f'{name(names[truth])}</span></th>{cells}</tr>'
     )
-  return (
-    '<div class="scroll" tabindex="0"><table class="matrix" style="max-width:'
-    f'{9 + 4.5 * len(names)}rem"><thead><tr><td></td>{header}</tr></thead>'
-    '\n<tbody>' + '\n'.join(rows) + '</tbody></table></div>'
+  return scrolled(
+    f'<table class="matrix" style="max-width:{9 + 4.5 * len(names)}rem">'
+    f'<thead><tr><td></td>{header}</tr></thead>'
+    '\n<tbody>' + '\n'.join(rows) + '</tbody></table>',
+    'confusion matrix',
   )
 
 

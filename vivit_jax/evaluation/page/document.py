@@ -5,6 +5,7 @@ import hashlib
 import html
 import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from vivit_jax.evaluation.page import style
@@ -62,6 +63,39 @@ def scrolled(body: str, label: str, tall: bool = False) -> str:
   return (
     f'<div class="scroll{" tall" if tall else ""}" tabindex="0" role="region" '
     f'aria-label="{text(label)}">{body}</div>'
+  )
+
+
+def table(
+  columns: Sequence[str],
+  rows: Sequence[str],
+  label: str,
+  *,
+  numbers: int,
+  kind: str = 'plain',
+  anchor: str = '',
+) -> str:
+  """Returns a table in a box of bounded height.
+
+  Args:
+    columns: their headings, HTML; '': none.
+    rows: HTML, with as many cells.
+    label: what it holds, in words.
+    numbers: how many of the last columns are numbers.
+    kind: its class in CSS.
+    anchor: its id, unique on the page.
+  """
+  header = []
+  for left, words in zip(range(len(columns), 0, -1), columns):
+    style = ' class="number"' if left <= numbers else ''
+    cell = f'<th scope="col"{style}>{words}</th>' if words else '<td></td>'
+    header.append(cell)
+  named = f' id="{anchor}"' if anchor else ''
+  return scrolled(
+    f'<table class="{kind}"{named}><thead><tr>{"".join(header)}</tr></thead>\n'
+    '<tbody>' + '\n'.join(rows) + '</tbody></table>',
+    label,
+    tall=True,
   )
 
 

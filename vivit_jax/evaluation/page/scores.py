@@ -4,7 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vivit_jax.evaluation.page import charts
-from vivit_jax.evaluation.page.document import name, percent, section, text
+from vivit_jax.evaluation.page.document import (
+  name,
+  percent,
+  section,
+  table,
+  text,
+)
 
 _METRICS = {
   'top1': 'top-1',
@@ -118,10 +124,7 @@ def against_views(results: Mapping[str, Any], heads: Sequence[str]) -> str:
         percent=True,
       )
     )
-  header = ''.join(
-    f'<th scope="col" class="number">{said(score)}</th>' for score in drawn
-  )
-  cells = '\n'.join(
+  cells = [
     f'<tr><th scope="row">{row["temporal"]} x {row["spatial"]}</th>'
     + ''.join(
       f'<td class="number">{percent(row["scores"][score], 2)}</td>'
@@ -129,19 +132,21 @@ def against_views(results: Mapping[str, Any], heads: Sequence[str]) -> str:
     )
     + '</tr>'
     for row in rows
+  ]
+  numbers = table(
+    ('temporal x spatial', *(said(score) for score in drawn)),
+    cells,
+    'accuracy against the number of views',
+    numbers=len(drawn),
   )
-  table = (
-    '<div class="card"><div class="scroll tall" tabindex="0"><table><thead><tr>'
-    f'<th scope="col">temporal x spatial</th>{header}</tr></thead>\n'
-    f'<tbody>{cells}</tbody></table></div></div>'
-  )
+  numbers = f'<div class="card">{numbers}</div>'
   told = '<p class="quiet">Of the same videos, from the same pass.</p>\n'
   if len(figures) == 1:
-    shown = f'<div class="pair">{figures[0]}{table}</div>'
+    shown = f'<div class="pair">{figures[0]}{numbers}</div>'
   else:
     shown = (
       f'<div class="grid">{"".join(figures)}</div>\n<details class="plain">'
-      f'<summary>The same as a table</summary>{table}</details>'
+      f'<summary>The same as a table</summary>{numbers}</details>'
     )
   return section('Accuracy against the number of views', told + shown, 'views')
 
