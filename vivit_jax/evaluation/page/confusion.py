@@ -60,7 +60,7 @@ def pairs(counts: np.ndarray, names: list[str]) -> str:
     f'<td><span class="name">{name(names[guess])}</span></td>'
     f'<td class="number">{counts[truth, guess]:,} of {totals[truth]:,}</td>'
     '<td class="number">'
-    f'{text(_share(counts[truth, guess], totals[truth]))}%</td></tr>'
+    f'{text(share(counts[truth, guess], totals[truth]))}%</td></tr>'
     for truth, guess in rows
   ]
   every = int(np.count_nonzero(counts) - np.count_nonzero(counts.diagonal()))
@@ -123,16 +123,16 @@ def _table(counts: np.ndarray, names: list[str]) -> str:
 def _cell(number: int, total: int, right: bool) -> str:
   if not number:
     return f'<td>{"0" if right and total else ""}</td>'
-  share = number / total
+  part = number / total
   kind = 'right' if right else 'wrong'
-  opacity = max(share**0.5, 0.12)
+  opacity = max(part**0.5, 0.12)
   return (
     f'<td class="{kind}" style="--s:{opacity:.2f}" title="{number:,} of '
-    f'{total:,}">{text(_share(number, total))}</td>'
+    f'{total:,}">{text(share(number, total))}</td>'
   )
 
 
-def _share(number: int, total: int) -> str:
+def share(number: int, total: int) -> str:
   """Returns a percentage, which is 0 or 100 of none or of all alone."""
   if 0 < number < 0.01 * total:
     return '<1'
@@ -143,7 +143,7 @@ def _share(number: int, total: int) -> str:
 
 def _map(counts: np.ndarray, names: list[str]) -> str:
   """Returns a picture, which names the cell under the pointer."""
-  png = base64.b64encode(_picture(counts)).decode()
+  png = base64.b64encode(picture(counts)).decode()
   last = len(names) - 1
   truth, guess = np.nonzero(counts)
   order = np.lexsort((guess, truth, -counts[truth, guess]))[:_TOLD]
@@ -166,7 +166,7 @@ def _map(counts: np.ndarray, names: list[str]) -> str:
   )
 
 
-def _picture(counts: np.ndarray) -> bytes:
+def picture(counts: np.ndarray) -> bytes:
   """Returns a PNG that is transparent where there is nothing."""
   totals = np.maximum(counts.sum(axis=1, keepdims=True), 1)
   shares = counts / totals

@@ -81,7 +81,7 @@ def _figure(
   lines = [
     charts.Line(
       'training' if part == 'train' else part,
-      *_thinned(*found[f'{part}/{measure}']),
+      *thinned(*found[f'{part}/{measure}']),
     )
     for part in parts
   ]
@@ -100,7 +100,7 @@ def _sorted(rows: Mapping[int, float]) -> tuple[np.ndarray, np.ndarray]:
   return np.array(steps), np.array([rows[step] for step in steps])
 
 
-def _thinned(
+def thinned(
   steps: np.ndarray, values: np.ndarray
 ) -> tuple[list[float], list[float]]:
   """Returns at most `_POINTS` points, each a mean of neighbours."""
