@@ -184,7 +184,7 @@ pre { font: .84rem/1.45 ui-monospace, "DejaVu Sans Mono", monospace;
 @media print {
   body { font-size: 11pt; }
   nav, .tools, .map output { display: none; }
-  .tall { max-height: none; overflow: visible; }
+  .tall, .pair .tall { max-height: none; overflow: visible; }
   .card, tr, .chart { break-inside: avoid; }
   .card.long { break-inside: auto; }
   h2, h3 { break-after: avoid; }
