@@ -217,3 +217,17 @@ def test_its_size_is_bounded():
   assert text.count('<article') == 24
   assert text.count('data:image/jpeg') == 24 * 8
   assert len(text.encode()) < 6e6
+
+
+@pytest.mark.parametrize(
+  ('protocol', 'words'),
+  [
+    ({}, ''),
+    ({'temporal_views': 1, 'spatial_crops': 1, 'average': 'logits'}, '1 view'),
+    ({'frames': 8, 'stride': 2, 'frames_per_second': None}, 'at stride 2'),
+    ({'frames': 8, 'stride': None, 'frames_per_second': 12.5}, '12.5 a second'),
+  ],
+)
+def test_the_protocol_in_a_line(protocol, words):
+  line = page.protocol_line(protocol)
+  assert line.endswith(words) and 'None' not in line

@@ -131,10 +131,12 @@ def protocol_line(protocol: Mapping[str, Any]) -> str:
       said += f', their {protocol["average"]} averaged'
     parts.append(said)
   if 'frames' in protocol:
-    parts.append(
-      f'clips of {protocol["frames"]} frames'
-      + (f' at stride {protocol["stride"]}' if 'stride' in protocol else '')
-    )
+    clips = f'clips of {protocol["frames"]} frames'
+    if protocol.get('stride') is not None:
+      clips += f' at stride {protocol["stride"]}'
+    if protocol.get('frames_per_second') is not None:
+      clips += f', {protocol["frames_per_second"]:g} a second'
+    parts.append(clips)
   if 'crop' in protocol:
     crop = np.atleast_1d(protocol['crop'])
     parts.append(f'{" x ".join(str(side) for side in crop)} pixels')

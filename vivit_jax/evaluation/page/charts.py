@@ -9,7 +9,7 @@ from matplotlib import ticker
 from vivit_jax.evaluation.page.document import text
 
 _WIDTH, _HEIGHT = 360, 220  # so that on a phone a letter is 12 pixels high
-_LEFT, _RIGHT, _TOP, _BOTTOM = 50, 12, 10, 38
+_LEFT, _RIGHT, _TOP, _BOTTOM = 60, 12, 10, 38
 _COLOURS = 6
 # Lines differ by these too, for those who do not see the colours, and on paper.
 _DASHES = ('', '7 4', '2 4', '9 3 2 3', '12 4', '4 2')

@@ -11,6 +11,7 @@ from vivit_jax.evaluation.page import charts
 from vivit_jax.evaluation.page.document import section
 
 _POINTS = 300  # of a line; of more, each point is the mean of neighbours
+_DOTS = 30  # points of a line that are marked
 _PARTS = ('train', 'validation')
 
 
@@ -82,6 +83,7 @@ def _figure(
     charts.Line(
       'training' if part == 'train' else part,
       *thinned(*found[f'{part}/{measure}']),
+      dots=len(found[f'{part}/{measure}'][0]) <= _DOTS,
     )
     for part in parts
   ]

@@ -79,7 +79,8 @@ h3.group { margin: .9rem 0 .4rem; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; }
 th, td { text-align: left; padding: .28rem .6rem; vertical-align: top;
   border-bottom: 1px solid var(--line); }
-thead th { position: sticky; top: 0; background: var(--card); z-index: 1;
+thead th, thead td { position: sticky; top: 0; z-index: 1;
+  background: var(--card);
   color: var(--quiet); font-weight: 600; font-size: .85rem;
   vertical-align: bottom; box-shadow: inset 0 -1px var(--line); }
 tbody th { font-weight: 400; }
@@ -102,7 +103,7 @@ input, select { font: inherit; color: inherit; background: var(--ground);
   border: 1px solid var(--card); height: 2.3rem; vertical-align: middle; }
 .matrix td.right { background: rgb(var(--right-rgb) / calc(var(--s) * .5)); }
 .matrix td.wrong { background: rgb(var(--wrong-rgb) / calc(var(--s) * .55)); }
-.matrix thead th { padding: .3rem 0; position: static;
+.matrix thead th, .matrix thead td { padding: .3rem 0; position: static;
   box-shadow: none; border: 0; }
 .matrix thead span { writing-mode: vertical-rl; transform: rotate(180deg);
   max-height: 7.6rem; margin: 0 auto; display: block; text-align: left; }
@@ -129,7 +130,7 @@ input, select { font: inherit; color: inherit; background: var(--ground);
 .chart .axis-line { stroke: var(--quiet); }
 .chart .line { fill: none; stroke-width: 2; stroke-linejoin: round;
   stroke-linecap: round; }
-.chart .mark { stroke: var(--quiet); stroke-dasharray: 3 3; }
+.chart .mark { stroke: var(--quiet); stroke-dasharray: 3 3; stroke-width: 1.5; }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem 1rem; list-style: none;
   margin: .3rem 0 0; padding: 0; font-size: .85rem; color: var(--quiet); }
 .legend li { display: flex; gap: .4rem; align-items: center; min-width: 0;
