@@ -79,7 +79,7 @@ def test_a_sheet_shows_the_video_it_names(table):
   levels = [image.mean() for image in images(html)]
   np.testing.assert_allclose(levels, [10 + frame for frame in frames], atol=1)
   assert '&lt;y&gt;' in html and '80.0%' in html and '10.0%' in html
-  assert '8 frames of 20 frames, 2.0 seconds' in html
+  assert '8 of 20 frames, 2.0 seconds' in html
 
 
 def test_frames_are_bounded(table):

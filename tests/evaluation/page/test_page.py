@@ -176,6 +176,13 @@ def test_accuracy_against_views_is_told_where_there_are_views():
   assert 'id="views"' in text and text.count('class="dot s1"') >= 3
 
 
+def test_spatial_views_alone_are_drawn_along_them():
+  text = rendered({'label': 3}, 9, spatial=3)
+  assert '>spatial views</text>' in text
+  (path,) = re.findall(r'id="views".*?class="line s1" d="([^"]*)"', text, re.S)
+  assert path.count('L') == 1  # from 1 to 3 views, of one line
+
+
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
   table = made_up.table({'label': 3}, 9)
   results = made_up.results(table)

@@ -1,6 +1,5 @@
 """The mistakes that a model is surest of, with some frames of each video."""
 
-import base64
 import dataclasses
 from collections.abc import Mapping
 
@@ -12,6 +11,7 @@ from vivit_jax.data.decode import UnreadableVideo
 from vivit_jax.evaluation import metrics
 from vivit_jax.evaluation.page.document import count, name, percent, text
 from vivit_jax.evaluation.predictions import Table
+from vivit_jax.training import contact_sheets
 
 SHEETS = 24  # of all heads together
 _FRAMES = 8  # of a video
@@ -153,7 +153,7 @@ def _frames(source: VideoSplit | None, place: int | None) -> str:
     return '<p class="quiet">Its frames cannot be read any more.</p>'
   images = ''.join(_image(frame) for frame in frames)
   rate = float(source.rates[place])
-  told = f'{len(numbers)} frames of {count(available, "frame")}'
+  told = f'{len(numbers)} of {count(available, "frame")}'
   if np.isfinite(rate) and rate > 0:
     told += f', {available / rate:.1f} seconds'
   return (
@@ -172,14 +172,9 @@ def _image(frame: np.ndarray) -> str:
   pixels = ' class="pixels"' if frame.shape[1] < _SMALL else ''
   # Lossless would be sharper for small ones, but is bounded by nothing.
   quality = 95 if pixels else _QUALITY
-  _, jpeg = cv2.imencode(
-    '.jpg',
-    cv2.cvtColor(frame, cv2.COLOR_RGB2BGR),
-    [cv2.IMWRITE_JPEG_QUALITY, quality],
-  )
   return (
     f'<img{pixels} alt="" width="{frame.shape[1]}" height="{frame.shape[0]}" '
-    f'src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}">'
+    f'src="{contact_sheets.embedded(frame, quality)}">'
   )
 
 

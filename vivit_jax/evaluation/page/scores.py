@@ -5,6 +5,7 @@ from typing import Any
 
 from vivit_jax.evaluation.page import charts
 from vivit_jax.evaluation.page.document import (
+  count,
   name,
   percent,
   section,
@@ -16,12 +17,9 @@ _METRICS = {
   'top1': 'top-1',
   'top5': 'top-5',
   'mAP': 'mean average precision',
-  'mean_class': 'mean class accuracy',
   'mean_class_accuracy': 'mean class accuracy',
   'calibration_error': 'calibration error',
-  'ece': 'calibration error',
 }
-_ERRORS = ('calibration_error', 'ece')  # the lower, the better
 # Of the many scores, those that are drawn against the number of views.
 _DRAWN = ('mAP', 'top1')
 
@@ -87,7 +85,7 @@ def _tile(score: str, value: float, interval: Sequence[float] | None) -> str:
   )
   if interval is not None:
     parts.append(f'<dd class="small">{percent(low)} to {percent(high)}</dd>')
-  elif metric in _ERRORS:
+  elif metric == 'calibration_error':
     parts.append('<dd class="small">the lower, the better</dd>')
   return ''.join(parts) + '</div>'
 
@@ -97,22 +95,24 @@ def against_views(results: Mapping[str, Any], heads: Sequence[str]) -> str:
   rows = results.get('views', [])
   if len(rows) < 2:
     return ''
-  spatial = sorted({row['spatial'] for row in rows})
   drawn = [
     score
     for score in _drawn_scores(rows[0]['scores'], heads)
     if all(score in row['scores'] for row in rows)
   ]
   figures = []
+  along, lines_of = 'temporal', 'spatial'
+  if all(row['temporal'] == 1 for row in rows):
+    along, lines_of = lines_of, along
   for score in drawn:
     lines = []
-    for crops in spatial:
+    for views in sorted({row[lines_of] for row in rows}):
       points = sorted(
-        (row['temporal'], row['scores'][score])
+        (row[along], row['scores'][score])
         for row in rows
-        if row['spatial'] == crops
+        if row[lines_of] == views
       )
-      words = '1 spatial crop' if crops == 1 else f'{crops} spatial crops'
+      words = count(views, f'{lines_of} view')
       lines.append(charts.Line(words, *zip(*points), dots=True))
     head, _, metric = score.rpartition('/')
     words = _METRICS.get(metric, metric)
@@ -120,7 +120,7 @@ def against_views(results: Mapping[str, Any], heads: Sequence[str]) -> str:
       charts.chart(
         f'{"all at once" if head == "joint" else head}, {words}',
         lines,
-        x_label='temporal views',
+        x_label=f'{along} views',
         percent=True,
       )
     )
