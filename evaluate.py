@@ -8,8 +8,8 @@
 Of a workdir, the config is the run's own; flags here change what of it is
 evaluated. A checkpoint of any other format (`python -m vivit_jax.checkpoints
 inspect PATH`) needs a config, and a folder for the results. They go to
-<workdir>/evaluation/<split>, or --out: metrics.json, predictions.npz,
-predictions.csv and a confusion matrix for each head; of several checkpoints,
+<workdir>/evaluation/<split>, or --out: a page, report.html, metrics.json,
+predictions.npz, predictions.csv and confusion matrices; of several checkpoints,
 each into a folder of its own there, and scores.csv. An interrupted evaluation
 goes on by the same command. docs/evaluation.md has the protocol.
 """

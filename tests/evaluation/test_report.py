@@ -46,6 +46,7 @@ def test_the_files_of_a_report(tmp_path, table):
     'metrics.json',
     'predictions.csv',
     'predictions.npz',
+    'report.html',
   ]
   found = json.loads((folder / 'metrics.json').read_text())
   scores = found['scores']

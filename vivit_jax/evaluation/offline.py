@@ -95,6 +95,7 @@ class Session:
     config: of the evaluation, with its heads.
     source: the split.
     out: folder of the results.
+    workdir: of the run, if it is one's.
 
   Attributes:
     config, out: these.
@@ -108,12 +109,13 @@ class Session:
     config: TrainConfig,
     source: datasets.VideoSplit,
     out: str | os.PathLike,
+    workdir: str | os.PathLike | None = None,
   ):
     self.config, self.out = config, pathlib.Path(out)
     self.names: Mapping[str, list[str]] = source.label_names
     self.found: dict[str, Found] = {}
     self.rows: list[dict[str, Any]] = []
-    self._source = source
+    self._source, self._workdir = source, workdir
     self._scorer = Scorer(config, source)
     folder.check_empty_or_ours(self.out)
 
@@ -125,7 +127,7 @@ class Session:
     config = changed(workdirs.read_config(workdir))
     source = _open(config)
     default = pathlib.Path(workdir, 'evaluation', config.evaluation.split)
-    return cls(config, source, out or default)
+    return cls(config, source, out or default, workdir)
 
   @classmethod
   def of_config(cls, config: TrainConfig, out: str | os.PathLike) -> 'Session':
@@ -194,7 +196,9 @@ class Session:
       raise
     if not distributed.first():
       return found
-    report.write(where, predicted, found)
+    report.write(
+      where, predicted, found, source=self._source, workdir=self._workdir
+    )
     parts.remove()
     _print(found, len(self._source), where)
     return found
@@ -229,6 +233,7 @@ def _print(found: Found, examples: int, where: pathlib.Path) -> None:
       f"nowhere ('{unreadable[0]}' is the first; all are in metrics.json)"
     )
   print(
-    f'{protocol["examples"]} videos, {protocol["checkpoint"]}; report: {where}',
+    f'{protocol["examples"]} videos, {protocol["checkpoint"]}; report: '
+    f'{where / "report.html"}',
     flush=True,
   )

@@ -1,4 +1,4 @@
-"""The files of an evaluation: scores, every prediction, confusions."""
+"""The files of an evaluation: scores, every prediction, confusions, a page."""
 
 import csv
 import json
@@ -12,7 +12,8 @@ import numpy as np
 
 from vivit_jax import config as configs
 from vivit_jax.config import TrainConfig
-from vivit_jax.evaluation import confusion, metrics, summary
+from vivit_jax.data.datasets import VideoSplit
+from vivit_jax.evaluation import confusion, metrics, page, summary
 from vivit_jax.evaluation.folder import STAGING, Unwritable
 from vivit_jax.evaluation.predictions import Table
 
@@ -38,17 +39,25 @@ def contents(table: Table, config: TrainConfig | None = None) -> dict[str, Any]:
 
 
 def write(
-  folder: str | os.PathLike, table: Table, found: Mapping[str, Any]
+  folder: str | os.PathLike,
+  table: Table,
+  found: Mapping[str, Any],
+  *,
+  source: VideoSplit | None = None,
+  workdir: str | os.PathLike | None = None,
 ) -> None:
   """Writes the results of an evaluation.
 
-  metrics.json, predictions.npz, predictions.csv and confusion_<head>.png. They
-  replace earlier ones when all are written; after an error, none is replaced.
+  metrics.json, predictions.npz, predictions.csv, confusion_<head>.png and
+  report.html. They replace earlier ones when all are written; after an error,
+  none is replaced.
 
   Args:
     folder: made where it does not exist.
     table: of n examples, at least one.
     found: what `contents` says of it.
+    source: the videos, for the page's pictures of mistakes; None for none.
+    workdir: of the run, for the page's curves; None for none.
 
   Raises:
     Unwritable: a folder that cannot be written.
@@ -63,6 +72,8 @@ def write(
     table.write(staging / 'predictions.npz')
     _write_predictions(staging / 'predictions.csv', table)
     _write_confusions(staging, table, found['scores'])
+    told = page.render(table, found, source=source, workdir=workdir)
+    (staging / 'report.html').write_text(told, encoding='utf-8', newline='\n')
     text = json.dumps(found, indent=2, allow_nan=False)
     (staging / 'metrics.json').write_text(text + '\n', encoding='utf-8')
     # metrics.json comes last: it stands for all of them.
