@@ -20,7 +20,7 @@ WORKDIR ?= runs/demo
 demo: .venv/installed
 	$(BIN)/python train.py --config=$(CONFIG) --workdir=$(WORKDIR)
 	$(BIN)/python evaluate.py --workdir=$(WORKDIR)
-	@echo 'The report: $(WORKDIR)/evaluation/test'
+	@echo 'The report: $(WORKDIR)/evaluation/test/report.html'
 	@echo 'The curves: $(BIN)/tensorboard --logdir=$(WORKDIR)'
 
 test: .venv/installed-dev

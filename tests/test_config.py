@@ -66,6 +66,7 @@ def test_a_misspelt_key_in_a_mapping_names_the_nearest():
     ('optim', 'clip_norm', 0.0, 'clip_norm is 0.0'),
     ('train', 'epochs', 0.0, 'epochs is 0.0'),
     ('evaluation', 'spatial_crops', 2, 'spatial_crops is 2'),
+    ('evaluation', 'average', 'votes', 'one of logits, probabilities'),
     ('train', 'epochs', float('inf'), 'epochs is inf'),
     ('train', 'epochs', 1e9, 'epochs is 1e.09; at most'),
     ('train', 'seed', -1, 'seed is -1; at least 0'),

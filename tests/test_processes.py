@@ -16,6 +16,7 @@ import simulated
 
 from vivit_jax import distributed
 from vivit_jax.errors import UserError
+from vivit_jax.evaluation.predictions import Table
 
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 12
@@ -152,9 +153,46 @@ def test_evaluation_on_two_processes_is_that_on_one(alone, tmp_path):
   (metrics, table), (metrics2, table2) = reports
   assert len(table) == 22 and len({row['example'] for row in table}) == 22
   assert [row['example'] for row in table] == [row['example'] for row in table2]
-  for key, value in metrics.items():
-    if isinstance(value, float):
-      assert metrics2[key] == pytest.approx(value, abs=1e-5), key
+  assert len(metrics['scores']) >= 7
+  for key, value in metrics['scores'].items():
+    assert metrics2['scores'][key] == pytest.approx(value, abs=1e-5), key
+  first, second = (Table.read(tmp_path / count) for count in '12')
+  for head, logits in first.logits.items():
+    np.testing.assert_allclose(second.logits[head], logits, atol=2e-5)
+    np.testing.assert_array_equal(
+      second.logits[head].argmax(-1), logits.argmax(-1)
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_evaluate_are_killed_and_one_goes_on(alone, tmp_path):
+  """With other videos at a time: each process's finished ones count."""
+  out, whole = tmp_path / 'out', tmp_path / 'whole'
+  flags = [f'--workdir={alone}', '--views=2x1']
+  finish(start('evaluate.py', 1, 1, *flags, f'--out={whole}'))
+  processes = start(
+    'evaluate.py', 2, 1, *flags, f'--out={out}', '--batch_size=2'
+  )
+  deadline = time.monotonic() + 120
+  while len(list(out.glob('.unfinished-*/*.npz'))) < 5:
+    assert time.monotonic() < deadline
+    assert all(process.poll() is None for process in processes)
+    time.sleep(0.005)
+  for process in processes:
+    process.kill()
+  for process in processes:
+    process.communicate()
+  done = sum(
+    len(np.load(path)['index']) for path in out.glob('.unfinished-*/*.npz')
+  )
+  (told,) = finish(start('evaluate.py', 1, 2, *flags, f'--out={out}'))
+  assert f'going on: {done} of 22 videos are done' in told
+  one, other = Table.read(whole), Table.read(out)
+  assert one.ids == other.ids and len(one.ids) == 22
+  for head, logits in one.logits.items():
+    np.testing.assert_array_equal(one.labels[head], other.labels[head])
+    np.testing.assert_allclose(other.logits[head], logits, atol=2e-5)
+  assert not list(out.glob('.unfinished-*'))
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from vivit_jax import config as configs
 from vivit_jax import config_file
 from vivit_jax.errors import (
   INTERRUPTED,
+  TERMINATED,
   UserError,
   exit_on_user_error,
   nearest,
@@ -93,6 +94,16 @@ def _print_unraisable(what) -> None:
   """Prints a traceback, but of what storage calls back after an error."""
   if str(what.exc_value) != 'Event loop is closed':
     sys.__unraisablehook__(what)
+
+
+def end_on_sigterm() -> None:
+  """Ends the process on SIGTERM as on Ctrl-C, with its own code."""
+
+  def end(*_):
+    print('\nterminated', file=sys.stderr, flush=True)
+    os._exit(TERMINATED)
+
+  signal.signal(signal.SIGTERM, end)
 
 
 def define_processes() -> None:

@@ -8,6 +8,7 @@ ConfigDict.
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -148,6 +149,7 @@ class EvaluationConfig:
   batch_size: int = 16  # videos, each with all its views, over all devices
   temporal_views: int = 4
   spatial_crops: int = 3  # 1: the centre; 3: along the longer side
+  average: str = 'logits'  # over the views; or 'probabilities'
   ema: bool = True  # the averaged weights, of train.ema, where there are any;
   # of init_from too
 
@@ -243,6 +245,12 @@ def check_devices(config: TrainConfig, devices: int) -> None:
 def videos_per_step(config: TrainConfig) -> int:
   """Returns how many different videos a batch has clips of."""
   return config.train.batch_size // config.augment.repeats
+
+
+def training_steps(config: TrainConfig, videos: int) -> int:
+  """Returns how many steps a training on so many videos has."""
+  per_epoch = videos / videos_per_step(config)
+  return max(1, math.ceil(config.train.epochs * per_epoch))
 
 
 def with_heads(config: TrainConfig, heads: Mapping[str, int]) -> TrainConfig:

@@ -207,6 +207,9 @@ def _check_numbers(config: TrainConfig) -> None:
       require(value is None or holds(value), f'{name} is {value}; {words}.')
   run = config.train
   _one_of('evaluation.spatial_crops', config.evaluation.spatial_crops, (1, 3))
+  _one_of(
+    'evaluation.average', config.evaluation.average, ('logits', 'probabilities')
+  )
   require(
     run.epochs <= _MOST_EPOCHS,
     f'train.epochs is {run.epochs:g}; at most {_MOST_EPOCHS:g}.',

@@ -13,6 +13,7 @@ from vivit_jax.checkpoints.on_disk import (
   Description,
   has_checkpoints,
   last_description,
+  steps,
 )
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import OptimConfig
@@ -71,6 +72,28 @@ def test_best_is_by_the_metric_of_the_run(tmp_path, about):
       store.save(step, state(step), about, {'top1': mean, 'verb/top1': verb})
   with Store.of_run(tmp_path) as store:
     assert store.find('best') == 2
+
+
+def test_reading_without_metrics_and_without_a_trace(tmp_path, about):
+  """Damaged metrics matter to their own alone; and reading removes nothing."""
+  with Store(tmp_path) as store:
+    for step in (2, 10):
+      store.save(step, state(step), about, {'top1': step / 10})
+  folder = tmp_path / 'checkpoints'
+  (folder / '2' / 'metrics' / 'metrics').write_text('{')
+  (folder / '.removed' / '1').mkdir(parents=True)  # in the trainer's hands
+  before = sorted(folder.rglob('*'))
+  with pytest.raises(UserError, match='checkpoint 2 .* metrics are not JSON'):
+    Store(tmp_path, read_only=True)
+  with Store(tmp_path, read_only=True, best_metric=None) as store:
+    assert store.find('last') == 10 and store.find('2') == 2
+    params = store.restore_parameters(10)
+    with pytest.raises(UserError, match='checkpoint 2 .* is damaged'):
+      store.restore_parameters(2)
+  np.testing.assert_array_equal(params['a']['kernel'], np.full((2, 3), 10))
+  assert sorted(folder.rglob('*')) == before
+  assert steps(tmp_path) == [2, 10]
+  assert steps(tmp_path / 'nowhere') == []
 
 
 def test_an_unfinished_checkpoint_does_not_count(tmp_path, about):

@@ -209,6 +209,27 @@ def test_evaluation_has_each_video_once_in_full_batches(split, batch_size):
     assert not batch['video'][~batch['mask']].any()
 
 
+def test_evaluation_of_some_videos(split):
+  batches = list(
+    pipeline.evaluation_batches(
+      split,
+      DATA,
+      temporal_views=1,
+      spatial_crops=1,
+      batch_size=2,
+      videos=[4, 1, 3],
+    )
+  )
+  assert [b['index'][b['mask']].tolist() for b in batches] == [[4, 1], [3]]
+  whole = np.concatenate(
+    [b['video'] for b in evaluate(split, 5, views=1, crops=1)]
+  )
+  for batch in batches:
+    for place in np.flatnonzero(batch['mask']):
+      video = batch['index'][place]
+      np.testing.assert_array_equal(batch['video'][place], whole[video])
+
+
 def test_views_are_the_uniform_clips_and_crops(split):
   video = evaluate(split, 1)[3]['video'][0]
   frames = sampling.uniform_clips(int(split.frame_counts[3]), 4, 3, 2)

@@ -1,5 +1,7 @@
 """Scores against values computed by hand, and against plain loops."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -52,11 +54,91 @@ def test_scores_of_two_heads_by_hand():
     'noun/top1': 0.75,
     'noun/top5': 1.0,
     'joint/top1': 0.5,
+    # Example 1's (1, 1) is next to (1, 0); example 2's verb is in no tuple.
+    'joint/top5': 0.75,
     'top1': 0.75,
   }
   labels['noun'] = np.array([1, 1, 1, 2])
   found = metrics.scores(logits, labels)
   assert (found['joint/top1'], found['top1']) == (0.25, 0.625)
+
+
+@pytest.mark.parametrize('classes', [(7, 9), (3, 6, 8), (2, 2), (1, 3)])
+def test_the_likeliest_tuples_are_those_of_all_tuples(classes):
+  rng = np.random.default_rng(1)
+  logs = {
+    name: np.log(rng.dirichlet(np.ones(k), 50))
+    for name, k in zip('abc', classes)
+  }
+  found = metrics.top_tuples(logs)
+  for i in range(50):
+    every = sorted(
+      itertools.product(*map(range, classes)),
+      key=lambda t: -sum(logs[h][i, c] for h, c in zip(logs, t)),
+    )
+    rows = list(zip(*(found[head][i].tolist() for head in logs)))
+    assert rows == every[:5]
+
+
+def test_joint_top_five_ranks_tuples_and_not_heads():
+  """Each head has its label within its five; their tuple is the sixth."""
+  verb = np.log([[0.30, 0.25, 0.20, 0.15, 0.07, 0.03]])
+  noun = np.log([[0.90, 0.06, 0.04]])
+  labels = {'verb': np.array([4]), 'noun': np.array([0])}
+  # 0.270, 0.225, 0.180, 0.135, 0.063 is the fifth.
+  found = metrics.scores({'verb': verb, 'noun': noun}, labels)
+  assert (found['joint/top1'], found['joint/top5']) == (0, 1)
+  labels = {'verb': np.array([0]), 'noun': np.array([1])}  # 0.018, the seventh
+  found = metrics.scores({'verb': verb, 'noun': noun}, labels)
+  assert (found['verb/top5'], found['noun/top5']) == (1, 1)
+  assert found['joint/top5'] == 0
+
+
+def test_joint_scores_need_the_softmax_of_each_example():
+  """A constant added to a head's logits changes nothing."""
+  rng = np.random.default_rng(2)
+  logits = {'a': rng.normal(size=(60, 6)), 'b': rng.normal(size=(60, 7))}
+  labels = {'a': rng.integers(0, 6, 60), 'b': rng.integers(0, 7, 60)}
+  moved = {'a': logits['a'] + 9 * rng.normal(size=(60, 1)), 'b': logits['b']}
+  found = metrics.scores(logits, labels)
+  assert found == metrics.scores(moved, labels)
+  assert 0 < found['joint/top1'] < found['joint/top5'] < 1
+
+
+def test_classes_by_hand():
+  logits = np.eye(4)[[0, 0, 1, 1, 2]]
+  labels = np.array([0, 1, 1, 1, 0])
+  assert metrics.per_class(logits, labels) == {
+    'count': [2, 3, 0, 0],
+    'correct': [1, 2, 0, 0],
+    'accuracy': [1 / 2, 2 / 3, None, None],
+  }
+  # Of five examples three are right; of the classes that there are, 7 / 12.
+  found = metrics.mean_class_accuracy(logits, labels)
+  assert found == pytest.approx(7 / 12)
+
+
+def test_classes_of_several_labels_by_hand():
+  logits = np.array([[3, 0, 1], [0, 9, 0], [4, 1, 0], [1, 5, 0]], float)
+  labels = np.array([[0, 0, 0], [0, 0, 0], [1, 0, 0], [1, 1, 0]], float)
+  assert metrics.per_class(logits, labels) == {
+    'count': [2, 1, 0],
+    'average_precision': [pytest.approx((1 + 2 / 3) / 2), 1 / 2, None],
+  }
+
+
+def test_which_examples_are_right():
+  logits = {'verb': np.eye(3)[[0, 1, 2]], 'tags': np.eye(2)[[0, 1, 1]]}
+  labels = {
+    'verb': np.array([0, 1, 1]),
+    'tags': np.array([[1, 1], [1, 0], [0, 1]]),
+  }
+  found = metrics.first_right(logits, labels)
+  assert {name: right.tolist() for name, right in found.items()} == {
+    'verb': [True, True, False],
+    'tags': [True, False, True],
+    'joint': [True, False, False],
+  }
 
 
 def test_rows_of_the_confusion_are_labels():

@@ -6,6 +6,7 @@ import pytest
 
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import run
+from vivit_jax.evaluation.predictions import Predictions
 
 
 def batch_of(*index: int, padding: int = 0) -> dict:
@@ -35,7 +36,7 @@ def forward(video):
   return {'label': jnp.stack([number, number**2, -number], axis=1)}
 
 
-def check(predictions: run.Predictions, count: int) -> None:
+def check(predictions: Predictions, count: int) -> None:
   numbers = np.arange(count)
   np.testing.assert_array_equal(predictions.index, numbers)
   assert list(predictions.logits) == list(predictions.labels) == ['label']

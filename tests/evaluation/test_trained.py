@@ -10,6 +10,9 @@ import reference
 from vivit_jax import config as configs
 from vivit_jax import models
 from vivit_jax.checkpoints import formats
+from vivit_jax.checkpoints.formats import names
+from vivit_jax.checkpoints.on_disk import Description
+from vivit_jax.checkpoints.store import Store
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import trained
 from vivit_jax.models.build import Size
@@ -70,3 +73,70 @@ def test_a_part_of_a_checkpoint_is_not_scored_as_the_whole(config):
   config = dataclasses.replace(config, model=model)
   with pytest.raises(UserError, match='more than the model: .*pos_embedding'):
     trained.from_file(SOURCE, config, {'label': NAMES})
+
+
+def native_run(folder, config):
+  """Writes a run whose only checkpoint, of step 3, is the fixture."""
+  whole = formats.read(SOURCE)
+  params = names.unflatten(whole.arrays)
+  config = configs.with_heads(config, {'label': 11})
+  folder.mkdir()
+  (folder / 'config.json').write_text(configs.to_json(config))
+  with Store(folder) as store:
+    store.save(3, {'params': params}, Description(config, {'label': NAMES}))
+  return folder
+
+
+def test_the_digest_is_of_the_weights_alone(config, tmp_path):
+  run = native_run(tmp_path / 'run', config)
+  one = trained.from_file(SOURCE, config, {'label': NAMES})
+  other = trained.from_workdir(run, 'last', lambda c: c)
+  assert (one.step, other.step) == (None, 3)
+  assert one.digest == other.digest and len(one.digest) == 64
+  kernel = one.params['output_projection']['kernel']
+  for changed in (
+    kernel + np.eye(48, 11, dtype=np.float32),
+    kernel.astype(np.float16),
+    kernel.reshape(11, 48),
+  ):
+    params = one.params | {
+      'output_projection': one.params['output_projection'] | {'kernel': changed}
+    }
+    assert dataclasses.replace(one, params=params).digest != one.digest
+
+
+def test_clips_of_another_size_have_the_positions_of_theirs(
+  config, tmp_path, capsys
+):
+  """Of a run, as of a file; and the run's class order is not of its head."""
+  config = dataclasses.replace(config, class_order='of the weights before it')
+  run = native_run(tmp_path / 'run', config)
+
+  def smaller(c):
+    return dataclasses.replace(
+      c, data=dataclasses.replace(c.data, frames=4, crop=(32, 48))
+    )
+
+  found = trained.from_workdir(run, 'best', smaller)
+  told = capsys.readouterr().out
+  assert '4 -> 2 temporal indices' in told and '3 x 3 -> 2 x 3' in told
+  place = 'Transformer', 'posembed_input', 'pos_embedding'
+  whole, part = (
+    trained.from_workdir(run, 'best', lambda c: c).params,
+    found.params,
+  )
+  for key in place:
+    whole, part = whole[key], part[key]
+  assert whole.shape == (1, 37, 48) and part.shape == (1, 13, 48)
+  np.testing.assert_array_equal(part[:, 0], whole[:, 0])  # the class token's
+  # The file does not tell its grid, and gets there by the same way.
+  plain = dataclasses.replace(smaller(config), class_order=None)
+  other = trained.from_file(
+    SOURCE, plain, {'label': NAMES}, grid=configs.token_grid(config)
+  )
+  assert other.digest == found.digest
+
+
+def test_another_number_of_classes_is_told(config):
+  with pytest.raises(UserError, match='has 11 classes, but .* has 3 .label 3'):
+    trained.from_file(SOURCE, config, {'label': NAMES[:3]})

@@ -1,8 +1,9 @@
-"""Averaging over views against a loop over videos and views."""
+"""Logits of views against a loop over videos; which views some of them are."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from vivit_jax.evaluation import views
 
@@ -17,16 +18,16 @@ def brightness(clips):
   }
 
 
-def test_views_of_a_video_are_averaged_with_one_another():
+def test_logits_stand_at_their_video_and_view():
   video = np.random.default_rng(0).uniform(size=(3, 4, 2, 5, 6, 3))
   weights = np.array([1.0, 10.0])[:, None]
-  colour, level = np.zeros((3, 3)), np.zeros((3, 1))
+  colour, level = np.zeros((3, 4, 3)), np.zeros((3, 4, 1))
   for j in range(3):
     for i in range(4):
       means = video[j, i].mean((1, 2)) * weights
-      colour[j] += np.exp(means.sum(0)) / 4
-      level[j] += means.sum() ** 2 / 4
-  for function in (views.average_views, _mapped):
+      colour[j, i] = np.exp(means.sum(0))
+      level[j, i] = means.sum() ** 2
+  for function in (views.of_each_view, _mapped):
     logits = function(brightness, jnp.asarray(video, jnp.float32))
     assert sorted(logits) == ['colour', 'level']
     np.testing.assert_allclose(logits['colour'], colour, rtol=1e-5)
@@ -34,14 +35,47 @@ def test_views_of_a_video_are_averaged_with_one_another():
 
 
 def _mapped(apply, video):
-  mapped = jax.pmap(lambda x: views.average_views(apply, x))
+  mapped = jax.pmap(lambda x: views.of_each_view(apply, x))
   return {head: x[0] for head, x in mapped(video[None]).items()}
 
 
-def test_half_precision_is_averaged_in_full():
-  # Between 256 and 258 bfloat16 has no number; their mean needs more bits.
+def test_half_precision_is_given_in_full():
   logits = jnp.array([[256.0], [258.0]], jnp.bfloat16)
   video = jnp.zeros((1, 2, 1, 1, 1, 3))
-  average = views.average_views(lambda clips: {'a': logits}, video)['a']
-  assert average.dtype == jnp.float32
-  assert float(average[0, 0]) == 257.0
+  found = views.of_each_view(lambda clips: {'a': logits}, video)['a']
+  assert found.dtype == jnp.float32
+  assert found.tolist() == [[[256.0], [258.0]]]
+
+
+def test_every_number_of_views_up_to_the_full_one():
+  assert views.counts(2, 3) == [(1, 1), (2, 1), (1, 3), (2, 3)]
+  assert views.counts(3, 1) == [(1, 1), (2, 1), (3, 1)]
+
+
+@pytest.mark.parametrize(
+  ('temporal', 'spatial', 't', 's', 'expected'),
+  [
+    (4, 3, 4, 3, list(range(12))),
+    (4, 3, 1, 1, [7]),  # the third clip, its centre
+    (4, 3, 2, 1, [1, 10]),
+    (4, 3, 3, 1, [1, 7, 10]),  # 0, 1.5 and 3
+    (4, 3, 2, 3, [0, 1, 2, 9, 10, 11]),
+    (5, 1, 1, 1, [2]),
+    (5, 1, 3, 1, [0, 2, 4]),
+    (1, 3, 1, 1, [1]),
+    (7, 1, 4, 1, [0, 2, 4, 6]),
+  ],
+)
+def test_some_views_by_hand(temporal, spatial, t, s, expected):
+  assert views.some(temporal, spatial, t, s) == expected
+
+
+@pytest.mark.parametrize('temporal', range(1, 13))
+def test_some_views_are_different_and_evenly_spread(temporal):
+  for t in range(1, temporal + 1):
+    found = views.some(temporal, 1, t, 1)
+    assert len(set(found)) == t and set(found) <= set(range(temporal))
+    if t > 1:
+      assert (found[0], found[-1]) == (0, temporal - 1)
+      steps = np.diff(found)
+      assert steps.max() - steps.min() <= 1

@@ -68,7 +68,8 @@ def test_several_labels_frames_a_second_and_balance(tagged, tmp_path):
   logged = [json.loads(line) for line in lines]
   validated = [row['step'] for row in logged if 'validation/top1' in row]
   assert validated == [1, 2]
-  scores = offline.evaluate(workdir)
+  (found,) = offline.evaluate(workdir).values()
+  scores = found['scores']
   assert 0 <= scores['tags/mAP'] <= 1 and 'label/mAP' not in scores
   report = workdir / 'evaluation' / 'train'
   with open(report / 'predictions.csv', newline='') as file:

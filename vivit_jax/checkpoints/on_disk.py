@@ -88,6 +88,11 @@ def steps_in(folder: pathlib.Path) -> list[int]:
   return sorted((int(n) for n in names if n.isdecimal()), reverse=True)
 
 
+def steps(workdir: str | os.PathLike) -> list[int]:
+  """Returns the steps of a workdir's finished checkpoints, in order."""
+  return steps_in(pathlib.Path(workdir, 'checkpoints'))[::-1]
+
+
 def last_description(workdir: str | os.PathLike) -> Description | None:
   """Reads the newest description of a workdir that is not damaged.
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vivit_jax.checkpoints import adapt, formats, heads
+from vivit_jax.checkpoints import adapt, fit, formats, heads
 from vivit_jax.checkpoints.formats import names
 from vivit_jax.config import TrainConfig, token_grid
 from vivit_jax.models import stacking
@@ -45,22 +45,34 @@ def read_as(
   params: Any,
   config: TrainConfig,
   label_names: heads.Names | None,
+  grid: fit.Grid | None = None,
 ) -> tuple[adapt.Adapted, formats.Weights]:
   """Reads a checkpoint of any format as the model of a config.
 
   Args:
     path: of the checkpoint.
-    params, config, label_names: as of `fit`.
+    params, config, label_names: as of `as_model`.
+    grid: as of `read`.
 
   Raises:
     UserError: a file that cannot be read, or weights that do not fit.
   """
-  source = read(path, config)
-  return fit(source, params, config, label_names), source
+  source = read(path, config, grid)
+  return as_model(source, params, config, label_names), source
 
 
-def read(path: str | os.PathLike, config: TrainConfig) -> formats.Weights:
+def read(
+  path: str | os.PathLike,
+  config: TrainConfig,
+  grid: fit.Grid | None = None,
+) -> formats.Weights:
   """Reads a checkpoint of any format, with what a config says of it.
+
+  Args:
+    path: of the checkpoint.
+    config: with `init_grid`, `init_order`, and whether weights are averaged.
+    grid: t, h and w of the checkpoint's tokens, where neither it nor the config
+      tells.
 
   Raises:
     UserError: a file that cannot be read.
@@ -68,12 +80,14 @@ def read(path: str | os.PathLike, config: TrainConfig) -> formats.Weights:
   source = formats.read(path, ema=config.evaluation.ema)
   if config.init_grid is not None:
     source = dataclasses.replace(source, grid=config.init_grid)
+  if source.grid is None:
+    source = dataclasses.replace(source, grid=grid)
   if config.init_order is not None:
     source = dataclasses.replace(source, order=config.init_order)
   return source
 
 
-def fit(
+def as_model(
   source: formats.Weights,
   params: Any,
   config: TrainConfig,

@@ -36,6 +36,7 @@ class Store:
     workdir: `checkpoints/` is made in it.
     keep: the last `keep` checkpoints stay, and the best one besides.
     best_metric: the key of the metrics given to `save`; larger is better.
+      None: the damaged metrics of a checkpoint matter to it alone.
     read_only: the folder is there, and stays as it is.
 
   Raises:
@@ -47,28 +48,36 @@ class Store:
     workdir: str | os.PathLike,
     *,
     keep: int = 3,
-    best_metric: str = 'top1',
+    best_metric: str | None = 'top1',
     read_only: bool = False,
   ):
     self._folder = pathlib.Path(workdir).absolute() / 'checkpoints'
-    self._metric = lambda metrics: metrics[best_metric]
+    self._metric = None
+    self._read_only = read_only
+    kept: list[Any] = [checkpoint_managers.LatestN(keep)]
+    if best_metric is not None:
+      self._metric = lambda metrics: metrics[best_metric]
+      kept.append(
+        checkpoint_managers.BestN(
+          get_metric_fn=self._metric,
+          n=1,
+          keep_checkpoints_without_metrics=False,
+        )
+      )
     if read_only and not self._folder.is_dir():
       raise UserError(f'no checkpoints in {workdir}: train into it first.')
-    best = checkpoint_managers.BestN(
-      get_metric_fn=self._metric, n=1, keep_checkpoints_without_metrics=False
-    )
     if not read_only:
       with self._writing('the folder of checkpoints'):
         self._folder.mkdir(parents=True, exist_ok=True)
     self._manager = None
-    self._set_aside_scores(read_only)
+    if self._metric is not None:
+      self._set_aside_scores(read_only)
     self._manager = ocp.CheckpointManager(
       self._folder,
       options=ocp.CheckpointManagerOptions(
-        preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-          [checkpoint_managers.LatestN(keep), best]
-        ),
+        preservation_policy=checkpoint_managers.AnyPreservationPolicy(kept),
         best_fn=self._metric,
+        lightweight_initialize=best_metric is None,
         create=False,
         multiprocessing_options=_alone(),
         read_only=read_only,
@@ -100,7 +109,8 @@ class Store:
   def __exit__(self, *_) -> None:
     with self._writing('the last checkpoint'):
       self._manager.close()
-      shutil.rmtree(self._folder / _REMOVED, ignore_errors=True)
+      if not self._read_only:
+        shutil.rmtree(self._folder / _REMOVED, ignore_errors=True)
 
   def save(
     self,

@@ -9,7 +9,7 @@ import ctypes
 import functools
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import grain
@@ -99,6 +99,7 @@ def evaluation_batches(
   temporal_views: int,
   spatial_crops: int,
   batch_size: int,
+  videos: Sequence[int] | None = None,
   process: int = 0,
   processes: int = 1,
 ) -> Iterator[Batch]:
@@ -110,6 +111,8 @@ def evaluation_batches(
     temporal_views: evenly spaced clips of a video.
     spatial_crops: 1, the centre, or 3 along the longer side.
     batch_size: B, over all processes; the last batch is padded up to it.
+    videos: those to make, at least one, by their numbers in the split, the
+      same in all processes; None: every one.
     process, processes: this host and how many there are; each makes its own
       run of consecutive videos of every batch, B / processes of them.
 
@@ -125,14 +128,15 @@ def evaluation_batches(
   """
   lengths.check_lengths(split, data)
   lengths.check_views(split, data, temporal_views)
-  padding = -len(split) % batch_size
-  videos = [*range(len(split)), *[clips.NO_VIDEO] * padding]
+  asked = range(len(split)) if videos is None else videos
+  padding = -len(asked) % batch_size
+  places = [*asked, *[clips.NO_VIDEO] * padding]
   local = batch_size // processes
   mine = slice(process * local, (process + 1) * local)
   views = functools.partial(
     clips.evaluation_views, split, data, temporal_views, spatial_crops, mine
   )
-  batches = grain.MapDataset.source(videos).batch(batch_size)
+  batches = grain.MapDataset.source(places).batch(batch_size)
   return _iterate(batches.map(views), data.workers)
 
 

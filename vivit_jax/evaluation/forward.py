@@ -1,4 +1,4 @@
-"""The forward pass of evaluation: uint8 views in, averaged logits out."""
+"""The forward pass of evaluation: uint8 views in, logits of each view out."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from vivit_jax.evaluation import views
 from vivit_jax.models import pixels
 
 
-def view_averaged(
+def every_view(
   model: nn.Module, data: DataConfig
 ) -> Callable[[Any, np.ndarray], dict[str, jax.Array]]:
   """Returns (parameters, videos) -> logits, over all local devices.
@@ -21,7 +21,7 @@ def view_averaged(
   Parameters are replicated (`parallel.replicate`); videos are uint8
   [b, V, T, H, W, 3], b a multiple of the local devices (a process's share of
   `padded_batch`), of which every process must give as many batches;
-  logits float32 [b, K] of each head, averaged over the V views.
+  logits float32 [b, V, K] of each head.
   """
 
   def forward(params, video):
@@ -29,7 +29,7 @@ def view_averaged(
       clips = pixels.normalise(clips, data.mean, data.std)
       return model.apply({'params': params}, clips, train=False)
 
-    return views.average_views(apply, video)
+    return views.of_each_view(apply, video)
 
   mapped = parallel.map_over_devices(forward)
 

@@ -1,86 +1,213 @@
-"""evaluate.py: from a checkpoint to a report."""
+"""evaluate.py: from checkpoints to their results."""
 
-import contextlib
-import dataclasses
 import functools
+import json
 import os
 import pathlib
-import re
 import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import jax
-import jax.numpy as jnp
-import tqdm
+import numpy as np
 
 from vivit_jax import config as configs
-from vivit_jax import distributed, models, parallel
+from vivit_jax import distributed
 from vivit_jax.config import TrainConfig
-from vivit_jax.data import datasets, pipeline
+from vivit_jax.data import datasets
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation import (
-  forward,
-  labels,
-  metrics,
-  report,
-  run,
-  trained,
-)
-from vivit_jax.models import stacking
+from vivit_jax.evaluation import candidates, folder, labels, report, table
+from vivit_jax.evaluation.candidates import Candidate
+from vivit_jax.evaluation.overrides import override
+from vivit_jax.evaluation.scoring import Scorer
+from vivit_jax.evaluation.trained import Trained
+from vivit_jax.training import workdir as workdirs
+
+Found = dict[str, Any]  # what metrics.json holds
 
 
 def evaluate(
   workdir: str | os.PathLike | None,
   *,
   config: TrainConfig | None = None,
-  checkpoint: str = 'best',
-  split: str | None = None,
-  views: str | None = None,
-  batch_size: int | None = None,
-  data_dir: str | None = None,
-  short_videos: str | None = None,
-  ema: bool | None = None,
-  out: str | None = None,
-) -> dict[str, float]:
-  """Scores a checkpoint, prints the scores and writes the report.
+  checkpoints: Sequence[str] = ('best',),
+  out: str | os.PathLike | None = None,
+  **changes,
+) -> dict[str, Found]:
+  """Scores checkpoints, prints the scores and writes the results.
 
   Args:
-    workdir: of a run; None for a checkpoint of any format, with a config.
+    workdir: of a run; None for checkpoints of any format, with a config.
     config: of the experiment, without a workdir.
-    checkpoint: 'best', 'last', or a step's number; or a path.
-    split, views, batch_size, data_dir, short_videos, ema: replace the config's
-      own.
-    out: the report's folder; None for `<workdir>/evaluation/<split>`.
+    checkpoints: 'best', 'last', 'all', or steps' numbers; or paths, also of
+      folders of several.
+    out: the folder of the results; None for `<workdir>/evaluation/<split>`.
+      Several checkpoints have folders of their own in it.
+    **changes: of the config, as `overrides.override` takes them.
 
   Returns:
-    The scores, as in metrics.json.
+    What metrics.json holds of each checkpoint, by its name.
 
   Raises:
     UserError: no such run, checkpoint, split or views; labels that the
-      checkpoint does not know; a video that cannot be read.
+      checkpoint does not know; a folder that cannot be written. Of several
+      checkpoints, those that can be are scored all the same.
   """
-  changed = functools.partial(
-    override,
-    split=split,
-    views=views,
-    batch_size=batch_size,
-    data_dir=data_dir,
-    short_videos=short_videos,
-    ema=ema,
-  )
-  if workdir is not None:
-    model_of = trained.from_workdir(workdir, checkpoint, changed)
-    source = _open(model_of.config)
-    labels.check_label_names(model_of.label_names, source.label_names)
-    default = pathlib.Path(workdir, 'evaluation')
-    folder = pathlib.Path(out or default / model_of.config.evaluation.split)
+  changed = functools.partial(override, **changes)
+  if workdir is None and out is None:
+    raise UserError('--out is missing: say where the report shall go.')
+  session = Session.of_run(workdir, changed, out) if workdir else None
+  if session is not None:
+    asked = candidates.of_run(workdir, checkpoints, changed)
   else:
-    if out is None:
-      raise UserError('--out is missing: say where the report shall go.')
-    config = changed(config)
+    session = Session.of_config(changed(config), out)
+    asked = candidates.of_paths(
+      checkpoints, session.config, session.names, _own_grid(config, session)
+    )
+  if len(asked) == 1:
+    session.score(asked[0], session.out)
+    return session.found
+  failed = {}
+  for candidate in asked:
+    print(f'{candidate.name}:', flush=True)
+    try:
+      session.score(candidate, session.out / candidate.folder)
+    except folder.Unwritable:
+      raise
+    except UserError as error:
+      failed[candidate.name] = str(error)
+      print(f'error: {candidate.name}: {error}', file=sys.stderr, flush=True)
+  if session.found:
+    session.write_table()
+    for line in table.lines(session.rows):
+      print(line, flush=True)
+  if failed:
+    raise UserError(
+      f'{len(failed)} of {len(asked)} checkpoints could not be scored: '
+      f'{", ".join(failed)}.'
+    )
+  return session.found
+
+
+class Session:
+  """One split and one compiled model, for one checkpoint after another.
+
+  Args:
+    config: of the evaluation, with its heads.
+    source: the split.
+    out: folder of the results.
+    workdir: of the run, if it is one's.
+
+  Attributes:
+    config, out: these.
+    names: of the classes of each head of the split.
+    found: what metrics.json holds of the checkpoints so far, by their names.
+    rows: of scores.csv.
+  """
+
+  def __init__(
+    self,
+    config: TrainConfig,
+    source: datasets.VideoSplit,
+    out: str | os.PathLike,
+    workdir: str | os.PathLike | None = None,
+  ):
+    self.config, self.out = config, pathlib.Path(out)
+    self.names: Mapping[str, list[str]] = source.label_names
+    self.found: dict[str, Found] = {}
+    self.rows: list[dict[str, Any]] = []
+    self._source, self._workdir = source, workdir
+    self._scorer = Scorer(config, source)
+    folder.check_empty_or_ours(self.out)
+
+  @classmethod
+  def of_run(cls, workdir, changed, out=None) -> 'Session':
+    """Opens what a run's config asks for, changed by `changed`."""
+    if not pathlib.Path(workdir).is_dir():
+      raise UserError(f'there is no workdir {workdir}: train into it first.')
+    config = changed(workdirs.read_config(workdir))
     source = _open(config)
-    model_of = trained.from_file(checkpoint, config, source.label_names)
-    folder = pathlib.Path(out)
-  return _score(model_of, source, folder)
+    default = pathlib.Path(workdir, 'evaluation', config.evaluation.split)
+    return cls(config, source, out or default, workdir)
+
+  @classmethod
+  def of_config(cls, config: TrainConfig, out: str | os.PathLike) -> 'Session':
+    """Opens what a config asks for."""
+    source = _open(config)
+    return cls(configs.resolve_heads(config, source.label_names), source, out)
+
+  def score(
+    self, candidate: Candidate, where: pathlib.Path, again: bool = True
+  ) -> None:
+    """Scores a checkpoint, prints its scores and writes its results.
+
+    Args:
+      candidate: the checkpoint.
+      where: folder of its results.
+      again: also if they are there, of the same weights and protocol.
+
+    Raises:
+      UserError: it cannot be.
+    """
+    trained = self._load(candidate)
+    labels.check_label_names(trained.label_names, self.names)
+    with folder.claimed(where):
+      there = None if again else self._there(trained, where)
+      if there is None:
+        there = self._scored(trained, where)
+      else:
+        print(f'{candidate.name} is scored already: {where}', flush=True)
+      self.found[candidate.name] = there
+      self.rows.append(table.row(where.name, there))
+
+  def write_table(self) -> None:
+    """Writes scores.csv of the checkpoints so far."""
+    if distributed.first():
+      table.write(self.out, self.rows)
+
+  def _load(self, candidate: Candidate) -> Trained:
+    """Reads a checkpoint, in all processes or in none."""
+    trained, error = None, None
+    try:
+      trained = candidate.load()
+    except UserError as caught:
+      error = caught
+    if not distributed.gather(np.array([error is None])).all():
+      raise error or UserError('another process cannot read the checkpoint.')
+    return trained
+
+  def _there(self, trained: Trained, where: pathlib.Path) -> Found | None:
+    """Returns the results that are there, if they are what would come."""
+    try:
+      found = json.loads((where / 'metrics.json').read_text('utf-8'))
+      asked = self._scorer.protocol(trained)
+      same = all(found['protocol'][key] == asked[key] for key in asked)
+    except (OSError, ValueError, KeyError, TypeError):
+      found, same = None, False
+    every = distributed.gather(np.array([same]))
+    return found if every.all() else None
+
+  def _scored(self, trained: Trained, where: pathlib.Path) -> Found:
+    """Predicts, writes and prints."""
+    predicted, parts = self._scorer.table(trained, where)
+    try:
+      found = report.contents(predicted, self.config)
+    except UserError:
+      parts.remove()  # they would lead to the same
+      raise
+    if not distributed.first():
+      return found
+    report.write(
+      where, predicted, found, source=self._source, workdir=self._workdir
+    )
+    parts.remove()
+    _print(found, len(self._source), where)
+    return found
+
+
+def _own_grid(config: TrainConfig, session: Session):
+  """Returns the grid of the config's own clips, if flags ask for others."""
+  own = configs.token_grid(config)
+  return None if own == configs.token_grid(session.config) else own
 
 
 def _open(config: TrainConfig) -> datasets.VideoSplit:
@@ -89,108 +216,24 @@ def _open(config: TrainConfig) -> datasets.VideoSplit:
   )
 
 
-def _score(
-  model_of: trained.Trained, source: datasets.VideoSplit, folder: pathlib.Path
-) -> dict[str, float]:
-  """Scores a model on a split, prints the scores and writes the report."""
-  config = model_of.config
-  model = models.build(**configs.model_arguments(config.model))
-  apply = forward.view_averaged(model, config.data)
-  params = model_of.params
-  if config.model.scan:
-    params = stacking.stack(params)
-  params = parallel.replicate(jax.tree.map(jnp.asarray, params))
-  batch = forward.padded_batch(config.evaluation.batch_size)
-  batches = pipeline.evaluation_batches(
-    source,
-    config.data,
-    temporal_views=config.evaluation.temporal_views,
-    spatial_crops=config.evaluation.spatial_crops,
-    batch_size=batch,
-    process=jax.process_index(),
-    processes=jax.process_count(),
-  )
-  with contextlib.closing(batches):
-    predictions = run.score_split(
-      tqdm.tqdm(
-        batches,
-        total=-(-len(source) // batch),
-        unit='batch',
-        disable=not (sys.stderr.isatty() and distributed.first()),
-      ),
-      lambda video: apply(params, video),
-      len(source),
-    )
-  scores = metrics.scores(predictions.logits, predictions.labels)
-  unreadable = [source.ids[place] for place in predictions.unreadable]
-  if not distributed.first():
-    return scores
-  report.write_report(
-    folder,
-    predictions,
-    ids=[source.ids[place] for place in predictions.index],
-    label_names=model_of.label_names,
-    protocol={
-      'dataset': config.data.dataset,
-      'split': config.evaluation.split,
-      'examples': len(predictions.index),
-      'unreadable': unreadable,
-      'temporal_views': config.evaluation.temporal_views,
-      'spatial_crops': config.evaluation.spatial_crops,
-      'averaged': 'logits',
-      'checkpoint': model_of.name,
-    },
-  )
-  for name, value in scores.items():
-    print(f'{name:>16}  {value:.4f}')
+def _print(found: Found, examples: int, where: pathlib.Path) -> None:
+  """Prints scores, with intervals, and what counts nowhere."""
+  for name, value in found['scores'].items():
+    interval = ''
+    if name in found['intervals']:
+      low, high = found['intervals'][name]
+      interval = f'  ({low:.4f} to {high:.4f})'
+    if not name.endswith(('/mean_class_accuracy', '/calibration_error')):
+      print(f'{name:>16}  {value:.4f}{interval}')
+  protocol = found['protocol']
+  unreadable = protocol['unreadable']
   if unreadable:
     print(
-      f'{len(unreadable)} of {len(source)} videos cannot be read, and count '
+      f'{len(unreadable)} of {examples} videos cannot be read, and count '
       f"nowhere ('{unreadable[0]}' is the first; all are in metrics.json)"
     )
   print(
-    f'{len(predictions.index)} videos, {model_of.name}; report: {folder}',
+    f'{protocol["examples"]} videos, {protocol["checkpoint"]}; report: '
+    f'{where / "report.html"}',
     flush=True,
   )
-  return scores
-
-
-def override(
-  config: TrainConfig,
-  *,
-  split: str | None = None,
-  views: str | None = None,
-  batch_size: int | None = None,
-  data_dir: str | None = None,
-  short_videos: str | None = None,
-  ema: bool | None = None,
-) -> TrainConfig:
-  """Returns the config with what the flags ask for.
-
-  Raises:
-    UserError: values that do not fit.
-  """
-  changes = {}
-  if views is not None:
-    match = re.fullmatch(r'(\d+)x(\d+)', views)
-    if not match:
-      raise UserError(
-        f"--views is '{views}'; it takes temporal x spatial views, e.g. 4x3."
-      )
-    changes['temporal_views'] = int(match[1])
-    changes['spatial_crops'] = int(match[2])
-  if split is not None:
-    changes['split'] = split
-  if batch_size is not None:
-    changes['batch_size'] = batch_size
-  if ema is not None:
-    changes['ema'] = ema
-  data = {'data_dir': data_dir, 'short_videos': short_videos}
-  given = {key: value for key, value in data.items() if value is not None}
-  config = dataclasses.replace(
-    config,
-    data=dataclasses.replace(config.data, **given),
-    evaluation=dataclasses.replace(config.evaluation, **changes),
-  )
-  configs.check(config)
-  return config

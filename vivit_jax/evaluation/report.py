@@ -1,172 +1,122 @@
-"""The report of an evaluation: scores, every prediction, confusions."""
+"""The files of an evaluation: scores, every prediction, confusions, a page."""
 
 import csv
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Mapping
 from typing import Any
 
-import einops
 import numpy as np
-from matplotlib.colors import PowerNorm
-from matplotlib.figure import Figure
 
-from vivit_jax import files
-from vivit_jax.errors import UserError
-from vivit_jax.evaluation import metrics
-from vivit_jax.evaluation.run import Predictions
+from vivit_jax import config as configs
+from vivit_jax.config import TrainConfig
+from vivit_jax.data.datasets import VideoSplit
+from vivit_jax.evaluation import confusion, metrics, page, summary
+from vivit_jax.evaluation.folder import STAGING, Unwritable
+from vivit_jax.evaluation.predictions import Table
 
 _GUESSES = 5  # columns of predictions.csv
-_NAMED = 40  # classes whose names still fit on the axes
-_ANNOTATED = 12  # classes whose percentages still fit into the cells
-_NAME_LENGTH = 28  # characters of a name on an axis
 
 
-def write_report(
+def contents(table: Table, config: TrainConfig | None = None) -> dict[str, Any]:
+  """Returns what metrics.json holds.
+
+  That of `summary.summary`, 'protocol' and 'config'.
+
+  Args:
+    table: of n examples, at least one.
+    config: of the evaluation.
+
+  Raises:
+    UserError: logits that are not finite, or labels that are no class.
+  """
+  found = summary.summary(table)
+  found['protocol'] = dict(table.protocol)
+  found['config'] = config and json.loads(configs.to_json(config))
+  return found
+
+
+def write(
   folder: str | os.PathLike,
-  predictions: Predictions,
+  table: Table,
+  found: Mapping[str, Any],
   *,
-  ids: Sequence[str],
-  label_names: Mapping[str, Sequence[str]],
-  protocol: Mapping[str, Any],
+  source: VideoSplit | None = None,
+  workdir: str | os.PathLike | None = None,
 ) -> None:
-  """Writes metrics.json, predictions.csv and confusion_<head>.png.
+  """Writes the results of an evaluation.
 
-  Each file appears whole or not at all, replacing an earlier one.
+  metrics.json, predictions.npz, predictions.csv, confusion_<head>.png and
+  report.html. They replace earlier ones when all are written; after an error,
+  none is replaced.
 
   Args:
     folder: made where it does not exist.
-    predictions: of the n examples of a split.
-    ids: n names of the examples.
-    label_names: K names of each head's classes.
-    protocol: how the scores came about; goes into metrics.json as it is.
+    table: of n examples, at least one.
+    found: what `contents` says of it.
+    source: the videos, for the page's pictures of mistakes; None for none.
+    workdir: of the run, for the page's curves; None for none.
 
   Raises:
-    UserError: logits that are not finite, or a folder that cannot be written.
+    Unwritable: a folder that cannot be written.
   """
-  if len(ids) != len(predictions.index):
-    raise ValueError(f'{len(ids)} ids for {len(predictions.index)} predictions')
-  scores = metrics.scores(predictions.logits, predictions.labels)
   folder = pathlib.Path(folder)
+  staging = folder / f'{STAGING}{os.getpid()}'
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    for head, logits in predictions.logits.items():
-      labels = predictions.labels[head]
-      if labels.ndim == 2:
-        continue  # several labels a video: there is no one true class
-      guesses = metrics.top_k(logits, 1)[:, 0]
-      figure = confusion_figure(
-        metrics.confusion(guesses, labels, logits.shape[1]),
-        label_names[head],
-        f'{head}: top-1 {scores[f"{head}/top1"]:.1%} of {len(ids)} examples',
-      )
-      with files.replacing(folder / f'confusion_{head}.png') as path:
-        figure.savefig(path, format='png')
-    with files.replacing(folder / 'predictions.csv') as path:
-      _write_predictions(path, predictions, ids, label_names)
-    with files.replacing(folder / 'metrics.json') as path:
-      text = json.dumps({**scores, 'protocol': dict(protocol)}, indent=2)
-      path.write_text(text + '\n', encoding='utf-8')
+    for left in folder.glob(f'{STAGING}*'):  # of a process that was killed
+      shutil.rmtree(left, ignore_errors=True)
+    staging.mkdir()
+    table.write(staging / 'predictions.npz')
+    _write_predictions(staging / 'predictions.csv', table)
+    _write_confusions(staging, table, found['scores'])
+    told = page.render(table, found, source=source, workdir=workdir)
+    (staging / 'report.html').write_text(told, encoding='utf-8', newline='\n')
+    text = json.dumps(found, indent=2, allow_nan=False)
+    (staging / 'metrics.json').write_text(text + '\n', encoding='utf-8')
+    # metrics.json comes last: it stands for all of them.
+    written = sorted(staging.iterdir(), key=lambda x: x.name == 'metrics.json')
+    (folder / 'metrics.json').unlink(missing_ok=True)
+    for path in written:
+      os.replace(path, folder / path.name)
   except OSError as error:
-    raise UserError(
-      f'the report cannot be written to {folder} ({error.strerror or error}): '
-      'choose another folder with --out.'
-    ) from error
+    raise Unwritable(folder, error) from error
+  finally:
+    shutil.rmtree(staging, ignore_errors=True)
 
 
-def confusion_figure(
-  counts: np.ndarray, names: Sequence[str], title: str
-) -> Figure:
-  """Draws a confusion matrix, each row as fractions of its examples.
-
-  Args:
-    counts: int [K, K]; rows are labels, columns predictions.
-    names: K names of the classes.
-    title: of the figure.
-
-  Returns:
-    A figure that pyplot does not know of; classes without examples are grey.
-  """
-  classes = len(counts)
-  examples = einops.reduce(counts, 'true predicted -> true 1', 'sum')
-  fractions = np.ma.masked_invalid(
-    np.divide(
-      counts,
-      examples,
-      out=np.full(counts.shape, np.nan),
-      where=examples > 0,
-    )
-  )
-  # Cells hold readable text while classes are few, and some pixels at least.
-  side = float(np.clip(0.3 * classes + 3.5, 5.5, 14))
-  figure = Figure(figsize=(side * 1.12, side), dpi=150, layout='constrained')
-  axes = figure.add_subplot()
-  # Along a root, lest the rare confusions among many classes be lost to sight.
-  image = axes.imshow(
-    fractions,
-    cmap='viridis',
-    norm=PowerNorm(0.5, vmin=0, vmax=1),
-    interpolation='nearest',
-  )
-  axes.set_facecolor('lightgrey')
-  size = 9 + side / 3
-  bar = figure.colorbar(image, ax=axes, fraction=0.045, pad=0.02, aspect=30)
-  bar.set_ticks([0, 0.01, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1])
-  bar.set_label('fraction of the true class (root scale)', fontsize=size)
-  axes.set_title(title, fontsize=size + 2, parse_math=False)
-  axes.set_xlabel('predicted class', fontsize=size)
-  axes.set_ylabel('true class', fontsize=size)
-  if classes <= _NAMED:
-    _name_classes(axes, names)
-  if classes <= _ANNOTATED:
-    _annotate(axes, fractions)
-  return figure
-
-
-def _name_classes(axes, names: Sequence[str]) -> None:
-  short = [
-    name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 1] + '…'
-    for name in names
-  ]
-  places = range(len(short))
-  # A '$' in a name is a '$', not the start of a formula.
-  axes.set_xticks(places, short, rotation=90, parse_math=False)
-  axes.set_yticks(places, short, parse_math=False)
-
-
-def _annotate(axes, fractions: np.ma.MaskedArray) -> None:
-  for (row, column), fraction in np.ndenumerate(fractions.filled(0)):
-    if fraction > 0:
-      axes.text(
-        column,
-        row,
-        f'{fraction:.0%}',
-        ha='center',
-        va='center',
-        fontsize=8,
-        color='black' if fraction > 0.4 else 'white',  # readable on viridis
-      )
-
-
-def _write_predictions(
-  path: pathlib.Path,
-  predictions: Predictions,
-  ids: Sequence[str],
-  label_names: Mapping[str, Sequence[str]],
+def _write_confusions(
+  folder: pathlib.Path, table: Table, scores: Mapping[str, float]
 ) -> None:
+  """Draws the confusions of heads that have one true class a video."""
+  for head, logits in table.averaged().items():
+    labels = table.labels[head]
+    if labels.ndim == 2:
+      continue
+    guesses = metrics.top_k(logits, 1)[:, 0]
+    top1 = scores[f'{head}/top1']
+    figure = confusion.draw(
+      metrics.confusion(guesses, labels, logits.shape[1]),
+      table.class_names[head],
+      f'{head}: top-1 {top1:.1%} of {len(labels)} examples',
+    )
+    figure.savefig(folder / f'confusion_{head}.png')
+
+
+def _write_predictions(path: pathlib.Path, table: Table) -> None:
   """Writes an example a row: its label, and the first guesses of each head."""
-  columns: dict[str, Sequence] = {'example': ids}
-  for head, logits in predictions.logits.items():
-    names = np.asarray(label_names[head], object)
-    labels = predictions.labels[head]
+  columns: dict[str, Any] = {'example': table.ids}
+  for head, probabilities in table.probabilities().items():
+    names = np.asarray(table.class_names[head], object)
+    labels = table.labels[head]
     if labels.ndim == 2:
       columns[f'{head}_label'] = [';'.join(names[row > 0]) for row in labels]
-      probabilities = metrics.sigmoid(logits)
     else:
       columns[f'{head}_label'] = names[labels]
-      probabilities = metrics.softmax(logits)
-    guesses = metrics.top_k(logits, _GUESSES)
+    # As the scores rank: of probabilities, rounding makes ties.
+    guesses = metrics.top_k(table.averaged()[head], _GUESSES)
     probabilities = np.take_along_axis(probabilities, guesses, axis=1)
     for rank in range(guesses.shape[1]):
       column = f'{head}_top{rank + 1}'

@@ -1,6 +1,5 @@
 """Predictions for a whole split: every example once, padding dropped."""
 
-import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -8,33 +7,16 @@ import numpy as np
 
 from vivit_jax import distributed
 from vivit_jax.errors import UserError
-
-
-@dataclasses.dataclass(frozen=True)
-class Predictions:
-  """What a model says of a split, in the order of its examples.
-
-  Attributes:
-    logits: float32 [n, K] of each head.
-    labels: int32 [n] of each head; float32 [n, K], 1 at each label, of one with
-      several labels a video.
-    index: int [n], places in the split, in order.
-    unreadable: int [m], places of the examples that cannot be read; with
-      `index`, all of the split.
-  """
-
-  logits: dict[str, np.ndarray]
-  labels: dict[str, np.ndarray]
-  index: np.ndarray
-  unreadable: np.ndarray = dataclasses.field(
-    default_factory=lambda: np.zeros(0, int)
-  )
+from vivit_jax.evaluation.predictions import Predictions
 
 
 def score_split(
   batches: Iterable[Mapping[str, Any]],
   forward: Callable[[np.ndarray], Mapping[str, Any]],
   example_count: int,
+  *,
+  done: Predictions | None = None,
+  keep: Callable[[Predictions], None] = lambda batch: None,
 ) -> Predictions:
   """Predicts every example of a split exactly once, over all processes.
 
@@ -44,9 +26,12 @@ def score_split(
       (examples whose video could not be had) and 'index' int [b], places in
       the split, in any order: this process's share. Its iterator is closed at
       the end, or at an error, where it can be.
-    forward: video -> logits [b, K] of each head; it may return before they
+    forward: video -> logits [b, V, K] of each head; it may return before they
       are computed, as jax does.
     example_count: n, of the split.
+    done: examples that were predicted before, and are not in `batches`; each in
+      one process. Of the others, shapes and types count.
+    keep: called with each batch, padding dropped, when it is predicted.
 
   Returns:
     The predictions for the heads that `forward` has, all of them to each
@@ -58,18 +43,23 @@ def score_split(
   """
   if not example_count:
     raise UserError('the split has no examples to evaluate: prepare it anew.')
-  rows = []
+  rows = [] if done is None else [done]
   waiting = None
+
+  def finish(batch, logits):
+    rows.append(_read(batch, logits))
+    keep(rows[-1])
+
   iterator = iter(batches)
   try:
     for batch in iterator:
       ahead = batch, forward(batch['video'])
       # Only now, so that the device always has the next batch to work on.
       if waiting is not None:
-        rows.append(_read(*waiting))
+        finish(*waiting)
       waiting = ahead
     if waiting is not None:
-      rows.append(_read(*waiting))
+      finish(*waiting)
   finally:
     # An iterator with worker processes would leave them behind.
     if hasattr(iterator, 'close'):

@@ -1,6 +1,8 @@
 """A trained model to score: of a run, or of anybody's checkpoint."""
 
 import dataclasses
+import functools
+import hashlib
 import os
 import pathlib
 from collections.abc import Callable, Collection, Mapping
@@ -11,11 +13,12 @@ import numpy as np
 
 from vivit_jax import config as configs
 from vivit_jax import models
-from vivit_jax.checkpoints import formats, heads, start
-from vivit_jax.checkpoints.formats import names
+from vivit_jax.checkpoints import adapt, fit, heads, start
+from vivit_jax.checkpoints.formats import Weights, names, native
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
+from vivit_jax.models import stacking
 from vivit_jax.training import workdir as workdirs
 
 
@@ -29,6 +32,7 @@ class Trained:
     params: nested, layers one by one.
     label_names: of each head, in the order of the outputs.
     multi_label: heads of which a video may have any number of labels.
+    step: of the run; None for a checkpoint without one.
   """
 
   name: str
@@ -36,6 +40,19 @@ class Trained:
   params: Any
   label_names: Mapping[str, list[str]]
   multi_label: Collection[str] = ()
+  step: int | None = None
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """SHA-256 of all parameters: their names, types, shapes and bytes.
+
+    The same weights have the same digest, whatever file they are read from.
+    """
+    total = hashlib.sha256()
+    for name, array in sorted(names.flatten(self.params)):
+      total.update(f'{name} {array.dtype.str} {array.shape}\n'.encode())
+      total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return total.hexdigest()
 
 
 def from_workdir(
@@ -44,6 +61,8 @@ def from_workdir(
   override: Callable[[TrainConfig], TrainConfig],
 ) -> Trained:
   """Reads a checkpoint of a run, as its config.json has it now.
+
+  Where the clips are changed, so are the positions, as those of `init_from`.
 
   Args:
     workdir: of the run.
@@ -67,7 +86,7 @@ def from_checkpoint(
   override: Callable[[TrainConfig], TrainConfig],
 ) -> Trained:
   """Does what `from_workdir` does, without its config.json."""
-  with Store.of_run(workdir) as store:
+  with _open_store(workdir, checkpoint) as store:
     step = store.find(checkpoint)
     if step is None:
       raise UserError(f'{workdir} has no finished checkpoint yet.')
@@ -78,13 +97,32 @@ def from_checkpoint(
     params = store.restore_parameters(step, 'ema' if averaged else 'params')
   known = {head: about.label_names[head] for head in config.model.heads}
   name = f'step {step}' + (', averaged weights' if averaged else '')
-  return Trained(name, config, params, known, about.multi_label)
+  if configs.token_grid(config) != configs.token_grid(about.config):
+    adapted = adapt.adapt(
+      native.as_weights(params, about, name),
+      dict(names.flatten(_fresh(config))),
+      grid=configs.token_grid(config),
+      family=config.model.family,
+      order=config.model.order,
+    )
+    _check_whole(adapted, f'{name} of {workdir}')
+    print(f'{name}, for clips of another size:\n{adapted.table()}', flush=True)
+    params = names.unflatten(adapted.arrays)
+  return Trained(name, config, params, known, about.multi_label, step)
+
+
+def _open_store(workdir: str | os.PathLike, checkpoint: str) -> Store:
+  """Opens a run's checkpoints; their metrics are read for the best alone."""
+  if checkpoint == 'best':
+    return Store.of_run(workdir)
+  return Store(workdir, read_only=True, best_metric=None)
 
 
 def from_file(
   path: str | os.PathLike,
   config: TrainConfig,
   dataset_names: Mapping[str, list[str]],
+  grid: fit.Grid | None = None,
 ) -> Trained:
   """Reads a checkpoint of any format as the model of a config.
 
@@ -92,15 +130,22 @@ def from_file(
   own, else the dataset's; where they are in another order than the dataset's,
   the outputs are put into the dataset's.
 
+  Args:
+    path: of the checkpoint.
+    config: of the model and its clips.
+    dataset_names: of each head's classes.
+    grid: t, h and w of the checkpoint's tokens, where the clips are others than
+      its own and it does not tell.
+
   Raises:
     UserError: a file that cannot be read; else as `from_weights`.
   """
-  source = start.read(path, config)
+  source = start.read(path, config, grid)
   return from_weights(source, str(path), config, dataset_names)
 
 
 def from_weights(
-  source: formats.Weights,
+  source: Weights,
   path: str,
   config: TrainConfig,
   dataset_names: Mapping[str, list[str]] | None,
@@ -120,17 +165,56 @@ def from_weights(
     UserError: weights that do not fit the model whole, or names that are not
       the dataset's.
   """
-  if dataset_names is None:
+  of_dataset = dataset_names is not None
+  if not of_dataset:
     dataset_names = _names(source, path, config)
   config = configs.resolve_heads(config, dataset_names)
+  adapted = start.as_model(source, _fresh(config), config, dataset_names)
+  if of_dataset:
+    _check_classes(path, source, config)
+  _check_whole(adapted, path)
+  say(adapted.table())
+  for note in source.notes:
+    say(f'{"note":>10}  {note}')
+  known = {head: dataset_names[head] for head in config.model.heads}
+  return Trained(path, config, names.unflatten(adapted.arrays), known)
+
+
+def _fresh(config: TrainConfig) -> Any:
+  """Returns parameters of the config's model, layers one by one, all zero.
+
+  Nothing of them is kept: whatever a checkpoint lacks is an error.
+  """
   model = models.build(**configs.model_arguments(config.model))
-  clip = np.zeros((1, config.data.frames, *config.data.crop, 3), np.float32)
-  fresh = jax.jit(model.init)(jax.random.key(0), clip)['params']
-  adapted = start.fit(source, fresh, config, dataset_names)
+  clip = jax.ShapeDtypeStruct(
+    (1, config.data.frames, *config.data.crop, 3), np.float32
+  )
+  shapes = jax.eval_shape(model.init, jax.random.key(0), clip)['params']
+  zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+  return stacking.unstack(zeros)
+
+
+def _check_classes(
+  path: str | os.PathLike, source: Weights, config: TrainConfig
+) -> None:
+  """Raises a UserError for another number of classes than the dataset's."""
+  bias = source.arrays.get('output_projection/bias')
+  heads = config.model.heads
+  if bias is not None and bias.size != sum(heads.values()):
+    wanted = ', '.join(f'{head} {classes}' for head, classes in heads.items())
+    raise UserError(
+      f'{path} has {bias.size} classes, but the dataset {config.data.dataset} '
+      f'has {sum(heads.values())} ({wanted}): evaluate it on the dataset that '
+      'it was trained on, or train a head for this one, by --config.init_from.'
+    )
+
+
+def _check_whole(adapted: adapt.Adapted, what: str) -> None:
+  """Raises a UserError unless checkpoint and model have the same arrays."""
   missing = [row for row in adapted.rows if row.what == 'fresh']
   if missing:
     raise UserError(
-      f'{path} does not hold the whole model: {missing[0].name} would be '
+      f'{what} does not hold the whole model: {missing[0].name} would be '
       f'random ({missing[0].why}); to train from it, use --config.init_from.'
     )
   # A Hugging Face ViT's pooler is not before its own classifier either.
@@ -141,18 +225,13 @@ def from_weights(
   ]
   if unused:
     raise UserError(
-      f'{path} is more than the model: {unused[0].name} would be left out '
+      f'{what} is more than the model: {unused[0].name} would be left out '
       f'({unused[0].why}): give the config of the whole model.'
     )
-  say(adapted.table())
-  for note in source.notes:
-    say(f'{"note":>10}  {note}')
-  known = {head: dataset_names[head] for head in config.model.heads}
-  return Trained(path, config, names.unflatten(adapted.arrays), known)
 
 
 def _names(
-  source: formats.Weights, path: str, config: TrainConfig
+  source: Weights, path: str, config: TrainConfig
 ) -> dict[str, list[str]]:
   """Returns what the outputs of a checkpoint are called, in their order."""
   bias = source.arrays.get('output_projection/bias')

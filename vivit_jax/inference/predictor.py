@@ -15,7 +15,7 @@ from vivit_jax import config as configs
 from vivit_jax import models
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation import metrics
+from vivit_jax.evaluation import averaging, metrics
 from vivit_jax.evaluation.trained import Trained
 from vivit_jax.inference import cutting, videos
 from vivit_jax.models import base, pixels, stacking
@@ -296,18 +296,17 @@ class Predictor:
     self, logits: Mapping[str, np.ndarray], top: int
   ) -> dict[str, Ranking]:
     """Ranks classes by logits [V, K] of each head, averaged over the views."""
-    ranked = {}
+    ranked, average = {}, self.config.evaluation.average
     for head, each in logits.items():
       if not np.isfinite(each).all():
         raise UserError(
           f'the model gives logits that are not finite for head {head}: take '
           'an earlier checkpoint.'
         )
-      # As in evaluation, and in the paper (section 4.1): logits are averaged.
-      mean = each.mean(axis=0)
       several = head in self.multi_label
-      every = metrics.sigmoid(mean) if several else metrics.softmax(mean)
-      first = metrics.top_k(mean[None], top)[0]
+      scores = averaging.average_views(each[None], average, several)
+      every = averaging.probabilities(scores, average, several)[0]
+      first = metrics.top_k(scores, top)[0]
       names = tuple(self.label_names[head][place] for place in first)
       ranked[head] = Ranking(names, every[first], every)
     return ranked

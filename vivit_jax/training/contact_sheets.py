@@ -147,8 +147,9 @@ def _article(sheet: Sheet) -> str:
   quiet = [sheet.name]
   if sheet.operations:
     quiet.append(f'RandAugment: {sheet.operations}')
+  quality = None if small else _QUALITY
   images = [
-    f'<img alt="frame {number}" src="{_embedded(frame, bool(small))}">'
+    f'<img alt="frame {number}" src="{embedded(frame, quality)}">'
     for number, frame in enumerate(sheet.frames)
   ]
   return (
@@ -161,11 +162,16 @@ def _article(sheet: Sheet) -> str:
   )
 
 
-def _embedded(frame: np.ndarray, lossless: bool) -> str:
-  """Returns a frame, uint8 [H, W, 3], as a data URL."""
-  kind, options = '.jpg', [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
-  if lossless:
-    kind, options = '.png', []
+def embedded(frame: np.ndarray, quality: int | None) -> str:
+  """Returns a frame as a data URL.
+
+  Args:
+    frame: uint8 [H, W, 3].
+    quality: of a JPEG, up to 100; None: a PNG, without loss.
+  """
+  kind, options = '.png', []
+  if quality is not None:
+    kind, options = '.jpg', [cv2.IMWRITE_JPEG_QUALITY, quality]
   _, data = cv2.imencode(kind, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), options)
   media = {'.jpg': 'jpeg', '.png': 'png'}[kind]
   return f'data:image/{media};base64,{base64.b64encode(data).decode()}'

@@ -2,7 +2,6 @@
 
 import dataclasses
 import fractions
-import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -78,7 +77,7 @@ def plan(
     multi_label=sorted(source.multi_label),
   )
   per_epoch = len(source) / configs.videos_per_step(config)
-  steps = max(1, math.ceil(config.train.epochs * per_epoch))
+  steps = configs.training_steps(config, len(source))
   rate = optim.schedule(config.optim, steps=steps, steps_per_epoch=per_epoch)
   optimiser = optim.optimiser(config.optim, rate)
   state = step.initialise(model, optimiser, config)

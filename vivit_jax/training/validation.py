@@ -46,7 +46,7 @@ def scorer(
     UserError: no such split, or videos that are shorter than a clip.
   """
   source = checks.open_validation(config)
-  apply = forward.view_averaged(model, config.data)
+  apply = forward.every_view(model, config.data)
 
   def validate(params) -> dict[str, float] | None:
     try:
@@ -74,6 +74,7 @@ def scorer(
         f'\n{len(predictions.unreadable)} of {len(source)} videos of '
         f"validation cannot be read, and count nowhere ('{first}' is the first)"
       )
-    return metrics.scores(predictions.logits, predictions.labels)
+    logits = {head: x[:, 0] for head, x in predictions.logits.items()}
+    return metrics.scores(logits, predictions.labels)
 
   return validate

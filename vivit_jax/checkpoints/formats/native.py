@@ -1,6 +1,7 @@
 """This package's own checkpoints, as weights to start from."""
 
 import pathlib
+from typing import Any
 
 from vivit_jax import config as configs
 from vivit_jax.checkpoints.formats import names
@@ -49,12 +50,23 @@ def read(
     about = store.describe(step)
     averaged = ema and store.has_average(step)
     params = store.restore_parameters(step, 'ema' if averaged else 'params')
-  weights = Weights(
-    f'vivit_jax, step {step}' + (', averaged weights' if averaged else ''),
+  name = f'vivit_jax, step {step}' + (', averaged weights' if averaged else '')
+  return as_weights(params, about, name), about
+
+
+def as_weights(params: Any, about: Description, name: str) -> Weights:
+  """Returns parameters of a run, nested dicts, as weights to start from.
+
+  Args:
+    params: layers not stacked.
+    about: what their checkpoint says of itself.
+    name: of the weights, for people.
+  """
+  return Weights(
+    name,
     dict(names.flatten(params)),
     about.label_names,
     configs.token_grid(about.config),
     model=about.config.model.family,
     order=_order(about.config.model),
   )
-  return weights, about

@@ -48,6 +48,48 @@ def read(path: str | os.PathLike, *, ema: bool = True) -> Weights:
   return weights
 
 
+def within(path: str | os.PathLike) -> list[pathlib.Path]:
+  """Returns the checkpoints of a folder that is none itself, in order.
+
+  Files `checkpoint_<step>` come by their steps. A file, a folder that is one
+  checkpoint, and one without any, are the only element.
+
+  Raises:
+    UserError: a path that cannot be read.
+  """
+  path = pathlib.Path(path)
+  try:
+    if not path.is_dir() or _is_one(path):
+      return [path]
+    steps = _by_step(path)
+    found = [steps[step] for step in sorted(steps)]
+    if not found:
+      entries = sorted(path.iterdir())
+      found = [x for x in entries if x.is_file() and _reader_of(x) is not None]
+      found += [x for x in entries if x.is_dir() and _is_one(x)]
+  except OSError as error:
+    raise UserError(
+      f'cannot read the checkpoint {path}: {error.strerror or error}.'
+    ) from None
+  return found if len(found) > 1 else [path]
+
+
+def _is_one(folder: pathlib.Path) -> bool:
+  """Returns whether a folder is one checkpoint, as far as its names tell."""
+  whole = (folder / 'model.safetensors').exists()
+  return native.is_native(folder) or whole or len(_by_step(folder)) == 1
+
+
+def _by_step(folder: pathlib.Path) -> dict[int, pathlib.Path]:
+  """Returns a folder's files 'checkpoint' and 'checkpoint_<step>' by step."""
+  return {
+    int(match[1] or 0): path
+    for path in sorted(folder.iterdir())
+    if path.is_file()
+    and (match := re.fullmatch(r'checkpoint(?:_(\d+))?', path.name))
+  }
+
+
 def _read(path: pathlib.Path, ema: bool = True) -> Weights:
   if '\0' in str(path):
     raise UserError('the path of the checkpoint has a NUL in it.')
@@ -88,14 +130,10 @@ def _read_folder(folder: pathlib.Path, ema: bool) -> Weights:
     return native.read(folder, ema=ema)[0]
   if (folder / 'model.safetensors').exists():
     return huggingface.read(folder)
-  found = [path for path in sorted(folder.iterdir()) if path.is_file()]
-  steps = {
-    int(match[1] or 0): path
-    for path in found
-    if (match := re.fullmatch(r'checkpoint(?:_(\d+))?', path.name))
-  }
+  steps = _by_step(folder)
   if steps:
     return scenic.read(steps[max(steps)])
+  found = [path for path in sorted(folder.iterdir()) if path.is_file()]
   readable = [path for path in found if _reader_of(path) is not None]
   if len(readable) == 1:
     return _read(readable[0])

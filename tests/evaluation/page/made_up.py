@@ -1,0 +1,101 @@
+"""Made-up evaluations, with names that do what names can do."""
+
+import numpy as np
+
+from vivit_jax.evaluation import summary
+from vivit_jax.evaluation.predictions import Table
+
+HOSTILE = [
+  '<script>alert(1)</script>',
+  '"quoted" & \'single\'',
+  '\u0642\u0641\u0632 \u0628\u0627\u0644\u0645\u0638\u0644\u0627\u062a',
+  '\u8df3\u7ef3 \U0001f938',
+  'x' * 200,
+  '</style><img src=x onerror=alert(2)>',
+  'zero\x00 and \u202eturned',
+  'long words ' * 18,
+  '$\\alpha$ </script>',
+]
+
+
+def names(classes: int) -> list[str]:
+  """Returns names of classes, the hostile ones first."""
+  plain = [f'activity {number}' for number in range(classes)]
+  return [*HOSTILE, *plain][:classes]
+
+
+def table(
+  heads: dict[str, int],
+  n: int,
+  *,
+  temporal: int = 1,
+  spatial: int = 1,
+  several: tuple[str, ...] = (),
+  seed: int = 0,
+) -> Table:
+  """Returns predictions that are right now and then.
+
+  Args:
+    heads: classes of each.
+    n: how many videos.
+    temporal, spatial: views.
+    several: heads with several labels a video.
+    seed: of the noise.
+  """
+  rng = np.random.default_rng(seed)
+  logits, labels = {}, {}
+  for head, classes in heads.items():
+    if head in several:
+      labels[head] = (rng.random((n, classes)) < 0.2).astype(np.float32)
+      signal = labels[head]
+    else:
+      labels[head] = (np.arange(n) % classes).astype(np.int32)
+      signal = np.eye(classes)[labels[head]]
+    noise = rng.normal(size=(n, temporal * spatial, classes))
+    logits[head] = (3 * signal[:, None] + 1.2 * noise).astype(np.float32)
+  return Table(
+    ids=[f'clips/{number}<b>.mp4' for number in range(n)],
+    logits=logits,
+    labels=labels,
+    class_names={head: names(classes) for head, classes in heads.items()},
+    protocol={
+      'dataset': 'videos/<i>mine</i>',
+      'split': 'test',
+      'unreadable': ['broken/<b>one</b>.mp4'],
+      'temporal_views': temporal,
+      'spatial_crops': spatial,
+      'average': 'logits',
+      'frames': 16,
+      'stride': 2,
+      'crop': [224, 224],
+      'checkpoint': 'step 30',
+      'step': 30,
+    },
+  )
+
+
+def results(made: Table) -> dict:
+  """Returns what metrics.json holds."""
+  config = {'train': {'batch_size': 64, 'note': '<u>'}}
+  return {
+    **summary.summary(made),
+    'protocol': made.protocol,
+    'config': config,
+  }
+
+
+class Videos:
+  """A split of videos, of which frame t of video v is a grey of 10 v + t."""
+
+  def __init__(self, ids: list[str], frames: int = 20, size=(40, 60)):
+    self.ids = list(ids)
+    self.frame_counts = np.full(len(self.ids), frames)
+    self.rates = np.full(len(self.ids), 10.0)
+    self.size = size
+    self.asked = []
+
+  def decode_frames(self, video, frames):
+    self.asked.append((video, list(frames)))
+    for frame in frames:
+      grey = (10 * video + frame) % 256
+      yield frame, np.full((*self.size, 3), grey, np.uint8)

@@ -1,0 +1,60 @@
+"""Curves of a run, from lines that may be damaged."""
+
+import json
+
+import numpy as np
+
+from vivit_jax.evaluation.page import curves
+
+
+def write(folder, *lines):
+  (folder / 'metrics.jsonl').write_text('\n'.join(lines))
+
+
+def test_lines_are_read_and_broken_ones_left_out(tmp_path):
+  write(
+    tmp_path,
+    json.dumps({'step': 20, 'train/loss': 3.0, 'validation/top1': 0.5}),
+    json.dumps({'step': 10, 'train/loss': 4.0}),
+    json.dumps({'step': 20, 'train/loss': 2.0}),
+    '[1, 2]',
+    '{"no step": 1}',
+    '{"step": 30, "train/lo',
+  )
+  found = curves.read(tmp_path)
+  assert sorted(found) == ['train/loss', 'validation/top1']
+  assert [column.tolist() for column in found['train/loss']] == [
+    [10, 20],
+    [4.0, 2.0],
+  ]
+
+
+def test_what_is_drawn(tmp_path):
+  row = {
+    'step': 1,
+    'train/loss': 1.0,
+    'train/learning_rate': 1e-3,
+    'train/clips_per_second': 300.0,
+    'train/verb/top1': 0.25,
+    'validation/verb/top1': 0.5,
+    'validation/top1': 0.5,
+  }
+  write(tmp_path, json.dumps(row), json.dumps({**row, 'step': 2}))
+  html = curves.training(tmp_path, step=2)
+  titles = [part.split('</bdi>')[0] for part in html.split('<h3><bdi>')[1:]]
+  assert titles == ['loss', 'learning rate', 'top1', 'verb/top1']
+  assert 'training: 25% at 1' in html and 'validation: 50% at 1' in html
+  assert html.count('this checkpoint') == 8  # a line and its legend, in each
+
+
+def test_without_curves(tmp_path):
+  assert curves.training(tmp_path) == ''
+  write(tmp_path, json.dumps({'step': 1, 'train/loss': float('nan')}))
+  assert curves.training(tmp_path) == ''
+
+
+def test_long_curves_are_means_of_neighbours():
+  steps, values = curves.thinned(np.arange(600), np.arange(600) % 2)
+  assert len(steps) == 300
+  np.testing.assert_allclose(steps, np.arange(300) * 2 + 0.5)
+  np.testing.assert_allclose(values, 0.5)

@@ -1,0 +1,99 @@
+"""Which checkpoints are meant, and what their folders are called."""
+
+import shutil
+
+import pytest
+import reference
+
+from vivit_jax import config as configs
+from vivit_jax.checkpoints import formats
+from vivit_jax.errors import UserError
+from vivit_jax.evaluation import candidates
+
+CONFIG = configs.TrainConfig()
+
+
+@pytest.fixture
+def run(tmp_path):
+  for name in ('20', '100', '3', '7.damaged', '9.orbax-checkpoint-tmp-1'):
+    (tmp_path / 'checkpoints' / name).mkdir(parents=True)
+  return tmp_path
+
+
+def steps(run, *which):
+  found = candidates.of_run(run, which, lambda config: config)
+  return [candidate.folder for candidate in found]
+
+
+def test_steps_of_a_run(run):
+  assert steps(run, 'all') == ['step_3', 'step_20', 'step_100']
+  assert steps(run, 'last') == ['step_100']
+  assert steps(run, '20', 'last', '20', 'all') == [
+    'step_20',
+    'step_100',
+    'step_3',
+  ]
+
+
+def test_what_is_no_step(run, tmp_path):
+  with pytest.raises(UserError, match="'lats' .* steps 3, 20, 100.*--config"):
+    steps(run, 'lats')
+  with pytest.raises(UserError, match='no finished checkpoint yet'):
+    steps(tmp_path / 'none', 'all')
+
+
+def test_flags_are_split_but_for_paths_that_are_there(tmp_path):
+  (tmp_path / 'a,b').write_text('')
+  both = str(tmp_path / 'a,b')
+  found = candidates.split(['1,2', both, 'best', '3,'])
+  assert found == ['1', '2', both, 'best', '3']
+
+
+def folders(*paths):
+  found = candidates.of_paths([str(p) for p in paths], CONFIG, {})
+  return {candidate.folder: candidate.name for candidate in found}
+
+
+def test_a_folder_of_several_files(tmp_path):
+  source = reference.FIXTURES / 'model1_joint' / 'checkpoint'
+  for name in ('checkpoint_100', 'checkpoint_20', 'notes.txt'):
+    shutil.copy(source, tmp_path / name)
+  # By step; what is called a checkpoint counts alone.
+  assert list(folders(tmp_path)) == ['checkpoint_20', 'checkpoint_100']
+
+
+def test_a_folder_of_folders_and_files(tmp_path):
+  fixtures = reference.FIXTURES
+  shutil.copytree(fixtures / 'model1_joint', tmp_path / 'joint')
+  shutil.copytree(fixtures / 'huggingface_vivit', tmp_path / 'hugging')
+  shutil.copy(fixtures / 'image_vit' / 'big_vision.npz', tmp_path / 'a.npz')
+  (tmp_path / 'readme.md').write_text('three models')
+  (tmp_path / 'empty').mkdir()
+  assert folders(tmp_path) == {
+    name: str(tmp_path / name) for name in ('a.npz', 'hugging', 'joint')
+  }
+
+
+@pytest.mark.parametrize(
+  'name', ['model1_joint', 'huggingface_vivit', 'model1_joint/checkpoint']
+)
+def test_one_checkpoint_is_itself(name):
+  path = reference.FIXTURES / name
+  assert formats.within(path) == [path]
+
+
+def test_equal_names_are_told_apart(tmp_path):
+  paths = []
+  for name in ('one run/weights', 'two/weights'):
+    (tmp_path / name).parent.mkdir()
+    paths.append(tmp_path / name)
+    shutil.copy(reference.FIXTURES / 'model1_joint' / 'checkpoint', paths[-1])
+  found = folders(*paths, paths[0])
+  assert len(found) == 3 and list(found)[:2] == ['weights', 'two-weights']
+  assert list(found)[2] == 'one_run-weights'
+
+
+def test_a_path_that_is_not_there():
+  (candidate,) = candidates.of_paths(['/nowhere/x'], CONFIG, {})
+  with pytest.raises(UserError, match='cannot read the checkpoint /nowhere/x'):
+    candidate.load()

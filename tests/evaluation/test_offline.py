@@ -1,0 +1,242 @@
+"""The reference's models through evaluate.py, against a plain loop."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import reference
+
+from vivit_jax import config as configs
+from vivit_jax import models
+from vivit_jax.checkpoints import formats
+from vivit_jax.data import datasets, moving_shapes, prepare
+from vivit_jax.errors import UserError
+from vivit_jax.evaluation import metrics, offline
+from vivit_jax.evaluation.predictions import Table
+from vivit_jax.models.build import Size
+
+ROOT = pathlib.Path(__file__).parents[2]
+SIZE = Size(3, 4, 48, 96)
+NAMES = [f'class {n:02}' for n in range(11)]
+COUNTS = [16, 19, 24, 31, 17, 40, 16, 22, 18, 20, 25, 33, 29]  # frames
+CONFIG = """
+from vivit_jax import config as configs
+from vivit_jax import models
+from vivit_jax.models.build import Size
+
+def get_config():
+  models.SIZES['Ti'] = Size(3, 4, 48, 96)  # the fixture's, in no table
+  config = configs.default()
+  config.model.size = 'Ti'
+  config.data.frames, config.data.crop, config.data.short_side = 8, (48, 48), 48
+  config.data.dataset, config.data.workers = 'videos/tiny', 0
+  return config
+"""
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+  """Returns a data folder with 13 videos, of 11 classes, of 48 x 48 pixels."""
+  folder = tmp_path_factory.mktemp('tiny')
+  rng = np.random.default_rng(0)
+  rows = ['path,label,split']
+  for number, count in enumerate(COUNTS):
+    small = rng.integers(0, 255, (count, 6, 6, 3), np.uint8)
+    images = small.repeat(8, axis=1).repeat(8, axis=2)
+    moving_shapes.write_video(folder / f'{number}.mp4', images)
+    rows.append(f'{number}.mp4,{NAMES[number % 11]},validation')
+  (folder / 'a.csv').write_text('\n'.join(rows) + '\n')
+  (folder / 'names.json').write_text(json.dumps({'label': NAMES}))
+  prepare.prepare(
+    'videos/tiny',
+    videos=folder,
+    annotations=folder / 'a.csv',
+    data_dir=folder,
+    label_names=folder / 'names.json',
+    workers=1,
+  )
+  return folder
+
+
+def config_of(name, data_dir, monkeypatch, **data):
+  monkeypatch.setitem(models.SIZES, 'Ti', SIZE)
+  config = configs.default()
+  family, changes = reference.MODELS[name]
+  config.model.size, config.model.family = 'Ti', family
+  config.model.update(changes)
+  config.data.frames, config.data.crop = 8, (48, 48)
+  config.data.short_side, config.data.workers = 48, 0
+  config.data.dataset, config.data.data_dir = 'videos/tiny', str(data_dir)
+  config.data.update(data)
+  return configs.resolve(config)
+
+
+def plainly(name, data_dir):
+  """Returns logits [n, V, K] of three clips a video, one after another."""
+  model, params = reference.model(name), reference.parameters(name)
+  apply = jax.jit(lambda clip: model.apply({'params': params}, clip))
+  split = datasets.open_split('videos/tiny', data_dir, 'validation')
+  rows = []
+  for video, identity in enumerate(split.ids):
+    count = COUNTS[int(pathlib.Path(identity).stem)]
+    room = count - 15  # eight frames, every second one, reach over 15
+    views = []
+    for start in (0, round(room / 2), room):
+      images = split.read_frames(video, range(start, start + 15, 2))
+      clip = np.stack(images).astype(np.float32) / 255 * 2 - 1
+      views.append(np.asarray(apply(clip[None])['label'])[0])
+    rows.append(views)
+  return np.array(rows), split
+
+
+@pytest.mark.parametrize('name', reference.MODELS)
+def test_fixtures_agree_with_a_plain_loop(
+  name, data_dir, tmp_path, monkeypatch
+):
+  config = config_of(name, data_dir, monkeypatch)
+  source = reference.FIXTURES / name
+  (found,) = offline.evaluate(
+    None,
+    config=config,
+    checkpoints=[str(source)],
+    out=tmp_path / 'out',
+    views='3x1',
+    batch_size=4,
+  ).values()
+  expected, split = plainly(name, data_dir)
+  table = Table.read(tmp_path / 'out')
+  assert table.ids == split.ids and len(table.ids) == 13
+  assert table.class_names == {'label': NAMES}
+  np.testing.assert_array_equal(table.labels['label'], split.labels['label'])
+  np.testing.assert_allclose(
+    table.logits['label'], expected, rtol=1e-4, atol=2e-5
+  )
+  mean = expected.mean(axis=1)
+  right = mean.argmax(axis=1) == split.labels['label']
+  assert found['scores']['label/top1'] == right.mean()
+  middle = expected[:, 1].argmax(axis=1) == split.labels['label']
+  assert found['views'][0]['scores']['label/top1'] == middle.mean()
+  assert found == json.loads((tmp_path / 'out' / 'metrics.json').read_text())
+
+
+@pytest.mark.slow
+def test_a_fixture_through_the_program(data_dir, tmp_path):
+  """Two copies, whose folders have an npz beside them; and one that is not."""
+  name = 'model2_factorised_encoder'
+  (tmp_path / 'config.py').write_text(CONFIG)
+  weights = tmp_path / 'weights'
+  for step in (5, 40):
+    path = weights / f'checkpoint_{step}'
+    path.parent.mkdir(exist_ok=True)
+    shutil.copy(reference.FIXTURES / name / 'checkpoint', path)
+  (weights / 'checkpoint_41').write_bytes(b'\x82 not msgpack')
+  process = subprocess.run(
+    [
+      sys.executable, ROOT / 'evaluate.py',
+      f'--config={tmp_path / "config.py"}', '--config.model.temporal_layers=2',
+      f'--data_dir={data_dir}', f'--checkpoint={weights}', '--views=3x1',
+      '--average=probabilities', f'--out={tmp_path / "out"}',
+    ],
+    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+    capture_output=True, text=True,
+  )  # fmt: skip
+  assert process.returncode == 2
+  assert '1 of 3 checkpoints could not be scored' in process.stderr
+  assert 'Traceback' not in process.stderr
+  expected, split = plainly(name, data_dir)
+  weights = np.exp(expected)
+  mean = (weights / weights.sum(axis=-1, keepdims=True)).mean(axis=1)
+  right = mean.argmax(axis=1) == split.labels['label']
+  digests = set()
+  for folder in ('checkpoint_5', 'checkpoint_40'):
+    found = json.loads((tmp_path / 'out' / folder / 'metrics.json').read_text())
+    assert found['scores']['label/top1'] == right.mean()
+    digests.add(found['protocol']['digest'])
+    table = Table.read(tmp_path / 'out' / folder)
+    np.testing.assert_allclose(
+      table.probabilities()['label'], mean, rtol=1e-4, atol=1e-6
+    )
+  assert len(digests) == 1
+  assert not (tmp_path / 'out' / 'checkpoint_41').exists()
+
+
+def test_another_crop_resizes_the_positions(data_dir, tmp_path, monkeypatch):
+  config = config_of('model1_joint', data_dir, monkeypatch)
+  source = reference.FIXTURES / 'model1_joint'
+  keys = {'config': config, 'checkpoints': [str(source)]}
+  (found,) = offline.evaluate(
+    None, **keys, out=tmp_path / 'a', crop='32x48', frames=6, views='1x3'
+  ).values()
+  protocol = found['protocol']
+  assert (protocol['crop'], protocol['frames']) == ([32, 48], 6)
+  assert [row['spatial'] for row in found['views']] == [1, 3]
+  (other,) = offline.evaluate(
+    None, **keys, out=tmp_path / 'b', views='1x3'
+  ).values()
+  assert other['protocol']['digest'] != protocol['digest']
+
+
+@pytest.mark.parametrize(
+  ('change', 'told'),
+  [
+    ({'views': '30x1'}, '30 temporal views .* at most 26'),
+    ({'frames': 16}, r'shorter than a clip .*--short_videos'),
+    ({'split': 'test'}, "no split 'test'; it has validation"),
+    ({'crop': '64'}, '64 x 64 .* short side of 48'),
+  ],
+)
+def test_views_that_do_not_fit(data_dir, tmp_path, monkeypatch, change, told):
+  config = config_of('model1_joint', data_dir, monkeypatch)
+  source = str(reference.FIXTURES / 'model1_joint')
+  out = tmp_path / 'out'
+  with pytest.raises(UserError, match=told):
+    offline.evaluate(
+      None, config=config, checkpoints=[source], out=out, **change
+    )
+  assert not out.exists()
+
+
+def test_another_number_of_classes(prepared, tmp_path, monkeypatch):
+  config = config_of(
+    'model1_joint', prepared, monkeypatch,
+    dataset='moving_shapes', frames=8, stride=1,
+  )  # fmt: skip
+  source = str(reference.FIXTURES / 'model1_joint')
+  with pytest.raises(UserError, match='has 11 classes, .* moving_shapes has'):
+    offline.evaluate(
+      None, config=config, checkpoints=[source], out=tmp_path / 'out'
+    )
+  assert not (tmp_path / 'out').exists()
+
+
+def test_logits_that_are_no_numbers(data_dir, tmp_path, monkeypatch):
+  config = config_of('model1_joint', data_dir, monkeypatch)
+  source = reference.FIXTURES / 'model1_joint'
+  whole = formats.read(source)
+  arrays = dict(whole.arrays)
+  # Finite itself, and not what comes of it.
+  arrays['output_projection/kernel'] = np.full((48, 11), 3e38, np.float32)
+  broken = dataclasses.replace(whole, arrays=arrays)
+  monkeypatch.setattr(formats, 'read', lambda path, ema: broken)
+  out = tmp_path / 'out'
+  with pytest.raises(UserError, match='not finite for head label, .* of 13'):
+    offline.evaluate(None, config=config, checkpoints=[str(source)], out=out)
+  assert not list(out.glob('*'))  # neither results nor parts
+
+
+def test_a_foreign_folder_is_refused_before_the_pass(
+  data_dir, tmp_path, monkeypatch
+):
+  config = config_of('model1_joint', data_dir, monkeypatch)
+  (tmp_path / 'thesis.tex').write_text('')
+  monkeypatch.setattr(metrics, 'scores', None)  # nothing gets as far
+  source = str(reference.FIXTURES / 'model1_joint')
+  with pytest.raises(UserError, match='holds thesis.tex'):
+    offline.evaluate(None, config=config, checkpoints=[source], out=tmp_path)

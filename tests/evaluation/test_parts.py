@@ -1,0 +1,89 @@
+"""Finished batches: kept, read by the same question alone, damage deleted."""
+
+import numpy as np
+import pytest
+
+from vivit_jax.evaluation.folder import Unwritable
+from vivit_jax.evaluation.parts import Parts
+from vivit_jax.evaluation.predictions import Predictions
+
+NOTHING = Predictions(
+  {'a': np.zeros((0, 2, 3), np.float32)},
+  {'a': np.zeros(0, np.int32)},
+  np.zeros(0, np.int64),
+)
+
+
+def batch(*places):
+  index = np.array(places, np.int64)
+  logits = np.arange(6.0).reshape(2, 3) + index[:, None, None]
+  return Predictions(
+    {'a': logits.astype(np.float32)}, {'a': (index % 3).astype(np.int32)}, index
+  )
+
+
+def parts(folder, count=9, **key):
+  return Parts(folder, {'digest': 'x', **key}, NOTHING, count)
+
+
+def test_what_is_added_is_read_once(tmp_path):
+  kept = parts(tmp_path)
+  assert kept.read().index.tolist() == []
+  for rows in (batch(4, 1), batch(), batch(7, 4)):
+    kept.add(rows)
+  found = parts(tmp_path).read()
+  assert sorted(found.index.tolist()) == [1, 4, 7]
+  for i, place in enumerate(found.index):
+    expected = batch(place)
+    np.testing.assert_array_equal(found.logits['a'][i], expected.logits['a'][0])
+    assert found.labels['a'][i] == expected.labels['a'][0]
+  kept.remove()
+  assert not list(tmp_path.iterdir())
+
+
+def test_another_question_does_not_read_them(tmp_path):
+  parts(tmp_path).add(batch(1))
+  assert parts(tmp_path, crop=8).read().index.tolist() == []
+  assert not list(tmp_path.iterdir())  # they are in nobody's way
+
+
+def test_damaged_parts_are_deleted(tmp_path):
+  kept = parts(tmp_path)
+  for place in range(5):
+    kept.add(batch(place))
+  (folder,) = tmp_path.iterdir()
+  files = sorted(folder.iterdir())
+  whole = files[0].read_bytes()
+  files[0].write_bytes(whole[:-40])
+  files[1].write_bytes(b'')
+  middle = len(whole) // 2
+  files[2].write_bytes(whole[:32] + b'????' + whole[36:])
+  files[3].write_bytes(whole[:middle] + b'????' + whole[middle + 4 :])
+  (folder / '.x.npz.99.part').write_bytes(whole[:50])
+  found = kept.read()
+  assert len(found.index) == 1
+  assert sorted(folder.glob('*.npz')) == files[4:]
+
+
+@pytest.mark.parametrize(
+  'other',
+  [
+    Predictions(
+      {'a': np.zeros((1, 2, 4), np.float32)},
+      {'a': np.zeros(1, np.int32)},
+      np.zeros(1, np.int64),
+    ),
+    batch(9),
+    batch(-1),
+  ],
+)
+def test_parts_that_do_not_fit_are_deleted(tmp_path, other):
+  kept = parts(tmp_path)
+  kept.add(other)
+  kept.add(batch(3))
+  assert kept.read().index.tolist() == [3]
+
+
+def test_a_part_that_cannot_be_written(tmp_path):
+  with pytest.raises(Unwritable, match='No such file.*--out'):
+    parts(tmp_path / 'gone').add(batch(1))

@@ -1,0 +1,131 @@
+"""Which checkpoints an evaluation is of, and what their results are called."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from vivit_jax.checkpoints import fit, formats, on_disk, store
+from vivit_jax.config import TrainConfig
+from vivit_jax.errors import UserError
+from vivit_jax.evaluation import trained
+from vivit_jax.evaluation.trained import Trained
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+  """A checkpoint that is not read yet.
+
+  Attributes:
+    name: for people.
+    folder: name of the folder of its results, among those of others.
+    load: reads it; UserError where it is no such checkpoint.
+  """
+
+  name: str
+  folder: str
+  load: Callable[[], Trained]
+
+
+def split(values: Iterable[str]) -> list[str]:
+  """Returns the parts of flags 'a,b'; a path that exists stays whole."""
+  parts = []
+  for value in values:
+    parts += [value] if os.path.exists(value) else value.split(',')
+  return [part for part in parts if part]
+
+
+def of_run(
+  workdir: str | os.PathLike,
+  which: Sequence[str],
+  override: Callable[[TrainConfig], TrainConfig],
+) -> list[Candidate]:
+  """Returns checkpoints of a run, each once, in the order that they are named.
+
+  Args:
+    workdir: of the run.
+    which: 'best', 'last', steps, and 'all' of them.
+    override: changes the run's config.
+
+  Raises:
+    UserError: no checkpoints, or what is none of these.
+  """
+  there = on_disk.steps(workdir)
+  steps: dict[int, None] = {}  # a set in order
+  for name in which:
+    if name == 'all' or name == 'last':
+      if not there:
+        raise UserError(f'{workdir} has no finished checkpoint yet.')
+      steps |= dict.fromkeys(there if name == 'all' else there[-1:])
+    elif name == 'best':
+      with store.Store.of_run(workdir) as run:
+        best = run.find('best')
+      if best is None:
+        raise UserError(f'{workdir} has no finished checkpoint yet.')
+      steps[best] = None
+    elif name.isdecimal():
+      steps[int(name)] = None
+    else:
+      raise UserError(
+        f"no checkpoint '{name}' in {workdir}; there are best, last, all and "
+        f'steps {", ".join(map(str, there))}. A path needs --config instead of '
+        '--workdir.'
+      )
+  return [of_step(workdir, step, override) for step in steps]
+
+
+def of_step(
+  workdir: str | os.PathLike,
+  step: int,
+  override: Callable[[TrainConfig], TrainConfig],
+) -> Candidate:
+  """Returns the checkpoint of a run at a step."""
+  load = functools.partial(trained.from_workdir, workdir, str(step), override)
+  return Candidate(f'step {step}', f'step_{step}', load)
+
+
+def of_paths(
+  paths: Sequence[str],
+  config: TrainConfig,
+  dataset_names: Mapping[str, list[str]],
+  grid: fit.Grid | None = None,
+) -> list[Candidate]:
+  """Returns the checkpoints at paths, of folders that hold several, each.
+
+  Args:
+    paths: of any format.
+    config: of the model.
+    dataset_names: of each head's classes.
+    grid: of their tokens, as `trained.from_file` takes it.
+
+  Raises:
+    UserError: a folder that cannot be read.
+  """
+  found: list[Candidate] = []
+  taken: set[str] = set()
+  for path in paths:
+    for one in formats.within(path):
+      folder = _folder_name(one, taken)
+      load = functools.partial(
+        trained.from_file, one, config, dataset_names, grid
+      )
+      found.append(Candidate(str(one), folder, load))
+  return found
+
+
+def _folder_name(path: pathlib.Path, taken: set[str]) -> str:
+  """Returns a name that tells a path from the others, and takes it."""
+  parts = [re.sub(r'[^\w.-]+', '_', part) for part in path.absolute().parts[1:]]
+  for count in range(1, len(parts) + 1):
+    name = '-'.join(parts[-count:]).lstrip('.')
+    if name and name not in taken:
+      break
+  else:
+    name = next(
+      f'checkpoint-{i}' for i in range(len(taken) + 1)
+      if f'checkpoint-{i}' not in taken
+    )  # fmt: skip
+  taken.add(name)
+  return name

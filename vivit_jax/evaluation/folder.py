@@ -1,0 +1,100 @@
+"""The folder of an evaluation's results: whether it may be written."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import tempfile
+from collections.abc import Iterator
+
+from vivit_jax import distributed, locks
+from vivit_jax.errors import UserError
+
+STAGING, UNFINISHED = '.report-', '.unfinished-'  # folders in it
+_OURS = re.compile(
+  r'metrics\.json|predictions\.(npz|csv)|report\.html|confusion_.+\.png'
+  r'|scores\.csv'
+)
+
+
+class Unwritable(UserError):
+  """A folder that results cannot be written to.
+
+  Args:
+    folder: of the results.
+    error: what the system says.
+  """
+
+  def __init__(self, folder: str | os.PathLike, error: OSError):
+    super().__init__(
+      f'the report cannot be written to {folder} ({error.strerror or error}): '
+      'choose another folder with --out.'
+    )
+
+
+@contextlib.contextmanager
+def claimed(folder: pathlib.Path) -> Iterator[None]:
+  """Makes the folder and tries to write to it; a context without others in it.
+
+  Raises:
+    Unwritable: it cannot be made, or not be written.
+    UserError: it holds what is of no evaluation, or another process writes
+      there.
+  """
+  check_empty_or_ours(folder)
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+      file.write(b'.')
+  except OSError as error:
+    raise Unwritable(folder, error) from None
+  with contextlib.ExitStack() as stack:
+    if distributed.first():
+      in_use = (
+        f'another process is evaluating into {folder}: wait until it ends, or '
+        'choose another folder with --out.'
+      )
+      stack.enter_context(locks.locked(folder, in_use))
+    yield
+
+
+def check_empty_or_ours(folder: pathlib.Path) -> None:
+  """Raises a UserError for a folder that holds what is of no evaluation."""
+  if _has_results(folder):
+    return
+  foreign = _foreign(folder)
+  if foreign is not None:
+    raise UserError(
+      f'{folder} holds {foreign.relative_to(folder)}, which is of no '
+      'evaluation: choose a new or an empty folder with --out.'
+    )
+
+
+def _has_results(folder: pathlib.Path) -> bool:
+  """Returns whether an evaluation has written its metrics.json there."""
+  try:
+    found = json.loads((folder / 'metrics.json').read_text('utf-8'))
+    return isinstance(found, dict) and 'protocol' in found
+  except (OSError, ValueError):
+    return False
+
+
+def _foreign(folder: pathlib.Path) -> pathlib.Path | None:
+  """Returns the first thing in a folder that no evaluation writes, or None."""
+  try:
+    entries = sorted(folder.iterdir())
+  except FileNotFoundError:
+    return None
+  except OSError as error:
+    raise Unwritable(folder, error) from None
+  for path in entries:
+    if path.is_dir():
+      known = path.name.startswith((STAGING, UNFINISHED)) or _has_results(path)
+      if not known and _foreign(path):
+        return path
+    elif path.name == 'metrics.json' or (
+      not path.name.startswith('.') and not _OURS.fullmatch(path.name)
+    ):
+      return path
+  return None

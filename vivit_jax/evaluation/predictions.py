@@ -1,0 +1,180 @@
+"""What a model says of each view of a split, in memory and in a file."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from vivit_jax import files
+from vivit_jax.errors import UserError
+from vivit_jax.evaluation.averaging import average_views, probabilities
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+  """What a model says of a split, in the order of its examples.
+
+  Attributes:
+    logits: float32 [n, V, K] of each head, of each view.
+    labels: int32 [n] of each head; float32 [n, K], 1 at each label, of one with
+      several labels a video.
+    index: int [n], places in the split, in order.
+    unreadable: int [m], places of the examples that cannot be read; with
+      `index`, all of the split.
+  """
+
+  logits: dict[str, np.ndarray]
+  labels: dict[str, np.ndarray]
+  index: np.ndarray
+  unreadable: np.ndarray = dataclasses.field(
+    default_factory=lambda: np.zeros(0, int)
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """What predictions.npz holds: every example once, with all that it needs.
+
+  Attributes:
+    ids: n names of the examples, in the order of the split.
+    logits: float32 [n, V, K] of each head; view = temporal * S + spatial.
+    labels: int32 [n] of each head; float32 [n, K], 1 at each label, of one with
+      several labels a video.
+    class_names: K names of each head.
+    protocol: as in metrics.json.
+    index: int64 [n], places in the split; None: 0 to n - 1.
+  """
+
+  ids: Sequence[str]
+  logits: Mapping[str, np.ndarray]
+  labels: Mapping[str, np.ndarray]
+  class_names: Mapping[str, Sequence[str]]
+  protocol: Mapping[str, Any]
+  index: np.ndarray | None = None
+
+  def averaged(
+    self, average: str | None = None, views: Sequence[int] | None = None
+  ) -> dict[str, np.ndarray]:
+    """Returns float64 scores [n, K] of each head, averaged over views.
+
+    Args:
+      average: 'logits'; or 'probabilities', whose mean's logarithm is returned;
+        None: the protocol's own.
+      views: places among the V views; None: all.
+    """
+    average = average or self.protocol.get('average', 'logits')
+    return {
+      head: average_views(logits, average, self.labels[head].ndim == 2, views)
+      for head, logits in self.logits.items()
+    }
+
+  def probabilities(
+    self, average: str | None = None, views: Sequence[int] | None = None
+  ) -> dict[str, np.ndarray]:
+    """Returns float64 probabilities [n, K] of each head, as `averaged` does.
+
+    They sum to 1 over the classes, but of heads with several labels a video.
+    """
+    average = average or self.protocol.get('average', 'logits')
+    return {
+      head: probabilities(scores, average, self.labels[head].ndim == 2)
+      for head, scores in self.averaged(average, views).items()
+    }
+
+  def write(self, path: str | os.PathLike) -> None:
+    """Writes a compressed npz, whole or not at all; OSError where it cannot."""
+    index = np.arange(len(self.ids)) if self.index is None else self.index
+    arrays = {
+      'ids': np.asarray(self.ids, np.str_),
+      'index': np.asarray(index, np.int64),
+      'protocol': np.asarray(json.dumps(dict(self.protocol)), np.str_),
+    }
+    for head, logits in self.logits.items():
+      labels = np.asarray(self.labels[head])
+      kind = np.float32 if labels.ndim == 2 else np.int32
+      arrays[f'logits/{head}'] = np.asarray(logits, np.float32)
+      arrays[f'labels/{head}'] = labels.astype(kind)
+      arrays[f'class_names/{head}'] = np.asarray(
+        self.class_names[head], np.str_
+      )
+    with files.replacing(path) as temporary:
+      with open(temporary, 'wb') as file:
+        np.savez_compressed(file, **arrays)
+
+  @classmethod
+  def read(cls, path: str | os.PathLike) -> 'Table':
+    """Reads what `write` wrote; of a folder, its predictions.npz.
+
+    Raises:
+      UserError: no such file, or not one of these.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+      path = path / 'predictions.npz'
+    try:
+      with np.load(path, allow_pickle=False) as file:
+        arrays = dict(file)
+      return _checked(arrays)
+    except OSError as error:
+      raise UserError(
+        f'cannot read the predictions {path}: {error.strerror or error}; '
+        'evaluate.py writes them.'
+      ) from None
+    except (
+      AttributeError,
+      EOFError,
+      KeyError,
+      TypeError,
+      ValueError,
+      zipfile.BadZipFile,
+    ) as error:
+      raise UserError(
+        f'{path} holds no predictions of evaluate.py, or is damaged ({error}).'
+      ) from None
+
+
+def _checked(arrays: Mapping[str, np.ndarray]) -> Table:
+  """Returns the table of a file's arrays; ValueError where they do not fit."""
+  protocol = json.loads(str(arrays['protocol']))
+  if not isinstance(protocol, dict):
+    raise ValueError('its protocol is no JSON object')
+  ids, index = arrays['ids'], arrays['index']
+  parts = {
+    part: {
+      name.removeprefix(f'{part}/'): array
+      for name, array in arrays.items()
+      if name.startswith(f'{part}/')
+    }
+    for part in ('logits', 'labels', 'class_names')
+  }
+  if not parts['logits']:
+    raise ValueError('it has no logits')
+  if ids.ndim != 1 or index.shape != ids.shape:
+    raise ValueError('its ids and index do not fit each other')
+  for head, logits in parts['logits'].items():
+    labels, names = parts['labels'][head], parts['class_names'][head]
+    if logits.ndim != 3 or logits.dtype.kind != 'f' or 0 in logits.shape[1:]:
+      raise ValueError(f'its logits of {head} are not [n, views, classes]')
+    n, _, classes = logits.shape
+    if n != len(ids) or names.shape != (classes,):
+      raise ValueError(f'its logits of {head} do not fit its ids and names')
+    if labels.shape not in ((n,), (n, classes)):
+      raise ValueError(f'its labels of {head} do not fit its logits')
+    if labels.ndim == 1 and (
+      labels.dtype.kind != 'i'
+      or (n and not 0 <= labels.min() <= labels.max() < classes)
+    ):
+      raise ValueError(f'its labels of {head} are no classes')
+  return Table(
+    ids=ids.tolist(),
+    logits=parts['logits'],
+    labels=parts['labels'],
+    class_names={head: x.tolist() for head, x in parts['class_names'].items()},
+    protocol=protocol,
+    index=index,
+  )
