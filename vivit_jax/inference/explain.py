@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from vivit_jax import files
 from vivit_jax.errors import UserError
 from vivit_jax.inference import captions, cutting, videos
 from vivit_jax.inference.animation import animation
@@ -96,18 +97,10 @@ def write(
   try:
     stem.parent.mkdir(parents=True, exist_ok=True)
     for path, content in zip(paths, contents):
-      _write_whole(path, content)
+      with files.replacing(path) as unfinished:
+        unfinished.write_bytes(content)
   except OSError as error:
     raise UserError(
       f'cannot write {stem}.png and .gif: {error.strerror or error}.'
     ) from None
   return paths
-
-
-def _write_whole(path: pathlib.Path, content: bytes) -> None:
-  unfinished = path.with_name(f'.{path.name}.{os.getpid()}')
-  try:
-    unfinished.write_bytes(content)
-    os.replace(unfinished, path)
-  finally:
-    unfinished.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Sequence
 
 from vivit_jax import commands
-from vivit_jax.errors import UserError, exit_on_user_error
+from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
 from vivit_jax.inference import model_flags
 
 
@@ -45,7 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
       beside=flags.parameters == 'beside',
       savedmodel=flags.savedmodel,
     )
-    folder = exported.export(predictor, flags.out, options)
+    # From here on, an interrupt must still remove what is half-written.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with exit_on_interrupt('interrupted'):
+      folder = exported.export(predictor, flags.out, options)
     for path in sorted(folder.iterdir()):
       inside = [p for p in (path, *path.rglob('*')) if p.is_file()]
       size = sum(p.stat().st_size for p in inside)
