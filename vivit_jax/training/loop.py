@@ -70,7 +70,6 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
         scores = run.validate(number)
       if scores or stop or due(number, config.train.checkpoint_every):
         run.save(number, scores)
-      run.trace.after(number)
       if stop and number < trained.steps:
         run.stop(number)
         return stopping.exit_code(stop)
@@ -130,7 +129,6 @@ class _Run:
 
   Attributes:
     first: the last step that was made before.
-    trace: of the profiler.
   """
 
   def __init__(
@@ -167,10 +165,14 @@ class _Run:
     stack.enter_context(contextlib.closing(self._batches))
     self._unreadable = checks.Unreadable(source, config.data.max_unreadable)
     self._clock = Clock()
-    self.trace = Trace(
-      folder / 'profile', config.train.profile_first, config.train.profile_steps
+    self._trace = Trace(
+      folder / 'profile',
+      config.train.profile_first if distributed.first() else 0,
+      config.train.profile_steps,
+      begin=self.first,
+      end=trained.steps,
     )
-    stack.callback(self.trace.close)
+    stack.callback(self._trace.close)
 
   def _begin(self, params: Any) -> Progress:
     """Says what is trained, from where, and opens the metrics."""
@@ -200,7 +202,7 @@ class _Run:
       UserError: too many videos that cannot be read, or too many steps in a
         row that were not finite.
     """
-    self.trace.before(number)
+    self._trace.before(number, self._state)
     with self._clock.measure('input'):
       batch = next(self._batches)
     self._unreadable.note(batch['unreadable'])
@@ -213,6 +215,7 @@ class _Run:
       self._tally.look(ahead=1)
       if self._tally.in_a_row or most == 1:
         self._tally.look()  # so that the batch is at hand, if it is the last
+    self._trace.after(number, self._state)
     if self._tally.in_a_row >= most:
       self._give_up(number, arrays, batch['index'])
 
