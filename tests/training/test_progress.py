@@ -34,11 +34,30 @@ def terminal(monkeypatch):
 def test_the_line_fits_the_terminal(tmp_path, terminal, capsys, columns, words):
   terminal(columns)
   progress = Progress(tmp_path, steps=4500, batch_size=32, first_step=0)
-  progress.report(10, METRICS)
+  progress.report(10, METRICS, 0.5)
   line = capsys.readouterr().out.removeprefix('\r\x1b[2K')
   assert words in line
   assert len(line) < columns
   progress.close()
+
+
+def test_the_speed_is_that_of_steps_alone(tmp_path, capsys):
+  """Not of what passes between reports, such as a validation."""
+  seen = []
+
+  def utilisation(rate):
+    seen.append(rate)
+
+  keys = dict(steps=40, batch_size=8, first_step=0, utilisation=utilisation)
+  progress = Progress(tmp_path, **keys)
+  progress.report(10, METRICS, 0.5)
+  progress.report_validation(13, {'top1': 0.5})
+  progress.report(20, METRICS, 0.25)
+  progress.close()
+  lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
+  rates = [json.loads(x).get('train/clips_per_second') for x in lines]
+  assert rates == [16.0, None, 32.0] and seen == [16.0, 32.0]
+  assert '16 clips/s' in capsys.readouterr().out
 
 
 def test_lines_of_steps_that_are_made_again_are_dropped(tmp_path):
@@ -76,7 +95,7 @@ def test_weights_and_biases_get_the_same_metrics(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'wandb', fake)
   keys = {'steps': 20, 'batch_size': 2, 'first_step': 0, 'wandb': 'videos'}
   progress = Progress(tmp_path, utilisation=lambda rate: 0.25, **keys)
-  progress.report(5, METRICS)
+  progress.report(5, METRICS, 0.5)
   progress.close()
   (run,) = runs
   assert run.settings['project'] == 'videos' and run.finished

@@ -27,7 +27,7 @@ from vivit_jax.training import (
   stopping,
   workdir,
 )
-from vivit_jax.training.clock import Clock
+from vivit_jax.training.clock import Clock, step_seconds
 from vivit_jax.training.experiment import Experiment
 from vivit_jax.training.progress import Progress
 from vivit_jax.training.tally import Tally
@@ -251,16 +251,18 @@ class _Run:
     with self._clock.measure('device'):
       report = self._tally.report()
     report |= {'learning_rate': self._rate(number)}
-    report |= self._clock.report(number - self._reported)
+    times = self._clock.report(number - self._reported)
+    report |= times
     self._reported = number
     if (held := size.peak_memory()) is not None:
       report['peak_memory_bytes'] = held
     checks.check_finite(report.get('loss', 0.0), None, number)
     if self._progress:
-      self._progress.report(number, report)
+      self._progress.report(number, report, step_seconds(times))
 
   def validate(self, number: int) -> dict[str, float] | None:
     """Returns the validation's scores, and writes them; None without."""
+    self._finish_steps()
     with self._clock.measure('validation'):
       params = step.evaluated(self._state, self._trained.config)
       scores = self._trained.validate(params)
@@ -276,6 +278,7 @@ class _Run:
     """
     if self._store is None:
       return
+    self._finish_steps()
     with self._clock.measure('checkpoint'):
       saved = parallel.unreplicate(self._state)
       checks.check_finite(0.0, saved.params, number)
@@ -285,6 +288,11 @@ class _Run:
         skipped=self._tally.in_a_row,
       )
       self._store.save(number, saved, now, scores)
+
+  def _finish_steps(self) -> None:
+    """Waits for the step in flight, so that its time is its own."""
+    with self._clock.measure('device'):
+      self._tally.look()
 
   def stop(self, number: int) -> None:
     """Waits until the last checkpoint is written, and says how to go on."""

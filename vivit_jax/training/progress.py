@@ -59,8 +59,8 @@ class Progress:
       ) from None
     self._writer = metric_writers.AsyncMultiWriter([writer])
     self._wandb = None if wandb is None else _wandb_run(wandb, workdir)
-    self._last_step, self._last_time = first_step, time.monotonic()
-    self._start = (self._last_step, self._last_time)
+    self._last_step = first_step
+    self._start = (first_step, time.monotonic())
 
   def _keep_lines_until(self, step: int) -> None:
     if not self._path.exists():
@@ -75,17 +75,23 @@ class Progress:
     with files.replacing(self._path) as unfinished:
       unfinished.write_text(''.join(line + '\n' for line in lines))
 
-  def report(self, step: int, metrics: dict[str, float]) -> None:
-    """Writes training metrics of a step, and speed since the last report."""
-    now = time.monotonic()
-    done = step - self._last_step
-    rate = done * self._batch_size / max(now - self._last_time, 1e-9)
-    self._last_step, self._last_time = step, now
+  def report(
+    self, step: int, metrics: dict[str, float], step_seconds: float
+  ) -> None:
+    """Writes training metrics of a step, and the speed.
+
+    Args:
+      step: the last one made.
+      metrics: means over the steps since the last report.
+      step_seconds: mean time of these, without validation and checkpoints.
+    """
+    self._last_step = step
+    rate = self._batch_size / max(step_seconds, 1e-9)
     speed = {'clips_per_second': rate}
     if (utilised := self._utilisation(rate)) is not None:
       speed['mfu'] = utilised
     self.write(step, {f'train/{k}': v for k, v in (metrics | speed).items()})
-    spent, made = now - self._start[1], step - self._start[0]
+    spent, made = time.monotonic() - self._start[1], step - self._start[0]
     left = spent / max(made, 1) * (self._steps - step)
     shown = {n: v for n, v in metrics.items() if n == 'loss' or _is_top1(n)}
     parts = (
@@ -103,11 +109,10 @@ class Progress:
     self._show(line)
 
   def report_validation(self, step: int, metrics: Mapping[str, float]) -> None:
-    """Writes the scores of a validation; its time does not count as speed."""
+    """Writes the scores of a validation."""
     self.write(step, {f'validation/{k}': v for k, v in metrics.items()})
     scores = {name: v for name, v in metrics.items() if _is_top1(name)}
     self._show(f'validation at step {step}  {_join(scores)}', stay=True)
-    self._last_time = time.monotonic()
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Writes metrics to the files alone.
