@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -102,6 +103,9 @@ def test_a_run_says_where_its_time_goes(prepared, tmp_path):
   assert (
     'factorised_encoder Ti: 973,454 parameters' in out and 'clips a step' in out
   )
+  found = re.search(r'memory of each device in a step: ([\d.]+) MB', out)
+  # Parameters, momentum and gradients, 973,454 float32 each, at the least.
+  assert found and float(found[1]) > 3 * 4 * 0.973
   assert 'the trace of steps 3 to 4 is in' in out
   assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
   lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()

@@ -60,6 +60,14 @@ def test_the_speed_is_that_of_steps_alone(tmp_path, capsys):
   assert '16 clips/s' in capsys.readouterr().out
 
 
+def test_utilisation_is_in_the_line(tmp_path, capsys):
+  keys = dict(steps=40, batch_size=8, first_step=0)
+  progress = Progress(tmp_path, utilisation=lambda rate: 0.4321, **keys)
+  progress.report(10, METRICS, 0.5)
+  progress.close()
+  assert '16 clips/s  43.2% MFU  ' in capsys.readouterr().out
+
+
 def test_lines_of_steps_that_are_made_again_are_dropped(tmp_path):
   lines = [
     '{"step": 1, "a": 1}',

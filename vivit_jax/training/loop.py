@@ -145,7 +145,7 @@ class _Run:
     self.first = self._reported = int(state.step)
     self._progress = None
     if distributed.first():
-      self._progress = self._begin(state.params)
+      self._progress = self._begin(state)
       stack.callback(self._progress.close)
     self._state = parallel.replicate(state)
     config, source = trained.config, trained.source
@@ -174,7 +174,7 @@ class _Run:
     )
     stack.callback(self._trace.close)
 
-  def _begin(self, params: Any) -> Progress:
+  def _begin(self, state: step.TrainState) -> Progress:
     """Says what is trained, from where, and opens the metrics."""
     trained, config = self._trained, self._trained.config
     if self.first:
@@ -183,7 +183,7 @@ class _Run:
       where = f'step {self.first} of {trained.steps}'
       print(f'{self._folder}: {what} {where}', flush=True)
     operations = size.forward_operations(trained.model, config)
-    print(size.describe(params, operations, config), flush=True)
+    print(size.describe(state, operations, config), flush=True)
     return Progress(
       self._folder,
       steps=trained.steps,
@@ -207,6 +207,8 @@ class _Run:
       batch = next(self._batches)
     self._unreadable.note(batch['unreadable'])
     arrays = parallel.shard(inputs.arrays(batch))
+    if number == self.first + 1:
+      self._compile(arrays)
     self._state, values = self._update(self._state, arrays)
     self._tally.add(values)
     most = self._trained.config.train.max_skipped
@@ -218,6 +220,14 @@ class _Run:
     self._trace.after(number, self._state)
     if self._tally.in_a_row >= most:
       self._give_up(number, arrays, batch['index'])
+
+  def _compile(self, arrays: Mapping[str, Any]) -> None:
+    """Compiles the step, and says what memory it needs."""
+    with self._clock.measure('compile'):
+      ready = parallel.compiled(self._update, self._state, arrays)
+    self._update, self._memory = ready
+    if self._memory is not None and self._progress:
+      print(size.describe_step(self._memory), flush=True)
 
   def _give_up(
     self, number: int, arrays: Mapping[str, Any], index: np.ndarray
@@ -253,11 +263,15 @@ class _Run:
     report |= {'learning_rate': self._rate(number)}
     times = self._clock.report(number - self._reported)
     report |= times
+    begins = self._reported == self.first
     self._reported = number
     if (held := size.peak_memory()) is not None:
       report['peak_memory_bytes'] = held
     checks.check_finite(report.get('loss', 0.0), None, number)
     if self._progress:
+      # Where XLA did not tell it before the first step.
+      if begins and self._memory is None and (line := size.describe_step(None)):
+        print(line, flush=True)
       self._progress.report(number, report, step_seconds(times))
 
   def validate(self, number: int) -> dict[str, float] | None:

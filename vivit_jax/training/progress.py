@@ -98,6 +98,7 @@ class Progress:
       f'step {step}/{self._steps}',
       _join(shown),
       f'{rate:.0f} clips/s',
+      *([] if utilised is None else [f'{utilised:.1%} MFU']),
       f'{_duration(left)} left',
     )
     line = '  '.join(parts)
