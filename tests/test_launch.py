@@ -73,7 +73,7 @@ exec {python} {folder}/fake.py "$@"
 FAKE = """
 import pathlib, signal, sys, time
 folder = pathlib.Path(__file__).parent
-signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), sys.exit(130)))
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), sys.exit(143)))
 (folder / 'ready').touch()
 if sys.argv[1] == 'wait':
   time.sleep(60)
@@ -119,7 +119,7 @@ def test_slurm_puts_a_job_that_was_stopped_back(slurm, tmp_path, state, again):
     time.sleep(0.02)
   process.send_signal(signal.SIGTERM)
   out, _ = process.communicate(timeout=30)
-  assert process.returncode == 130
+  assert process.returncode == 143
   assert (tmp_path / 'requeued').exists() == again
   if again:
     assert (tmp_path / 'requeued').read_text() == 'requeue 7\n'

@@ -20,6 +20,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 # counts there how often it was started.
 FAKE = """
 import json, os, pathlib, runpy, signal, sys, time
+from vivit_jax import commands, locks
+commands.obey_sweep()
 flags = dict(argument[2:].split('=', 1) for argument in sys.argv[1:])
 folder = pathlib.Path(flags['workdir'])
 config = runpy.run_path(flags['config'])['get_config']()
@@ -39,7 +41,9 @@ if does.startswith('stop'):
   sys.exit(int(does.split()[1]))
 if does == 'terminate':
   signal.raise_signal(signal.SIGTERM)
-if does in ('wait', 'ignore'):
+if does in ('wait', 'ignore', 'write slowly'):
+  lock = locks.locked(folder, 'in use')
+  lock.__enter__()
   signals = []
   for which in (signal.SIGINT, signal.SIGTERM):
     signal.signal(which, lambda signum, _: signals.append(signum))
@@ -48,7 +52,10 @@ if does in ('wait', 'ignore'):
   while not signals or does == 'ignore':
     time.sleep(0.01)
   (folder / 'signal').write_text(str(int(signals[0])))
-  sys.exit(130)
+  if does == 'write slowly':
+    time.sleep(1)
+    (folder / 'written').touch()
+  sys.exit(128 + signals[0])
 """
 
 
@@ -177,7 +184,7 @@ def test_a_signal_stops_the_runs_and_the_same_command_goes_on(
   assert not (folders[2] / 'ready').exists()  # two at a time
   process.send_signal(which)
   out, err = process.communicate(timeout=30)
-  assert process.returncode == 130, out + err
+  assert process.returncode == 128 + which, out + err
   assert '3 of 3 runs are left; the same command goes on' in out
   for folder in folders[:2]:
     assert (folder / 'signal').read_text() == str(int(which))
@@ -187,6 +194,49 @@ def test_a_signal_stops_the_runs_and_the_same_command_goes_on(
   )
   assert code == 0
   assert [starts(folder) for folder in folders] == [2, 2, 1]
+
+
+@pytest.mark.skipif(
+  not sys.platform.startswith('linux'), reason='processes outlive their parent'
+)
+def test_a_killed_sweep_leaves_checkpoints_and_the_same_command_waits(
+  tmp_path, program, capfd
+):
+  runs = planned(tmp_path, RATES)
+  folders = told(tmp_path, runs, 'end')
+  (folders[0] / 'does').write_text('write slowly')
+  process = sweeping(tmp_path, program)
+  wait_for(folders[0] / 'ready')
+  process.kill()
+  process.wait()
+  (folders[0] / 'does').write_text('end')
+  assert processes.run_all(runs, tmp_path / 'sweep', program=program) == 0
+  process.communicate()
+  assert (folders[0] / 'signal').read_text() == str(int(signal.SIGTERM))
+  assert (folders[0] / 'written').exists()
+  out = capfd.readouterr().out
+  assert f'{runs[0].name}: still running, in another process' in out
+  # The others are not kept waiting.
+  assert out.index(f'3, {runs[1].name}: begins') < out.index(
+    f'3, {runs[0].name}: begins'
+  )
+  assert [starts(folder) for folder in folders] == [2, 1, 1]
+
+
+def test_a_process_that_begins_after_its_sweeps_end_leaves(tmp_path, program):
+  ended = subprocess.Popen(['true'])
+  ended.wait()
+  done = subprocess.run(
+    [sys.executable, '-c', 'from vivit_jax import commands as c\n'
+     'c.obey_sweep()\nprint("goes on")'],
+    env=os.environ | {'VIVIT_SWEEP': str(ended.pid)},
+    capture_output=True,
+    text=True,
+  )  # fmt: skip
+  assert done.returncode == 143 and not done.stdout
+  me = os.environ | {'VIVIT_SWEEP': str(os.getpid())}
+  code = 'from vivit_jax import commands as c\nc.obey_sweep()'
+  subprocess.run([sys.executable, '-c', code], env=me, check=True)
 
 
 def test_a_third_signal_kills(tmp_path, program):

@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from vivit_jax import files, locks
+from vivit_jax import commands, files, locks
 from vivit_jax.errors import INTERRUPTED, TERMINATED, UserError
 from vivit_jax.sweeps.grid import Run
 from vivit_jax.training import workdir
@@ -55,7 +55,8 @@ def run_all(
   """Trains what is not finished; goes on after a run that fails.
 
   Ctrl-C (or SIGTERM) is handed to the processes, which write a checkpoint and
-  end; a second one makes them leave at once, a third kills them. If
+  end; a second one makes them leave at once, a third kills them. They get
+  SIGTERM when this process is killed. If
   CUDA_VISIBLE_DEVICES is set, the processes share its devices out.
 
   Args:
@@ -65,7 +66,8 @@ def run_all(
     program: what is called with --config=FILE and --workdir=FOLDER.
 
   Returns:
-    The exit code: 0, 1 if a run failed, or `INTERRUPTED`.
+    The exit code: 0, 1 if a run failed, `INTERRUPTED`, or `TERMINATED` after
+    SIGTERM.
 
   Raises:
     UserError: a folder that cannot be written, that another sweep uses, or
@@ -81,7 +83,7 @@ def run_all(
         time.sleep(_WAIT)
     finally:
       sweep.kill()  # where this itself fails
-  return sweep.conclude(bool(came))
+  return sweep.conclude(came)
 
 
 def write(runs: Sequence[Run], folder: pathlib.Path) -> None:
@@ -140,6 +142,7 @@ class _Sweep:
     self._started: list[_Started] = []
     self._failed: list[tuple[Run, str]] = []
     self._stopped: list[Run] = []
+    self._elsewhere: set[str] = set()  # that another process trains
     self._signals = 0  # handed to the processes so far
 
   def go_on(self, came: Sequence[int]) -> bool:
@@ -152,13 +155,28 @@ class _Sweep:
         self._started.remove(started)
         self._slots.append(started.slot)
         self._note_end(started, bool(came))
-    while self._waiting and self._slots and not came:
-      number, run = self._waiting.pop(0)
+    while self._slots and not came and (found := self._next()):
+      self._waiting.remove(found)
+      number, run = found
       if is_finished(self._folder / run.name):
         self._say(number, run, 'was finished before')
       else:
         self._start(number, run)
     return bool(self._started or (self._waiting and not came))
+
+  def _next(self) -> tuple[int, Run] | None:
+    """Returns the first run to start that no other process is training.
+
+    One that another process trains waits for its end: it may be of a sweep that
+    was killed, and about to write its checkpoint.
+    """
+    for number, run in self._waiting:
+      if not locks.is_locked(self._folder / run.name):
+        return number, run
+      if run.name not in self._elsewhere:
+        self._elsewhere.add(run.name)
+        self._say(number, run, 'still running, in another process; it waits')
+    return None
 
   def _hand_on(self, signum: int) -> None:
     for started in self._started:
@@ -212,7 +230,7 @@ class _Sweep:
       _kill(started.process)
       started.process.wait()
 
-  def conclude(self, stopping: bool) -> int:
+  def conclude(self, came: Sequence[int]) -> int:
     """Says what is not finished, and why; returns the exit code."""
     for run, what in self._failed:
       log = self._folder / run.name / LOG
@@ -222,14 +240,19 @@ class _Sweep:
       print(f'{len(self._failed)} of {self._runs} runs failed')
     if left:
       print(f'{left} of {self._runs} runs are left; the same command goes on')
-    if stopping or left:
+    if came and came[0] == signal.SIGTERM:
+      return TERMINATED
+    if came or left:
       return INTERRUPTED
     return _FAILED if self._failed else 0
 
 
 def _environment(slot: int, parallel: int) -> dict[str, str]:
   """Returns the environment of a process, with its share of the devices."""
-  environment = os.environ | {'PYTHONUNBUFFERED': '1'}
+  environment = os.environ | {
+    'PYTHONUNBUFFERED': '1',
+    commands.SWEEP: str(os.getpid()),
+  }
   devices = os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')
   if parallel > 1 and len(devices) >= parallel:
     environment['CUDA_VISIBLE_DEVICES'] = ','.join(devices[slot::parallel])
