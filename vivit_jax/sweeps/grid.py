@@ -166,7 +166,8 @@ def _plain(value: Any) -> Any:
   if isinstance(value, Mapping):
     return {key: _plain(part) for key, part in value.items()}
   if isinstance(value, list | tuple):
-    return type(value)(_plain(part) for part in value)
+    parts = [_plain(part) for part in value]
+    return tuple(parts) if isinstance(value, tuple) else parts
   return value
 
 
