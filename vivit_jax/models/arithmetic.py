@@ -8,7 +8,7 @@ from typing import Any
 import jax
 from jax.extend import core
 
-# Peak of matrix products in bfloat16 (V100 and T4 have float16 alone), dense, in
+# Peak of matrix products in bfloat16 (of V100 and T4, in float16), dense, in
 # 1e12 operations a second, by words of the device's name: NVIDIA's and Google's
 # data sheets. A device of TPU v2, v3 and 7x is one of the two cores of a chip.
 PEAKS = {
