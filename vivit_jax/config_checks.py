@@ -206,6 +206,11 @@ def _check_numbers(config: TrainConfig) -> None:
       value = getattr(getattr(config, section), key)
       require(value is None or holds(value), f'{name} is {value}; {words}.')
   run = config.train
+  require(
+    run.batch_size % run.accumulate == 0,
+    f'train.batch_size is {run.batch_size}, which train.accumulate cuts in '
+    f'{run.accumulate} parts: make it a multiple.',
+  )
   _one_of('evaluation.spatial_crops', config.evaluation.spatial_crops, (1, 3))
   _one_of(
     'evaluation.average', config.evaluation.average, ('logits', 'probabilities')

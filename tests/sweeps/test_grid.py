@@ -105,6 +105,10 @@ def test_names_are_safe_and_unique():
       "[{'optim.learning_rate': np.geomspace(0.1, 1, 3)}]",
       r'optim.learning_rate is \[0.1, .*\]; it takes a value of float',
     ),
+    (
+      "[{'train.accumulate': 3}]",
+      'accumulate=3: train.batch_size is 64, which train.accumulate cuts in 3',
+    ),
     ('[]', 'returns an empty list'),
     ('None', 'returns no list of dicts'),
     ("['train.seed']", 'returns no list of dicts'),

@@ -130,6 +130,37 @@ def test_another_config_is_refused_before_anything_starts(tmp_path, program):
   assert not (folder / runs[0].name).exists()
 
 
+@pytest.mark.parametrize(
+  'key, values, words',
+  [
+    (
+      'init_from',
+      [None, '/absent'],
+      'init_from=absent: cannot read .* /absent',
+    ),
+    ('model.size', ['B', 'XL'], "size=XL: model.size is 'XL'"),
+    ('train.wandb', [None, 'me'], 'wandb=me: .* but wandb is not installed'),
+  ],
+)
+def test_an_impossible_run_is_refused_before_anything_starts(
+  tmp_path, program, monkeypatch, key, values, words
+):
+  monkeypatch.setitem(sys.modules, 'wandb', None)
+  runs = planned(tmp_path, [{key: value} for value in values])
+  with pytest.raises(UserError, match=words):
+    processes.check(runs)
+  with pytest.raises(UserError, match=words):
+    processes.run_all(runs, tmp_path / 'sweep', program=program)
+  assert not (tmp_path / 'sweep').exists()
+
+
+def test_a_run_that_goes_on_needs_what_it_began_with_no_more(tmp_path, program):
+  runs = planned(tmp_path, [{'init_from': '/absent'}])
+  folder = tmp_path / 'sweep' / runs[0].name
+  (folder / 'checkpoints' / '3').mkdir(parents=True)
+  assert processes.run_all(runs, tmp_path / 'sweep', program=program) == 0
+
+
 def sweeping(tmp_path, program, parallel=1):
   """Starts a sweep in a process of its own, as sweep.py does."""
   code = (
@@ -267,9 +298,19 @@ def test_one_sweep_at_a_time_in_a_folder(tmp_path, program):
 
 def test_processes_share_the_devices(monkeypatch):
   monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '4,5,6,7')
-  shares = [
-    processes._environment(slot, 2)['CUDA_VISIBLE_DEVICES'] for slot in range(2)
-  ]
-  assert shares == ['4,6', '5,7']
-  alone = processes._environment(0, 1)
-  assert alone['CUDA_VISIBLE_DEVICES'] == '4,5,6,7'
+  folder = pathlib.Path('a sweep')
+
+  def devices(slot, parallel):
+    environment = processes._environment(slot, parallel, folder)
+    return environment['CUDA_VISIBLE_DEVICES']
+
+  assert [devices(slot, 2) for slot in range(2)] == ['4,6', '5,7']
+  assert devices(0, 1) == '4,5,6,7'
+
+
+def test_runs_of_a_sweep_are_a_group(monkeypatch):
+  folder = pathlib.Path('runs') / 'rates'
+  monkeypatch.delenv('WANDB_RUN_GROUP', raising=False)
+  assert processes._environment(0, 1, folder)['WANDB_RUN_GROUP'] == 'rates'
+  monkeypatch.setenv('WANDB_RUN_GROUP', 'mine')
+  assert processes._environment(0, 1, folder)['WANDB_RUN_GROUP'] == 'mine'

@@ -24,6 +24,7 @@ from vivit_jax.training import workdir
 
 FINISHED = 'finished'
 LOG = 'log.txt'
+GROUP = 'WANDB_RUN_GROUP'  # which Weights & Biases reads by itself
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 TRAIN = (sys.executable, str(ROOT / 'train.py'))
 _FAILED = 1  # exit code where a run failed
@@ -86,12 +87,28 @@ def run_all(
   return sweep.conclude(came)
 
 
+def check(runs: Sequence[Run], folder: pathlib.Path | None = None) -> None:
+  """Checks what can be known of each run without its data and devices.
+
+  Raises:
+    UserError: what is wrong with which run.
+  """
+  from vivit_jax.training import checks  # it takes a second
+
+  for run in runs:
+    try:
+      checks.check_alone(run.config, folder and folder / run.name)
+    except UserError as error:
+      raise UserError(f'run {run.name}: {error}') from None
+
+
 def write(runs: Sequence[Run], folder: pathlib.Path) -> None:
   """Writes each run's `experiment.py`, once all are known to fit.
 
   Raises:
     UserError: folders that cannot be written, or of other configs.
   """
+  check(runs, folder)
   for run in runs:
     workdir.check(folder / run.name, run.config)
   for run in runs:
@@ -199,7 +216,7 @@ class _Sweep:
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env=_environment(slot, self._parallel),
+        env=_environment(slot, self._parallel, self._folder),
         start_new_session=True,  # the terminal's Ctrl-C is for this process
       )
     begin = time.monotonic()
@@ -247,12 +264,15 @@ class _Sweep:
     return _FAILED if self._failed else 0
 
 
-def _environment(slot: int, parallel: int) -> dict[str, str]:
+def _environment(
+  slot: int, parallel: int, folder: pathlib.Path
+) -> dict[str, str]:
   """Returns the environment of a process, with its share of the devices."""
   environment = os.environ | {
     'PYTHONUNBUFFERED': '1',
     commands.SWEEP: str(os.getpid()),
   }
+  environment.setdefault(GROUP, folder.absolute().name)
   devices = os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')
   if parallel > 1 and len(devices) >= parallel:
     environment['CUDA_VISIBLE_DEVICES'] = ','.join(devices[slot::parallel])

@@ -25,14 +25,45 @@ def check_before_data(config: TrainConfig, folder: str | os.PathLike) -> None:
   """Checks all that can be checked without the dataset.
 
   Raises:
-    UserError: a batch that the devices cannot share, a model that there is not,
-      or a workdir of another run or that cannot be written.
+    UserError: as of `check_alone`; a batch that the devices cannot share; or a
+      workdir of another run or that cannot be written.
   """
+  check_alone(config, folder)
   configs.check_devices(config, jax.device_count())
+  workdir.check(folder, config)
+
+
+def check_alone(
+  config: TrainConfig, folder: str | os.PathLike | None = None
+) -> None:
+  """Checks what needs neither the dataset nor the devices.
+
+  Args:
+    config: the experiment.
+    folder: its workdir, if it is known. A run that goes on needs `init_from` no
+      more.
+
+  Raises:
+    UserError: a model that there is not, a checkpoint that is not there, or
+      Weights & Biases that is not installed.
+  """
   heads = config.model.heads or {'label': 2}
   some = configs.with_heads(config, heads)
   models.build(**configs.model_arguments(some.model))
-  workdir.check(folder, config)
+  begins = folder is None or not has_checkpoints(folder)
+  if begins and config.init_from and not os.path.exists(config.init_from):
+    raise UserError(
+      f'cannot read the checkpoint {config.init_from}: there is none; '
+      'init_from takes a path.'
+    )
+  if config.train.wandb is not None:
+    try:
+      import wandb as wandb  # a second
+    except ImportError:
+      raise UserError(
+        f"train.wandb is '{config.train.wandb}', but wandb is not installed: "
+        'install it, or leave the key out.'
+      ) from None
 
 
 def check_with_data(config: TrainConfig, train: datasets.VideoSplit) -> None:
