@@ -102,11 +102,15 @@ def test_weights_and_biases_get_the_same_metrics(tmp_path, monkeypatch):
   fake.init = lambda **settings: runs.append(FakeRun(**settings)) or runs[-1]
   monkeypatch.setitem(sys.modules, 'wandb', fake)
   keys = {'steps': 20, 'batch_size': 2, 'first_step': 0, 'wandb': 'videos'}
-  progress = Progress(tmp_path, utilisation=lambda rate: 0.25, **keys)
+  config = {'train.seed': 3, 'model.size': 'B'}
+  progress = Progress(
+    tmp_path, utilisation=lambda rate: 0.25, config=config, **keys
+  )
   progress.report(5, METRICS, 0.5)
   progress.close()
   (run,) = runs
   assert run.settings['project'] == 'videos' and run.finished
+  assert run.settings['config'] == config
   ((step, logged),) = run.logged
   line = json.loads((tmp_path / 'metrics.jsonl').read_text())
   assert line == {'step': step} | logged
@@ -114,14 +118,12 @@ def test_weights_and_biases_get_the_same_metrics(tmp_path, monkeypatch):
   again = Progress(tmp_path, **keys)
   again.close()
   assert runs[1].settings['id'] == run.settings['id']  # the same run goes on
-
-
-def test_weights_and_biases_that_are_not_installed(tmp_path, monkeypatch):
-  monkeypatch.setitem(sys.modules, 'wandb', None)
-  with pytest.raises(
-    UserError, match="train.wandb is 'videos', but wandb is n"
-  ):
-    Progress(tmp_path, steps=2, batch_size=2, first_step=0, wandb='videos')
+  # Paths that are alike at their ends, and in all but signs.
+  for end in (f'{"x" * 70}/run', 'a-b', 'a_b', 'a b', 'a:b'):
+    folder = tmp_path / end
+    folder.mkdir(parents=True)
+    Progress(folder, **keys).close()
+  assert len({run.settings['id'] for run in runs}) == len(runs) - 1
 
 
 def test_a_full_disk_is_one_sentence(tmp_path):

@@ -126,6 +126,7 @@ if [[ -e $sweep/$name/{finished} ]]; then
   exit 0
 fi
 export FINISHED=$sweep/$name/{finished}
+export {group}=${{{group}:-{quoted_name}}}
 export REPOSITORY={root} PYTHON=${{PYTHON:-{python}}}
 # In this process's place, so that it gets Slurm's signal.
 exec bash {slurm} --config="$sweep/$name/experiment.py" --workdir="$sweep/$name"
@@ -152,6 +153,8 @@ def write_slurm(
     quoted_folder=shlex.quote(str(folder)),
     names='\n'.join(f'  {shlex.quote(run.name)}' for run in runs),
     finished=processes.FINISHED,
+    group=processes.GROUP,
+    quoted_name=shlex.quote(folder.name),
     root=shlex.quote(str(root)),
     python=shlex.quote(sys.executable),
     slurm=shlex.quote(str(root / 'launch' / 'slurm.sh')),

@@ -193,6 +193,7 @@ class _Run:
         size.utilisation, operations, devices=jax.device_count()
       ),
       wandb=config.train.wandb,
+      config=workdir.flat(config),
     )
 
   def make(self, number: int) -> None:

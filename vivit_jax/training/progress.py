@@ -1,13 +1,14 @@
 """A run's metrics: a line for people, JSON lines and TensorBoard for tools."""
 
 import contextlib
+import hashlib
 import json
 import pathlib
-import re
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from vivit_jax import files
 from vivit_jax.errors import UserError
@@ -26,7 +27,9 @@ class Progress:
     first_step: where this process begins; earlier lines are kept, those of
       steps that are made again are dropped.
     utilisation: clips a second -> the share of the devices' peak, or None.
-    wandb: project of Weights & Biases to log to as well; None for none.
+    wandb: project of Weights & Biases to log to as well; None for none. It is
+      installed.
+    config: what that is told of the run.
 
   Raises:
     UserError: files that cannot be written.
@@ -41,6 +44,7 @@ class Progress:
     first_step: int,
     utilisation: Callable[[float], float | None] = lambda rate: None,
     wandb: str | None = None,
+    config: Mapping[str, Any] | None = None,
   ):
     from clu import metric_writers  # imports TensorFlow
 
@@ -58,7 +62,7 @@ class Progress:
         'tensorboard away, or choose another --workdir.'
       ) from None
     self._writer = metric_writers.AsyncMultiWriter([writer])
-    self._wandb = None if wandb is None else _wandb_run(wandb, workdir)
+    self._wandb = None if wandb is None else _wandb_run(wandb, workdir, config)
     self._last_step = first_step
     self._start = (first_step, time.monotonic())
 
@@ -160,19 +164,21 @@ class Progress:
       print(line, flush=True)
 
 
-def _wandb_run(project: str, workdir: pathlib.Path):
+def _wandb_run(
+  project: str, workdir: pathlib.Path, config: Mapping[str, Any] | None
+):
   """Begins a run of Weights & Biases, or goes on with this workdir's."""
-  try:
-    import wandb
-  except ImportError:
-    raise UserError(
-      f"train.wandb is '{project}', but wandb is not installed: install it, or "
-      'leave the key out.'
-    ) from None
-  name = workdir.absolute().name
-  identity = re.sub(r'[^\w-]', '-', str(workdir.absolute())).strip('-')[-64:]
+  import wandb
+
+  place = str(workdir.absolute())
   return wandb.init(
-    project=project, name=name, id=identity, dir=str(workdir), resume='allow'
+    project=project,
+    name=workdir.absolute().name,
+    id=hashlib.sha256(place.encode()).hexdigest()[:16],
+    dir=str(workdir),
+    config=None if config is None else dict(config),
+    allow_val_change=True,  # of what may change in a run
+    resume='allow',
   )
 
 

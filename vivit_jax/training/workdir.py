@@ -120,7 +120,7 @@ def check_same(
   there: TrainConfig, asked: TrainConfig, folder: str | os.PathLike
 ) -> None:
   """Raises a UserError where keys differ that may not change in a run."""
-  old, new = (dict(_flatten(dataclasses.asdict(c))) for c in (there, asked))
+  old, new = (flat(c) for c in (there, asked))
   different = [
     f'{key} is {old.get(key)!r} there and {new.get(key)!r} now'
     for key in sorted(old.keys() | new.keys())
@@ -131,6 +131,11 @@ def check_same(
       f'{folder} holds a run of another config: {"; ".join(different)}. Choose '
       'another --workdir, or the same values.'
     )
+
+
+def flat(config: TrainConfig) -> dict[str, Any]:
+  """Returns a config's values by their dotted keys."""
+  return dict(_flatten(dataclasses.asdict(config)))
 
 
 def _flatten(tree: Mapping, prefix: str = '') -> Iterator[tuple[str, Any]]:
