@@ -138,7 +138,8 @@ class RunConfig:
   validate_every: int | None = None  # steps; 0: never; None: 1000, but for
   validate_epochs: float = 0.0  # epochs, instead of steps; 0: by steps
   validation_split: str = 'validation'
-  best_metric: str = 'top1'  # mean over heads of top-1, or e.g. 'verb/top1'
+  best_metric: str = 'top1'  # mean over heads of top-1; or 'loss', or of one
+  # head 'verb/top1', 'verb/loss', or of several labels a video 'verb/mAP'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -196,7 +196,7 @@ _RANGES = {
 }
 _MOST_EPOCHS = 1e6
 _MOST_WORKERS = 1024
-_METRIC = r'top1|joint/top1|[\w-]+/top[15]'
+_METRIC = r'top1|loss|joint/top1|[\w-]+/(top[15]|mAP|loss)'
 
 
 def _check_numbers(config: TrainConfig) -> None:
@@ -235,7 +235,8 @@ def _check_numbers(config: TrainConfig) -> None:
   require(
     re.fullmatch(_METRIC, run.best_metric) is not None,
     f"train.best_metric is '{run.best_metric}'; it is top1, the mean over "
-    'heads, joint/top1, or HEAD/top1 or HEAD/top5 of one head.',
+    'heads, loss, joint/top1, or of one head HEAD/top1, HEAD/top5, HEAD/mAP or '
+    'HEAD/loss.',
   )
   _one_of(
     'train.class_weights',

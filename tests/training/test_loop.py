@@ -21,6 +21,7 @@ from vivit_jax.training import loop
     ('evaluation', 'temporal_views', 9, '9 temporal views are asked for'),
     ('evaluation', 'split', 'tets', "evaluation.split is 'tets'.*mean 'test'"),
     ('train', 'best_metric', 'verbs/top1', "mean 'verb/top1'"),
+    ('train', 'best_metric', 'verb/mAP', 'there are .*verb/loss'),
     ('train', 'head_weights', {'verbs': 2.0}, "names verbs.*mean 'verb'"),
     ('train', 'accumulate', 7, 'which train.accumulate cuts in 7 parts'),
     ('train', 'wandb', 'videos', "is 'videos', but wandb is not installed"),

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -78,7 +79,7 @@ def check_with_data(config: TrainConfig, train: datasets.VideoSplit) -> None:
       for the views of evaluation; a metric that validation does not give.
   """
   lengths.check_lengths(train, config.data)
-  _check_best_metric(config)
+  _check_best_metric(config, train.multi_label)
   scored = _open_named(config, 'evaluation.split', config.evaluation.split)
   lengths.check_lengths(scored, config.data)
   lengths.check_views(scored, config.data, config.evaluation.temporal_views)
@@ -121,11 +122,14 @@ def _open_named(
   return open_split(config, split)
 
 
-def _check_best_metric(config: TrainConfig) -> None:
+def _check_best_metric(
+  config: TrainConfig, multi_label: Collection[str]
+) -> None:
   """Raises a UserError unless validation gives `train.best_metric`."""
   heads = config.model.heads
-  known = [f'{head}/{which}' for head in heads for which in ('top1', 'top5')]
-  known += ['top1', *(['joint/top1'] if len(heads) > 1 else [])]
+  known = [f'{h}/{which}' for h in heads for which in ('top1', 'top5', 'loss')]
+  known += [f'{head}/mAP' for head in heads if head in multi_label]
+  known += ['top1', 'loss', *(['joint/top1'] if len(heads) > 1 else [])]
   name = config.train.best_metric
   if name not in known:
     raise UserError(
