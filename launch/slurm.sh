@@ -42,6 +42,7 @@ if [[ -n ${SLURM_ARRAY_JOB_ID:-} ]]; then
 fi
 stopping=0 # signals so far
 child=
+# shellcheck disable=SC2329 # the trap calls it
 hand_on() {
   stopping=$((stopping + 1))
   if [[ -n $child ]]; then kill -TERM "$child"; fi

@@ -129,9 +129,14 @@ run() {
   done
 }
 
+stop() {
+  # shellcheck disable=SC2016 # for the workers' shells
+  on_all_workers 'kill -TERM "$(cat vivit_jax/train.pid)"'
+}
+
 case ${1:-} in
   run) shift && run "$@" ;;
-  stop) on_all_workers 'kill -TERM "$(cat vivit_jax/train.pid)"' ;;
+  stop) stop ;;
   delete) delete ;;
   *) echo 'usage: launch/tpu_pod.sh run|stop|delete [flags of train.py]' >&2 && exit 2 ;;
 esac

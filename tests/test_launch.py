@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+import shellcheck
 import yaml
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -36,15 +37,10 @@ def test_scripts_are_bash_and_can_be_run(script):
   assert os.access(LAUNCH / script, os.X_OK)
 
 
-@pytest.mark.skipif(
-  shutil.which('shellcheck') is None, reason='shellcheck is not installed'
-)
+@shellcheck.needed
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_scripts_pass_shellcheck(script):
-  done = subprocess.run(
-    ['shellcheck', LAUNCH / script], capture_output=True, text=True
-  )
-  assert done.returncode == 0, done.stdout
+  assert not shellcheck.faults(LAUNCH / script)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from vivit_jax.errors import UserError, nearest
+from vivit_jax.evaluation.cross_entropies import less_is_better
 from vivit_jax.sweeps import processes
 from vivit_jax.sweeps.grid import Run
 
@@ -43,7 +44,7 @@ def table(
     UserError: a metric that no run has.
   """
   folder = pathlib.Path(folder)
-  least = 'loss' in metric
+  least = less_is_better(metric)
   rows, known = [], set()
   for run in runs:
     found = list(_metrics(folder / run.name))
@@ -110,7 +111,7 @@ _SLURM = r"""#!/usr/bin/env bash
 #SBATCH --job-name=sweep
 #SBATCH --ntasks-per-node=1
 #SBATCH --array=0-{last}
-#SBATCH --output={folder}/slurm-%A-%a.txt
+#SBATCH --output="{folder}/slurm-%A-%a.txt"
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=B:TERM@90
@@ -151,7 +152,8 @@ def write_slurm(
     file=path,
     folder=folder,
     quoted_folder=shlex.quote(str(folder)),
-    names='\n'.join(f'  {shlex.quote(run.name)}' for run in runs),
+    # In quotes also where they need none, for their commas.
+    names='\n'.join(f"  '{run.name}'" for run in runs),
     finished=processes.FINISHED,
     group=processes.GROUP,
     quoted_name=shlex.quote(folder.name),
