@@ -11,8 +11,9 @@ import pytest
 import shellcheck
 from planned import RATES, planned
 
+from vivit_jax import locks
 from vivit_jax.errors import UserError
-from vivit_jax.sweeps import reports
+from vivit_jax.sweeps import processes, reports
 
 
 def test_a_table_has_the_best_first(tmp_path):
@@ -43,10 +44,15 @@ def test_a_table_has_the_best_first(tmp_path):
   first, second, third = (run.name for run in runs)
   assert rows('validation/top1') == [
     ['0.5000', '1', 'finished', first],
-    ['0.4500', '2', 'begun', second],
+    ['0.4500', '2', 'stopped', second],
     ['-', '-', 'not', 'begun', third],
   ]
-  assert rows('validation/top1', 'last')[0] == ['0.4500', '2', 'begun', second]
+  assert rows('validation/top1', 'last')[0] == [
+    '0.4500',
+    '2',
+    'stopped',
+    second,
+  ]
   assert [row[0] for row in rows('train/loss')] == ['0.3000', '0.4000', '-']
   assert [row[0] for row in rows('validation/loss')] == [
     '0.3000',
@@ -59,6 +65,20 @@ def test_a_table_has_the_best_first(tmp_path):
     reports.table(runs, tmp_path, 'top1')
   with pytest.raises(UserError, match="has the metric 'top1' yet"):
     reports.table(runs, tmp_path / 'absent', 'top1')
+
+
+def test_what_has_become_of_a_run(tmp_path):
+  assert processes.state(tmp_path / 'absent') == 'not begun'
+  (tmp_path / 'experiment.py').touch()
+  assert processes.state(tmp_path) == 'not begun'
+  (tmp_path / 'config.json').touch()
+  assert processes.state(tmp_path) == 'stopped'
+  (tmp_path / 'failed').touch()
+  assert processes.state(tmp_path) == 'failed'
+  with locks.locked(tmp_path, 'in use'):
+    assert processes.state(tmp_path) == 'running'
+  (tmp_path / 'finished').touch()
+  assert processes.state(tmp_path) == 'finished'
 
 
 @shellcheck.needed

@@ -1,5 +1,6 @@
 """Processes of a sweep: failures, signals, one sweep a folder, devices."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -12,8 +13,10 @@ import pytest
 from planned import RATES, planned
 
 from vivit_jax import config as configs
+from vivit_jax import config_file
 from vivit_jax.errors import UserError
 from vivit_jax.sweeps import processes
+from vivit_jax.training import workdir
 
 ROOT = pathlib.Path(__file__).parents[2]
 # In the place of train.py: does what the file `does` in its workdir says, and
@@ -85,17 +88,41 @@ def test_runs_go_on_after_a_failure_and_finished_ones_are_left(
   assert 'learning_rate=0.2 failed with code 3: error: as it was told.' in out
   assert f'its log is {second / "log.txt"}' in out
   assert '1 of 3 runs failed' in out
+  assert processes.state(second) == 'failed'
   log = (second / 'log.txt').read_text().splitlines()
   assert log[0].startswith('$ ') and '--workdir=' in log[0]
   (second / 'does').unlink()
   assert processes.run_all(runs, folder, program=program) == 0
   assert [starts(folder / run.name) for run in runs] == [1, 2, 1]
   assert capfd.readouterr().out.count('was finished before') == 2
+  assert processes.state(second) == 'finished'
+  assert not (second / 'failed').exists()
   for run in runs:
     config = json.loads((folder / run.name / 'config.json').read_text())
     assert (
       config['optim']['learning_rate'] == (run.overrides['optim.learning_rate'])
     )
+
+
+def test_paths_hold_in_any_folder(tmp_path, monkeypatch):
+  """As an array's tasks run in the repository."""
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'start.npz').touch()
+  runs = planned(
+    tmp_path, [{'init_from': 'start.npz', 'data.data_dir': 'my data'}]
+  )
+  folder = tmp_path / 'sweep'
+  processes.write(runs, folder)
+  experiment = folder / runs[0].name / 'experiment.py'
+  config = config_file.run(str(experiment))
+  assert config.init_from == str(tmp_path / 'start.npz')
+  assert config.data.data_dir == str(tmp_path / 'my data')
+  assert config.class_order is None
+  # It is the same experiment, begun by either path.
+  workdir.check_same(runs[0].config, config, folder)
+  moved = dataclasses.replace(config, init_from='/other.npz')
+  with pytest.raises(UserError, match='init_from is'):
+    workdir.check_same(runs[0].config, moved, folder)
 
 
 @pytest.mark.parametrize('does', ['stop 143', 'stop 130', 'terminate'])

@@ -2,7 +2,7 @@
 
 A run has the folder `<workdir>/<name>`: train.py's workdir, and in it
 `experiment.py`, the config that it is trained by, `log.txt`, what it printed,
-and, once it has ended well, the empty file `finished`.
+and, once it has ended well, the empty file `finished`, or `failed`.
 """
 
 import contextlib
@@ -18,16 +18,18 @@ import time
 from collections.abc import Iterator, Sequence
 
 from vivit_jax import commands, files, locks
+from vivit_jax.config import TrainConfig
 from vivit_jax.errors import INTERRUPTED, TERMINATED, UserError
 from vivit_jax.sweeps.grid import Run
 from vivit_jax.training import workdir
 
 FINISHED = 'finished'
+FAILED = 'failed'
 LOG = 'log.txt'
 GROUP = 'WANDB_RUN_GROUP'  # which Weights & Biases reads by itself
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 TRAIN = (sys.executable, str(ROOT / 'train.py'))
-_FAILED = 1  # exit code where a run failed
+_SOME_FAILED = 1  # exit code
 # Those of a run that a signal stopped: after its checkpoint, or before its
 # first step.
 _STOPPED = (INTERRUPTED, TERMINATED, -signal.SIGINT, -signal.SIGTERM)
@@ -112,7 +114,9 @@ def write(runs: Sequence[Run], folder: pathlib.Path) -> None:
   for run in runs:
     workdir.check(folder / run.name, run.config)
   for run in runs:
-    values = pprint.pformat(dataclasses.asdict(run.config), sort_dicts=False)
+    values = pprint.pformat(
+      dataclasses.asdict(_with_whole_paths(run.config)), sort_dicts=False
+    )
     path = folder / run.name / 'experiment.py'
     try:
       path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,9 +126,35 @@ def write(runs: Sequence[Run], folder: pathlib.Path) -> None:
       raise UserError(f'cannot write {path}: {error.strerror}.') from None
 
 
+def _with_whole_paths(config: TrainConfig) -> TrainConfig:
+  """Returns the config with paths that hold in any working directory."""
+
+  def whole(path: str | None) -> str | None:
+    return path and os.path.abspath(path)
+
+  data = dataclasses.replace(config.data, data_dir=whole(config.data.data_dir))
+  return dataclasses.replace(
+    config,
+    data=data,
+    init_from=whole(config.init_from),
+    class_order=whole(config.class_order),
+  )
+
+
 def is_finished(folder: pathlib.Path) -> bool:
   """Returns whether a run's folder says that it ended well."""
   return (folder / FINISHED).exists()
+
+
+def state(folder: pathlib.Path) -> str:
+  """Returns in a word or two what has become of a run's folder."""
+  if is_finished(folder):
+    return 'finished'
+  if locks.is_locked(folder):
+    return 'running'
+  if (folder / FAILED).exists():
+    return 'failed'
+  return 'stopped' if (folder / 'config.json').exists() else 'not begun'
 
 
 def arguments(folder: pathlib.Path) -> list[str]:
@@ -208,6 +238,7 @@ class _Sweep:
     folder = self._folder / run.name
     command = [*self._program, *arguments(folder)]
     slot = self._slots.pop(0)
+    (folder / FAILED).unlink(missing_ok=True)
     with open(folder / LOG, 'a') as log:
       log.write(f'$ {shlex.join(command)}\n')
       log.flush()
@@ -235,6 +266,7 @@ class _Sweep:
     else:
       why = f'code {code}' if code > 0 else signal.Signals(-code).name
       what = f'failed with {why}'
+      (self._folder / run.name / FAILED).touch()
       self._failed.append((run, what))
     self._say(ended.number, run, what)
 
@@ -261,7 +293,7 @@ class _Sweep:
       return TERMINATED
     if came or left:
       return INTERRUPTED
-    return _FAILED if self._failed else 0
+    return _SOME_FAILED if self._failed else 0
 
 
 def _environment(

@@ -58,7 +58,7 @@ def table(
     if scores:
       best = min if least else max
       score = scores[-1] if which == 'last' else best(scores, key=_value)
-    rows.append((score, _state(folder / run.name), run.name))
+    rows.append((score, processes.state(folder / run.name), run.name))
   if metric not in known:
     there = f'; there are {", ".join(sorted(known))}' if known else ' yet'
     raise UserError(
@@ -94,12 +94,6 @@ def _metrics(folder: pathlib.Path) -> Iterator[dict[str, float]]:
       yield values
 
 
-def _state(folder: pathlib.Path) -> str:
-  if processes.is_finished(folder):
-    return 'finished'
-  return 'begun' if (folder / 'config.json').exists() else 'not begun'
-
-
 _SLURM = r"""#!/usr/bin/env bash
 # A sweep of {count} runs as a Slurm array, one run a task. Written by sweep.py.
 #
@@ -126,7 +120,7 @@ if [[ -e $sweep/$name/{finished} ]]; then
   echo "$name was finished before"
   exit 0
 fi
-export FINISHED=$sweep/$name/{finished}
+export FINISHED=$sweep/$name/{finished} FAILED=$sweep/$name/{failed}
 export {group}=${{{group}:-{quoted_name}}}
 export REPOSITORY={root} PYTHON=${{PYTHON:-{python}}}
 # In this process's place, so that it gets Slurm's signal.
@@ -155,6 +149,7 @@ def write_slurm(
     # In quotes also where they need none, for their commas.
     names='\n'.join(f"  '{run.name}'" for run in runs),
     finished=processes.FINISHED,
+    failed=processes.FAILED,
     group=processes.GROUP,
     quoted_name=shlex.quote(folder.name),
     root=shlex.quote(str(root)),
