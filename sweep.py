@@ -22,7 +22,7 @@ from ml_collections import config_flags
 
 from vivit_jax import commands, sweeps
 from vivit_jax.errors import UserError
-from vivit_jax.sweeps import processes, reports
+from vivit_jax.sweeps import folders, processes, reports
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'File of the experiment, with sweep().'
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
   runs = sweeps.plan(config, flag.config_filename, given)
   if _SHOW.value:
     folder = _WORKDIR.value
-    processes.check(runs, None if folder is None else pathlib.Path(folder))
+    folders.check(runs, None if folder is None else pathlib.Path(folder))
     print(reports.show(runs))
     return 0
   folder = _WORKDIR.value

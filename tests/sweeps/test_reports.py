@@ -13,7 +13,7 @@ from planned import RATES, planned
 
 from vivit_jax import locks
 from vivit_jax.errors import UserError
-from vivit_jax.sweeps import processes, reports
+from vivit_jax.sweeps import folders, reports
 
 
 def test_a_table_has_the_best_first(tmp_path):
@@ -68,17 +68,17 @@ def test_a_table_has_the_best_first(tmp_path):
 
 
 def test_what_has_become_of_a_run(tmp_path):
-  assert processes.state(tmp_path / 'absent') == 'not begun'
+  assert folders.state(tmp_path / 'absent') == 'not begun'
   (tmp_path / 'experiment.py').touch()
-  assert processes.state(tmp_path) == 'not begun'
+  assert folders.state(tmp_path) == 'not begun'
   (tmp_path / 'config.json').touch()
-  assert processes.state(tmp_path) == 'stopped'
+  assert folders.state(tmp_path) == 'stopped'
   (tmp_path / 'failed').touch()
-  assert processes.state(tmp_path) == 'failed'
+  assert folders.state(tmp_path) == 'failed'
   with locks.locked(tmp_path, 'in use'):
-    assert processes.state(tmp_path) == 'running'
+    assert folders.state(tmp_path) == 'running'
   (tmp_path / 'finished').touch()
-  assert processes.state(tmp_path) == 'finished'
+  assert folders.state(tmp_path) == 'finished'
 
 
 @shellcheck.needed

@@ -15,7 +15,7 @@ from planned import RATES, planned
 from vivit_jax import config as configs
 from vivit_jax import config_file
 from vivit_jax.errors import UserError
-from vivit_jax.sweeps import processes
+from vivit_jax.sweeps import folders, processes
 from vivit_jax.training import workdir
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -88,14 +88,14 @@ def test_runs_go_on_after_a_failure_and_finished_ones_are_left(
   assert 'learning_rate=0.2 failed with code 3: error: as it was told.' in out
   assert f'its log is {second / "log.txt"}' in out
   assert '1 of 3 runs failed' in out
-  assert processes.state(second) == 'failed'
+  assert folders.state(second) == 'failed'
   log = (second / 'log.txt').read_text().splitlines()
   assert log[0].startswith('$ ') and '--workdir=' in log[0]
   (second / 'does').unlink()
   assert processes.run_all(runs, folder, program=program) == 0
   assert [starts(folder / run.name) for run in runs] == [1, 2, 1]
   assert capfd.readouterr().out.count('was finished before') == 2
-  assert processes.state(second) == 'finished'
+  assert folders.state(second) == 'finished'
   assert not (second / 'failed').exists()
   for run in runs:
     config = json.loads((folder / run.name / 'config.json').read_text())
@@ -112,7 +112,7 @@ def test_paths_hold_in_any_folder(tmp_path, monkeypatch):
     tmp_path, [{'init_from': 'start.npz', 'data.data_dir': 'my data'}]
   )
   folder = tmp_path / 'sweep'
-  processes.write(runs, folder)
+  folders.write(runs, folder)
   experiment = folder / runs[0].name / 'experiment.py'
   config = config_file.run(str(experiment))
   assert config.init_from == str(tmp_path / 'start.npz')
@@ -175,7 +175,7 @@ def test_an_impossible_run_is_refused_before_anything_starts(
   monkeypatch.setitem(sys.modules, 'wandb', None)
   runs = planned(tmp_path, [{key: value} for value in values])
   with pytest.raises(UserError, match=words):
-    processes.check(runs)
+    folders.check(runs)
   with pytest.raises(UserError, match=words):
     processes.run_all(runs, tmp_path / 'sweep', program=program)
   assert not (tmp_path / 'sweep').exists()

@@ -1,15 +1,12 @@
 """Runs of a sweep as processes of train.py, one or more at a time.
 
-A run has the folder `<workdir>/<name>`: train.py's workdir, and in it
-`experiment.py`, the config that it is trained by, `log.txt`, what it printed,
-and, once it has ended well, the empty file `finished`, or `failed`.
+What they leave in their folders is told in `folders`.
 """
 
 import contextlib
 import dataclasses
 import os
 import pathlib
-import pprint
 import shlex
 import signal
 import subprocess
@@ -17,15 +14,11 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from vivit_jax import commands, files, locks
-from vivit_jax.config import TrainConfig
-from vivit_jax.errors import INTERRUPTED, TERMINATED, UserError
+from vivit_jax import commands, locks
+from vivit_jax.errors import INTERRUPTED, TERMINATED
+from vivit_jax.sweeps import folders
 from vivit_jax.sweeps.grid import Run
-from vivit_jax.training import workdir
 
-FINISHED = 'finished'
-FAILED = 'failed'
-LOG = 'log.txt'
 GROUP = 'WANDB_RUN_GROUP'  # which Weights & Biases reads by itself
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 TRAIN = (sys.executable, str(ROOT / 'train.py'))
@@ -34,18 +27,6 @@ _SOME_FAILED = 1  # exit code
 # first step.
 _STOPPED = (INTERRUPTED, TERMINATED, -signal.SIGINT, -signal.SIGTERM)
 _WAIT = 0.05  # seconds between looks at the processes
-
-_EXPERIMENT = '''"""A run of a sweep: {name}. Written by sweep.py."""
-
-from vivit_jax import config as configs
-from vivit_jax import typed
-
-VALUES = {values}
-
-
-def get_config():
-  return typed.to_config_dict(configs.from_mapping(VALUES))
-'''
 
 
 def run_all(
@@ -77,7 +58,7 @@ def run_all(
       that holds runs of other configs, before anything starts.
   """
   folder = pathlib.Path(folder)
-  write(runs, folder)
+  folders.write(runs, folder)
   in_use = f'another sweep is running in {folder}: wait until it ends.'
   with locks.locked(folder, in_use), _signals() as came:
     sweep = _Sweep(runs, folder, parallel, program)
@@ -87,79 +68,6 @@ def run_all(
     finally:
       sweep.kill()  # where this itself fails
   return sweep.conclude(came)
-
-
-def check(runs: Sequence[Run], folder: pathlib.Path | None = None) -> None:
-  """Checks what can be known of each run without its data and devices.
-
-  Raises:
-    UserError: what is wrong with which run.
-  """
-  from vivit_jax.training import checks  # it takes a second
-
-  for run in runs:
-    try:
-      checks.check_alone(run.config, folder and folder / run.name)
-    except UserError as error:
-      raise UserError(f'run {run.name}: {error}') from None
-
-
-def write(runs: Sequence[Run], folder: pathlib.Path) -> None:
-  """Writes each run's `experiment.py`, once all are known to fit.
-
-  Raises:
-    UserError: folders that cannot be written, or of other configs.
-  """
-  check(runs, folder)
-  for run in runs:
-    workdir.check(folder / run.name, run.config)
-  for run in runs:
-    values = pprint.pformat(
-      dataclasses.asdict(_with_whole_paths(run.config)), sort_dicts=False
-    )
-    path = folder / run.name / 'experiment.py'
-    try:
-      path.parent.mkdir(parents=True, exist_ok=True)
-      with files.replacing(path) as unfinished:
-        unfinished.write_text(_EXPERIMENT.format(name=run.name, values=values))
-    except OSError as error:
-      raise UserError(f'cannot write {path}: {error.strerror}.') from None
-
-
-def _with_whole_paths(config: TrainConfig) -> TrainConfig:
-  """Returns the config with paths that hold in any working directory."""
-
-  def whole(path: str | None) -> str | None:
-    return path and os.path.abspath(path)
-
-  data = dataclasses.replace(config.data, data_dir=whole(config.data.data_dir))
-  return dataclasses.replace(
-    config,
-    data=data,
-    init_from=whole(config.init_from),
-    class_order=whole(config.class_order),
-  )
-
-
-def is_finished(folder: pathlib.Path) -> bool:
-  """Returns whether a run's folder says that it ended well."""
-  return (folder / FINISHED).exists()
-
-
-def state(folder: pathlib.Path) -> str:
-  """Returns in a word or two what has become of a run's folder."""
-  if is_finished(folder):
-    return 'finished'
-  if locks.is_locked(folder):
-    return 'running'
-  if (folder / FAILED).exists():
-    return 'failed'
-  return 'stopped' if (folder / 'config.json').exists() else 'not begun'
-
-
-def arguments(folder: pathlib.Path) -> list[str]:
-  """Returns the arguments of train.py for a run's folder."""
-  return [f'--config={folder / "experiment.py"}', f'--workdir={folder}']
 
 
 @dataclasses.dataclass
@@ -205,7 +113,7 @@ class _Sweep:
     while self._slots and not came and (found := self._next()):
       self._waiting.remove(found)
       number, run = found
-      if is_finished(self._folder / run.name):
+      if folders.is_finished(self._folder / run.name):
         self._say(number, run, 'was finished before')
       else:
         self._start(number, run)
@@ -236,10 +144,10 @@ class _Sweep:
 
   def _start(self, number: int, run: Run) -> None:
     folder = self._folder / run.name
-    command = [*self._program, *arguments(folder)]
+    command = [*self._program, *folders.arguments(folder)]
     slot = self._slots.pop(0)
-    (folder / FAILED).unlink(missing_ok=True)
-    with open(folder / LOG, 'a') as log:
+    (folder / folders.FAILED).unlink(missing_ok=True)
+    with open(folder / folders.LOG, 'a') as log:
       log.write(f'$ {shlex.join(command)}\n')
       log.flush()
       process = subprocess.Popen(
@@ -252,12 +160,12 @@ class _Sweep:
       )
     begin = time.monotonic()
     self._started.append(_Started(run, number, slot, begin, process))
-    self._say(number, run, f'begins; its log is {folder / LOG}')
+    self._say(number, run, f'begins; its log is {folder / folders.LOG}')
 
   def _note_end(self, ended: _Started, stopping: bool) -> None:
     code, run = ended.process.returncode, ended.run
     if code == 0:
-      (self._folder / run.name / FINISHED).touch()
+      (self._folder / run.name / folders.FINISHED).touch()
       seconds = time.monotonic() - ended.begin
       what = f'finished in {seconds:.0f} s'
     elif stopping or code in _STOPPED:
@@ -266,7 +174,7 @@ class _Sweep:
     else:
       why = f'code {code}' if code > 0 else signal.Signals(-code).name
       what = f'failed with {why}'
-      (self._folder / run.name / FAILED).touch()
+      (self._folder / run.name / folders.FAILED).touch()
       self._failed.append((run, what))
     self._say(ended.number, run, what)
 
@@ -282,7 +190,7 @@ class _Sweep:
   def conclude(self, came: Sequence[int]) -> int:
     """Says what is not finished, and why; returns the exit code."""
     for run, what in self._failed:
-      log = self._folder / run.name / LOG
+      log = self._folder / run.name / folders.LOG
       print(f'{run.name} {what}: {_last_line(log)}\n  its log is {log}')
     left = len(self._stopped) + len(self._waiting)
     if self._failed:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from vivit_jax.errors import UserError, nearest
 from vivit_jax.evaluation.cross_entropies import less_is_better
-from vivit_jax.sweeps import processes
+from vivit_jax.sweeps import folders, processes
 from vivit_jax.sweeps.grid import Run
 
 WHICH = ('best', 'last')  # value of a metric
@@ -58,7 +58,7 @@ def table(
     if scores:
       best = min if least else max
       score = scores[-1] if which == 'last' else best(scores, key=_value)
-    rows.append((score, processes.state(folder / run.name), run.name))
+    rows.append((score, folders.state(folder / run.name), run.name))
   if metric not in known:
     there = f'; there are {", ".join(sorted(known))}' if known else ' yet'
     raise UserError(
@@ -138,7 +138,7 @@ def write_slurm(
       configs in the folders.
   """
   folder, path = pathlib.Path(folder).absolute(), pathlib.Path(path)
-  processes.write(runs, folder)
+  folders.write(runs, folder)
   root = processes.ROOT
   script = _SLURM.format(
     count=len(runs),
@@ -148,8 +148,8 @@ def write_slurm(
     quoted_folder=shlex.quote(str(folder)),
     # In quotes also where they need none, for their commas.
     names='\n'.join(f"  '{run.name}'" for run in runs),
-    finished=processes.FINISHED,
-    failed=processes.FAILED,
+    finished=folders.FINISHED,
+    failed=folders.FAILED,
     group=processes.GROUP,
     quoted_name=shlex.quote(folder.name),
     root=shlex.quote(str(root)),
