@@ -14,6 +14,7 @@ CUDA_VISIBLE_DEVICES out: one each, if there are as many. Ctrl-C stops the runs,
 which write checkpoints; the same command goes on.
 """
 
+import pathlib
 import sys
 
 from absl import flags
@@ -21,7 +22,7 @@ from ml_collections import config_flags
 
 from vivit_jax import commands, sweeps
 from vivit_jax.errors import UserError
-from vivit_jax.sweeps import processes, reports
+from vivit_jax.sweeps import folders, processes, reports
 
 _CONFIG = config_flags.DEFINE_config_file(
   'config', None, 'File of the experiment, with sweep().'
@@ -50,6 +51,8 @@ def main(arguments: list[str]) -> int:
   given = config_flags.get_override_values(flag)
   runs = sweeps.plan(config, flag.config_filename, given)
   if _SHOW.value:
+    folder = _WORKDIR.value
+    folders.check(runs, None if folder is None else pathlib.Path(folder))
     print(reports.show(runs))
     return 0
   folder = _WORKDIR.value

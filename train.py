@@ -32,6 +32,7 @@ commands.define_processes()
 
 
 def main(arguments: list[str]) -> int:
+  commands.obey_sweep()
   commands.no_positional(arguments)
   config = commands.read_config(_CONFIG)
   commands.connect()

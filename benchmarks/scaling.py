@@ -43,8 +43,8 @@ class Machine:
 
 MACHINES = (
   # Google Cloud's page "TPU v4": 275 TFLOPS, 32 GiB; 32 cores are 16 chips, 4
-  # to a host. Jouppi et al., "TPU v4", ISCA 2023: links of 50 GB/s; a ring in
-  # both directions takes two of a chip's six.
+  # to a host, 2x2x4 without wrap-around links. Jouppi et al., "TPU v4", ISCA
+  # 2023: links of 50 GB/s; a ring in both directions takes two of a chip's.
   Machine('v4-32', 16, 4, 275.0, 32 * 2**30, 2 * 50e9),
   # NVIDIA's data sheet "H100 Tensor Core GPU", SXM: 1979 TFLOPS with sparsity,
   # half without; 80 GB; NVLink 900 GB/s, both directions together.
@@ -146,7 +146,11 @@ def _input(
 def _memory(
   cases: Iterable[table.Case], flags: argparse.Namespace
 ) -> list[tuple]:
-  """Returns GB of a device; SGD with momentum has one copy of parameters."""
+  """Returns GB of a device, which has all parameters.
+
+  Of their size are SGD's momentum, the average of `train.ema` and what
+  `optim.sam_rho` moves the parameters to; what fits is without the last two.
+  """
   rows = []
   for case in cases:
     copy = table.parameters(case) * _FLOAT
@@ -163,7 +167,7 @@ def _memory(
           *_name(case),
           machine.name,
           str(batch),
-          *[f'{copy / 1e9:.2f}'] * 3,
+          *[f'{copy / 1e9:.2f}'] * 5,
           *(f'{size / 1e9:.1f}' for size in kept),
           fits[0] if fits else 'nothing',
         )
@@ -206,6 +210,8 @@ _TABLES = (
       'parameters',
       'momentum',
       'gradients',
+      'EMA',
+      'SAM',
       'activations: none',
       'dots',
       'full',
@@ -232,8 +238,8 @@ def main() -> int:
   add(
     '--clip_seconds',
     type=float,
-    default=0.0178,
-    help='CPU time of a clip: the sum in docs/input.md (0.0178)',
+    default=0.0208,
+    help='CPU time of a clip: the sum in docs/input.md (0.0208)',
   )
   flags = parser.parse_args()
   for machine in MACHINES:

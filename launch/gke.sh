@@ -22,7 +22,9 @@ cd "$(dirname "$0")"
 list=''
 for argument in "$@"; do
   escaped=${argument//\\/\\\\}
-  list+=${list:+, }\"${escaped//\"/\\\"}\"
+  escaped=${escaped//\"/\\\"}
+  escaped=${escaped//$'\t'/\\t}
+  list+=${list:+, }\"${escaped//$'\n'/\\n}\"
 done
 manifest=$(<gke_jobset.yaml)
 # Quoted, so that & in a value is itself.

@@ -14,6 +14,7 @@
 #
 # PYTHON=...    of the environment (.venv/bin/python)
 # FINISHED=...  a file to make when training has ended well
+# FAILED=...    a file to make when it has failed
 # DRY_RUN=1     print what would run
 #SBATCH --job-name=vivit
 #SBATCH --ntasks-per-node=1
@@ -42,12 +43,14 @@ if [[ -n ${SLURM_ARRAY_JOB_ID:-} ]]; then
 fi
 stopping=0 # signals so far
 child=
+# shellcheck disable=SC2329 # the trap calls it
 hand_on() {
   stopping=$((stopping + 1))
   if [[ -n $child ]]; then kill -TERM "$child"; fi
 }
 trap hand_on TERM
 
+if [[ -n ${FAILED:-} ]]; then rm -f "$FAILED"; fi
 "${command[@]}" &
 child=$!
 waited=-1
@@ -59,9 +62,13 @@ done
 
 if ((code == 0)); then
   if [[ -n ${FINISHED:-} ]]; then touch "$FINISHED"; fi
-# A job that its owner cancelled is not running any more.
-elif ((stopping)) && [[ $(squeue -h -j "$job" -o %T) == RUNNING ]]; then
-  echo "stopped with code $code; the job $job goes back into the queue"
-  scontrol requeue "$job"
+elif ((stopping)); then
+  # A job that its owner cancelled is not running any more.
+  if [[ $(squeue -h -j "$job" -o %T) == RUNNING ]]; then
+    echo "stopped with code $code; the job $job goes back into the queue"
+    scontrol requeue "$job"
+  fi
+elif [[ -n ${FAILED:-} ]]; then
+  touch "$FAILED"
 fi
 exit "$code"

@@ -61,7 +61,7 @@ delete() {
 }
 
 create() {
-  local options=("${HERE[@]}" --accelerator-type="${TYPE:?is missing: v4-32}")
+  local options=("${HERE[@]}" --accelerator-type="${TYPE:?is missing: as in v4-32}")
   if [[ ${SPOT:-} == 1 ]]; then options+=(--spot); fi
   if [[ ${QUEUED:-} == 1 ]]; then
     act "${TPU[@]}" queued-resources create "$NAME" --node-id="$NAME" \
@@ -96,14 +96,14 @@ install() {
 
 # Ends with the largest code that train.py ended with on a worker.
 train() {
-  local words code log
-  words=$(printf '%q ' "$@")
+  local words='' code log
+  if (($#)); then words=$(printf ' %q' "$@"); fi
   if [[ ${DRY_RUN:-} == 1 ]]; then
-    on_all_workers "bash vivit_jax/launch/tpu_worker.sh $words"
+    on_all_workers "bash vivit_jax/launch/tpu_worker.sh$words"
     return
   fi
   log=$(mktemp)
-  on_all_workers "bash vivit_jax/launch/tpu_worker.sh $words" | tee "$log"
+  on_all_workers "bash vivit_jax/launch/tpu_worker.sh$words" | tee "$log"
   code=$(sed -n 's/^train.py ended with code //p' "$log" | sort -n | tail -n 1)
   rm -f "$log"
   return "${code:-1}"
@@ -129,9 +129,14 @@ run() {
   done
 }
 
+stop() {
+  # shellcheck disable=SC2016 # for the workers' shells
+  on_all_workers 'kill -TERM "$(cat vivit_jax/train.pid)"'
+}
+
 case ${1:-} in
   run) shift && run "$@" ;;
-  stop) on_all_workers 'kill -TERM "$(cat vivit_jax/train.pid)"' ;;
+  stop) stop ;;
   delete) delete ;;
   *) echo 'usage: launch/tpu_pod.sh run|stop|delete [flags of train.py]' >&2 && exit 2 ;;
 esac

@@ -10,6 +10,7 @@ if ! { [[ -e train.pid ]] && kill -0 "$(cat train.pid)" 2>/dev/null; }; then
   rm -f train.pid train.code
   : >train.log
   # The process that is waited for is train.py's own, so that it gets signals.
+  # shellcheck disable=SC2016 # for the inner shell
   setsid bash -c '
     "${PYTHON:-.venv/bin/python}" train.py "$@" >>train.log 2>&1 &
     echo $! >train.pid

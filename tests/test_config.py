@@ -64,6 +64,8 @@ def test_a_misspelt_key_in_a_mapping_names_the_nearest():
       'head_weights.a is -1.0; at least 0',
     ),
     ('optim', 'clip_norm', 0.0, 'clip_norm is 0.0'),
+    ('optim', 'epsilon', 0.0, 'epsilon is 0.0; above 0'),
+    ('optim', 'warmup_steps', -1, 'warmup_steps is -1; at least 0'),
     ('train', 'epochs', 0.0, 'epochs is 0.0'),
     ('evaluation', 'spatial_crops', 2, 'spatial_crops is 2'),
     ('evaluation', 'average', 'votes', 'one of logits, probabilities'),

@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+import shellcheck
 import yaml
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -36,15 +37,10 @@ def test_scripts_are_bash_and_can_be_run(script):
   assert os.access(LAUNCH / script, os.X_OK)
 
 
-@pytest.mark.skipif(
-  shutil.which('shellcheck') is None, reason='shellcheck is not installed'
-)
+@shellcheck.needed
 @pytest.mark.parametrize('script', SCRIPTS)
 def test_scripts_pass_shellcheck(script):
-  done = subprocess.run(
-    ['shellcheck', LAUNCH / script], capture_output=True, text=True
-  )
-  assert done.returncode == 0, done.stdout
+  assert not shellcheck.faults(LAUNCH / script)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +69,7 @@ exec {python} {folder}/fake.py "$@"
 FAKE = """
 import pathlib, signal, sys, time
 folder = pathlib.Path(__file__).parent
-signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), sys.exit(130)))
+signal.signal(signal.SIGTERM, lambda *_: (time.sleep(0.5), sys.exit(143)))
 (folder / 'ready').touch()
 if sys.argv[1] == 'wait':
   time.sleep(60)
@@ -103,6 +99,7 @@ def slurm(tmp_path):
         'PATH': f'{tmp_path}:{os.environ["PATH"]}',
         'SLURM_JOB_ID': '7',
         'FINISHED': str(tmp_path / 'finished'),
+        'FAILED': str(tmp_path / 'failed'),
       },
       stdout=subprocess.PIPE,
       text=True,
@@ -119,21 +116,24 @@ def test_slurm_puts_a_job_that_was_stopped_back(slurm, tmp_path, state, again):
     time.sleep(0.02)
   process.send_signal(signal.SIGTERM)
   out, _ = process.communicate(timeout=30)
-  assert process.returncode == 130
+  assert process.returncode == 143
   assert (tmp_path / 'requeued').exists() == again
   if again:
     assert (tmp_path / 'requeued').read_text() == 'requeue 7\n'
     assert 'the job 7 goes back into the queue' in out
   assert not (tmp_path / 'finished').exists()
+  assert not (tmp_path / 'failed').exists()
 
 
 @pytest.mark.parametrize('code', [0, 2])
 def test_slurm_leaves_a_job_that_ended_by_itself(slurm, tmp_path, code):
+  (tmp_path / 'failed').touch()  # before
   process = slurm(str(code))
   process.communicate(timeout=30)
   assert process.returncode == code
   assert not (tmp_path / 'requeued').exists()
   assert (tmp_path / 'finished').exists() == (code == 0)
+  assert (tmp_path / 'failed').exists() == (code != 0)
 
 
 POD = {'NAME': 'pod', 'ZONE': 'z', 'TYPE': 'v4-32', 'TMPDIR': '/tmp'}
@@ -166,6 +166,22 @@ def test_a_pod_is_made_filled_and_set_to_work():
   for line in (install[-1], train[-1]):
     command = line.removeprefix('--command=')
     subprocess.run(['bash', '-n', '-c', command], check=True)
+
+
+def test_a_pod_without_flags_or_type():
+  remote = shlex.split(dry_run('tpu_pod.sh', 'run', **POD)[-1])[-1]
+  assert shlex.split(remote.removeprefix('--command=')) == [
+    'bash', 'vivit_jax/launch/tpu_worker.sh'
+  ]  # fmt: skip
+  environment = os.environ | POD | {'DRY_RUN': '1'}
+  del environment['TYPE']
+  done = subprocess.run(
+    [LAUNCH / 'tpu_pod.sh', 'run'],
+    env=environment,
+    capture_output=True,
+    text=True,
+  )
+  assert 'TYPE: is missing: as in v4-32' in done.stderr
 
 
 def test_a_pod_of_a_queue_and_a_clone():
@@ -269,8 +285,9 @@ def test_a_worker_goes_on_when_the_connection_is_lost(tmp_path):
 
 
 def test_the_jobset_is_whole():
+  flags = [*FLAGS, '--config.tab=a\tb', '--config.lines=a\nb\\n']
   text = '\n'.join(
-    dry_run('gke.sh', *FLAGS, NAME='run', IMAGE='i/v:1', CLAIM='a&b')
+    dry_run('gke.sh', *flags, NAME='run', IMAGE='i/v:1', CLAIM='a&b')
   )
   assert '__' not in text
   jobset = yaml.safe_load(text)
@@ -285,7 +302,7 @@ def test_the_jobset_is_whole():
   pod = job['template']['spec']
   assert pod['restartPolicy'] == 'Never'  # which podFailurePolicy asks for
   (container,) = pod['containers']
-  assert container['image'] == 'i/v:1' and container['args'] == FLAGS
+  assert container['image'] == 'i/v:1' and container['args'] == flags
   assert container['resources']['limits'] == {'google.com/tpu': 4}
   (rule,) = job['podFailurePolicy']['rules']
   assert rule['onExitCodes']['containerName'] == container['name']
@@ -299,6 +316,16 @@ def test_the_jobset_is_whole():
   ):
     chips *= int(side)
   assert chips == 4 * job['parallelism']
+
+
+def test_the_image_has_no_data_runs_or_history():
+  left_out = (ROOT / '.dockerignore').read_text().split()
+  assert {'.git', '.venv', 'data', 'runs'} <= set(left_out)
+  there = {path.name for path in ROOT.iterdir()} & set(left_out)
+  tracked = subprocess.run(
+    ['git', 'ls-files'], cwd=ROOT, capture_output=True, text=True, check=True
+  ).stdout.splitlines()
+  assert not {path.split('/')[0] for path in tracked} & there
 
 
 def test_the_jobsets_template_is_yaml_by_itself():

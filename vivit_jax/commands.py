@@ -19,6 +19,8 @@ from vivit_jax.errors import (
   nearest,
 )
 
+SWEEP = 'VIVIT_SWEEP'  # environment variable: the process of a sweep.py
+
 
 def no_positional(arguments: Sequence[str]) -> None:
   """Raises a UserError for arguments that are no flags."""
@@ -104,6 +106,23 @@ def end_on_sigterm() -> None:
     os._exit(TERMINATED)
 
   signal.signal(signal.SIGTERM, end)
+
+
+def obey_sweep() -> None:
+  """Lets the end of the sweep.py that started this, if one did, be SIGTERM.
+
+  So a sweep that is killed leaves no process behind, but checkpoints.
+  """
+  parent = os.environ.get(SWEEP)
+  if parent is None:
+    return
+  from vivit_jax.data import processes
+
+  processes.end_with_parent(signal.SIGTERM)
+  try:
+    os.kill(int(parent), 0)
+  except ProcessLookupError:  # it ended before that
+    sys.exit(TERMINATED)
 
 
 def define_processes() -> None:

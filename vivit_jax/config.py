@@ -94,6 +94,7 @@ class OptimConfig:
   name: str = 'sgd'  # or 'adamw', 'adam', 'lamb', 'lars', 'lion'
   learning_rate: float = 0.1  # at the end of the warm-up
   warmup_epochs: float = 2.5  # linear from 0
+  warmup_steps: int | None = None  # instead of warmup_epochs
   schedule: str = 'cosine'  # after it; or 'linear', 'polynomial', 'step',
   # 'constant'
   final_rate: float = 0.0  # share of learning_rate at their end; not of step
@@ -104,6 +105,10 @@ class OptimConfig:
   nesterov: bool = False  # of sgd and lars: look ahead along the momentum
   b1: float = 0.9  # of the others
   b2: float = 0.999  # of the others; lion's authors have 0.99
+  epsilon: float | None = (
+    None  # of adam, adamw and lamb, beside the root of the
+  )
+  # second moment; None: 1e-8, of lamb 1e-6
   weight_decay: float = 0.0  # of kernels; never of biases, norms, positions
   layer_decay: float = 1.0  # of the rate, from each layer to the one before
   freeze: str | None = None  # a regular expression found in the names of
@@ -138,7 +143,8 @@ class RunConfig:
   validate_every: int | None = None  # steps; 0: never; None: 1000, but for
   validate_epochs: float = 0.0  # epochs, instead of steps; 0: by steps
   validation_split: str = 'validation'
-  best_metric: str = 'top1'  # mean over heads of top-1, or e.g. 'verb/top1'
+  best_metric: str = 'top1'  # mean over heads of top-1; or 'loss', or of one
+  # head 'verb/top1', 'verb/loss', or of several labels a video 'verb/mAP'
 
 
 @dataclasses.dataclass(frozen=True)

@@ -126,6 +126,7 @@ _RANGES = {
       'augment.cutmix',
       'optim.learning_rate',
       'optim.warmup_epochs',
+      'optim.warmup_steps',
       'optim.weight_decay',
       'optim.sam_rho',
       'train.seed',
@@ -146,6 +147,7 @@ _RANGES = {
       'optim.power',
       'optim.decay_epochs',
       'optim.clip_norm',
+      'optim.epsilon',
       'train.batch_size',
       'train.accumulate',
       'train.epochs',
@@ -196,7 +198,7 @@ _RANGES = {
 }
 _MOST_EPOCHS = 1e6
 _MOST_WORKERS = 1024
-_METRIC = r'top1|joint/top1|[\w-]+/top[15]'
+_METRIC = r'top1|loss|joint/top1|[\w-]+/(top[15]|mAP|loss)'
 
 
 def _check_numbers(config: TrainConfig) -> None:
@@ -206,6 +208,11 @@ def _check_numbers(config: TrainConfig) -> None:
       value = getattr(getattr(config, section), key)
       require(value is None or holds(value), f'{name} is {value}; {words}.')
   run = config.train
+  require(
+    run.batch_size % run.accumulate == 0,
+    f'train.batch_size is {run.batch_size}, which train.accumulate cuts in '
+    f'{run.accumulate} parts: make it a multiple.',
+  )
   _one_of('evaluation.spatial_crops', config.evaluation.spatial_crops, (1, 3))
   _one_of(
     'evaluation.average', config.evaluation.average, ('logits', 'probabilities')
@@ -230,7 +237,8 @@ def _check_numbers(config: TrainConfig) -> None:
   require(
     re.fullmatch(_METRIC, run.best_metric) is not None,
     f"train.best_metric is '{run.best_metric}'; it is top1, the mean over "
-    'heads, joint/top1, or HEAD/top1 or HEAD/top5 of one head.',
+    'heads, loss, joint/top1, or of one head HEAD/top1, HEAD/top5, HEAD/mAP or '
+    'HEAD/loss.',
   )
   _one_of(
     'train.class_weights',

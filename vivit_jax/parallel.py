@@ -30,6 +30,27 @@ def map_over_devices(
   )
 
 
+def compiled(
+  function: Callable, *arguments: Any
+) -> tuple[Callable, int | None]:
+  """Compiles a mapped function ahead of its first call, for these arguments.
+
+  Returns:
+    What to call instead, and the bytes that it needs on each device, its
+    arguments included. The function itself, and None, where jax cannot do that:
+    in several processes.
+  """
+  if jax.process_count() > 1 or not hasattr(function, 'lower'):
+    return function, None
+  ahead = function.lower(*arguments).compile()
+  held = ahead.memory_analysis()
+  if held is None:
+    return ahead, None
+  parts = held.argument_size_in_bytes, held.output_size_in_bytes
+  whole = sum(parts) + held.temp_size_in_bytes - held.alias_size_in_bytes
+  return ahead, int(whole)
+
+
 def replicate(tree: Any) -> Any:
   """Gives each local device a copy: [...] -> [devices, ...]."""
   devices = jax.local_device_count()

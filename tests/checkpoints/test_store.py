@@ -96,6 +96,19 @@ def test_reading_without_metrics_and_without_a_trace(tmp_path, about):
   assert steps(tmp_path / 'nowhere') == []
 
 
+def test_of_a_loss_the_smallest_is_the_best(tmp_path, about):
+  run = dataclasses.replace(about.config.train, best_metric='verb/loss')
+  config = dataclasses.replace(about.config, train=run)
+  about = dataclasses.replace(about, config=config)
+  with Store(tmp_path, keep=1, best_metric='verb/loss') as store:
+    for step, loss in enumerate((0.9, 0.2, 0.5, 0.7), start=1):
+      store.save(step, state(step), about, {'top1': loss, 'verb/loss': loss})
+  with Store.of_run(tmp_path) as store:
+    assert store.find('best') == 2
+    with pytest.raises(UserError, match='steps 2, 4'):
+      store.find('3')
+
+
 def test_an_unfinished_checkpoint_does_not_count(tmp_path, about):
   assert not has_checkpoints(tmp_path)
   unfinished = tmp_path / 'checkpoints' / '4.orbax-checkpoint-tmp-17'

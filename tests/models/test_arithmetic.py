@@ -64,10 +64,45 @@ def test_the_papers_models(name, giga, scan):
   np.testing.assert_allclose(count / 1e9, giga, atol=0.06)
 
 
-def test_peaks_are_found_by_name():
-  def device(kind):
-    return types.SimpleNamespace(device_kind=kind)
-
-  assert arithmetic.peak_operations(device('NVIDIA H100 80GB HBM3')) == 989e12
-  assert arithmetic.peak_operations(device('TPU v4')) == 275e12
-  assert arithmetic.peak_operations(device('cpu')) is None
+@pytest.mark.parametrize(
+  'kind, tera',
+  [
+    ('NVIDIA H100 80GB HBM3', 989),
+    ('NVIDIA H100 PCIe', 756),
+    ('NVIDIA H100 NVL', 835),
+    ('NVIDIA H200', 989),
+    ('NVIDIA GH200 480GB', 989),
+    ('NVIDIA B200', 2250),
+    ('NVIDIA GB200', 2500),
+    ('NVIDIA A100-SXM4-80GB', 312),
+    ('NVIDIA A100-SXM4-40GB MIG 1g.5gb', None),
+    ('NVIDIA A40', 149.7),
+    ('NVIDIA A10', 125),
+    ('NVIDIA A10G', None),
+    ('NVIDIA L4', 121),
+    ('NVIDIA L40', 181),
+    ('NVIDIA L40S', 362),
+    ('NVIDIA H20', None),
+    ('NVIDIA GeForce RTX 4090', 165.2),
+    ('NVIDIA GeForce RTX 4090 D', None),
+    ('NVIDIA GeForce RTX 4090 Laptop GPU', None),
+    ('Tesla V100-SXM2-16GB', 125),
+    ('Tesla V100-PCIE-16GB', 112),
+    ('Tesla T4', 65),
+    ('TPU v2', 22.5),
+    ('TPU v3', 61.5),
+    ('TPU v4', 275),
+    ('TPU v4 lite', None),
+    ('TPU v5', 459),
+    ('TPU v5 lite', 197),
+    ('TPU v5e', 197),
+    ('TPU v6 lite', 918),
+    ('TPU7x', 1153.5),
+    ('TPU8i', None),
+    ('cpu', None),
+  ],
+)
+def test_peaks_are_found_by_name(kind, tera):
+  device = types.SimpleNamespace(device_kind=kind)
+  expected = None if tera is None else tera * 1e12
+  assert arithmetic.peak_operations(device) == expected

@@ -1,9 +1,12 @@
 """Runs of a sweep: crossed, named, checked; mistakes are named."""
 
+import json
+
 import numpy as np
 import pytest
 from planned import planned
 
+from vivit_jax import config as configs
 from vivit_jax import sweeps
 from vivit_jax.errors import UserError
 
@@ -45,6 +48,21 @@ def test_a_run_is_the_config_with_its_overrides(tmp_path):
   assert not isinstance(runs[0].overrides['optim.learning_rate'], np.generic)
 
 
+def test_arrays_of_numpy_are_lists(tmp_path):
+  runs = planned(
+    tmp_path,
+    "sweeps.product(sweeps.values('data.crop', np.array([[32, 64], [64, 32]])),"
+    " [{'data.mean': [np.float64(0.5)] * 3}, {'data.mean': np.zeros(3)}],"
+    " sweeps.fixed({'data.short_side': np.array(64),"
+    " 'model.heads': {'verb': np.int64(3)}}))",
+  )
+  assert len(runs) == 4 and runs[1].name == 'crop=32x64,mean=0x0x0'
+  first = runs[0].config
+  assert first.data.crop == (32, 64) and first.data.mean == (0.5, 0.5, 0.5)
+  assert first.model.heads == {'verb': 3} and first.data.short_side == 64
+  assert json.loads(configs.to_json(first))['data']['crop'] == [32, 64]
+
+
 def test_names_are_what_differs():
   name = sweeps.names
   assert name([{'a.x': 1, 'b.y': 2}, {'a.x': 3, 'b.y': 2}]) == ['x=1', 'x=3']
@@ -83,6 +101,14 @@ def test_names_are_safe_and_unique():
     ("[{'train': {}}]", "'train' is a section of keys; override one"),
     ("[{'train.seed': 'x'}]", "run seed=x: train.seed is 'x'.*int"),
     ("[{'train.batch_size': 0}]", 'batch_size=0: train.batch_size is 0; above'),
+    (
+      "[{'optim.learning_rate': np.geomspace(0.1, 1, 3)}]",
+      r'optim.learning_rate is \[0.1, .*\]; it takes a value of float',
+    ),
+    (
+      "[{'train.accumulate': 3}]",
+      'accumulate=3: train.batch_size is 64, which train.accumulate cuts in 3',
+    ),
     ('[]', 'returns an empty list'),
     ('None', 'returns no list of dicts'),
     ("['train.seed']", 'returns no list of dicts'),

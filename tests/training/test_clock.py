@@ -35,3 +35,15 @@ def test_a_part_that_fails_is_counted(monkeypatch):
     now[0] += 2.0
     raise ZeroDivisionError
   assert timer.report(1) == {'seconds/input': 2.0, 'seconds/host': 0.0}
+
+
+def test_a_step_takes_what_no_validation_or_checkpoint_takes(monkeypatch):
+  now = [0.0]
+  monkeypatch.setattr(time, 'monotonic', lambda: now[0])
+  timer = clock.Clock()
+  parts = dict(input=1.0, device=4.0, validation=50.0, checkpoint=9.0)
+  for part, seconds in parts.items():
+    with timer.measure(part):
+      now[0] += seconds
+  now[0] += 3.0  # the host's own
+  assert clock.step_seconds(timer.report(4)) == (1 + 4 + 3) / 4

@@ -1,5 +1,7 @@
 """What is wrong is said before a workdir is made."""
 
+import sys
+
 import pytest
 
 from configs import moving_shapes_ti8x2_fe
@@ -19,16 +21,19 @@ from vivit_jax.training import loop
     ('evaluation', 'temporal_views', 9, '9 temporal views are asked for'),
     ('evaluation', 'split', 'tets', "evaluation.split is 'tets'.*mean 'test'"),
     ('train', 'best_metric', 'verbs/top1', "mean 'verb/top1'"),
+    ('train', 'best_metric', 'verb/mAP', 'there are .*verb/loss'),
     ('train', 'head_weights', {'verbs': 2.0}, "names verbs.*mean 'verb'"),
-    ('train', 'accumulate', 7, 'in 7 even parts each, as train.accumulate'),
+    ('train', 'accumulate', 7, 'which train.accumulate cuts in 7 parts'),
+    ('train', 'wandb', 'videos', "is 'videos', but wandb is not installed"),
     ('optim', 'freeze', '^head', "freeze is '.head', which matches no"),
     ('', 'init_from', 'absent', 'cannot read the checkpoint absent'),
     ('', 'init_from', __file__, 'no checkpoint known here'),
   ],
 )
 def test_a_mistake_leaves_no_workdir(
-  prepared, tmp_path, section, key, value, words
+  prepared, tmp_path, monkeypatch, section, key, value, words
 ):
+  monkeypatch.setitem(sys.modules, 'wandb', None)
   config = moving_shapes_ti8x2_fe.get_config()
   config.data.data_dir = str(prepared)
   if section:

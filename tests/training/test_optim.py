@@ -67,6 +67,39 @@ def test_without_a_warm_up_the_peak_is_first():
     assert float(rate(0)) == pytest.approx(0.1)
 
 
+def test_a_warm_up_in_steps_instead_of_epochs():
+  config = OptimConfig(learning_rate=0.1, warmup_epochs=9.0, warmup_steps=4)
+  rate = optim.schedule(config, steps=104, steps_per_epoch=5.0)
+  found = [float(rate(step)) for step in (0, 1, 4, 54, 104)]
+  np.testing.assert_allclose(found, [0.0, 0.025, 0.1, 0.05, 0.0], atol=1e-8)
+  config = dataclasses.replace(config, warmup_steps=0)
+  rate = optim.schedule(config, steps=104, steps_per_epoch=5.0)
+  assert float(rate(0)) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize('name', ['adam', 'adamw'])
+def test_epsilon_is_beside_the_root_of_the_second_moment(name):
+  """The first step of Adam is g / (|g| + epsilon), after its corrections."""
+  config = OptimConfig(name=name, clip_norm=None, epsilon=0.5)
+  optimiser = optim.optimiser(config, lambda _: 1.0)
+  params = {'a': {'kernel': jnp.array([2.0])}}
+  gradient = {'a': {'kernel': jnp.array([0.25])}}
+  updates, _ = optimiser.update(gradient, optimiser.init(params), params)
+  expected = -0.25 / (0.25 + 0.5)
+  np.testing.assert_allclose(updates['a']['kernel'], [expected], rtol=1e-5)
+
+
+def test_epsilon_of_lamb_is_in_the_direction():
+  config = OptimConfig(name='lamb', clip_norm=None, epsilon=0.5)
+  optimiser = optim.optimiser(config, lambda _: 1.0)
+  params = {'a': {'kernel': jnp.array([3.0, 4.0])}}
+  gradient = {'a': {'kernel': jnp.array([0.5, 1.0])}}
+  updates, _ = optimiser.update(gradient, optimiser.init(params), params)
+  direction = np.array([0.5 / 1.0, 1.0 / 1.5])
+  expected = -5.0 * direction / np.linalg.norm(direction)
+  np.testing.assert_allclose(updates['a']['kernel'], expected, rtol=1e-5)
+
+
 def test_sgd_with_momentum_and_clip_by_hand():
   config = OptimConfig(name='sgd', momentum=0.9, clip_norm=1.0)
   optimiser = optim.optimiser(config, lambda _: 0.1)

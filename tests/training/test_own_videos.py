@@ -62,6 +62,7 @@ def test_several_labels_frames_a_second_and_balance(tagged, tmp_path):
     balanced='label',
   )
   config.train.validate_epochs = 0.25  # of 12 videos, 4 a step
+  config.train.best_metric = 'tags/mAP'
   workdir = tmp_path / 'run'
   assert loop.train(configs.resolve(config), workdir) == 0
   lines = (workdir / 'metrics.jsonl').read_text().splitlines()

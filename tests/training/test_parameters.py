@@ -122,8 +122,10 @@ def test_names_are_those_of_checkpoints():
 @pytest.mark.parametrize(
   'scan, pattern, words',
   [
-    (False, '^embeding', "no parameter: .* with SpatialT.*'embedding/bias'"),
-    (True, 'encoderblock/', "no parameter: .*mean '"),
+    (False, '^embeding', "with .*SpatialT.*. Did you mean 'embedding'"),
+    (True, 'encoderblocks_0/', "no parameter: .*mean 'encoderblock_0'"),
+    (False, '^SpatialTransformr/', "mean 'SpatialTransformer'"),
+    (False, '^head', 'no parameter: [^?]*$'),  # nothing near
     (False, '', 'every parameter, .* too: leave some'),
     (True, 'block_0', 'block_0/.* but not .*block_1/.*model.scan=False'),
   ],

@@ -34,11 +34,38 @@ def terminal(monkeypatch):
 def test_the_line_fits_the_terminal(tmp_path, terminal, capsys, columns, words):
   terminal(columns)
   progress = Progress(tmp_path, steps=4500, batch_size=32, first_step=0)
-  progress.report(10, METRICS)
+  progress.report(10, METRICS, 0.5)
   line = capsys.readouterr().out.removeprefix('\r\x1b[2K')
   assert words in line
   assert len(line) < columns
   progress.close()
+
+
+def test_the_speed_is_that_of_steps_alone(tmp_path, capsys):
+  """Not of what passes between reports, such as a validation."""
+  seen = []
+
+  def utilisation(rate):
+    seen.append(rate)
+
+  keys = dict(steps=40, batch_size=8, first_step=0, utilisation=utilisation)
+  progress = Progress(tmp_path, **keys)
+  progress.report(10, METRICS, 0.5)
+  progress.report_validation(13, {'top1': 0.5})
+  progress.report(20, METRICS, 0.25)
+  progress.close()
+  lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
+  rates = [json.loads(x).get('train/clips_per_second') for x in lines]
+  assert rates == [16.0, None, 32.0] and seen == [16.0, 32.0]
+  assert '16 clips/s' in capsys.readouterr().out
+
+
+def test_utilisation_is_in_the_line(tmp_path, capsys):
+  keys = dict(steps=40, batch_size=8, first_step=0)
+  progress = Progress(tmp_path, utilisation=lambda rate: 0.4321, **keys)
+  progress.report(10, METRICS, 0.5)
+  progress.close()
+  assert '16 clips/s  43.2% MFU  ' in capsys.readouterr().out
 
 
 def test_lines_of_steps_that_are_made_again_are_dropped(tmp_path):
@@ -75,11 +102,15 @@ def test_weights_and_biases_get_the_same_metrics(tmp_path, monkeypatch):
   fake.init = lambda **settings: runs.append(FakeRun(**settings)) or runs[-1]
   monkeypatch.setitem(sys.modules, 'wandb', fake)
   keys = {'steps': 20, 'batch_size': 2, 'first_step': 0, 'wandb': 'videos'}
-  progress = Progress(tmp_path, utilisation=lambda rate: 0.25, **keys)
-  progress.report(5, METRICS)
+  config = {'train.seed': 3, 'model.size': 'B'}
+  progress = Progress(
+    tmp_path, utilisation=lambda rate: 0.25, config=config, **keys
+  )
+  progress.report(5, METRICS, 0.5)
   progress.close()
   (run,) = runs
   assert run.settings['project'] == 'videos' and run.finished
+  assert run.settings['config'] == config
   ((step, logged),) = run.logged
   line = json.loads((tmp_path / 'metrics.jsonl').read_text())
   assert line == {'step': step} | logged
@@ -87,14 +118,12 @@ def test_weights_and_biases_get_the_same_metrics(tmp_path, monkeypatch):
   again = Progress(tmp_path, **keys)
   again.close()
   assert runs[1].settings['id'] == run.settings['id']  # the same run goes on
-
-
-def test_weights_and_biases_that_are_not_installed(tmp_path, monkeypatch):
-  monkeypatch.setitem(sys.modules, 'wandb', None)
-  with pytest.raises(
-    UserError, match="train.wandb is 'videos', but wandb is n"
-  ):
-    Progress(tmp_path, steps=2, batch_size=2, first_step=0, wandb='videos')
+  # Paths that are alike at their ends, and in all but signs.
+  for end in (f'{"x" * 70}/run', 'a-b', 'a_b', 'a b', 'a:b'):
+    folder = tmp_path / end
+    folder.mkdir(parents=True)
+    Progress(folder, **keys).close()
+  assert len({run.settings['id'] for run in runs}) == len(runs) - 1
 
 
 def test_a_full_disk_is_one_sentence(tmp_path):

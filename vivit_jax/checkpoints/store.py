@@ -24,6 +24,7 @@ from orbax.checkpoint import checkpoint_managers
 from vivit_jax.checkpoints import on_disk
 from vivit_jax.checkpoints.on_disk import Damaged, Description
 from vivit_jax.errors import UserError
+from vivit_jax.evaluation.cross_entropies import less_is_better
 from vivit_jax.models import stacking
 
 _REMOVED = '.removed'  # folder of checkpoints that are being deleted
@@ -35,8 +36,8 @@ class Store:
   Args:
     workdir: `checkpoints/` is made in it.
     keep: the last `keep` checkpoints stay, and the best one besides.
-    best_metric: the key of the metrics given to `save`; larger is better.
-      None: the damaged metrics of a checkpoint matter to it alone.
+    best_metric: the key of the metrics given to `save`; larger is better, but
+      of a loss. None: the damaged metrics of a checkpoint matter to it alone.
     read_only: the folder is there, and stays as it is.
 
   Raises:
@@ -56,7 +57,8 @@ class Store:
     self._read_only = read_only
     kept: list[Any] = [checkpoint_managers.LatestN(keep)]
     if best_metric is not None:
-      self._metric = lambda metrics: metrics[best_metric]
+      sign = -1.0 if less_is_better(best_metric) else 1.0
+      self._metric = lambda metrics: sign * metrics[best_metric]
       kept.append(
         checkpoint_managers.BestN(
           get_metric_fn=self._metric,

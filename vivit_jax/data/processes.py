@@ -18,6 +18,16 @@ from vivit_jax.errors import UserError
 CONTEXT = multiprocessing.get_context('spawn')
 
 
+def end_with_parent(signum: int) -> None:
+  """Lets this process get a signal when its parent ends, even a killed one.
+
+  Where the system can do that: Linux. A parent that has ended sends nothing.
+  """
+  if sys.platform.startswith('linux'):
+    set_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
+    ctypes.CDLL(None).prctl(set_death_signal, signum)
+
+
 def obey_parent() -> None:
   """Readies a worker process: Ctrl-C and its end are the parent's to decide.
 
@@ -25,9 +35,7 @@ def obey_parent() -> None:
   with its parent, even a killed one, where the system can do that (Linux).
   """
   signal.signal(signal.SIGINT, signal.SIG_IGN)
-  if sys.platform.startswith('linux'):
-    set_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
-    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+  end_with_parent(signal.SIGKILL)
   # A parent that was killed before that sends nothing any more.
   parent = multiprocessing.parent_process()
   if parent is not None and parent.pid != os.getppid():

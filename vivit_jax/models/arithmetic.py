@@ -1,27 +1,52 @@
 """The arithmetic of a function, counted in its jaxpr, without compiling it."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
 import jax
 from jax.extend import core
 
-# Peak of matrix products in bfloat16, dense, in 1e12 operations a second, by a
-# part of the device's name: NVIDIA's and Google's data sheets.
+# Peak of matrix products in bfloat16 (of V100 and T4, in float16), dense, in
+# 1e12 operations a second, by words of the device's name: NVIDIA's and Google's
+# data sheets. A device of TPU v2, v3 and 7x is one of the two cores of a chip.
 PEAKS = {
+  'GB200': 2500,
+  'B200': 2250,
+  'GH200': 989,
   'H200': 989,
+  'H200 NVL': 835,
   'H100': 989,
+  'H100 NVL': 835,
+  'H100 PCIe': 756,
+  'H800': 989,
+  'H800 PCIe': 756,
   'A100': 312,
+  'A800': 312,
+  'A40': 149.7,
+  'A30': 165,
+  'A10': 125,
+  'L40S': 362,
+  'L40': 181,
   'L4': 121,
+  'RTX 4090': 165.2,
+  'RTX 4090 D': None,
+  'RTX 4090 Laptop': None,
   'V100': 125,
+  'V100 PCIE': 112,
   'T4': 65,
-  'TPU v6': 918,
+  'TPU7x': 2307 / 2,
+  'TPU v6 lite': 918,
+  'TPU v6e': 918,
+  'TPU v5': 459,
   'TPU v5p': 459,
   'TPU v5 lite': 197,
   'TPU v5e': 197,
   'TPU v4': 275,
-  'TPU v3': 123,
+  'TPU v4 lite': None,
+  'TPU v3': 123 / 2,
+  'TPU v2': 45 / 2,
 }
 
 
@@ -40,12 +65,22 @@ def multiply_adds(function: Callable, *arguments: Any) -> int:
 
 
 def peak_operations(device: jax.Device) -> float | None:
-  """Returns the device's peak of operations a second in bfloat16, if known."""
-  kind = device.device_kind
-  for name, tera in PEAKS.items():
-    if name.lower() in kind.lower():
-      return tera * 1e12
-  return None
+  """Returns the device's peak of operations a second in bfloat16, if known.
+
+  Of the names in `PEAKS` whose words the device's name has, one after another,
+  the longest counts; a part of a GPU (MIG) is not known.
+  """
+  words = _words(device.device_kind)
+  found = [name for name in PEAKS if _words(name) in words]
+  if not found or ' mig ' in words:
+    return None
+  tera = PEAKS[max(found, key=len)]
+  return None if tera is None else tera * 1e12
+
+
+def _words(name: str) -> str:
+  """Returns a name's words, each with a space before and after it."""
+  return f' {" ".join(re.findall(r"[a-z0-9]+", name.lower()))} '
 
 
 def _count(jaxpr: core.Jaxpr) -> int:

@@ -13,7 +13,8 @@ A config file may define, beside `get_config`,
 
 which is a list of overrides, dicts of dotted keys to values, one for each run;
 a list written by hand does as well. `python sweep.py` runs them: `grid` plans
-the runs, `processes` trains them, `reports` tells of them.
+the runs, `folders` is what they leave, `processes` trains them, `reports` tells
+of them.
 """
 
 from vivit_jax.sweeps.grid import Overrides as Overrides

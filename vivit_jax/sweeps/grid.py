@@ -160,8 +160,15 @@ def _experiment(base: TrainConfig, run: Overrides, where: str) -> TrainConfig:
 
 
 def _plain(value: Any) -> Any:
-  """Returns a number of NumPy, as of `np.geomspace`, as one of Python."""
-  return value.item() if isinstance(value, np.generic) else value
+  """Returns numbers and arrays of NumPy, as of `np.geomspace`, as Python's."""
+  if isinstance(value, np.generic | np.ndarray):
+    return value.tolist()
+  if isinstance(value, Mapping):
+    return {key: _plain(part) for key, part in value.items()}
+  if isinstance(value, list | tuple):
+    parts = [_plain(part) for part in value]
+    return tuple(parts) if isinstance(value, tuple) else parts
+  return value
 
 
 def names(runs: Sequence[Overrides]) -> list[str]:

@@ -1,15 +1,12 @@
 """Runs of a sweep as processes of train.py, one or more at a time.
 
-A run has the folder `<workdir>/<name>`: train.py's workdir, and in it
-`experiment.py`, the config that it is trained by, `log.txt`, what it printed,
-and, once it has ended well, the empty file `finished`.
+What they leave in their folders is told in `folders`.
 """
 
 import contextlib
 import dataclasses
 import os
 import pathlib
-import pprint
 import shlex
 import signal
 import subprocess
@@ -17,32 +14,19 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from vivit_jax import files, locks
-from vivit_jax.errors import INTERRUPTED, TERMINATED, UserError
+from vivit_jax import commands, locks
+from vivit_jax.errors import INTERRUPTED, TERMINATED
+from vivit_jax.sweeps import folders
 from vivit_jax.sweeps.grid import Run
-from vivit_jax.training import workdir
 
-FINISHED = 'finished'
-LOG = 'log.txt'
+GROUP = 'WANDB_RUN_GROUP'  # which Weights & Biases reads by itself
 ROOT = pathlib.Path(__file__).absolute().parents[2]
 TRAIN = (sys.executable, str(ROOT / 'train.py'))
-_FAILED = 1  # exit code where a run failed
+_SOME_FAILED = 1  # exit code
 # Those of a run that a signal stopped: after its checkpoint, or before its
 # first step.
 _STOPPED = (INTERRUPTED, TERMINATED, -signal.SIGINT, -signal.SIGTERM)
 _WAIT = 0.05  # seconds between looks at the processes
-
-_EXPERIMENT = '''"""A run of a sweep: {name}. Written by sweep.py."""
-
-from vivit_jax import config as configs
-from vivit_jax import typed
-
-VALUES = {values}
-
-
-def get_config():
-  return typed.to_config_dict(configs.from_mapping(VALUES))
-'''
 
 
 def run_all(
@@ -55,7 +39,8 @@ def run_all(
   """Trains what is not finished; goes on after a run that fails.
 
   Ctrl-C (or SIGTERM) is handed to the processes, which write a checkpoint and
-  end; a second one makes them leave at once, a third kills them. If
+  end; a second one makes them leave at once, a third kills them. They get
+  SIGTERM when this process is killed. If
   CUDA_VISIBLE_DEVICES is set, the processes share its devices out.
 
   Args:
@@ -65,14 +50,15 @@ def run_all(
     program: what is called with --config=FILE and --workdir=FOLDER.
 
   Returns:
-    The exit code: 0, 1 if a run failed, or `INTERRUPTED`.
+    The exit code: 0, 1 if a run failed, `INTERRUPTED`, or `TERMINATED` after
+    SIGTERM.
 
   Raises:
     UserError: a folder that cannot be written, that another sweep uses, or
       that holds runs of other configs, before anything starts.
   """
   folder = pathlib.Path(folder)
-  write(runs, folder)
+  folders.write(runs, folder)
   in_use = f'another sweep is running in {folder}: wait until it ends.'
   with locks.locked(folder, in_use), _signals() as came:
     sweep = _Sweep(runs, folder, parallel, program)
@@ -81,36 +67,7 @@ def run_all(
         time.sleep(_WAIT)
     finally:
       sweep.kill()  # where this itself fails
-  return sweep.conclude(bool(came))
-
-
-def write(runs: Sequence[Run], folder: pathlib.Path) -> None:
-  """Writes each run's `experiment.py`, once all are known to fit.
-
-  Raises:
-    UserError: folders that cannot be written, or of other configs.
-  """
-  for run in runs:
-    workdir.check(folder / run.name, run.config)
-  for run in runs:
-    values = pprint.pformat(dataclasses.asdict(run.config), sort_dicts=False)
-    path = folder / run.name / 'experiment.py'
-    try:
-      path.parent.mkdir(parents=True, exist_ok=True)
-      with files.replacing(path) as unfinished:
-        unfinished.write_text(_EXPERIMENT.format(name=run.name, values=values))
-    except OSError as error:
-      raise UserError(f'cannot write {path}: {error.strerror}.') from None
-
-
-def is_finished(folder: pathlib.Path) -> bool:
-  """Returns whether a run's folder says that it ended well."""
-  return (folder / FINISHED).exists()
-
-
-def arguments(folder: pathlib.Path) -> list[str]:
-  """Returns the arguments of train.py for a run's folder."""
-  return [f'--config={folder / "experiment.py"}', f'--workdir={folder}']
+  return sweep.conclude(came)
 
 
 @dataclasses.dataclass
@@ -140,6 +97,7 @@ class _Sweep:
     self._started: list[_Started] = []
     self._failed: list[tuple[Run, str]] = []
     self._stopped: list[Run] = []
+    self._elsewhere: set[str] = set()  # that another process trains
     self._signals = 0  # handed to the processes so far
 
   def go_on(self, came: Sequence[int]) -> bool:
@@ -152,13 +110,28 @@ class _Sweep:
         self._started.remove(started)
         self._slots.append(started.slot)
         self._note_end(started, bool(came))
-    while self._waiting and self._slots and not came:
-      number, run = self._waiting.pop(0)
-      if is_finished(self._folder / run.name):
+    while self._slots and not came and (found := self._next()):
+      self._waiting.remove(found)
+      number, run = found
+      if folders.is_finished(self._folder / run.name):
         self._say(number, run, 'was finished before')
       else:
         self._start(number, run)
     return bool(self._started or (self._waiting and not came))
+
+  def _next(self) -> tuple[int, Run] | None:
+    """Returns the first run to start that no other process is training.
+
+    One that another process trains waits for its end: it may be of a sweep that
+    was killed, and about to write its checkpoint.
+    """
+    for number, run in self._waiting:
+      if not locks.is_locked(self._folder / run.name):
+        return number, run
+      if run.name not in self._elsewhere:
+        self._elsewhere.add(run.name)
+        self._say(number, run, 'still running, in another process; it waits')
+    return None
 
   def _hand_on(self, signum: int) -> None:
     for started in self._started:
@@ -171,9 +144,10 @@ class _Sweep:
 
   def _start(self, number: int, run: Run) -> None:
     folder = self._folder / run.name
-    command = [*self._program, *arguments(folder)]
+    command = [*self._program, *folders.arguments(folder)]
     slot = self._slots.pop(0)
-    with open(folder / LOG, 'a') as log:
+    (folder / folders.FAILED).unlink(missing_ok=True)
+    with open(folder / folders.LOG, 'a') as log:
       log.write(f'$ {shlex.join(command)}\n')
       log.flush()
       process = subprocess.Popen(
@@ -181,17 +155,17 @@ class _Sweep:
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,
-        env=_environment(slot, self._parallel),
+        env=_environment(slot, self._parallel, self._folder),
         start_new_session=True,  # the terminal's Ctrl-C is for this process
       )
     begin = time.monotonic()
     self._started.append(_Started(run, number, slot, begin, process))
-    self._say(number, run, f'begins; its log is {folder / LOG}')
+    self._say(number, run, f'begins; its log is {folder / folders.LOG}')
 
   def _note_end(self, ended: _Started, stopping: bool) -> None:
     code, run = ended.process.returncode, ended.run
     if code == 0:
-      (self._folder / run.name / FINISHED).touch()
+      (self._folder / run.name / folders.FINISHED).touch()
       seconds = time.monotonic() - ended.begin
       what = f'finished in {seconds:.0f} s'
     elif stopping or code in _STOPPED:
@@ -200,6 +174,7 @@ class _Sweep:
     else:
       why = f'code {code}' if code > 0 else signal.Signals(-code).name
       what = f'failed with {why}'
+      (self._folder / run.name / folders.FAILED).touch()
       self._failed.append((run, what))
     self._say(ended.number, run, what)
 
@@ -212,24 +187,32 @@ class _Sweep:
       _kill(started.process)
       started.process.wait()
 
-  def conclude(self, stopping: bool) -> int:
+  def conclude(self, came: Sequence[int]) -> int:
     """Says what is not finished, and why; returns the exit code."""
     for run, what in self._failed:
-      log = self._folder / run.name / LOG
+      log = self._folder / run.name / folders.LOG
       print(f'{run.name} {what}: {_last_line(log)}\n  its log is {log}')
     left = len(self._stopped) + len(self._waiting)
     if self._failed:
       print(f'{len(self._failed)} of {self._runs} runs failed')
     if left:
       print(f'{left} of {self._runs} runs are left; the same command goes on')
-    if stopping or left:
+    if came and came[0] == signal.SIGTERM:
+      return TERMINATED
+    if came or left:
       return INTERRUPTED
-    return _FAILED if self._failed else 0
+    return _SOME_FAILED if self._failed else 0
 
 
-def _environment(slot: int, parallel: int) -> dict[str, str]:
+def _environment(
+  slot: int, parallel: int, folder: pathlib.Path
+) -> dict[str, str]:
   """Returns the environment of a process, with its share of the devices."""
-  environment = os.environ | {'PYTHONUNBUFFERED': '1'}
+  environment = os.environ | {
+    'PYTHONUNBUFFERED': '1',
+    commands.SWEEP: str(os.getpid()),
+  }
+  environment.setdefault(GROUP, folder.absolute().name)
   devices = os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')
   if parallel > 1 and len(devices) >= parallel:
     environment['CUDA_VISIBLE_DEVICES'] = ','.join(devices[slot::parallel])

@@ -9,7 +9,8 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from vivit_jax.errors import UserError, nearest
-from vivit_jax.sweeps import processes
+from vivit_jax.evaluation.cross_entropies import less_is_better
+from vivit_jax.sweeps import folders, processes
 from vivit_jax.sweeps.grid import Run
 
 WHICH = ('best', 'last')  # value of a metric
@@ -43,7 +44,7 @@ def table(
     UserError: a metric that no run has.
   """
   folder = pathlib.Path(folder)
-  least = 'loss' in metric
+  least = less_is_better(metric)
   rows, known = [], set()
   for run in runs:
     found = list(_metrics(folder / run.name))
@@ -57,7 +58,7 @@ def table(
     if scores:
       best = min if least else max
       score = scores[-1] if which == 'last' else best(scores, key=_value)
-    rows.append((score, _state(folder / run.name), run.name))
+    rows.append((score, folders.state(folder / run.name), run.name))
   if metric not in known:
     there = f'; there are {", ".join(sorted(known))}' if known else ' yet'
     raise UserError(
@@ -93,12 +94,6 @@ def _metrics(folder: pathlib.Path) -> Iterator[dict[str, float]]:
       yield values
 
 
-def _state(folder: pathlib.Path) -> str:
-  if processes.is_finished(folder):
-    return 'finished'
-  return 'begun' if (folder / 'config.json').exists() else 'not begun'
-
-
 _SLURM = r"""#!/usr/bin/env bash
 # A sweep of {count} runs as a Slurm array, one run a task. Written by sweep.py.
 #
@@ -110,7 +105,7 @@ _SLURM = r"""#!/usr/bin/env bash
 #SBATCH --job-name=sweep
 #SBATCH --ntasks-per-node=1
 #SBATCH --array=0-{last}
-#SBATCH --output={folder}/slurm-%A-%a.txt
+#SBATCH --output="{folder}/slurm-%A-%a.txt"
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=B:TERM@90
@@ -125,7 +120,8 @@ if [[ -e $sweep/$name/{finished} ]]; then
   echo "$name was finished before"
   exit 0
 fi
-export FINISHED=$sweep/$name/{finished}
+export FINISHED=$sweep/$name/{finished} FAILED=$sweep/$name/{failed}
+export {group}=${{{group}:-{quoted_name}}}
 export REPOSITORY={root} PYTHON=${{PYTHON:-{python}}}
 # In this process's place, so that it gets Slurm's signal.
 exec bash {slurm} --config="$sweep/$name/experiment.py" --workdir="$sweep/$name"
@@ -142,7 +138,7 @@ def write_slurm(
       configs in the folders.
   """
   folder, path = pathlib.Path(folder).absolute(), pathlib.Path(path)
-  processes.write(runs, folder)
+  folders.write(runs, folder)
   root = processes.ROOT
   script = _SLURM.format(
     count=len(runs),
@@ -150,8 +146,12 @@ def write_slurm(
     file=path,
     folder=folder,
     quoted_folder=shlex.quote(str(folder)),
-    names='\n'.join(f'  {shlex.quote(run.name)}' for run in runs),
-    finished=processes.FINISHED,
+    # In quotes also where they need none, for their commas.
+    names='\n'.join(f"  '{run.name}'" for run in runs),
+    finished=folders.FINISHED,
+    failed=folders.FAILED,
+    group=processes.GROUP,
+    quoted_name=shlex.quote(folder.name),
     root=shlex.quote(str(root)),
     python=shlex.quote(sys.executable),
     slurm=shlex.quote(str(root / 'launch' / 'slurm.sh')),

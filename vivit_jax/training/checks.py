@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -25,14 +26,45 @@ def check_before_data(config: TrainConfig, folder: str | os.PathLike) -> None:
   """Checks all that can be checked without the dataset.
 
   Raises:
-    UserError: a batch that the devices cannot share, a model that there is not,
-      or a workdir of another run or that cannot be written.
+    UserError: as of `check_alone`; a batch that the devices cannot share; or a
+      workdir of another run or that cannot be written.
   """
+  check_alone(config, folder)
   configs.check_devices(config, jax.device_count())
+  workdir.check(folder, config)
+
+
+def check_alone(
+  config: TrainConfig, folder: str | os.PathLike | None = None
+) -> None:
+  """Checks what needs neither the dataset nor the devices.
+
+  Args:
+    config: the experiment.
+    folder: its workdir, if it is known. A run that goes on needs `init_from` no
+      more.
+
+  Raises:
+    UserError: a model that there is not, a checkpoint that is not there, or
+      Weights & Biases that is not installed.
+  """
   heads = config.model.heads or {'label': 2}
   some = configs.with_heads(config, heads)
   models.build(**configs.model_arguments(some.model))
-  workdir.check(folder, config)
+  begins = folder is None or not has_checkpoints(folder)
+  if begins and config.init_from and not os.path.exists(config.init_from):
+    raise UserError(
+      f'cannot read the checkpoint {config.init_from}: there is none; '
+      'init_from takes a path.'
+    )
+  if config.train.wandb is not None:
+    try:
+      import wandb as wandb  # a second
+    except ImportError:
+      raise UserError(
+        f"train.wandb is '{config.train.wandb}', but wandb is not installed: "
+        'install it, or leave the key out.'
+      ) from None
 
 
 def check_with_data(config: TrainConfig, train: datasets.VideoSplit) -> None:
@@ -47,7 +79,7 @@ def check_with_data(config: TrainConfig, train: datasets.VideoSplit) -> None:
       for the views of evaluation; a metric that validation does not give.
   """
   lengths.check_lengths(train, config.data)
-  _check_best_metric(config)
+  _check_best_metric(config, train.multi_label)
   scored = _open_named(config, 'evaluation.split', config.evaluation.split)
   lengths.check_lengths(scored, config.data)
   lengths.check_views(scored, config.data, config.evaluation.temporal_views)
@@ -90,11 +122,14 @@ def _open_named(
   return open_split(config, split)
 
 
-def _check_best_metric(config: TrainConfig) -> None:
+def _check_best_metric(
+  config: TrainConfig, multi_label: Collection[str]
+) -> None:
   """Raises a UserError unless validation gives `train.best_metric`."""
   heads = config.model.heads
-  known = [f'{head}/{which}' for head in heads for which in ('top1', 'top5')]
-  known += ['top1', *(['joint/top1'] if len(heads) > 1 else [])]
+  known = [f'{h}/{which}' for h in heads for which in ('top1', 'top5', 'loss')]
+  known += [f'{head}/mAP' for head in heads if head in multi_label]
+  known += ['top1', 'loss', *(['joint/top1'] if len(heads) > 1 else [])]
   name = config.train.best_metric
   if name not in known:
     raise UserError(

@@ -27,7 +27,7 @@ from vivit_jax.training import (
   stopping,
   workdir,
 )
-from vivit_jax.training.clock import Clock
+from vivit_jax.training.clock import Clock, step_seconds
 from vivit_jax.training.experiment import Experiment
 from vivit_jax.training.progress import Progress
 from vivit_jax.training.tally import Tally
@@ -70,7 +70,6 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
         scores = run.validate(number)
       if scores or stop or due(number, config.train.checkpoint_every):
         run.save(number, scores)
-      run.trace.after(number)
       if stop and number < trained.steps:
         run.stop(number)
         return stopping.exit_code(stop)
@@ -130,7 +129,6 @@ class _Run:
 
   Attributes:
     first: the last step that was made before.
-    trace: of the profiler.
   """
 
   def __init__(
@@ -147,7 +145,7 @@ class _Run:
     self.first = self._reported = int(state.step)
     self._progress = None
     if distributed.first():
-      self._progress = self._begin(state.params)
+      self._progress = self._begin(state)
       stack.callback(self._progress.close)
     self._state = parallel.replicate(state)
     config, source = trained.config, trained.source
@@ -167,12 +165,16 @@ class _Run:
     stack.enter_context(contextlib.closing(self._batches))
     self._unreadable = checks.Unreadable(source, config.data.max_unreadable)
     self._clock = Clock()
-    self.trace = Trace(
-      folder / 'profile', config.train.profile_first, config.train.profile_steps
+    self._trace = Trace(
+      folder / 'profile',
+      config.train.profile_first if distributed.first() else 0,
+      config.train.profile_steps,
+      begin=self.first,
+      end=trained.steps,
     )
-    stack.callback(self.trace.close)
+    stack.callback(self._trace.close)
 
-  def _begin(self, params: Any) -> Progress:
+  def _begin(self, state: step.TrainState) -> Progress:
     """Says what is trained, from where, and opens the metrics."""
     trained, config = self._trained, self._trained.config
     if self.first:
@@ -181,7 +183,7 @@ class _Run:
       where = f'step {self.first} of {trained.steps}'
       print(f'{self._folder}: {what} {where}', flush=True)
     operations = size.forward_operations(trained.model, config)
-    print(size.describe(params, operations, config), flush=True)
+    print(size.describe(state, operations, config), flush=True)
     return Progress(
       self._folder,
       steps=trained.steps,
@@ -191,6 +193,7 @@ class _Run:
         size.utilisation, operations, devices=jax.device_count()
       ),
       wandb=config.train.wandb,
+      config=workdir.flat(config),
     )
 
   def make(self, number: int) -> None:
@@ -200,11 +203,13 @@ class _Run:
       UserError: too many videos that cannot be read, or too many steps in a
         row that were not finite.
     """
-    self.trace.before(number)
+    self._trace.before(number, self._state)
     with self._clock.measure('input'):
       batch = next(self._batches)
     self._unreadable.note(batch['unreadable'])
     arrays = parallel.shard(inputs.arrays(batch))
+    if number == self.first + 1:
+      self._compile(arrays)
     self._state, values = self._update(self._state, arrays)
     self._tally.add(values)
     most = self._trained.config.train.max_skipped
@@ -213,8 +218,17 @@ class _Run:
       self._tally.look(ahead=1)
       if self._tally.in_a_row or most == 1:
         self._tally.look()  # so that the batch is at hand, if it is the last
+    self._trace.after(number, self._state)
     if self._tally.in_a_row >= most:
       self._give_up(number, arrays, batch['index'])
+
+  def _compile(self, arrays: Mapping[str, Any]) -> None:
+    """Compiles the step, and says what memory it needs."""
+    with self._clock.measure('compile'):
+      ready = parallel.compiled(self._update, self._state, arrays)
+    self._update, self._memory = ready
+    if self._memory is not None and self._progress:
+      print(size.describe_step(self._memory), flush=True)
 
   def _give_up(
     self, number: int, arrays: Mapping[str, Any], index: np.ndarray
@@ -248,16 +262,22 @@ class _Run:
     with self._clock.measure('device'):
       report = self._tally.report()
     report |= {'learning_rate': self._rate(number)}
-    report |= self._clock.report(number - self._reported)
+    times = self._clock.report(number - self._reported)
+    report |= times
+    begins = self._reported == self.first
     self._reported = number
     if (held := size.peak_memory()) is not None:
       report['peak_memory_bytes'] = held
     checks.check_finite(report.get('loss', 0.0), None, number)
     if self._progress:
-      self._progress.report(number, report)
+      # Where XLA did not tell it before the first step.
+      if begins and self._memory is None and (line := size.describe_step(None)):
+        print(line, flush=True)
+      self._progress.report(number, report, step_seconds(times))
 
   def validate(self, number: int) -> dict[str, float] | None:
     """Returns the validation's scores, and writes them; None without."""
+    self._finish_steps()
     with self._clock.measure('validation'):
       params = step.evaluated(self._state, self._trained.config)
       scores = self._trained.validate(params)
@@ -273,6 +293,7 @@ class _Run:
     """
     if self._store is None:
       return
+    self._finish_steps()
     with self._clock.measure('checkpoint'):
       saved = parallel.unreplicate(self._state)
       checks.check_finite(0.0, saved.params, number)
@@ -282,6 +303,11 @@ class _Run:
         skipped=self._tally.in_a_row,
       )
       self._store.save(number, saved, now, scores)
+
+  def _finish_steps(self) -> None:
+    """Waits for the step in flight, so that its time is its own."""
+    with self._clock.measure('device'):
+      self._tally.look()
 
   def stop(self, number: int) -> None:
     """Waits until the last checkpoint is written, and says how to go on."""

@@ -7,6 +7,8 @@ import optax
 from vivit_jax.config import OptimConfig
 from vivit_jax.training import parameters
 
+_EPSILON = {'lamb': 1e-6}  # of those that have not Adam's own, 1e-8
+
 
 def schedule(
   config: OptimConfig, *, steps: int, steps_per_epoch: float
@@ -24,7 +26,10 @@ def schedule(
     steps_per_epoch: turns epochs into steps.
   """
   peak = config.learning_rate
-  warmup = min(round(config.warmup_epochs * steps_per_epoch), steps - 1)
+  warmup = config.warmup_steps
+  if warmup is None:
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+  warmup = min(warmup, steps - 1)
   rise = optax.linear_schedule(0.0 if warmup else peak, peak, warmup)
   after = steps - warmup
   match config.schedule:
@@ -81,6 +86,7 @@ def _rule(
   those that decay, with its coefficient of 0.001.
   """
   decay, moments = config.weight_decay, dict(b1=config.b1, b2=config.b2)
+  adams = moments | dict(eps=config.epsilon or _EPSILON.get(config.name, 1e-8))
   decoupled = dict(weight_decay=decay, mask=parameters.decayed)
   added = optax.add_decayed_weights(decay, parameters.decayed)
   momentum = dict(decay=config.momentum, nesterov=config.nesterov)
@@ -89,15 +95,15 @@ def _rule(
       sgd = optax.sgd(rate, config.momentum, config.nesterov)
       return [added, sgd] if decay else [sgd]
     case 'adam':
-      adam = optax.adam(rate, **moments)
+      adam = optax.adam(rate, **adams)
       return [added, adam] if decay else [adam]
     case 'adamw':
-      return [optax.adamw(rate, **moments, **decoupled)]
+      return [optax.adamw(rate, **adams, **decoupled)]
     case 'lion':
       return [optax.lion(rate, **moments, **decoupled)]
     case 'lamb':
       return [
-        optax.scale_by_adam(**moments, eps=1e-6),
+        optax.scale_by_adam(**adams),
         added,
         _trust_ratio(1.0),
         optax.scale_by_learning_rate(rate),

@@ -5,6 +5,7 @@ a model's layers are stacked (`models.stacking`) or not.
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -69,14 +70,14 @@ def frozen(params: Any, pattern: str) -> dict:
       )
     found[path] = bool(matches)
   if not any(found.values()):
-    every = [
+    names = [
       n for path, x in flat.items() for n in stacking.names(path, x.shape)
     ]
     parts = ', '.join(sorted({path[0] for path in flat}))
     raise UserError(
       f"optim.freeze is '{pattern}', which matches no parameter: write a "
       f'regular expression for names that begin with {parts}.'
-      f'{nearest(pattern, every, at_least=0.0)}'
+      f'{nearest(pattern.strip("^$/"), _beginnings(names))}'
     )
   if all(found.values()):
     raise UserError(
@@ -84,6 +85,16 @@ def frozen(params: Any, pattern: str) -> dict:
       f'{stacking.names(*_first(flat))[0]} too: leave some to train.'
     )
   return traverse_util.unflatten_dict(found)
+
+
+def _beginnings(names: Iterable[str]) -> list[str]:
+  """Returns the parts of names, and what names begin with, up to a '/'."""
+  found = {}
+  for name in names:
+    parts = name.split('/')
+    found |= dict.fromkeys(parts)
+    found |= dict.fromkeys('/'.join(parts[:n]) for n in range(2, len(parts)))
+  return list(found)
 
 
 def _first(flat: dict) -> tuple[tuple[str, ...], tuple[int, ...]]:

@@ -1,13 +1,14 @@
 """A run's metrics: a line for people, JSON lines and TensorBoard for tools."""
 
 import contextlib
+import hashlib
 import json
 import pathlib
-import re
 import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from vivit_jax import files
 from vivit_jax.errors import UserError
@@ -26,7 +27,9 @@ class Progress:
     first_step: where this process begins; earlier lines are kept, those of
       steps that are made again are dropped.
     utilisation: clips a second -> the share of the devices' peak, or None.
-    wandb: project of Weights & Biases to log to as well; None for none.
+    wandb: project of Weights & Biases to log to as well; None for none. It is
+      installed.
+    config: what that is told of the run.
 
   Raises:
     UserError: files that cannot be written.
@@ -41,6 +44,7 @@ class Progress:
     first_step: int,
     utilisation: Callable[[float], float | None] = lambda rate: None,
     wandb: str | None = None,
+    config: Mapping[str, Any] | None = None,
   ):
     from clu import metric_writers  # imports TensorFlow
 
@@ -58,9 +62,9 @@ class Progress:
         'tensorboard away, or choose another --workdir.'
       ) from None
     self._writer = metric_writers.AsyncMultiWriter([writer])
-    self._wandb = None if wandb is None else _wandb_run(wandb, workdir)
-    self._last_step, self._last_time = first_step, time.monotonic()
-    self._start = (self._last_step, self._last_time)
+    self._wandb = None if wandb is None else _wandb_run(wandb, workdir, config)
+    self._last_step = first_step
+    self._start = (first_step, time.monotonic())
 
   def _keep_lines_until(self, step: int) -> None:
     if not self._path.exists():
@@ -75,23 +79,30 @@ class Progress:
     with files.replacing(self._path) as unfinished:
       unfinished.write_text(''.join(line + '\n' for line in lines))
 
-  def report(self, step: int, metrics: dict[str, float]) -> None:
-    """Writes training metrics of a step, and speed since the last report."""
-    now = time.monotonic()
-    done = step - self._last_step
-    rate = done * self._batch_size / max(now - self._last_time, 1e-9)
-    self._last_step, self._last_time = step, now
+  def report(
+    self, step: int, metrics: dict[str, float], step_seconds: float
+  ) -> None:
+    """Writes training metrics of a step, and the speed.
+
+    Args:
+      step: the last one made.
+      metrics: means over the steps since the last report.
+      step_seconds: mean time of these, without validation and checkpoints.
+    """
+    self._last_step = step
+    rate = self._batch_size / max(step_seconds, 1e-9)
     speed = {'clips_per_second': rate}
     if (utilised := self._utilisation(rate)) is not None:
       speed['mfu'] = utilised
     self.write(step, {f'train/{k}': v for k, v in (metrics | speed).items()})
-    spent, made = now - self._start[1], step - self._start[0]
+    spent, made = time.monotonic() - self._start[1], step - self._start[0]
     left = spent / max(made, 1) * (self._steps - step)
     shown = {n: v for n, v in metrics.items() if n == 'loss' or _is_top1(n)}
     parts = (
       f'step {step}/{self._steps}',
       _join(shown),
       f'{rate:.0f} clips/s',
+      *([] if utilised is None else [f'{utilised:.1%} MFU']),
       f'{_duration(left)} left',
     )
     line = '  '.join(parts)
@@ -103,11 +114,10 @@ class Progress:
     self._show(line)
 
   def report_validation(self, step: int, metrics: Mapping[str, float]) -> None:
-    """Writes the scores of a validation; its time does not count as speed."""
+    """Writes the scores of a validation."""
     self.write(step, {f'validation/{k}': v for k, v in metrics.items()})
     scores = {name: v for name, v in metrics.items() if _is_top1(name)}
     self._show(f'validation at step {step}  {_join(scores)}', stay=True)
-    self._last_time = time.monotonic()
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Writes metrics to the files alone.
@@ -154,19 +164,21 @@ class Progress:
       print(line, flush=True)
 
 
-def _wandb_run(project: str, workdir: pathlib.Path):
+def _wandb_run(
+  project: str, workdir: pathlib.Path, config: Mapping[str, Any] | None
+):
   """Begins a run of Weights & Biases, or goes on with this workdir's."""
-  try:
-    import wandb
-  except ImportError:
-    raise UserError(
-      f"train.wandb is '{project}', but wandb is not installed: install it, or "
-      'leave the key out.'
-    ) from None
-  name = workdir.absolute().name
-  identity = re.sub(r'[^\w-]', '-', str(workdir.absolute())).strip('-')[-64:]
+  import wandb
+
+  place = str(workdir.absolute())
   return wandb.init(
-    project=project, name=name, id=identity, dir=str(workdir), resume='allow'
+    project=project,
+    name=workdir.absolute().name,
+    id=hashlib.sha256(place.encode()).hexdigest()[:16],
+    dir=str(workdir),
+    config=None if config is None else dict(config),
+    allow_val_change=True,  # of what may change in a run
+    resume='allow',
   )
 
 

@@ -11,7 +11,7 @@ from vivit_jax import config as configs
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import pipeline
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation import forward, metrics, run
+from vivit_jax.evaluation import cross_entropies, forward, metrics, run
 from vivit_jax.training import checks
 
 _PERIOD = 1000  # steps, where a config does not say
@@ -75,6 +75,9 @@ def scorer(
         f"validation cannot be read, and count nowhere ('{first}' is the first)"
       )
     logits = {head: x[:, 0] for head, x in predictions.logits.items()}
-    return metrics.scores(logits, predictions.labels)
+    losses = cross_entropies.cross_entropies(
+      logits, predictions.labels, config.train.head_weights
+    )
+    return metrics.scores(logits, predictions.labels) | losses
 
   return validate

@@ -34,6 +34,7 @@ _FREE = (
   'train.validation_split',
   'evaluation.',
 )
+_PATHS = ('init_from', 'class_order')  # the same file, however it is named
 
 
 def check(workdir: str | os.PathLike, config: TrainConfig) -> None:
@@ -120,7 +121,10 @@ def check_same(
   there: TrainConfig, asked: TrainConfig, folder: str | os.PathLike
 ) -> None:
   """Raises a UserError where keys differ that may not change in a run."""
-  old, new = (dict(_flatten(dataclasses.asdict(c))) for c in (there, asked))
+  old, new = (
+    {key: _whole(key, value) for key, value in flat(c).items()}
+    for c in (there, asked)
+  )
   different = [
     f'{key} is {old.get(key)!r} there and {new.get(key)!r} now'
     for key in sorted(old.keys() | new.keys())
@@ -131,6 +135,16 @@ def check_same(
       f'{folder} holds a run of another config: {"; ".join(different)}. Choose '
       'another --workdir, or the same values.'
     )
+
+
+def _whole(key: str, value: Any) -> Any:
+  """Returns a value, of a key that is a path the whole path."""
+  return os.path.abspath(value) if value and key in _PATHS else value
+
+
+def flat(config: TrainConfig) -> dict[str, Any]:
+  """Returns a config's values by their dotted keys."""
+  return dict(_flatten(dataclasses.asdict(config)))
 
 
 def _flatten(tree: Mapping, prefix: str = '') -> Iterator[tuple[str, Any]]:
