@@ -14,15 +14,16 @@ import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from vivit_jax.checkpoints import on_disk
-from vivit_jax.checkpoints.on_disk import Damaged, Description
+from vivit_jax.checkpoints import damage, on_disk
+from vivit_jax.checkpoints.damage import Damaged
+from vivit_jax.checkpoints.on_disk import Description
 from vivit_jax.errors import UserError
 from vivit_jax.models import stacking
 
@@ -36,7 +37,7 @@ class Store:
     workdir: `checkpoints/` is made in it.
     keep: the last `keep` checkpoints stay, and the best one besides.
     best_metric: the key of the metrics given to `save`; larger is better.
-      None: the damaged metrics of a checkpoint matter to it alone.
+      None, to read only: there is no best one.
     read_only: the folder is there, and stays as it is.
 
   Raises:
@@ -52,32 +53,30 @@ class Store:
     read_only: bool = False,
   ):
     self._folder = pathlib.Path(workdir).absolute() / 'checkpoints'
-    self._metric = None
+    self._best_metric = best_metric
     self._read_only = read_only
-    kept: list[Any] = [checkpoint_managers.LatestN(keep)]
-    if best_metric is not None:
-      self._metric = lambda metrics: metrics[best_metric]
-      kept.append(
-        checkpoint_managers.BestN(
-          get_metric_fn=self._metric,
-          n=1,
-          keep_checkpoints_without_metrics=False,
-        )
-      )
     if read_only and not self._folder.is_dir():
       raise UserError(f'no checkpoints in {workdir}: train into it first.')
+    self._manager = None
     if not read_only:
       with self._writing('the folder of checkpoints'):
         self._folder.mkdir(parents=True, exist_ok=True)
-    self._manager = None
-    if self._metric is not None:
-      self._set_aside_scores(read_only)
+      self._set_aside_damaged()
+
+    def metric(metrics):
+      return metrics[best_metric]
+
+    best = checkpoint_managers.BestN(
+      get_metric_fn=metric, n=1, keep_checkpoints_without_metrics=False
+    )
     self._manager = ocp.CheckpointManager(
       self._folder,
       options=ocp.CheckpointManagerOptions(
-        preservation_policy=checkpoint_managers.AnyPreservationPolicy(kept),
-        best_fn=self._metric,
-        lightweight_initialize=best_metric is None,
+        preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+          [checkpoint_managers.LatestN(keep), best]
+        ),
+        best_fn=None if read_only else metric,
+        lightweight_initialize=read_only,  # without their metrics
         create=False,
         multiprocessing_options=_alone(),
         read_only=read_only,
@@ -129,7 +128,9 @@ class Store:
     self.wait()
     shutil.rmtree(self._folder / _REMOVED, ignore_errors=True)
     state = stacking.unstack(state)
-    about = description.to_json() | {'arrays': on_disk.checksum(state)}
+    metrics = None if metrics is None else dict(metrics)
+    about = description.to_json() | {'scores': metrics}
+    about |= {'arrays': on_disk.checksum(state)}
     about |= {'checksum': on_disk.checksum_of_json(about)}
     with self._writing(f'checkpoint {step}'):
       self._manager.save(
@@ -138,7 +139,7 @@ class Store:
           state=ocp.args.StandardSave(state),
           description=ocp.args.JsonSave(about),
         ),
-        metrics=None if metrics is None else dict(metrics),
+        metrics=metrics,
       )
 
   def wait(self) -> None:
@@ -156,7 +157,7 @@ class Store:
     None where there is no checkpoint; 'best' without metrics is the last.
 
     Raises:
-      UserError: a step that is not there.
+      UserError: a step that is not there, or scores that are damaged.
     """
     steps = sorted(self._manager.all_steps())
     if not steps:
@@ -164,14 +165,25 @@ class Store:
     if which == 'last':
       return steps[-1]
     if which == 'best':
-      best = self._manager.best_step()
-      return steps[-1] if best is None else best
+      return self._best(steps)
     if not which.isdecimal() or int(which) not in steps:
       raise UserError(
         f"no checkpoint '{which}' in {self._folder}; there are best, last and "
         f'steps {", ".join(map(str, steps))}.'
       )
     return int(which)
+
+  def _best(self, steps: Iterable[int]) -> int:
+    """Returns the newest of the best steps; without scores, of all."""
+    if self._best_metric is None:
+      return max(steps)
+    scored = {step: on_disk.scores(self._folder, step) for step in steps}
+    values = {
+      step: (scores[self._best_metric], step)
+      for step, scores in scored.items()
+      if scores and self._best_metric in scores
+    }
+    return max(values or scored, key=lambda step: values.get(step, step))
 
   def restore_last(self, template: Any) -> tuple[Any, Description] | None:
     """Reads the newest checkpoint that is whole, as `restore` does.
@@ -182,7 +194,7 @@ class Store:
     Raises:
       UserError: all are damaged, which stay as they are, or another model's.
     """
-    found, damaged = on_disk.newest(
+    found, damaged = damage.newest(
       self._folder,
       self._manager.all_steps(),
       lambda step: (self.restore(step, template), self.describe(step)),
@@ -193,7 +205,7 @@ class Store:
 
   def _set_aside(self, step: int, error: Damaged) -> None:
     """Renames a damaged checkpoint, so that its step can be saved again."""
-    aside = on_disk.aside(self._folder, step)
+    aside = damage.aside(self._folder, step)
     with self._writing(aside.name):
       os.rename(self._folder / str(step), aside)
       if self._manager is not None:
@@ -205,12 +217,15 @@ class Store:
       flush=True,
     )
 
-  def _set_aside_scores(self, read_only: bool) -> None:
-    """Sets those checkpoints aside whose metrics Orbax could not open."""
-    damaged = on_disk.damaged_scores(self._folder)
-    all_steps = on_disk.steps_in(self._folder)
-    if damaged and (read_only or len(damaged) == len(all_steps)):
-      raise next(iter(damaged.values()))
+  def _set_aside_damaged(self) -> None:
+    """Sets those aside whose description or metrics are damaged.
+
+    All but the last one too: Orbax reads all metrics, whenever it saves.
+    """
+    damaged = on_disk.damaged(self._folder, self._best_metric)
+    damage.check_some_whole(
+      self._folder, damaged, on_disk.steps_in(self._folder)
+    )
     for step, error in damaged.items():
       self._set_aside(step, error)
 
@@ -239,7 +254,7 @@ class Store:
       stacking.unstack(template),
     )
     arguments = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
-    with on_disk.reading(self._folder, step):
+    with damage.reading(self._folder, step):
       saved = self._manager.item_metadata(step)['state']
       on_disk.check_shapes(self._folder, step, saved, shapes)
       restored = self._manager.restore(step, args=arguments)
@@ -251,7 +266,7 @@ class Store:
 
   def has_average(self, step: int) -> bool:
     """Returns whether a checkpoint holds averaged weights (`train.ema`)."""
-    with on_disk.reading(self._folder, step):
+    with damage.reading(self._folder, step):
       return bool(self._manager.item_metadata(step)['state'].get('ema'))
 
   def restore_parameters(self, step: int, which: str = 'params') -> Any:
@@ -263,7 +278,7 @@ class Store:
       step: of a checkpoint that exists.
       which: 'params', or 'ema' for the averaged ones (`has_average`).
     """
-    with on_disk.reading(self._folder, step):
+    with damage.reading(self._folder, step):
       saved = self._manager.item_metadata(step)['state']
       on_disk.check_size(self._folder, step, saved)
     return self.restore(step, dict(saved))[which]
@@ -279,7 +294,7 @@ class Store:
       whole = on_disk.steps_in(self._folder)
       begin = f'checkpoint {max(whole)}' if whole else 'the beginning'
       raise UserError(
-        f'cannot write {what} to {self._folder}: {on_disk.reason_of(error)}. '
+        f'cannot write {what} to {self._folder}: {damage.reason_of(error)}. '
         f'Mend it, and the same command goes on from {begin}.'
       ) from None
 
