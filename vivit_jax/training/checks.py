@@ -161,7 +161,10 @@ class Unreadable:
 
 
 def check_skipped(
-  in_a_row: int, config: TrainConfig, step: int, learning_rate: float
+  in_a_row: int,
+  config: TrainConfig,
+  step: int,
+  learning_rates: tuple[float, float],
 ) -> None:
   """Raises a UserError after `train.max_skipped` steps that were not finite.
 
@@ -169,12 +172,14 @@ def check_skipped(
     in_a_row: of the last steps, how many were skipped.
     config: of the run.
     step: the last one.
-    learning_rate: of that step.
+    learning_rates: of that step, and of the last update that was made.
   """
+  rate, before = (f'{x:.3g}' for x in learning_rates)
+  last = '' if before == rate else f', after an update at {before}'
   if in_a_row >= config.train.max_skipped:
     raise UserError(
       f'no finite gradient in {in_a_row} steps up to step {step}, at learning '
-      f'rate {learning_rate:.3g}: training has diverged (diverged.json has the '
+      f'rate {rate}{last}: training has diverged (diverged.json has the '
       'last batch and its gradients), and the last checkpoint is as it was. '
       'Lower optim.learning_rate, or lengthen optim.warmup_epochs, in another '
       '--workdir.'

@@ -58,7 +58,7 @@ def gradient_norms(
 def write(
   folder: pathlib.Path,
   step: int,
-  learning_rate: float,
+  learning_rates: tuple[float, float],
   index: np.ndarray,
   ids: Sequence[str],
   found: Mapping[str, float],
@@ -70,7 +70,7 @@ def write(
   Args:
     folder: of the run.
     step: the last one.
-    learning_rate: of that step.
+    learning_rates: of that step, and of the last update that was made.
     index: int [B], the videos of its batch.
     ids: their names.
     found: as of `gradient_norms`.
@@ -81,7 +81,8 @@ def write(
   norms = {k: _number(v) for k, v in found.items() if k != 'loss'}
   report = {
     'step': step,
-    'learning_rate': learning_rate,
+    'learning_rate': learning_rates[0],
+    'learning_rate_of_last_update': learning_rates[1],
     'loss': _number(found['loss']),
     'videos': [{'index': int(i), 'id': name} for i, name in zip(index, ids)],
     'gradient_norms': norms,

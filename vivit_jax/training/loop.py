@@ -22,6 +22,7 @@ from vivit_jax.training import (
   diverged,
   experiment,
   inputs,
+  optim,
   size,
   step,
   stopping,
@@ -221,7 +222,7 @@ class _Run:
   ) -> None:
     """Raises a UserError, and leaves what is needed to look at it."""
     trained = self._trained
-    rate = self._rate(number)
+    rate, before = self._rates()
     index = distributed.gather(index)
     norms = diverged.gradient_norms(
       self._state,
@@ -232,12 +233,20 @@ class _Run:
     )
     if distributed.first():
       ids = [trained.source.ids[i] for i in index]
-      diverged.write(self._folder, number, rate, index, ids, norms)
-    checks.check_skipped(self._tally.in_a_row, trained.config, number, rate)
+      diverged.write(self._folder, number, (rate, before), index, ids, norms)
+    checks.check_skipped(
+      self._tally.in_a_row, trained.config, number, (rate, before)
+    )
 
-  def _rate(self, number: int) -> float:
-    """Returns the learning rate of a step."""
-    return float(self._trained.rate(number - 1))
+  def _rates(self) -> tuple[float, float]:
+    """Returns the learning rates of the last step and of the last update.
+
+    They differ where the step is skipped: nothing came of its own.
+    """
+    made = int(parallel.unreplicate(optim.updates_made(self._state.opt_state)))
+    before = float(self._trained.rate(max(made - 1, 0)))
+    skipped = self._tally.in_a_row > 0
+    return float(self._trained.rate(made)) if skipped else before, before
 
   def report(self, number: int) -> None:
     """Writes the means over the steps since the last report.
@@ -247,7 +256,7 @@ class _Run:
     """
     with self._clock.measure('device'):
       report = self._tally.report()
-    report |= {'learning_rate': self._rate(number)}
+    report |= {'learning_rate': self._rates()[0]}
     report |= self._clock.report(number - self._reported)
     self._reported = number
     if (held := size.peak_memory()) is not None:
