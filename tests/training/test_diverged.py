@@ -76,7 +76,8 @@ def test_steps_that_are_not_finite_end_the_run(prepared, tmp_path, monkeypatch):
     assert store.describe(6).skipped == 2
 
 
-def test_norms_are_those_of_the_steps_own_gradient():
+@pytest.mark.parametrize('sam_rho', [0.0, 0.5])
+def test_norms_are_those_of_the_steps_own_gradient(sam_rho):
   """With a weight of a head, a frozen layer and parts of the batch."""
   config = configs.default()
   config.data.frames, config.data.crop = 4, (16, 16)
@@ -84,6 +85,7 @@ def test_norms_are_those_of_the_steps_own_gradient():
   config.train.head_weights = {'verb': 3.0}
   config.train.accumulate = 2
   config.optim.freeze = '^embedding/'
+  config.optim.sam_rho = sam_rho
   config = configs.resolve(config)
   model = models.build(
     family='factorised_encoder',
@@ -116,5 +118,6 @@ def test_norms_are_those_of_the_steps_own_gradient():
   )
   assert found.pop('loss') == pytest.approx(loss, rel=1e-6)
   assert found['embedding'] == 0.0
+  assert '' not in found and 'cls_SpatialTransformer' in found
   total = np.sqrt(sum(norm**2 for norm in found.values()))
   assert total == pytest.approx(whole, rel=1e-5)

@@ -82,12 +82,9 @@ def train_step(
   """
 
   def step(state, batch):
-    gradient_of = gradient_on(batch, state.step, model, config, class_weights)
-    gradient, metrics = gradient_of(state.params)
-    if config.optim.sam_rho:
-      # The gradient is the mean over all devices: so is where it leads to.
-      near = uphill(state.params, gradient, config.optim.sam_rho)
-      gradient = gradient_of(near)[0]
+    gradient, metrics = gradient_of_step(
+      batch, state.step, state.params, model, config, class_weights
+    )
     metrics['gradient_norm'] = optax.tree.norm(gradient)
     updates, opt_state = optimiser.update(
       gradient, state.opt_state, state.params
@@ -104,6 +101,29 @@ def train_step(
     return after.replace(step=state.step + 1), metrics
 
   return parallel.map_over_devices(step, donate=(0,))
+
+
+def gradient_of_step(
+  batch: Mapping[str, Any],
+  step: jax.Array,
+  params: Any,
+  model: nn.Module,
+  config: TrainConfig,
+  class_weights: Mapping[str, np.ndarray] | None = None,
+) -> tuple[Any, dict[str, jax.Array]]:
+  """Returns the gradient that an update goes by, and the step's metrics.
+
+  With `optim.sam_rho`, it is that of the point `uphill`, and the metrics are
+  of the parameters. Called inside a function mapped over devices, with what
+  `gradient_on` takes.
+  """
+  gradient_of = gradient_on(batch, step, model, config, class_weights)
+  gradient, metrics = gradient_of(params)
+  if config.optim.sam_rho:
+    # The gradient is the mean over all devices: so is where it leads to.
+    near = uphill(params, gradient, config.optim.sam_rho)
+    gradient = gradient_of(near)[0]
+  return gradient, metrics
 
 
 def uphill(params: Any, gradient: Any, distance: float) -> Any:
