@@ -1,5 +1,6 @@
 """What can be wrong with a run, said as early as it can be known."""
 
+import dataclasses
 import math
 import os
 from typing import Any
@@ -8,7 +9,7 @@ import jax
 import numpy as np
 
 from vivit_jax import config as configs
-from vivit_jax import models
+from vivit_jax import models, peers
 from vivit_jax.checkpoints.on_disk import (
   Description,
   has_checkpoints,
@@ -19,6 +20,16 @@ from vivit_jax.data import datasets, lengths
 from vivit_jax.errors import UserError, nearest
 from vivit_jax.evaluation import labels
 from vivit_jax.training import workdir
+
+# What belongs to the machine of a process.
+_OWN = ('data.data_dir', 'data.workers')
+
+
+def check_same(config: TrainConfig) -> None:
+  """Raises a UserError where processes of a run have other configs."""
+  keys = dict(workdir.flatten(dataclasses.asdict(config)))
+  of_all = {key: value for key, value in keys.items() if key not in _OWN}
+  peers.check_same('config', of_all)
 
 
 def check_before_data(config: TrainConfig, folder: str | os.PathLike) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vivit_jax import distributed, parallel
+from vivit_jax import distributed, parallel, peers
 from vivit_jax.checkpoints.on_disk import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
@@ -99,6 +99,10 @@ def _restore(
   """Returns what the last checkpoint holds, else what is given, to all."""
   found = store.restore_last(state) if store else None
   state, there = found or (state, about)
+  if distributed.several():
+    # What takes long is done. The first collective gives up on who is late.
+    peers.wait_for_all('training')
+    jax.block_until_ready(parallel.most_anywhere(0))
   state, skipped = distributed.from_first((state, there.skipped))
   return state, dataclasses.replace(there, skipped=int(skipped))
 

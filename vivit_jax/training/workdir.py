@@ -120,7 +120,7 @@ def check_same(
   there: TrainConfig, asked: TrainConfig, folder: str | os.PathLike
 ) -> None:
   """Raises a UserError where keys differ that may not change in a run."""
-  old, new = (dict(_flatten(dataclasses.asdict(c))) for c in (there, asked))
+  old, new = (dict(flatten(dataclasses.asdict(c))) for c in (there, asked))
   different = [
     f'{key} is {old.get(key)!r} there and {new.get(key)!r} now'
     for key in sorted(old.keys() | new.keys())
@@ -133,9 +133,10 @@ def check_same(
     )
 
 
-def _flatten(tree: Mapping, prefix: str = '') -> Iterator[tuple[str, Any]]:
+def flatten(tree: Mapping, prefix: str = '') -> Iterator[tuple[str, Any]]:
+  """Yields the keys of nested mappings, joined by dots, and their values."""
   for key, value in tree.items():
     if isinstance(value, Mapping):
-      yield from _flatten(value, f'{prefix}{key}.')
+      yield from flatten(value, f'{prefix}{key}.')
     else:
       yield prefix + key, value
