@@ -214,7 +214,9 @@ def test_a_damaged_checkpoint_is_named(tmp_path, about, part):
     ):
       path.write_bytes(b'')
   with Store(tmp_path, read_only=True) as store:
-    with pytest.raises(UserError, match='checkpoint 2 .* is damaged.*go on'):
+    with pytest.raises(
+      UserError, match='checkpoint 2 .* is damaged.*name another one'
+    ):
       store.restore(2, state(0.0))
       store.describe(2)
     assert store.describe(1) == about

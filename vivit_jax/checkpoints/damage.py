@@ -20,8 +20,8 @@ class Damaged(UserError):
 
   def __init__(self, which: str, reason: str):
     super().__init__(
-      f'{which} is damaged ({reason}): train.py sets it aside, to go on from '
-      'the one before.'
+      f'{which} is damaged ({reason}): name another one. Where it is the '
+      'newest, train.py sets it aside, and goes on from the one before.'
     )
     self.which, self.reason = which, reason
 
