@@ -189,11 +189,11 @@ def check_skipped(
   last = '' if before == rate else f', after an update at {before}'
   if in_a_row >= config.train.max_skipped:
     raise UserError(
-      f'no finite gradient in {in_a_row} steps up to step {step}, at learning '
-      f'rate {rate}{last}: training has diverged (diverged.json has the '
-      'last batch and its gradients), and the last checkpoint is as it was. '
-      'Lower optim.learning_rate, or lengthen optim.warmup_epochs, in another '
-      '--workdir.'
+      f'no finite gradient and update in {in_a_row} steps up to step {step}, '
+      f'at learning rate {rate}{last}: training has diverged (diverged.json '
+      'has the last batch and its gradients), and the last checkpoint is as it '
+      'was. Lower optim.learning_rate, or lengthen optim.warmup_epochs, in '
+      'another --workdir.'
     )
 
 

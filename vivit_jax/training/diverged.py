@@ -81,8 +81,8 @@ def write(
   norms = {k: _number(v) for k, v in found.items() if k != 'loss'}
   report = {
     'step': step,
-    'learning_rate': learning_rates[0],
-    'learning_rate_of_last_update': learning_rates[1],
+    'learning_rate': _number(learning_rates[0]),
+    'learning_rate_of_last_update': _number(learning_rates[1]),
     'loss': _number(found['loss']),
     'videos': [{'index': int(i), 'id': name} for i, name in zip(index, ids)],
     'gradient_norms': norms,

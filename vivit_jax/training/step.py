@@ -69,9 +69,9 @@ def train_step(
   `randaugment`, float32 [devices, b, layers, 4].
   Metrics are means over the global batch. The old state's memory is reused.
 
-  Where the loss or the gradient's norm is not finite, the step counts, its
-  metric `skipped` is 1, and all else of the state stays, the optimiser's count
-  of updates too, by which the learning rate goes.
+  Where the loss, or the norm of gradient or update, is not finite, the step
+  counts, its metric `skipped` is 1, and all else of the state stays, the
+  optimiser's count of updates too, by which the learning rate goes.
 
   Args:
     model: the network.
@@ -91,7 +91,10 @@ def train_step(
     )
     params = optax.apply_updates(state.params, updates)
     ema = averaged(state.ema, params, state.step, config.train.ema)
-    finite = jnp.isfinite(metrics['loss'] + metrics['gradient_norm'])
+    # A rate may be so large that a finite gradient leads to no finite place.
+    finite = jnp.isfinite(
+      metrics['loss'] + metrics['gradient_norm'] + optax.tree.norm(updates)
+    )
     metrics['skipped'] = 1.0 - finite
     after = jax.tree.map(
       lambda new, old: jnp.where(finite, new, old),
