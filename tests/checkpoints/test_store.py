@@ -65,6 +65,25 @@ def test_the_last_ones_and_the_best_stay(tmp_path, about):
       store.find('3')
 
 
+def test_what_is_saved_while_steps_are_skipped_takes_no_place(tmp_path, about):
+  """Also over a stop in between; a good one after it counts again."""
+
+  def steps():
+    names = [f.name for f in (tmp_path / 'checkpoints').iterdir()]
+    return sorted(int(name) for name in names if name.isdecimal())
+
+  for numbers in ((1, 2, 3), (4, 5)):
+    with Store(tmp_path, keep=2) as store:
+      for step in numbers:
+        skipped = max(0, step - 2)
+        now = dataclasses.replace(about, skipped=skipped)
+        store.save(step, state(step), now)
+    assert steps() == [1, 2, numbers[-1]]
+  with Store(tmp_path, keep=2) as store:
+    store.save(6, state(6), about)
+  assert steps() == [2, 6]
+
+
 def test_best_is_by_the_metric_of_the_run(tmp_path, about):
   run = dataclasses.replace(about.config.train, best_metric='verb/top1')
   config = dataclasses.replace(about.config, train=run)
@@ -215,7 +234,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path, about, part):
       path.write_bytes(b'')
   with Store(tmp_path, read_only=True) as store:
     with pytest.raises(
-      UserError, match='checkpoint 2 .* is damaged.*name another one'
+      UserError, match='checkpoint 2 .* damaged.*name another'
     ):
       store.restore(2, state(0.0))
       store.describe(2)

@@ -10,6 +10,7 @@ damaged all the same is renamed to `<step>.damaged`.
 """
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -35,7 +36,8 @@ class Store:
 
   Args:
     workdir: `checkpoints/` is made in it.
-    keep: the last `keep` checkpoints stay, and the best one besides.
+    keep: the last `keep` checkpoints stay, and the best one besides; those
+      within steps that were skipped count only until the next one.
     best_metric: the key of the metrics given to `save`; larger is better.
       None, to read only: there is no best one.
     read_only: the folder is there, and stays as it is.
@@ -66,6 +68,8 @@ class Store:
     def metric(metrics):
       return metrics[best_metric]
 
+    whole = () if read_only else on_disk.steps_in(self._folder)
+    self._skipped = {step for step in whole if self.describe(step).skipped}
     best = checkpoint_managers.BestN(
       get_metric_fn=metric, n=1, keep_checkpoints_without_metrics=False
     )
@@ -73,7 +77,7 @@ class Store:
       self._folder,
       options=ocp.CheckpointManagerOptions(
         preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-          [checkpoint_managers.LatestN(keep), best]
+          [_LastGood(keep, self._skipped), best]
         ),
         best_fn=None if read_only else metric,
         lightweight_initialize=read_only,  # without their metrics
@@ -132,6 +136,8 @@ class Store:
     about = description.to_json() | {'scores': metrics}
     about |= {'arrays': on_disk.checksum(state)}
     about |= {'checksum': on_disk.checksum_of_json(about)}
+    if description.skipped:
+      self._skipped.add(step)
     with self._writing(f'checkpoint {step}'):
       self._manager.save(
         step,
@@ -297,6 +303,25 @@ class Store:
         f'cannot write {what} to {self._folder}: {damage.reason_of(error)}. '
         f'Mend it, and the same command goes on from {begin}.'
       ) from None
+
+
+@dataclasses.dataclass
+class _LastGood(checkpoint_managers.PreservationPolicy):
+  """Keeps the last `n` checkpoints but those in `not_counted`, and the newest.
+
+  What a run has before its steps are skipped may be what makes them so: it must
+  not take the place of what was good.
+  """
+
+  n: int
+  not_counted: set[int]
+
+  def should_preserve(self, checkpoints, *, context):
+    del context
+    steps = [checkpoint.step for checkpoint in checkpoints]
+    good = [step for step in steps if step not in self.not_counted]
+    kept = {*good[-self.n :], *steps[-1:]}
+    return [step in kept for step in steps]
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:
