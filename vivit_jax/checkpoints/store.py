@@ -60,6 +60,7 @@ class Store:
     if read_only and not self._folder.is_dir():
       raise UserError(f'no checkpoints in {workdir}: train into it first.')
     self._manager = None
+    self._saving = False
     if not read_only:
       with self._writing('the folder of checkpoints'):
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -136,6 +137,7 @@ class Store:
     about = description.to_json() | {'scores': metrics}
     about |= {'arrays': on_disk.checksum(state)}
     about |= {'checksum': on_disk.checksum_of_json(about)}
+    self._saving = True
     if description.skipped:
       self._skipped.add(step)
     with self._writing(f'checkpoint {step}'):
@@ -147,6 +149,16 @@ class Store:
         ),
         metrics=metrics,
       )
+
+  def check(self) -> None:
+    """Looks whether what `save` started has failed; does not wait for it.
+
+    Raises:
+      UserError: it has.
+    """
+    if self._saving and not self._manager.is_saving_in_progress():
+      self._saving = False
+      self.wait()
 
   def wait(self) -> None:
     """Returns when what `save` started is written.

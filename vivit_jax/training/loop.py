@@ -202,9 +202,11 @@ class _Run:
     """Makes a step; it may still be computing when this returns.
 
     Raises:
-      UserError: too many videos that cannot be read, or too many steps in a
-        row that were not finite.
+      UserError: too many videos that cannot be read, too many steps in a row
+        that were not finite, or a checkpoint that cannot be written.
     """
+    if self._store:
+      self._store.check()
     self.trace.before(number)
     with self._clock.measure('input'):
       batch = next(self._batches)
