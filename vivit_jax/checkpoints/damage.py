@@ -1,6 +1,7 @@
 """Checkpoints that cannot be read: found, named and set aside."""
 
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -81,8 +82,20 @@ def reason_of(error: Exception) -> str:
   """Returns what an error says of its cause, in a few words."""
   if isinstance(error, OSError) and error.strerror:
     return error.strerror
-  system = re.search(r"os_error_code='(\d+)|OS error (\d+)", str(error))
+  text = str(error)
+  system = re.search(r"os_error_code='(\d+)|OS error (\d+)", text)
   if system:
     return os.strerror(int(system[1] or system[2]))
-  # TensorStore's sentences go on with places in its own code, in [].
-  return re.split(r' \[|\n', str(error))[0][:200] or repr(error)
+  if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+    return 'a JSON in it is cut off or changed'
+  # What code says of files that it finds otherwise than it wrote them.
+  if isinstance(error, LookupError | TypeError | AttributeError):
+    return 'a part of it is missing or changed'
+  # TensorStore's sentences are of places in its own code.
+  if text.startswith('NOT_FOUND: '):
+    return 'files of its arrays are missing'
+  if text.startswith(
+    ('DATA_LOSS: ', 'OUT_OF_RANGE: ', 'FAILED_PRECONDITION: ')
+  ):
+    return 'its arrays are cut off or changed'
+  return re.split(r' \[|\n|\. ', text)[0][:200] or repr(error)
