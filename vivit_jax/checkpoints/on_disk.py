@@ -114,13 +114,15 @@ def read_json(folder: pathlib.Path, step: int) -> dict[str, Any]:
   with damage.reading(folder, step):
     path = folder / str(step) / 'description' / 'metadata'
     mapping = json.loads(path.read_text('utf-8'))
-    if not isinstance(mapping.get('config'), dict):
+    if not isinstance(mapping['config'], dict):
       raise ValueError('its description has no config')
     # Those of before had no checksums, and nothing of what came with them.
     if 'unlogged' in mapping or any(key in mapping for key in _CHECKSUMS):
       expected = mapping.pop('checksum', None)
       if expected != checksum_of_json(mapping):
         raise ValueError('its description is not what was saved')
+    if mapping.get('step', step) != step:
+      raise ValueError(f'it is a copy of checkpoint {mapping["step"]}')
     return mapping
 
 

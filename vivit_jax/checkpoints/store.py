@@ -134,7 +134,7 @@ class Store:
     shutil.rmtree(self._folder / _REMOVED, ignore_errors=True)
     state = stacking.unstack(state)
     metrics = None if metrics is None else dict(metrics)
-    about = description.to_json() | {'scores': metrics}
+    about = description.to_json() | {'step': step, 'scores': metrics}
     about |= {'arrays': on_disk.checksum(state)}
     about |= {'checksum': on_disk.checksum_of_json(about)}
     self._saving = True
