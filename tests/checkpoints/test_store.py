@@ -106,7 +106,7 @@ def test_reading_without_metrics_and_without_a_trace(tmp_path, about):
   (folder / '.removed' / '1').mkdir(parents=True)  # in the trainer's hands
   before = sorted(folder.rglob('*'))
   with Store(tmp_path, read_only=True) as store:
-    with pytest.raises(UserError, match='checkpoint 2 .* a JSON in it is cut'):
+    with pytest.raises(UserError, match='checkpoint 2 .*a JSON in it is cut'):
       store.find('best')
   with Store(tmp_path, read_only=True, best_metric=None) as store:
     assert store.find('last') == 10 and store.find('2') == 2
