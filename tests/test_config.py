@@ -148,3 +148,9 @@ def test_one_label_is_nothing_to_train_on():
   only_verb = configs.with_heads(config, {'verb': 2})
   found = configs.resolve_heads(only_verb, {'noun': ['x'], 'verb': ['a', 'b']})
   assert found.model.heads == {'verb': 2}
+
+
+def test_less_of_a_loss_is_better():
+  assert configs.less_is_better('validation/loss')
+  assert configs.less_is_better('loss') and configs.less_is_better('verb/loss')
+  assert not configs.less_is_better('gloss/top1')

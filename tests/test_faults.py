@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import resource
 import signal
 import subprocess
@@ -81,6 +82,18 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_stays(prepared, tmp_path):
   assert f'goes on from checkpoint {step}.' in words
   assert 'File too large' in words
   assert steps_of(tmp_path) == step
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_said_long_before_the_next_checkpoint(
+  prepared, tmp_path
+):
+  flags = ('--config.train.epochs=30', '--config.train.checkpoint_every=40')
+  process = start(tmp_path, prepared, *flags, largest_file=200_000)
+  out, err = process.communicate(timeout=300)
+  assert process.returncode == 2 and 'File too large' in err, out + err
+  steps = [int(x) for x in re.findall(r'^step (\d+)/', out, re.MULTILINE)]
+  assert 39 <= max(steps) < 79
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from vivit_jax.data import datasets, pipeline
 
 ROOT = pathlib.Path(__file__).parents[1]
 KILLS = int(os.environ.get('VIVIT_KILLS', 5))
-STEPS = 3 * KILLS + 3
+STEPS = 6 * KILLS + 3
 BATCH = 8
 FLAGS = [
   f'--config={ROOT / "configs" / "moving_shapes_ti8x2_fe.py"}',
@@ -63,24 +63,34 @@ def start(workdir, data_dir):
 
 
 def finish(process):
-  out, err = process.communicate(timeout=600)
+  out, err = process.communicate(timeout=3600)  # on a machine of others too
   assert process.returncode == 0, out + err
   return out, err
 
 
 def kill_somewhere(process, workdir, draw):
-  """Kills the process at a random moment of its life; says which kind."""
-  kind = draw.choice(['start', 'step', 'checkpoint', 'checkpoint'])
-  lines = []
+  """Kills the process at a random moment of its life; says which kind.
+
+  Some kills wait for more steps, so that they come where epochs end, at
+  validations and at all checkpoints, not only the first.
+  """
+  kind = draw.choice(['start', 'step', 'later', 'checkpoint', 'checkpoint'])
+  more = draw.randint(1, 4)  # lines, or checkpoints
+  lines, seen = [], set()
+
+  def checkpoints():
+    found = (workdir / 'checkpoints').glob('*.orbax-checkpoint-tmp*')
+    seen.update(path.name for path in found)
+    return len(seen)
+
   reader = threading.Thread(target=lambda: lines.extend(process.stdout))
   reader.start()
   begin = time.monotonic()
   until = {
     'start': lambda: time.monotonic() - begin > delay,
     'step': lambda: lines and lines[-1].startswith(('step', 'validation')),
-    'checkpoint': lambda: any(
-      (workdir / 'checkpoints').glob('*.orbax-checkpoint-tmp*')
-    ),
+    'later': lambda: sum(x.startswith(('step', 'valid')) for x in lines) > more,
+    'checkpoint': lambda: checkpoints() >= min(more, 3),
   }[kind]
   delay = draw.uniform(0, 10)
   if kind == 'checkpoint':  # those that a kill left are not of this process
@@ -92,7 +102,7 @@ def kill_somewhere(process, workdir, draw):
     time.sleep(0.0005)
   time.sleep(draw.choice([0.0, 0.005, 0.02, draw.uniform(0, 0.5)]))
   process.send_signal(signal.SIGKILL)
-  _, err = process.communicate(timeout=60)
+  _, err = process.communicate(timeout=600)
   reader.join()
   assert process.returncode in (-signal.SIGKILL, 0), err
   return kind

@@ -35,8 +35,11 @@ FLAGS = [
 ]
 
 
-def start(script, count, devices, *flags):
-  """Starts a command as so many processes with so many devices each."""
+def start(script, count, devices, *flags, own=None):
+  """Starts a command as so many processes with so many devices each.
+
+  Flags of a process alone are in `own`, by its number.
+  """
   with socket.socket() as free:
     free.bind(('localhost', 0))
     port = free.getsockname()[1]
@@ -46,6 +49,7 @@ def start(script, count, devices, *flags):
       [
         sys.executable, ROOT / script, *flags,
         *([*together, f'--process={number}'] if count > 1 else []),
+        *(own or {}).get(number, []),
       ],
       env=simulated.environment(devices),
       stdout=subprocess.PIPE,
@@ -69,9 +73,9 @@ def printed(out):
   return [x for x in out.splitlines() if x and not x.startswith('[Gloo]')]
 
 
-def train(workdir, data_dir, count, devices):
+def train(workdir, data_dir, count, devices, own=None):
   flags = [f'--workdir={workdir}', *FLAGS, f'--config.data.data_dir={data_dir}']
-  return start('train.py', count, devices, *flags)
+  return start('train.py', count, devices, *flags, own=own)
 
 
 def until_step(process, number):
@@ -209,12 +213,18 @@ def test_a_process_that_dies_ends_the_other(prepared, tmp_path, dies):
   _, err = processes[1 - dies].communicate(timeout=120)
   assert processes[1 - dies].returncode not in (0, None)
   assert time.monotonic() - begin < 60
-  # jax's words: it has no way to ask for others.
-  named = {
-    0: 'Polled an error from coordination service',
-    1: r'(heartbeats\):\s*|Task )1\b',
-  }
-  assert re.search(named[dies], err), err
+  assert f'error: process {dies} of the run has died' in err, err
+
+
+@pytest.mark.slow
+def test_processes_of_other_configs_do_not_train(prepared, tmp_path):
+  own = {1: ['--config.train.seed=7']}
+  processes = train(tmp_path / 'run', prepared, 2, 1, own)
+  for process in processes:
+    _, err = process.communicate(timeout=200)
+    words = 'differ in config: train.seed is 7 in process 1 and 0 in process 0'
+    assert process.returncode == 2 and words in err, err
+  assert not (tmp_path / 'run').exists()
 
 
 def test_launchers_are_found():

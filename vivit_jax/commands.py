@@ -57,15 +57,23 @@ def run(
       return main(rest) or 0
     except KeyboardInterrupt:
       end_at_once()
-    except UserError:
-      raise
     except Exception as error:
-      from vivit_jax import distributed
-
-      if distributed.several():
-        distributed.end_after(error)
+      _tell_others(error)
       raise
   return 0
+
+
+def _tell_others(error: Exception) -> None:
+  """Ends the other processes of a run, if there are any, with this one."""
+  if 'vivit_jax.peers' not in sys.modules:
+    return  # not connected: jax takes a second
+  from vivit_jax import distributed, peers
+
+  if distributed.several():
+    if isinstance(error, UserError):
+      peers.tell_end(str(error))
+    else:
+      peers.end_after(error)
 
 
 def end_at_once(*_) -> None:

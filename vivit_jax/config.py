@@ -259,6 +259,11 @@ def training_steps(config: TrainConfig, videos: int) -> int:
   return max(1, math.ceil(config.train.epochs * per_epoch))
 
 
+def less_is_better(metric: str) -> bool:
+  """Returns whether a smaller value of a metric is the better one: a loss."""
+  return metric.rpartition('/')[2] == 'loss'
+
+
 def with_heads(config: TrainConfig, heads: Mapping[str, int]) -> TrainConfig:
   """Returns the config with these heads, in this order."""
   model = dataclasses.replace(config.model, heads=dict(heads))

@@ -9,17 +9,19 @@ that dies ends the others, within `_HEARTBEAT_SECONDS` and a few.
 import logging
 import os
 import sys
+import threading
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from vivit_jax import peers
 from vivit_jax.errors import UserError
 
 _HEARTBEAT_SECONDS = 30  # without a sign of life, a process counts as dead
+_MEETING_SECONDS = 300  # for all processes to start
 
 # Of Slurm's steps (srun), and of mpirun: how many processes, and which is this.
 _SLURM = ('SLURM_NTASKS', 'SLURM_PROCID')
@@ -82,40 +84,41 @@ def initialise(
   jax.config.update('jax_cpu_collectives_implementation', 'gloo')
   jax.config.update('jax_enable_preemption_service', False)
   logging.getLogger('jax._src.distributed').setLevel(logging.ERROR)
+  # jax would wait as long, and end the process with a stack of C++.
+  alone = threading.Timer(_MEETING_SECONDS, _end_alone, (coordinator, process))
+  alone.daemon = True
+  alone.start()
   try:
     jax.distributed.initialize(
       coordinator,
       processes,
       process,
+      initialization_timeout=_MEETING_SECONDS + 60,
       heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
     )
   except (RuntimeError, ValueError) as error:
     raise UserError(
-      f'the processes of the run do not find each other: {_first_line(error)}.'
+      'the processes of the run do not find each other: '
+      f'{peers.first_line(error)}.'
     ) from None
+  finally:
+    alone.cancel()
+  peers.watch(_HEARTBEAT_SECONDS)
   if not first():
     sys.stdout = open(os.devnull, 'w')
 
 
-def end_after(error: Exception) -> None:
-  """Ends a process of several after an error that nobody foresaw.
-
-  Where it is one of communication, most likely another process has died; jax
-  says which, and ends this one, when it is certain.
-  """
-  if isinstance(error, jax.errors.JaxRuntimeError):
-    print(
-      f'error: process {jax.process_index()} of the run has lost another one '
-      f'({_first_line(error)}); jax names it below, as a task, within '
-      f'{_HEARTBEAT_SECONDS} s, or it is process 0, and the same command goes '
-      'on from the last checkpoint.',
-      file=sys.stderr,
-      flush=True,
-    )
-    time.sleep(_HEARTBEAT_SECONDS + 20)
-  traceback.print_exception(error)
-  sys.stderr.flush()
-  os._exit(1)  # Python's own ending would wait for the other processes
+def _end_alone(coordinator: str | None, process: int | None) -> None:
+  """Ends a process that has waited for others too long."""
+  which = 'this process' if process is None else f'process {process}'
+  where = f' at {coordinator}' if coordinator else ''
+  line = (
+    f'error: the processes of the run do not find each other: {which} has '
+    f'waited for {_MEETING_SECONDS} s{where}. Start all of them, with the same '
+    '--coordinator and --processes.\n'
+  )
+  os.write(2, line.encode())
+  os._exit(2)
 
 
 def _launched(environment: Mapping[str, str]) -> tuple | None:
@@ -219,7 +222,3 @@ def gather(rows: Any) -> Any:
     )
 
   return jax.tree.map(of_all, rows)
-
-
-def _first_line(error: Exception) -> str:
-  return str(error).splitlines()[0].rstrip('.')[:200]

@@ -1,6 +1,8 @@
 """What is saved comes back; the last ones and the best one stay."""
 
 import dataclasses
+import json
+import shutil
 
 import jax
 import numpy as np
@@ -8,6 +10,7 @@ import optax
 import pytest
 
 from vivit_jax import config as configs
+from vivit_jax.checkpoints import on_disk
 from vivit_jax.checkpoints.formats import names, native
 from vivit_jax.checkpoints.on_disk import (
   Description,
@@ -62,6 +65,25 @@ def test_the_last_ones_and_the_best_stay(tmp_path, about):
       store.find('3')
 
 
+def test_what_is_saved_while_steps_are_skipped_takes_no_place(tmp_path, about):
+  """Also over a stop in between; a good one after it counts again."""
+
+  def steps():
+    names = [f.name for f in (tmp_path / 'checkpoints').iterdir()]
+    return sorted(int(name) for name in names if name.isdecimal())
+
+  for numbers in ((1, 2, 3), (4, 5)):
+    with Store(tmp_path, keep=2) as store:
+      for step in numbers:
+        skipped = max(0, step - 2)
+        now = dataclasses.replace(about, skipped=skipped)
+        store.save(step, state(step), now)
+    assert steps() == [1, 2, numbers[-1]]
+  with Store(tmp_path, keep=2) as store:
+    store.save(6, state(6), about)
+  assert steps() == [2, 6]
+
+
 def test_best_is_by_the_metric_of_the_run(tmp_path, about):
   run = dataclasses.replace(about.config.train, best_metric='verb/top1')
   config = dataclasses.replace(about.config, train=run)
@@ -83,8 +105,9 @@ def test_reading_without_metrics_and_without_a_trace(tmp_path, about):
   (folder / '2' / 'metrics' / 'metrics').write_text('{')
   (folder / '.removed' / '1').mkdir(parents=True)  # in the trainer's hands
   before = sorted(folder.rglob('*'))
-  with pytest.raises(UserError, match='checkpoint 2 .* metrics are not JSON'):
-    Store(tmp_path, read_only=True)
+  with Store(tmp_path, read_only=True) as store:
+    with pytest.raises(UserError, match='checkpoint 2 .*a JSON in it is cut'):
+      store.find('best')
   with Store(tmp_path, read_only=True, best_metric=None) as store:
     assert store.find('last') == 10 and store.find('2') == 2
     params = store.restore_parameters(10)
@@ -224,7 +247,9 @@ def test_a_damaged_checkpoint_is_named(tmp_path, about, part):
     ):
       path.write_bytes(b'')
   with Store(tmp_path, read_only=True) as store:
-    with pytest.raises(UserError, match='checkpoint 2 .* is damaged.*go on'):
+    with pytest.raises(
+      UserError, match='checkpoint 2 .* damaged.*name another'
+    ):
       store.restore(2, state(0.0))
       store.describe(2)
     assert store.describe(1) == about
@@ -277,6 +302,56 @@ def test_the_checkpoint_before_a_damaged_one_is_used(
   assert sorted(f.name for f in folder.iterdir()) == ['1', '2', '2.damaged']
   with Store(tmp_path, read_only=True) as store:
     assert int(store.restore(2, state(0.0))['step']) == 2
+
+
+@pytest.mark.parametrize(
+  'spoilt',
+  ['{}', '[]', '{"top1": "x"}', '{"top2": 0.5}', '{"top1": 0.9}', None],
+)
+@pytest.mark.parametrize('step', [1, 2])
+def test_metrics_that_were_not_saved_are_damage(
+  tmp_path, about, capsys, step, spoilt
+):
+  """Of any checkpoint: each save reads them all."""
+  with Store(tmp_path) as store:
+    for number in (1, 2):
+      store.save(number, state(number), about, {'top1': 0.5})
+  folder = tmp_path / 'checkpoints'
+  metrics = folder / str(step) / 'metrics'
+  if spoilt is None:
+    shutil.rmtree(metrics)
+  else:
+    (metrics / 'metrics').write_text(spoilt)
+  with Store(tmp_path, read_only=True) as store:
+    with pytest.raises(UserError, match=f'checkpoint {step} .*its metrics are'):
+      store.find('best')
+    assert store.find('last') == 2
+  with Store(tmp_path) as store:
+    assert store.restore_last(state(0.0))[1] == about
+    for number in (3, 4):
+      store.save(number, state(number), about, {'top1': 0.5 - number})
+  lines = capsys.readouterr().err.splitlines()
+  assert len(lines) == 1 and f'is kept as {step}.damaged' in lines[0]
+  with Store(tmp_path, read_only=True) as store:
+    assert store.find('best') == 3 - step
+
+
+def test_scores_of_before_that_have_no_number_are_damage(tmp_path, about):
+  """Their descriptions do not say what they were."""
+  with Store(tmp_path) as store:
+    for step in (1, 2):
+      store.save(step, state(step), about, {'top1': 0.5})
+  folder = tmp_path / 'checkpoints'
+  for step in ('1', '2'):
+    path = folder / step / 'description' / 'metadata'
+    mapping = json.loads(path.read_text())
+    del mapping['scores'], mapping['checksum']
+    mapping['checksum'] = on_disk.checksum_of_json(mapping)
+    path.write_text(json.dumps(mapping))
+  (folder / '1' / 'metrics' / 'metrics').write_text('{"top1": "x"}')
+  with Store(tmp_path) as store:
+    assert store.find('best') == 2
+  assert sorted(f.name for f in folder.iterdir()) == ['1.damaged', '2']
 
 
 def test_all_damaged_is_an_error_and_nothing_is_moved(tmp_path, about):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vivit_jax.evaluation.cross_entropies import cross_entropies, less_is_better
+from vivit_jax.evaluation.cross_entropies import cross_entropies
 from vivit_jax.training import losses
 
 
@@ -31,9 +31,3 @@ def test_losses_are_those_of_training():
   assert even['loss'] == pytest.approx(np.log(4))
   sure = cross_entropies({'a': np.array([[0.0, -900.0]])}, {'a': np.array([1])})
   assert sure['loss'] == pytest.approx(900.0)
-
-
-def test_less_of_a_loss_is_better():
-  assert less_is_better('validation/loss')
-  assert less_is_better('loss') and less_is_better('verb/loss')
-  assert not less_is_better('gloss/top1')

@@ -48,11 +48,17 @@ def test_steps_that_are_not_finite_end_the_run(prepared, tmp_path, monkeypatch):
     return skipping
 
   monkeypatch.setattr(step, 'train_step', train_step)
-  words = 'in 3 steps up to step 7, at learning rate .*diverged'
+  words = 'up to step 7, at learning rate .*, after an update at .*diverged'
   with pytest.raises(UserError, match=words):
     loop.train(configs.resolve(config), tmp_path)
   report = json.loads((tmp_path / 'diverged.json').read_text())
-  assert report['step'] == 7 and report['learning_rate'] > 0
+  assert report['step'] == 7
+  # Four updates were made: the skipped steps' rate is that of the fifth.
+  resolved = configs.resolve(config)
+  steps = resolved.train.epochs * 6
+  rate = optim.schedule(resolved.optim, steps=int(steps), steps_per_epoch=6.0)
+  assert report['learning_rate'] == pytest.approx(float(rate(4)))
+  assert report['learning_rate_of_last_update'] == pytest.approx(float(rate(3)))
   assert len(report['videos']) == 8
   assert all(isinstance(v['id'], str) for v in report['videos'])
   norms = report['gradient_norms']
@@ -62,12 +68,16 @@ def test_steps_that_are_not_finite_end_the_run(prepared, tmp_path, monkeypatch):
   rows = [json.loads(line) for line in lines]
   assert [x['train/skipped_steps'] for x in rows] == [0, 0, 2]
   assert 'train/loss' not in rows[2]
+  rates = [x['train/learning_rate'] for x in rows]
+  expected = [float(rate(made)) for made in (1, 3, 4)]
+  np.testing.assert_allclose(rates, expected, rtol=1e-6)
   with Store(tmp_path, read_only=True) as store:
     assert store.find('last') == 6
     assert store.describe(6).skipped == 2
 
 
-def test_norms_are_those_of_the_steps_own_gradient():
+@pytest.mark.parametrize('sam_rho', [0.0, 0.5])
+def test_norms_are_those_of_the_steps_own_gradient(sam_rho):
   """With a weight of a head, a frozen layer and parts of the batch."""
   config = configs.default()
   config.data.frames, config.data.crop = 4, (16, 16)
@@ -75,6 +85,7 @@ def test_norms_are_those_of_the_steps_own_gradient():
   config.train.head_weights = {'verb': 3.0}
   config.train.accumulate = 2
   config.optim.freeze = '^embedding/'
+  config.optim.sam_rho = sam_rho
   config = configs.resolve(config)
   model = models.build(
     family='factorised_encoder',
@@ -107,5 +118,6 @@ def test_norms_are_those_of_the_steps_own_gradient():
   )
   assert found.pop('loss') == pytest.approx(loss, rel=1e-6)
   assert found['embedding'] == 0.0
+  assert '' not in found and 'cls_SpatialTransformer' in found
   total = np.sqrt(sum(norm**2 for norm in found.values()))
   assert total == pytest.approx(whole, rel=1e-5)

@@ -303,3 +303,22 @@ def test_a_pattern_that_freezes_nothing_is_named_at_once():
   optimiser = optim.optimiser(OptimConfig(freeze='head'), lambda _: 0.1)
   with pytest.raises(UserError, match="freeze is 'head', .* no parameter"):
     optimiser.init(PARAMS)
+
+
+@pytest.mark.parametrize(
+  'changes',
+  [
+    *({'name': name} for name in ('sgd', 'adam', 'adamw', 'lion', 'lamb')),
+    {'name': 'lars', 'clip_norm': 1.0, 'freeze': 'kernel', 'layer_decay': 0.5},
+  ],
+)
+def test_updates_are_counted(changes):
+  config = OptimConfig(schedule='constant', **changes)
+  rate = optim.schedule(config, steps=10, steps_per_epoch=1.0)
+  optimiser = optim.optimiser(config, rate)
+  layer = {'kernel': jnp.ones((2, 3)), 'bias': jnp.ones(3)}
+  params = {'Transformer': {'encoderblock_0': layer, 'encoder_norm': layer}}
+  state = optimiser.init(params)
+  for made in range(3):
+    assert int(optim.updates_made(state)) == made
+    _, state = optimiser.update(params, state, params)

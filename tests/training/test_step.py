@@ -288,6 +288,22 @@ def test_frozen_parameters_stay_bit_by_bit():
   assert 0 < norm < np.sqrt(2)
 
 
+@pytest.mark.parametrize('name', ['sgd', 'adamw', 'lamb'])
+def test_an_update_that_is_not_finite_changes_nothing(name, monkeypatch):
+  """Of a finite gradient, by a rate that float32 cannot hold."""
+  monkeypatch.setattr(f'{__name__}.RATE', np.float32(np.inf))
+  training = Training(small({'name': name}, batch_size=8, ema=0.9))
+  before = training.state
+  metrics = training.step(batch_of(0))
+  assert metrics['skipped'] == 1.0 and np.isfinite(metrics['gradient_norm'])
+  assert training.state.step == 1
+  jax.tree.map(
+    np.testing.assert_array_equal,
+    training.state.replace(step=before.step),
+    before,
+  )
+
+
 def test_a_step_that_is_not_finite_changes_nothing():
   keys = {'name': 'adamw', 'sam_rho': 0.05}
   config = small(keys, batch_size=8, ema=0.9, accumulate=2)

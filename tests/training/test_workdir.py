@@ -1,5 +1,8 @@
 """A workdir belongs to one experiment."""
 
+import os
+import types
+
 import pytest
 
 from vivit_jax import config as configs
@@ -68,8 +71,24 @@ def test_a_check_writes_nothing(tmp_path):
   with pytest.raises(UserError, match='seed is 0 there and 4 now'):
     workdir.check(tmp_path / 'a', config(seed=4))
   (tmp_path / 'file').write_text('')
-  with pytest.raises(UserError, match='cannot write to the workdir'):
+  with pytest.raises(UserError, match='cannot write .*/file is no folder'):
     workdir.check(tmp_path / 'file' / 'run', config())
+
+
+@pytest.mark.parametrize(
+  'flag, words',
+  [
+    (os.ST_RDONLY, 'is on a read-only file system'),
+    (0, 'is not yours to write to'),
+  ],
+)
+def test_why_a_folder_cannot_be_written(tmp_path, monkeypatch, flag, words):
+  """As the system tells it, also to root, who may write all else."""
+  mount = types.SimpleNamespace(f_flag=flag)
+  monkeypatch.setattr(os, 'access', lambda *_: False)
+  monkeypatch.setattr(os, 'statvfs', lambda _: mount)
+  with pytest.raises(UserError, match=f'{tmp_path} {words}'):
+    workdir.check(tmp_path / 'a', config())
 
 
 def test_heads_that_the_dataset_gives_are_not_compared(tmp_path):

@@ -5,15 +5,13 @@ preprocessing included), the label names and checksums. `store` writes it, and
 the arrays beside it.
 """
 
-import contextlib
 import dataclasses
 import json
 import math
 import os
 import pathlib
-import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent import futures
 from typing import Any
 
@@ -21,12 +19,15 @@ import jax
 import numpy as np
 
 from vivit_jax import config as configs
+from vivit_jax.checkpoints import damage
+from vivit_jax.checkpoints.damage import Damaged
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 
 _MOST_SWELLING = 100  # times that arrays may be larger than their files,
 _ALLOWANCE = 256 << 20  # and so many bytes
-_CHECKSUMS = ('arrays', 'checksum')  # beside a description
+_CHECKSUMS = ('arrays', 'checksum')  # beside a description,
+_SCORES = 'scores'  # and what validation gave, or None
 
 LabelNames = Mapping[str, list[str]]  # of each head, in the order of logits
 
@@ -102,97 +103,65 @@ def last_description(workdir: str | os.PathLike) -> Description | None:
     UserError: all are damaged.
   """
   folder = pathlib.Path(workdir).absolute() / 'checkpoints'
-  found, _ = newest(folder, steps_in(folder), lambda s: read_json(folder, s))
+  found, _ = damage.newest(
+    folder, steps_in(folder), lambda s: read_json(folder, s)
+  )
   return found and Description.from_json(found)
-
-
-class Damaged(UserError):
-  """A checkpoint that cannot be read.
-
-  Args:
-    which: its step and folder.
-    reason: what its storage says.
-  """
-
-  def __init__(self, which: str, reason: str):
-    super().__init__(
-      f'{which} is damaged ({reason}): train.py sets it aside, to go on from '
-      'the one before.'
-    )
-    self.which, self.reason = which, reason
-
-
-def newest(
-  folder: pathlib.Path, steps: Iterable[int], read: Callable[[int], Any]
-) -> tuple[Any, dict[int, Damaged]]:
-  """Returns what the newest step gives that is not damaged, or None.
-
-  And the errors of newer steps, which are.
-  """
-  damaged = {}
-  for step in sorted(steps, reverse=True):
-    try:
-      return read(step), damaged
-    except Damaged as error:
-      damaged[step] = error
-  if damaged:
-    listed = ', '.join(str(step) for step in sorted(damaged))
-    raise UserError(
-      f'all checkpoints in {folder} are damaged (steps {listed}): move the '
-      'folder away to begin anew, or copy a whole one there.'
-    )
-  return None, damaged
 
 
 def read_json(folder: pathlib.Path, step: int) -> dict[str, Any]:
   """Returns a checkpoint's description as JSON; Damaged where it is not so."""
-  with reading(folder, step):
+  with damage.reading(folder, step):
     path = folder / str(step) / 'description' / 'metadata'
     mapping = json.loads(path.read_text('utf-8'))
-    if not isinstance(mapping.get('config'), dict):
+    if not isinstance(mapping['config'], dict):
       raise ValueError('its description has no config')
     # Those of before had no checksums, and nothing of what came with them.
     if 'unlogged' in mapping or any(key in mapping for key in _CHECKSUMS):
       expected = mapping.pop('checksum', None)
       if expected != checksum_of_json(mapping):
         raise ValueError('its description is not what was saved')
+    if mapping.get('step', step) != step:
+      raise ValueError(f'it is a copy of checkpoint {mapping["step"]}')
     return mapping
 
 
-@contextlib.contextmanager
-def reading(folder: pathlib.Path, step: int) -> Iterator[None]:
-  """Turns what Orbax and its storage raise, which are many, into Damaged."""
-  try:
-    yield
-  except UserError:
-    raise
-  except Exception as error:
-    which = f'checkpoint {step} in {folder}'
-    raise Damaged(which, reason_of(error)) from None
+def scores(folder: pathlib.Path, step: int) -> dict[str, float] | None:
+  """Returns what validation gave a checkpoint; None where there was none.
 
+  Orbax keeps it in a file without a checksum, and opens that with the folder:
+  the description has it too.
 
-def damaged_scores(folder: pathlib.Path) -> dict[int, Damaged]:
-  """Returns the steps whose metrics Orbax could not open, with the reasons."""
-  damaged = {}
-  for step in steps_in(folder):
+  Raises:
+    Damaged: the two are not the same, or cannot be read.
+  """
+  saved = read_json(folder, step)
+  with damage.reading(folder, step):
     path = folder / str(step) / 'metrics' / 'metrics'
+    there = json.loads(path.read_text('utf-8')) if path.exists() else None
+    # As text, in which not-a-number is itself. Those of before have one only.
+    texts = {
+      json.dumps(x, sort_keys=True) for x in (there, saved.get(_SCORES, there))
+    }
+    if len(texts) > 1 or not isinstance(there, dict | None):
+      raise ValueError('its metrics are not those that were saved')
+    return there
+
+
+def damaged(folder: pathlib.Path, best_metric: str) -> dict[int, Damaged]:
+  """Returns the steps whose description or metrics are damaged, and why."""
+  found = {}
+  for step in steps_in(folder):
     try:
-      if path.exists():
-        json.loads(path.read_text('utf-8'))
-    except ValueError as error:
-      which = f'checkpoint {step} in {folder}'
-      damaged[step] = Damaged(which, f'its metrics are not JSON: {error}')
-  return damaged
-
-
-def aside(folder: pathlib.Path, step: int) -> pathlib.Path:
-  """Returns the first free name to keep a damaged checkpoint by."""
-  name = folder / f'{step}.damaged'
-  again = 1
-  while name.exists():
-    again += 1
-    name = folder / f'{step}.damaged.{again}'
-  return name
+      there = scores(folder, step)
+      with damage.reading(folder, step):
+        if there is not None and not isinstance(
+          there.get(best_metric), int | float
+        ):
+          raise ValueError(f"its metrics have no number '{best_metric}'")
+    except Damaged as error:
+      found[step] = error
+  return found
 
 
 def check_shapes(
@@ -252,14 +221,3 @@ def checksum(tree: Any) -> int:
   with futures.ThreadPoolExecutor(4) as pool:
     each = pool.map(lambda x: zlib.crc32(x.reshape(-1).view(np.uint8)), arrays)
     return zlib.crc32(json.dumps(sorted(each)).encode())
-
-
-def reason_of(error: Exception) -> str:
-  """Returns what an error says of its cause, in a few words."""
-  if isinstance(error, OSError) and error.strerror:
-    return error.strerror
-  system = re.search(r"os_error_code='(\d+)|OS error (\d+)", str(error))
-  if system:
-    return os.strerror(int(system[1] or system[2]))
-  # TensorStore's sentences go on with places in its own code, in [].
-  return re.split(r' \[|\n', str(error))[0][:200] or repr(error)

@@ -10,21 +10,23 @@ damaged all the same is renamed to `<step>.damaged`.
 """
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from vivit_jax.checkpoints import on_disk
-from vivit_jax.checkpoints.on_disk import Damaged, Description
+from vivit_jax.checkpoints import damage, on_disk
+from vivit_jax.checkpoints.damage import Damaged
+from vivit_jax.checkpoints.on_disk import Description
+from vivit_jax.config import less_is_better
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation.cross_entropies import less_is_better
 from vivit_jax.models import stacking
 
 _REMOVED = '.removed'  # folder of checkpoints that are being deleted
@@ -35,9 +37,10 @@ class Store:
 
   Args:
     workdir: `checkpoints/` is made in it.
-    keep: the last `keep` checkpoints stay, and the best one besides.
+    keep: the last `keep` checkpoints stay, and the best one besides; those
+      within steps that were skipped count only until the next one.
     best_metric: the key of the metrics given to `save`; larger is better, but
-      of a loss. None: the damaged metrics of a checkpoint matter to it alone.
+      of a loss. None, to read only: there is no best one.
     read_only: the folder is there, and stays as it is.
 
   Raises:
@@ -53,33 +56,34 @@ class Store:
     read_only: bool = False,
   ):
     self._folder = pathlib.Path(workdir).absolute() / 'checkpoints'
-    self._metric = None
+    self._best_metric = best_metric
+    self._sign = -1.0 if best_metric and less_is_better(best_metric) else 1.0
     self._read_only = read_only
-    kept: list[Any] = [checkpoint_managers.LatestN(keep)]
-    if best_metric is not None:
-      sign = -1.0 if less_is_better(best_metric) else 1.0
-      self._metric = lambda metrics: sign * metrics[best_metric]
-      kept.append(
-        checkpoint_managers.BestN(
-          get_metric_fn=self._metric,
-          n=1,
-          keep_checkpoints_without_metrics=False,
-        )
-      )
     if read_only and not self._folder.is_dir():
       raise UserError(f'no checkpoints in {workdir}: train into it first.')
+    self._manager = None
+    self._saving = False
     if not read_only:
       with self._writing('the folder of checkpoints'):
         self._folder.mkdir(parents=True, exist_ok=True)
-    self._manager = None
-    if self._metric is not None:
-      self._set_aside_scores(read_only)
+      self._set_aside_damaged()
+
+    def metric(metrics):
+      return self._sign * metrics[best_metric]
+
+    whole = () if read_only else on_disk.steps_in(self._folder)
+    self._skipped = {step for step in whole if self.describe(step).skipped}
+    best = checkpoint_managers.BestN(
+      get_metric_fn=metric, n=1, keep_checkpoints_without_metrics=False
+    )
     self._manager = ocp.CheckpointManager(
       self._folder,
       options=ocp.CheckpointManagerOptions(
-        preservation_policy=checkpoint_managers.AnyPreservationPolicy(kept),
-        best_fn=self._metric,
-        lightweight_initialize=best_metric is None,
+        preservation_policy=checkpoint_managers.AnyPreservationPolicy(
+          [_LastGood(keep, self._skipped), best]
+        ),
+        best_fn=None if read_only else metric,
+        lightweight_initialize=read_only,  # without their metrics
         create=False,
         multiprocessing_options=_alone(),
         read_only=read_only,
@@ -131,8 +135,13 @@ class Store:
     self.wait()
     shutil.rmtree(self._folder / _REMOVED, ignore_errors=True)
     state = stacking.unstack(state)
-    about = description.to_json() | {'arrays': on_disk.checksum(state)}
+    metrics = None if metrics is None else dict(metrics)
+    about = description.to_json() | {'step': step, 'scores': metrics}
+    about |= {'arrays': on_disk.checksum(state)}
     about |= {'checksum': on_disk.checksum_of_json(about)}
+    self._saving = True
+    if description.skipped:
+      self._skipped.add(step)
     with self._writing(f'checkpoint {step}'):
       self._manager.save(
         step,
@@ -140,8 +149,18 @@ class Store:
           state=ocp.args.StandardSave(state),
           description=ocp.args.JsonSave(about),
         ),
-        metrics=None if metrics is None else dict(metrics),
+        metrics=metrics,
       )
+
+  def check(self) -> None:
+    """Looks whether what `save` started has failed; does not wait for it.
+
+    Raises:
+      UserError: it has.
+    """
+    if self._saving and not self._manager.is_saving_in_progress():
+      self._saving = False
+      self.wait()
 
   def wait(self) -> None:
     """Returns when what `save` started is written.
@@ -158,7 +177,7 @@ class Store:
     None where there is no checkpoint; 'best' without metrics is the last.
 
     Raises:
-      UserError: a step that is not there.
+      UserError: a step that is not there, or scores that are damaged.
     """
     steps = sorted(self._manager.all_steps())
     if not steps:
@@ -166,14 +185,25 @@ class Store:
     if which == 'last':
       return steps[-1]
     if which == 'best':
-      best = self._manager.best_step()
-      return steps[-1] if best is None else best
+      return self._best(steps)
     if not which.isdecimal() or int(which) not in steps:
       raise UserError(
         f"no checkpoint '{which}' in {self._folder}; there are best, last and "
         f'steps {", ".join(map(str, steps))}.'
       )
     return int(which)
+
+  def _best(self, steps: Iterable[int]) -> int:
+    """Returns the newest of the best steps; without scores, of all."""
+    if self._best_metric is None:
+      return max(steps)
+    scored = {step: on_disk.scores(self._folder, step) for step in steps}
+    values = {
+      step: (self._sign * scores[self._best_metric], step)
+      for step, scores in scored.items()
+      if scores and self._best_metric in scores
+    }
+    return max(values or scored, key=lambda step: values.get(step, step))
 
   def restore_last(self, template: Any) -> tuple[Any, Description] | None:
     """Reads the newest checkpoint that is whole, as `restore` does.
@@ -184,7 +214,7 @@ class Store:
     Raises:
       UserError: all are damaged, which stay as they are, or another model's.
     """
-    found, damaged = on_disk.newest(
+    found, damaged = damage.newest(
       self._folder,
       self._manager.all_steps(),
       lambda step: (self.restore(step, template), self.describe(step)),
@@ -195,7 +225,7 @@ class Store:
 
   def _set_aside(self, step: int, error: Damaged) -> None:
     """Renames a damaged checkpoint, so that its step can be saved again."""
-    aside = on_disk.aside(self._folder, step)
+    aside = damage.aside(self._folder, step)
     with self._writing(aside.name):
       os.rename(self._folder / str(step), aside)
       if self._manager is not None:
@@ -207,12 +237,15 @@ class Store:
       flush=True,
     )
 
-  def _set_aside_scores(self, read_only: bool) -> None:
-    """Sets those checkpoints aside whose metrics Orbax could not open."""
-    damaged = on_disk.damaged_scores(self._folder)
-    all_steps = on_disk.steps_in(self._folder)
-    if damaged and (read_only or len(damaged) == len(all_steps)):
-      raise next(iter(damaged.values()))
+  def _set_aside_damaged(self) -> None:
+    """Sets those aside whose description or metrics are damaged.
+
+    All but the last one too: Orbax reads all metrics, whenever it saves.
+    """
+    damaged = on_disk.damaged(self._folder, self._best_metric)
+    damage.check_some_whole(
+      self._folder, damaged, on_disk.steps_in(self._folder)
+    )
     for step, error in damaged.items():
       self._set_aside(step, error)
 
@@ -241,7 +274,7 @@ class Store:
       stacking.unstack(template),
     )
     arguments = ocp.args.Composite(state=ocp.args.StandardRestore(shapes))
-    with on_disk.reading(self._folder, step):
+    with damage.reading(self._folder, step):
       saved = self._manager.item_metadata(step)['state']
       on_disk.check_shapes(self._folder, step, saved, shapes)
       restored = self._manager.restore(step, args=arguments)
@@ -253,7 +286,7 @@ class Store:
 
   def has_average(self, step: int) -> bool:
     """Returns whether a checkpoint holds averaged weights (`train.ema`)."""
-    with on_disk.reading(self._folder, step):
+    with damage.reading(self._folder, step):
       return bool(self._manager.item_metadata(step)['state'].get('ema'))
 
   def restore_parameters(self, step: int, which: str = 'params') -> Any:
@@ -265,7 +298,7 @@ class Store:
       step: of a checkpoint that exists.
       which: 'params', or 'ema' for the averaged ones (`has_average`).
     """
-    with on_disk.reading(self._folder, step):
+    with damage.reading(self._folder, step):
       saved = self._manager.item_metadata(step)['state']
       on_disk.check_size(self._folder, step, saved)
     return self.restore(step, dict(saved))[which]
@@ -281,9 +314,28 @@ class Store:
       whole = on_disk.steps_in(self._folder)
       begin = f'checkpoint {max(whole)}' if whole else 'the beginning'
       raise UserError(
-        f'cannot write {what} to {self._folder}: {on_disk.reason_of(error)}. '
+        f'cannot write {what} to {self._folder}: {damage.reason_of(error)}. '
         f'Mend it, and the same command goes on from {begin}.'
       ) from None
+
+
+@dataclasses.dataclass
+class _LastGood(checkpoint_managers.PreservationPolicy):
+  """Keeps the last `n` checkpoints but those in `not_counted`, and the newest.
+
+  What a run has before its steps are skipped may be what makes them so: it must
+  not take the place of what was good.
+  """
+
+  n: int
+  not_counted: set[int]
+
+  def should_preserve(self, checkpoints, *, context):
+    del context
+    steps = [checkpoint.step for checkpoint in checkpoints]
+    good = [step for step in steps if step not in self.not_counted]
+    kept = {*good[-self.n :], *steps[-1:]}
+    return [step in kept for step in steps]
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:

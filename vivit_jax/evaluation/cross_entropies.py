@@ -34,8 +34,3 @@ def cross_entropies(
   weights = weights or {}
   whole = sum(weights.get(h, 1.0) * found[f'{h}/loss'] for h in logits)
   return found | {'loss': float(whole)}
-
-
-def less_is_better(name: str) -> bool:
-  """Returns whether a smaller value of a metric is the better one: a loss."""
-  return name.rpartition('/')[2] == 'loss'

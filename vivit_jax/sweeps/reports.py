@@ -8,8 +8,8 @@ import shlex
 import sys
 from collections.abc import Iterator, Sequence
 
+from vivit_jax.config import less_is_better
 from vivit_jax.errors import UserError, nearest
-from vivit_jax.evaluation.cross_entropies import less_is_better
 from vivit_jax.sweeps import folders, processes
 from vivit_jax.sweeps.grid import Run
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from vivit_jax import config as configs
-from vivit_jax import models
+from vivit_jax import models, peers
 from vivit_jax.checkpoints.on_disk import (
   Description,
   has_checkpoints,
@@ -20,6 +20,16 @@ from vivit_jax.data import datasets, lengths
 from vivit_jax.errors import UserError, nearest
 from vivit_jax.evaluation import labels
 from vivit_jax.training import workdir
+
+# What belongs to the machine of a process.
+_OWN = ('data.data_dir', 'data.workers')
+
+
+def check_same(config: TrainConfig) -> None:
+  """Raises a UserError where processes of a run have other configs."""
+  keys = workdir.flat(config).items()
+  of_all = {key: value for key, value in keys if key not in _OWN}
+  peers.check_same('config', of_all)
 
 
 def check_before_data(config: TrainConfig, folder: str | os.PathLike) -> None:
@@ -196,7 +206,10 @@ class Unreadable:
 
 
 def check_skipped(
-  in_a_row: int, config: TrainConfig, step: int, learning_rate: float
+  in_a_row: int,
+  config: TrainConfig,
+  step: int,
+  learning_rates: tuple[float, float],
 ) -> None:
   """Raises a UserError after `train.max_skipped` steps that were not finite.
 
@@ -204,15 +217,17 @@ def check_skipped(
     in_a_row: of the last steps, how many were skipped.
     config: of the run.
     step: the last one.
-    learning_rate: of that step.
+    learning_rates: of that step, and of the last update that was made.
   """
+  rate, before = (f'{x:.3g}' for x in learning_rates)
+  last = '' if before == rate else f', after an update at {before}'
   if in_a_row >= config.train.max_skipped:
     raise UserError(
-      f'no finite gradient in {in_a_row} steps up to step {step}, at learning '
-      f'rate {learning_rate:.3g}: training has diverged (diverged.json has the '
-      'last batch and its gradients), and the last checkpoint is as it was. '
-      'Lower optim.learning_rate, or lengthen optim.warmup_epochs, in another '
-      '--workdir.'
+      f'no finite gradient and update in {in_a_row} steps up to step {step}, '
+      f'at learning rate {rate}{last}: training has diverged (diverged.json '
+      'has the last batch and its gradients), and the last checkpoint is as it '
+      'was. Lower optim.learning_rate, or lengthen optim.warmup_epochs, in '
+      'another --workdir.'
     )
 
 

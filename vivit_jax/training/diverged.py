@@ -27,7 +27,8 @@ def gradient_norms(
 ) -> dict[str, float]:
   """Returns the loss, and the norm of each layer's gradient.
 
-  A layer is what holds arrays: `.../MultiHeadDotProductAttention_0/query`.
+  A layer is what holds arrays: `.../MultiHeadDotProductAttention_0/query`; an
+  array that no layer holds, as `cls`, stands for itself.
 
   Args:
     state: replicated, as the last step left it, which it did not change but for
@@ -37,14 +38,13 @@ def gradient_norms(
   """
 
   def norms(state, batch):
-    gradient_of = steps.gradient_on(
-      batch, state.step - 1, model, config, class_weights
+    gradient, metrics = steps.gradient_of_step(
+      batch, state.step - 1, state.params, model, config, class_weights
     )
-    gradient, metrics = gradient_of(state.params)
     squares: dict[str, jax.Array] = {}
     leaves = jax.tree_util.tree_leaves_with_path(stacking.unstack(gradient))
     for path, leaf in leaves:
-      layer = '/'.join(str(key.key) for key in path[:-1])
+      layer = '/'.join(str(key.key) for key in path[:-1] or path)
       square = jnp.sum(jnp.square(leaf.astype(jnp.float32)))
       squares[layer] = squares.get(layer, 0.0) + square
     return {'loss': metrics['loss']} | {
@@ -58,7 +58,7 @@ def gradient_norms(
 def write(
   folder: pathlib.Path,
   step: int,
-  learning_rate: float,
+  learning_rates: tuple[float, float],
   index: np.ndarray,
   ids: Sequence[str],
   found: Mapping[str, float],
@@ -70,7 +70,7 @@ def write(
   Args:
     folder: of the run.
     step: the last one.
-    learning_rate: of that step.
+    learning_rates: of that step, and of the last update that was made.
     index: int [B], the videos of its batch.
     ids: their names.
     found: as of `gradient_norms`.
@@ -81,7 +81,8 @@ def write(
   norms = {k: _number(v) for k, v in found.items() if k != 'loss'}
   report = {
     'step': step,
-    'learning_rate': learning_rate,
+    'learning_rate': _number(learning_rates[0]),
+    'learning_rate_of_last_update': _number(learning_rates[1]),
     'loss': _number(found['loss']),
     'videos': [{'index': int(i), 'id': name} for i, name in zip(index, ids)],
     'gradient_norms': norms,

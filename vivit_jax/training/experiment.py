@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from vivit_jax import config as configs
-from vivit_jax import distributed, models
+from vivit_jax import distributed, models, peers
 from vivit_jax.checkpoints import start
 from vivit_jax.checkpoints.on_disk import Description, has_checkpoints
 from vivit_jax.config import TrainConfig
@@ -61,9 +61,11 @@ def plan(
   Raises:
     UserError: a config that does not fit the dataset, devices or workdir.
   """
+  checks.check_same(config)
   checks.check_before_data(config, folder)
   _ensure_data(config)
   source = checks.open_split(config, config.data.train_split)
+  peers.check_same('dataset', {'its content': source.content})
   config = configs.resolve_heads(config, source.label_names)
   checks.check_with_data(config, source)
   weights = class_weights(config, source)

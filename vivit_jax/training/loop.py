@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vivit_jax import distributed, parallel
+from vivit_jax import distributed, parallel, peers
 from vivit_jax.checkpoints.on_disk import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
@@ -22,6 +22,7 @@ from vivit_jax.training import (
   diverged,
   experiment,
   inputs,
+  optim,
   size,
   step,
   stopping,
@@ -97,6 +98,10 @@ def _restore(
   """Returns what the last checkpoint holds, else what is given, to all."""
   found = store.restore_last(state) if store else None
   state, there = found or (state, about)
+  if distributed.several():
+    # What takes long is done. The first collective gives up on who is late.
+    peers.wait_for_all('training')
+    jax.block_until_ready(parallel.most_anywhere(0))
   state, skipped = distributed.from_first((state, there.skipped))
   return state, dataclasses.replace(there, skipped=int(skipped))
 
@@ -200,9 +205,11 @@ class _Run:
     """Makes a step; it may still be computing when this returns.
 
     Raises:
-      UserError: too many videos that cannot be read, or too many steps in a
-        row that were not finite.
+      UserError: too many videos that cannot be read, too many steps in a row
+        that were not finite, or a checkpoint that cannot be written.
     """
+    if self._store:
+      self._store.check()
     self._trace.before(number, self._state)
     with self._clock.measure('input'):
       batch = next(self._batches)
@@ -235,7 +242,7 @@ class _Run:
   ) -> None:
     """Raises a UserError, and leaves what is needed to look at it."""
     trained = self._trained
-    rate = self._rate(number)
+    rate, before = self._rates()
     index = distributed.gather(index)
     norms = diverged.gradient_norms(
       self._state,
@@ -246,12 +253,20 @@ class _Run:
     )
     if distributed.first():
       ids = [trained.source.ids[i] for i in index]
-      diverged.write(self._folder, number, rate, index, ids, norms)
-    checks.check_skipped(self._tally.in_a_row, trained.config, number, rate)
+      diverged.write(self._folder, number, (rate, before), index, ids, norms)
+    checks.check_skipped(
+      self._tally.in_a_row, trained.config, number, (rate, before)
+    )
 
-  def _rate(self, number: int) -> float:
-    """Returns the learning rate of a step."""
-    return float(self._trained.rate(number - 1))
+  def _rates(self) -> tuple[float, float]:
+    """Returns the learning rates of the last step and of the last update.
+
+    They differ where the step is skipped: nothing came of its own.
+    """
+    made = int(parallel.unreplicate(optim.updates_made(self._state.opt_state)))
+    before = float(self._trained.rate(max(made - 1, 0)))
+    skipped = self._tally.in_a_row > 0
+    return float(self._trained.rate(made)) if skipped else before, before
 
   def report(self, number: int) -> None:
     """Writes the means over the steps since the last report.
@@ -261,7 +276,7 @@ class _Run:
     """
     with self._clock.measure('device'):
       report = self._tally.report()
-    report |= {'learning_rate': self._rate(number)}
+    report |= {'learning_rate': self._rates()[0]}
     times = self._clock.report(number - self._reported)
     report |= times
     begins = self._reported == self.first

@@ -75,6 +75,14 @@ def optimiser(
   return whole
 
 
+def updates_made(opt_state: optax.OptState) -> jax.Array:
+  """Returns how many updates an optimiser of `optimiser` has made, int32 [...].
+
+  By it goes the learning rate; steps that were skipped do not count.
+  """
+  return optax.tree.get_all_with_path(opt_state, 'count')[-1][1]
+
+
 def _rule(
   config: OptimConfig, rate: optax.Schedule
 ) -> list[optax.GradientTransformation]:

@@ -69,9 +69,9 @@ def train_step(
   `randaugment`, float32 [devices, b, layers, 4].
   Metrics are means over the global batch. The old state's memory is reused.
 
-  Where the loss or the gradient's norm is not finite, the step counts, its
-  metric `skipped` is 1, and all else of the state stays, the optimiser's count
-  of updates too, by which the learning rate goes.
+  Where the loss, or the norm of gradient or update, is not finite, the step
+  counts, its metric `skipped` is 1, and all else of the state stays, the
+  optimiser's count of updates too, by which the learning rate goes.
 
   Args:
     model: the network.
@@ -82,19 +82,19 @@ def train_step(
   """
 
   def step(state, batch):
-    gradient_of = gradient_on(batch, state.step, model, config, class_weights)
-    gradient, metrics = gradient_of(state.params)
-    if config.optim.sam_rho:
-      # The gradient is the mean over all devices: so is where it leads to.
-      near = uphill(state.params, gradient, config.optim.sam_rho)
-      gradient = gradient_of(near)[0]
+    gradient, metrics = gradient_of_step(
+      batch, state.step, state.params, model, config, class_weights
+    )
     metrics['gradient_norm'] = optax.tree.norm(gradient)
     updates, opt_state = optimiser.update(
       gradient, state.opt_state, state.params
     )
     params = optax.apply_updates(state.params, updates)
     ema = averaged(state.ema, params, state.step, config.train.ema)
-    finite = jnp.isfinite(metrics['loss'] + metrics['gradient_norm'])
+    # A rate may be so large that a finite gradient leads to no finite place.
+    finite = jnp.isfinite(
+      metrics['loss'] + metrics['gradient_norm'] + optax.tree.norm(updates)
+    )
     metrics['skipped'] = 1.0 - finite
     after = jax.tree.map(
       lambda new, old: jnp.where(finite, new, old),
@@ -104,6 +104,29 @@ def train_step(
     return after.replace(step=state.step + 1), metrics
 
   return parallel.map_over_devices(step, donate=(0,))
+
+
+def gradient_of_step(
+  batch: Mapping[str, Any],
+  step: jax.Array,
+  params: Any,
+  model: nn.Module,
+  config: TrainConfig,
+  class_weights: Mapping[str, np.ndarray] | None = None,
+) -> tuple[Any, dict[str, jax.Array]]:
+  """Returns the gradient that an update goes by, and the step's metrics.
+
+  With `optim.sam_rho`, it is that of the point `uphill`, and the metrics are
+  of the parameters. Called inside a function mapped over devices, with what
+  `gradient_on` takes.
+  """
+  gradient_of = gradient_on(batch, step, model, config, class_weights)
+  gradient, metrics = gradient_of(params)
+  if config.optim.sam_rho:
+    # The gradient is the mean over all devices: so is where it leads to.
+    near = uphill(params, gradient, config.optim.sam_rho)
+    gradient = gradient_of(near)[0]
+  return gradient, metrics
 
 
 def uphill(params: Any, gradient: Any, distance: float) -> Any:

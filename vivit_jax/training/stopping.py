@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import jax
@@ -15,27 +16,52 @@ from vivit_jax.errors import INTERRUPTED, TERMINATED
 def signals() -> Iterator[Callable[[], int]]:
   """Gives what tells the signal that came, SIGINT or SIGTERM, or 0.
 
-  A second one ends the process at once: files are written whole or not at all,
-  and worker processes end with this.
+  A second one, of either kind, ends the process at once: files are written
+  whole or not at all, and worker processes end with this. To be entered in the
+  main thread.
   """
   came = []
-
-  def note(signum, frame):
-    del frame
-    if came:
-      os.write(2, b'\ninterrupted\n')
-      os._exit(exit_code(signum))
-    came.append(signum)
-
   before = {
-    which: signal.signal(which, note)
+    which: signal.signal(which, lambda signum, _: came.append(signum))
     for which in (signal.SIGINT, signal.SIGTERM)
   }
   try:
-    yield lambda: came[0] if came else 0
+    with _second_ends():
+      yield lambda: came[0] if came else 0
   finally:
     for which, handler in before.items():
       signal.signal(which, handler)
+
+
+@contextlib.contextmanager
+def _second_ends() -> Iterator[None]:
+  """Ends the process at the second signal, also while XLA compiles.
+
+  Python's handlers wait until the main thread is back from C++; that a signal
+  came is written to a pipe at once.
+  """
+  reading, writing = os.pipe()
+  os.set_blocking(writing, False)
+  before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+  watcher = threading.Thread(target=_end_at_second, args=(reading,))
+  watcher.daemon = True
+  watcher.start()
+  try:
+    yield
+  finally:
+    signal.set_wakeup_fd(before)
+    os.close(writing)  # which ends the watcher
+    watcher.join()
+    os.close(reading)
+
+
+def _end_at_second(reading: int) -> None:
+  came = 0
+  while signum := os.read(reading, 1):
+    came += signum[0] in (signal.SIGINT, signal.SIGTERM)
+    if came > 1:
+      os.write(2, b'\ninterrupted\n')
+      os._exit(exit_code(signum[0]))
 
 
 def agreement() -> Callable[[int], int]:

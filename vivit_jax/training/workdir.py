@@ -49,11 +49,22 @@ def check(workdir: str | os.PathLike, config: TrainConfig) -> None:
       there = configs.with_heads(there, {})
     check_same(there, config, folder)
   parents = [p for p in (folder, *folder.absolute().parents) if p.exists()]
-  if not (parents[0].is_dir() and os.access(parents[0], os.W_OK | os.X_OK)):
+  if (reason := _why_not_writable(parents[0])) is not None:
     raise UserError(
-      f'cannot write to the workdir {folder}: {parents[0]} is no folder, or '
-      'not yours to write to. Choose another --workdir.'
+      f'cannot write to the workdir {folder}: {parents[0]} {reason}. Choose '
+      'another --workdir.'
     )
+
+
+def _why_not_writable(there: pathlib.Path) -> str | None:
+  """Returns why nothing can be written in what is there; None if it can."""
+  if not there.is_dir():
+    return 'is no folder'
+  if os.access(there, os.W_OK | os.X_OK):
+    return None
+  if os.statvfs(there).f_flag & os.ST_RDONLY:
+    return 'is on a read-only file system'
+  return 'is not yours to write to'
 
 
 @contextlib.contextmanager
