@@ -6,8 +6,10 @@ coordination service, which process 0 holds: keys with values, and barriers.
 """
 
 import atexit
+import ctypes
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -51,6 +53,7 @@ def watch(heartbeat_seconds: int) -> None:
   touch = threading.Thread(target=_keep_in_touch, daemon=True)
   touch.start()
   if jax.process_index() > 0:
+    _delay_abort()
     threading.Thread(target=_notice_first, daemon=True).start()
 
   def leave():
@@ -227,10 +230,24 @@ class _Signs:
     return sorted(found)
 
 
+def _delay_abort() -> None:
+  """Makes an abort of C++ wait for six seconds (Linux).
+
+  In them, `_notice_first` has its line out. The handler is sleep(3), safe in a
+  signal's context; its argument is the signal's number.
+  """
+  if sys.platform.startswith('linux'):
+    library = ctypes.CDLL(None)
+    library.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
+    library.signal.restype = ctypes.c_void_p
+    sleep = ctypes.cast(library.sleep, ctypes.c_void_p)
+    library.signal(signal.SIGABRT, sleep)
+
+
 def _notice_first() -> None:
   """Ends this process when process 0 has died, by its port, which is closed.
 
-  jax notices at the same moment, and would end this with a stack of C++.
+  jax notices at the same moment, and would end this by a stack of C++.
   """
   from jax._src import distributed
 
