@@ -58,9 +58,7 @@ def test_the_papers_models(name, giga, scan):
   """Of the paper's figures, the part that matrix products are."""
   case = next(case for case in table.PAPER if case.name == name)
   case = dataclasses.replace(case, changes=(*case.changes, ('scan', scan)))
-  model = case.model()
-  shapes = jax.eval_shape(model.init, jax.random.key(0), case.clip())
-  count = arithmetic.multiply_adds(model.apply, shapes, case.clip())
+  count = arithmetic.forward_multiply_adds(case.model(), case.clip())
   np.testing.assert_allclose(count / 1e9, giga, atol=0.06)
 
 

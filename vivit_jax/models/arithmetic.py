@@ -1,10 +1,12 @@
 """The arithmetic of a function, counted in its jaxpr, without compiling it."""
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable
 from typing import Any
 
+import flax.linen as nn
 import jax
 from jax.extend import core
 
@@ -62,6 +64,27 @@ def multiply_adds(function: Callable, *arguments: Any) -> int:
     *arguments: its, arrays or `jax.ShapeDtypeStruct`s.
   """
   return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+def forward_multiply_adds(model: nn.Module, clip: jax.ShapeDtypeStruct) -> int:
+  """Returns the multiply-adds of a model's forward pass, by `multiply_adds`.
+
+  With plain attention, whatever the model's own: a fused kernel's products are
+  not in a jaxpr, and chunks are filled up.
+
+  Args:
+    model: of `build`.
+    clip: float [B, T, H, W, 3], its shape.
+  """
+  model = in_plain_form(model)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), clip)
+  return multiply_adds(model.apply, shapes, clip)
+
+
+def in_plain_form(model: nn.Module) -> nn.Module:
+  """Returns the model with plain attention, of the same parameters."""
+  options = dataclasses.replace(model.options, attention='plain')
+  return model.clone(options=options)
 
 
 def peak_operations(device: jax.Device) -> float | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import jax.numpy as jnp
 
 from vivit_jax.errors import UserError, nearest
+from vivit_jax.models import attention as attentions
 from vivit_jax.models import base, embeddings, layers
 from vivit_jax.models import factorised_self_attention as fsa
 from vivit_jax.models.factorised_dot_product import FactorisedDotProduct
@@ -63,6 +64,7 @@ def build(
   depth_rates: str = 'paper',
   scan: bool = False,
   remat: str = 'none',
+  attention: str = 'auto',
   dtype: str = 'float32',
 ) -> base.VideoTransformer:
   """Returns the Flax module of a model.
@@ -90,6 +92,8 @@ def build(
       more of them.
     remat: what the backward pass computes again: 'none', 'dots', all but the
       matrix products, or 'full'.
+    attention: 'plain', 'chunked' or 'cudnn', how it is computed; 'auto' for
+      what suits device, precision and length (`attention.attend`).
     dtype: 'float32' or 'bfloat16', of the computation.
 
   Raises:
@@ -106,6 +110,7 @@ def build(
     ('classifier', classifier, (None, 'token', 'average')),
     ('depth_rates', depth_rates, ('paper', 'reference')),
     ('remat', remat, layers.REMAT_POLICIES),
+    ('attention', attention, attentions.ATTENTIONS),
     ('dtype', dtype, ('float32', 'bfloat16')),
   ):
     _one_of(key, value, known)
@@ -140,6 +145,7 @@ def build(
       depth_rates=depth_rates,
       scan=scan,
       remat=remat,
+      attention=attention,
       dtype=jnp.dtype(dtype),
     ),
     tubelet=tuple(tubelet),

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vivit_jax.models import base, layers
+from vivit_jax.models import attention, base, layers
 
 
 class FactorisedDotProductAttention(nn.Module):
@@ -44,15 +44,14 @@ class FactorisedDotProductAttention(nn.Module):
       for name in ('query', 'key', 'value')
     ]
     halves = zip(*(jnp.split(x, 2, axis=-2) for x in grids))
+    attend = functools.partial(attention.attend, kind=self.options.attention)
     attended = []
     for axis, (query, key, value) in zip(self.order.split('_'), halves):
       if axis == 'space':  # sequences are s; B and t run along
-        y = nn.dot_product_attention(query, key, value)
+        y = attend(query, key, value)
       else:
         along = 'B t s H d -> B s t H d'
-        y = nn.dot_product_attention(
-          *(einops.rearrange(x, along) for x in (query, key, value))
-        )
+        y = attend(*(einops.rearrange(x, along) for x in (query, key, value)))
         y = einops.rearrange(y, 'B s t H d -> B t s H d')
       attended.append(einops.rearrange(y, 'B t s H d -> B (t s) H d'))
     y = jnp.concatenate(attended, axis=-2)
@@ -69,13 +68,13 @@ class FactorisedDotProductBlock(layers.EncoderBlock):
   order: str = 'space_time'
 
   def attend(self, x_BxNxD: jax.Array) -> jax.Array:
-    attention = FactorisedDotProductAttention(
+    attend = FactorisedDotProductAttention(
       self.options,
       self.grid,
       self.order,
       name='MultiHeadDotProductAttention_0',
     )
-    return attention(x_BxNxD)
+    return attend(x_BxNxD)
 
 
 class FactorisedDotProduct(base.VideoTransformer):

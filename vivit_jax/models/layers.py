@@ -6,11 +6,13 @@ reference implementation, so that its weights load as they are.
 """
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vivit_jax.models.attention import attend
 from vivit_jax.models.positions import AddPositions
 
 LAYER_NORM_EPSILON = 1e-6
@@ -37,6 +39,7 @@ class Options:
     scan: one traced block for all layers (`nn.scan`), so that compiling does
       not take longer for deeper models; see `stacking` for its parameters.
     remat: a key of `REMAT_POLICIES`.
+    attention: one of `attention.ATTENTIONS`.
     dtype: of the computation; parameters are float32.
   """
 
@@ -46,6 +49,7 @@ class Options:
   depth_rates: str = 'paper'
   scan: bool = False
   remat: str = 'none'
+  attention: str = 'auto'
   dtype: jnp.dtype = jnp.float32
 
 
@@ -111,6 +115,7 @@ def attention(
     num_heads=options.attention_heads,
     dtype=options.dtype,
     deterministic=True,
+    attention_fn=functools.partial(attend, kind=options.attention),
     name=name,
     **initializers,
   )

@@ -13,8 +13,7 @@ def forward_operations(model: nn.Module, config: TrainConfig) -> int:
   """Returns the operations of one clip's forward pass: 2 a multiply-add."""
   sides = (1, config.data.frames, *config.data.crop, 3)
   clip = jax.ShapeDtypeStruct(sides, jnp.float32)
-  shapes = jax.eval_shape(model.init, jax.random.key(0), clip)
-  return 2 * arithmetic.multiply_adds(model.apply, shapes, clip)
+  return 2 * arithmetic.forward_multiply_adds(model, clip)
 
 
 def utilisation(
