@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import checkpoint_stall, scaling, weak_scaling
+from benchmarks import checkpoint_stall, plain, scaling, weak_scaling
 from vivit_jax import config as configs
+from vivit_jax import models
 from vivit_jax.models import table
 
 MACHINE = scaling.Machine('two', 2, 1, teraflops=1.0, memory=8.0, bandwidth=4.0)
@@ -76,3 +77,37 @@ def test_the_stall_is_shorter_than_the_writing(tmp_path):
   for there, here in zip(jax.tree.leaves(restored), jax.tree.leaves(state)):
     np.testing.assert_array_equal(there, here[0])
   assert checkpoint_stall.step_seconds(state, config, steps=1) > 0
+
+
+@pytest.mark.parametrize('family', models.FAMILIES)
+def test_the_plain_form_is_the_same_model(family):
+  """What the benchmarks compare with computes what ours does."""
+  ours = models.build(
+    family=family,
+    size='S',
+    heads={'label': 5},
+    tubelet=(2, 8, 8),
+    spatial_layers=2,
+    temporal_layers=2,
+    temporal_init='random',
+  )
+  size = models.SIZES['S']
+  theirs = plain.Model(
+    family=family,
+    layers=2,
+    temporal_layers=2,
+    heads=size.attention_heads,
+    width=size.width,
+    mlp=size.mlp,
+    tubelet=(2, 8, 8),
+    classes=5,
+  )
+  draw = np.random.default_rng(0)
+  video = draw.normal(size=(2, 8, 16, 24, 3)).astype(np.float32)
+  shapes = jax.eval_shape(ours.init, jax.random.key(0), video)
+  params = jax.tree.map(
+    lambda x: draw.normal(scale=0.05, size=x.shape).astype(np.float32), shapes
+  )
+  found = theirs.apply(params, video)
+  expected = ours.apply(params, video)['label']
+  np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)

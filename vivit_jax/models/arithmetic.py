@@ -1,6 +1,5 @@
 """The arithmetic of a function, counted in its jaxpr, without compiling it."""
 
-import dataclasses
 import math
 import re
 from collections.abc import Callable
@@ -9,6 +8,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 from jax.extend import core
+
+from vivit_jax.models import attention
 
 # Peak of matrix products in bfloat16 (of V100 and T4, in float16), dense, in
 # 1e12 operations a second, by words of the device's name: NVIDIA's and Google's
@@ -76,24 +77,18 @@ def forward_multiply_adds(model: nn.Module, clip: jax.ShapeDtypeStruct) -> int:
     model: of `build`.
     clip: float [B, T, H, W, 3], its shape.
   """
-  model = in_plain_form(model)
+  model = attention.in_plain_form(model)
   shapes = jax.eval_shape(model.init, jax.random.key(0), clip)
   return multiply_adds(model.apply, shapes, clip)
 
 
-def in_plain_form(model: nn.Module) -> nn.Module:
-  """Returns the model with plain attention, of the same parameters."""
-  options = dataclasses.replace(model.options, attention='plain')
-  return model.clone(options=options)
+def peak_operations(kind: str) -> float | None:
+  """Returns a device's peak of operations a second in bfloat16, if known.
 
-
-def peak_operations(device: jax.Device) -> float | None:
-  """Returns the device's peak of operations a second in bfloat16, if known.
-
-  Of the names in `PEAKS` whose words the device's name has, one after another,
+  Of the names in `PEAKS` whose words the device's kind has, one after another,
   the longest counts; a part of a GPU (MIG) is not known.
   """
-  words = _words(device.device_kind)
+  words = _words(kind)
   found = [name for name in PEAKS if _words(name) in words]
   if not found or ' mig ' in words:
     return None

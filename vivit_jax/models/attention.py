@@ -4,9 +4,11 @@ All forms compute softmax(q k^T / sqrt(d)) v of each head, and differ in memory,
 speed and rounding only. Softmax is in float32 whatever the inputs' precision.
 """
 
+import dataclasses
 import functools
 
 import einops
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -45,6 +47,15 @@ def attend(
   else:
     found = _plain(query, key, value)
   return found.reshape(*batch, *found.shape[1:])
+
+
+def in_plain_form(model: nn.Module) -> nn.Module:
+  """Returns the model with plain attention, of the same parameters.
+
+  That any device computes, and whose products can be counted.
+  """
+  options = dataclasses.replace(model.options, attention='plain')
+  return model.clone(options=options)
 
 
 def _suited(query: jax.Array) -> str:

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from vivit_jax.errors import UserError, exit_on_user_error
-from vivit_jax.models import arithmetic
+from vivit_jax.models import attention
 from vivit_jax.models.build import FAMILIES, SIZES, build
 
 
@@ -133,7 +133,7 @@ def gflops(case: Case) -> float:
   By XLA's cost analysis of the compiled program on the CPU, halved; nothing is
   run, and no parameters are made.
   """
-  model = arithmetic.in_plain_form(case.model())
+  model = attention.in_plain_form(case.model())
 
   def forward(params, video):
     return model.apply({'params': params}, video)

@@ -32,7 +32,7 @@ def utilisation(
   Returns:
     A fraction; None for a device whose peak is not known.
   """
-  peak = arithmetic.peak_operations(jax.local_devices()[0])
+  peak = arithmetic.peak_operations(jax.local_devices()[0].device_kind)
   if peak is None:
     return None
   return 3 * operations * clips_per_second / (peak * devices)
@@ -49,7 +49,7 @@ def describe(state: TrainState, operations: int, config: TrainConfig) -> str:
   count = sum(x.size for x in jax.tree.leaves(state.params))
   devices = jax.devices()
   kind = f'{len(devices)} x {devices[0].device_kind}'
-  peak = arithmetic.peak_operations(jax.local_devices()[0])
+  peak = arithmetic.peak_operations(jax.local_devices()[0].device_kind)
   peak = 'unknown' if peak is None else f'{peak / 1e12:.4g} TFLOPS'
   held = {
     'parameters': state.params,

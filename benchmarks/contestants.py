@@ -1,0 +1,226 @@
+"""One program that computes a model, in a process of its own, on demand.
+
+  python -m benchmarks.contestants ours --family=joint --size=Ti ...
+
+It prints a line of JSON when it is ready: what compiling took, and the memory
+that XLA states. Then it runs once for each line that it reads, `forward` or
+`step`, and prints the seconds. `benchmarks.train_step` talks to several by
+turns, so that they do not take memory and cores from one another.
+"""
+
+import argparse
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+Run = Callable[[], Any]  # returns when the result is there
+
+
+def ours(arguments: argparse.Namespace) -> tuple[dict, Mapping[str, Run]]:
+  """Our model, with the options asked for, and optax's momentum."""
+  from vivit_jax import models
+
+  model = models.build(
+    family=arguments.family,
+    size=arguments.size,
+    heads={'label': arguments.classes},
+    tubelet=tuple(arguments.tubelet),
+    spatial_layers=arguments.layers,
+    attention=arguments.attention,
+    scan=arguments.scan,
+    remat=arguments.remat,
+    dtype=arguments.dtype,
+  )
+  return _in_jax(model, lambda logits: logits['label'], arguments)
+
+
+def plain(arguments: argparse.Namespace) -> tuple[dict, Mapping[str, Run]]:
+  """The same in the reference's way (`benchmarks.plain`)."""
+  from benchmarks import plain as reference
+  from vivit_jax.models.build import SIZES
+
+  size = SIZES[arguments.size]
+  model = reference.Model(
+    family=arguments.family,
+    layers=arguments.layers or size.layers,
+    temporal_layers=4,
+    heads=size.attention_heads,
+    width=size.width,
+    mlp=size.mlp,
+    tubelet=tuple(arguments.tubelet),
+    classes=arguments.classes,
+  )
+  return _in_jax(model, lambda logits: logits, arguments)
+
+
+def torch(arguments: argparse.Namespace) -> tuple[dict, Mapping[str, Run]]:
+  """Hugging Face's ViViT, which is Model 1, on PyTorch with fused attention."""
+  import torch
+  import transformers
+
+  from vivit_jax.models.build import SIZES
+
+  size = SIZES[arguments.size]
+  device = 'cuda' if torch.cuda.is_available() else 'cpu'
+  settings = transformers.VivitConfig(
+    image_size=arguments.crop,
+    num_frames=arguments.frames,
+    tubelet_size=list(arguments.tubelet),
+    hidden_size=size.width,
+    num_hidden_layers=arguments.layers or size.layers,
+    num_attention_heads=size.attention_heads,
+    intermediate_size=size.mlp,
+    num_labels=arguments.classes,
+    hidden_dropout_prob=0.0,
+    attention_probs_dropout_prob=0.0,
+    attn_implementation='sdpa',
+  )
+  model = transformers.VivitForVideoClassification(settings).to(device)
+  dtype = getattr(torch, arguments.dtype)
+  video, labels = _clips(arguments)
+  video = torch.as_tensor(np.moveaxis(video, -1, 2).copy(), device=device)
+  labels = torch.as_tensor(labels, dtype=torch.long, device=device)
+  optimiser = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
+  compiled = torch.compile(model) if device == 'cuda' else model
+
+  def logits():
+    with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+      return compiled(pixel_values=video).logits
+
+  def forward():
+    with torch.inference_mode():
+      return logits().float().cpu()
+
+  def step():
+    optimiser.zero_grad(set_to_none=True)
+    loss = torch.nn.functional.cross_entropy(logits().float(), labels)
+    loss.backward()
+    optimiser.step()
+    return loss.item()
+
+  about = {
+    'threads': torch.get_num_threads(),
+    'version': torch.__version__,
+    'device': torch.cuda.get_device_name() if device == 'cuda' else device,
+  }
+  return about, {'forward': forward, 'step': step}
+
+
+def _in_jax(
+  model: Any, label: Callable[[Any], Any], arguments: argparse.Namespace
+) -> tuple[dict, Mapping[str, Run]]:
+  """Compiles a model's forward pass and its step, where they are asked for."""
+  import jax
+  import jax.numpy as jnp
+  import optax
+
+  video, labels = _clips(arguments)
+  shape = jax.ShapeDtypeStruct((1, *video.shape[1:]), video.dtype)
+  random = jax.jit(lambda key: model.init(key, jnp.zeros(shape.shape)))
+  params = jax.block_until_ready(random(jax.random.key(0)))['params']
+  optimiser = optax.sgd(0.01, momentum=0.9)
+  state = [params, optimiser.init(params)]
+
+  def forward(params, video):
+    return label(model.apply({'params': params}, video))
+
+  def step(params, opt_state, video, labels):
+    def loss_of(params):
+      logits = forward(params, video).astype(jnp.float32)
+      return optax.softmax_cross_entropy_with_integer_labels(
+        logits, labels
+      ).mean()
+
+    loss, gradient = jax.value_and_grad(loss_of)(params)
+    updates, opt_state = optimiser.update(gradient, opt_state, params)
+    return loss, optax.apply_updates(params, updates), opt_state
+
+  about: dict[str, Any] = {
+    'version': f'jax {jax.__version__}',
+    'device': jax.local_devices()[0].device_kind,
+  }
+  runs = {}
+  if 'forward' in arguments.what:
+    jitted, _ = _compile(about, 'forward', jax.jit(forward), params, video)
+    runs['forward'] = lambda: np.asarray(jitted(state[0], video))
+  if 'step' in arguments.what:
+    stepped, _ = _compile(
+      about,
+      'step',
+      jax.jit(step, donate_argnums=(0, 1)),
+      *state,
+      video,
+      labels,
+    )
+
+    def run():
+      loss, *state[:] = stepped(*state, video, labels)
+      return float(loss)
+
+    runs['step'] = run
+  return about, runs
+
+
+def _compile(about: dict, name: str, function: Any, *arguments: Any):
+  """Traces and compiles; notes seconds, and bytes besides the arguments."""
+  begin = time.perf_counter()
+  compiled = function.lower(*arguments).compile()
+  about[f'{name} compile'] = time.perf_counter() - begin
+  memory = compiled.memory_analysis()
+  about[f'{name} memory'] = memory.temp_size_in_bytes
+  return compiled, memory
+
+
+def _clips(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
+  """Returns normalised clips [B, T, H, W, 3] and labels [B], random."""
+  draw = np.random.default_rng(0)
+  sides = (arguments.frames, arguments.crop, arguments.crop, 3)
+  video = draw.standard_normal((arguments.batch, *sides), np.float32)
+  labels = draw.integers(0, arguments.classes, arguments.batch)
+  return video, labels.astype(np.int32)
+
+
+CONTESTANTS = {'ours': ours, 'plain': plain, 'torch': torch}
+
+
+def define(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags that a model and its input have."""
+  parser.add_argument('--family', default='factorised_encoder')
+  parser.add_argument('--size', default='B')
+  parser.add_argument('--layers', type=int, help="None: the size's own")
+  parser.add_argument('--tubelet', type=int, nargs=3, default=[2, 16, 16])
+  parser.add_argument('--frames', type=int, default=32)
+  parser.add_argument('--crop', type=int, default=224)
+  parser.add_argument('--batch', type=int, default=1)
+  parser.add_argument('--classes', type=int, default=400)
+  parser.add_argument('--attention', default='auto')
+  parser.add_argument('--scan', action='store_true')
+  parser.add_argument('--remat', default='none')
+  parser.add_argument('--dtype', default='float32')
+  parser.add_argument(
+    '--what', nargs='+', default=['forward', 'step'], help='of these two'
+  )
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser()
+  parser.add_argument('contestant', choices=CONTESTANTS)
+  define(parser)
+  arguments = parser.parse_args()
+  about, runs = CONTESTANTS[arguments.contestant](arguments)
+  print(json.dumps(about), flush=True)
+  for line in sys.stdin:
+    begin = time.perf_counter()
+    runs[line.strip()]()
+    seconds = time.perf_counter() - begin
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(json.dumps({'seconds': seconds, 'peak': peak}), flush=True)
+
+
+if __name__ == '__main__':
+  main()
