@@ -11,7 +11,7 @@ import pytest
 
 from vivit_jax import models
 from vivit_jax.inference import rollout
-from vivit_jax.models import stacking
+from vivit_jax.models import attention, layers, stacking
 
 T, H, W = 3, 2, 4  # of the grid of tokens
 LAYERS = 2
@@ -88,16 +88,9 @@ class Recorder:
       y = jnp.einsum('...hqk,...khd->...qhd', weights, value)
       return y.astype(value.dtype)
 
-    # The door that flax's attention and Model 4's both go through.
-    monkeypatch.setattr(nn, 'dot_product_attention', attend)
-    monkeypatch.setattr(
-      nn,
-      'MultiHeadDotProductAttention',
-      functools.partial(
-        nn.MultiHeadDotProductAttention,
-        attention_fn=lambda q, k, v, **_: attend(q, k, v),
-      ),
-    )
+    # The doors that flax's attention and Model 4's go through.
+    monkeypatch.setattr(layers, 'attend', attend)
+    monkeypatch.setattr(attention, 'attend', attend)
 
 
 def over_grid(weights, axis):
