@@ -81,8 +81,29 @@ def test_what_is_better():
   assert sure.better == 'B'
   assert dataclasses.replace(sure, interval=(-0.2, -0.1)).better == 'A'
   assert dataclasses.replace(sure, interval=(0.0, 0.1)).better == ''
+  counted = dataclasses.replace(sure, only_first=10, only_second=30, p=0.002)
+  assert counted.better == 'B'
+  assert dataclasses.replace(counted, p=0.05).better == ''
   error = dataclasses.replace(sure, score='a/calibration_error')
   assert error.better == 'A'  # the lower, the better
+
+
+def test_four_of_a_thousand_are_chance():
+  """All four for B come about once in eight times by tosses: 2 / 2 ** 4."""
+  guesses = np.zeros(1000, int)
+  made = [
+    Table(
+      ids=[f'v{number}' for number in range(1000)],
+      logits={'verb': np.eye(2, dtype=np.float32)[x][:, None]},
+      labels={'verb': np.zeros(1000, np.int32)},
+      class_names={'verb': NAMES['verb']},
+      protocol={'average': 'logits'},
+    )
+    for x in (np.r_[1, 1, 1, 1, guesses[4:]], guesses)
+  ]
+  top1 = row(comparison.compare(*made), 'verb/top1')
+  assert top1.p == pytest.approx(0.125) and top1.interval[0] > 0
+  assert top1.better == ''
 
 
 def test_examples_are_matched_by_name_not_by_place():

@@ -7,7 +7,8 @@ A and B are folders that evaluate.py wrote, or their predictions.npz. Of each
 score it prints both values, the difference B - A and its 95% bootstrap interval
 (the same examples drawn for both); of shares of right examples also how many A
 alone and B alone has right, and the p of McNemar's exact test; and the classes
-that gain and lose most.
+that gain and lose most. One is called better where the interval is without 0
+and, where there is a p, it is below 0.05.
 """
 
 import pathlib

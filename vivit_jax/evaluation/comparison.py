@@ -15,6 +15,8 @@ from vivit_jax.evaluation import (
 from vivit_jax.evaluation.averaging import log_probabilities
 from vivit_jax.evaluation.predictions import Table
 
+_LEVEL = 0.05  # that McNemar's p is below, where one of two is better
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -43,9 +45,14 @@ class Row:
 
   @property
   def better(self) -> str:
-    """'A' or 'B', where the interval leaves no doubt, else ''."""
+    """'A' or 'B', where neither interval nor p leaves a doubt, else ''.
+
+    Of few examples that differ, all for one model, the bootstrap draws no
+    others, and its interval is too narrow: McNemar's test is exact there.
+    """
     low, high = self.interval
-    if low <= 0 <= high:
+    chance = self.p is not None and self.p >= _LEVEL
+    if chance or low <= 0 <= high:
       return ''
     lower_is_better = self.score.endswith('/calibration_error')
     return 'B' if (low > 0) != lower_is_better else 'A'

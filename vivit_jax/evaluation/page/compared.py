@@ -84,7 +84,9 @@ def _scores(rows: Sequence[Row]) -> str:
     '<p class="quiet">In percent, and points of it. The 95% interval tells how '
     'far the difference may be off by the chance of which videos there are '
     '(bootstrap, the same videos drawn for both); p is of McNemar&#x27;s '
-    'exact test, from the videos that one alone has right.</p>\n'
+    'exact test, from the videos that one alone has right. One is called '
+    'better where the interval is without 0 and p, if there is one, below '
+    '0.05.</p>\n'
     '<div class="card">'
     + table(
       _COLUMNS, [_score(row) for row in rows], 'scores of both', numbers=8
