@@ -30,3 +30,19 @@ def test_against_drawing_the_examples():
 @pytest.mark.parametrize('value', [0, 1])
 def test_of_equal_values_it_is_that_value(value):
   assert intervals.bootstrap(np.full(7, value)) == (value, value)
+
+
+def test_all_right_or_all_wrong_is_not_sure():
+  """Eight right are as likely as 2.5% where the share is its eighth root."""
+  edge = 0.025 ** (1 / 8)
+  low, high = intervals.of_share(np.ones(8))
+  assert (low, high) == (pytest.approx(edge), 1)
+  low, high = intervals.of_share(np.zeros(8))
+  assert (low, high) == (0, pytest.approx(1 - edge))
+  low, high = intervals.of_share(np.ones(8), level=0.5)
+  assert low == pytest.approx(0.25 ** (1 / 8))
+
+
+def test_of_some_right_it_is_the_bootstraps():
+  right = np.arange(9) < 2
+  assert intervals.of_share(right) == intervals.bootstrap(right)

@@ -54,6 +54,8 @@ def test_of_one_head_by_hand():
   )
   low, high = found['intervals']['label/top1']
   assert (low, high) == (0, 1)  # of three examples, nothing is sure
+  low, high = summary(table('probabilities'))['intervals']['label/top1']
+  assert (low, high) == (pytest.approx(0.025 ** (1 / 3)), 1)  # all are right
 
 
 def test_by_views_by_hand():

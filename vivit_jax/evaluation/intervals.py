@@ -1,10 +1,36 @@
 """How far a mean over examples could be off by their chance alone."""
 
 import numpy as np
+from scipy import stats
 
 LEVEL = 0.95
 DRAWS = 10_000
 SEED = 0
+
+
+def of_share(
+  right: np.ndarray,
+  *,
+  level: float = LEVEL,
+  draws: int = DRAWS,
+  seed: int = SEED,
+) -> tuple[float, float]:
+  """Returns the interval of the share of examples that are right.
+
+  That of `bootstrap`; but where all are right, or none is, each draw is the
+  same, and its interval nothing. There it is the exact one of a binomial:
+  Clopper and Pearson, Biometrika 26, 1934.
+
+  Args:
+    right: bool [n], n at least 1.
+    level, draws, seed: as `bootstrap` takes them.
+  """
+  right = np.asarray(right, bool)
+  count = int(np.count_nonzero(right))
+  if 0 < count < len(right):
+    return bootstrap(right, level=level, draws=draws, seed=seed)
+  found = stats.binomtest(count, len(right)).proportion_ci(level, 'exact')
+  return float(found.low), float(found.high)
 
 
 def bootstrap(

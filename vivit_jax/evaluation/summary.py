@@ -16,7 +16,7 @@ def summary(table: Table) -> dict[str, Any]:
   Returns:
     'scores': those of `metrics.scores`, and for heads with one label a video
     '<head>/mean_class_accuracy' and '<head>/calibration_error'; 'intervals':
-    [low, high] of each top-1 (`intervals.bootstrap`); 'views': 'temporal',
+    [low, high] of each top-1 (`intervals.of_share`); 'views': 'temporal',
     'spatial' and 'scores' of each number of views up to the full one; and
     'per_class', `metrics.per_class` of each head.
 
@@ -38,7 +38,7 @@ def summary(table: Table) -> dict[str, Any]:
   return {
     'scores': scores,
     'intervals': {
-      f'{name}/top1': list(intervals.bootstrap(values))
+      f'{name}/top1': list(intervals.of_share(values))
       for name, values in right.items()
     },
     'views': _by_views(table),
