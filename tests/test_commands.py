@@ -99,3 +99,37 @@ def test_help_explains_itself(program):
   assert done.returncode == 0
   assert f'python {program}' in done.stdout
   assert '--workdir' in done.stdout
+
+
+LEFT_BEHIND = """
+import types
+from vivit_jax import commands
+
+commands.quieten_libraries()
+
+@types.coroutine
+def array():
+  yield
+
+async def read():
+  try:
+    await array()
+  finally:
+    raise ValueError('no such array')
+
+class Other:
+  def __del__(self):
+    raise ValueError('of no coroutine')
+
+left = read()
+left.send(None)
+del left  # as when the reading of another array has failed
+Other()
+"""
+
+
+def test_arrays_that_are_left_unread_are_not_told_one_by_one():
+  err = run('-c', LEFT_BEHIND).stderr
+  assert 'coroutine' not in err.replace('of no coroutine', '')
+  assert 'no such array' not in err
+  assert 'of no coroutine' in err  # any other mistake is told

@@ -1,5 +1,6 @@
 """What train.py and evaluate.py share: flags, and how a mistake is told."""
 
+import inspect
 import logging
 import os
 import re
@@ -101,8 +102,14 @@ def quieten_libraries() -> None:
 
 
 def _print_unraisable(what) -> None:
-  """Prints a traceback, but of what storage calls back after an error."""
-  if str(what.exc_value) != 'Event loop is closed':
+  """Prints a traceback, but of what storage leaves behind after an error.
+
+  It calls back when its loop is closed; and of arrays that are read at once,
+  each has an error, of which the first one is told in a sentence. Nothing else
+  here is a coroutine.
+  """
+  closed = str(what.exc_value) == 'Event loop is closed'
+  if not closed and not inspect.iscoroutine(what.object):
     sys.__unraisablehook__(what)
 
 

@@ -117,3 +117,12 @@ def test_what_is_no_checkpoint_is_set_aside(
   assert len(lines) == 1 and f'({reason}): it is kept as {step}.dam' in lines[0]
   assert (folder / f'{step}.damaged').is_symlink() == (do is linked_nowhere)
   assert not (folder / str(step)).exists()
+
+
+def test_what_is_removed_while_it_is_read_is_damaged(two, monkeypatch):
+  with Store(two, read_only=True, best_metric=None) as store:
+    # What Orbax says of arrays that go between two of its looks.
+    gone = {'state': None}
+    monkeypatch.setattr(store._manager, 'item_metadata', lambda step: gone)
+    with pytest.raises(UserError, match='checkpoint 2 in .* is damaged'):
+      store.restore_parameters(2)

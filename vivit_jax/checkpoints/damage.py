@@ -92,6 +92,8 @@ def reason_of(error: Exception) -> str:
   if isinstance(error, LookupError | TypeError | AttributeError):
     return 'a part of it is missing or changed'
   # TensorStore's sentences are of places in its own code.
+  if text.startswith('Encountered error while reading array'):
+    return 'its arrays cannot be read'
   if text.startswith('NOT_FOUND: '):
     return 'files of its arrays are missing'
   if text.startswith(

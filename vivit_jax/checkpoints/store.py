@@ -300,6 +300,8 @@ class Store:
     """
     with damage.reading(self._folder, step):
       saved = self._manager.item_metadata(step)['state']
+      if saved is None:  # removed meanwhile
+        raise ValueError('its arrays are missing')
       on_disk.check_size(self._folder, step, saved)
     return self.restore(step, dict(saved))[which]
 
