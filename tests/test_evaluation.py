@@ -259,6 +259,7 @@ def test_flags_that_do_not_fit_are_one_sentence(trained, tmp_path):
     (['--average=votes'], ['evaluation.average', 'probabilities']),
     ([f'--out={tmp_path}'], ['thesis.tex', 'no evaluation']),
     (['--checkpoint=lats'], ["'lats'", 'best, last, all']),
+    (['--checkpoint=,'], ["','", 'names none']),
   ):
     _, err = run('evaluate.py', f'--workdir={trained}', *flags, code=2)
     lines = [line for line in err.splitlines() if line]

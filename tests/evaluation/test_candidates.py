@@ -49,6 +49,12 @@ def test_flags_are_split_but_for_paths_that_are_there(tmp_path):
   assert found == ['1', '2', both, 'best', '3']
 
 
+@pytest.mark.parametrize('values', [[','], ['', ',,']])
+def test_flags_that_name_no_checkpoint(values):
+  with pytest.raises(UserError, match="--checkpoint is ',+', .* names none"):
+    candidates.split(values)
+
+
 def folders(*paths):
   found = candidates.of_paths([str(p) for p in paths], CONFIG, {})
   return {candidate.folder: candidate.name for candidate in found}

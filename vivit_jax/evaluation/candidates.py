@@ -5,7 +5,7 @@ import functools
 import os
 import pathlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from vivit_jax.checkpoints import fit, formats, on_disk, store
 from vivit_jax.config import TrainConfig
@@ -29,12 +29,22 @@ class Candidate:
   load: Callable[[], Trained]
 
 
-def split(values: Iterable[str]) -> list[str]:
-  """Returns the parts of flags 'a,b'; a path that exists stays whole."""
+def split(values: Sequence[str]) -> list[str]:
+  """Returns the parts of flags 'a,b'; a path that exists stays whole.
+
+  Raises:
+    UserError: nothing but commas.
+  """
   parts = []
   for value in values:
     parts += [value] if os.path.exists(value) else value.split(',')
-  return [part for part in parts if part]
+  parts = [part for part in parts if part]
+  if not parts:
+    raise UserError(
+      f"--checkpoint is '{','.join(values)}', which names none: give best, "
+      'last, all or steps, or with --config a path.'
+    )
+  return parts
 
 
 def of_run(
