@@ -124,6 +124,11 @@ def test_fixtures_agree_with_a_plain_loop(
   middle = expected[:, 1].argmax(axis=1) == split.labels['label']
   assert found['views'][0]['scores']['label/top1'] == middle.mean()
   assert found == json.loads((tmp_path / 'out' / 'metrics.json').read_text())
+  # The fixtures have no names.
+  assert found['protocol']['class_order'] == "assumed: the dataset's"
+  assert 'does not name its classes' in (
+    tmp_path / 'out' / 'report.html'
+  ).read_text('utf-8')
 
 
 @pytest.mark.slow

@@ -31,16 +31,18 @@ def config(monkeypatch):
   return configs.resolve(config)
 
 
-def test_without_names_the_datasets_order_is_taken(config):
+def test_without_names_the_datasets_order_is_taken(config, capsys):
   found = trained.from_file(SOURCE, config, {'label': NAMES})
   expected = reference.parameters('model1_joint')['output_projection']
   np.testing.assert_array_equal(
     found.params['output_projection']['kernel'], expected['kernel']
   )
   assert found.config.model.heads == {'label': 11}
+  assert found.class_order == "assumed: the dataset's"
+  assert 'does not name its classes' in capsys.readouterr().out
 
 
-def test_a_class_order_moves_the_columns(config, tmp_path):
+def test_a_class_order_moves_the_columns(config, tmp_path, capsys):
   (tmp_path / 'order.json').write_text(json.dumps({'label': NAMES[::-1]}))
   config = dataclasses.replace(config, class_order=str(tmp_path / 'order.json'))
   found = trained.from_file(SOURCE, config, {'label': NAMES})
@@ -49,6 +51,21 @@ def test_a_class_order_moves_the_columns(config, tmp_path):
   np.testing.assert_array_equal(head['kernel'], expected['kernel'][:, ::-1])
   np.testing.assert_array_equal(head['bias'], expected['bias'][::-1])
   assert found.label_names == {'label': NAMES}
+  assert found.class_order == 'config.class_order'
+  assert 'does not name' not in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_names_its_classes_has_its_own_order(
+  config, tmp_path, capsys
+):
+  run = native_run(tmp_path / 'run', config, [f'jump {n}' for n in range(11)])
+  names = {'label': [f'jump {n}' for n in range(11)]}
+  for found in (
+    trained.from_file(run, config, names),
+    trained.from_workdir(run, 'last', lambda c: c),
+  ):
+    assert found.class_order == "the checkpoint's"
+  assert 'does not name' not in capsys.readouterr().out
 
 
 def test_classes_of_another_dataset_are_refused(config, tmp_path):
@@ -75,7 +92,7 @@ def test_a_part_of_a_checkpoint_is_not_scored_as_the_whole(config):
     trained.from_file(SOURCE, config, {'label': NAMES})
 
 
-def native_run(folder, config):
+def native_run(folder, config, classes=NAMES):
   """Writes a run whose only checkpoint, of step 3, is the fixture."""
   whole = formats.read(SOURCE)
   params = names.unflatten(whole.arrays)
@@ -83,7 +100,7 @@ def native_run(folder, config):
   folder.mkdir()
   (folder / 'config.json').write_text(configs.to_json(config))
   with Store(folder) as store:
-    store.save(3, {'params': params}, Description(config, {'label': NAMES}))
+    store.save(3, {'params': params}, Description(config, {'label': classes}))
   return folder
 
 

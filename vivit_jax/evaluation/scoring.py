@@ -67,6 +67,7 @@ class Scorer:
       'checkpoint': trained.name,
       'step': trained.step,
       'digest': trained.digest,
+      'class_order': trained.class_order,
     }
 
   def table(
@@ -110,8 +111,9 @@ class Scorer:
       'mean': config.data.mean,
       'std': config.data.std,
     }
-    # Of the same weights, neither changes a logit.
-    del key['average'], key['checkpoint'], key['step']
+    # Of the same weights, none changes a logit.
+    for told in ('average', 'checkpoint', 'step', 'class_order'):
+      del key[told]
     views = protocol['temporal_views'] * protocol['spatial_crops']
     logits, labels = {}, {}
     for head, classes in sorted(config.model.heads.items()):

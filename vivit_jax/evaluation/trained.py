@@ -21,6 +21,11 @@ from vivit_jax.errors import UserError
 from vivit_jax.models import stacking
 from vivit_jax.training import workdir as workdirs
 
+# Whose word it is that an output is a class.
+OWN_ORDER = "the checkpoint's"
+CONFIGS_ORDER = 'config.class_order'
+ASSUMED_ORDER = "assumed: the dataset's"
+
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
@@ -33,6 +38,7 @@ class Trained:
     label_names: of each head, in the order of the outputs.
     multi_label: heads of which a video may have any number of labels.
     step: of the run; None for a checkpoint without one.
+    class_order: whose word it is that the outputs are these classes.
   """
 
   name: str
@@ -41,6 +47,7 @@ class Trained:
   label_names: Mapping[str, list[str]]
   multi_label: Collection[str] = ()
   step: int | None = None
+  class_order: str = OWN_ORDER
 
   @functools.cached_property
   def digest(self) -> str:
@@ -127,8 +134,9 @@ def from_file(
   """Reads a checkpoint of any format as the model of a config.
 
   The outputs' names are those of `config.class_order`, else the checkpoint's
-  own, else the dataset's; where they are in another order than the dataset's,
-  the outputs are put into the dataset's.
+  own; where they are in another order than the dataset's, the outputs are put
+  into the dataset's. Where there are neither, they are taken to be in the
+  dataset's order, and it is told.
 
   Args:
     path: of the checkpoint.
@@ -176,8 +184,28 @@ def from_weights(
   say(adapted.table())
   for note in source.notes:
     say(f'{"note":>10}  {note}')
+  order = _class_order(source, config)
+  if of_dataset and order == ASSUMED_ORDER:
+    say(
+      f'{"note":>10}  the checkpoint does not name its classes: they are taken '
+      "to be in the dataset's order; --config.class_order=FILE.json names them"
+    )
   known = {head: dataset_names[head] for head in config.model.heads}
-  return Trained(path, config, names.unflatten(adapted.arrays), known)
+  return Trained(
+    path,
+    config,
+    names.unflatten(adapted.arrays),
+    known,
+    class_order=order,
+  )
+
+
+def _class_order(source: Weights, config: TrainConfig) -> str:
+  """Returns whose word the order of the outputs is."""
+  named = heads.order_of(config.class_order, source.label_names)
+  if not set(config.model.heads) <= set(named):
+    return ASSUMED_ORDER
+  return OWN_ORDER if config.class_order is None else CONFIGS_ORDER
 
 
 def _fresh(config: TrainConfig) -> Any:

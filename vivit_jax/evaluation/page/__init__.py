@@ -115,7 +115,13 @@ def _about(table: Table, protocol: Mapping[str, Any]) -> list[str]:
     first.append(f'{len(unreadable):,} more cannot be read, and count nowhere')
   if 'checkpoint' in protocol:
     first.insert(0, f'Checkpoint {name(protocol["checkpoint"])}')
-  return [', '.join(first), text(protocol_line(protocol))]
+  lines = [', '.join(first), text(protocol_line(protocol))]
+  if str(protocol.get('class_order', '')).startswith('assumed'):
+    lines.append(
+      'The checkpoint does not name its classes: they are taken to be in the '
+      'order of the dataset&#x27;s.'
+    )
+  return lines
 
 
 def protocol_line(protocol: Mapping[str, Any]) -> str:
