@@ -245,3 +245,24 @@ def test_a_foreign_folder_is_refused_before_the_pass(
   source = str(reference.FIXTURES / 'model1_joint')
   with pytest.raises(UserError, match='holds thesis.tex'):
     offline.evaluate(None, config=config, checkpoints=[source], out=tmp_path)
+
+
+def test_parts_of_other_flags_are_kept_and_told(
+  data_dir, tmp_path, monkeypatch, capsys
+):
+  config = config_of('model1_joint', data_dir, monkeypatch)
+  source = str(reference.FIXTURES / 'model1_joint')
+  out = tmp_path / 'out'
+  keys = {'config': config, 'checkpoints': [source], 'out': out}
+  with monkeypatch.context() as patch:  # interrupted
+    patch.setattr(metrics, 'scores', None)
+    with pytest.raises(TypeError):
+      offline.evaluate(None, **keys, views='2x1')
+  (left,) = out.glob('.unfinished-*')
+  offline.evaluate(None, **keys, views='1x1')
+  told = capsys.readouterr().out
+  assert 'parts of other evaluations' in told and left.name in told
+  offline.evaluate(None, **keys, views='2x1')
+  told = capsys.readouterr().out
+  assert 'going on: 13 of 13' in told and 'other evaluations' not in told
+  assert not left.exists()

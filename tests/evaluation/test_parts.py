@@ -43,8 +43,15 @@ def test_what_is_added_is_read_once(tmp_path):
 
 def test_another_question_does_not_read_them(tmp_path):
   parts(tmp_path).add(batch(1))
-  assert parts(tmp_path, crop=8).read().index.tolist() == []
-  assert not list(tmp_path.iterdir())  # they are in nobody's way
+  other = parts(tmp_path, crop=8)
+  assert other.read().index.tolist() == []
+  assert other.others() == list(tmp_path.iterdir())
+  other.add(batch(2))
+  other.remove()
+  assert other.others() == list(tmp_path.iterdir())
+  # Nor does it delete them: its own question goes on with them.
+  first = parts(tmp_path)
+  assert first.others() == [] and first.read().index.tolist() == [1]
 
 
 def test_damaged_parts_are_deleted(tmp_path):

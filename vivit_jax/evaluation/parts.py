@@ -47,14 +47,10 @@ class Parts:
   def read(self) -> Predictions:
     """Returns the examples that are finished, each once; process 0 has them.
 
-    What is damaged is deleted, as are the parts of another question. Videos
-    that could not be read are tried again.
+    What is damaged is deleted. Videos that could not be read are tried again.
     """
     if not distributed.first():
       return self._nothing
-    for other in self._out.glob(f'{UNFINISHED}*'):
-      if other != self._folder:
-        shutil.rmtree(other, ignore_errors=True)
     rows, seen = [self._nothing], set()
     for path in sorted(self._folder.glob('*.npz')):
       try:
@@ -76,6 +72,11 @@ class Parts:
       },
       index=np.concatenate([row.index for row in rows]),
     )
+
+  def others(self) -> list[pathlib.Path]:
+    """Returns the parts of other questions, which their own may go on with."""
+    found = sorted(self._out.glob(f'{UNFINISHED}*'))
+    return [folder for folder in found if folder != self._folder]
 
   def add(self, batch: Predictions) -> None:
     """Keeps what a batch gave, whole or not at all.

@@ -128,6 +128,14 @@ class Scorer:
   def _predict(self, trained: Trained, parts: Parts) -> Predictions:
     config, source = self._config, self._source
     done = parts.read()
+    others = parts.others()
+    if others and distributed.first():
+      print(
+        f'{others[0].parent} also holds finished parts of other evaluations, '
+        'of other weights or flags; they stay until these are finished, and '
+        f'may be deleted: {", ".join(other.name for other in others)}',
+        flush=True,
+      )
     finished = set(distributed.gather(done.index).tolist())
     left = [place for place in range(len(source)) if place not in finished]
     if finished:
