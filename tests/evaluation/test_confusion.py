@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from vivit_jax import fonts
 from vivit_jax.evaluation import confusion
 
 NAMES = ['pick, up', 'put "down"', '$cut$ $']
@@ -19,6 +20,8 @@ def test_a_row_of_the_picture_is_a_true_class():
   assert texts == {(0, 0): '25%', (1, 0): '75%', (1, 2): '100%'}
   named = [label.get_text() for label in axes.get_yticklabels()]
   assert named == NAMES
+  label = axes.get_yticklabels()[0]
+  assert label.get_fontfamily() == fonts.families()  # any script's
 
 
 def test_many_classes_are_not_named():

@@ -1,9 +1,11 @@
 """What the report's files say, against values computed by hand."""
 
 import csv
+import dataclasses
 import json
 import os
 import pathlib
+import warnings
 
 import matplotlib.image
 import numpy as np
@@ -119,3 +121,14 @@ def test_a_folder_that_cannot_be_made(tmp_path, table):
   (tmp_path / 'file').write_text('')
   with pytest.raises(UserError, match='cannot be written to .*file/report'):
     write(tmp_path / 'file' / 'report', table)
+
+
+def test_names_that_no_font_has_are_not_warned_of(tmp_path, table):
+  """Hieroglyphs, which matplotlib's own font lacks, are boxes."""
+  names = {**NAMES, 'verb': ['\U00013000', '\u8df3\u7ef3', 'cut']}
+  table = dataclasses.replace(table, class_names=names)
+  with warnings.catch_warnings(record=True) as told:
+    warnings.simplefilter('always')
+    write(tmp_path, table)
+  assert not [str(x.message) for x in told if 'Glyph' in str(x.message)]
+  assert (tmp_path / 'confusion_verb.png').exists()

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
+from vivit_jax import fonts
 from vivit_jax.errors import UserError
 from vivit_jax.inference import captions, explain, heat
 from vivit_jax.inference.predictor import Ranking
@@ -75,7 +76,7 @@ def extents(figure):
   ],
 )
 def test_no_text_is_on_another_or_outside(changes):
-  with captions.without_warnings():
+  with fonts.without_warnings():
     figure = explain.picture(make(**changes))
     boxes = extents(figure)
   width, height = figure.get_size_inches() * figure.dpi

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 
 import einops
+import matplotlib as mpl
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+
+from vivit_jax import fonts
 
 _NAMED = 40  # classes whose names still fit on the axes
 _ANNOTATED = 12  # classes whose percentages still fit into the cells
@@ -22,7 +25,14 @@ def draw(counts: np.ndarray, names: Sequence[str], title: str) -> Figure:
 
   Returns:
     A figure that pyplot does not know of; classes without examples are grey.
+    To be saved within `fonts.without_warnings`: names are in any script.
   """
+  with mpl.rc_context({'font.family': fonts.families()}):
+    return _drawn(counts, names, title)
+
+
+def _drawn(counts: np.ndarray, names: Sequence[str], title: str) -> Figure:
+  """Draws it, in the fonts of matplotlib's settings."""
   classes = len(counts)
   examples = einops.reduce(counts, 'true predicted -> true 1', 'sum')
   fractions = np.ma.masked_invalid(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from vivit_jax import config as configs
+from vivit_jax import fonts
 from vivit_jax.config import TrainConfig
 from vivit_jax.data.datasets import VideoSplit
 from vivit_jax.evaluation import confusion, metrics, page, summary
@@ -102,7 +103,8 @@ def _write_confusions(
       table.class_names[head],
       f'{head}: top-1 {top1:.1%} of {len(labels)} examples',
     )
-    figure.savefig(folder / f'confusion_{head}.png')
+    with fonts.without_warnings():
+      figure.savefig(folder / f'confusion_{head}.png')
 
 
 def _write_predictions(path: pathlib.Path, table: Table) -> None:

@@ -4,32 +4,17 @@ Names of videos and of labels are anybody's: long ones are shortened to what
 they measure, a '$' is a '$', and what cannot be printed is a space.
 """
 
-import contextlib
 import dataclasses
 import functools
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
+from vivit_jax import fonts
 from vivit_jax.inference.predictor import Ranking
 
-# The first one comes with matplotlib, and has Latin, Greek and Cyrillic; of the
-# others those that the system has, for what the first one lacks.
-_FONTS = (
-  'DejaVu Sans',
-  'Noto Sans CJK JP',
-  'Noto Sans CJK SC',
-  'Hiragino Sans',
-  'Yu Gothic',
-  'Microsoft YaHei',
-  'Malgun Gothic',
-  'Arial Unicode MS',
-  'Noto Sans',
-)
 _POINTS = 72  # to the inch
 _LEADING = 1.45  # of a line, times its size
 _SPARE = 0.98  # of the width: what is measured is not to the pixel
@@ -102,14 +87,6 @@ def draw(figure: Figure, lines: Sequence[Line], left: float) -> None:
     top -= line.height
 
 
-@contextlib.contextmanager
-def without_warnings() -> Iterator[None]:
-  """Draws a box for what no font has, and does not tell the terminal."""
-  with warnings.catch_warnings():
-    warnings.filterwarnings('ignore', message='Glyph')
-    yield
-
-
 def _fitted(
   before: str, text: str, after: str, line: Line, width: float
 ) -> Line:
@@ -152,6 +129,4 @@ def _measure(text: str, line: Line) -> float:
 
 @functools.cache
 def _font(size: float, weight: str) -> FontProperties:
-  there = {font.name for font in font_manager.fontManager.ttflist}
-  families = [name for name in _FONTS if name in there]
-  return FontProperties(family=families, size=size, weight=weight)
+  return FontProperties(family=fonts.families(), size=size, weight=weight)

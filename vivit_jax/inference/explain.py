@@ -12,9 +12,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vivit_jax import files
+from vivit_jax import files, fonts
 from vivit_jax.errors import UserError
-from vivit_jax.inference import captions, cutting, videos
+from vivit_jax.inference import cutting, videos
 from vivit_jax.inference.animation import animation
 from vivit_jax.inference.drawing import Explanation
 from vivit_jax.inference.picture import picture
@@ -90,7 +90,7 @@ def write(
   """
   stem = pathlib.Path(stem)
   paths = stem.with_name(f'{stem.name}.png'), stem.with_name(f'{stem.name}.gif')
-  with captions.without_warnings():
+  with fonts.without_warnings():
     png = io.BytesIO()
     picture(explanation).savefig(png, format='png')
     contents = png.getvalue(), animation(explanation)
