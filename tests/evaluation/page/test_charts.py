@@ -4,6 +4,7 @@ import re
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 
 from vivit_jax.evaluation.page import charts
 from vivit_jax.evaluation.page.charts import Line
@@ -57,6 +58,20 @@ def test_ticks_are_told_exactly():
     values, places = np.array(ticks).T
     slopes = np.diff(places) / np.diff(values)
     np.testing.assert_allclose(slopes, slopes[0], rtol=1e-3)
+
+
+@pytest.mark.parametrize('values', [(0, 0), (1, 1), (0, 1), (0.9, 1)])
+def test_percentages_stay_within_0_and_100(values):
+  line = Line('l', [1, 2], values, dots=True)
+  _, svg = drawn('a', [line], x_label='x', percent=True)
+  ticks = [
+    float(text.text.rstrip('%'))
+    for text in svg.iter('text')
+    if text.get('text-anchor') == 'end'
+  ]
+  assert ticks and 0 <= min(ticks) < max(ticks) <= 100
+  places = [y for _, y in points(svg)[0]]
+  assert all(10 <= y <= 182 for y in places)  # on the edges, at most
 
 
 def test_what_is_not_finite_is_a_gap():

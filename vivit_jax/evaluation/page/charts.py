@@ -45,7 +45,7 @@ def chart(
     title: words above it.
     lines: at least one.
     x_label: words below it.
-    percent: y are fractions, shown as percentages.
+    percent: y are fractions from 0 to 1, shown as percentages.
     mark: an x to point out, and what it is.
   """
   finite = [
@@ -57,7 +57,14 @@ def chart(
   xs = [x for x, _ in finite] + ([mark[0]] if mark else [])
   ys = [factor * y for _, y in finite]
   axis_x = _Axis(min(xs), max(xs), _LEFT, _WIDTH - _RIGHT, integer=True)
-  axis_y = _Axis(min(ys), max(ys), _HEIGHT - _BOTTOM, _TOP, margin=0.06)
+  axis_y = _Axis(
+    min(ys),
+    max(ys),
+    _HEIGHT - _BOTTOM,
+    _TOP,
+    margin=0.06,
+    within=(0, 100) if percent else (-math.inf, math.inf),
+  )
   unit = '%' if percent else ''
   parts = [_grid(axis_x, axis_y, unit, x_label)]
   if mark:
@@ -99,12 +106,15 @@ class _Axis:
     end: float,
     margin: float = 0.0,
     integer: bool = False,
+    within: tuple[float, float] = (-math.inf, math.inf),
   ):
     if low == high:
       apart = 0.5 if integer else 0.05 * abs(low) or 0.5
       low, high = low - apart, high + apart
     margin *= high - low
-    self._low, self._high = low - margin, high + margin
+    # There is nothing below 0%, nor above 100%.
+    self._low = max(low - margin, within[0])
+    self._high = min(high + margin, within[1])
     self._start, self._end = start, end
     locator = ticker.MaxNLocator(nbins=5, integer=integer)
     step_range = locator.tick_values(self._low, self._high)
