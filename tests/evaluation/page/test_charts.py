@@ -106,3 +106,16 @@ def test_names_are_words():
     '</svg>&, 2: 0.75',
   ]
   assert '<b>' not in html
+
+
+def test_a_dots_area_is_its_videos():
+  line = Line('l', [1, 2, 3], [0.1, 0.2, 0.3], dots=True, videos=[100, 25, 1])
+  _, svg = drawn('a', [line], x_label='x')
+  large, quarter, one = (float(x.get('r')) for x in svg.iter('circle'))
+  assert quarter == large / 2 > one > 0
+  told = [title.text for title in svg.iter('title')]
+  assert [x.rpartition(', ')[2] for x in told] == [
+    '100 videos',
+    '25 videos',
+    '1 video',
+  ]

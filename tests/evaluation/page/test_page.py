@@ -238,3 +238,12 @@ def test_its_size_is_bounded():
 def test_the_protocol_in_a_line(protocol, words):
   line = page.protocol_line(protocol)
   assert line.endswith(words) and 'None' not in line
+
+
+def test_the_dots_of_the_calibration_are_counted():
+  """Of 20 videos, in bins that the table lists, each is in one."""
+  told = rendered({'label': 3}, 20)
+  counts = re.findall(r'this model, [^<]*, (\d+) videos?</title>', told)
+  assert sum(map(int, counts)) == 20
+  rows = re.findall(r'% to [\d.]+%</th><td class="number">(\d+)</td>', told)
+  assert rows == counts

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 from matplotlib import ticker
 
-from vivit_jax.evaluation.page.document import text
+from vivit_jax.evaluation.page.document import count, text
 
 _WIDTH, _HEIGHT = 360, 220  # so that on a phone a letter is 12 pixels high
 _LEFT, _RIGHT, _TOP, _BOTTOM = 60, 12, 10, 38
 _COLOURS = 6
+_RADIUS = 3.5  # of a dot; of one that stands for videos:
+_SMALLEST, _LARGEST = 1.5, 7.0
 # Lines differ by these too, for those who do not see the colours, and on paper.
 _DASHES = ('', '7 4', '2 4', '9 3 2 3', '12 4', '4 2')
 
@@ -23,12 +25,14 @@ class Line:
     name: of the line.
     x, y: of its points; those not finite are gaps.
     dots: mark each point, with its value for a pointer that rests on it.
+    videos: of each point, how many it stands for: the area of its dot.
   """
 
   name: str
   x: Sequence[float]
   y: Sequence[float]
   dots: bool = False
+  videos: Sequence[int] | None = None
 
 
 def chart(
@@ -186,11 +190,19 @@ def _draw(
   drawn = f'<path class="line {_style(number)}" d="{"".join(path)}"/>'
   if not line.dots:
     return drawn
+  radii, told = [_RADIUS] * len(line.x), [''] * len(line.x)
+  if line.videos is not None:
+    most = max(line.videos, default=1)
+    radii = [
+      round(max(_LARGEST * math.sqrt(n / most), _SMALLEST), 2)
+      for n in line.videos
+    ]
+    told = [f', {count(n, "video")}' for n in line.videos]
   circles = [
-    f'<circle class="dot {_colour(number)}" r="3.5" cx="{axis_x.place(x)}" '
+    f'<circle class="dot {_colour(number)}" r="{r}" cx="{axis_x.place(x)}" '
     f'cy="{axis_y.place(factor * y)}"><title>{text(line.name)}, {x:g}: '
-    f'{factor * y:.2f}{unit}</title></circle>'
-    for x, y in zip(line.x, line.y)
+    f'{factor * y:.2f}{unit}{videos}</title></circle>'
+    for x, y, r, videos in zip(line.x, line.y, radii, told)
     if _finite(x, y)
   ]
   return drawn + ''.join(circles)

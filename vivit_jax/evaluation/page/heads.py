@@ -5,7 +5,7 @@ import numpy as np
 from vivit_jax.data.datasets import VideoSplit
 from vivit_jax.evaluation import calibration, metrics
 from vivit_jax.evaluation.page import charts, classes, confusion, mistakes
-from vivit_jax.evaluation.page.document import name, section
+from vivit_jax.evaluation.page.document import name, percent, section, table
 from vivit_jax.evaluation.predictions import Table
 
 
@@ -67,12 +67,32 @@ def _calibration(probabilities: np.ndarray, labels: np.ndarray) -> str:
       100 * bins.confidence[some],
       bins.accuracy[some],
       dots=True,
+      videos=bins.count[some].tolist(),
     ),
     charts.Line('as often as it says', [0, 100], [0, 1]),
   ]
-  return charts.chart(
+  drawn = charts.chart(
     'Right as often as it says?',
     lines,
     x_label='probability of the first guess, in percent',
     percent=True,
+  )
+  rows = [
+    f'<tr><th scope="row">{place / len(bins.count):.1%} to '
+    f'{(place + 1) / len(bins.count):.1%}</th>'
+    f'<td class="number">{bins.count[place]:,}</td>'
+    f'<td class="number">{percent(bins.confidence[place])}</td>'
+    f'<td class="number">{percent(bins.accuracy[place])}</td></tr>'
+    for place in np.flatnonzero(some)
+  ]
+  numbers = table(
+    ('probability', 'videos', 'their mean', 'right'),
+    rows,
+    'how often the first guess is right, by its probability',
+    numbers=3,
+  )
+  return (
+    f'<div>{drawn}<p class="quiet">The larger a dot, the more videos.</p>'
+    '<details class="plain"><summary>The same as a table</summary>'
+    f'<div class="card">{numbers}</div></details></div>'
   )
