@@ -126,6 +126,7 @@ def test_fixtures_agree_with_a_plain_loop(
   assert found == json.loads((tmp_path / 'out' / 'metrics.json').read_text())
   # The fixtures have no names.
   assert found['protocol']['class_order'] == "assumed: the dataset's"
+  assert found['protocol']['weights'] == 'last'
   assert 'does not name its classes' in (
     tmp_path / 'out' / 'report.html'
   ).read_text('utf-8')

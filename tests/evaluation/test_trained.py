@@ -108,7 +108,8 @@ def test_the_digest_is_of_the_weights_alone(config, tmp_path):
   run = native_run(tmp_path / 'run', config)
   one = trained.from_file(SOURCE, config, {'label': NAMES})
   other = trained.from_workdir(run, 'last', lambda c: c)
-  assert (one.step, other.step) == (None, 3)
+  by_path = trained.from_file(run, config, {'label': NAMES})
+  assert (one.step, other.step, by_path.step) == (None, 3, 3)
   assert one.digest == other.digest and len(one.digest) == 64
   kernel = one.params['output_projection']['kernel']
   for changed in (
@@ -157,3 +158,28 @@ def test_clips_of_another_size_have_the_positions_of_theirs(
 def test_another_number_of_classes_is_told(config):
   with pytest.raises(UserError, match='has 11 classes, but .* has 3 .label 3'):
     trained.from_file(SOURCE, config, {'label': NAMES[:3]})
+
+
+@pytest.mark.parametrize('ema', [True, False])
+def test_which_weights_are_scored_is_known_by_path_too(config, tmp_path, ema):
+  run = native_run(tmp_path / 'run', config)
+  params = names.unflatten(formats.read(SOURCE).arrays)
+  about = Description(
+    configs.with_heads(config, {'label': 11}), {'label': NAMES}
+  )
+  with Store(run) as store:
+    store.save(4, {'params': params, 'ema': params}, about)
+  config = dataclasses.replace(
+    config, evaluation=dataclasses.replace(config.evaluation, ema=ema)
+  )
+  dataset = {'label': NAMES}
+  checkpoints = run / 'checkpoints'
+  kept = trained.from_file(checkpoints / '4', config, dataset)
+  assert (kept.step, kept.averaged) == (4, ema)
+  without = trained.from_file(checkpoints / '3', config, dataset)
+  assert (without.step, without.averaged) == (3, False)
+
+  def override(c):
+    return dataclasses.replace(c, evaluation=config.evaluation)
+
+  assert trained.from_workdir(run, '4', override).averaged == ema

@@ -8,7 +8,14 @@ from vivit_jax.errors import UserError, nearest
 from vivit_jax.evaluation.predictions import Table
 
 # What two evaluations differ in without being another protocol.
-_OWN = ('checkpoint', 'step', 'digest', 'examples', 'unreadable')
+_OWN = (
+  'checkpoint',
+  'step',
+  'weights',
+  'digest',
+  'examples',
+  'unreadable',
+)
 
 
 def heads(first: Table, second: Table, asked: Sequence[str]) -> list[str]:

@@ -66,6 +66,7 @@ class Scorer:
       'average': evaluation.average,
       'checkpoint': trained.name,
       'step': trained.step,
+      'weights': 'averaged' if trained.averaged else 'last',
       'digest': trained.digest,
       'class_order': trained.class_order,
     }
@@ -112,7 +113,7 @@ class Scorer:
       'std': config.data.std,
     }
     # Of the same weights, none changes a logit.
-    for told in ('average', 'checkpoint', 'step', 'class_order'):
+    for told in ('average', 'checkpoint', 'step', 'weights', 'class_order'):
       del key[told]
     views = protocol['temporal_views'] * protocol['spatial_crops']
     logits, labels = {}, {}

@@ -39,6 +39,7 @@ class Trained:
     multi_label: heads of which a video may have any number of labels.
     step: of the run; None for a checkpoint without one.
     class_order: whose word it is that the outputs are these classes.
+    averaged: the parameters are the moving average of the training's.
   """
 
   name: str
@@ -48,6 +49,7 @@ class Trained:
   multi_label: Collection[str] = ()
   step: int | None = None
   class_order: str = OWN_ORDER
+  averaged: bool = False
 
   @functools.cached_property
   def digest(self) -> str:
@@ -115,7 +117,15 @@ def from_checkpoint(
     _check_whole(adapted, f'{name} of {workdir}')
     print(f'{name}, for clips of another size:\n{adapted.table()}', flush=True)
     params = names.unflatten(adapted.arrays)
-  return Trained(name, config, params, known, about.multi_label, step)
+  return Trained(
+    name,
+    config,
+    params,
+    known,
+    about.multi_label,
+    step,
+    averaged=averaged,
+  )
 
 
 def _open_store(workdir: str | os.PathLike, checkpoint: str) -> Store:
@@ -196,7 +206,9 @@ def from_weights(
     config,
     names.unflatten(adapted.arrays),
     known,
+    step=source.step,
     class_order=order,
+    averaged=source.averaged,
   )
 
 

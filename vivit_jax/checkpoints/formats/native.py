@@ -1,5 +1,6 @@
 """This package's own checkpoints, as weights to start from."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -51,7 +52,8 @@ def read(
     averaged = ema and store.has_average(step)
     params = store.restore_parameters(step, 'ema' if averaged else 'params')
   name = f'vivit_jax, step {step}' + (', averaged weights' if averaged else '')
-  return as_weights(params, about, name), about
+  weights = as_weights(params, about, name)
+  return dataclasses.replace(weights, step=step, averaged=averaged), about
 
 
 def as_weights(params: Any, about: Description, name: str) -> Weights:

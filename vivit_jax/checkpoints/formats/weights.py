@@ -23,6 +23,8 @@ class Weights:
     notes: what a user should know of the import.
     model: key of `models.FAMILIES`, where the format tells.
     order: of factorised attentions, where the format tells.
+    step: of the training, where the format tells.
+    averaged: these are the moving average of the training's weights.
   """
 
   format: str
@@ -32,6 +34,8 @@ class Weights:
   notes: tuple[str, ...] = ()
   model: str | None = None
   order: str | None = None
+  step: int | None = None
+  averaged: bool = False
 
   @property
   def is_image(self) -> bool:
