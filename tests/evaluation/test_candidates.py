@@ -90,13 +90,28 @@ def test_one_checkpoint_is_itself(name):
 
 def test_equal_names_are_told_apart(tmp_path):
   paths = []
-  for name in ('one run/weights', 'two/weights'):
-    (tmp_path / name).parent.mkdir()
+  for name in ('one run/weights', 'two/weights', 'one run/two/weights'):
+    (tmp_path / name).parent.mkdir(parents=True)
     paths.append(tmp_path / name)
     shutil.copy(reference.FIXTURES / 'model1_joint' / 'checkpoint', paths[-1])
-  found = folders(*paths, paths[0])
-  assert len(found) == 3 and list(found)[:2] == ['weights', 'two-weights']
-  assert list(found)[2] == 'one_run-weights'
+  found = folders(*paths)
+  assert list(found) == ['weights', 'two-weights', 'one_run-two-weights']
+
+
+def test_a_checkpoint_that_is_named_twice_is_one(tmp_path, monkeypatch):
+  fixtures = reference.FIXTURES
+  several = tmp_path / 'several'
+  several.mkdir()
+  shutil.copy(fixtures / 'model1_joint' / 'checkpoint', several / 'scenic')
+  shutil.copy(fixtures / 'image_vit' / 'big_vision.npz', several / 'a.npz')
+  (tmp_path / 'link').symlink_to(several / 'scenic')
+  monkeypatch.chdir(tmp_path)
+  # Of the folder, by its path, by another one, by a link.
+  found = folders(several, several / 'scenic', 'several/scenic', 'link')
+  assert list(found) == ['a.npz', 'scenic']
+  # A folder and the only file in it.
+  joint = fixtures / 'model1_joint'
+  assert len(folders(joint, joint / 'checkpoint')) == 1
 
 
 def test_a_path_that_is_not_there():

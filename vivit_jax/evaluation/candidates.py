@@ -102,7 +102,7 @@ def of_paths(
   dataset_names: Mapping[str, list[str]],
   grid: fit.Grid | None = None,
 ) -> list[Candidate]:
-  """Returns the checkpoints at paths, of folders that hold several, each.
+  """Returns the checkpoints at paths, of folders that hold several, each once.
 
   Args:
     paths: of any format.
@@ -115,8 +115,13 @@ def of_paths(
   """
   found: list[Candidate] = []
   taken: set[str] = set()
+  places: set[pathlib.Path] = set()
   for path in paths:
     for one in formats.within(path):
+      place = formats.place(one)
+      if place in places:
+        continue
+      places.add(place)
       folder = _folder_name(one, taken)
       load = functools.partial(
         trained.from_file, one, config, dataset_names, grid

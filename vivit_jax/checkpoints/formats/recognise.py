@@ -74,6 +74,22 @@ def within(path: str | os.PathLike) -> list[pathlib.Path]:
   return found if len(found) > 1 else [path]
 
 
+def place(path: str | os.PathLike) -> pathlib.Path:
+  """Returns where a checkpoint is, the same of a file and its folder alone.
+
+  Links are resolved; what cannot be read is where it is said to be.
+  """
+  path = pathlib.Path(path)
+  try:
+    whole = (path / 'model.safetensors').exists() or native.is_native(path)
+    if path.is_dir() and not whole:
+      files_there = _files_of(path)
+      path = files_there[0] if len(files_there) == 1 else path
+    return path.resolve()
+  except (OSError, UserError):
+    return path
+
+
 def _is_one(folder: pathlib.Path) -> bool:
   """Returns whether a folder is one checkpoint, as far as its names tell."""
   whole = (folder / 'model.safetensors').exists()
@@ -88,6 +104,15 @@ def _by_step(folder: pathlib.Path) -> dict[int, pathlib.Path]:
     if path.is_file()
     and (match := re.fullmatch(r'checkpoint(?:_(\d+))?', path.name))
   }
+
+
+def _files_of(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns a folder's last `checkpoint_<step>`, else files of any format."""
+  steps = _by_step(folder)
+  if steps:
+    return [steps[max(steps)]]
+  found = [path for path in sorted(folder.iterdir()) if path.is_file()]
+  return [path for path in found if _reader_of(path) is not None]
 
 
 def _read(path: pathlib.Path, ema: bool = True) -> Weights:
@@ -130,11 +155,9 @@ def _read_folder(folder: pathlib.Path, ema: bool) -> Weights:
     return native.read(folder, ema=ema)[0]
   if (folder / 'model.safetensors').exists():
     return huggingface.read(folder)
-  steps = _by_step(folder)
-  if steps:
-    return scenic.read(steps[max(steps)])
-  found = [path for path in sorted(folder.iterdir()) if path.is_file()]
-  readable = [path for path in found if _reader_of(path) is not None]
+  if _by_step(folder):
+    return scenic.read(*_files_of(folder))
+  readable = _files_of(folder)
   if len(readable) == 1:
     return _read(readable[0])
   several = (
