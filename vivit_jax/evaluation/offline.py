@@ -157,7 +157,8 @@ class Session:
       else:
         print(f'{candidate.name} is scored already: {where}', flush=True)
       self.found[candidate.name] = there
-      self.rows.append(table.row(where.name, there))
+      others = [row for row in self.rows if row['results'] != where.name]
+      self.rows = [*others, table.row(where.name, there)]
 
   def write_table(self) -> None:
     """Writes scores.csv of the checkpoints so far."""

@@ -21,6 +21,8 @@ from vivit_jax.evaluation import candidates, folder
 from vivit_jax.evaluation.offline import Session
 from vivit_jax.evaluation.overrides import override
 
+_Written = tuple[int, int]  # a step, and when it was written
+
 _NOTHING = -1
 _LONGEST = 20.0  # seconds that other processes wait for the first one
 _TRIES = 2  # at a checkpoint that cannot be read: a shared disk may be late
@@ -56,12 +58,13 @@ def watch(
     poll = min(poll, _LONGEST)
   _wait_for_run(pathlib.Path(workdir), poll)
   session = Session.of_run(workdir, changed, out)
-  seen: set[int] = set()
-  tries: dict[int, int] = {}
+  seen: set[_Written] = set()
+  tries: dict[_Written, int] = {}
   failed: dict[int, str] = {}
   waiting = False
   while True:
-    step = _next(workdir, seen)
+    found = _next(workdir, seen)
+    step, _ = found
     if step == _NOTHING:
       if not waiting:
         print(f'{workdir}: waiting for the next checkpoint', flush=True)
@@ -76,22 +79,25 @@ def watch(
     except folder.Unwritable:
       raise
     except UserError as error:
-      tries[step] = tries.get(step, 0) + 1
+      tries[found] = tries.get(found, 0) + 1
       if step not in on_disk.steps(workdir):
         print(f'step {step} was removed meanwhile: it is skipped', flush=True)
-      elif tries[step] < _TRIES:
+      elif tries[found] < _TRIES:
         time.sleep(poll)
         continue
       else:
         failed[step] = str(error)
         print(f'error: step {step}: {error}', file=sys.stderr, flush=True)
-    seen.add(step)
+    else:
+      failed.pop(step, None)  # it was written again
+    seen.add(found)
     if step == _last_step(workdir):
       break
   print(f'{workdir}: the training has ended at step {step}', flush=True)
   if failed:
     raise UserError(
-      f'{len(failed)} of {len(seen)} checkpoints could not be scored: steps '
+      f'{len(failed)} of {len(dict(seen))} checkpoints could not be scored: '
+      'steps '
       f'{", ".join(map(str, failed))}.'
     )
   return session
@@ -107,11 +113,29 @@ def _wait_for_run(workdir: pathlib.Path, poll: float) -> None:
     time.sleep(poll)
 
 
-def _next(workdir: str | os.PathLike, seen: set[int]) -> int:
-  """Returns the first step that is not seen, the same in all processes."""
-  new = [step for step in on_disk.steps(workdir) if step not in seen]
-  found = np.array(new[0] if new else _NOTHING, np.int64)
-  return int(distributed.from_first(found))
+def _next(workdir: str | os.PathLike, seen: set[_Written]) -> _Written:
+  """Returns the first checkpoint not seen, the same one in all processes.
+
+  A run that sets a damaged step aside, and comes to it again, writes another
+  checkpoint of the same name.
+  """
+  there = [(step, _written(workdir, step)) for step in on_disk.steps(workdir)]
+  new = [each for each in there if each not in seen]
+  found = np.array(new[0] if new else (_NOTHING, 0), np.int64)
+  step, when = distributed.from_first(found).tolist()
+  return step, when
+
+
+def _written(workdir: str | os.PathLike, step: int) -> int:
+  """Returns when a checkpoint was written, in ns; 0 where it does not tell.
+
+  Of its description: the folder itself changes when Orbax finishes it.
+  """
+  folder = pathlib.Path(workdir, 'checkpoints', str(step))
+  try:
+    return (folder / 'description' / 'metadata').stat().st_mtime_ns
+  except OSError:
+    return 0
 
 
 def _last_step(workdir: str | os.PathLike) -> int:
