@@ -251,6 +251,27 @@ def test_an_array_that_nothing_explains_is_an_error_with_the_nearest():
     adapt.adapt(source, other, grid=GRID)
 
 
+@pytest.mark.parametrize(
+  ('name', 'changes', 'told'),
+  [
+    ('model1_joint', {'depth': 1}, 'layers 3 (the model 1)'),
+    (
+      'model1_joint',
+      {'width': 24, 'depth': 2},
+      'layers 3 (the model 2), width 48 (the model 24)',
+    ),
+  ],
+)
+def test_weights_of_another_size_are_one_sentence(name, changes, told):
+  source = formats.read(FIXTURES / name)
+  _, start_values = fresh(name, **changes)
+  with pytest.raises(UserError) as caught:
+    adapt.adapt(source, start_values, grid=GRID)
+  sentence = str(caught.value)
+  assert f'of another size: they have {told}: set model.size' in sentence
+  assert 'Did you mean' not in sentence and sentence.count('. ') == 0
+
+
 def test_a_config_starts_from_a_file_with_layers_stacked_or_not(capsys):
   config = configs.default()
   config.init_from = str(FIXTURES / 'model1_joint')

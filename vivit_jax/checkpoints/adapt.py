@@ -131,6 +131,13 @@ def adapt(
       rows.append(Row('left over', name, why or ''))
       if why is None:
         unexplained.append(f'{name} is of no use.{nearest(name, fresh)}')
+  sizes = fit.other_sizes(arrays, fresh) if unexplained else []
+  if sizes:
+    raise UserError(
+      f'these weights ({source.format}, {source.family}) are of another size: '
+      f'they have {", ".join(sizes)}: set model.size, or the keys of model for '
+      "its parts, to the weights' own."
+    )
   if unexplained:
     raise UserError(
       f'these weights ({source.format}, {source.family}) do not fit the model: '

@@ -1,6 +1,8 @@
 """Kernels and positions in the shape of another model (paper, section 3.4)."""
 
 import math
+import re
+from collections.abc import Mapping
 
 import einops
 import jax
@@ -180,3 +182,37 @@ def _grid_of(count: int, mine: Grid, name: str, source: Weights) -> Grid:
 
 def _say(grid: Grid) -> str:
   return ' x '.join(map(str, grid))
+
+
+def other_sizes(
+  arrays: Mapping[str, np.ndarray], fresh: Mapping[str, np.ndarray]
+) -> list[str]:
+  """Returns in words what of a model's size is another in a checkpoint.
+
+  Args:
+    arrays: of the checkpoint, in the model's names.
+    fresh: of the model.
+  """
+  there, wanted = _sizes(arrays), _sizes(fresh)
+  return [
+    f'{what} {there[what]} (the model {wanted[what]})'
+    for what in there
+    if what in wanted and there[what] != wanted[what]
+  ]
+
+
+def _sizes(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+  """Returns the numbers of layers, and of what is in one, in words."""
+  found: dict[str, int] = {}
+  for name, array in arrays.items():
+    block = re.match(r'(\w*)Transformer/encoderblock_(\d+)/', name)
+    if block:
+      what = f'{block[1].lower()} layers'.strip()
+      found[what] = max(found.get(what, 0), int(block[2]) + 1)
+    if name == 'embedding/kernel':
+      found['width'] = array.shape[-1]
+    elif name.endswith('/query/kernel'):
+      found['heads of attention'] = array.shape[1]
+    elif name.endswith('/MlpBlock_0/Dense_0/kernel'):
+      found['MLP width'] = array.shape[1]
+  return found
