@@ -38,6 +38,11 @@ def test_steps_of_a_run(run):
 def test_what_is_no_step(run, tmp_path):
   with pytest.raises(UserError, match="'lats' .* steps 3, 20, 100.*--config"):
     steps(run, 'lats')
+  # Of a number it is told only when it is read, and others are.
+  _, seven = candidates.of_run(run, ['3', '7'], lambda config: config)
+  known = 'there are best, last, all and steps 3, 20, 100.*--config'
+  with pytest.raises(UserError, match=f"no checkpoint '7' .* {known}"):
+    seven.load()
   with pytest.raises(UserError, match='no finished checkpoint yet'):
     steps(tmp_path / 'none', 'all')
 

@@ -52,6 +52,8 @@ def test_what_is_printed():
     'verb: classes of which B has fewer right'.split(),
     ['open', '4', '3', '-1', 'of', '4'],
   ]
+  one = dataclasses.replace(FOUND, examples=1)
+  assert compare.report(one, ['a', 'b'], 1)[2] == '1 example'
   assert all(len(line) <= 110 for line in compare.report(FOUND, ['a', 'b'], 9))
 
 

@@ -132,12 +132,14 @@ def test_other_examples():
     comparison.compare(A, fewer)
   found = comparison.compare(A, fewer, common=True)
   assert found.examples == 6
-  assert found.notes == ['6 examples are in both: of 8 of A, and of 6 of B']
+  assert found.notes == [
+    'in both there are 6 examples: of 8 of A, and of 6 of B'
+  ]
   assert row(found, 'verb/top1').only_first == 0
   with pytest.raises(UserError, match='no example in common'):
     comparison.compare(part(A, slice(2)), fewer, common=True)
   twice = dataclasses.replace(B, ids=['s', *B.ids[:-1]])
-  with pytest.raises(UserError, match='B has 1 examples twice'):
+  with pytest.raises(UserError, match='B has 1 example twice'):
     comparison.compare(A, twice)
 
 

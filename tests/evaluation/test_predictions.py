@@ -95,6 +95,7 @@ def test_large_logits_stay_finite():
     ({'ids': ['only one']}, 'ids and index'),
     ({'logits': {}}, 'no logits'),
     ({'labels': {'noun': np.array([4, 0]), 'tags': np.zeros((2, 2))}}, 'noun'),
+    ({'protocol': {'average': 'nonsense'}}, "averages 'nonsense'"),
     ({'class_names': {'noun': ['a'], 'tags': ['x', 'y']}}, 'of noun do not'),
   ],
 )

@@ -18,6 +18,11 @@ _OWN = (
 )
 
 
+def examples(number: int) -> str:
+  """Returns '1 example', '2 examples'."""
+  return f'{number} example' + ('' if number == 1 else 's')
+
+
 def heads(first: Table, second: Table, asked: Sequence[str]) -> list[str]:
   """Returns the heads of `asked`, or all, that both have; else a UserError."""
   there = [head for head in first.logits if head in second.logits]
@@ -69,7 +74,7 @@ def same_examples(
     place = {example: row for row, example in enumerate(table.ids)}
     if len(place) != len(table.ids):
       raise UserError(
-        f'{name} has {len(table.ids) - len(place)} examples twice: it is not '
+        f'{name} has {examples(len(table.ids) - len(place))} twice: it is not '
         'one evaluation of one split.'
       )
     places.append(place)
@@ -80,7 +85,7 @@ def same_examples(
     )
   if not common and not len(both) == len(first.ids) == len(second.ids):
     raise UserError(
-      f'A has {len(first.ids)} examples and B has {len(second.ids)}, of which '
+      f'A has {examples(len(first.ids))} and B has {len(second.ids)}, of which '
       f'{len(both)} are in both: --common compares those.'
     )
   return tuple(
@@ -121,14 +126,14 @@ def differences(
   second: Table,
   heads: Sequence[str],
   averages: Sequence[str],
-  examples: int,
+  count: int,
 ) -> list[str]:
   """Returns sentences on what else differs between the two."""
   notes = []
-  if not examples == len(first.ids) == len(second.ids):
+  if not count == len(first.ids) == len(second.ids):
     notes.append(
-      f'{examples} examples are in both: of {len(first.ids)} of A, and of '
-      f'{len(second.ids)} of B'
+      f'in both there {"is" if count == 1 else "are"} {examples(count)}: of '
+      f'{len(first.ids)} of A, and of {len(second.ids)} of B'
     )
   protocols = [
     {**table.protocol, 'average': how}

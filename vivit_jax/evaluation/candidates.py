@@ -78,12 +78,33 @@ def of_run(
     elif name.isdecimal():
       steps[int(name)] = None
     else:
-      raise UserError(
-        f"no checkpoint '{name}' in {workdir}; there are best, last, all and "
-        f'steps {", ".join(map(str, there))}. A path needs --config instead of '
-        '--workdir.'
-      )
-  return [of_step(workdir, step, override) for step in steps]
+      raise _unknown(workdir, name, there)
+  found = [of_step(workdir, step, override) for step in steps]
+  # Only when it is read, so that the others are scored all the same.
+  return [
+    dataclasses.replace(
+      one, load=functools.partial(_refuse, workdir, str(step), there)
+    )
+    if there and step not in there
+    else one
+    for step, one in zip(steps, found, strict=True)
+  ]
+
+
+def _unknown(
+  workdir: str | os.PathLike, name: str, there: Sequence[int]
+) -> UserError:
+  return UserError(
+    f"no checkpoint '{name}' in {workdir}; there are best, last, all and "
+    f'steps {", ".join(map(str, there))}. A path needs --config instead of '
+    '--workdir.'
+  )
+
+
+def _refuse(
+  workdir: str | os.PathLike, name: str, there: Sequence[int]
+) -> Trained:
+  raise _unknown(workdir, name, there)
 
 
 def of_step(

@@ -20,7 +20,7 @@ from absl import flags
 
 from vivit_jax import commands
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation import comparison
+from vivit_jax.evaluation import alignment, comparison
 from vivit_jax.evaluation.comparison import ClassRow, Comparison
 from vivit_jax.evaluation.predictions import Table
 
@@ -91,7 +91,11 @@ def report(found: Comparison, names: Sequence[str], classes: int) -> list[str]:
     names: of A and of B.
     classes: how many to tell that gain, and that lose.
   """
-  lines = [f'A  {names[0]}', f'B  {names[1]}', f'{found.examples} examples']
+  lines = [
+    f'A  {names[0]}',
+    f'B  {names[1]}',
+    alignment.examples(found.examples),
+  ]
   lines += [f'note: {note}' for note in found.notes]
   width = max(len(row.score) for row in found.rows)
   lines += [

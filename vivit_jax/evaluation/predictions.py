@@ -143,6 +143,11 @@ def _checked(arrays: Mapping[str, np.ndarray]) -> Table:
   protocol = json.loads(str(arrays['protocol']))
   if not isinstance(protocol, dict):
     raise ValueError('its protocol is no JSON object')
+  average = protocol.get('average', 'logits')
+  if average not in ('logits', 'probabilities'):
+    raise ValueError(
+      f'its protocol averages {average!r}, not logits or probabilities'
+    )
   ids, index = arrays['ids'], arrays['index']
   parts = {
     part: {
