@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -118,3 +119,14 @@ def test_what_is_no_table(table, tmp_path):
     path.write_bytes(content)
     with pytest.raises(UserError, match='predictions'):
       Table.read(path)
+
+
+def test_what_is_no_npz_is_called_so(tmp_path):
+  """Numpy would advise to load pickles."""
+  path = tmp_path / 'x.npz'
+  np.save(tmp_path / 'x.npy', np.zeros(3))
+  for content in (b'text', pickle.dumps({}), (tmp_path / 'x.npy').read_bytes()):
+    path.write_bytes(content)
+    with pytest.raises(UserError, match='is no npz, or') as caught:
+      Table.read(path)
+    assert 'pickle' not in str(caught.value)

@@ -117,14 +117,23 @@ class Table:
     if path.is_dir():
       path = path / 'predictions.npz'
     try:
-      with np.load(path, allow_pickle=False) as file:
-        arrays = dict(file)
+      with open(path, 'rb') as file:
+        # Of anything else, numpy advises to run what may be in it.
+        if not zipfile.is_zipfile(file):
+          raise UserError(
+            f'{path} is no npz, or one that is cut off: name the '
+            'predictions.npz that evaluate.py wrote, or its folder.'
+          )
+        file.seek(0)
+        arrays = dict(np.load(file, allow_pickle=False))
       return _checked(arrays)
     except OSError as error:
       raise UserError(
         f'cannot read the predictions {path}: {error.strerror or error}; '
         'evaluate.py writes them.'
       ) from None
+    except UserError:
+      raise
     except (
       AttributeError,
       EOFError,
