@@ -262,6 +262,7 @@ def test_parts_of_other_flags_are_kept_and_told(
   (left,) = out.glob('.unfinished-*')
   offline.evaluate(None, **keys, views='1x1')
   told = capsys.readouterr().out
+  assert f'scoring 13 predictions, and writing the results to {out}' in told
   assert 'parts of other evaluations' in told and left.name in told
   offline.evaluate(None, **keys, views='2x1')
   told = capsys.readouterr().out

@@ -190,6 +190,12 @@ class Session:
   def _scored(self, trained: Trained, where: pathlib.Path) -> Found:
     """Predicts, writes and prints."""
     predicted, parts = self._scorer.table(trained, where)
+    if distributed.first():  # of many classes and videos it takes a while
+      print(
+        f'scoring {len(predicted.ids)} predictions, and writing the results to '
+        f'{where}',
+        flush=True,
+      )
     try:
       found = report.contents(predicted, self.config)
     except UserError:
