@@ -68,6 +68,8 @@ def _run(flags: argparse.Namespace) -> int:
   paths, missing = find.find(flags.videos)
   if not paths:
     raise missing[0]
+  names = find.names(paths)
+  _check_places(flags, paths, names)
   predictor = model_flags.load(
     flags, stride=flags.stride, short_videos=flags.short_videos
   )
@@ -75,7 +77,7 @@ def _run(flags: argparse.Namespace) -> int:
 
   reporter = Reporter(
     predictor,
-    names=find.names(paths),
+    names=names,
     views=flags.views,
     top=flags.top,
     as_json=flags.json,
@@ -106,6 +108,24 @@ def _progress(paths: Sequence[pathlib.Path]) -> Iterator[pathlib.Path]:
 
   hidden = not sys.stderr.isatty() or sys.stdout.isatty() or len(paths) < 2
   return iter(tqdm.tqdm(paths, unit='video', disable=hidden))
+
+
+def _check_places(
+  flags: argparse.Namespace,
+  paths: Sequence[pathlib.Path],
+  names: Sequence[str],
+) -> None:
+  """Raises a UserError where something would be written over a video."""
+  from vivit_jax.inference import places
+
+  if flags.features is not None:
+    places.check_features(flags.features, paths)
+  for folder, endings in (
+    (flags.explain, places.PICTURES),
+    (flags.timeline_pictures, (places.TIMELINE,)),
+  ):
+    if folder is not None:
+      places.check_pictures(folder, names, endings, paths)
 
 
 def _check(flags: argparse.Namespace) -> None:

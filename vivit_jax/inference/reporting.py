@@ -11,7 +11,7 @@ import numpy as np
 
 from vivit_jax import files
 from vivit_jax.errors import UserError
-from vivit_jax.inference import cutting, timeline, timeline_picture
+from vivit_jax.inference import cutting, places, timeline, timeline_picture
 from vivit_jax.inference.predictor import Prediction, Predictor, Ranking
 
 
@@ -48,14 +48,14 @@ class Reporter:
       pictures: folder of pictures of time lines.
 
     Raises:
-      UserError: views that are none, or a place that cannot be written to.
+      UserError: views that are none, or a folder that cannot be written to.
     """
     self._predictor, self._names = predictor, names
     self._views, self._top, self._json = views, top, as_json
     self._timeline, self._window = timeline, window
     self._window_stride = window_stride
-    self._pictures = _made(pictures)
-    self._explain = _made(explain)
+    self._pictures = places.made(pictures)
+    self._explain = places.made(explain)
     if explain is not None:
       from vivit_jax.inference.explain import Explainer  # draws: a second
 
@@ -66,11 +66,6 @@ class Reporter:
     self._rows: list[np.ndarray] = []
     if views is not None:
       cutting.parse(views)
-    if self._out is not None and not os.access(self._out.parent, os.W_OK):
-      raise UserError(
-        f'cannot write {self._out}: {self._out.parent} is no folder, or not '
-        'yours to write to.'
-      )
 
   def report(self, place: int, path: pathlib.Path) -> None:
     """Predicts the video of a place among `names`, and tells of it.
@@ -164,25 +159,11 @@ class Reporter:
         told = timeline.line(segment, self._window, len(heads))
         print(f'  {told}', flush=True)
     if self._pictures is not None:
-      picture = self._pictures / f'{self._names[place]}.timeline.png'
+      picture = self._pictures / (self._names[place] + places.TIMELINE)
       timeline_picture.write(picture, path.name, kept, heads)
     if self._json:
       windows = [window.to_json() for window in kept]
       _print_json({'video': str(path), 'timeline': found, 'windows': windows})
-
-
-def _made(folder: str | os.PathLike | None) -> pathlib.Path | None:
-  """Makes a folder, and returns it."""
-  if folder is None:
-    return None
-  folder = pathlib.Path(folder)
-  try:
-    folder.mkdir(parents=True, exist_ok=True)
-  except OSError as error:
-    raise UserError(
-      f'cannot make the folder {folder}: {error.strerror}.'
-    ) from None
-  return folder
 
 
 def _lines(prediction: Prediction) -> list[str]:
