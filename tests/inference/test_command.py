@@ -193,6 +193,8 @@ def here(monkeypatch):
       '--explain is of',
     ),
     (['VIDEO', '--workdir=RUN', '--features=none/x.npz'], 'cannot write none'),
+    (['VIDEO', '--workdir=RUN', '--features=VIDEO'], 'is one of the videos'),
+    (['VIDEO', '--workdir=RUN', '--features=x.txt'], 'does not end in .npz'),
     (['VIDEO', '--workdir=RUN', '--explain=VIDEO'], 'cannot make the folder'),
   ],
 )
@@ -245,3 +247,26 @@ def test_text_time_lines_and_tokens(
   np.testing.assert_array_equal(
     np.load(out)['tokens'], predictor.features(path, tokens=True)[None]
   )
+
+
+def test_what_is_read_is_not_written_over(
+  here, config, trained, videos, capsys
+):
+  run, moving = trained(config), videos / 'a.gif'
+  (videos / '0.mkv').rename(moving)
+  content = moving.read_bytes()
+  assert main(moving, f'--workdir={run}', f'--explain={videos}') == 2
+  assert 'a.gif is one of the videos' in capsys.readouterr().err
+  assert moving.read_bytes() == content
+
+
+def test_a_pipe_is_named_and_the_others_go_on(
+  here, config, trained, videos, capsys
+):
+  for name in ('cut.mkv', 'text.mp4', 'empty.mp4', '0.mkv'):
+    (videos / name).unlink()
+  os.mkfifo(videos / '0.mp4')  # no one ever writes to it
+  assert main(videos, f'--workdir={trained(config)}') == 1
+  told = capsys.readouterr()
+  assert told.out.startswith(str(videos / '1.mkv'))
+  assert f'error: {videos / "0.mp4"} is no regular file' in told.err

@@ -1,5 +1,6 @@
 """Which videos a command line means."""
 
+import os
 import pathlib
 
 import pytest
@@ -59,3 +60,27 @@ def test_names_are_different():
   assert names[2] == 'y'
   assert len({name.casefold() for name in names}) == len(paths)
   assert names[:2] == ['a_x.mp4', 'b_x.mp4']
+
+
+def test_one_file_by_several_spellings_is_one_video(folder, tmp_path):
+  pathlib.Path('link.mp4').symlink_to('a.mp4')
+  spellings = ('a.mp4', 'deep/../a.mp4', str(tmp_path / 'a.mp4'), 'link.mp4')
+  assert found(*spellings)[0] == ['a.mp4']
+  assert found('deep', 'deep/../deep', str(tmp_path / 'deep'))[0] == [
+    'deep/a.mp4', 'deep/er/c.webm'
+  ]  # fmt: skip
+
+
+def test_folders_that_are_named_as_videos(folder):
+  inside = pathlib.Path('deep/dir.mp4/d.mp4')
+  inside.parent.mkdir()
+  inside.touch()
+  everything = ['deep/a.mp4', 'deep/dir.mp4/d.mp4', 'deep/er/c.webm']
+  assert found('deep')[0] == everything
+  assert sorted(found('deep/*')[0]) == everything
+
+
+def test_pipes_are_found_and_left_to_be_told_of(folder):
+  os.mkfifo('deep/pipe.mp4')
+  for asked in ('deep', 'deep/*.mp4', 'deep/pipe.mp4'):
+    assert 'deep/pipe.mp4' in found(asked)[0]

@@ -17,14 +17,15 @@ def find(asked: Sequence[str]) -> tuple[list[pathlib.Path], list[UserError]]:
       files are taken whose names end as videos' do, but hidden ones; or globs
       of both ('**' of any depth), of which the same files are.
   """
-  found: dict[pathlib.Path, None] = {}
+  found: dict[str, pathlib.Path] = {}  # of one file, the first spelling
   missing = []
   for text in asked:
     try:
-      found |= dict.fromkeys(_of_one(text))
+      for path in _of_one(text):
+        found.setdefault(os.path.realpath(path), path)
     except UserError as error:
       missing.append(error)
-  return list(found), missing
+  return list(found.values()), missing
 
 
 def _of_one(text: str) -> list[pathlib.Path]:
@@ -44,7 +45,7 @@ def _of_one(text: str) -> list[pathlib.Path]:
   if not glob.has_magic(text):
     raise UserError(f'there is no video {path}.')
   matched = [pathlib.Path(p) for p in sorted(glob.glob(text, recursive=True))]
-  files = [path for path in matched if path.is_file() and _is_video(path)]
+  files = [path for path in matched if _is_video(path)]
   inside = [p for path in matched if path.is_dir() for p in _in_folder(path)]
   if not files and not inside:
     raise UserError(
@@ -58,6 +59,9 @@ def _in_folder(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _is_video(path: pathlib.Path) -> bool:
+  # What is neither file nor folder, a pipe for one, is told of as no video.
+  if path.is_dir():
+    return False
   hidden = path.name.startswith('.')  # macOS leaves '._clip.mp4' beside a clip
   return not hidden and path.suffix.lower() in decode.SUFFIXES
 

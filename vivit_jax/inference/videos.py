@@ -45,6 +45,7 @@ def open_video(source: Source, frames_per_second: float | None = None) -> Video:
   """
   if isinstance(source, (str, os.PathLike)):
     path = pathlib.Path(source)
+    _check_regular(path)
     # What cannot be opened says so here.
     rate = frames_per_second or decode.frame_rate(path)
     frames = functools.partial(decode.decode_video, path)
@@ -53,6 +54,16 @@ def open_video(source: Source, frames_per_second: float | None = None) -> Video:
   return Video(
     'the video', frames_per_second, len(frames), lambda: iter(frames)
   )
+
+
+def _check_regular(path: pathlib.Path) -> None:
+  """Raises a UserError for pipes and the like, which reading waits for."""
+  # What is not there says so where it is opened.
+  if os.path.exists(path) and not os.path.isfile(path):
+    raise UserError(
+      f'{path} is no regular file: give the path of a video, or write the '
+      'video to a file first.'
+    )
 
 
 def _checked(source: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
