@@ -188,6 +188,7 @@ def here(monkeypatch):
     (['VIDEO', '--workdir=RUN', '--tokens'], '--tokens goes with --features'),
     (['VIDEO', '--workdir=RUN', '--window=3'], 'goes with --timeline'),
     (['VIDEO', '--workdir=RUN', '--timeline', '--window=0'], '--window is 0'),
+    (['VIDEO', '--workdir=RUN', '--timeline', '--window=1e9'], 'is a week'),
     (
       ['VIDEO', '--workdir=RUN', '--timeline', '--explain=x'],
       '--explain is of',

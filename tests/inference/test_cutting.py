@@ -93,7 +93,35 @@ def test_strides_that_are_no_whole_frames():
 def test_a_window_longer_than_the_video_is_all_of_it():
   (part,) = cutting.windows(video(7), DATA, None, 60.0, None)
   assert (part.start, part.end) == (0.0, 0.7)
-  assert numbers(part.clips)[0] == [0, 2, 4]
+  assert numbers(part.clips) == [[1, 3, 5]]  # as many as fit, in the middle
+
+
+@pytest.mark.parametrize('count', [13, 12, 0, 200])
+def test_a_window_has_no_more_clips_than_its_video_holds(count):
+  (part,) = cutting.windows(video(13, count), DATA, None, 15.0, None)
+  assert (part.start, part.end) == (0.0, 1.3)
+  assert numbers(part.clips) == [[0, 2, 4], [8, 10, 12]]
+  (part,) = cutting.windows(video(13, count), DATA, Views(3, 1), 15.0, None)
+  assert numbers(part.clips) == [[0, 2, 4], [4, 6, 8], [8, 10, 12]]
+
+
+def test_a_container_that_says_too_little_shortens_no_window():
+  parts = list(cutting.windows(video(23, 5), DATA, None, 1.0, None))
+  assert spans(parts) == [(0.0, 1.0), (1.0, 2.0), (1.3, 2.3)]
+
+
+@pytest.mark.parametrize('seconds', [0.0, -1.0, 1e9, float('inf'), np.nan])
+def test_seconds_of_no_window(seconds):
+  with pytest.raises(UserError, match='at most 604800, which is a week'):
+    cutting.check_seconds('--window', seconds)
+  cutting.check_seconds('--window', 3600.0)
+
+
+def test_one_frame_is_no_frames():
+  with pytest.raises(UserError, match='has 1 frame, and a clip'):
+    cutting.cut(video(1), DATA, Views(1, 1))
+  with pytest.raises(UserError, match='5 frames, room for 1 different clip,'):
+    cutting.cut(video(5), DATA, Views(2, 1, asked=True))
 
 
 def test_windows_keep_few_frames():

@@ -1,7 +1,6 @@
 """python -m vivit_jax.predict: its flags, and what they lead to."""
 
 import argparse
-import math
 import os
 import pathlib
 import signal
@@ -144,8 +143,10 @@ def _check(flags: argparse.Namespace) -> None:
     raise UserError(f'--stride is {flags.stride} frames; at least 1.')
   for name in ('window', 'window_stride'):
     seconds = getattr(flags, name)
-    if seconds is not None and not 0 < seconds < math.inf:
-      raise UserError(f'--{name} is {seconds:g} seconds; above 0.')
+    if seconds is not None:
+      from vivit_jax.inference import cutting  # takes a second
+
+      cutting.check_seconds(f'--{name}', seconds)
   for one, other in (
     ('tokens', 'features'),
     ('window', 'timeline'),

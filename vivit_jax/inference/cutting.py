@@ -17,6 +17,8 @@ from vivit_jax.data import sampling
 from vivit_jax.errors import UserError
 from vivit_jax.inference.videos import Video
 
+_MOST_SECONDS = 7 * 24 * 3600  # of a window; more is a slip of the hand
+
 
 @dataclasses.dataclass(frozen=True)
 class Views:
@@ -130,7 +132,7 @@ def windows(
     data: how clips are cut.
     views: of each window; None for as many clips, of the centre, as fit in.
     window: seconds; None for the length of a clip. A video that is shorter is
-      one window.
+      one window, with the clips that fit into the video.
     stride: seconds from the start of one window to that of the next; None for
       `window`.
 
@@ -145,7 +147,7 @@ def windows(
   hop = length if stride is None else stride * rate
   if length < span:
     raise UserError(
-      f'a window of {window:g} seconds has {length} frames of {video.name}, '
+      f'a window of {window:g} seconds has {_frames(length)} of {video.name}, '
       f'and a clip of {data.frames} frames reaches over {span}: take windows '
       f'of at least {span / rate:.2f} seconds.'
     )
@@ -154,7 +156,12 @@ def windows(
       f'windows are to begin every {hop / rate:g} seconds, more often than '
       f'the frames of {video.name}: at least {1 / rate:.3f} seconds.'
     )
-  views = views or Views(length // span, 1)
+  if video.count < length:  # or the container is wrong: the true number
+    count = sum(1 for _ in video.decode())
+    if count < length:
+      yield _whole(video, data, views, count, span)
+      return
+  given, views = views, views or Views(length // span, 1)
   offsets = sampling.uniform_clips(length, data.frames, step, views.temporal)
   starts = _starts(video.count, length, hop)
   ahead = next(starts)
@@ -171,12 +178,29 @@ def windows(
       reached = first + length
       yield Part(first / rate, reached / rate, done.clips())
   if number < length:
-    yield Part(0.0, number / rate, cut(video, data, views))
+    yield _whole(video, data, given, number, span)
   elif reached < number:  # the container was wrong about the number of frames
     last = _Window(number - length + offsets, data, views)
     for place, image in enumerate(video.decode()):
       last.take(place, image)
     yield Part((number - length) / rate, number / rate, last.clips())
+
+
+def check_seconds(name: str, seconds: float | None) -> None:
+  """Raises a UserError for seconds that no window is of, nor begins after."""
+  if seconds is not None and not 0 < seconds <= _MOST_SECONDS:
+    raise UserError(
+      f'{name} is {seconds:g} seconds; above 0, and at most {_MOST_SECONDS}, '
+      'which is a week.'
+    )
+
+
+def _whole(
+  video: Video, data: DataConfig, views: Views | None, count: int, span: int
+) -> Part:
+  """Returns a video of `count` frames as the one window that it is."""
+  views = views or Views(max(1, count // span), 1)
+  return Part(0.0, count / _rate(video), cut(video, data, views))
 
 
 def _rate(video: Video) -> float:
@@ -235,20 +259,26 @@ class _Window:
     return self._clips.reshape(-1, *self._clips.shape[2:])
 
 
+def _frames(count: int) -> str:
+  return f'{count} frame' if count == 1 else f'{count} frames'
+
+
 def _check_length(
   video: Video, data: DataConfig, views: Views, count: int, span: int
 ) -> None:
   """Raises a UserError where a video is too short for its views."""
+  frames = _frames(count)
   if data.short_videos == 'refuse' and count < span:
     raise UserError(
-      f'{video.name} has {count} frames, and a clip of {data.frames} frames '
+      f'{video.name} has {frames}, and a clip of {data.frames} frames '
       f"reaches over {span}: --short_videos=loop plays it again, 'hold' "
       'repeats its last frame.'
     )
   room = max(1, count - span + 1)
   if views.asked and views.temporal > room:
+    clips = 'clip' if room == 1 else 'clips'
     raise UserError(
       f'{views.temporal} temporal views are asked for, but {video.name} has '
-      f'{count} frames, room for {room} different clips, each over {span} '
+      f'{frames}, room for {room} different {clips}, each over {span} '
       f'frames: ask for --views={room}x{views.spatial} at most.'
     )

@@ -228,8 +228,7 @@ class Predictor:
         shorter than a clip.
     """
     for name, seconds in (('window', window), ('stride', stride)):
-      if seconds is not None and not 0 < seconds < float('inf'):
-        raise UserError(f'the {name} is {seconds:g} seconds; above 0.')
+      cutting.check_seconds(f'the {name}', seconds)
     parts = cutting.windows(
       videos.open_video(video, frames_per_second),
       self.config.data,
