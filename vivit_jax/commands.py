@@ -77,6 +77,29 @@ def _tell_others(error: Exception) -> None:
       peers.end_after(error)
 
 
+class NoOutput(UserError):
+  """The standard output takes no more."""
+
+
+def say(text: object) -> None:
+  """Prints a line on the standard output, at once.
+
+  Raises:
+    BrokenPipeError: nobody reads any more, as after `| head`.
+    NoOutput: it cannot be written, for a full disk for one.
+  """
+  try:
+    print(text, flush=True)
+  except OSError as error:
+    # What is still held back must not fail again when the process ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+      raise
+    raise NoOutput(
+      f'cannot write to the standard output: {error.strerror or error}.'
+    ) from None
+
+
 def end_at_once(*_) -> None:
   """Ends the process on Ctrl-C.
 

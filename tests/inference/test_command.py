@@ -177,6 +177,8 @@ def here(monkeypatch):
     (['EMPTY', '--workdir=RUN'], 'holds no videos'),
     (['EMPTY/*.mp4', '--workdir=RUN'], 'matches no videos'),
     (['VIDEO'], 'give --workdir'),
+    (['-dash.mp4', '--workdir=RUN'], 'give that file as ./-dash.mp4.'),
+    (['VIDEO', '--workdir=RUN', '--tops=3'], 'unknown flag --tops=3;'),
     (['VIDEO', '--checkpoint=best'], 'give its --workdir too'),
     (['VIDEO', '--workdir=none'], 'there is no workdir none'),
     (['VIDEO', '--checkpoint=none'], 'there is no checkpoint at none'),
@@ -203,6 +205,7 @@ def test_mistakes(
   here, config, trained, videos, tmp_path, capsys, monkeypatch, arguments, why
 ):
   (tmp_path / 'nothing').mkdir()
+  (tmp_path / '-dash.mp4').touch()
   monkeypatch.chdir(tmp_path)
   names = {
     'RUN': str(trained(config)),
@@ -217,7 +220,7 @@ def test_mistakes(
   errors = [s for s in told.err.splitlines() if 'absl' not in s]
   assert len(errors) == 1 and why in errors[0], told.err
   assert sorted(path.name for path in tmp_path.iterdir()) == [
-    'nothing', 'run', 'videos'
+    '-dash.mp4', 'nothing', 'run', 'videos'
   ]  # fmt: skip
 
 
@@ -271,3 +274,30 @@ def test_a_pipe_is_named_and_the_others_go_on(
   told = capsys.readouterr()
   assert told.out.startswith(str(videos / '1.mkv'))
   assert f'error: {videos / "0.mp4"} is no regular file' in told.err
+
+
+def test_videos_before_and_after_flags(here, config, trained, videos, capsys):
+  first, second = videos / '0.mkv', videos / '1.mkv'
+  assert main(first, f'--workdir={trained(config)}', second, '--top=1') == 0
+  lines = capsys.readouterr().out.splitlines()
+  assert [line for line in lines if 'videos' in line] == [
+    str(first), str(second)
+  ]  # fmt: skip
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='of Linux')
+@pytest.mark.parametrize('more', [[], ['--json'], ['--timeline']])
+def test_a_full_disk_is_told_of_once(run, videos, more):
+  arguments = [videos / '0.mkv', videos / '1.mkv', f'--workdir={run}', *more]
+  with open('/dev/full', 'w') as full:
+    done = subprocess.run(
+      [sys.executable, '-m', 'vivit_jax.predict', *map(str, arguments)],
+      stdout=full,
+      stderr=subprocess.PIPE,
+      text=True,
+      cwd=ROOT,
+    )
+  assert done.returncode == 2
+  assert done.stderr.splitlines() == [
+    'error: cannot write to the standard output: No space left on device.'
+  ]

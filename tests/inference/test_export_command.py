@@ -1,7 +1,9 @@
 """python -m vivit_jax.export, as its users start it."""
 
 import json
+import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -10,12 +12,18 @@ import numpy as np
 import pytest
 
 import vivit_jax
-from vivit_jax.inference import export_command
+from vivit_jax import models
+from vivit_jax.errors import UserError
+from vivit_jax.inference import export_command, exported
 
 ROOT = pathlib.Path(vivit_jax.__file__).parents[1]
+SIZES_TI = models.SIZES['Ti']  # before a test's own
 
 
-def test_a_workdir_becomes_a_folder(config, trained, tmp_path, capsys):
+def test_a_workdir_becomes_a_folder(
+  config, trained, tmp_path, capsys, monkeypatch
+):
+  monkeypatch.setattr(signal, 'signal', lambda *_: None)
   workdir, out = trained(config), tmp_path / 'exported'
   arguments = [f'--workdir={workdir}', f'--out={out}', '--platforms=cpu']
   more = ['--resize=48x64', '--parameters=beside', '--multi_label=verb']
@@ -61,3 +69,73 @@ def test_mistakes_are_one_sentence(arguments, words, tmp_path):
   assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
   assert words in done.stderr
   assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def run(config, trained, monkeypatch):
+  """Returns a workdir whose model any process can build."""
+  monkeypatch.setitem(models.SIZES, 'Ti', SIZES_TI)
+  return trained(config)
+
+
+INTERRUPTED = """
+import gc, os, signal, sys
+from vivit_jax.inference import export_command, exported_readme
+
+def interrupt(*_):
+  gc.callbacks.clear()
+  os.kill(os.getpid(), signal.SIGINT)
+
+def text(*_):
+  print(*os.listdir(sys.argv[2]), flush=True)
+  gc.callbacks[:] = [interrupt]
+  gc.collect()
+  return ''
+
+exported_readme.text = text
+out = os.path.join(sys.argv[2], 'exported')
+sys.exit(export_command.main(
+  ['--workdir=' + sys.argv[1], '--out=' + out, '--platforms=cpu']
+))
+"""
+
+
+def test_an_interrupt_within_a_collection_of_garbage_is_not_lost(run, tmp_path):
+  (tmp_path / 'into').mkdir()
+  done = subprocess.run(
+    [sys.executable, '-c', INTERRUPTED, str(run), str(tmp_path / 'into')],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert done.stdout.startswith('.exported.')  # it was half-written
+  assert done.returncode == 130, done.stderr
+  assert done.stderr.strip() == 'interrupted'
+  assert not os.listdir(tmp_path / 'into')
+
+
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='of Linux')
+def test_a_full_disk_is_told_of(run, tmp_path):
+  with open('/dev/full', 'w') as full:
+    done = subprocess.run(
+      [sys.executable, '-m', 'vivit_jax.export', f'--workdir={run}']
+      + [f'--out={tmp_path / "exported"}', '--platforms=cpu'],
+      stdout=full,
+      stderr=subprocess.PIPE,
+      text=True,
+      cwd=ROOT,
+    )
+  assert done.returncode == 2
+  assert done.stderr.splitlines() == [
+    'error: cannot write to the standard output: No space left on device.'
+  ]
+
+
+def test_a_file_in_the_way_is_named(config, trained, tmp_path):
+  run, path = trained(config), tmp_path / 'a.txt'
+  path.touch()
+  with pytest.raises(UserError, match=r'a\.txt is no folder'):
+    predictor = vivit_jax.load(run)
+    exported.export(predictor, path / 'b' / 'c', exported.Options())
+  assert path.is_file()

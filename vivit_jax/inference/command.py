@@ -50,12 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
   signal.signal(signal.SIGINT, commands.end_at_once)
   for stream in (sys.stdout, sys.stderr):  # names that are no valid text
     stream.reconfigure(errors='backslashreplace')
-  flags = parser().parse_args(arguments)
+  flags, unknown = parser().parse_known_intermixed_args(arguments)
   with exit_on_user_error(at_once=True):
+    _check_unknown(unknown)
     try:
       return _run(flags)
     except BrokenPipeError:  # of `| head`
-      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
       return 1
   return 0
 
@@ -94,6 +94,8 @@ def _run(flags: argparse.Namespace) -> int:
   for place, path in enumerate(_progress(paths)):
     try:
       reporter.report(place, path)
+    except commands.NoOutput:
+      raise
     except UserError as error:
       failed += 1
       reporter.fail(path, error)
@@ -107,6 +109,17 @@ def _progress(paths: Sequence[pathlib.Path]) -> Iterator[pathlib.Path]:
 
   hidden = not sys.stderr.isatty() or sys.stdout.isatty() or len(paths) < 2
   return iter(tqdm.tqdm(paths, unit='video', disable=hidden))
+
+
+def _check_unknown(arguments: Sequence[str]) -> None:
+  """Raises a UserError for arguments that are no flags of this command."""
+  if not arguments:
+    return
+  if os.path.lexists(arguments[0]):
+    raise UserError(
+      f'{arguments[0]} begins as flags do: give that file as ./{arguments[0]}.'
+    )
+  raise UserError(f'unknown flag {arguments[0]}; --help shows the flags.')
 
 
 def _check_places(

@@ -1,12 +1,15 @@
 """python -m vivit_jax.export: its flags, and what they lead to."""
 
 import argparse
+import functools
+import pathlib
 import re
+import shutil
 import signal
 from collections.abc import Sequence
 
 from vivit_jax import commands
-from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
+from vivit_jax.errors import UserError, exit_on_user_error
 from vivit_jax.inference import model_flags
 
 
@@ -46,14 +49,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
       savedmodel=flags.savedmodel,
     )
     # From here on, an interrupt must still remove what is half-written.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with exit_on_interrupt('interrupted'):
-      folder = exported.export(predictor, flags.out, options)
-    for path in sorted(folder.iterdir()):
-      inside = [p for p in (path, *path.rglob('*')) if p.is_file()]
-      size = sum(p.stat().st_size for p in inside)
-      print(f'{size / 1e6:10.3f} MB  {path}')
+    unfinished = exported.unfinished(flags.out)
+    signal.signal(signal.SIGINT, functools.partial(_end, unfinished))
+    folder = exported.export(predictor, flags.out, options)
+    try:
+      _tell(folder)
+    except BrokenPipeError:  # of `| head`
+      return 1
   return 0
+
+
+def _end(unfinished: pathlib.Path, *_) -> None:
+  """Ends the process on Ctrl-C, and leaves nothing half-written.
+
+  A KeyboardInterrupt gets lost where jax calls Python back, in a collection of
+  garbage for one.
+  """
+  shutil.rmtree(unfinished, ignore_errors=True)
+  commands.end_at_once()
+
+
+def _tell(folder: pathlib.Path) -> None:
+  """Prints what was written, and how large it is."""
+  for path in sorted(folder.iterdir()):
+    inside = [p for p in (path, *path.rglob('*')) if p.is_file()]
+    size = sum(p.stat().st_size for p in inside)
+    commands.say(f'{size / 1e6:10.3f} MB  {path}')
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -81,29 +81,35 @@ def export(
   classify = classifier(predictor, options.size)
   artefact = _artefact(classify, leaves, shape, options)
   about = _about(predictor, options, shape)
-  with _appearing(folder) as unfinished:
-    (unfinished / ARTEFACT).write_bytes(artefact)
+  with _appearing(folder) as inside:
+    (inside / ARTEFACT).write_bytes(artefact)
     digests = {ARTEFACT: hashlib.sha256(artefact).hexdigest()}
     if options.beside:
       names = [f'{place:05d}' for place in range(len(leaves))]
-      np.savez(unfinished / PARAMETERS, **dict(zip(names, leaves)))
-      with (unfinished / PARAMETERS).open('rb') as file:
+      np.savez(inside / PARAMETERS, **dict(zip(names, leaves)))
+      with (inside / PARAMETERS).open('rb') as file:
         digest = hashlib.file_digest(file, 'sha256')
       digests[PARAMETERS] = digest.hexdigest()
     about['sha256'] = digests
     text = json.dumps(about, indent=2, ensure_ascii=False) + '\n'
-    (unfinished / ABOUT).write_text(text, 'utf-8')
+    (inside / ABOUT).write_text(text, 'utf-8')
     readme = exported_readme.text(
       ARTEFACT, shape, options.beside, options.savedmodel
     )
-    (unfinished / README).write_text(readme, 'utf-8')
+    (inside / README).write_text(readme, 'utf-8')
     if options.savedmodel:
       from vivit_jax.inference import saved_model  # tensorflow takes seconds
 
       saved_model.write(
-        unfinished / SAVED_MODEL, classify, leaves, shape, options.platforms
+        inside / SAVED_MODEL, classify, leaves, shape, options.platforms
       )
   return folder
+
+
+def unfinished(folder: str | os.PathLike) -> pathlib.Path:
+  """Returns where `export` of this process writes, until all is there."""
+  folder = pathlib.Path(folder)
+  return folder.parent / f'.{folder.name}.{os.getpid()}'
 
 
 def _artefact(
@@ -182,6 +188,11 @@ def _check(
   if folder.is_symlink() or folder.exists():
     if not folder.is_dir() or any(folder.iterdir()):
       raise UserError(f'{folder} is there already: give another --out.')
+  for parent in folder.parents:
+    if os.path.lexists(parent):
+      if not os.path.isdir(parent):
+        raise UserError(f'cannot write {folder}: {parent} is no folder.')
+      break
   size = sum(x.nbytes for x in jax.tree.leaves(predictor.params))
   if size > _MOST_INSIDE and not options.beside:
     raise UserError(
@@ -202,15 +213,15 @@ def _check(
 @contextlib.contextmanager
 def _appearing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
   """Gives a folder to write into, which takes its name at the end."""
-  unfinished = folder.with_name(f'.{folder.name}.{os.getpid()}')
+  beginning = unfinished(folder)
   try:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    unfinished.mkdir()
-    yield unfinished
-    os.replace(unfinished, folder)
+    beginning.mkdir()
+    yield beginning
+    os.replace(beginning, folder)
   except OSError as error:
     raise UserError(
       f'cannot write {folder}: {error.strerror or error}.'
     ) from None
   finally:
-    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.rmtree(beginning, ignore_errors=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vivit_jax import files
+from vivit_jax import commands, files
 from vivit_jax.errors import UserError
 from vivit_jax.inference import cutting, places, timeline, timeline_picture
 from vivit_jax.inference.predictor import Prediction, Predictor, Ranking
@@ -80,7 +80,6 @@ class Reporter:
 
   def fail(self, path: pathlib.Path, error: UserError) -> None:
     """Tells that a video could not be predicted."""
-    sys.stdout.flush()
     print(f'error: {error}', file=sys.stderr, flush=True)
     if self._json:
       _print_json({'video': str(path), 'error': str(error)})
@@ -119,7 +118,7 @@ class Reporter:
     else:
       lines = _lines(prediction)
       lines += [f'{"picture":>16}  {picture}' for picture in pictures]
-      print('\n'.join(lines), flush=True)
+      commands.say('\n'.join(lines))
 
   def _pictures_of(
     self, place: int, path: pathlib.Path, prediction: Prediction
@@ -152,12 +151,12 @@ class Reporter:
     heads = self._predictor.label_names
     found: dict[str, list[dict[str, Any]]] = {head: [] for head in heads}
     if not self._json:
-      print(path, flush=True)
+      commands.say(path)
     for segment in timeline.segments(keeping()):
       found[segment.head].append(segment.to_json())
       if not self._json:
         told = timeline.line(segment, self._window, len(heads))
-        print(f'  {told}', flush=True)
+        commands.say(f'  {told}')
     if self._pictures is not None:
       picture = self._pictures / (self._names[place] + places.TIMELINE)
       timeline_picture.write(picture, path.name, kept, heads)
@@ -183,4 +182,4 @@ def _shares(ranking: Ranking) -> list[str]:
 
 
 def _print_json(value: dict[str, Any]) -> None:
-  print(json.dumps(value), flush=True)
+  commands.say(json.dumps(value))
