@@ -234,3 +234,39 @@ def test_unknown_rates(config, trained):
   # Every second frame of 7, in the middle of 30.
   expected = predictor.clips(frames[11:18], frames_per_second=10, views='1x1')
   np.testing.assert_array_equal(clip, expected[0])
+
+
+def test_clips_that_the_model_does_not_take(config, trained):
+  predictor = vivit_jax.load(trained(config))
+  clips = np.zeros((2, 4, 32, 32, 3), np.uint8)
+  for wrong in (
+    clips[0],
+    clips[:0],
+    clips[:, :3],
+    clips[:, :, :16],
+    clips[..., :1],
+    clips.astype(np.float32),
+    [clips[0], clips[0, :2]],
+  ):
+    for function in (predictor.predict_clips, predictor.features_of):
+      with pytest.raises(UserError, match=r'uint8 \[V, 4, 32, 32, 3\]'):
+        function(wrong)
+  assert len(predictor.logits(list(clips))['verb']) == 2
+
+
+def test_arguments_that_cannot_be(config, trained):
+  predictor = vivit_jax.load(trained(config))
+  frames, clips = blocks(1, 24, (32, 32)), np.zeros((1, 4, 32, 32, 3), np.uint8)
+  for top in (0, -1, 2.5, True, None):
+    for call in (
+      lambda n: predictor.predict(frames, top=n),
+      lambda n: predictor.predict_clips(clips, top=n),
+      lambda n: next(predictor.timeline(frames, top=n, frames_per_second=9)),
+    ):
+      with pytest.raises(UserError, match=f'top is {top}; a whole number'):
+        call(top)
+  with pytest.raises(UserError, match=r"views are \(4, 1\); .* e.g. '4x3'"):
+    predictor.predict(frames, views=(4, 1))
+  for rate in (0, -10.0, float('nan'), float('inf'), '25'):
+    with pytest.raises(UserError, match='frames_per_second is .* above 0'):
+      next(predictor.timeline(frames, frames_per_second=rate))

@@ -44,8 +44,12 @@ def parse(text: str) -> Views:
   """Returns the views of '4x3'.
 
   Raises:
-    UserError: other text.
+    UserError: anything else.
   """
+  if not isinstance(text, str):
+    raise UserError(
+      f"views are {text!r}; they are text, temporal x spatial, e.g. '4x3'."
+    )
   match = re.fullmatch(r'([1-9]\d{0,3})x([13])', text)
   if not match:
     raise UserError(

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import einops
@@ -161,6 +161,7 @@ class Predictor:
     Raises:
       UserError: a video that cannot be read, or is too short.
     """
+    _check_top(top)
     opened = videos.open_video(video, frames_per_second)
     return self.predict_clips(self._cut(opened, views), opened.name, top=top)
 
@@ -168,6 +169,7 @@ class Predictor:
     self, clips: np.ndarray, name: str = 'the video', *, top: int = 5
   ) -> Prediction:
     """Does what `predict` does, with the clips that `clips` returned."""
+    _check_top(top)
     return Prediction(name, self._rank(self.logits(clips), top))
 
   def features(
@@ -227,6 +229,7 @@ class Predictor:
       UserError: a video that cannot be read, or of unknown rate; a window
         shorter than a clip.
     """
+    _check_top(top)
     for name, seconds in (('window', window), ('stride', stride)):
       cutting.check_seconds(f'the {name}', seconds)
     parts = cutting.windows(
@@ -264,6 +267,7 @@ class Predictor:
     self, function: Callable, clips: np.ndarray
   ) -> dict[str, np.ndarray]:
     """Returns what a compiled function gives of all clips."""
+    clips = self._checked(clips)
     try:
       found = [function(self.params, part) for part in _parts(clips)]
       return _joined(found, len(clips))
@@ -274,6 +278,24 @@ class Predictor:
         f'the device has no memory for {min(len(clips), _MOST_CLIPS)} clips at '
         'a time: ask for fewer --views.'
       ) from None
+
+  def _checked(self, clips: np.ndarray) -> np.ndarray:
+    """Returns clips as an array, if they are what the model takes."""
+    data = self.config.data
+    wanted = (data.frames, *data.crop, 3)
+    try:
+      clips = np.asarray(clips)
+    except ValueError:
+      raise UserError(
+        f'the clips are not of one shape: give uint8 [V, {_listed(wanted)}].'
+      ) from None
+    if clips.dtype != np.uint8 or clips.shape[1:] != wanted or not len(clips):
+      raise UserError(
+        f'the clips are {clips.dtype} of shape [{_listed(clips.shape)}]; the '
+        f'model takes uint8 [V, {_listed(wanted)}] of one view or more, as '
+        'clips() returns them.'
+      )
+    return clips
 
   def _run(self, clips: np.ndarray) -> dict[str, np.ndarray]:
     """Returns float32 [n, V, K] of clips [n, V, T, H, W, 3]."""
@@ -309,6 +331,15 @@ class Predictor:
       names = tuple(self.label_names[head][place] for place in first)
       ranked[head] = Ranking(names, every[first], every)
     return ranked
+
+
+def _check_top(top: int) -> None:
+  if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
+    raise UserError(f'top is {top!r}; a whole number of labels, at least 1.')
+
+
+def _listed(shape: Iterable[int]) -> str:
+  return ', '.join(str(size) for size in shape)
 
 
 def _compiled(

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import math
+import numbers
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -41,8 +43,10 @@ def open_video(source: Source, frames_per_second: float | None = None) -> Video:
     frames_per_second: of frames in memory; of a file, instead of its own.
 
   Raises:
-    UserError: what is no video.
+    UserError: what is no video, or no rate.
   """
+  if frames_per_second is not None:
+    _check_rate(frames_per_second)
   if isinstance(source, (str, os.PathLike)):
     path = pathlib.Path(source)
     _check_regular(path)
@@ -56,10 +60,16 @@ def open_video(source: Source, frames_per_second: float | None = None) -> Video:
   )
 
 
+def _check_rate(rate: float) -> None:
+  if not isinstance(rate, numbers.Real) or not 0 < rate < math.inf:
+    raise UserError(f'frames_per_second is {rate!r}; a number above 0.')
+
+
 def _check_regular(path: pathlib.Path) -> None:
   """Raises a UserError for pipes and the like, which reading waits for."""
-  # What is not there says so where it is opened.
-  if os.path.exists(path) and not os.path.isfile(path):
+  # Folders, and what is not there, say so where they are opened.
+  known = os.path.isfile(path) or os.path.isdir(path)
+  if os.path.exists(path) and not known:
     raise UserError(
       f'{path} is no regular file: give the path of a video, or write the '
       'video to a file first.'
