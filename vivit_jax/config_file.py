@@ -13,16 +13,32 @@ from vivit_jax.errors import UserError
 def run(path: str) -> configs.TrainConfig:
   """Returns the checked experiment that a file's `get_config` describes.
 
+  Or the one that a workdir's config.json, or another .json, holds.
+
   Raises:
     UserError: no such file, code that fails, or values that do not fit.
   """
   if not os.path.isfile(path):
     raise UserError(f'there is no config file {path}.')
+  if path.endswith('.json'):
+    return _of_json(path)
   try:
     config = runpy.run_path(path)['get_config']()
   except Exception as error:  # whatever a file may raise
     raise mistake(error, path) or error from None
   return resolve(config, path)
+
+
+def _of_json(path: str) -> configs.TrainConfig:
+  try:
+    with open(path, encoding='utf-8') as file:
+      config = configs.from_json(file.read())
+  except UnicodeDecodeError as error:
+    raise UserError(f'{path}: this is no text: {error.reason}.') from None
+  except UserError as error:
+    raise UserError(f'{path}: {error}') from None
+  configs.check(config)
+  return config
 
 
 def resolve(config: Any, path: str) -> configs.TrainConfig:

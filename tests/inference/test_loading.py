@@ -274,3 +274,55 @@ def test_importing_is_light():
     [sys.executable, '-c', code], capture_output=True, text=True, cwd=root
   )
   assert done.stdout.split('\n')[:2] == ['[]', 'False'], done.stderr
+
+
+def test_arguments_that_cannot_be(config, trained):
+  workdir = trained(config)
+  for path in (None, 3):
+    with pytest.raises(UserError, match=f'is {path}: give the path of'):
+      vivit_jax.load(path)
+  with pytest.raises(UserError, match=r"it takes heads: \['noun'\]"):
+    vivit_jax.load(workdir, multi_label='noun')
+  twice = NAMES | {'noun': ['cup', 'jar', 'cup']}
+  for wrong in (twice, {'noun': 'cup'}, {}, [1], 7):
+    with pytest.raises(UserError, match='each name once'):
+      vivit_jax.load(workdir, class_order=wrong)
+
+
+def test_a_damaged_checkpoint_is_to_be_replaced_by_another(config, trained):
+  workdir = trained(config)
+  for path in (workdir / 'checkpoints' / '5').rglob('*'):
+    if path.is_file() and 'state' in str(path):
+      path.write_bytes(b'')
+  with pytest.raises(UserError, match='name another one by --checkpoint') as e:
+    vivit_jax.load(workdir)
+  assert 'train.py' not in str(e.value)
+
+
+def test_names_that_are_damaged_are_not_called_missing(
+  config, trained, tmp_path
+):
+  workdir, path = trained(config), tmp_path / 'names.json'
+  path.write_text(json.dumps(NAMES)[:-5])
+  with pytest.raises(UserError, match=r'names\.json is damaged, or no JSON'):
+    vivit_jax.load(workdir, class_order=path)
+  with pytest.raises(UserError, match='there is no JSON of label names'):
+    vivit_jax.load(workdir, class_order=tmp_path / 'none.json')
+
+
+def test_the_config_may_be_a_runs_own_file(config, trained, tmp_path):
+  workdir = trained(config)
+  expected = probabilities(vivit_jax.load(workdir))
+  given = {
+    'config': workdir / 'config.json',
+    'class_order': NAMES,
+  }
+  found = vivit_jax.load(workdir / 'checkpoints' / '5', **given)
+  np.testing.assert_array_equal(probabilities(found), expected)
+  broken = tmp_path / 'broken.json'
+  broken.write_text(given['config'].read_text()[:-9])
+  with pytest.raises(UserError, match=r'broken\.json: the config is not valid'):
+    vivit_jax.load(workdir / 'checkpoints' / '5', config=broken)
+  broken.write_bytes(b'\xff\xfe\x00')
+  with pytest.raises(UserError, match=r'broken\.json: this is no text'):
+    vivit_jax.load(workdir / 'checkpoints' / '5', config=broken)

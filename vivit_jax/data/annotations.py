@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from vivit_jax.errors import UserError, nearest
 
@@ -165,19 +166,38 @@ def read_label_names(path: str | os.PathLike) -> dict[str, list[str]]:
     path = path / 'metadata.json'
   try:
     names = json.loads(path.read_text('utf-8'))
-  except (OSError, ValueError):
+  except FileNotFoundError:
     raise UserError(f'there is no JSON of label names at {path}.') from None
+  except OSError as error:
+    raise UserError(f'cannot read {path}: {error.strerror}.') from None
+  except (ValueError, RecursionError) as error:
+    raise UserError(
+      f'{path} is damaged, or no JSON of label names: {error}.'
+    ) from None
   if isinstance(names, dict):
     names = names.get('label_names', names)
-  good = isinstance(names, dict) and all(
-    isinstance(of_head, list)
+  return checked_names(names, str(path))
+
+
+def checked_names(names: Any, where: str) -> dict[str, list[str]]:
+  """Returns label names in their order, of each head.
+
+  Args:
+    names: what should be {head: names}.
+    where: they are from, for the error.
+
+  Raises:
+    UserError: other content, or a name twice.
+  """
+  good = isinstance(names, Mapping) and all(
+    isinstance(of_head, (list, tuple))
     and all(isinstance(name, str) for name in of_head)
     and len(set(of_head)) == len(of_head)
     for of_head in names.values()
   )
   if not good or not names:
     raise UserError(
-      f'{path} does not hold label names as {{"head": ["name", "name"]}}, each '
-      'name once.'
+      f'{where} does not hold label names as {{"head": ["name", "name"]}}, '
+      'each name once.'
     )
-  return names
+  return {head: list(of_head) for head, of_head in names.items()}

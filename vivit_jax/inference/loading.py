@@ -16,6 +16,7 @@ from collections.abc import (
 from vivit_jax import config as configs
 from vivit_jax import config_file
 from vivit_jax.checkpoints import start
+from vivit_jax.checkpoints.damage import Damaged
 from vivit_jax.checkpoints.formats import huggingface_config, native
 from vivit_jax.checkpoints.on_disk import last_description
 from vivit_jax.config import TrainConfig
@@ -63,6 +64,10 @@ def load(
     UserError: no such checkpoint, a damaged one, one that needs a config, or
       weights and names that do not fit the config.
   """
+  if not isinstance(path, (str, os.PathLike)):
+    raise UserError(
+      f'the checkpoint is {path!r}: give the path of a workdir or a checkpoint.'
+    )
   path = pathlib.Path(path)
   if not os.path.exists(path):
     raise UserError(f'there is no checkpoint at {path}.')
@@ -125,6 +130,20 @@ def _from_native(
   """Reads a workdir, its folder of checkpoints, or one of them."""
   workdir, which = native.place(path)
   checkpoint = checkpoint if which == 'best' else which
+  try:
+    return _of_workdir(workdir, checkpoint, override)
+  except Damaged as error:
+    raise UserError(
+      f'{error.which} is damaged ({error.reason}): name another one by '
+      '--checkpoint, a step or a path.'
+    ) from None
+
+
+def _of_workdir(
+  workdir: pathlib.Path,
+  checkpoint: str,
+  override: Callable[[TrainConfig], TrainConfig],
+) -> Trained:
   if (workdir / 'config.json').exists():
     return trained.from_workdir(workdir, checkpoint, override)
   # A checkpoint alone says how to use it.
@@ -159,7 +178,7 @@ def _read_names(
     return None
   if isinstance(class_order, (str, os.PathLike)):
     return annotations.read_label_names(class_order)
-  return {head: list(names) for head, names in class_order.items()}
+  return annotations.checked_names(class_order, 'class_order')
 
 
 def _renamed(found: Trained, names: Names | None) -> Trained:
@@ -180,6 +199,10 @@ def _with_multi_label(
 ) -> Trained:
   if multi_label is None:
     return found
+  if isinstance(multi_label, str):
+    raise UserError(
+      f"multi_label is '{multi_label}'; it takes heads: ['{multi_label}']."
+    )
   for head in multi_label:
     if head not in found.label_names:
       raise UserError(
