@@ -88,6 +88,12 @@ def test_no_text_is_on_another_or_outside(changes):
     assert not a.padded(-0.5).overlaps(b.padded(-0.5)), (one, other)
 
 
+@pytest.mark.parametrize('interval', [0.1, None])
+def test_a_picture_says_that_its_times_are_of_the_clip(interval):
+  told = [text for text, _ in extents(explain.picture(make(interval=interval)))]
+  assert any('times are of the clip' in text for text in told) == bool(interval)
+
+
 def test_the_title_says_each_heads_guesses():
   lines = captions.of_heads('clip.mp4', HEADS, 8.0)
   assert [line.text for line in lines] == [

@@ -99,3 +99,61 @@ def test_a_picture_has_bands_where_the_labels_are(tmp_path):
   assert bands[0].get_facecolor() != bands[1].get_facecolor()
   timeline_picture.write(tmp_path / 'new' / 'line.png', 'a $', windows, names)
   assert [p.name for p in (tmp_path / 'new').iterdir()] == ['line.png']
+
+
+def ranked(start, end, every, names):
+  """Returns a window of one head, of these probabilities."""
+  every = np.array(every, float)
+  order = np.argsort(-every)
+  labels = tuple(names[place] for place in order)
+  return Window(start, end, {'verb': Ranking(labels, every[order], every)})
+
+
+def test_many_windows_are_averaged_to_what_a_picture_can_show():
+  names = ['stir', 'pour']
+  windows = [
+    ranked(n / 2, n / 2 + 0.5, [0.9, 0.1] if n % 3 else [0.0, 1.0], names)
+    for n in range(7200)
+  ]
+  few = timeline_picture.merged(windows[:7], {'verb': names}, 3)
+  assert [(w.start, w.end) for w in few] == [(0, 1.5), (1.5, 3.0), (3.0, 3.5)]
+  np.testing.assert_allclose(
+    [w.heads['verb'].every for w in few], [[0.6, 0.4], [0.6, 0.4], [0, 1]]
+  )
+  assert [w.heads['verb'].labels[0] for w in few] == ['stir', 'stir', 'pour']
+  figure = timeline_picture.draw('an hour', windows, {'verb': names})
+  (axes,) = figure.axes
+  assert len(axes.patches) < 10
+  curves = {curve.get_label(): curve.get_ydata() for curve in axes.lines}
+  assert len(curves['stir']) == 300
+  np.testing.assert_allclose(curves['stir'], 0.6)
+  assert axes.get_xlim() == (0, 3600)
+
+
+def test_the_legend_counts_the_labels_that_it_leaves_out():
+  names = [f'label {n}' for n in range(14)]
+  windows = [ranked(n, n + 1, np.eye(14)[n], names) for n in range(12)]
+  (axes,) = timeline_picture.draw('many', windows, {'verb': names}).axes
+  told = [text.get_text() for text in axes.get_legend().get_texts()]
+  assert told == [*names[:9], 'and 3 more']
+  (axes,) = timeline_picture.draw('few', windows[:9], {'verb': names}).axes
+  told = [text.get_text() for text in axes.get_legend().get_texts()]
+  assert told == names[:9]
+
+
+@pytest.mark.parametrize('classes', [2, 14, 400])
+def test_a_class_has_its_colour_in_every_picture(classes):
+  names = [f'label {n}' for n in range(classes)]
+
+  def colours(*places):
+    windows = [
+      ranked(n, n + 1, np.eye(classes)[place], names)
+      for n, place in enumerate(places)
+    ]
+    (axes,) = timeline_picture.draw('one', windows, {'verb': names}).axes
+    return {x.get_label(): tuple(x.get_color()) for x in axes.lines}
+
+  assert colours(0, 1) == colours(1, 0)
+  assert colours(1) == {'label 1': colours(0, 1)['label 1']}
+  every = {timeline_picture.colour(n, classes) for n in range(classes)}
+  assert len(every) == classes

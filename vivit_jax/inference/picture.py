@@ -126,8 +126,9 @@ class _Sheet:
     bar.set_ticks(np.linspace(*self._limits, 5))
     bar.ax.tick_params(labelsize=9)
     bar.ax.xaxis.set_major_formatter('{x:.2g}x')
+    times = '; times are of the clip' if self._of.interval else ''
     bar.set_label(
-      'where: attention (rollout) beside an even share of the frame',
+      'where: attention (rollout) beside an even share of the frame' + times,
       fontsize=10,
     )
 
