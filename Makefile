@@ -5,6 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 CONFIG ?= configs/moving_shapes_ti8x2_fe.py
 WORKDIR ?= runs/demo
+# The scripts of launch/, which the tests run, have a variable of this name.
+unexport PYTHON
 
 .PHONY: demo test test-slow test-torch lint clean
 
