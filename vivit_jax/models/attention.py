@@ -6,6 +6,7 @@ speed and rounding only. Softmax is in float32 whatever the inputs' precision.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import einops
 import flax.linen as nn
@@ -13,12 +14,19 @@ import jax
 import jax.numpy as jnp
 
 # The values of the config key model.attention.
-ATTENTIONS = ('auto', 'plain', 'chunked', 'cudnn')
+ATTENTIONS = ('auto', 'plain', 'blocked', 'chunked', 'cudnn')
 
 # From this length on the scores of all pairs are more memory than caches hold:
 # plain below, chunked above (benchmarks/RESULTS.md).
 _LONG = 1024
-_CHUNK = 256  # queries that are compared with all keys at a time
+# Between this length and that, XLA's CPU backend fuses attention to blocks of
+# keys well, and that to all keys badly (jax 0.10).
+_BADLY_FUSED = 257
+_BLOCK = 100
+# Scores computed at a time in the chunked form. A CPU is best within its
+# caches; an accelerator wants more work at once.
+_SCORES = {'cpu': 5 * 2**20}
+_SCORES_ELSEWHERE = 2**26
 
 
 def attend(
@@ -28,9 +36,11 @@ def attend(
 
   Args:
     query, key, value: [..., N, heads, d], of one precision.
-    kind: 'plain', the scores of all pairs at once; 'chunked', those of some
-      queries at a time, in the backward pass computed again; 'cudnn', the fused
-      kernel of NVIDIA's library, which wants bfloat16; 'auto', what suits.
+    kind: 'plain', the scores of all pairs at once; 'blocked', the same, in
+      blocks of keys where no derivative is asked for; 'chunked', those of some
+      heads or queries at a time, in the backward pass computed again; 'cudnn',
+      the fused kernel of NVIDIA's library, which wants bfloat16; 'auto', what
+      suits.
   """
   if kind == 'auto':
     kind = _suited(query)
@@ -45,7 +55,8 @@ def attend(
   elif kind == 'chunked':
     found = _chunked(query, key, value)
   else:
-    found = _plain(query, key, value)
+    attend_heads = _attend_blocks if kind == 'blocked' else _attend_heads
+    found = _plain(attend_heads, query, key, value)
   return found.reshape(*batch, *found.shape[1:])
 
 
@@ -64,47 +75,107 @@ def _suited(query: jax.Array) -> str:
   if jax.default_backend() == 'gpu' and query.dtype == jnp.bfloat16:
     if width % 8 == 0 and width <= 128:
       return 'cudnn'
-  return 'chunked' if length >= _LONG else 'plain'
+  if length >= _LONG:
+    return 'chunked'
+  badly_fused = jax.default_backend() == 'cpu' and length >= _BADLY_FUSED
+  return 'blocked' if badly_fused else 'plain'
 
 
-def _plain(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-  """Attends; [B, N, heads, d] all."""
-  query = query * (query.shape[-1] ** -0.5)
-  scores = jnp.einsum(
-    'BnHd,BmHd->BHnm', query, key, preferred_element_type=jnp.float32
-  )
-  weights = jax.nn.softmax(scores, axis=-1).astype(value.dtype)
-  return jnp.einsum('BHnm,BmHd->BnHd', weights, value)
-
-
-def _chunked(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-  """Attends, some queries after others; [B, N, heads, d] all.
-
-  The last chunk is filled up with queries of zero, which are dropped. Memory
-  is that of one chunk's scores, in the backward pass too (Rabe and Staats,
-  arXiv 2112.05682, of which keys and values are not cut here).
-  """
-  length = query.shape[1]
-  chunks = -(-length // _CHUNK)
-  size = -(-length // chunks)
+def _plain(
+  attend_heads: Callable[..., jax.Array],
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+) -> jax.Array:
+  """Attends, all heads at once; [B, N, heads, d] all."""
   query, key, value = (
     einops.rearrange(x, 'B n H d -> B H n d') for x in (query, key, value)
   )
-  query = query * (query.shape[-1] ** -0.5)
-  query = jnp.pad(query, ((0, 0), (0, 0), (0, chunks * size - length), (0, 0)))
-  query = einops.rearrange(query, 'B H (c n) d -> c B H n d', c=chunks)
+  found = attend_heads(query, key, value)
+  return einops.rearrange(found, 'B H n d -> B n H d')
 
-  @functools.partial(jax.checkpoint, prevent_cse=False)
-  def attend_some(query):
-    scores = jnp.einsum(
-      'BHnd,BHmd->BHnm', query, key, preferred_element_type=jnp.float32
+
+def _chunked(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+  """Attends, some heads after others, and some of their queries; see `_plain`.
+
+  The last queries are filled up with zeros, which are dropped. Memory is that
+  of the scores of one chunk, in the backward pass too (Rabe and Staats, arXiv
+  2112.05682, of which keys and values are not cut here).
+  """
+  batch, length, heads, _ = query.shape
+  most = _SCORES.get(jax.default_backend(), _SCORES_ELSEWHERE)
+  chunks = -(-(length**2) // most)
+  size = -(-length // chunks)
+  together = _largest_divisor(batch * heads, most // (size * length))
+  query, key, value = (
+    einops.rearrange(x, 'B n H d -> (B H) n d').reshape(
+      -1, together, length, x.shape[-1]
     )
-    most = scores.max(axis=-1, keepdims=True)
-    weights = jnp.exp(scores - jax.lax.stop_gradient(most))
-    total = weights.sum(axis=-1, keepdims=True)
-    # Divided after the product, where there are fewer numbers to divide.
-    taken = jnp.einsum('BHnm,BHmd->BHnd', weights.astype(value.dtype), value)
-    return (taken / total).astype(value.dtype)
+    for x in (query, key, value)
+  )
+  attend_some = jax.checkpoint(_attend_heads, prevent_cse=False)
 
-  found = jax.lax.map(attend_some, query)
-  return einops.rearrange(found, 'c B H n d -> B (c n) H d')[:, :length]
+  def attend_group(inputs):
+    query, key, value = inputs
+    if chunks == 1:
+      return attend_some(query, key, value)
+    query = jnp.pad(query, ((0, 0), (0, chunks * size - length), (0, 0)))
+    query = einops.rearrange(query, 'g (c n) d -> c g n d', c=chunks)
+    found = jax.lax.map(lambda query: attend_some(query, key, value), query)
+    return einops.rearrange(found, 'c g n d -> g (c n) d')[:, :length]
+
+  found = jax.lax.map(attend_group, (query, key, value))
+  found = found.reshape(batch, heads, length, -1)
+  return einops.rearrange(found, 'B H n d -> B n H d')
+
+
+def _attend_heads(
+  query: jax.Array, key: jax.Array, value: jax.Array, *, blocks: int = 1
+) -> jax.Array:
+  """Attends within each head, [..., n, d]: softmax(q k^T / sqrt(d)) v.
+
+  Heads come before tokens, which XLA's CPU backend computes faster, and the sum
+  of softmax divides the product, where there are fewer numbers to divide.
+  """
+  keys, values = (jnp.array_split(x, blocks, axis=-2) for x in (key, value))
+  query = query * (query.shape[-1] ** -0.5)
+  scores = [
+    jnp.einsum(
+      '...nd,...md->...nm', query, some, preferred_element_type=jnp.float32
+    )
+    for some in keys
+  ]
+  most = [some.max(axis=-1, keepdims=True) for some in scores]
+  most = jax.lax.stop_gradient(functools.reduce(jnp.maximum, most))
+  weights = [jnp.exp(some - most) for some in scores]
+  total = sum(some.sum(axis=-1, keepdims=True) for some in weights)
+  taken = sum(
+    jnp.einsum(
+      '...nm,...md->...nd',
+      weight.astype(value.dtype),
+      some,
+      preferred_element_type=jnp.float32,
+    )
+    for weight, some in zip(weights, values)
+  )
+  return (taken / total).astype(value.dtype)
+
+
+@jax.custom_vjp
+def _attend_blocks(
+  query: jax.Array, key: jax.Array, value: jax.Array
+) -> jax.Array:
+  """Attends as `_attend_heads`; without derivatives, to blocks of keys."""
+  blocks = -(-key.shape[-2] // _BLOCK)
+  return _attend_heads(query, key, value, blocks=blocks)
+
+
+_attend_blocks.defvjp(
+  lambda *inputs: jax.vjp(_attend_heads, *inputs),
+  lambda backward, cotangent: backward(cotangent),
+)
+
+
+def _largest_divisor(number: int, most: int) -> int:
+  """Returns the largest divisor up to `most`, and at least 1."""
+  return max(d for d in range(1, max(most, 1) + 1) if number % d == 0)
