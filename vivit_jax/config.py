@@ -41,7 +41,7 @@ class ModelConfig:
   depth_rates: str = 'paper'  # l / L; or 'reference': (l - 1) / (L - 1)
   scan: bool = False  # one traced block for all layers: compiles faster
   remat: str = 'none'  # 'dots', 'full': less memory, computed again
-  attention: str = 'auto'  # 'plain', 'chunked', 'cudnn': see models.attention
+  attention: str = 'auto'  # or another of models.attention's
   dtype: str = 'float32'  # of the computation; or 'bfloat16'
   heads: Mapping[str, int] = dataclasses.field(
     default_factory=dict

@@ -1,5 +1,8 @@
 """All forms of attention compute the same, forwards and backwards."""
 
+import math
+import re
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -16,9 +19,14 @@ def _random(seed, length, dtype=jnp.float32):
   ]
 
 
-@pytest.mark.parametrize('length', [1, 5, 256, 257, 600])
-@pytest.mark.parametrize('kind', ['auto', 'plain', 'chunked'])
-def test_forms_are_flaxs_attention(kind, length):
+KINDS = ['plain', 'blocked', 'chunked']
+
+
+@pytest.mark.parametrize('length', [1, 99, 101, 600])
+@pytest.mark.parametrize('kind', ['auto', *KINDS])
+def test_forms_are_flaxs_attention(kind, length, monkeypatch):
+  # 6 heads in all: 3 at a time of length 99, 250 queries of one of length 600.
+  monkeypatch.setattr(attention, '_SCORES', {'cpu': 150_000})
   inputs = _random(length, length)
   weight = jnp.asarray(np.random.default_rng(0).normal(size=inputs[0].shape))
 
@@ -35,9 +43,14 @@ def test_forms_are_flaxs_attention(kind, length):
   np.testing.assert_allclose(loss_of, expected, rtol=1e-4, atol=1e-4)
   for ours, theirs in zip(gradient_of, expected_gradient):
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+  # Without derivatives, which may be another program.
+  with jax.default_matmul_precision('float32'):
+    found = attention.attend(*inputs, kind=kind)
+    expected = nn.dot_product_attention(*inputs)
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize('kind', ['plain', 'chunked'])
+@pytest.mark.parametrize('kind', [*KINDS, 'flax'])
 def test_further_axes_are_batches(kind):
   query, key, value = (x[:, None].repeat(4, axis=1) for x in _random(0, 7))
   query = query * jnp.arange(4.0)[:, None, None, None]
@@ -49,7 +62,7 @@ def test_further_axes_are_batches(kind):
     np.testing.assert_allclose(found[:, place], alone, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize('kind', ['plain', 'chunked'])
+@pytest.mark.parametrize('kind', [*KINDS, 'flax'])
 def test_softmax_of_bfloat16_is_in_float32(kind):
   """1000 scores that are all the same but one: bfloat16 cannot sum them."""
   query = jnp.zeros((1, 1000, 1, 8), jnp.bfloat16)
@@ -59,24 +72,45 @@ def test_softmax_of_bfloat16_is_in_float32(kind):
   np.testing.assert_allclose(found.astype(np.float32), 1.0, atol=4e-3)
 
 
-def test_large_scores_do_not_overflow():
+@pytest.mark.parametrize('kind', KINDS)
+def test_large_scores_do_not_overflow(kind):
   query, key, value = (100.0 * x for x in _random(0, 300))
-  plain = attention.attend(query, key, value, kind='plain')
-  chunked = attention.attend(query, key, value, kind='chunked')
-  assert np.isfinite(chunked).all()
-  np.testing.assert_allclose(chunked, plain, rtol=1e-4, atol=1e-3)
+  found = attention.attend(query, key, value, kind=kind)
+  with jax.default_matmul_precision('float32'):
+    expected = nn.dot_product_attention(query, key, value)
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-3)
+
+
+def _compiled(function, *inputs):
+  return jax.jit(function).lower(*inputs).compile()
 
 
 def test_scores_of_all_pairs_are_never_together():
-  """In the chunked form, forwards and backwards: no array of N x N."""
-  shape = jax.ShapeDtypeStruct((1, 2048, 1, 8), jnp.float32)
+  """In the chunked form, forwards and backwards: no array of N x N a head."""
+  shape = jax.ShapeDtypeStruct((1, 2048, 4, 8), jnp.float32)
+  scores = 4 * 2048**2 * 4  # of four heads, bytes
 
-  def largest(kind):
+  def most(kind):
     def loss(query, key, value):
       return jnp.sum(attention.attend(query, key, value, kind=kind) ** 2)
 
-    compiled = jax.jit(jax.grad(loss, (0, 1, 2))).lower(shape, shape, shape)
-    return compiled.compile().memory_analysis().temp_size_in_bytes
+    compiled = _compiled(jax.grad(loss, (0, 1, 2)), shape, shape, shape)
+    return compiled.memory_analysis().temp_size_in_bytes
 
-  assert largest('plain') >= 2048 * 2048 * 4
-  assert largest('chunked') < 2048 * 2048 * 4
+  assert most('plain') >= scores
+  assert most('chunked') < scores
+
+
+def test_a_chunk_has_no_more_scores_than_allowed(monkeypatch):
+  """7 heads are prime, and a length of 50: one head at a time, or all."""
+  inputs = [jnp.ones((1, 50, 7, 8))] * 3
+
+  def largest(most):
+    monkeypatch.setattr(attention, '_SCORES', {'cpu': most})
+    traced = jax.make_jaxpr(lambda *x: attention.attend(*x, kind='chunked'))
+    shapes = re.findall(r'f32\[([\d,]+)\] = exp ', str(traced(*inputs)))
+    return [math.prod(map(int, shape.split(','))) for shape in shapes]
+
+  assert largest(7 * 2500) == [7 * 2500]
+  assert largest(6 * 2500) == [2500]
+  assert largest(2000) == [25 * 50]

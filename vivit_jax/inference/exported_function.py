@@ -28,7 +28,7 @@ def classifier(
   """
   data = predictor.config.data
   # Of no platform's own kernel: the artefact is for several.
-  model = attention.in_plain_form(predictor.model)
+  model = attention.computed_as(predictor.model, 'plain')
   tree = jax.tree.structure(predictor.params)
   fit = fitter(size or data.crop, data.crop, data.short_side)
   if size is None:

@@ -77,7 +77,7 @@ def forward_multiply_adds(model: nn.Module, clip: jax.ShapeDtypeStruct) -> int:
     model: of `build`.
     clip: float [B, T, H, W, 3], its shape.
   """
-  model = attention.in_plain_form(model)
+  model = attention.computed_as(model, 'plain')
   shapes = jax.eval_shape(model.init, jax.random.key(0), clip)
   return multiply_adds(model.apply, shapes, clip)
 

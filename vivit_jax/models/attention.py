@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 # The values of the config key model.attention.
-ATTENTIONS = ('auto', 'plain', 'blocked', 'chunked', 'cudnn')
+ATTENTIONS = ('auto', 'plain', 'blocked', 'chunked', 'cudnn', 'flax')
 
 # From this length on the scores of all pairs are more memory than caches hold:
 # plain below, chunked above (benchmarks/RESULTS.md).
@@ -39,11 +39,16 @@ def attend(
     kind: 'plain', the scores of all pairs at once; 'blocked', the same, in
       blocks of keys where no derivative is asked for; 'chunked', those of some
       heads or queries at a time, in the backward pass computed again; 'cudnn',
-      the fused kernel of NVIDIA's library, which wants bfloat16; 'auto', what
-      suits.
+      the fused kernel of NVIDIA's library, which wants bfloat16; 'flax', its
+      `dot_product_attention`, the reference code's; 'auto', what suits.
   """
   if kind == 'auto':
     kind = _suited(query)
+  if kind == 'flax':
+    found = nn.dot_product_attention(
+      query, key, value, force_fp32_for_softmax=True
+    )
+    return found.astype(value.dtype)
   batch = query.shape[:-3]
   query, key, value = (
     x.reshape(-1, *x.shape[-3:]) for x in (query, key, value)
@@ -60,12 +65,12 @@ def attend(
   return found.reshape(*batch, *found.shape[1:])
 
 
-def in_plain_form(model: nn.Module) -> nn.Module:
-  """Returns the model with plain attention, of the same parameters.
+def computed_as(model: nn.Module, kind: str) -> nn.Module:
+  """Returns the model, of the same parameters, with another form of attention.
 
-  That any device computes, and whose products can be counted.
+  'plain' is computed by any device, and its products can be counted.
   """
-  options = dataclasses.replace(model.options, attention='plain')
+  options = dataclasses.replace(model.options, attention=kind)
   return model.clone(options=options)
 
 

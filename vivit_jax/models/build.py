@@ -92,7 +92,7 @@ def build(
       more of them.
     remat: what the backward pass computes again: 'none', 'dots', all but the
       matrix products, or 'full'.
-    attention: 'plain', 'chunked' or 'cudnn', how it is computed; 'auto' for
+    attention: how it is computed, one of `attention.ATTENTIONS`; 'auto' for
       what suits device, precision and length (`attention.attend`).
     dtype: 'float32' or 'bfloat16', of the computation.
 
