@@ -67,6 +67,7 @@ _EMA = flags.DEFINE_boolean(
 )
 _OUT = flags.DEFINE_string('out', None, 'Folder of the results.')
 commands.define_processes()
+commands.define_compilation_cache()
 
 
 def main(arguments: list[str]) -> None:
@@ -86,6 +87,7 @@ def main(arguments: list[str]) -> None:
   commands.end_on_sigterm()
   config = None if _CONFIG.value is None else commands.read_config(_CONFIG)
   commands.connect()
+  commands.keep_programs()
   from vivit_jax.evaluation import candidates, offline, watch
 
   changes = {

@@ -29,6 +29,7 @@ _CONFIG = config_flags.DEFINE_config_file(
 
 
 commands.define_processes()
+commands.define_compilation_cache()
 
 
 def main(arguments: list[str]) -> int:
@@ -36,6 +37,7 @@ def main(arguments: list[str]) -> int:
   commands.no_positional(arguments)
   config = commands.read_config(_CONFIG)
   commands.connect()
+  commands.keep_programs()
   from vivit_jax.training import loop  # after the checks: it takes seconds
 
   return loop.train(config, _WORKDIR.value)

@@ -1,10 +1,17 @@
 """A small moving_shapes, written and prepared once for all tests."""
 
+import os
 import pathlib
 
+import jax
 import pytest
 
 from vivit_jax.data import moving_shapes, prepare
+
+# Tests neither see nor fill the user's compilation cache: not in this process,
+# not in those that it starts.
+jax.config.update('jax_enable_compilation_cache', False)
+os.environ['JAX_ENABLE_COMPILATION_CACHE'] = 'false'
 
 COUNTS = {'train': 48, 'validation': 16, 'test': 22}
 

@@ -180,6 +180,22 @@ def connect() -> None:
   distributed.initialise(values.coordinator, values.processes, values.process)
 
 
+def define_compilation_cache() -> None:
+  """Defines the flag of a command that compiles."""
+  flags.DEFINE_string(
+    'compilation_cache',
+    None,
+    "Folder to keep compiled programs in, or 'off'; else the user's cache.",
+  )
+
+
+def keep_programs() -> None:
+  """Keeps what is compiled from here on, as the flag says."""
+  from vivit_jax import compilation_cache  # jax takes a second
+
+  compilation_cache.set_up(flags.FLAGS.compilation_cache)
+
+
 def read_config(holder) -> configs.TrainConfig:
   """Returns the checked experiment of a --config flag.
 

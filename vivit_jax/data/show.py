@@ -20,11 +20,13 @@ _CONFIG = config_flags.DEFINE_config_file(
 _OUT = flags.DEFINE_string('out', None, 'The page: a file .html or .png.')
 _STEP = flags.DEFINE_integer('step', 0, 'Number of the batch, from 0.')
 _CLIPS = flags.DEFINE_integer('clips', 8, 'Clips to show, from its first.')
+commands.define_compilation_cache()
 
 
 def main(arguments: list[str]) -> None:
   commands.no_positional(arguments)
   config = commands.read_config(_CONFIG)
+  commands.keep_programs()
   # This is an entry point, above all rooms though it lies in one.
   from vivit_jax.training import show  # after the checks: it takes seconds
 

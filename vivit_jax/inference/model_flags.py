@@ -26,6 +26,11 @@ def define(parser: argparse.ArgumentParser) -> None:
     action=argparse.BooleanOptionalAction,
     help='the averaged weights, if the run kept them',
   )
+  add(
+    '--compilation_cache',
+    metavar='DIR',
+    help="of compiled programs, or 'off' (in the user's cache)",
+  )
 
 
 def check(flags: argparse.Namespace) -> None:
@@ -49,8 +54,10 @@ def check(flags: argparse.Namespace) -> None:
 
 def load(flags: argparse.Namespace, **options: Any) -> 'Predictor':
   """Returns the model that the flags name; options are of `loading.load`."""
-  from vivit_jax.inference import loading  # jax takes a second
+  from vivit_jax import compilation_cache  # jax takes a second
+  from vivit_jax.inference import loading
 
+  compilation_cache.set_up(flags.compilation_cache)
   options |= {
     'config': flags.config,
     'class_order': flags.class_order,
