@@ -150,6 +150,21 @@ def test_an_empty_name_is_a_mistake():
     compilation_cache.set_up('')
 
 
+@pytest.mark.parametrize(
+  'backend, given, used',
+  [('gpu', False, False), ('gpu', True, True), ('cpu', False, True)],
+)
+def test_processes_on_gpus_share_only_a_folder_that_is_named(
+  fresh, tmp_path, monkeypatch, backend, given, used
+):
+  monkeypatch.setattr(jax, 'process_count', lambda: 2)
+  monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+  root = tmp_path / 'cache' / 'vivit_jax' / 'xla'
+  compilation_cache.set_up(str(root) if given else None)
+  found = of_jax.get_file_cache(str(root))
+  assert (found is not None) == root.exists() == used
+
+
 def _written_by_others(folder, monkeypatch):
   folder.mkdir()
   folder.chmod(0o770)

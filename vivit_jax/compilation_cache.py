@@ -84,7 +84,7 @@ def set_up(place: str | None = None) -> None:
       'jax_persistent_cache_min_compile_time_secs', _LEAST_SECONDS
     )
   # jax has no public name for a store of one's own.
-  of_jax.get_file_cache = functools.partial(_open, root)
+  of_jax.get_file_cache = functools.partial(_open, root, place is not None)
 
 
 def users_folder() -> pathlib.Path:
@@ -123,8 +123,21 @@ def _cores() -> int:
   return os.cpu_count() or 1
 
 
-def _open(root: pathlib.Path, path: str) -> tuple[ProgramStore, str] | None:
-  """Returns the store that jax asks for at its first program; None without."""
+def _open(
+  root: pathlib.Path, given: bool, path: str
+) -> tuple[ProgramStore, str] | None:
+  """Returns the store that jax asks for at its first program; None without.
+
+  Args:
+    root: of the folders of all machines and versions.
+    given: whether the user has named it.
+    path: what jax has been told, which it gets back.
+  """
+  if jax.process_count() > 1 and jax.default_backend() != 'cpu' and not given:
+    # Where several processes compile for GPUs, they try out kernels together:
+    # one that loads its program would let the others wait. The user's cache
+    # may be on a disk of one machine, where only process 0 writes.
+    return None
   versions = f'jax{jax.__version__}-jaxlib{jaxlib.__version__}'
   folder = root / f'{versions}-{jax.default_backend()}-{machine()}'
   for claimed in (root, folder):
