@@ -99,6 +99,8 @@ def test_help_explains_itself(program):
   assert done.returncode == 0
   assert f'python {program}' in done.stdout
   assert '--workdir' in done.stdout
+  for flag in ('--compilation_cache', '--coordinator'):
+    assert (flag + ':' in done.stdout) == (program != 'sweep.py')
 
 
 LEFT_BEHIND = """

@@ -145,9 +145,11 @@ def test_the_flag_is_stronger_than_what_jax_was_told(fresh, tmp_path):
   assert programs(tmp_path / 'flag') and not (tmp_path / 'own').exists()
 
 
-def test_an_empty_name_is_a_mistake():
+def test_what_is_no_folder_is_a_mistake():
   with pytest.raises(UserError, match='--compilation_cache is empty'):
     compilation_cache.set_up('')
+  with pytest.raises(UserError, match='is gs://mine; it takes a folder'):
+    compilation_cache.set_up('gs://mine')
 
 
 @pytest.mark.parametrize(

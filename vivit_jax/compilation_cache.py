@@ -53,11 +53,15 @@ def set_up(place: str | None = None) -> None:
       `vivit_jax/xla` in the user's folder for caches.
 
   Raises:
-    UserError: an empty name.
+    UserError: an empty name, or an address.
   """
   if place == '':
     raise UserError(
       "--compilation_cache is empty; it takes a folder, or 'off'."
+    )
+  if place is not None and '://' in place:
+    raise UserError(
+      f"--compilation_cache is {place}; it takes a folder on a disk, or 'off'."
     )
   if place == OFF:
     jax.config.update('jax_enable_compilation_cache', False)
