@@ -20,8 +20,8 @@ from vivit_jax.errors import (
   nearest,
 )
 
-# The flags that this module defines are those of the command that asks for them:
-# so --help tells them.
+# The flags that this module defines are those of the command that asks for
+# them: so --help tells them.
 flags.disclaim_key_flags()
 
 SWEEP = 'VIVIT_SWEEP'  # environment variable: the process of a sweep.py
