@@ -9,6 +9,7 @@ turns, so that they do not take memory and cores from one another.
 """
 
 import argparse
+import dataclasses
 import json
 import resource
 import sys
@@ -21,7 +22,47 @@ import numpy as np
 Run = Callable[[], Any]  # returns when the result is there
 
 
-def ours(arguments: argparse.Namespace) -> tuple[dict, Mapping[str, Run]]:
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """A model in jax, and what is compiled of it.
+
+  Attributes:
+    model: a flax module.
+    optimiser: optax's.
+    forward: parameters and clips -> logits [B, K].
+    step: parameters, optimiser's state, clips and labels -> the loss, and the
+      first two after the update.
+  """
+
+  model: Any
+  optimiser: Any
+  forward: Callable[..., Any]
+  step: Callable[..., Any]
+
+  def shapes(self, arguments: argparse.Namespace) -> tuple:
+    """Returns what `step` takes as shapes, without making it."""
+    import jax
+
+    sides = (arguments.frames, arguments.crop, arguments.crop, 3)
+    video = jax.ShapeDtypeStruct((arguments.batch, *sides), np.float32)
+    labels = jax.ShapeDtypeStruct((arguments.batch,), np.int32)
+    clip = jax.ShapeDtypeStruct((1, *sides), np.float32)
+    key = jax.random.key(0)
+    params = jax.eval_shape(self.model.init, key, clip)['params']
+    return params, jax.eval_shape(self.optimiser.init, params), video, labels
+
+  def trace(self, what: str, arguments: argparse.Namespace) -> Any:
+    """Returns 'forward' or 'step', traced and lowered, for a batch's shapes."""
+    import jax
+
+    params, opt_state, video, labels = self.shapes(arguments)
+    if what == 'forward':
+      return jax.jit(self.forward).lower(params, video)
+    step = jax.jit(self.step, donate_argnums=(0, 1))
+    return step.lower(params, opt_state, video, labels)
+
+
+def our_program(arguments: argparse.Namespace) -> Program:
   """Our model, with the options asked for, and optax's momentum."""
   from vivit_jax import models
 
@@ -36,10 +77,10 @@ def ours(arguments: argparse.Namespace) -> tuple[dict, Mapping[str, Run]]:
     remat=arguments.remat,
     dtype=arguments.dtype,
   )
-  return _in_jax(model, lambda logits: logits['label'], arguments)
+  return _program(model, lambda logits: logits['label'])
 
 
-def plain(arguments: argparse.Namespace) -> tuple[dict, Mapping[str, Run]]:
+def plain_program(arguments: argparse.Namespace) -> Program:
   """The same in the reference's way (`benchmarks.plain`)."""
   from benchmarks import plain as reference
   from vivit_jax.models.build import SIZES
@@ -55,7 +96,15 @@ def plain(arguments: argparse.Namespace) -> tuple[dict, Mapping[str, Run]]:
     tubelet=tuple(arguments.tubelet),
     classes=arguments.classes,
   )
-  return _in_jax(model, lambda logits: logits, arguments)
+  return _program(model, lambda logits: logits)
+
+
+def ours(arguments: argparse.Namespace) -> tuple[dict, Mapping[str, Run]]:
+  return _in_jax(our_program(arguments), arguments)
+
+
+def plain(arguments: argparse.Namespace) -> tuple[dict, Mapping[str, Run]]:
+  return _in_jax(plain_program(arguments), arguments)
 
 
 def torch(arguments: argparse.Namespace) -> tuple[dict, Mapping[str, Run]]:
@@ -111,20 +160,13 @@ def torch(arguments: argparse.Namespace) -> tuple[dict, Mapping[str, Run]]:
   return about, {'forward': forward, 'step': step}
 
 
-def _in_jax(
-  model: Any, label: Callable[[Any], Any], arguments: argparse.Namespace
-) -> tuple[dict, Mapping[str, Run]]:
-  """Compiles a model's forward pass and its step, where they are asked for."""
+def _program(model: Any, label: Callable[[Any], Any]) -> Program:
+  """Returns the forward pass and the step of a model of one head."""
   import jax
   import jax.numpy as jnp
   import optax
 
-  video, labels = _clips(arguments)
-  shape = jax.ShapeDtypeStruct((1, *video.shape[1:]), video.dtype)
-  random = jax.jit(lambda key: model.init(key, jnp.zeros(shape.shape)))
-  params = jax.block_until_ready(random(jax.random.key(0)))['params']
   optimiser = optax.sgd(0.01, momentum=0.9)
-  state = [params, optimiser.init(params)]
 
   def forward(params, video):
     return label(model.apply({'params': params}, video))
@@ -140,23 +182,31 @@ def _in_jax(
     updates, opt_state = optimiser.update(gradient, opt_state, params)
     return loss, optax.apply_updates(params, updates), opt_state
 
+  return Program(model, optimiser, forward, step)
+
+
+def _in_jax(
+  program: Program, arguments: argparse.Namespace
+) -> tuple[dict, Mapping[str, Run]]:
+  """Compiles a model's forward pass and its step, where they are asked for."""
+  import jax
+  import jax.numpy as jnp
+
+  video, labels = _clips(arguments)
+  clip = (1, *video.shape[1:])
+  random = jax.jit(lambda key: program.model.init(key, jnp.zeros(clip)))
+  params = jax.block_until_ready(random(jax.random.key(0)))['params']
+  state = [params, program.optimiser.init(params)]
   about: dict[str, Any] = {
     'version': f'jax {jax.__version__}',
     'device': jax.local_devices()[0].device_kind,
   }
   runs = {}
   if 'forward' in arguments.what:
-    jitted, _ = _compile(about, 'forward', jax.jit(forward), params, video)
+    jitted = _compile(about, 'forward', program, arguments)
     runs['forward'] = lambda: np.asarray(jitted(state[0], video))
   if 'step' in arguments.what:
-    stepped, _ = _compile(
-      about,
-      'step',
-      jax.jit(step, donate_argnums=(0, 1)),
-      *state,
-      video,
-      labels,
-    )
+    stepped = _compile(about, 'step', program, arguments)
 
     def run():
       loss, *state[:] = stepped(*state, video, labels)
@@ -166,14 +216,15 @@ def _in_jax(
   return about, runs
 
 
-def _compile(about: dict, name: str, function: Any, *arguments: Any):
+def _compile(
+  about: dict, what: str, program: Program, arguments: argparse.Namespace
+) -> Any:
   """Traces and compiles; notes seconds, and bytes besides the arguments."""
   begin = time.perf_counter()
-  compiled = function.lower(*arguments).compile()
-  about[f'{name} compile'] = time.perf_counter() - begin
-  memory = compiled.memory_analysis()
-  about[f'{name} memory'] = memory.temp_size_in_bytes
-  return compiled, memory
+  compiled = program.trace(what, arguments).compile()
+  about[f'{what} compile'] = time.perf_counter() - begin
+  about[f'{what} memory'] = compiled.memory_analysis().temp_size_in_bytes
+  return compiled
 
 
 def _clips(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
@@ -186,6 +237,7 @@ def _clips(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
 
 
 CONTESTANTS = {'ours': ours, 'plain': plain, 'torch': torch}
+PROGRAMS = {'ours': our_program, 'plain': plain_program}
 
 
 def define(parser: argparse.ArgumentParser) -> None:
@@ -205,6 +257,13 @@ def define(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--what', nargs='+', default=['forward', 'step'], help='of these two'
   )
+
+
+def with_defaults(**changes: Any) -> argparse.Namespace:
+  """Returns the flags of `define`, some of them changed."""
+  parser = argparse.ArgumentParser()
+  define(parser)
+  return argparse.Namespace(**vars(parser.parse_args([])) | changes)
 
 
 def main() -> None:

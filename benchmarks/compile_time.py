@@ -1,0 +1,168 @@
+"""How long compiling a training step takes, and what the program copies.
+
+  python -m benchmarks.compile_time
+  python -m benchmarks.compile_time --rounds=5 --copies_of joint
+
+The factorised encoder in sizes B and L (12 and 24 spatial layers, 4 temporal
+ones), 32 x 224 x 224, with stacked blocks, with blocks one by one, and in the
+reference's form (`benchmarks.plain`). All are traced and compiled by turns,
+once a round, with jax's caches emptied before and no cache on disk; a first
+compilation is not counted. Then the copies and transposes that XLA leaves in
+the compiled programs of Models 1 to 4 in size B. Nothing is run.
+"""
+
+import argparse
+import gc
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+
+import jax
+
+from benchmarks import contestants, instructions, markdown
+from vivit_jax import models
+
+# Name, contestant and its options.
+_FORMS = (
+  ('stacked', 'ours', {'scan': True}),
+  ('unrolled', 'ours', {}),
+  ('plain', 'plain', {}),
+)
+_SIZES = ('B', 'L')
+_OPCODES = ('copy', 'transpose')
+# What is divided by what, and the goal.
+_RATIOS = (
+  (('stacked', 'L'), ('stacked', 'B'), '<= 1.3'),
+  (('stacked', 'L'), ('unrolled', 'L'), '<= 0.25'),
+  (('stacked', 'L'), ('plain', 'L'), '<= 0.25'),
+)
+
+Seconds = tuple[float, float]  # of tracing and of compiling
+
+
+def compile_anew(contestant: str, arguments: argparse.Namespace) -> Seconds:
+  """Traces and compiles a training step that jax does not remember.
+
+  Args:
+    contestant: a key of `contestants.PROGRAMS`.
+    arguments: of `contestants.define`.
+  """
+  jax.clear_caches()
+  gc.collect()
+  program = contestants.PROGRAMS[contestant](arguments)
+  begin = time.perf_counter()
+  traced = program.trace('step', arguments)
+  middle = time.perf_counter()
+  traced.compile()
+  return middle - begin, time.perf_counter() - middle
+
+
+def measure(rounds: int) -> Mapping[tuple[str, str], Sequence[Seconds]]:
+  """Returns the rounds' seconds by form and size."""
+  found = {(form, size): [] for form, *_ in _FORMS for size in _SIZES}
+  compile_anew('ours', contestants.with_defaults(scan=True))  # not counted
+  for number in range(rounds):
+    for form, contestant, options in _FORMS:
+      for size in _SIZES:
+        arguments = contestants.with_defaults(size=size, **options)
+        seconds = compile_anew(contestant, arguments)
+        found[form, size].append(seconds)
+        print(
+          f'round {number + 1}: {form} {size}: {sum(seconds):.1f} s',
+          file=sys.stderr,
+          flush=True,
+        )
+  return found
+
+
+def times(
+  found: Mapping[tuple[str, str], Sequence[Seconds]],
+) -> Iterator[tuple[str, ...]]:
+  """Yields medians in seconds: of tracing, of compiling, of both."""
+  for (form, size), rounds in found.items():
+    columns = (*zip(*rounds), [sum(seconds) for seconds in rounds])
+    medians = (f'{statistics.median(column):.2f}' for column in columns)
+    yield f'{form}, {size}', *medians
+
+
+def ratios(
+  found: Mapping[tuple[str, str], Sequence[Seconds]],
+) -> Iterator[tuple[str, ...]]:
+  """Yields the rounds' ratios, and whether their medians reach the goals."""
+  for above, below, bound in _RATIOS:
+    above_s, below_s = (
+      [sum(seconds) for seconds in found[form]] for form in (above, below)
+    )
+    median = statistics.median(a / b for a, b in zip(above_s, below_s))
+    yield (
+      f'{", ".join(above)} / {", ".join(below)}',
+      markdown.ratio(above_s, below_s),
+      markdown.goal(median, bound),
+    )
+
+
+def copies(families: Sequence[str]) -> Iterator[tuple[str, ...]]:
+  """Yields rows of `_COPIES`: ours, one by one, and the reference's form."""
+  for family in families:
+    for what in ('forward', 'step'):
+      cells = []
+      for contestant in ('ours', 'plain'):
+        print(f'{family}, {what}, {contestant}', file=sys.stderr, flush=True)
+        arguments = contestants.with_defaults(family=family)
+        program = contestants.PROGRAMS[contestant](arguments)
+        text = program.trace(what, arguments).compile().as_text()
+        for moved in instructions.count(text, *_OPCODES).values():
+          cells += [str(moved.count), f'{moved.moved / 1e6:.0f}']
+      number = 1 + list(models.FAMILIES).index(family)
+      yield f'{number} {family.replace("_", " ")}', what, *cells
+
+
+_COPIES = (
+  'model',
+  'program',
+  *(
+    f'{name}: {opcode}'
+    for name in ('ours', 'plain')
+    for opcode in ('copies', 'MB', 'transposes', 'MB')
+  ),
+)
+
+
+def main(argv: Sequence[str]) -> None:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  add = parser.add_argument
+  add('--rounds', type=int, default=3, help='of all compilations (3)')
+  add(
+    '--copies_of',
+    nargs='*',
+    default=list(models.FAMILIES),
+    choices=models.FAMILIES,
+    help='models whose copies are counted (all); none: no such table',
+  )
+  flags = parser.parse_args(argv)
+  if flags.rounds < 1:
+    parser.error('--rounds is at least 1')
+  jax.config.update('jax_enable_compilation_cache', False)
+  print(
+    'Tracing and compiling a training step of the factorised encoder, seconds, '
+    f'medians of {flags.rounds} rounds ({jax.default_backend()}).\n'
+  )
+  found = measure(flags.rounds)
+  print(markdown.table(('', 'trace', 'compile', 'both'), times(found)))
+  print()
+  header = ('ratio', 'median (rounds)', 'goal')
+  print(markdown.table(header, ratios(found)), flush=True)
+  if flags.copies_of:
+    print(
+      '\nInstructions of the compiled programs, those in fusions too, and the '
+      'bytes of their results in one run, size B, unrolled, batch 1, float32. '
+      'A transpose may be of the layout alone; a copy moves bytes.\n'
+    )
+    print(markdown.table(_COPIES, copies(flags.copies_of)), flush=True)
+
+
+if __name__ == '__main__':
+  main(sys.argv[1:])
