@@ -1,6 +1,8 @@
 # make demo: a model trained and scored.  make test: the suite.  make lint.
 # make test-slow: whole programs, trained, killed, on several processes.
 # make test-torch: what compares with transformers, which it installs.
+# make bench: benchmarks/RESULTS.md anew; with TORCH_PYTHON=PATH/python, an
+# interpreter that has torch and transformers, beside these too.
 PYTHON ?= python3
 BIN := .venv/bin
 CONFIG ?= configs/moving_shapes_ti8x2_fe.py
@@ -8,7 +10,7 @@ WORKDIR ?= runs/demo
 # The scripts of launch/, which the tests run, have a variable of this name.
 unexport PYTHON
 
-.PHONY: demo test test-slow test-torch lint clean
+.PHONY: demo test test-slow test-torch lint bench clean
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
@@ -39,6 +41,9 @@ test-torch: .venv/installed-dev
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+bench: .venv/installed
+	$(BIN)/python -m benchmarks $(if $(TORCH_PYTHON),--torch_python=$(TORCH_PYTHON))
 
 clean:
 	rm -rf .venv

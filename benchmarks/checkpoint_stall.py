@@ -22,11 +22,13 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from benchmarks import markdown
 from vivit_jax import config as configs
 from vivit_jax import models, parallel
 from vivit_jax.checkpoints.on_disk import Description
@@ -147,27 +149,40 @@ def main() -> int:
   count = sum(x.size for x in jax.tree.leaves(state.params))
   print(
     f'ViViT-{flags.size}, {count / 1e6:.0f} M parameters, {flags.optimiser}: '
-    f'{size / 1e9:.2f} GB, on {jax.devices()[0].device_kind}',
+    f'{size / 1e9:.2f} GB, on {jax.devices()[0].device_kind}; medians of '
+    f'{flags.rounds} checkpoints.\n',
     flush=True,
   )
   savings = []
   for _ in range(flags.rounds):
     with tempfile.TemporaryDirectory(dir=flags.folder) as folder:
       savings.append(save(state, config, folder))
-      print(_line(savings[-1]), flush=True)
-  stall = statistics.median(saving.stall for saving in savings)
-  written = statistics.median(saving.written for saving in savings)
+      print(_line(savings[-1]), file=sys.stderr, flush=True)
   seconds = flags.step_seconds or step_seconds(state, config, steps=3)
   told = 'given' if flags.step_seconds else 'measured, one clip'
-  print(
-    f'stall {1e3 * stall:.0f} ms; on disk after {written:.1f} s\n'
-    f'step {1e3 * seconds:.0f} ms ({told}); stall / step '
-    f'{stall / seconds:.2f}\n'
-    f'with a checkpoint each {config.train.checkpoint_every} steps, '
-    f'{stall / (stall + seconds * config.train.checkpoint_every):.3%} of the '
-    'time'
-  )
+  every = config.train.checkpoint_every
+  stall = _median(savings, 'stall')
+  rows = [
+    *((part, _milliseconds(_median(savings, part))) for part in _PARTS),
+    ('stall, their sum', _milliseconds(stall)),
+    ('on disk after', f'{_median(savings, "written"):.1f} s'),
+    (f'step ({told})', _milliseconds(seconds)),
+    ('stall / step', f'{stall / seconds:.2f}'),
+    (
+      f'share of the time, with a checkpoint each {every} steps',
+      f'{stall / (stall + seconds * every):.3%}',
+    ),
+  ]
+  print(markdown.table(('', 'median'), rows))
   return 0
+
+
+def _median(savings: Sequence[Saving], attribute: str) -> float:
+  return statistics.median(getattr(saving, attribute) for saving in savings)
+
+
+def _milliseconds(seconds: float) -> str:
+  return f'{1e3 * seconds:.0f} ms'
 
 
 def _line(saving: Saving) -> str:

@@ -16,15 +16,14 @@ import concurrent.futures
 import importlib
 import importlib.metadata
 import multiprocessing
-import os
 import pathlib
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
+from benchmarks import markdown
 from benchmarks.measure import Measurement
 
 _CLIP = {'frames': 32, 'stride': 2, 'short_side': 256}
@@ -101,8 +100,11 @@ def _measure(
       module, function, keys = tasks[name]
       measured = _apart(module, function, **keys)
       rounds[name].append(measured)
-      print(f'  round {number + 1}: {name}: {measured.speed:.1f} clips/s')
-      sys.stdout.flush()
+      print(
+        f'  round {number + 1}: {name}: {measured.speed:.1f} clips/s',
+        file=sys.stderr,
+        flush=True,
+      )
   return rounds
 
 
@@ -119,71 +121,64 @@ def _print_table(rounds: Rounds) -> None:
     ('MB memory', 'memory', 1e-6, '.0f'),
     ('MB/worker', 'worker_memory', 1e-6, '.0f'),
   )
-  print('\n' + ' ' * 30 + ''.join(f'{title:>13}' for title, *_ in columns))
+  rows = []
   for name, measured in sorted(rounds.items()):
-    cells = []
+    cells = [name]
     for _, attribute, factor, form in columns:
       value = _median(measured, attribute)
       cells.append('' if value is None else format(value * factor, form))
-    print(f'{name:30}' + ''.join(f'{cell:>13}' for cell in cells))
+    rows.append(cells)
+  header = ('', *(title for title, *_ in columns))
+  print('\n' + markdown.table(header, rows))
 
 
-def _print_ratio(
+def _ratio(
   title: str, above: list, below: list, attribute: str, goal: str | None
-) -> None:
-  """Prints the median of the rounds' ratios, and the lowest and highest."""
+) -> tuple[str, str, str]:
+  """Returns the median of the rounds' ratios, and whether it is good enough."""
   pairs = [
     (getattr(a, attribute), getattr(b, attribute)) for a, b in zip(above, below)
   ]
   if not pairs or not all(map(all, pairs)):
-    print(f'{title}: not measured')
-    return
-  ratios = [a / b for a, b in pairs]
-  median = statistics.median(ratios)
-  line = f'{title}: {median:.2f} ({min(ratios):.2f} to {max(ratios):.2f})'
-  if goal is not None:
-    bound = float(goal.split()[-1])
-    reached = median >= bound if goal.startswith('>=') else median <= bound
-    line += f'; goal {goal}: {"reached" if reached else "missed"}'
-  print(line)
+    return title, 'not measured', goal or ''
+  median = statistics.median(a / b for a, b in pairs)
+  reached = markdown.goal(median, goal) if goal else ''
+  return title, markdown.ratio(*zip(*pairs)), reached
 
 
 def _print_ratios(rounds: Rounds, cores: int) -> None:
   ours, one = _ours(cores), _ours(min(1, cores))
   mine, bare = rounds[ours], rounds[_CUT]
   reference = rounds.get(_REFERENCE, [])
-  way = "ours / the reference's way"
-  print()
-  _print_ratio(f'speed, {way}', mine, reference, 'speed', '>= 3')
-  _print_ratio(f'speed, ours / {_CUT}', mine, bare, 'speed', '>= 0.7')
-  _print_ratio(f'bytes a clip, {way}', mine, reference, 'clip_bytes', '<= 0.25')
-  _print_ratio(f'memory, {way}', mine, reference, 'memory', '<= 0.25')
-  # CPU time suffers less than speed from what else runs on the machine.
-  _print_ratio(f'CPU time, {way}', mine, reference, 'clip_seconds', None)
-  _print_ratio(f'CPU time, {_CUT} / ours', bare, mine, 'clip_seconds', None)
   video = rounds.get(_OURS_VIDEO, [])
-  _print_ratio('speed, stored as video / as JPEG', video, mine, 'speed', None)
+  way = "ours / the reference's way"
+  rows = (
+    _ratio(f'speed, {way}', mine, reference, 'speed', '>= 3'),
+    _ratio(f'speed, ours / {_CUT}', mine, bare, 'speed', '>= 0.7'),
+    _ratio(f'bytes a clip, {way}', mine, reference, 'clip_bytes', '<= 0.25'),
+    _ratio(f'memory, {way}', mine, reference, 'memory', '<= 0.25'),
+    # CPU time suffers less than speed from what else runs on the machine.
+    _ratio(f'CPU time, {way}', mine, reference, 'clip_seconds', None),
+    _ratio(f'CPU time, {_CUT} / ours', bare, mine, 'clip_seconds', None),
+    _ratio('speed, stored as video / as JPEG', video, mine, 'speed', None),
+  )
+  header = ('ratio', 'median (rounds)', 'goal')
+  print('\n' + markdown.table(header, rows))
   whole, one = (_median(rounds[name], 'speed') for name in (ours, one))
   print(
-    f'ours: {whole:.1f} clips/s with {cores} workers, {whole / cores:.1f} a '
-    f'core; {one:.1f} with one'
+    f'\nOurs: {whole:.1f} clips/s with {cores} workers, {whole / cores:.1f} a '
+    f'core; {one:.1f} with one.'
   )
 
 
-def _print_machine(cores: int) -> None:
-  model = platform.processor() or platform.machine()
-  if pathlib.Path('/proc/cpuinfo').exists():
-    for line in pathlib.Path('/proc/cpuinfo').read_text().splitlines():
-      if line.startswith('model name'):
-        model = line.partition(':')[2].strip()
-  versions = [f'Python {platform.python_version()}']
+def _print_versions() -> None:
+  versions = []
   for package in _PACKAGES:
     try:
       versions.append(f'{package} {importlib.metadata.version(package)}')
     except importlib.metadata.PackageNotFoundError:
       versions.append(f'no {package}')
-  load = f'; load {os.getloadavg()[0]:.1f}' if hasattr(os, 'getloadavg') else ''
-  print(f'{cores} cores, {model}{load}\n{", ".join(versions)}')
+  print(', '.join(versions) + '.')
 
 
 def _records(flags: argparse.Namespace) -> pathlib.Path | None:
@@ -202,7 +197,10 @@ def _records(flags: argparse.Namespace) -> pathlib.Path | None:
       flags.videos,
     )
   except (ImportError, importlib.metadata.PackageNotFoundError) as error:
-    print(f"without TensorFlow, the reference's way is left out ({error})")
+    print(
+      f"without TensorFlow, the reference's way is left out ({error})",
+      file=sys.stderr,
+    )
     return None
   return folder
 
@@ -233,14 +231,19 @@ def main() -> int:
     flags.stored_as_video = names['video']
     for storage, name in names.items():
       size = _apart('clips', 'gigabytes_an_hour', flags.cache, name)
-      print(f'stored as {storage}: {size:.2f} GB an hour of video')
+      print(f'Stored as {storage}: {size:.2f} GB an hour of video.')
   cores = _apart('host_pipeline', 'cores')
-  _print_machine(cores)
+  _print_versions()
+  print(
+    f'Medians of {flags.rounds} rounds; clips of {_CLIP["frames"]} frames at '
+    f'stride {_CLIP["stride"]}, crop {_CROP}.',
+    flush=True,
+  )
   records = _records(flags)
   rounds = _measure(flags, records, cores)
   _print_table(rounds)
   _print_ratios(rounds, cores)
-  print(f'in {time.monotonic() - begin:.0f} s')
+  print(f'in {time.monotonic() - begin:.0f} s', file=sys.stderr)
   return 0
 
 

@@ -30,6 +30,11 @@ from vivit_jax.errors import UserError, exit_on_user_error
 from vivit_jax.models import arithmetic
 
 _ROOT = pathlib.Path(__file__).parent.parent
+# Contestants share a GPU's memory, of which jax would take most at once.
+_ENVIRONMENT = {
+  'TRANSFORMERS_VERBOSITY': 'error',
+  'XLA_PYTHON_CLIENT_PREALLOCATE': 'false',
+}
 
 
 class Contestant:
@@ -49,7 +54,7 @@ class Contestant:
     self._process = subprocess.Popen(
       [python, '-m', 'benchmarks.contestants', name, *flags],
       cwd=_ROOT,
-      env=os.environ | {'TRANSFORMERS_VERBOSITY': 'error'},
+      env=_ENVIRONMENT | os.environ,
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
@@ -105,7 +110,7 @@ def _entrants(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
       if arguments.torch_python:
         python = arguments.torch_python
       elif not importlib.util.find_spec('transformers'):
-        print('torch: left out, transformers is not installed', flush=True)
+        print('torch: left out, transformers is not installed', file=sys.stderr)
         continue
     yield name, python
 
@@ -174,7 +179,8 @@ def main(argv: Sequence[str]) -> None:
   found = measure(arguments, flags)
   print('\n'.join(table(found, arguments.what)))
   for name, share in utilisation(found, arguments):
-    print(f'{name}: {share:.1%} MFU (3 forward passes a step, of bfloat16)')
+    # A paragraph each: the table ends at an empty line.
+    print(f'\n{name}: {share:.1%} MFU (3 forward passes a step, of bfloat16)')
 
 
 def utilisation(
