@@ -77,8 +77,9 @@ def compare(flags: argparse.Namespace) -> Iterator[tuple[str, ...]]:
       found[name] = step_memory(contestant, arguments)
     mine, theirs = found['stacked'], found['plain']
     ratio = mine[0] / theirs[0]
-    # The fifth is asked of the joint model at its full length.
-    bound = '<= 0.2' if family == 'joint' and flags.size == 'B' else '< 1'
+    # The fifth is asked of the longest sequence, 3137 tokens.
+    full = family == 'joint' and (flags.frames, flags.crop) == (32, 224)
+    bound = '<= 0.2' if full else '< 1'
     yield (
       f'{1 + number} {family.replace("_", " ")}',
       f'{mine[1] / 1e6:.0f}',
@@ -179,7 +180,7 @@ def fitting(flags: argparse.Namespace) -> Iterator[tuple[str, ...]]:
 _FITTING = (
   'config',
   'remat',
-  *(f'GB, {clips} clips' for clips in _CLIPS),
+  *(f'GB, batch {clips}' for clips in _CLIPS),
   *(f'in {size} GB' for size in _DEVICES),
 )
 
@@ -210,7 +211,11 @@ def main(argv: Sequence[str]) -> None:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   add = parser.add_argument
-  add('--size', default='B', choices=models.SIZES, help='of the first table')
+  # All but Ti, whose heads Model 4 cannot halve.
+  sizes = [
+    name for name, size in models.SIZES.items() if size.attention_heads % 2 == 0
+  ]
+  add('--size', default='B', choices=sizes, help='of the first table')
   add('--frames', type=int, default=32, help='of its clips (32)')
   add('--crop', type=int, default=224, help='of its clips (224)')
   add('--batch', type=int, default=1, help='its clips (1)')
@@ -222,6 +227,8 @@ def main(argv: Sequence[str]) -> None:
   )
   add('--optimiser', help="of the second, instead of the config's, as adamw")
   flags = parser.parse_args(argv)
+  for name in flags.configs:  # a mistake in them is told before the minutes
+    _changed(name, 'none', 1, flags.optimiser)
   backend = jax.default_backend()
   shape = f'{flags.frames} x {flags.crop} x {flags.crop}'
   print(

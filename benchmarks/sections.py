@@ -33,7 +33,7 @@ SECTIONS = (
     'Training step',
     (
       f'train_step {_FULL_JOINT} --what forward --rounds=3',
-      f'train_step --family=joint {_SMALL}',
+      f'train_step --family=joint {_SMALL} --rounds=5',
       f'train_step {_FULL_JOINT} --frames=8 --crop=112 --batch=2 --rounds=5',
       f'train_step --family=factorised_encoder {_SMALL} --rounds=5',
       f'train_step --family=factorised_self_attention {_SMALL} --rounds=5',
