@@ -322,3 +322,12 @@ def test_updates_are_counted(changes):
   for made in range(3):
     assert int(optim.updates_made(state)) == made
     _, state = optimiser.update(params, state, params)
+
+
+def test_the_rates_of_all_steps_by_hand():
+  config = OptimConfig(learning_rate=0.8, warmup_steps=2, schedule='linear')
+  rate = optim.schedule(config, steps=6, steps_per_epoch=1.0)
+  found = optim.rates(rate, 6)
+  np.testing.assert_allclose(found, [0, 0.4, 0.8, 0.6, 0.4, 0.2, 0], atol=1e-7)
+  each = [float(rate(step)) for step in range(7)]
+  np.testing.assert_allclose(found, each, rtol=1e-6, atol=1e-9)

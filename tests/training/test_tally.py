@@ -55,3 +55,17 @@ def test_what_a_checkpoint_keeps_makes_the_same_mean():
     again.add(metrics(loss))
   assert whole.report() == again.report()
   assert first.report()['loss'] == pytest.approx(losses[:3].mean())
+
+
+def test_what_is_ahead_waits_for_the_next_report():
+  tally = Tally()
+  for loss, skipped in ((1.0, 0), (math.nan, 1), (4.0, 0)):
+    tally.add(metrics(loss, skipped))
+  assert tally.report(ahead=1) == {'loss': 1.0, 'skipped_steps': 1.0}
+  assert (tally.in_a_row, tally.updates) == (1, 1)
+  tally.look()  # the last one, which the report left
+  assert (tally.in_a_row, tally.updates) == (0, 2)
+  assert tally.report(ahead=1) == {'skipped_steps': 0.0}
+  tally.add(metrics(6.0, 0))
+  assert tally.report() == {'loss': 5.0, 'skipped_steps': 0.0}
+  assert tally.updates == 3

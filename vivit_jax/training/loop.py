@@ -148,6 +148,12 @@ class _Run:
     self._trained, self._folder, self._store = trained, folder, store
     self._tally = Tally(there.unlogged, there.skipped)
     self.first = self._reported = int(state.step)
+    self._updates = int(optim.updates_made(state.opt_state))  # before
+    # Known beforehand: to compute one would be to wait for the step in flight.
+    self._rate_after = optim.rates(trained.rate, trained.steps)
+    # Of the report that is not written yet: its step, and where time went.
+    self._due: tuple[int, dict[str, float]] | None = None
+    self._begins = True  # no report was written
     self._progress = None
     if distributed.first():
       self._progress = self._begin(state)
@@ -219,6 +225,7 @@ class _Run:
       self._compile(arrays)
     self._state, values = self._update(self._state, arrays)
     self._tally.add(values)
+    self._write_report(ahead=1)
     most = self._trained.config.train.max_skipped
     # One step is in flight: more would pile up batches in memory.
     with self._clock.measure('device'):
@@ -261,33 +268,49 @@ class _Run:
   def _rates(self) -> tuple[float, float]:
     """Returns the learning rates of the last step and of the last update.
 
-    They differ where the step is skipped: nothing came of its own.
+    Of the steps that are looked at. The rates differ where the step is skipped:
+    nothing came of its own.
     """
-    made = int(parallel.unreplicate(optim.updates_made(self._state.opt_state)))
-    before = float(self._trained.rate(max(made - 1, 0)))
+    made = self._updates + self._tally.updates
+    before = float(self._rate_after[max(made - 1, 0)])
     skipped = self._tally.in_a_row > 0
-    return float(self._trained.rate(made)) if skipped else before, before
+    return float(self._rate_after[made]) if skipped else before, before
 
   def report(self, number: int) -> None:
-    """Writes the means over the steps since the last report.
+    """Has the means over the steps since the last report written.
+
+    That is done when the next step has begun, so that the devices compute
+    meanwhile, or by what needs all steps to be done.
+    """
+    self._due = number, self._clock.report(number - self._reported)
+    self._reported = number
+
+  def _write_report(self, ahead: int = 0) -> None:
+    """Writes the report that is due, if any.
+
+    Args:
+      ahead: of the steps, how many have begun after those that it is of.
 
     Raises:
       UserError: the loss is not finite, or files that cannot be written.
     """
+    if self._due is None:
+      return
+    (number, times), self._due = self._due, None
     with self._clock.measure('device'):
-      report = self._tally.report()
+      self._tally.look(ahead)
+    report = self._tally.report(ahead)
     report |= {'learning_rate': self._rates()[0]}
-    times = self._clock.report(number - self._reported)
     report |= times
-    begins = self._reported == self.first
-    self._reported = number
     if (held := size.peak_memory()) is not None:
       report['peak_memory_bytes'] = held
     checks.check_finite(report.get('loss', 0.0), None, number)
     if self._progress:
       # Where XLA did not tell it before the first step.
-      if begins and self._memory is None and (line := size.describe_step(None)):
-        print(line, flush=True)
+      if self._begins and self._memory is None:
+        if line := size.describe_step(None):
+          print(line, flush=True)
+      self._begins = False
       self._progress.report(number, report, step_seconds(times))
 
   def validate(self, number: int) -> dict[str, float] | None:
@@ -306,9 +329,9 @@ class _Run:
     Raises:
       UserError: parameters are not finite, or files that cannot be written.
     """
+    self._finish_steps()
     if self._store is None:
       return
-    self._finish_steps()
     with self._clock.measure('checkpoint'):
       saved = parallel.unreplicate(self._state)
       checks.check_finite(0.0, saved.params, number)
@@ -323,6 +346,7 @@ class _Run:
     """Waits for the step in flight, so that its time is its own."""
     with self._clock.measure('device'):
       self._tally.look()
+    self._write_report()
 
   def stop(self, number: int) -> None:
     """Waits until the last checkpoint is written, and says how to go on."""

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from vivit_jax.config import OptimConfig
@@ -49,6 +50,11 @@ def schedule(
     case 'constant':
       fall = optax.constant_schedule(peak)
   return optax.join_schedules([rise, fall], [warmup])
+
+
+def rates(rate: optax.Schedule, steps: int) -> np.ndarray:
+  """Returns the learning rates of a schedule by step, float32 [steps + 1]."""
+  return np.asarray(jax.jit(jax.vmap(rate))(jnp.arange(steps + 1)))
 
 
 def optimiser(
