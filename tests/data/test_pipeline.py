@@ -9,7 +9,7 @@ import pytest
 
 from vivit_jax import randaugment
 from vivit_jax.config import AugmentConfig, DataConfig
-from vivit_jax.data import datasets, pipeline, sampling
+from vivit_jax.data import datasets, pipeline, sampling, storage
 from vivit_jax.data.decode import UnreadableVideo
 from vivit_jax.errors import UserError
 
@@ -239,6 +239,29 @@ def test_views_are_the_uniform_clips_and_crops(split):
     for spatial, box in enumerate(boxes):
       expected = [sampling.crop_and_resize(i, box, (32, 32)) for i in images]
       np.testing.assert_array_equal(video[temporal * 3 + spatial], expected)
+
+
+@pytest.mark.parametrize('views, crops', [(1, 1), (1, 3), (4, 1), (4, 3)])
+def test_views_decode_each_frame_that_they_need_once(
+  split, monkeypatch, views, crops
+):
+  """Clips in time share the frames that they overlap in, crops share all."""
+  decoded = []
+  real = storage.decode.decode_jpeg
+
+  def counting(data, where):
+    decoded.append(data)
+    return real(data, where)
+
+  monkeypatch.setattr(storage.decode, 'decode_jpeg', counting)
+  evaluate(split, 8, views=views, crops=crops)
+  # Of 18 frames, a clip has 4, each third one: 0 to 9, with room for 8 more.
+  # One view begins at 4; four begin at 0, 3, 5 and 8.
+  needed = {1: {4, 7, 10, 13}}.get(views) or {
+    start + step for start in (0, 3, 5, 8) for step in (0, 3, 6, 9)
+  }
+  assert len(needed) == {1: 4, 4: 10}[views]  # of 4 and 16
+  assert len(decoded) == len(split) * len(needed)
 
 
 def test_a_short_video_is_refused_by_name_or_played_again(split):

@@ -8,13 +8,16 @@ import jax.numpy as jnp
 
 
 def of_each_view(
-  apply: Callable[[jax.Array], dict[str, jax.Array]], video: jax.Array
+  apply: Callable[[jax.Array], dict[str, jax.Array]],
+  video: jax.Array,
+  most: int | None = None,
 ) -> dict[str, jax.Array]:
   """Applies a model to every view of every video.
 
   Args:
-    apply: clips [b * V, T, H, W, 3] -> logits [b * V, K] of each head.
+    apply: clips [n, T, H, W, 3] -> logits [n, K] of each head.
     video: [b, V, T, H, W, 3], in whatever unit `apply` takes.
+    most: clips that it is given at once; None for all.
 
   Returns:
     float32 [b, V, K] of each head.
@@ -24,7 +27,32 @@ def of_each_view(
     head: einops.rearrange(
       logits.astype(jnp.float32), '(b v) k -> b v k', v=video.shape[1]
     )
-    for head, logits in apply(clips).items()
+    for head, logits in _in_parts(apply, clips, most or len(clips)).items()
+  }
+
+
+def _in_parts(
+  apply: Callable[[jax.Array], dict[str, jax.Array]],
+  clips: jax.Array,
+  most: int,
+) -> dict[str, jax.Array]:
+  """Applies a model to clips [n, ...], up to `most` of them at a time.
+
+  The parts are of one size, so that they are compiled once: zeros fill them up,
+  whose logits are dropped.
+  """
+  count = len(clips)
+  parts = -(-count // most)
+  if parts == 1:
+    return apply(clips)
+  size = -(-count // parts)
+  lacking = [(0, parts * size - count)] + [(0, 0)] * (clips.ndim - 1)
+  in_parts = einops.rearrange(
+    jnp.pad(clips, lacking), '(part n) ... -> part n ...', part=parts
+  )
+  return {
+    head: einops.rearrange(logits, 'part n k -> (part n) k')[:count]
+    for head, logits in jax.lax.map(apply, in_parts).items()
   }
 
 
