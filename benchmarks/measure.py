@@ -74,14 +74,17 @@ def stream(
   )
 
 
-def tree() -> list[int]:
-  """Returns this process and all that it has started, itself first."""
+def tree(process: int | None = None) -> list[int]:
+  """Returns a process, this one by default, and all that it has started.
+
+  Itself first.
+  """
   parents = {}
   for folder in _PROC.glob('[0-9]*'):
     fields = _fields(int(folder.name))
     if fields:
       parents[int(folder.name)] = int(fields[1])
-  found = [os.getpid()]
+  found = [os.getpid() if process is None else process]
   for process in found:  # grows
     found += [child for child, parent in parents.items() if parent == process]
   return found
