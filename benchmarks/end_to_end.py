@@ -5,8 +5,8 @@
 If input, transfer and step overlap, `train.py` is as fast as the slower of the
 two. On a CPU both would want all cores, alone, and have to share them together.
 So the cores are split for all that is measured: one half is the "device", for
-the process that computes, the other half is for the processes that decode, the
-same number of them. The three are:
+the process that computes, the other half is for the processes that decode. The
+three are:
 
   input alone   `pipeline.train_batches`, whose batches nobody uses
   step alone    the training step, given the same batch again and again, with
@@ -14,8 +14,9 @@ same number of them. The three are:
   train.py      a process of its own, with its workdir, metrics and workers;
                 timed from outside, by the lines that it prints
 
-They run by turns, each at its turn alone, with two models: one so small that
-the input is the slower part, one large enough that the step is. The videos are
+They run by turns, each at its turn alone, in two cases: a model so small, and a
+single worker, that the input is the slower part; and a model large enough, with
+a worker for each of its cores, that the step is. The videos are
 those of `benchmarks.input_pipeline`, written once.
 """
 
@@ -62,6 +63,7 @@ CASES = {
     'model.tubelet': (16, 16, 16),
     'model.spatial_layers': 1,
     'model.temporal_layers': 1,
+    'data.workers': 1,
   },
   'step-bound': {'model.tubelet': (4, 8, 8), 'model.spatial_layers': 2},
 }
@@ -116,10 +118,10 @@ def changes(case: str, data_dir: str, workers: int) -> dict[str, object]:
 
   return {
     **_SHARED,
-    **CASES[case],
     'data.data_dir': data_dir,
     'data.dataset': clips.DATASETS['jpeg'],
     'data.workers': workers,
+    **CASES[case],
   }
 
 
@@ -313,19 +315,18 @@ def run(
           initargs=(0, device),
         )
       )
-      for key in [PARTS[0], *CASES]  # one input serves all cases
+      for key in [(part, case) for part in PARTS[:2] for case in CASES]
     }
     fixed = data_dir, tuple(others), seconds
-    first_case = next(iter(CASES))
     for number in range(rounds):
       for case in CASES:
         parts = {
-          PARTS[0]: lambda: (
-            pools[PARTS[0]].submit(input_alone, first_case, *fixed).result()
-          ),
-          PARTS[1]: lambda case=case: (
-            pools[case].submit(step_alone, case, *fixed).result()
-          ),
+          part: lambda part=part, call=call, case=case: (
+            pools[part, case].submit(call, case, *fixed).result()
+          )
+          for part, call in zip(PARTS, (input_alone, step_alone))
+        }
+        parts |= {
           PARTS[2]: lambda case=case: whole(case, data_dir, seconds),
         }
         for part in PARTS if number % 2 == 0 else PARTS[::-1]:
@@ -335,7 +336,8 @@ def run(
             file=sys.stderr,
             flush=True,
           )
-    pools[PARTS[0]].submit(close_input, first_case, *fixed[:2]).result()
+    for case in CASES:
+      pools[PARTS[0], case].submit(close_input, case, *fixed[:2]).result()
   return found
 
 
