@@ -91,8 +91,9 @@ class Runner:
     for _ in range(steps):
       self._number += 1
       self._run.make(self._number)
-      # A turn is no end: the last step is none.
-      if loop.is_due(self._number, self._every, last=0):
+      # In the middle of a turn, as in training: at its end, the report would be
+      # written while no step computes.
+      if loop.is_due(self._number + steps // 2, self._every, last=0):
         self._run.report(self._number)
     self._run._finish_steps()
     self.seconds.append((time.perf_counter() - begin) / steps)
