@@ -27,7 +27,7 @@ class Section:
 
 
 SECTIONS = (
-  Section('input_pipeline', 'Input pipeline', ('input_pipeline',)),
+  Section('input_pipeline', 'Input pipeline', ('input_pipeline --rounds=1',)),
   Section(
     'train_step',
     'Training step',
@@ -41,14 +41,15 @@ SECTIONS = (
     ),
     torch=True,
   ),
+  Section('trials', 'What was tried', ('trials --rounds=7',)),
   Section('memory', 'Memory', ('memory',)),
-  Section('compile_time', 'Compilation', ('compile_time',)),
-  Section('start_up', 'Start', ('start_up',)),
-  Section('end_to_end', 'Training end to end', ('end_to_end',)),
-  Section('logging_cost', 'Logging', ('logging_cost',)),
+  Section('compile_time', 'Compilation', ('compile_time --rounds=2',)),
+  Section('start_up', 'Start', ('start_up --rounds=2',)),
+  Section('end_to_end', 'Training end to end', ('end_to_end --rounds=1',)),
+  Section('logging_cost', 'Logging', ('logging_cost --turns=16',)),
   Section('views', 'Views', ('views',)),
-  Section('weak_scaling', 'Weak scaling', ('weak_scaling',)),
-  Section('checkpoint_stall', 'Checkpoints', ('checkpoint_stall',)),
+  Section('weak_scaling', 'Weak scaling', ('weak_scaling --rounds=1',)),
+  Section('checkpoint_stall', 'Checkpoints', ('checkpoint_stall --rounds=1',)),
   Section(
     'gpu',
     'On a GPU',
