@@ -93,7 +93,7 @@ def call(command: Sequence[str]) -> tuple[int, str, str]:
 def chosen(names: Sequence[str] | None, gpu: bool) -> list[Section]:
   """Returns the machine's sections, or those of the names, in their order."""
   if not names:
-    return [section for section in SECTIONS if section.gpu == gpu]
+    return [s for s in SECTIONS if s.gpu == gpu and not s.extra]
   return [section for section in SECTIONS if section.name in names]
 
 

@@ -242,7 +242,7 @@ PROGRAMS = {'ours': our_program, 'plain': plain_program}
 
 def define(parser: argparse.ArgumentParser) -> None:
   """Adds the flags that a model and its input have."""
-  parser.add_argument('--family', default='factorised_encoder')
+  parser.add_argument('--family', '--model', default='factorised_encoder')
   parser.add_argument('--size', default='B')
   parser.add_argument('--layers', type=int, help="None: the size's own")
   parser.add_argument('--tubelet', type=int, nargs=3, default=[2, 16, 16])

@@ -17,6 +17,7 @@ class Section:
     commands: modules of this room with their flags, run one after another.
     torch: whether they take --torch_python.
     gpu: whether they are for a machine with a GPU, and not for others.
+    extra: whether they run only where `--only` names them.
   """
 
   name: str
@@ -24,10 +25,15 @@ class Section:
   commands: tuple[str, ...]
   torch: bool = False
   gpu: bool = False
+  extra: bool = False
 
 
 SECTIONS = (
-  Section('input_pipeline', 'Input pipeline', ('input_pipeline --rounds=1',)),
+  Section(
+    'input_pipeline',
+    'Input pipeline',
+    ('input_pipeline --rounds=1 --seconds=2',),
+  ),
   Section(
     'train_step',
     'Training step',
@@ -35,21 +41,21 @@ SECTIONS = (
       f'train_step {_FULL_JOINT} --what forward --rounds=3',
       f'train_step --family=joint {_SMALL} --rounds=5',
       f'train_step {_FULL_JOINT} --frames=8 --crop=112 --batch=2 --rounds=5',
-      f'train_step --family=factorised_encoder {_SMALL} --rounds=5',
-      f'train_step --family=factorised_self_attention {_SMALL} --rounds=5',
-      f'train_step --family=factorised_dot_product {_SMALL} --rounds=5',
+      f'train_step --family=factorised_encoder {_SMALL} --rounds=3',
+      f'train_step --family=factorised_self_attention {_SMALL} --rounds=3',
+      f'train_step --family=factorised_dot_product {_SMALL} --rounds=3',
     ),
     torch=True,
   ),
-  Section('trials', 'What was tried', ('trials --rounds=7',)),
+  Section('trials', 'What was tried', ('trials --rounds=5',)),
   Section('memory', 'Memory', ('memory',)),
-  Section('compile_time', 'Compilation', ('compile_time --rounds=2',)),
-  Section('start_up', 'Start', ('start_up --rounds=2',)),
+  Section('compile_time', 'Compilation', ('compile_time --rounds=1',)),
+  Section('start_up', 'Start', ('start_up --rounds=1',)),
   Section('end_to_end', 'Training end to end', ('end_to_end --rounds=1',)),
-  Section('logging_cost', 'Logging', ('logging_cost --turns=16',)),
+  Section('logging_cost', 'Logging', ('logging_cost --turns=12',)),
   Section('views', 'Views', ('views',)),
-  Section('weak_scaling', 'Weak scaling', ('weak_scaling --rounds=1',)),
-  Section('checkpoint_stall', 'Checkpoints', ('checkpoint_stall --rounds=1',)),
+  Section('weak_scaling', 'Weak scaling', ('weak_scaling',), extra=True),
+  Section('checkpoint_stall', 'Checkpoints', ('checkpoint_stall',), extra=True),
   Section(
     'gpu',
     'On a GPU',

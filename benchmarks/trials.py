@@ -147,7 +147,7 @@ TRIALS = {
   'qkv': Trial(
     'query, key, value by one product, not three; B, 8 sequences of 197',
     'slightly faster: one large product',
-    'not kept: within noise, and weights would be copied at each step',
+    'not kept: weights would have to be copied together at each step',
     _qkv,
   ),
   'heads_first': Trial(
