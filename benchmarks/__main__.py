@@ -13,6 +13,7 @@ code is 1 if a command failed: its section says so.
 import argparse
 import pathlib
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -55,12 +56,9 @@ def run(section: Section, about: str, torch_python: str | None) -> tuple:
     code, output, last = call(
       [sys.executable, '-m', f'benchmarks.{flags[0]}', *flags[1:]]
     )
-    print(
-      f'  {time.monotonic() - begin:.0f} s, code {code}',
-      file=sys.stderr,
-      flush=True,
-    )
-    parts += [f'    {shown}', output.strip('\n')]
+    took = f'{time.monotonic() - begin:.0f} s'
+    print(f'  {took}, code {code}', file=sys.stderr, flush=True)
+    parts += [f'    {shown}  # {took}', output.strip('\n')]
     if code:
       parts.append(f'**Failed** with code {code}: {last}')
       well = False
@@ -142,6 +140,10 @@ def main(argv: Sequence[str]) -> int:
     '--out', type=pathlib.Path, default=_RESULTS, help='benchmarks/RESULTS.md'
   )
   flags = parser.parse_args(argv)
+  if flags.torch_python and not shutil.which(flags.torch_python):
+    raise UserError(
+      f'--torch_python is {flags.torch_python}, which is no program.'
+    )
   gpu = machine.gpu()
   sections = chosen(flags.only, gpu is not None)
   if gpu is None and any(section.gpu for section in sections):

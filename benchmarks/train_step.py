@@ -15,6 +15,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
@@ -92,6 +93,8 @@ def measure(
     for name, python in _entrants(arguments):
       found.append(Contestant(name, python, flags))
       stack.callback(found[-1].close)
+    if not found:
+      raise UserError('nothing of --against can be run here.')
     for counted in [False] + [True] * arguments.rounds:
       for what in arguments.what:
         for contestant in found:
@@ -168,6 +171,7 @@ def main(argv: Sequence[str]) -> None:
     '--torch_python', help='an interpreter that has torch and transformers'
   )
   arguments = parser.parse_args(argv)
+  operations = check(arguments)
   flags = []
   for name, value in vars(arguments).items():
     if name not in shared or value is None or value is False:
@@ -178,25 +182,72 @@ def main(argv: Sequence[str]) -> None:
       flags += [str(one) for one in values]
   found = measure(arguments, flags)
   print('\n'.join(table(found, arguments.what)))
-  for name, share in utilisation(found, arguments):
+  if len(found) > 1:
+    print(f'\n{verdict(found, arguments.what)}')
+  for name, share in utilisation(found, operations):
     # A paragraph each: the table ends at an empty line.
     print(f'\n{name}: {share:.1%} MFU (3 forward passes a step, of bfloat16)')
 
 
-def utilisation(
-  found: Sequence[Contestant], arguments: argparse.Namespace
-) -> Iterator[tuple[str, float]]:
-  """Yields names and the model FLOPs utilisation, where it is known."""
-  sides = (arguments.batch, arguments.frames, *[arguments.crop] * 2, 3)
+def verdict(found: Sequence[Contestant], whats: Sequence[str]) -> str:
+  """Returns whether the first is as fast as each of the others, and what not.
+
+  By medians of the rounds' ratios, rounded as the table shows them.
+  """
+  first, *others = found
+  behind = []
+  for other in others:
+    for what in whats:
+      pairs = zip(first.seconds[what], other.seconds[what])
+      ratio = statistics.median(a / b for a, b in pairs)
+      if round(ratio, 2) > 1.0:
+        behind.append(f'{what} against {other.name}')
+  missed = f'missed: {", ".join(behind)}' if behind else 'reached'
+  return f'Goal, {first.name} at most 1.00 of each other: {missed}.'
+
+
+def check(arguments: argparse.Namespace) -> int:
+  """Returns the operations of a step, before a process is started.
+
+  Three forward passes; a multiply-add is two operations.
+
+  Raises:
+    UserError: what cannot be run.
+  """
+  for name in ('rounds', 'batch', 'frames', 'crop', 'classes'):
+    if getattr(arguments, name) < 1:
+      raise UserError(f'--{name} is {getattr(arguments, name)}; at least 1.')
+  if unknown := set(arguments.what) - {'forward', 'step'}:
+    raise UserError(f"--what is '{unknown.pop()}'; known are forward, step.")
+  python = arguments.torch_python
+  if python and not shutil.which(python):
+    raise UserError(f'--torch_python is {python}, which is no program.')
+  sides = (arguments.frames, arguments.crop, arguments.crop)
+  for side, part in zip(sides, arguments.tubelet):
+    if part < 1 or side % part:
+      raise UserError(
+        f'clips of {sides[0]} x {sides[1]} x {sides[2]} cannot be cut into '
+        f'tubelets of {"x".join(map(str, arguments.tubelet))}; change --frames '
+        'or --crop.'
+      )
   model = models.build(
     family=arguments.family,
     size=arguments.size,
     heads={'label': arguments.classes},
     tubelet=tuple(arguments.tubelet),
     spatial_layers=arguments.layers,
+    attention=arguments.attention,
+    remat=arguments.remat,
+    dtype=arguments.dtype,
   )
-  clip = jax.ShapeDtypeStruct(sides, jnp.float32)
-  operations = 3 * 2 * arithmetic.forward_multiply_adds(model, clip)
+  clip = jax.ShapeDtypeStruct((arguments.batch, *sides, 3), jnp.float32)
+  return 3 * 2 * arithmetic.forward_multiply_adds(model, clip)
+
+
+def utilisation(
+  found: Sequence[Contestant], operations: int
+) -> Iterator[tuple[str, float]]:
+  """Yields names and the model FLOPs utilisation, where it is known."""
   for contestant in found:
     peak = arithmetic.peak_operations(contestant.about['device'])
     if peak and 'step' in contestant.seconds:

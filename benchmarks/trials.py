@@ -249,6 +249,8 @@ def main(argv: Sequence[str]) -> None:
   parser.add_argument('--only', nargs='+', choices=TRIALS, default=[*TRIALS])
   parser.add_argument('--rounds', type=int, default=11, help='at least 2')
   arguments = parser.parse_args(argv)
+  if arguments.rounds < 2:
+    parser.error('--rounds is at least 2')
   for line in rows(arguments.only, arguments.rounds):
     print(line, flush=True)
   print('\nMedians of rounds by turns, and quartiles.')

@@ -1,5 +1,7 @@
 """RESULTS.md: sections in their places, and what fails told."""
 
+import re
+
 import pytest
 
 from benchmarks import __main__ as command
@@ -94,7 +96,10 @@ def test_a_failed_command_is_told_and_the_others_run(tmp_path, monkeypatch):
     ['-m', 'benchmarks.three', '--torch_python=PATH/to/python'],
   ]
   found = results.split(path.read_text())[1]
-  first = found['First'].strip().split('\n\n')
+  first, second = (
+    re.sub(r'  # \d+ s$', '', found[title], flags=re.M).strip().split('\n\n')
+    for title in ('First', 'Second')
+  )
   assert first[1:] == [
     '    python -m benchmarks.one --rounds=1',
     '| 1 |',
@@ -103,7 +108,6 @@ def test_a_failed_command_is_told_and_the_others_run(tmp_path, monkeypatch):
     '**Failed** with code 2: error: no such clip.',
   ]
   assert 'Python 3.' in first[0] and 'jax ' in first[0]
-  second = found['Second'].strip().split('\n\n')
   # Where the interpreter is concerns nobody.
   assert second[1:] == [
     '    python -m benchmarks.three --torch_python=PATH',

@@ -114,3 +114,27 @@ def test_a_chunk_has_no_more_scores_than_allowed(monkeypatch):
   assert largest(7 * 2500) == [7 * 2500]
   assert largest(6 * 2500) == [2500]
   assert largest(2000) == [25 * 50]
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_derivatives_forwards_are_those_backwards(kind):
+  query, key, value = _random(0, 300)
+  step = jnp.asarray(np.random.default_rng(1).normal(size=query.shape))
+
+  def function(query):
+    return jnp.sum(attention.attend(query, key, value, kind=kind) ** 2)
+
+  _, forwards = jax.jvp(function, (query,), (step,))
+  backwards = jnp.sum(jax.grad(function)(query) * step)
+  np.testing.assert_allclose(forwards, backwards, rtol=1e-4)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_no_sequences_have_no_results(kind):
+  inputs = [jnp.zeros((0, 300, 3, 8))] * 3
+  assert attention.attend(*inputs, kind=kind).shape == (0, 300, 3, 8)
+
+
+def test_an_unknown_form_is_an_error():
+  with pytest.raises(ValueError, match="'flash'; it is one of"):
+    attention.attend(*_random(0, 3), kind='flash')

@@ -13,9 +13,8 @@ from vivit_jax.config import DataConfig
 from vivit_jax.evaluation import views
 from vivit_jax.models import pixels
 
-# On a CPU, clips of more bytes than these, computed at once, leave its cache:
-# a batch of 24 clips of 16 x 112 x 112 took 1.6 times as long as 12 of 2.
-# Accelerators are the faster, the more there is to compute at once.
+# On a CPU, clips of more bytes than these, computed at once, leave its cache
+# (benchmarks.views). Accelerators are the faster, the more there is to compute.
 _BYTES = 2 * 2**20
 
 

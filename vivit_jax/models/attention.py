@@ -16,11 +16,11 @@ import jax.numpy as jnp
 # The values of the config key model.attention.
 ATTENTIONS = ('auto', 'plain', 'blocked', 'chunked', 'cudnn', 'flax')
 
-# From this length on the scores of all pairs are more memory than caches hold:
-# plain below, chunked above (benchmarks/RESULTS.md).
+# From this length on, the scores of all pairs are more memory than caches hold:
+# chunked. 3137 tokens, those of Model 1, are measured in benchmarks/RESULTS.md.
 _LONG = 1024
 # Between this length and that, XLA's CPU backend fuses attention to blocks of
-# keys well, and that to all keys badly (jax 0.10).
+# keys well, and that to all keys badly (jax 0.10): blocked. Below, plain.
 _BADLY_FUSED = 257
 _BLOCK = 100
 # Scores computed at a time in the chunked form. A CPU is best within its
@@ -41,7 +41,12 @@ def attend(
       heads or queries at a time, in the backward pass computed again; 'cudnn',
       the fused kernel of NVIDIA's library, which wants bfloat16; 'flax', its
       `dot_product_attention`, the reference code's; 'auto', what suits.
+
+  Raises:
+    ValueError: another kind.
   """
+  if kind not in ATTENTIONS:
+    raise ValueError(f"attention is '{kind}'; it is one of {ATTENTIONS}")
   if kind == 'auto':
     kind = _suited(query)
   if kind == 'flax':
@@ -57,7 +62,7 @@ def attend(
     found = jax.nn.dot_product_attention(
       query, key, value, implementation='cudnn'
     )
-  elif kind == 'chunked':
+  elif kind == 'chunked' and query.size:
     found = _chunked(query, key, value)
   else:
     attend_heads = _attend_blocks if kind == 'blocked' else _attend_heads
@@ -166,7 +171,7 @@ def _attend_heads(
   return (taken / total).astype(value.dtype)
 
 
-@jax.custom_vjp
+@jax.custom_jvp
 def _attend_blocks(
   query: jax.Array, key: jax.Array, value: jax.Array
 ) -> jax.Array:
@@ -175,12 +180,12 @@ def _attend_blocks(
   return _attend_heads(query, key, value, blocks=blocks)
 
 
-_attend_blocks.defvjp(
-  lambda *inputs: jax.vjp(_attend_heads, *inputs),
-  lambda backward, cotangent: backward(cotangent),
+_attend_blocks.defjvp(
+  lambda primals, tangents: jax.jvp(_attend_heads, primals, tangents)
 )
 
 
 def _largest_divisor(number: int, most: int) -> int:
   """Returns the largest divisor up to `most`, and at least 1."""
-  return max(d for d in range(1, max(most, 1) + 1) if number % d == 0)
+  most = max(min(number, most), 1)
+  return next(d for d in range(most, 0, -1) if number % d == 0)
