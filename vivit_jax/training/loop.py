@@ -151,7 +151,8 @@ class _Run:
     self._updates = int(optim.updates_made(state.opt_state))  # before
     # Known beforehand: to compute one would be to wait for the step in flight.
     self._rate_after = optim.rates(trained.rate, trained.steps)
-    self._due: int | None = None  # step of the report that is not written yet
+    # Of the report that is not written yet: its step, and where time went.
+    self._due: tuple[int, dict[str, float]] | None = None
     self._begins = True  # no report was written
     self._progress = None
     if distributed.first():
@@ -281,7 +282,8 @@ class _Run:
     That is done when the next step has begun, so that the devices compute
     meanwhile, or by what needs all steps to be done.
     """
-    self._due = number
+    self._due = number, self._clock.report(number - self._reported)
+    self._reported = number
 
   def _write_report(self, ahead: int = 0) -> None:
     """Writes the report that is due, if any.
@@ -294,11 +296,9 @@ class _Run:
     """
     if self._due is None:
       return
-    number, self._due = self._due, None
+    (number, times), self._due = self._due, None
     with self._clock.measure('device'):
       self._tally.look(ahead)
-    times = self._clock.report(number - self._reported)
-    self._reported = number
     report = self._tally.report(ahead)
     report |= {'learning_rate': self._rates()[0]}
     report |= times
