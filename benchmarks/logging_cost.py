@@ -31,7 +31,7 @@ import numpy as np
 from configs import moving_shapes_ti8x2_fe
 from vivit_jax import config as configs
 from vivit_jax.config import RunConfig, TrainConfig
-from vivit_jax.data import moving_shapes, pipeline, prepare
+from vivit_jax.data import pipeline, prepare
 from vivit_jax.errors import exit_on_user_error
 from vivit_jax.training import experiment, loop
 
@@ -195,24 +195,11 @@ def main() -> int:
   flags = parser.parse_args()
   with tempfile.TemporaryDirectory() as folder:
     with contextlib.redirect_stdout(sys.stderr):
-      _prepare(pathlib.Path(folder))
+      prepare.prepare_embedded(folder, counts=_COUNTS, workers=1)
     config = experiment_config(folder, flags.batch_size, flags.layers)
     found = measure(config, (1, DEFAULT, _NEVER), flags.steps, flags.turns)
   print('\n'.join(table(found)))
   return 0
-
-
-def _prepare(folder: pathlib.Path) -> None:
-  """Writes a small moving_shapes, which says what the labels are."""
-  raw = folder / 'raw'
-  moving_shapes.generate(raw, counts=_COUNTS, workers=1)
-  prepare.prepare(
-    'moving_shapes',
-    videos=raw / 'videos',
-    annotations=raw / 'annotations.csv',
-    data_dir=folder,
-    workers=1,
-  )
 
 
 if __name__ == '__main__':

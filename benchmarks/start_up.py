@@ -23,27 +23,14 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 
+from vivit_jax.data import prepare
+
 ROOT = pathlib.Path(__file__).absolute().parents[1]
 CACHES = ('without', 'empty', 'full')
 _COUNTS = {'train': 32, 'validation': 16, 'test': 16}
 _FIRST_STEP = 'step 1/'  # how the line of train.py begins
 
 Round = Mapping[str, float]  # seconds by what the cache was
-
-
-def make_videos(folder: pathlib.Path) -> None:
-  """Writes a small moving_shapes into a data_dir."""
-  from vivit_jax.data import moving_shapes, prepare
-
-  raw = folder / 'raw' / 'moving_shapes'
-  moving_shapes.generate(raw, counts=_COUNTS, workers=1)
-  prepare.prepare(
-    'moving_shapes',
-    videos=raw / 'videos',
-    annotations=raw / 'annotations.csv',
-    data_dir=folder,
-    workers=1,
-  )
 
 
 def seconds_until(command: Sequence[str], begins: str | None = None) -> float:
@@ -145,7 +132,7 @@ def main() -> int:
   with tempfile.TemporaryDirectory() as scratch:
     data = pathlib.Path(scratch) / 'data'
     with contextlib.redirect_stdout(sys.stderr):
-      make_videos(data)
+      prepare.prepare_embedded(data, counts=_COUNTS, workers=1)
     for number in range(flags.rounds):
       folder = pathlib.Path(scratch) / str(number)
       folder.mkdir()

@@ -26,7 +26,6 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import contestants
-from vivit_jax import models
 from vivit_jax.errors import UserError, exit_on_user_error
 from vivit_jax.models import arithmetic
 
@@ -230,16 +229,7 @@ def check(arguments: argparse.Namespace) -> int:
         f'tubelets of {"x".join(map(str, arguments.tubelet))}; change --frames '
         'or --crop.'
       )
-  model = models.build(
-    family=arguments.family,
-    size=arguments.size,
-    heads={'label': arguments.classes},
-    tubelet=tuple(arguments.tubelet),
-    spatial_layers=arguments.layers,
-    attention=arguments.attention,
-    remat=arguments.remat,
-    dtype=arguments.dtype,
-  )
+  model = contestants.our_program(arguments).model
   clip = jax.ShapeDtypeStruct((arguments.batch, *sides, 3), jnp.float32)
   return 3 * 2 * arithmetic.forward_multiply_adds(model, clip)
 

@@ -6,7 +6,7 @@ import pathlib
 import jax
 import pytest
 
-from vivit_jax.data import moving_shapes, prepare
+from vivit_jax.data import prepare
 
 # Tests neither see nor fill the user's compilation cache: not in this process,
 # not in those that it starts.
@@ -20,13 +20,5 @@ COUNTS = {'train': 48, 'validation': 16, 'test': 22}
 def prepared(tmp_path_factory) -> pathlib.Path:
   """Returns a data_dir that holds the dataset `moving_shapes`."""
   folder = tmp_path_factory.mktemp('data')
-  raw = folder / 'raw' / 'moving_shapes'
-  moving_shapes.generate(raw, counts=COUNTS, workers=1)
-  prepare.prepare(
-    'moving_shapes',
-    videos=raw / 'videos',
-    annotations=raw / 'annotations.csv',
-    data_dir=folder,
-    workers=1,
-  )
+  prepare.prepare_embedded(folder, counts=COUNTS, workers=1)
   return folder

@@ -21,15 +21,7 @@ STEPS = 300
 @pytest.fixture(scope='module')
 def data_dir(tmp_path_factory):
   folder = tmp_path_factory.mktemp('data')
-  raw = folder / 'raw' / 'moving_shapes'
-  moving_shapes.generate(raw, counts=COUNTS, workers=2)
-  prepare.prepare(
-    'moving_shapes',
-    videos=raw / 'videos',
-    annotations=raw / 'annotations.csv',
-    data_dir=folder,
-    workers=2,
-  )
+  prepare.prepare_embedded(folder, counts=COUNTS, workers=2)
   return folder
 
 

@@ -173,17 +173,23 @@ def ensure_embedded(dataset: str, data_dir: str | os.PathLike) -> None:
     prepare_embedded(data_dir)
 
 
-def prepare_embedded(data_dir: str | os.PathLike, **options: Any) -> None:
+def prepare_embedded(
+  data_dir: str | os.PathLike,
+  *,
+  counts: dict[str, int] | None = None,
+  **options: Any,
+) -> None:
   """Writes moving_shapes, its videos first, and then records of them.
 
   Args:
     data_dir: where datasets are.
+    counts: videos of each split; None for `moving_shapes.SPLITS`.
     options: of `prepare`.
   """
   raw = pathlib.Path(data_dir, 'raw', 'moving_shapes')
   if datasets.find('moving_shapes', data_dir) is None:
     print(f'writing the embedded dataset, once: first its videos, to {raw}')
-  moving_shapes.generate(raw, workers=options.get('workers'))
+  moving_shapes.generate(raw, counts=counts, workers=options.get('workers'))
   prepare(
     'moving_shapes',
     videos=raw / 'videos',
