@@ -23,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 
+from benchmarks import markdown
 from vivit_jax.data import prepare
 
 ROOT = pathlib.Path(__file__).absolute().parents[1]
@@ -109,11 +110,8 @@ def table(rounds: Mapping[str, Sequence[Round]]) -> str:
       cells.append(f'{statistics.median(times):.1f}')
       if name == 'without':
         continue
-      ratios = [one[name] / one['without'] for one in measured]
-      cells.append(
-        f'{statistics.median(ratios):.2f} '
-        f'({min(ratios):.2f} to {max(ratios):.2f})'
-      )
+      without = [one['without'] for one in measured]
+      cells.append(markdown.ratio([one[name] for one in measured], without))
     lines.append('| ' + ' | '.join(cells) + ' |')
   return '\n'.join(lines)
 

@@ -25,7 +25,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks import contestants
+from benchmarks import contestants, markdown
 from vivit_jax.errors import UserError, exit_on_user_error
 from vivit_jax.models import arithmetic
 
@@ -126,12 +126,8 @@ def table(found: Sequence[Contestant], whats: Sequence[str]) -> Iterator[str]:
     cells = [contestant.name]
     for what in whats:
       mine = contestant.seconds[what]
-      ratios = [a / b for a, b in zip(found[0].seconds[what], mine)]
       cells.append(f'{1e3 * statistics.median(mine):.0f}')
-      cells.append(
-        f'{statistics.median(ratios):.2f} '
-        f'({min(ratios):.2f} to {max(ratios):.2f})'
-      )
+      cells.append(markdown.ratio(found[0].seconds[what], mine))
     about = contestant.about
     cells.append(_joined(about, whats, 'compile', 1.0, 1))
     cells.append(_joined(about, whats, 'memory', 1e-6, 0))
