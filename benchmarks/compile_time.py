@@ -5,79 +5,116 @@
 
 The factorised encoder in sizes B and L (12 and 24 spatial layers, 4 temporal
 ones), 32 x 224 x 224, with stacked blocks, with blocks one by one, and in the
-reference's form (`benchmarks.plain`). All are traced and compiled by turns,
-once a round, with jax's caches emptied before and no cache on disk; a first
-compilation is not counted. Then the copies and transposes that XLA leaves in
-the compiled programs of Models 1 to 4 in size B. Nothing is run.
+reference's form (`benchmarks.plain`): a bare step, of model, loss and momentum.
+Then the whole step of the K400 configs, as train.py compiles it, also with the
+24 temporal layers that the config of L has. All are traced and compiled by
+turns, once a round, with jax's caches emptied before and no cache on disk; a
+first compilation is not counted. Then the copies and transposes that XLA leaves
+in the compiled programs of Models 1 to 4 in size B. Nothing is run.
 """
 
 import argparse
+import functools
 import gc
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 
-from benchmarks import contestants, instructions, markdown
+from benchmarks import contestants, instructions, markdown, whole_step
 from vivit_jax import models
 
-# Name, contestant and its options.
-_FORMS = (
-  ('stacked', 'ours', {'scan': True}),
-  ('unrolled', 'ours', {}),
-  ('plain', 'plain', {}),
-)
-_SIZES = ('B', 'L')
 _OPCODES = ('copy', 'transpose')
+_WHOLE = "train.py's"
 # What is divided by what, and the goal.
 _RATIOS = (
   (('stacked', 'L'), ('stacked', 'B'), '<= 1.3'),
   (('stacked', 'L'), ('unrolled', 'L'), '<= 0.25'),
   (('stacked', 'L'), ('plain', 'L'), '<= 0.25'),
+  ((f'{_WHOLE} stacked', 'L'), (f'{_WHOLE} stacked', 'B'), '<= 1.3'),
+  ((f'{_WHOLE} stacked', 'L'), (f'{_WHOLE} unrolled', 'L'), '<= 0.25'),
+  (
+    (f'{_WHOLE} stacked', 'L 24 + 24'),
+    (f'{_WHOLE} unrolled', 'L 24 + 24'),
+    '<= 0.25',
+  ),
 )
 
+Case = tuple[str, str]  # form and size
 Seconds = tuple[float, float]  # of tracing and of compiling
 
 
-def compile_anew(contestant: str, arguments: argparse.Namespace) -> Seconds:
+def _bare(contestant: str, size: str, **options: Any) -> Any:
+  """Returns a contestant's step, traced and lowered."""
+  arguments = contestants.with_defaults(size=size, **options)
+  program = contestants.PROGRAMS[contestant](arguments)
+  return program.trace('step', arguments)
+
+
+def _whole(size: str, scan: bool, temporal_layers: int = 4) -> Any:
+  """Returns the step of a K400 config, traced and lowered."""
+  changes = {'model.scan': scan, 'model.temporal_layers': temporal_layers}
+  name = f'k400_{size.lower()}16x2_fe'
+  update, *shapes = whole_step.of(whole_step.changed(name, 1, changes))
+  return update.lower(*shapes)
+
+
+_CASES: Mapping[Case, Callable[[], Any]] = {
+  **{
+    case: functools.partial(_bare, contestant, size, **options)
+    for size in ('B', 'L')
+    for case, contestant, options in (
+      (('stacked', size), 'ours', {'scan': True}),
+      (('unrolled', size), 'ours', {}),
+      (('plain', size), 'plain', {}),
+    )
+  },
+  (f'{_WHOLE} stacked', 'B'): functools.partial(_whole, 'B', True),
+  (f'{_WHOLE} stacked', 'L'): functools.partial(_whole, 'L', True),
+  (f'{_WHOLE} unrolled', 'L'): functools.partial(_whole, 'L', False),
+  (f'{_WHOLE} stacked', 'L 24 + 24'): functools.partial(_whole, 'L', True, 24),
+  (f'{_WHOLE} unrolled', 'L 24 + 24'): functools.partial(
+    _whole, 'L', False, 24
+  ),
+}
+
+
+def compile_anew(trace: Callable[[], Any]) -> Seconds:
   """Traces and compiles a training step that jax does not remember.
 
   Args:
-    contestant: a key of `contestants.PROGRAMS`.
-    arguments: of `contestants.define`.
+    trace: returns the step lowered, for `compile`.
   """
   jax.clear_caches()
   gc.collect()
-  program = contestants.PROGRAMS[contestant](arguments)
   begin = time.perf_counter()
-  traced = program.trace('step', arguments)
+  traced = trace()
   middle = time.perf_counter()
   traced.compile()
   return middle - begin, time.perf_counter() - middle
 
 
-def measure(rounds: int) -> Mapping[tuple[str, str], Sequence[Seconds]]:
+def measure(rounds: int) -> Mapping[Case, Sequence[Seconds]]:
   """Returns the rounds' seconds by form and size."""
-  found = {(form, size): [] for form, *_ in _FORMS for size in _SIZES}
-  compile_anew('ours', contestants.with_defaults(scan=True))  # not counted
+  found: dict[Case, list[Seconds]] = {case: [] for case in _CASES}
+  compile_anew(_CASES['stacked', 'B'])  # not counted
   for number in range(rounds):
-    for form, contestant, options in _FORMS:
-      for size in _SIZES:
-        arguments = contestants.with_defaults(size=size, **options)
-        seconds = compile_anew(contestant, arguments)
-        found[form, size].append(seconds)
-        print(
-          f'round {number + 1}: {form} {size}: {sum(seconds):.1f} s',
-          file=sys.stderr,
-          flush=True,
-        )
+    for (form, size), trace in _CASES.items():
+      seconds = compile_anew(trace)
+      found[form, size].append(seconds)
+      print(
+        f'round {number + 1}: {form} {size}: {sum(seconds):.1f} s',
+        file=sys.stderr,
+        flush=True,
+      )
   return found
 
 
 def times(
-  found: Mapping[tuple[str, str], Sequence[Seconds]],
+  found: Mapping[Case, Sequence[Seconds]],
 ) -> Iterator[tuple[str, ...]]:
   """Yields medians in seconds: of tracing, of compiling, of both."""
   for (form, size), rounds in found.items():
@@ -87,7 +124,7 @@ def times(
 
 
 def ratios(
-  found: Mapping[tuple[str, str], Sequence[Seconds]],
+  found: Mapping[Case, Sequence[Seconds]],
 ) -> Iterator[tuple[str, ...]]:
   """Yields the rounds' ratios, and whether their medians reach the goals."""
   for above, below, bound in _RATIOS:

@@ -3,14 +3,18 @@
   python -m benchmarks.contestants ours --family=joint --size=Ti ...
 
 It prints a line of JSON when it is ready: what compiling took, and the memory
-that XLA states. Then it runs once for each line that it reads, `forward` or
-`step`, and prints the seconds. `benchmarks.train_step` talks to several by
-turns, so that they do not take memory and cores from one another.
+that XLA states. Then it runs once for each line that it reads, `forward`,
+`step` or `product`, and prints the seconds. `benchmarks.train_step` talks to
+several by turns, so that they do not take memory and cores from one another.
+
+`product` is the MLP's first product, some in a row, which is none of our doing:
+what a library's products take, its model must take.
 """
 
 import argparse
 import dataclasses
 import json
+import math
 import pathlib
 import re
 import resource
@@ -20,6 +24,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+
+WHATS = ('forward', 'step', 'product')
+_PRODUCTS = 20  # in a row
 
 Run = Callable[[], Any]  # returns when the result is there
 
@@ -154,12 +161,23 @@ def torch(arguments: argparse.Namespace) -> tuple[dict, Mapping[str, Run]]:
     optimiser.step()
     return loss.item()
 
+  x, kernel = (torch.as_tensor(m, device=device) for m in _matrices(arguments))
+
+  def product():
+    with (
+      torch.inference_mode(),
+      torch.autocast(device, dtype, enabled=dtype != torch.float32),
+    ):
+      for _ in range(_PRODUCTS):
+        y = x @ kernel
+      return y[0, 0].item()
+
   about = {
     'threads': torch.get_num_threads(),
     'version': torch.__version__,
     'device': torch.cuda.get_device_name() if device == 'cuda' else device,
   }
-  return about, {'forward': forward, 'step': step}
+  return about, {'forward': forward, 'step': step, 'product': product}
 
 
 def _program(model: Any, label: Callable[[Any], Any]) -> Program:
@@ -215,6 +233,12 @@ def _in_jax(
       return float(loss)
 
     runs['step'] = run
+  if 'product' in arguments.what:
+    x, kernel = (jnp.asarray(m, arguments.dtype) for m in _matrices(arguments))
+    multiply = jax.jit(jnp.matmul)
+    runs['product'] = lambda: [
+      multiply(x, kernel).block_until_ready() for _ in range(_PRODUCTS)
+    ]
   return about, runs
 
 
@@ -238,6 +262,20 @@ def _clips(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
   return video, labels.astype(np.int32)
 
 
+def _matrices(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
+  """Returns tokens [B N, D] and an MLP's first kernel [D, 4 D], random."""
+  from vivit_jax.models.build import SIZES
+
+  size = SIZES[arguments.size]
+  sides = (arguments.frames, arguments.crop, arguments.crop)
+  tokens = math.prod(
+    side // part for side, part in zip(sides, arguments.tubelet)
+  )
+  draw = np.random.default_rng(0)
+  x = draw.standard_normal((arguments.batch * tokens, size.width), np.float32)
+  return x, draw.standard_normal((size.width, size.mlp), np.float32)
+
+
 CONTESTANTS = {'ours': ours, 'plain': plain, 'torch': torch}
 PROGRAMS = {'ours': our_program, 'plain': plain_program}
 
@@ -257,7 +295,7 @@ def define(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--remat', default='none')
   parser.add_argument('--dtype', default='float32')
   parser.add_argument(
-    '--what', nargs='+', default=['forward', 'step'], help='of these two'
+    '--what', nargs='+', default=['forward', 'step'], help=f'of {WHATS}'
   )
 
 

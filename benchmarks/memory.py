@@ -14,20 +14,15 @@ those that are not. Everything is compiled, nothing is run.
 """
 
 import argparse
-import importlib
-import pathlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 
 import jax
-import numpy as np
 
-from benchmarks import contestants, markdown
-from vivit_jax import config as configs
+from benchmarks import contestants, markdown, whole_step
 from vivit_jax import models, parallel
 from vivit_jax.config import TrainConfig
-from vivit_jax.errors import UserError, exit_on_user_error
-from vivit_jax.training import optim, step
+from vivit_jax.errors import exit_on_user_error
 
 _CONFIGS = (
   'k400_b16x2',
@@ -108,32 +103,7 @@ def config_memory(config: TrainConfig) -> int:
   Those of the state, which the step reuses, of the batch, of the metrics, and
   what is temporary.
   """
-  model = models.build(**configs.model_arguments(config.model))
-  optimiser = optim.optimiser(config.optim, lambda _: 0.1)
-  state = jax.eval_shape(lambda: step.initialise(model, optimiser, config))
-  batch = _batch(config)
-  devices = jax.local_device_count()
-  state = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct((devices, *x.shape), x.dtype), state
-  )
-  update = step.train_step(model, optimiser, config)
-  return parallel.compiled(update, state, batch)[1]
-
-
-def _batch(config: TrainConfig) -> dict:
-  """Returns the shapes of a batch, as `step.train_step` takes it."""
-  devices = jax.local_device_count()
-  lead = (devices, config.train.batch_size // devices)
-  sides = (config.data.frames, *config.data.crop, 3)
-  shape = jax.ShapeDtypeStruct
-  batch = {
-    'video': shape((*lead, *sides), np.uint8),
-    'labels': {head: shape(lead, np.int32) for head in config.model.heads},
-  }
-  layers = config.augment.randaugment_layers
-  if layers:
-    batch['randaugment'] = shape((*lead, layers, 4), np.float32)
-  return batch
+  return parallel.compiled(*whole_step.of(config))[1]
 
 
 def largest_batch(sizes: Mapping[int, float], limit: float) -> int:
@@ -188,22 +158,15 @@ _FITTING = (
 def _changed(
   name: str, remat: str, clips: int, optimiser: str | None
 ) -> TrainConfig:
-  """Returns a config of configs/ for so many clips of each device.
-
-  Raises:
-    UserError: there is none of that name, or its heads are the dataset's.
-  """
-  file = pathlib.Path(__file__).parents[1] / 'configs' / f'{name}.py'
-  if not file.exists():
-    raise UserError(f"--configs: there is no config '{name}' in configs/.")
-  config = importlib.import_module(f'configs.{name}').get_config()
-  if not config.model.heads:
-    raise UserError(f"--configs: {name} has its dataset's heads; name another.")
-  config.model.scan, config.model.remat = True, remat
-  config.model.dtype = 'bfloat16'
-  config.optim.name = optimiser or config.optim.name
-  config.train.batch_size = clips * jax.local_device_count()
-  return configs.resolve(config)
+  """Returns a config as it is to fit; see `whole_step.changed`."""
+  changes = {
+    'model.scan': True,
+    'model.remat': remat,
+    'model.dtype': 'bfloat16',
+  }
+  if optimiser:
+    changes['optim.name'] = optimiser
+  return whole_step.changed(name, clips, changes)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -4,6 +4,8 @@ import dataclasses
 
 _FULL_JOINT = '--family=joint --size=B'
 _SMALL = '--size=S --frames=16 --crop=112 --batch=4'
+_SMALLEST = '--frames=8 --crop=112 --batch=2'
+_BARE = '--what forward step product'
 _GPU = '--size=B --dtype=bfloat16 --against ours'
 
 
@@ -39,8 +41,8 @@ SECTIONS = (
     'Training step',
     (
       f'train_step {_FULL_JOINT} --what forward --rounds=3',
-      f'train_step --family=joint {_SMALL} --rounds=5',
-      f'train_step {_FULL_JOINT} --frames=8 --crop=112 --batch=2 --rounds=5',
+      f'train_step --family=joint {_SMALL} {_BARE} --rounds=7',
+      f'train_step {_FULL_JOINT} {_SMALLEST} {_BARE} --rounds=7',
       f'train_step --family=factorised_encoder {_SMALL} --rounds=3',
       f'train_step --family=factorised_self_attention {_SMALL} --rounds=3',
       f'train_step --family=factorised_dot_product {_SMALL} --rounds=3',

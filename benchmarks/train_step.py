@@ -187,12 +187,15 @@ def main(argv: Sequence[str]) -> None:
 def verdict(found: Sequence[Contestant], whats: Sequence[str]) -> str:
   """Returns whether the first is as fast as each of the others, and what not.
 
-  By medians of the rounds' ratios, rounded as the table shows them.
+  By medians of the rounds' ratios, rounded as the table shows them. Products
+  are the libraries', of which nothing is asked.
   """
   first, *others = found
   behind = []
   for other in others:
     for what in whats:
+      if what == 'product':
+        continue
       pairs = zip(first.seconds[what], other.seconds[what])
       ratio = statistics.median(a / b for a, b in pairs)
       if round(ratio, 2) > 1.0:
@@ -212,8 +215,9 @@ def check(arguments: argparse.Namespace) -> int:
   for name in ('rounds', 'batch', 'frames', 'crop', 'classes'):
     if getattr(arguments, name) < 1:
       raise UserError(f'--{name} is {getattr(arguments, name)}; at least 1.')
-  if unknown := set(arguments.what) - {'forward', 'step'}:
-    raise UserError(f"--what is '{unknown.pop()}'; known are forward, step.")
+  if unknown := set(arguments.what) - set(contestants.WHATS):
+    known = ', '.join(contestants.WHATS)
+    raise UserError(f"--what is '{unknown.pop()}'; known are {known}.")
   python = arguments.torch_python
   if python and not shutil.which(python):
     raise UserError(f'--torch_python is {python}, which is no program.')

@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vivit_jax.models.products import matrix_product
+
 Initializer = Callable[..., jax.Array]
 
 
@@ -65,13 +67,16 @@ class TubeletEmbedding(nn.Module):
     bias = self.param('bias', nn.initializers.zeros, (self.width,))
     tubelets = einops.rearrange(
       video,
-      'B (t f) (h p) (w q) C -> B t h w (f p q C)',
+      'B (t f) (h p) (w q) C -> B t h w f p q C',
       f=frames,
       p=height,
       q=width,
     )
-    flat_kernel = einops.rearrange(kernel, 'f p q C D -> (f p q C) D')
-    tokens = tubelets.astype(self.dtype) @ flat_kernel.astype(self.dtype)
+    tokens = matrix_product(
+      tubelets.astype(self.dtype),
+      kernel.astype(self.dtype),
+      (((4, 5, 6, 7), (0, 1, 2, 3)), ((), ())),
+    )
     return tokens + bias.astype(self.dtype)
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from vivit_jax.models import attention, base, layers
+from vivit_jax.models.products import matrix_product
 
 
 class FactorisedDotProductAttention(nn.Module):
@@ -33,7 +34,9 @@ class FactorisedDotProductAttention(nn.Module):
     """Returns [B, N, D]."""
     heads, width = self.options.attention_heads, x_BxNxD.shape[-1]
     inits = dict(
-      kernel_init=nn.initializers.xavier_uniform(), dtype=self.options.dtype
+      kernel_init=nn.initializers.xavier_uniform(),
+      dtype=self.options.dtype,
+      dot_general=matrix_product,
     )
     grids = [
       einops.rearrange(

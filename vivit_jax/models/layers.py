@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from vivit_jax.models.attention import attend
 from vivit_jax.models.positions import AddPositions
+from vivit_jax.models.products import matrix_product
 
 LAYER_NORM_EPSILON = 1e-6
 
@@ -116,6 +117,8 @@ def attention(
     dtype=options.dtype,
     deterministic=True,
     attention_fn=functools.partial(attend, kind=options.attention),
+    qkv_dot_general=matrix_product,
+    out_dot_general=matrix_product,
     name=name,
     **initializers,
   )
@@ -133,6 +136,7 @@ class MlpBlock(nn.Module):
       kernel_init=nn.initializers.xavier_uniform(),
       bias_init=nn.initializers.normal(1e-6),
       dtype=self.dtype,
+      dot_general=matrix_product,
     )
     x = nn.Dense(self.hidden, **inits)(x_BxNxD)
     return nn.Dense(x_BxNxD.shape[-1], **inits)(nn.gelu(x, approximate=True))
@@ -222,6 +226,7 @@ class Encoder(nn.Module):
         variable_axes={'params': 0},
         split_rngs={'params': True},
         length=self.layers,
+        check_constancy_invariants=False,  # which traces a block once more
       )
       block = self.block(self.options, self.grid, name='encoderblock')
       return scanned(block, x_BxNxD, scale_LxRxB)[0]

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from vivit_jax import parallel
 from vivit_jax.config import AugmentConfig
@@ -24,10 +25,16 @@ ERASED_AREA = (0.02, 1 / 3)
 ERASED_ASPECT = (0.3, 3.3)
 _TRIES = 10  # boxes drawn until one fits, as in timm
 
-_LUMA = jnp.array([0.299, 0.587, 0.114])
-_RGB_TO_YIQ = jnp.array(
-  [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]]
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_RGB_TO_YIQ = np.array(
+  [
+    [0.299, 0.587, 0.114],
+    [0.5959, -0.2746, -0.3213],
+    [0.2115, -0.5227, 0.3112],
+  ],
+  np.float32,
 )
+_YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
 
 
 def augment(
@@ -135,7 +142,7 @@ def change_colour(
   cos, sin = jnp.cos(2 * jnp.pi * hue), jnp.sin(2 * jnp.pi * hue)
   chroma = jnp.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
   chroma = chroma.at[1:, 1:].multiply(saturation)
-  matrix = jnp.linalg.inv(_RGB_TO_YIQ) @ chroma @ _RGB_TO_YIQ
+  matrix = _YIQ_TO_RGB @ chroma @ _RGB_TO_YIQ
   return jnp.clip(clip @ matrix.T, 0.0, 1.0)
 
 
