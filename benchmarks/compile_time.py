@@ -44,25 +44,26 @@ _RATIOS = (
 )
 
 Case = tuple[str, str]  # form and size
+Trace = Callable[[], Any]  # returns a step lowered, for `compile`
 Seconds = tuple[float, float]  # of tracing and of compiling
 
 
-def _bare(contestant: str, size: str, **options: Any) -> Any:
-  """Returns a contestant's step, traced and lowered."""
+def _bare(contestant: str, size: str, **options: Any) -> Trace:
+  """Returns what traces and lowers a contestant's step."""
   arguments = contestants.with_defaults(size=size, **options)
   program = contestants.PROGRAMS[contestant](arguments)
-  return program.trace('step', arguments)
+  return program.traceable('step', arguments)
 
 
-def _whole(size: str, scan: bool, temporal_layers: int = 4) -> Any:
-  """Returns the step of a K400 config, traced and lowered."""
+def _whole(size: str, scan: bool, temporal_layers: int = 4) -> Trace:
+  """Returns what traces and lowers the step of a K400 config."""
   changes = {'model.scan': scan, 'model.temporal_layers': temporal_layers}
   name = f'k400_{size.lower()}16x2_fe'
   update, *shapes = whole_step.of(whole_step.changed(name, 1, changes))
-  return update.lower(*shapes)
+  return functools.partial(update.lower, *shapes)
 
 
-_CASES: Mapping[Case, Callable[[], Any]] = {
+_CASES: Mapping[Case, Callable[[], Trace]] = {
   **{
     case: functools.partial(_bare, contestant, size, **options)
     for size in ('B', 'L')
@@ -82,14 +83,15 @@ _CASES: Mapping[Case, Callable[[], Any]] = {
 }
 
 
-def compile_anew(trace: Callable[[], Any]) -> Seconds:
+def compile_anew(build: Callable[[], Trace]) -> Seconds:
   """Traces and compiles a training step that jax does not remember.
 
   Args:
-    trace: returns the step lowered, for `compile`.
+    build: makes the step; not counted.
   """
   jax.clear_caches()
   gc.collect()
+  trace = build()
   begin = time.perf_counter()
   traced = trace()
   middle = time.perf_counter()
@@ -102,8 +104,8 @@ def measure(rounds: int) -> Mapping[Case, Sequence[Seconds]]:
   found: dict[Case, list[Seconds]] = {case: [] for case in _CASES}
   compile_anew(_CASES['stacked', 'B'])  # not counted
   for number in range(rounds):
-    for (form, size), trace in _CASES.items():
-      seconds = compile_anew(trace)
+    for (form, size), build in _CASES.items():
+      seconds = compile_anew(build)
       found[form, size].append(seconds)
       print(
         f'round {number + 1}: {form} {size}: {sum(seconds):.1f} s',

@@ -13,6 +13,7 @@ what a library's products take, its model must take.
 
 import argparse
 import dataclasses
+import functools
 import json
 import math
 import pathlib
@@ -60,15 +61,25 @@ class Program:
     params = jax.eval_shape(self.model.init, key, clip)['params']
     return params, jax.eval_shape(self.optimiser.init, params), video, labels
 
-  def trace(self, what: str, arguments: argparse.Namespace) -> Any:
-    """Returns 'forward' or 'step', traced and lowered, for a batch's shapes."""
+  def traceable(
+    self, what: str, arguments: argparse.Namespace
+  ) -> Callable[[], Any]:
+    """Returns what traces and lowers 'forward' or 'step', for a batch's shapes.
+
+    The shapes are found before, which traces the model's initialisation.
+    """
     import jax
 
     params, opt_state, video, labels = self.shapes(arguments)
     if what == 'forward':
-      return jax.jit(self.forward).lower(params, video)
-    step = jax.jit(self.step, donate_argnums=(0, 1))
-    return step.lower(params, opt_state, video, labels)
+      jitted = jax.jit(self.forward)
+      return functools.partial(jitted.lower, params, video)
+    jitted = jax.jit(self.step, donate_argnums=(0, 1))
+    return functools.partial(jitted.lower, params, opt_state, video, labels)
+
+  def trace(self, what: str, arguments: argparse.Namespace) -> Any:
+    """Returns 'forward' or 'step', traced and lowered, for a batch's shapes."""
+    return self.traceable(what, arguments)()
 
 
 def our_program(arguments: argparse.Namespace) -> Program:

@@ -103,19 +103,16 @@ def drop_colour(clip: jax.Array, key: jax.Array | None = None) -> jax.Array:
 
 def jitter_colour(clip: jax.Array, key: jax.Array) -> jax.Array:
   """Draws brightness, contrast, saturation and hue for a clip in [0, 1]."""
-  keys = jax.random.split(key, 4)
+  low, high = zip((-BRIGHTNESS, BRIGHTNESS), CONTRAST, SATURATION, (-HUE, HUE))
+  brightness, contrast, saturation, hue = jax.random.uniform(
+    key, (4,), minval=jnp.array(low), maxval=jnp.array(high)
+  )
   return change_colour(
     clip,
-    brightness=jax.random.uniform(
-      keys[0], minval=-BRIGHTNESS, maxval=BRIGHTNESS
-    ),
-    contrast=jax.random.uniform(
-      keys[1], minval=CONTRAST[0], maxval=CONTRAST[1]
-    ),
-    saturation=jax.random.uniform(
-      keys[2], minval=SATURATION[0], maxval=SATURATION[1]
-    ),
-    hue=jax.random.uniform(keys[3], minval=-HUE, maxval=HUE),
+    brightness=brightness,
+    contrast=contrast,
+    saturation=saturation,
+    hue=hue,
   )
 
 
