@@ -16,6 +16,7 @@ those that are not. Everything is compiled, nothing is run.
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent import futures
 
 import jax
 
@@ -58,18 +59,24 @@ def step_memory(
 def compare(flags: argparse.Namespace) -> Iterator[tuple[str, ...]]:
   """Yields a row for each family, of `_COMPARED`."""
   for number, family in enumerate(models.FAMILIES):
-    found = {}
-    for name, contestant, options in _FORMS:
-      arguments = contestants.with_defaults(
-        family=family,
-        size=flags.size,
-        frames=flags.frames,
-        crop=flags.crop,
-        batch=flags.batch,
-        **options,
-      )
-      print(f'{family}, {name}', file=sys.stderr, flush=True)
-      found[name] = step_memory(contestant, arguments)
+    print(family, file=sys.stderr, flush=True)
+    with futures.ThreadPoolExecutor() as pool:
+      found = {
+        name: pool.submit(
+          step_memory,
+          contestant,
+          contestants.with_defaults(
+            family=family,
+            size=flags.size,
+            frames=flags.frames,
+            crop=flags.crop,
+            batch=flags.batch,
+            **options,
+          ),
+        )
+        for name, contestant, options in _FORMS
+      }
+    found = {name: future.result() for name, future in found.items()}
     mine, theirs = found['stacked'], found['plain']
     ratio = mine[0] / theirs[0]
     # The fifth is asked of the longest sequence, 3137 tokens.
@@ -132,10 +139,11 @@ def fitting(flags: argparse.Namespace) -> Iterator[tuple[str, ...]]:
   for name in flags.configs:
     for remat in ('none', 'full'):
       print(f'{name}, remat {remat}', file=sys.stderr, flush=True)
-      sizes = {
-        clips: config_memory(_changed(name, remat, clips, flags.optimiser))
-        for clips in _CLIPS
-      }
+      configs = [
+        _changed(name, remat, clips, flags.optimiser) for clips in _CLIPS
+      ]
+      with futures.ThreadPoolExecutor() as pool:
+        sizes = dict(zip(_CLIPS, pool.map(config_memory, configs)))
       one, low, high = sizes.values()
       yield (
         name,

@@ -10,11 +10,11 @@ beside it.
 """
 
 import argparse
-import functools
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent import futures
 from typing import Any
 
 import jax
@@ -22,6 +22,8 @@ import jax.numpy as jnp
 
 from benchmarks.tried import TRIALS, Form, Trial
 from vivit_jax import parallel
+
+Run = Callable[[], float]  # computes once, and returns the seconds
 
 
 def rows(names: Sequence[str], rounds: int) -> Iterator[str]:
@@ -42,10 +44,13 @@ def _ratios(trial: Trial, rounds: int) -> tuple[str, str]:
   forms = trial.forms()
   if trial.memory:
     return '', f'{memory_ratio(forms):.2f} of the memory'
-  if not trial.training:
-    return ratio(forms, rounds), ''
-  derivatives = [(_derivative(*form), form[1]) for form in forms]
-  return ratio(forms, rounds), ratio(derivatives, rounds)
+  programs = [*forms]
+  if trial.training:
+    programs += [(_derivative(*form), form[1]) for form in forms]
+  with futures.ThreadPoolExecutor() as pool:
+    runs = list(pool.map(_compiled, programs))
+  back = ratio(runs[2:], rounds) if trial.training else ''
+  return ratio(runs[:2], rounds), back
 
 
 def memory_ratio(forms: Sequence[Form]) -> float:
@@ -61,23 +66,26 @@ def _derivative(function: Callable, arguments: Sequence[Any]) -> Callable:
   return jax.grad(lambda *x: jnp.sum(function(*x) ** 2), places)
 
 
-def ratio(forms: Sequence[Form], rounds: int) -> str:
-  """Returns the ratio of the first form's time to the second's, as a cell."""
-  seconds = []
-  for function, arguments in forms:
-    compiled = jax.jit(function).lower(*arguments).compile()
-    seconds.append(functools.partial(_seconds, compiled, arguments))
-  for run in seconds:
-    run()
-  ratios = [seconds[0]() / seconds[1]() for _ in range(rounds)]
+def _compiled(form: Form) -> Run:
+  """Returns what computes a form once, and says the seconds."""
+  function, arguments = form
+  compiled = jax.jit(function).lower(*arguments).compile()
+
+  def run():
+    begin = time.perf_counter()
+    jax.block_until_ready(compiled(*arguments))
+    return time.perf_counter() - begin
+
+  return run
+
+
+def ratio(runs: Sequence[Run], rounds: int) -> str:
+  """Returns the ratio of the first one's time to the second's, as a cell."""
+  tried, before = runs
+  tried(), before()  # not counted
+  ratios = [tried() / before() for _ in range(rounds)]
   quarters = statistics.quantiles(ratios, n=4)
   return f'{quarters[1]:.2f} ({quarters[0]:.2f} to {quarters[2]:.2f})'
-
-
-def _seconds(function: Callable, arguments: Sequence[Any]) -> float:
-  begin = time.perf_counter()
-  jax.block_until_ready(function(*arguments))
-  return time.perf_counter() - begin
 
 
 def main(argv: Sequence[str]) -> None:

@@ -171,6 +171,7 @@ def _small_model(frames: int, **options: Any) -> tuple[nn.Module, Any]:
   model = models.build(
     family='factorised_encoder',
     size='S',
+    spatial_layers=4,
     heads={'label': 10},
     tubelet=(2, 16, 16),
     **options,
@@ -245,7 +246,8 @@ TRIALS = {
     backend='gpu',
   ),
   'parts': Trial(
-    '2 x 12 views in parts of 3, not at once; Model 2 S, 16 x 112 x 112',
+    '2 x 12 views in parts of 3, not at once; Model 2 S of 4 + 4 layers, '
+    '16 x 112 x 112',
     'faster on CPUs: a part fits in the caches',
     'kept on CPUs for evaluation',
     _parts,
@@ -260,7 +262,8 @@ TRIALS = {
     memory=True,
   ),
   'stacked': Trial(
-    'layers stacked, not one by one; Model 2 S, 2 clips of 8 x 112 x 112',
+    'layers stacked, not one by one; Model 2 S of 4 + 4 layers, 2 clips of '
+    '8 x 112 x 112',
     'slower by a little, compiled sooner',
     'an option, `model.scan`',
     lambda: _options({'scan': True}, {}),
