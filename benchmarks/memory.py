@@ -2,6 +2,7 @@
 
   python -m benchmarks.memory
   python -m benchmarks.memory --size=S --crop=112 --configs
+  python -m benchmarks.memory --families
   python -m benchmarks.memory --configs k400_l16x2_fe --optimiser=adamw
 
 The first table compares our step with the reference's form
@@ -58,7 +59,7 @@ def step_memory(
 
 def compare(flags: argparse.Namespace) -> Iterator[tuple[str, ...]]:
   """Yields a row for each family, of `_COMPARED`."""
-  for number, family in enumerate(models.FAMILIES):
+  for family in flags.families:
     print(family, file=sys.stderr, flush=True)
     with futures.ThreadPoolExecutor() as pool:
       found = {
@@ -83,7 +84,7 @@ def compare(flags: argparse.Namespace) -> Iterator[tuple[str, ...]]:
     full = family == 'joint' and (flags.frames, flags.crop) == (32, 224)
     bound = '<= 0.2' if full else '< 1'
     yield (
-      f'{1 + number} {family.replace("_", " ")}',
+      f'{1 + list(models.FAMILIES).index(family)} {family.replace("_", " ")}',
       f'{mine[1] / 1e6:.0f}',
       *(f'{temporary / 1e6:.0f}' for temporary, _ in found.values()),
       f'{ratio:.3f}',
@@ -186,6 +187,13 @@ def main(argv: Sequence[str]) -> None:
   sizes = [
     name for name, size in models.SIZES.items() if size.attention_heads % 2 == 0
   ]
+  add(
+    '--families',
+    nargs='*',
+    default=list(models.FAMILIES),
+    choices=models.FAMILIES,
+    help='of the first table (all); none: no such',
+  )
   add('--size', default='B', choices=sizes, help='of the first table')
   add('--frames', type=int, default=32, help='of its clips (32)')
   add('--crop', type=int, default=224, help='of its clips (224)')
@@ -202,16 +210,17 @@ def main(argv: Sequence[str]) -> None:
     _changed(name, 'none', 1, flags.optimiser)
   backend = jax.default_backend()
   shape = f'{flags.frames} x {flags.crop} x {flags.crop}'
-  print(
-    f'Temporary memory of a training step by XLA ({backend}), MB: size '
-    f'{flags.size}, {shape}, batch {flags.batch}, float32.\n'
-  )
-  print(markdown.table(_COMPARED, compare(flags)), flush=True)
+  if flags.families:
+    print(
+      f'Temporary memory of a training step by XLA ({backend}), MB: size '
+      f'{flags.size}, {shape}, batch {flags.batch}, float32.\n'
+    )
+    print(markdown.table(_COMPARED, compare(flags)) + '\n', flush=True)
   if not flags.configs:
     return
   optimiser = flags.optimiser or "the config's optimiser"
   print(
-    '\nThe largest batch of a device, a power of two, that a training step of '
+    'The largest batch of a device, a power of two, that a training step of '
     f'ours fits in: stacked blocks, bfloat16, float32 parameters, {optimiser}. '
     f'By XLA ({backend}) for {_CLIPS[0]}, {_CLIPS[1]} and {_CLIPS[2]} clips, '
     'and along the line through the last two; without room for anything else.'

@@ -50,7 +50,8 @@ SECTIONS = (
     torch=True,
   ),
   Section('trials', 'What was tried', ('trials --rounds=3',)),
-  Section('memory', 'Memory', ('memory',)),
+  Section('memory', 'Memory', ('memory --configs',)),
+  Section('fits', 'What fits', ('memory --families',), extra=True),
   Section('compile_time', 'Compilation', ('compile_time --rounds=1',)),
   Section('start_up', 'Start', ('start_up --rounds=1',)),
   Section(

@@ -122,9 +122,12 @@ def test_logging_is_compared_with_the_turn_beside_it():
   )
   assert '| step | 1500.00 | 20.00% (15.00% to 35.00%) |  |' in lines
   assert '| never | 1000.00 |  |  |' in lines
-  assert lines[3].endswith('| < 1%: reached |')
-  slower = {1: seconds, logging_cost.DEFAULT: seconds, None: baseline}
-  assert list(logging_cost.table(slower))[3].endswith('| < 1%: missed |')
+  # A 50th of them.
+  assert logging_cost.DEFAULT == 50
+  last = '| the first, by 50 |  | 0.40% (0.30% to 0.70%) | < 1%: reached |'
+  assert lines[-1] == last
+  slower = {1: [4.0] * 3, logging_cost.DEFAULT: seconds, None: baseline}
+  assert list(logging_cost.table(slower))[-1].endswith('| < 1%: missed |')
 
 
 def test_views_are_compared_with_as_many_single_ones():
