@@ -34,13 +34,13 @@ SECTIONS = (
   Section(
     'input_pipeline',
     'Input pipeline',
-    ('input_pipeline --rounds=1 --seconds=2',),
+    ('input_pipeline --goals_alone --rounds=2 --seconds=2',),
   ),
   Section(
     'train_step',
     'Training step',
     (
-      f'train_step {_FULL_JOINT} --what forward --rounds=2',
+      f'train_step {_FULL_JOINT} --what forward --rounds=3',
       f'train_step --family=joint {_SMALL} {_BARE} --rounds=5',
       f'train_step {_FULL_JOINT} {_SMALLEST} {_BARE} --rounds=5',
       f'train_step --family=factorised_encoder {_SMALL} --rounds=3',
