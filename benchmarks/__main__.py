@@ -13,7 +13,6 @@ code is 1 if a command failed: its section says so.
 import argparse
 import pathlib
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -140,10 +139,7 @@ def main(argv: Sequence[str]) -> int:
     '--out', type=pathlib.Path, default=_RESULTS, help='benchmarks/RESULTS.md'
   )
   flags = parser.parse_args(argv)
-  if flags.torch_python and not shutil.which(flags.torch_python):
-    raise UserError(
-      f'--torch_python is {flags.torch_python}, which is no program.'
-    )
+  machine.check_python(flags.torch_python)
   gpu = machine.gpu()
   sections = chosen(flags.only, gpu is not None)
   if gpu is None and any(section.gpu for section in sections):

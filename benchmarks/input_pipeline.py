@@ -91,7 +91,7 @@ def _measure(
   for workers in reversed(counts):
     keys = ours | batches | {'workers': workers}
     tasks[_ours(workers)] = ('host_pipeline', 'run', keys)
-  if flags.stored_as_video and not flags.goals_alone:
+  if flags.stored_as_video:
     keys = ours | batches | {'workers': cores, 'dataset': flags.stored_as_video}
     tasks[_OURS_VIDEO] = ('host_pipeline', 'run', keys)
   rounds = {name: [] for name in tasks}
@@ -234,7 +234,8 @@ def main() -> int:
     _apart('clips', 'prepared', flags.cache, flags.videos)
     names = _apart('clips', 'names')
     flags.data_dir, flags.dataset = flags.cache, names['jpeg']
-    flags.stored_as_video = names['video']
+    if not flags.goals_alone:
+      flags.stored_as_video = names['video']
     for storage, name in names.items():
       size = _apart('clips', 'gigabytes_an_hour', flags.cache, name)
       print(f'Stored as {storage}: {size:.2f} GB an hour of video.')

@@ -5,8 +5,11 @@ import importlib.metadata
 import os
 import pathlib
 import platform
+import shutil
 import subprocess
 import sys
+
+from vivit_jax.errors import UserError
 
 _PACKAGES = ('jax', 'jaxlib', 'flax', 'numpy')
 
@@ -81,3 +84,13 @@ def _torch(python: str) -> str | None:
   except OSError:
     return None
   return done.stdout.strip() or None
+
+
+def check_python(path: str | None) -> None:
+  """Checks `--torch_python`, an interpreter or None.
+
+  Raises:
+    UserError: it is no program.
+  """
+  if path and not shutil.which(path):
+    raise UserError(f'--torch_python is {path}, which is no program.')

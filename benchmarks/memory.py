@@ -61,23 +61,20 @@ def compare(flags: argparse.Namespace) -> Iterator[tuple[str, ...]]:
   """Yields a row for each family, of `_COMPARED`."""
   for family in flags.families:
     print(family, file=sys.stderr, flush=True)
+    steps = [
+      contestants.with_defaults(
+        family=family,
+        size=flags.size,
+        frames=flags.frames,
+        crop=flags.crop,
+        batch=flags.batch,
+        **options,
+      )
+      for *_, options in _FORMS
+    ]
+    names, programs, _ = zip(*_FORMS)
     with futures.ThreadPoolExecutor() as pool:
-      found = {
-        name: pool.submit(
-          step_memory,
-          contestant,
-          contestants.with_defaults(
-            family=family,
-            size=flags.size,
-            frames=flags.frames,
-            crop=flags.crop,
-            batch=flags.batch,
-            **options,
-          ),
-        )
-        for name, contestant, options in _FORMS
-      }
-    found = {name: future.result() for name, future in found.items()}
+      found = dict(zip(names, pool.map(step_memory, programs, steps)))
     mine, theirs = found['stacked'], found['plain']
     ratio = mine[0] / theirs[0]
     # The fifth is asked of the longest sequence, 3137 tokens.

@@ -15,7 +15,6 @@ import importlib.util
 import json
 import os
 import pathlib
-import shutil
 import statistics
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from benchmarks import contestants, markdown
+from benchmarks import contestants, machine, markdown
 from vivit_jax.errors import UserError, exit_on_user_error
 from vivit_jax.models import arithmetic
 
@@ -177,8 +176,10 @@ def main(argv: Sequence[str]) -> None:
       flags += [str(one) for one in values]
   found = measure(arguments, flags)
   print('\n'.join(table(found, arguments.what)))
-  if len(found) > 1:
-    print(f'\n{verdict(found, arguments.what)}')
+  # Products are the libraries', of which nothing is asked.
+  judged = [what for what in arguments.what if what != 'product']
+  if len(found) > 1 and judged:
+    print(f'\n{verdict(found, judged)}')
   for name, share in utilisation(found, operations):
     # A paragraph each: the table ends at an empty line.
     print(f'\n{name}: {share:.1%} MFU (3 forward passes a step, of bfloat16)')
@@ -187,15 +188,12 @@ def main(argv: Sequence[str]) -> None:
 def verdict(found: Sequence[Contestant], whats: Sequence[str]) -> str:
   """Returns whether the first is as fast as each of the others, and what not.
 
-  By medians of the rounds' ratios, rounded as the table shows them. Products
-  are the libraries', of which nothing is asked.
+  By medians of the rounds' ratios, rounded as the table shows them.
   """
   first, *others = found
   behind = []
   for other in others:
     for what in whats:
-      if what == 'product':
-        continue
       pairs = zip(first.seconds[what], other.seconds[what])
       ratio = statistics.median(a / b for a, b in pairs)
       if round(ratio, 2) > 1.0:
@@ -218,9 +216,7 @@ def check(arguments: argparse.Namespace) -> int:
   if unknown := set(arguments.what) - set(contestants.WHATS):
     known = ', '.join(contestants.WHATS)
     raise UserError(f"--what is '{unknown.pop()}'; known are {known}.")
-  python = arguments.torch_python
-  if python and not shutil.which(python):
-    raise UserError(f'--torch_python is {python}, which is no program.')
+  machine.check_python(arguments.torch_python)
   sides = (arguments.frames, arguments.crop, arguments.crop)
   for side, part in zip(sides, arguments.tubelet):
     if part < 1 or side % part:
