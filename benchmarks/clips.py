@@ -10,7 +10,7 @@ import functools
 import multiprocessing
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import av
 import cv2
@@ -30,10 +30,27 @@ _TEXTURE = 1024  # pixels of a texture's side, of which a frame is a part
 _LAYERS = 4  # a background, and shapes that move before it
 
 
-def prepared(data_dir: str | os.PathLike, videos: int) -> None:
-  """Writes `DATASETS` into a folder, unless they are there."""
-  if all(datasets.find(name, data_dir) for name in DATASETS.values()):
-    return
+def prepared(
+  data_dir: str | os.PathLike, videos: int, storages: Sequence[str]
+) -> dict[str, str]:
+  """Writes those of `DATASETS` into a folder that are not there.
+
+  Args:
+    data_dir: the folder.
+    videos: how many, where they are written.
+    storages: of those asked for.
+
+  Returns:
+    The names of those asked for, by their storage.
+  """
+  asked = {storage: DATASETS[storage] for storage in storages}
+  missing = {
+    storage: name
+    for storage, name in asked.items()
+    if not datasets.find(name, data_dir)
+  }
+  if not missing:
+    return asked
   raw = pathlib.Path(data_dir, 'raw')
   raw.mkdir(parents=True, exist_ok=True)
   print(f'writing {videos} videos, once, to {data_dir}', flush=True)
@@ -45,20 +62,16 @@ def prepared(data_dir: str | os.PathLike, videos: int) -> None:
   with open(raw / 'annotations.csv', 'w', newline='') as file:
     rows = [(f'{video}.mp4', f'class {video % 4}') for video in range(videos)]
     csv.writer(file).writerows([('path', 'label'), *rows])
-  for storage, dataset in DATASETS.items():
+  for storage, name in missing.items():
     prepare.prepare(
-      dataset,
+      name,
       videos=raw,
       annotations=raw / 'annotations.csv',
       data_dir=data_dir,
       storage=storage,
       short_side=256,
     )
-
-
-def names() -> dict[str, str]:
-  """Returns `DATASETS`."""
-  return DATASETS
+  return asked
 
 
 def gigabytes_an_hour(data_dir: str | os.PathLike, dataset: str) -> float:

@@ -1,16 +1,14 @@
-"""How long compiling a training step takes, and what the program copies.
+"""How long tracing and compiling a training step takes.
 
   python -m benchmarks.compile_time
-  python -m benchmarks.compile_time --rounds=5 --copies_of joint
+  python -m benchmarks.compile_time --rounds=5
 
 The factorised encoder in sizes B and L (12 and 24 spatial layers, 4 temporal
-ones), 32 x 224 x 224, with stacked blocks, with blocks one by one, and in the
-reference's form (`benchmarks.plain`): a bare step, of model, loss and momentum.
-Then the whole step of the K400 configs, as train.py compiles it, of so many
-layers. All are traced and compiled by turns, once a round, with jax's caches
-emptied before and no cache on disk; a first compilation is not counted. Then
-the copies and transposes that XLA leaves in the compiled programs of Models 1
-to 4 in size B. Nothing is run.
+ones), 32 x 224 x 224, with stacked blocks and with blocks one by one: a bare
+step, of model, loss and momentum. Then the whole step of the K400 configs, as
+train.py compiles it, of so many layers. All are traced and compiled by turns,
+once a round, with jax's caches emptied before and no cache on disk; a first
+compilation is not counted. Nothing is run.
 """
 
 import argparse
@@ -20,21 +18,17 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent import futures
 from typing import Any
 
 import jax
 
-from benchmarks import contestants, instructions, markdown, whole_step
-from vivit_jax import models
+from benchmarks import contestants, markdown, whole_step
 
-_OPCODES = ('copy', 'transpose')
 _WHOLE = "train.py's"
 # What is divided by what, and the goal.
 _RATIOS = (
   (('stacked', 'L'), ('stacked', 'B'), '<= 1.3'),
   (('stacked', 'L'), ('unrolled', 'L'), '<= 0.25'),
-  (('stacked', 'L'), ('plain', 'L'), '<= 0.25'),
   ((f'{_WHOLE} stacked', 'L'), (f'{_WHOLE} stacked', 'B'), '<= 1.3'),
   ((f'{_WHOLE} stacked', 'L'), (f'{_WHOLE} unrolled', 'L'), '<= 0.25'),
 )
@@ -63,7 +57,6 @@ _CASES: Mapping[Case, Callable[[], Trace]] = {
   ('stacked', 'B'): functools.partial(_bare, 'ours', 'B', scan=True),
   ('stacked', 'L'): functools.partial(_bare, 'ours', 'L', scan=True),
   ('unrolled', 'L'): functools.partial(_bare, 'ours', 'L'),
-  ('plain', 'L'): functools.partial(_bare, 'plain', 'L'),
   (f'{_WHOLE} stacked', 'B'): functools.partial(_whole, 'B', True),
   (f'{_WHOLE} stacked', 'L'): functools.partial(_whole, 'L', True),
   (f'{_WHOLE} unrolled', 'L'): functools.partial(_whole, 'L', False),
@@ -128,55 +121,12 @@ def ratios(
     )
 
 
-def copies(families: Sequence[str]) -> Iterator[tuple[str, ...]]:
-  """Yields rows of `_COPIES`: ours, one by one, and the reference's form."""
-  for family in families:
-    for what in ('forward', 'step'):
-      print(f'{family}, {what}', file=sys.stderr, flush=True)
-      with futures.ThreadPoolExecutor() as pool:
-        counted = pool.map(
-          functools.partial(_copies, family, what), ('ours', 'plain')
-        )
-      cells = [cell for cells in counted for cell in cells]
-      number = 1 + list(models.FAMILIES).index(family)
-      yield f'{number} {family.replace("_", " ")}', what, *cells
-
-
-def _copies(family: str, what: str, contestant: str) -> list[str]:
-  """Returns numbers and megabytes, of copies and of transposes."""
-  arguments = contestants.with_defaults(family=family)
-  program = contestants.PROGRAMS[contestant](arguments)
-  text = program.trace(what, arguments).compile().as_text()
-  cells = []
-  for moved in instructions.count(text, *_OPCODES).values():
-    cells += [str(moved.count), f'{moved.moved / 1e6:.0f}']
-  return cells
-
-
-_COPIES = (
-  'model',
-  'program',
-  *(
-    f'{name}: {opcode}'
-    for name in ('ours', 'plain')
-    for opcode in ('copies', 'MB', 'transposes', 'MB')
-  ),
-)
-
-
 def main(argv: Sequence[str]) -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   add = parser.add_argument
   add('--rounds', type=int, default=3, help='of all compilations (3)')
-  add(
-    '--copies_of',
-    nargs='*',
-    default=list(models.FAMILIES),
-    choices=models.FAMILIES,
-    help='models whose copies are counted (all); none: no such table',
-  )
   flags = parser.parse_args(argv)
   if flags.rounds < 1:
     parser.error('--rounds is at least 1')
@@ -190,14 +140,6 @@ def main(argv: Sequence[str]) -> None:
   print()
   header = ('ratio', 'median (rounds)', 'goal')
   print(markdown.table(header, ratios(found)), flush=True)
-  if flags.copies_of:
-    print(
-      '\nInstructions of the compiled programs, those in fusions too, and the '
-      'bytes of their results in one run, size B, unrolled, batch 1, float32. '
-      'A transpose may be of the layout alone; a copy moves bytes. Ours copies '
-      'the pixels into tubelets, 19 MB, which a convolution reads in place.\n'
-    )
-    print(markdown.table(_COPIES, copies(flags.copies_of)), flush=True)
 
 
 if __name__ == '__main__':

@@ -231,11 +231,10 @@ def main() -> int:
   begin = time.monotonic()
   flags.stored_as_video = None
   if not flags.dataset:
-    _apart('clips', 'prepared', flags.cache, flags.videos)
-    names = _apart('clips', 'names')
+    storages = ('jpeg',) if flags.goals_alone else ('jpeg', 'video')
+    names = _apart('clips', 'prepared', flags.cache, flags.videos, storages)
     flags.data_dir, flags.dataset = flags.cache, names['jpeg']
-    if not flags.goals_alone:
-      flags.stored_as_video = names['video']
+    flags.stored_as_video = names.get('video')
     for storage, name in names.items():
       size = _apart('clips', 'gigabytes_an_hour', flags.cache, name)
       print(f'Stored as {storage}: {size:.2f} GB an hour of video.')

@@ -40,7 +40,7 @@ SECTIONS = (
     'train_step',
     'Training step',
     (
-      f'train_step {_FULL_JOINT} --what forward --rounds=3',
+      f'train_step {_FULL_JOINT} --what forward --rounds=2',
       f'train_step --family=joint {_SMALL} {_BARE} --rounds=5',
       f'train_step {_FULL_JOINT} {_SMALLEST} {_BARE} --rounds=5',
       f'train_step --family=factorised_encoder {_SMALL} --rounds=3',
@@ -53,11 +53,12 @@ SECTIONS = (
   Section('memory', 'Memory', ('memory --configs',)),
   Section('fits', 'What fits', ('memory --families',), extra=True),
   Section('compile_time', 'Compilation', ('compile_time --rounds=1',)),
+  Section('copies', 'Copies', ('copies',), extra=True),
   Section('start_up', 'Start', ('start_up --rounds=1',)),
   Section(
     'end_to_end', 'Training end to end', ('end_to_end --rounds=1 --seconds=2',)
   ),
-  Section('logging_cost', 'Logging', ('logging_cost --turns=12',)),
+  Section('logging_cost', 'Logging', ('logging_cost --turns=8',)),
   Section('views', 'Views', ('views',)),
   Section('weak_scaling', 'Weak scaling', ('weak_scaling',), extra=True),
   Section('checkpoint_stall', 'Checkpoints', ('checkpoint_stall',), extra=True),

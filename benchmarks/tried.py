@@ -107,7 +107,7 @@ def _matrices() -> tuple[Form, Form]:
 
 
 def _parts() -> tuple[Form, Form]:
-  video = _random(2, 12, 16, 112, 112, 3)
+  video = _random(1, 12, 16, 112, 112, 3)
   model, params = _small_model(16)
 
   def form(most):
@@ -246,7 +246,7 @@ TRIALS = {
     backend='gpu',
   ),
   'parts': Trial(
-    '2 x 12 views in parts of 3, not at once; Model 2 S of 4 + 4 layers, '
+    '12 views in parts of 3, not at once; Model 2 S of 4 + 4 layers, '
     '16 x 112 x 112',
     'faster on CPUs: a part fits in the caches',
     'kept on CPUs for evaluation',

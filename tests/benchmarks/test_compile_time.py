@@ -7,10 +7,7 @@ from benchmarks import compile_time, markdown
 FOUND = {
   ('stacked', 'B'): [(1.0, 1.0), (1.0, 3.0), (2.0, 6.0)],
   ('stacked', 'L'): [(1.0, 1.4), (1.0, 3.0), (2.0, 6.8)],
-  ('unrolled', 'B'): [(1.0, 4.0)] * 3,
   ('unrolled', 'L'): [(2.0, 10.0)] * 3,
-  ('plain', 'B'): [(1.0, 4.0)] * 3,
-  ('plain', 'L'): [(2.0, 18.0)] * 3,
   ("train.py's stacked", 'B'): [(1.0, 3.0)] * 3,
   ("train.py's stacked", 'L'): [(1.0, 5.0)] * 3,
   ("train.py's unrolled", 'L'): [(4.0, 20.0)] * 3,
@@ -19,11 +16,10 @@ FOUND = {
 
 def test_ratios_are_of_the_same_round_and_of_both_parts():
   rows = list(compile_time.ratios(FOUND))
-  # 2.4 / 2, 4 / 4, 8.8 / 8; 2.4, 4 and 8.8 of 12; of 20.
+  # 2.4 / 2, 4 / 4, 8.8 / 8; 2.4, 4 and 8.8 of 12.
   assert rows == [
     ('stacked, L / stacked, B', '1.10 (1.00 to 1.20)', '<= 1.3: reached'),
     ('stacked, L / unrolled, L', '0.33 (0.20 to 0.73)', '<= 0.25: missed'),
-    ('stacked, L / plain, L', '0.20 (0.12 to 0.44)', '<= 0.25: reached'),
     (
       "train.py's stacked, L / train.py's stacked, B",
       '1.50 (1.50 to 1.50)',
