@@ -5,12 +5,14 @@ sizes, so that its JPEG has the bytes of a photograph's, and moves throughout.
 """
 
 import concurrent.futures
+import contextlib
 import csv
 import functools
 import multiprocessing
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 
 import av
 import cv2
@@ -51,9 +53,18 @@ def prepared(
   }
   if not missing:
     return asked
-  raw = pathlib.Path(data_dir, 'raw')
+  print(f'writing {videos} videos, once, to {data_dir}', file=sys.stderr)
+  with contextlib.redirect_stdout(sys.stderr):
+    _write(pathlib.Path(data_dir), videos, missing)
+  return asked
+
+
+def _write(
+  data_dir: pathlib.Path, videos: int, names: Mapping[str, str]
+) -> None:
+  """Writes videos, and prepares them as datasets of names by storage."""
+  raw = data_dir / 'raw'
   raw.mkdir(parents=True, exist_ok=True)
-  print(f'writing {videos} videos, once, to {data_dir}', flush=True)
   with concurrent.futures.ProcessPoolExecutor(
     mp_context=multiprocessing.get_context('spawn'),
     initializer=processes.obey_parent,
@@ -62,7 +73,7 @@ def prepared(
   with open(raw / 'annotations.csv', 'w', newline='') as file:
     rows = [(f'{video}.mp4', f'class {video % 4}') for video in range(videos)]
     csv.writer(file).writerows([('path', 'label'), *rows])
-  for storage, name in missing.items():
+  for storage, name in names.items():
     prepare.prepare(
       name,
       videos=raw,
@@ -71,7 +82,6 @@ def prepared(
       storage=storage,
       short_side=256,
     )
-  return asked
 
 
 def gigabytes_an_hour(data_dir: str | os.PathLike, dataset: str) -> float:

@@ -382,8 +382,7 @@ def main() -> int:
   from benchmarks import clips
 
   cache = os.path.abspath(flags.cache)
-  with contextlib.redirect_stdout(sys.stderr):
-    clips.prepared(cache, flags.videos, ('jpeg',))
+  clips.prepared(cache, flags.videos, ('jpeg',))
   found = run(cache, flags.rounds, flags.seconds)
   print(f'{len(device)} cores compute, {len(others)} decode\n')
   print('\n'.join(table(found)))
