@@ -13,7 +13,8 @@ from vivit_jax.errors import UserError
 _INTRODUCTION = """# Results
 
 Each section is one run of its commands: ratios are comparable, and figures of
-two machines are not. `make bench` writes this file.
+two machines are not. `make bench` writes this file; `python -m benchmarks
+--only NAMES` those sections too that it leaves out.
 """
 _MARK = '## '
 
