@@ -20,6 +20,8 @@ import time
 
 import numpy as np
 
+from benchmarks import markdown
+
 
 def measure(batch: int, steps: int) -> tuple[float, float]:
   """Returns seconds of a step, and CPU seconds, on this process's devices.
@@ -100,21 +102,17 @@ def main() -> int:
       rounds[count].append(_apart(count, flags.batch_size, flags.steps))
   cores = os.cpu_count()
   print(f'{cores} cores, {flags.batch_size} clips a device\n')
-  print('| devices | ms a step | to n x one | CPU ms a step | to n x one |')
-  print('|---|---|---|---|---|')
+  header = ('devices', 'ms a step', 'to n x one', 'CPU ms a step', 'to n x one')
+  rows = []
   for count in counts:
     cells = [str(count)]
     for column in (0, 1):
       times = [measured[column] for measured in rounds[count]]
-      ratios = [
-        time / (count * one[column]) for time, one in zip(times, rounds[1])
-      ]
+      as_one = [count * one[column] for one in rounds[1]]
       cells.append(f'{1e3 * statistics.median(times):.0f}')
-      cells.append(
-        f'{statistics.median(ratios):.2f} '
-        f'({min(ratios):.2f} to {max(ratios):.2f})'
-      )
-    print('| ' + ' | '.join(cells) + ' |')
+      cells.append(markdown.ratio(times, as_one))
+    rows.append(cells)
+  print(markdown.table(header, rows))
   return 0
 
 
