@@ -12,6 +12,7 @@ what a library's products take, its model must take.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import functools
 import json
@@ -103,18 +104,18 @@ def our_program(arguments: argparse.Namespace) -> Program:
 def plain_program(arguments: argparse.Namespace) -> Program:
   """The same in the reference's way (`benchmarks.plain`)."""
   from benchmarks import plain as reference
-  from vivit_jax.models.build import SIZES
 
-  size = SIZES[arguments.size]
+  width, heads, mlp, layers = _dimensions(arguments)
   model = reference.Model(
     family=arguments.family,
-    layers=arguments.layers or size.layers,
+    layers=layers,
     temporal_layers=4,
-    heads=size.attention_heads,
-    width=size.width,
-    mlp=size.mlp,
+    heads=heads,
+    width=width,
+    mlp=mlp,
     tubelet=tuple(arguments.tubelet),
     classes=arguments.classes,
+    dtype=arguments.dtype,
   )
   return _program(model, lambda logits: logits)
 
@@ -128,22 +129,23 @@ def plain(arguments: argparse.Namespace) -> tuple[dict, Mapping[str, Run]]:
 
 
 def torch(arguments: argparse.Namespace) -> tuple[dict, Mapping[str, Run]]:
-  """Hugging Face's ViViT, which is Model 1, on PyTorch with fused attention."""
+  """Hugging Face's ViViT, which is Model 1, on PyTorch with fused attention.
+
+  Nothing of jax is imported, which that interpreter may not have.
+  """
   import torch
   import transformers
 
-  from vivit_jax.models.build import SIZES
-
-  size = SIZES[arguments.size]
+  width, heads, mlp, layers = _dimensions(arguments)
   device = 'cuda' if torch.cuda.is_available() else 'cpu'
   settings = transformers.VivitConfig(
     image_size=arguments.crop,
     num_frames=arguments.frames,
     tubelet_size=list(arguments.tubelet),
-    hidden_size=size.width,
-    num_hidden_layers=arguments.layers or size.layers,
-    num_attention_heads=size.attention_heads,
-    intermediate_size=size.mlp,
+    hidden_size=width,
+    num_hidden_layers=layers,
+    num_attention_heads=heads,
+    intermediate_size=mlp,
     num_labels=arguments.classes,
     hidden_dropout_prob=0.0,
     attention_probs_dropout_prob=0.0,
@@ -172,13 +174,12 @@ def torch(arguments: argparse.Namespace) -> tuple[dict, Mapping[str, Run]]:
     optimiser.step()
     return loss.item()
 
-  x, kernel = (torch.as_tensor(m, device=device) for m in _matrices(arguments))
+  x, kernel = (
+    torch.as_tensor(m, device=device, dtype=dtype) for m in _matrices(arguments)
+  )
 
   def product():
-    with (
-      torch.inference_mode(),
-      torch.autocast(device, dtype, enabled=dtype != torch.float32),
-    ):
+    with torch.inference_mode():
       for _ in range(_PRODUCTS):
         y = x @ kernel
       return y[0, 0].item()
@@ -223,6 +224,8 @@ def _in_jax(
   import jax
   import jax.numpy as jnp
 
+  # What compiling takes is told: nothing is loaded from a disk.
+  jax.config.update('jax_enable_compilation_cache', False)
   video, labels = _clips(arguments)
   clip = (1, *video.shape[1:])
   random = jax.jit(lambda key: program.model.init(key, jnp.zeros(clip)))
@@ -275,16 +278,28 @@ def _clips(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
 
 def _matrices(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
   """Returns tokens [B N, D] and an MLP's first kernel [D, 4 D], random."""
-  from vivit_jax.models.build import SIZES
-
-  size = SIZES[arguments.size]
+  width, _, mlp, _ = _dimensions(arguments)
   sides = (arguments.frames, arguments.crop, arguments.crop)
   tokens = math.prod(
     side // part for side, part in zip(sides, arguments.tubelet)
   )
   draw = np.random.default_rng(0)
-  x = draw.standard_normal((arguments.batch * tokens, size.width), np.float32)
-  return x, draw.standard_normal((size.width, size.mlp), np.float32)
+  x = draw.standard_normal((arguments.batch * tokens, width), np.float32)
+  return x, draw.standard_normal((width, mlp), np.float32)
+
+
+def dimensions(size: str) -> tuple[int, int, int, int]:
+  """Returns a size's width, attention heads, MLP and layers."""
+  from vivit_jax.models.build import SIZES
+
+  found = SIZES[size]
+  return found.width, found.attention_heads, found.mlp, found.layers
+
+
+def _dimensions(arguments: argparse.Namespace) -> tuple[int, int, int, int]:
+  """Returns width, attention heads, MLP and layers."""
+  *others, layers = arguments.dimensions or dimensions(arguments.size)
+  return *others, arguments.layers or layers
 
 
 CONTESTANTS = {'ours': ours, 'plain': plain, 'torch': torch}
@@ -296,6 +311,8 @@ def define(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--family', '--model', default='factorised_encoder')
   parser.add_argument('--size', default='B')
   parser.add_argument('--layers', type=int, help="None: the size's own")
+  # Found by who has jax, for those that have it not.
+  parser.add_argument('--dimensions', type=int, nargs=4, help=argparse.SUPPRESS)
   parser.add_argument('--tubelet', type=int, nargs=3, default=[2, 16, 16])
   parser.add_argument('--frames', type=int, default=32)
   parser.add_argument('--crop', type=int, default=224)
@@ -344,4 +361,6 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  main()
+  # Ctrl-C reaches this process too; who started it says so, and is gone.
+  with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+    main()

@@ -5,7 +5,6 @@ import importlib.metadata
 import os
 import pathlib
 import platform
-import shutil
 import subprocess
 import sys
 
@@ -90,7 +89,25 @@ def check_python(path: str | None) -> None:
   """Checks `--torch_python`, an interpreter or None.
 
   Raises:
-    UserError: it is no program.
+    UserError: it is no interpreter, or has no torch or transformers.
   """
-  if path and not shutil.which(path):
-    raise UserError(f'--torch_python is {path}, which is no program.')
+  if not path:
+    return
+  asked = (
+    'import importlib.util as i; names = "numpy", "torch", "transformers"; '
+    'print("lacks", *[name for name in names if not i.find_spec(name)])'
+  )
+  try:
+    done = subprocess.run(
+      [path, '-c', asked], capture_output=True, text=True, check=False
+    )
+    word, *missing = done.stdout.split() or ['nothing']
+  except OSError:
+    word = 'nothing'
+  if word != 'lacks':
+    raise UserError(f'--torch_python is {path}, which is no Python.')
+  if missing:
+    raise UserError(
+      f'--torch_python is {path}, which has no {", ".join(missing)}; install '
+      'that there, or name another.'
+    )

@@ -13,11 +13,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def ratio(above: Sequence[float], below: Sequence[float]) -> str:
   """Returns the median of the rounds' ratios, and the lowest and highest.
 
+  Of one round it says that.
+
   Args:
     above: what was measured, by round.
     below: what it is divided by, in the same rounds.
   """
   ratios = [a / b for a, b in zip(above, below, strict=True)]
+  if len(ratios) == 1:
+    return f'{ratios[0]:.2f} (one round)'
   return (
     f'{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})'
   )

@@ -3,8 +3,11 @@
 A 3D convolution for the tubelets, flax's MultiHeadDotProductAttention, layers
 one by one. Parameters have the names and shapes of ours, so that a test
 compares outputs. Only what a comparison of speed needs: no dropout, no
-stochastic depth, learned positions, one head.
+stochastic depth, learned positions, one head. `dtype` is what layers compute
+in; parameters are float32, and so are the logits.
 """
+
+from typing import Any
 
 import einops
 import flax.linen as nn
@@ -14,17 +17,20 @@ import jax.numpy as jnp
 _EPSILON = 1e-6
 
 
-def attention(heads: int, name: str | None = None) -> nn.Module:
-  return nn.MultiHeadDotProductAttention(heads, deterministic=True, name=name)
+def attention(heads: int, dtype: Any, name: str) -> nn.Module:
+  return nn.MultiHeadDotProductAttention(
+    heads, deterministic=True, dtype=dtype, name=name
+  )
 
 
 class Mlp(nn.Module):
   hidden: int
+  dtype: Any
 
   @nn.compact
   def __call__(self, x):
-    y = nn.gelu(nn.Dense(self.hidden)(x))
-    return nn.Dense(x.shape[-1])(y)
+    y = nn.gelu(nn.Dense(self.hidden, dtype=self.dtype)(x))
+    return nn.Dense(x.shape[-1], dtype=self.dtype)(y)
 
 
 class Block(nn.Module):
@@ -32,13 +38,16 @@ class Block(nn.Module):
 
   heads: int
   mlp: int
+  dtype: Any
 
   @nn.compact
   def __call__(self, x):
-    y = nn.LayerNorm(_EPSILON)(x)
-    x = x + attention(self.heads, 'MultiHeadDotProductAttention_0')(y, y)
-    y = nn.LayerNorm(_EPSILON)(x)
-    return x + Mlp(self.mlp, name='MlpBlock_0')(y)
+    y = nn.LayerNorm(_EPSILON, self.dtype)(x)
+    x = x + attention(self.heads, self.dtype, 'MultiHeadDotProductAttention_0')(
+      y, y
+    )
+    y = nn.LayerNorm(_EPSILON, self.dtype)(x)
+    return x + Mlp(self.mlp, self.dtype, name='MlpBlock_0')(y)
 
 
 class SelfAttentionBlock(nn.Module):
@@ -46,34 +55,38 @@ class SelfAttentionBlock(nn.Module):
 
   heads: int
   mlp: int
+  dtype: Any
   times: int
 
   @nn.compact
   def __call__(self, x):
     sizes = {'B': x.shape[0], 't': self.times}
     for axis, apart in (('space', '(B t) s D'), ('time', '(B s) t D')):
-      y = nn.LayerNorm(_EPSILON, name=f'LayerNorm_{axis}')(x)
+      y = nn.LayerNorm(_EPSILON, self.dtype, name=f'LayerNorm_{axis}')(x)
       y = einops.rearrange(y, f'B (t s) D -> {apart}', **sizes)
       name = f'MultiHeadDotProductAttention_{axis}'
-      y = attention(self.heads, name)(y, y)
+      y = attention(self.heads, self.dtype, name)(y, y)
       sizes['s'] = x.shape[1] // self.times
       x = x + einops.rearrange(y, f'{apart} -> B (t s) D', **sizes)
       del sizes['s']
-    y = nn.LayerNorm(_EPSILON, name='LayerNorm_mlp')(x)
-    return x + Mlp(self.mlp, name='MlpBlock')(y)
+    y = nn.LayerNorm(_EPSILON, self.dtype, name='LayerNorm_mlp')(x)
+    return x + Mlp(self.mlp, self.dtype, name='MlpBlock')(y)
 
 
 class HalvedAttention(nn.Module):
   """Model 4's: half the heads see space, half time."""
 
   heads: int
+  dtype: Any
   times: int
 
   @nn.compact
   def __call__(self, x):
     width = x.shape[-1]
     query, key, value = (
-      nn.DenseGeneral((self.heads, width // self.heads), name=name)(x)
+      nn.DenseGeneral(
+        (self.heads, width // self.heads), dtype=self.dtype, name=name
+      )(x)
       for name in ('query', 'key', 'value')
     )
     sizes = {'B': x.shape[0], 't': self.times}
@@ -90,7 +103,9 @@ class HalvedAttention(nn.Module):
       )
       attended.append(y)
     y = jnp.concatenate(attended, axis=-2)
-    return nn.DenseGeneral(width, axis=(-2, -1), name='out')(y)
+    return nn.DenseGeneral(width, axis=(-2, -1), dtype=self.dtype, name='out')(
+      y
+    )
 
 
 class DotProductBlock(nn.Module):
@@ -98,15 +113,16 @@ class DotProductBlock(nn.Module):
 
   heads: int
   mlp: int
+  dtype: Any
   times: int
 
   @nn.compact
   def __call__(self, x):
-    y = nn.LayerNorm(_EPSILON)(x)
+    y = nn.LayerNorm(_EPSILON, self.dtype)(x)
     name = 'MultiHeadDotProductAttention_0'
-    x = x + HalvedAttention(self.heads, self.times, name=name)(y)
-    y = nn.LayerNorm(_EPSILON)(x)
-    return x + Mlp(self.mlp, name='MlpBlock_0')(y)
+    x = x + HalvedAttention(self.heads, self.dtype, self.times, name=name)(y)
+    y = nn.LayerNorm(_EPSILON, self.dtype)(x)
+    return x + Mlp(self.mlp, self.dtype, name='MlpBlock_0')(y)
 
 
 class Positions(nn.Module):
@@ -129,7 +145,8 @@ class Encoder(nn.Module):
     x = Positions(name='posembed_input')(x)
     for layer in range(self.layers):
       x = self.block(**self.arguments, name=f'encoderblock_{layer}')(x)
-    return nn.LayerNorm(_EPSILON, name='encoder_norm')(x)
+    dtype = self.arguments['dtype']
+    return nn.LayerNorm(_EPSILON, dtype, name='encoder_norm')(x)
 
 
 class Model(nn.Module):
@@ -143,15 +160,21 @@ class Model(nn.Module):
   mlp: int
   tubelet: tuple[int, int, int]
   classes: int
+  dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, video: jax.Array) -> jax.Array:
     """Returns logits [B, K] of normalised clips [B, T, H, W, 3]."""
     x = nn.Conv(
-      self.width, self.tubelet, self.tubelet, padding='VALID', name='embedding'
+      self.width,
+      self.tubelet,
+      self.tubelet,
+      padding='VALID',
+      dtype=self.dtype,
+      name='embedding',
     )(video)
     batch, times = x.shape[:2]
-    sizes = {'heads': self.heads, 'mlp': self.mlp}
+    sizes = {'heads': self.heads, 'mlp': self.mlp, 'dtype': self.dtype}
     if self.family == 'factorised_encoder':
       x = einops.rearrange(x, 'B t h w D -> (B t) (h w) D')
       x = self._with_token(x, 'cls_SpatialTransformer')

@@ -65,7 +65,7 @@ SECTIONS = (
   Section(
     'gpu',
     'On a GPU',
-    # Without `plain`, which is float32 and would not fit beside the others.
+    # Without `plain`, which would not fit beside the others.
     (
       *(f'train_step {_GPU} --batch={batch}' for batch in (8, 16, 32)),
       *(

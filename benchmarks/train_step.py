@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import contestants, machine, markdown
-from vivit_jax.errors import UserError, exit_on_user_error
+from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
 from vivit_jax.models import arithmetic
 
 _ROOT = pathlib.Path(__file__).parent.parent
@@ -34,6 +34,8 @@ _ENVIRONMENT = {
   'TRANSFORMERS_VERBOSITY': 'error',
   'XLA_PYTHON_CLIENT_PREALLOCATE': 'false',
 }
+# Torch would heed them alone.
+_THREADS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')
 
 
 class Contestant:
@@ -50,10 +52,11 @@ class Contestant:
     self.name = name
     self.seconds: dict[str, list[float]] = {}
     self.peak = 0
+    given = {k: v for k, v in os.environ.items() if k not in _THREADS}
     self._process = subprocess.Popen(
       [python, '-m', 'benchmarks.contestants', name, *flags],
       cwd=_ROOT,
-      env=_ENVIRONMENT | os.environ,
+      env=_ENVIRONMENT | given,
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
@@ -117,8 +120,9 @@ def _entrants(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
 
 
 def table(found: Sequence[Contestant], whats: Sequence[str]) -> Iterator[str]:
-  """Yields the lines of a table in Markdown: medians, and ratios to ours."""
-  heads = [f'{what}, ms | ours / it (rounds)' for what in whats]
+  """Yields lines of a table in Markdown: medians, and the first's ratios."""
+  first = found[0].name
+  heads = [f'{what}, ms | {first} / it (rounds)' for what in whats]
   yield f'| | {" | ".join(heads)} | compile, s | XLA memory, MB | peak MB |'
   yield '|---' * (2 * len(heads) + 4) + '|'
   for contestant in found:
@@ -166,16 +170,20 @@ def main(argv: Sequence[str]) -> None:
   )
   arguments = parser.parse_args(argv)
   operations = check(arguments)
+  arguments.dimensions = contestants.dimensions(arguments.size)
   flags = []
   for name, value in vars(arguments).items():
     if name not in shared or value is None or value is False:
       continue
     flags.append(f'--{name}')
     if value is not True:
-      values = value if isinstance(value, list) else [value]
+      values = value if isinstance(value, (list, tuple)) else [value]
       flags += [str(one) for one in values]
   found = measure(arguments, flags)
   print('\n'.join(table(found, arguments.what)))
+  for contestant in found:
+    if threads := contestant.about.get('threads'):
+      print(f'\n{contestant.name} has computed with {threads} threads.')
   # Products are the libraries', of which nothing is asked.
   judged = [what for what in arguments.what if what != 'product']
   if len(found) > 1 and judged:
@@ -210,13 +218,16 @@ def check(arguments: argparse.Namespace) -> int:
   Raises:
     UserError: what cannot be run.
   """
-  for name in ('rounds', 'batch', 'frames', 'crop', 'classes'):
-    if getattr(arguments, name) < 1:
-      raise UserError(f'--{name} is {getattr(arguments, name)}; at least 1.')
+  for name in ('rounds', 'batch', 'frames', 'crop', 'classes', 'layers'):
+    given = getattr(arguments, name)
+    if given is not None and given < 1:
+      raise UserError(f'--{name} is {given}; at least 1.')
   if unknown := set(arguments.what) - set(contestants.WHATS):
     known = ', '.join(contestants.WHATS)
     raise UserError(f"--what is '{unknown.pop()}'; known are {known}.")
   machine.check_python(arguments.torch_python)
+  if arguments.attention == 'cudnn' and not machine.gpu():
+    raise UserError('--attention=cudnn is for GPUs, and jax sees none here.')
   sides = (arguments.frames, arguments.crop, arguments.crop)
   for side, part in zip(sides, arguments.tubelet):
     if part < 1 or side % part:
@@ -242,5 +253,5 @@ def utilisation(
 
 
 if __name__ == '__main__':
-  with exit_on_user_error():
+  with exit_on_user_error(), exit_on_interrupt('interrupted'):
     main(sys.argv[1:])

@@ -1,10 +1,17 @@
 """The arithmetic and the measurements of benchmarks, on what is small."""
 
 import jax
+import jax.extend
 import numpy as np
 import pytest
 
-from benchmarks import checkpoint_stall, plain, scaling, weak_scaling
+from benchmarks import (
+  checkpoint_stall,
+  contestants,
+  plain,
+  scaling,
+  weak_scaling,
+)
 from vivit_jax import config as configs
 from vivit_jax import models
 from vivit_jax.models import table
@@ -111,3 +118,29 @@ def test_the_plain_form_is_the_same_model(family):
   found = theirs.apply(params, video)
   expected = ours.apply(params, video)['label']
   np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize('family', models.FAMILIES)
+def test_the_plain_form_computes_in_the_precision_asked_for(family):
+  """All its products but the head's, which is in float32 as ours."""
+  arguments = contestants.with_defaults(
+    family=family, size='Ti', layers=1, frames=4, crop=32, dtype='bfloat16'
+  )
+  program = contestants.plain_program(arguments)
+  params, _, video, _ = program.shapes(arguments)
+  products = [
+    (equation.primitive.name, {str(x.aval.dtype) for x in equation.invars})
+    for equation in _equations(jax.make_jaxpr(program.forward)(params, video))
+    if equation.primitive.name in ('dot_general', 'conv_general_dilated')
+  ]
+  assert products[0] == ('conv_general_dilated', {'bfloat16'})
+  *inner, head = [types for _, types in products]
+  assert head == {'float32'} and inner == [{'bfloat16'}] * len(inner)
+
+
+def _equations(jaxpr):
+  """Yields those of calls in it too."""
+  for equation in jaxpr.eqns:
+    yield equation
+    for inner in jax.extend.core.jaxprs_in_params(equation.params):
+      yield from _equations(inner)

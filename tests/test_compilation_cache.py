@@ -137,6 +137,13 @@ def test_what_jax_was_told_is_left_alone(fresh, tmp_path):
   assert jax.config.jax_compilation_cache_dir is None
 
 
+def test_an_empty_folder_of_jax_is_none_that_it_was_told(fresh, tmp_path):
+  jax.config.update('jax_compilation_cache_dir', '')
+  compilation_cache.set_up()
+  expected = str(compilation_cache.users_folder())
+  assert jax.config.jax_compilation_cache_dir == expected
+
+
 def test_the_flag_is_stronger_than_what_jax_was_told(fresh, tmp_path):
   jax.config.update('jax_compilation_cache_dir', str(tmp_path / 'own'))
   jax.config.update('jax_enable_compilation_cache', False)

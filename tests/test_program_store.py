@@ -96,6 +96,9 @@ def test_what_was_unused_for_longest_goes(tmp_path, said):
   new = opened(tmp_path, said, 'new', most_bytes)
   theirs = tmp_path / 'old' / 'theirs.txt'
   theirs.write_bytes(b'x' * most_bytes)
+  folder = tmp_path / 'old' / 'theirs.xla-program'
+  folder.mkdir()
+  os.utime(folder, (0, 0))
   for second, (where, key) in enumerate([(old, 'a'), (old, 'b'), (new, 'c')]):
     where.put(key, PROGRAM)
     for path in where._path.glob(f'{key}.*'):
@@ -104,7 +107,7 @@ def test_what_was_unused_for_longest_goes(tmp_path, said):
   new.put('d', PROGRAM)
   assert old.get('b') is None
   assert old.get('a') == new.get('c') == new.get('d') == PROGRAM
-  assert theirs.exists() and not said
+  assert theirs.exists() and folder.exists() and not said
 
 
 def test_what_a_killed_process_left_goes_too(tmp_path, said):

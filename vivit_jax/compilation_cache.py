@@ -66,7 +66,7 @@ def set_up(place: str | None = None) -> None:
   if place == OFF:
     jax.config.update('jax_enable_compilation_cache', False)
     return
-  told = jax.config.jax_compilation_cache_dir is not None
+  told = bool(jax.config.jax_compilation_cache_dir)  # '' of an empty variable
   if place is None and (told or not jax.config.jax_enable_compilation_cache):
     return
   if not hasattr(of_jax, 'get_file_cache'):

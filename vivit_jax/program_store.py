@@ -13,6 +13,7 @@ import hashlib
 import os
 import pathlib
 import re
+import stat
 from collections.abc import Callable
 
 from vivit_jax import files
@@ -83,7 +84,9 @@ class ProgramStore:
     # With those that a killed process has left unfinished.
     for path in self._path.parent.glob(f'*/*{_SUFFIX}*'):
       with contextlib.suppress(FileNotFoundError):  # another process's turn
-        status = path.stat()
+        status = path.lstat()
+        if stat.S_ISDIR(status.st_mode):
+          continue  # not ours
         found.append((status.st_mtime_ns, path, status.st_size))
     over = sum(held for *_, held in found) + size - self._most_bytes
     for _, path, held in sorted(found):

@@ -1,10 +1,11 @@
 """What a comparison of programs says, and what it refuses."""
 
+import sys
 import types
 
 import pytest
 
-from benchmarks import train_step
+from benchmarks import contestants, machine, train_step
 from vivit_jax.errors import UserError
 
 
@@ -23,11 +24,48 @@ def test_the_goal_is_of_every_other_form_and_of_medians():
   assert said.endswith('missed: step against torch.')
 
 
+def test_ratios_are_of_the_first_and_named_after_it():
+  first = types.SimpleNamespace(
+    name='plain', seconds={'forward': [1.0]}, about={}, peak=2e6
+  )
+  other = types.SimpleNamespace(
+    name='ours', seconds={'forward': [0.5]}, about={}, peak=1e6
+  )
+  head, _, *rows = train_step.table([first, other], ['forward'])
+  assert head.startswith('| | forward, ms | plain / it (rounds) |')
+  assert rows[1] == '| ours | 500 | 2.00 (one round) |  |  | 1 |'
+
+
+def test_torch_is_given_the_sizes_of_ours():
+  """For its interpreter may have no jax."""
+  arguments = contestants.with_defaults(
+    size='nothing of ours', dimensions=[48, 3, 96, 7], frames=4, crop=32
+  )
+  assert contestants._dimensions(arguments) == (48, 3, 96, 7)
+  tokens, kernel = contestants._matrices(arguments)
+  assert tokens.shape == (2 * 2 * 2, 48) and kernel.shape == (48, 96)
+  arguments.layers = 2
+  assert contestants._dimensions(arguments) == (48, 3, 96, 2)
+  assert contestants.dimensions('B') == (768, 12, 3072, 12)
+
+
+def test_an_interpreter_without_torch_is_told(tmp_path):
+  with pytest.raises(UserError, match='is no Python'):
+    machine.check_python('/bin/true')
+  alone = tmp_path / 'python'
+  alone.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+  alone.chmod(0o755)
+  with pytest.raises(UserError, match='has no numpy, torch, transformers;'):
+    machine.check_python(str(alone))
+
+
 @pytest.mark.parametrize(
   'flags, words',
   [
     ('--rounds=0', '--rounds is 0; at least 1'),
     ('--batch=0', '--batch is 0; at least 1'),
+    ('--layers=0', '--layers is 0; at least 1'),
+    ('--attention=cudnn', '--attention=cudnn is for GPUs, and jax sees none'),
     ('--model=nonsense', "model.family is 'nonsense'; known are joint"),
     ('--size=XX', "model.size is 'XX'; known are Ti"),
     ('--crop=100', 'clips of 32 x 100 x 100 cannot be cut into tubelets'),

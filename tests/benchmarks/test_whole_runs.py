@@ -50,7 +50,7 @@ def test_the_slower_part_is_what_train_is_compared_with():
   )
   first = {name: speeds[:1] for name, speeds in parts.items()}
   row = end_to_end.table({'a case': first}).splitlines()[-1]
-  assert row.endswith('| 0.90 (0.90 to 0.90) | >= 0.9: reached |')
+  assert row.endswith('| 0.90 (one round) | >= 0.9: reached |')
 
 
 def test_lines_of_metrics_are_told_from_others():

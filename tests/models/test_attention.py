@@ -2,6 +2,7 @@
 
 import math
 import re
+import types
 
 import flax.linen as nn
 import jax
@@ -138,3 +139,26 @@ def test_no_sequences_have_no_results(kind):
 def test_an_unknown_form_is_an_error():
   with pytest.raises(ValueError, match="'flash'; it is one of"):
     attention.attend(*_random(0, 3), kind='flash')
+
+
+@pytest.mark.parametrize(
+  ('capability', 'kind'),
+  [
+    ('7.0', 'plain'),
+    ('8.0', 'cudnn'),
+    ('9.0', 'cudnn'),
+    ('10.0', 'cudnn'),
+    ('gfx90a', 'plain'),
+  ],
+)
+def test_the_fused_kernel_is_for_gpus_that_have_it(
+  capability, kind, monkeypatch
+):
+  gpu = types.SimpleNamespace(compute_capability=capability)
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  monkeypatch.setattr(jax, 'local_devices', lambda: [gpu])
+  query = jax.ShapeDtypeStruct((2, 197, 12, 64), jnp.bfloat16)
+  assert attention._suited(query) == kind
+  wide = jax.ShapeDtypeStruct((2, 197, 12, 256), jnp.bfloat16)
+  exact = jax.ShapeDtypeStruct((2, 197, 12, 64), jnp.float32)
+  assert attention._suited(wide) == attention._suited(exact) == 'plain'

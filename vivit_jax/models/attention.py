@@ -83,12 +83,21 @@ def _suited(query: jax.Array) -> str:
   """Returns the fastest form for the backend that is traced for."""
   length, _, width = query.shape[-3:]
   if jax.default_backend() == 'gpu' and query.dtype == jnp.bfloat16:
-    if width % 8 == 0 and width <= 128:
+    if width % 8 == 0 and width <= 128 and _is_ampere_or_later():
       return 'cudnn'
   if length >= _LONG:
     return 'chunked'
   badly_fused = jax.default_backend() == 'cpu' and length >= _BADLY_FUSED
   return 'blocked' if badly_fused else 'plain'
+
+
+def _is_ampere_or_later() -> bool:
+  """Returns whether the first GPU is one that cuDNN's kernel is written for."""
+  device = jax.local_devices()[0]
+  try:
+    return float(getattr(device, 'compute_capability', '')) >= 8.0
+  except ValueError:  # of AMD's: 'gfx90a'
+    return False
 
 
 def _plain(
