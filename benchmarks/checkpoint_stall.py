@@ -29,11 +29,13 @@ import jax
 import numpy as np
 
 from benchmarks import markdown
+from benchmarks.flags import at_least, make_folder, positive
 from vivit_jax import config as configs
 from vivit_jax import models, parallel
 from vivit_jax.checkpoints.on_disk import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
+from vivit_jax.errors import exit_on_interrupt, exit_on_user_error
 from vivit_jax.training import checks, optim, step
 
 _CONFIGS = {'B': 'k400_b16x2_fe', 'L': 'k400_l16x2_fe'}
@@ -135,10 +137,14 @@ def main() -> int:
     help='of the model (B); L needs some 15 GB of memory',
   )
   add('--optimiser', choices=('sgd', 'adamw'), default='sgd', help='(sgd)')
-  add('--step_seconds', type=float, help='of the training; else it is measured')
+  add(
+    '--step_seconds', type=positive, help='of the training; else it is measured'
+  )
   add('--folder', help='disk to write to (the one for temporary files)')
-  add('--rounds', type=int, default=3, help='checkpoints (3)')
+  add('--rounds', type=at_least(1), default=3, help='checkpoints (3)')
   flags = parser.parse_args()
+  if flags.folder:
+    make_folder('--folder', flags.folder)
   logging.getLogger('absl').setLevel(logging.ERROR)  # Orbax
   module = importlib.import_module(f'configs.{_CONFIGS[flags.size]}')
   changed = module.get_config()
@@ -193,4 +199,5 @@ def _line(saving: Saving) -> str:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  with exit_on_user_error(), exit_on_interrupt('interrupted'):
+    sys.exit(main())

@@ -4,11 +4,9 @@ They are as rich as real ones where it matters here: a frame has detail in all
 sizes, so that its JPEG has the bytes of a photograph's, and moves throughout.
 """
 
-import concurrent.futures
 import contextlib
 import csv
 import functools
-import multiprocessing
 import os
 import pathlib
 import sys
@@ -18,6 +16,7 @@ import av
 import cv2
 import numpy as np
 
+from benchmarks.flags import make_folder
 from vivit_jax import files
 from vivit_jax.data import datasets, prepare, processes
 
@@ -28,6 +27,9 @@ DATASETS = {  # by their storage
 SPLIT = 'train'
 FRAMES = 250  # Kinetics: 10 s of 25 frames
 HEIGHT, WIDTH = 256, 340
+_ENDED = (
+  'a process that writes videos was ended from outside (is memory short?).'
+)
 _TEXTURE = 1024  # pixels of a texture's side, of which a frame is a part
 _LAYERS = 4  # a background, and shapes that move before it
 
@@ -44,6 +46,9 @@ def prepared(
 
   Returns:
     The names of those asked for, by their storage.
+
+  Raises:
+    UserError: the folder cannot be written.
   """
   asked = {storage: DATASETS[storage] for storage in storages}
   missing = {
@@ -53,6 +58,7 @@ def prepared(
   }
   if not missing:
     return asked
+  make_folder('--cache', data_dir)
   print(f'writing {videos} videos, once, to {data_dir}', file=sys.stderr)
   with contextlib.redirect_stdout(sys.stderr):
     _write(pathlib.Path(data_dir), videos, missing)
@@ -65,11 +71,10 @@ def _write(
   """Writes videos, and prepares them as datasets of names by storage."""
   raw = data_dir / 'raw'
   raw.mkdir(parents=True, exist_ok=True)
-  with concurrent.futures.ProcessPoolExecutor(
-    mp_context=multiprocessing.get_context('spawn'),
-    initializer=processes.obey_parent,
-  ) as pool:
-    list(pool.map(functools.partial(write_video, raw), range(videos)))
+  with processes.pool(os.cpu_count() or 1, _ENDED) as pool:
+    with processes.interrupts_held():
+      written = pool.map(functools.partial(write_video, raw), range(videos))
+    list(written)
   with open(raw / 'annotations.csv', 'w', newline='') as file:
     rows = [(f'{video}.mp4', f'class {video % 4}') for video in range(videos)]
     csv.writer(file).writerows([('path', 'label'), *rows])

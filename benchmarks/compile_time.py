@@ -14,6 +14,7 @@ compilation is not counted. Nothing is run.
 import argparse
 import functools
 import gc
+import signal
 import statistics
 import sys
 import time
@@ -23,6 +24,9 @@ from typing import Any
 import jax
 
 from benchmarks import contestants, markdown, whole_step
+from benchmarks.flags import at_least
+from vivit_jax.commands import end_at_once
+from vivit_jax.errors import exit_on_user_error
 
 _WHOLE = "train.py's"
 # What is divided by what, and the goal.
@@ -126,10 +130,8 @@ def main(argv: Sequence[str]) -> None:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   add = parser.add_argument
-  add('--rounds', type=int, default=3, help='of all compilations (3)')
+  add('--rounds', type=at_least(1), default=3, help='of all compilations (3)')
   flags = parser.parse_args(argv)
-  if flags.rounds < 1:
-    parser.error('--rounds is at least 1')
   jax.config.update('jax_enable_compilation_cache', False)
   print(
     'Tracing and compiling a training step of the factorised encoder, seconds, '
@@ -143,4 +145,6 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
-  main(sys.argv[1:])
+  signal.signal(signal.SIGINT, end_at_once)
+  with exit_on_user_error():
+    main(sys.argv[1:])

@@ -9,12 +9,15 @@ reference's form (`benchmarks.plain`), are compiled and counted. Nothing is run.
 
 import argparse
 import functools
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent import futures
 
 from benchmarks import contestants, instructions, markdown
 from vivit_jax import models
+from vivit_jax.commands import end_at_once
+from vivit_jax.errors import exit_on_user_error
 
 _OPCODES = ('copy', 'transpose')
 _COMPARED = ('ours', 'plain')
@@ -71,4 +74,6 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
-  main(sys.argv[1:])
+  signal.signal(signal.SIGINT, end_at_once)
+  with exit_on_user_error():
+    main(sys.argv[1:])

@@ -23,7 +23,6 @@ those of `benchmarks.input_pipeline`, written once.
 import argparse
 import concurrent.futures
 import contextlib
-import multiprocessing
 import os
 import pathlib
 import signal
@@ -32,15 +31,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from benchmarks import alone, markdown, pinning
-from vivit_jax.errors import UserError, exit_on_user_error
+from benchmarks.flags import at_least, positive
+from vivit_jax.data import processes
+from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
 
 GOAL = '>= 0.9'  # of the slower part
 _ROOT = pathlib.Path(__file__).parent.parent
 _CONFIG = 'configs/k400_b16x2_fe.py'
 PARTS = ('input alone', 'step alone', 'train.py')
+_ENDED = 'a process that measures was ended from outside (is memory short?).'
 _START_SECONDS = 300.0  # a process that has not begun by then never will
 
 
@@ -124,22 +127,15 @@ def run(
   found = {case: {part: [] for part in PARTS} for case in alone.CASES}
   with contextlib.ExitStack() as stack:
     pools = {
-      key: stack.enter_context(
-        concurrent.futures.ProcessPoolExecutor(
-          1,
-          multiprocessing.get_context('spawn'),
-          initializer=os.sched_setaffinity,
-          initargs=(0, device),
-        )
-      )
+      key: stack.enter_context(processes.pool(1, _ENDED, _begin, (device,)))
       for key in [(part, case) for part in PARTS[:2] for case in alone.CASES]
     }
     fixed = data_dir, tuple(others), seconds
     for number in range(rounds):
       for case in alone.CASES:
         parts = {
-          part: lambda part=part, call=call, case=case: (
-            pools[part, case].submit(call, case, *fixed).result()
+          part: lambda part=part, call=call, case=case: _apart(
+            pools[part, case], call, case, *fixed
           )
           for part, call in zip(PARTS, (alone.input_alone, alone.step_alone))
         }
@@ -154,8 +150,21 @@ def run(
             flush=True,
           )
     for case in alone.CASES:
-      pools[PARTS[0], case].submit(alone.close_input, case, *fixed[:2]).result()
+      _apart(pools[PARTS[0], case], alone.close_input, case, *fixed[:2])
   return found
+
+
+def _begin(cores: Sequence[int]) -> None:
+  """Readies a process that measures."""
+  processes.obey_parent()
+  os.sched_setaffinity(0, cores)
+
+
+def _apart(pool: concurrent.futures.Executor, call: Callable, *arguments: Any):
+  """Returns what a call returns in the process of a pool."""
+  with processes.interrupts_held():
+    waiting = pool.submit(call, *arguments)
+  return waiting.result()
 
 
 def slower_part(parts: Mapping[str, Sequence[float]]) -> list[float]:
@@ -183,9 +192,14 @@ def main() -> int:
   )
   add = parser.add_argument
   add('--cache', default='data/benchmark', help='folder of what is written')
-  add('--videos', type=int, default=24, help='that are written (24)')
-  add('--seconds', type=float, default=3.0, help='of each measurement (3)')
-  add('--rounds', type=int, default=2, help='of all measurements (2)')
+  add(
+    '--videos',
+    type=at_least(8),
+    default=24,
+    help='how many are written, where none are there yet (24)',
+  )
+  add('--seconds', type=positive, default=3.0, help='of each measurement (3)')
+  add('--rounds', type=at_least(1), default=2, help='of all measurements (2)')
   flags = parser.parse_args()
   if not hasattr(os, 'sched_setaffinity'):
     raise UserError('cores can be split on Linux alone.')
@@ -201,5 +215,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-  with exit_on_user_error():
+  with exit_on_user_error(), exit_on_interrupt('interrupted'):
     sys.exit(main())

@@ -37,6 +37,11 @@ def run(
     batches.close()
 
 
+def check(dataset: str, data_dir: str, split: str) -> None:
+  """Raises a UserError if there is no such split to measure."""
+  datasets.open_split(dataset, data_dir, split)
+
+
 def decode_bare(
   *, dataset: str, split: str, seconds: float, cut: bool, **keys
 ) -> measure.Measurement:

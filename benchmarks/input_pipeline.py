@@ -12,10 +12,8 @@ and a ratio's spread is that of the rounds.
 """
 
 import argparse
-import concurrent.futures
 import importlib
 import importlib.metadata
-import multiprocessing
 import pathlib
 import statistics
 import sys
@@ -24,11 +22,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks import markdown
+from benchmarks.flags import at_least, make_folder, positive
 from benchmarks.measure import Measurement
+from vivit_jax.data import processes
+from vivit_jax.errors import exit_on_interrupt, exit_on_user_error
 
 _CLIP = {'frames': 32, 'stride': 2, 'short_side': 256}
 _CROP = 224
 _SCALE_JITTER = (0.9, 1.33)
+_ENDED = 'a process that measures was ended from outside (is memory short?).'
 _REFERENCE = "the reference's way, tf.data"
 _OURS_VIDEO = 'ours, stored as video'
 _DECODE, _CUT = 'bare decode', 'bare decode + crop + resize'
@@ -39,11 +41,11 @@ Rounds = dict[str, list[Measurement]]
 
 def _apart(module: str, function: str, *args: Any, **keys: Any) -> Any:
   """Calls a function of this room in a new process, which ends with it."""
-  context = multiprocessing.get_context('spawn')
-  with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
-    return pool.submit(
-      _call, f'benchmarks.{module}', function, args, keys
-    ).result()
+  with processes.pool(1, _ENDED) as pool:
+    with processes.interrupts_held():
+      call = f'benchmarks.{module}', function, args, keys
+      waiting = pool.submit(_call, *call)
+    return waiting.result()
 
 
 def _call(module: str, function: str, args: tuple, keys: dict) -> Any:
@@ -188,6 +190,8 @@ def _records(flags: argparse.Namespace) -> pathlib.Path | None:
   folder = pathlib.Path(flags.cache, 'tfrecords', name)
   try:
     importlib.metadata.version('tensorflow-cpu')
+    if not folder.exists():
+      make_folder('--cache', folder.parent)
     _apart(
       'reference_pipeline',
       'write_records',
@@ -216,10 +220,15 @@ def main() -> int:
   add('--data_dir', help='where prepared datasets are, to measure one of them')
   add('--dataset', help='its name')
   add('--split', default='train', help='its split (train)')
-  add('--videos', type=int, default=24, help="of the reference's records (24)")
-  add('--batch_size', type=int, default=8, help='clips of a batch (8)')
-  add('--seconds', type=float, default=3.0, help='of each measurement (3)')
-  add('--rounds', type=int, default=3, help='of all measurements (3)')
+  add(
+    '--videos',
+    type=at_least(8),
+    default=24,
+    help='how many are written, where none are there yet (24)',
+  )
+  add('--batch_size', type=at_least(1), default=8, help='clips of a batch (8)')
+  add('--seconds', type=positive, default=3.0, help='of each measurement (3)')
+  add('--rounds', type=at_least(1), default=3, help='of all measurements (3)')
   add(
     '--goals_alone',
     action='store_true',
@@ -228,6 +237,8 @@ def main() -> int:
   flags = parser.parse_args()
   if bool(flags.data_dir) != bool(flags.dataset):
     parser.error('--data_dir and --dataset go together')
+  if flags.dataset:
+    _apart('host_pipeline', 'check', flags.dataset, flags.data_dir, flags.split)
   begin = time.monotonic()
   flags.stored_as_video = None
   if not flags.dataset:
@@ -239,13 +250,13 @@ def main() -> int:
       size = _apart('clips', 'gigabytes_an_hour', flags.cache, name)
       print(f'Stored as {storage}: {size:.2f} GB an hour of video.')
   cores = _apart('host_pipeline', 'cores')
+  records = _records(flags)
   _print_versions()
   print(
     f'Medians of {flags.rounds} rounds; clips of {_CLIP["frames"]} frames at '
     f'stride {_CLIP["stride"]}, crop {_CROP}.',
     flush=True,
   )
-  records = _records(flags)
   rounds = _measure(flags, records, cores)
   _print_table(rounds)
   _print_ratios(rounds, cores)
@@ -254,4 +265,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  with exit_on_user_error(), exit_on_interrupt('interrupted'):
+    sys.exit(main())

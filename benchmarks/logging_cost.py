@@ -29,11 +29,12 @@ from unittest import mock
 
 import numpy as np
 
+from benchmarks.flags import at_least
 from configs import moving_shapes_ti8x2_fe
 from vivit_jax import config as configs
 from vivit_jax.config import RunConfig, TrainConfig
 from vivit_jax.data import pipeline, prepare
-from vivit_jax.errors import exit_on_user_error
+from vivit_jax.errors import exit_on_interrupt, exit_on_user_error
 from vivit_jax.training import experiment, loop
 
 GOAL = 0.01  # of the step's time, at the default
@@ -41,6 +42,10 @@ DEFAULT = RunConfig().log_every
 _NEVER = None
 _COUNTS = {'train': 48, 'validation': 16, 'test': 16}  # videos: none is read
 _WARM_TURNS = 2
+_WHY = (
+  'At the default, logging costs less than turns differ by; so a line after '
+  f'every step is measured, and the last line is its share, by {DEFAULT}.'
+)
 
 
 def experiment_config(
@@ -194,10 +199,12 @@ def main() -> int:
     description='Compares steps with metrics written often, and never.',
   )
   add = parser.add_argument
-  add('--batch_size', type=int, default=2, help='clips of a step (2)')
-  add('--layers', type=int, default=1, help='of each encoder (1)')
-  add('--steps', type=int, default=DEFAULT, help=f'of a turn ({DEFAULT})')
-  add('--turns', type=int, default=40, help='of each run (40)')
+  add('--batch_size', type=at_least(1), default=2, help='clips of a step (2)')
+  add('--layers', type=at_least(1), default=1, help='of each encoder (1)')
+  add(
+    '--steps', type=at_least(1), default=DEFAULT, help=f'of a turn ({DEFAULT})'
+  )
+  add('--turns', type=at_least(2), default=40, help='of each run (40)')
   flags = parser.parse_args()
   with tempfile.TemporaryDirectory() as folder:
     with contextlib.redirect_stdout(sys.stderr):
@@ -205,9 +212,10 @@ def main() -> int:
     config = experiment_config(folder, flags.batch_size, flags.layers)
     found = measure(config, (1, DEFAULT, _NEVER), flags.steps, flags.turns)
   print('\n'.join(table(found)))
+  print(f'\n{_WHY}')
   return 0
 
 
 if __name__ == '__main__':
-  with exit_on_user_error():
+  with exit_on_user_error(), exit_on_interrupt('interrupted'):
     sys.exit(main())

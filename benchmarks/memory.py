@@ -15,6 +15,7 @@ those that are not. Everything is compiled, nothing is run.
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent import futures
@@ -22,9 +23,11 @@ from concurrent import futures
 import jax
 
 from benchmarks import contestants, markdown, whole_step
+from benchmarks.flags import at_least
 from vivit_jax import models, parallel
+from vivit_jax.commands import end_at_once
 from vivit_jax.config import TrainConfig
-from vivit_jax.errors import exit_on_user_error
+from vivit_jax.errors import UserError, exit_on_user_error
 
 _CONFIGS = (
   'k400_b16x2',
@@ -175,6 +178,17 @@ def _changed(
   return whole_step.changed(name, clips, changes)
 
 
+def _check_clips(flags: argparse.Namespace) -> None:
+  """Raises a UserError if the first table's clips have no whole tubelets."""
+  sides = (flags.frames, flags.crop, flags.crop)
+  tubelet = contestants.with_defaults().tubelet
+  if flags.families and any(side % part for side, part in zip(sides, tubelet)):
+    raise UserError(
+      f'clips of {" x ".join(map(str, sides))} cannot be cut into tubelets of '
+      f'{"x".join(map(str, tubelet))}; change --frames or --crop.'
+    )
+
+
 def main(argv: Sequence[str]) -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -192,9 +206,9 @@ def main(argv: Sequence[str]) -> None:
     help='of the first table (all); none: no such',
   )
   add('--size', default='B', choices=sizes, help='of the first table')
-  add('--frames', type=int, default=32, help='of its clips (32)')
-  add('--crop', type=int, default=224, help='of its clips (224)')
-  add('--batch', type=int, default=1, help='its clips (1)')
+  add('--frames', type=at_least(1), default=32, help='of its clips (32)')
+  add('--crop', type=at_least(1), default=224, help='of its clips (224)')
+  add('--batch', type=at_least(1), default=1, help='its clips (1)')
   add(
     '--configs',
     nargs='*',
@@ -203,6 +217,7 @@ def main(argv: Sequence[str]) -> None:
   )
   add('--optimiser', help="of the second, instead of the config's, as adamw")
   flags = parser.parse_args(argv)
+  _check_clips(flags)
   for name in flags.configs:  # a mistake in them is told before the minutes
     _changed(name, 'none', 1, flags.optimiser)
   backend = jax.default_backend()
@@ -233,5 +248,6 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
+  signal.signal(signal.SIGINT, end_at_once)
   with exit_on_user_error():
     main(sys.argv[1:])

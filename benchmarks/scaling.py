@@ -11,9 +11,13 @@ arithmetic from the parameters, GFLOPs and memory that XLA states on a CPU
 import argparse
 import dataclasses
 import functools
+import signal
 import sys
 from collections.abc import Iterable
 
+from benchmarks.flags import at_least, positive
+from vivit_jax.commands import end_at_once
+from vivit_jax.errors import exit_on_user_error
 from vivit_jax.models import table
 
 _FLOAT = 4  # bytes of float32
@@ -227,26 +231,31 @@ def main() -> int:
     description='Prints what models ask of v4-32 and 8 x H100.',
   )
   add = parser.add_argument
-  add('--batch_size', type=int, default=64, help='clips of all devices (64)')
+  add(
+    '--batch_size',
+    type=at_least(1),
+    default=64,
+    help='clips of all devices (64)',
+  )
   add(
     '--utilisation',
-    type=float,
+    type=positive,
     default=1.0,
     help='share of the peak that is reached (1: the shortest possible step)',
   )
-  add('--step_seconds', type=float, help='of the input table, as measured')
+  add('--step_seconds', type=positive, help='of the input table, as measured')
   add(
     '--clip_seconds',
-    type=float,
+    type=positive,
     default=0.0208,
     help='CPU time of a clip: the sum in docs/input.md (0.0208)',
   )
   flags = parser.parse_args()
   for machine in MACHINES:
-    if flags.batch_size < 1 or flags.batch_size % machine.devices:
+    if flags.batch_size % machine.devices:
       parser.error(f'--batch_size is a multiple of {machine.devices}')
-  if not 0 < flags.utilisation <= 1:
-    parser.error('--utilisation is above 0 and at most 1')
+  if flags.utilisation > 1:
+    parser.error('--utilisation is at most 1')
   print(f'{flags.batch_size} clips a step, utilisation {flags.utilisation:g}')
   for title, rows, header in _TABLES:
     print(f'\n{title}\n')
@@ -256,4 +265,6 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  signal.signal(signal.SIGINT, end_at_once)
+  with exit_on_user_error():
+    sys.exit(main())

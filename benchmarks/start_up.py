@@ -24,7 +24,9 @@ import time
 from collections.abc import Mapping, Sequence
 
 from benchmarks import markdown
+from benchmarks.flags import at_least
 from vivit_jax.data import prepare
+from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
 
 ROOT = pathlib.Path(__file__).absolute().parents[1]
 CACHES = ('without', 'empty', 'full')
@@ -38,7 +40,7 @@ def seconds_until(command: Sequence[str], begins: str | None = None) -> float:
   """Returns seconds until a command prints such a line, or until it has ended.
 
   Raises:
-    RuntimeError: it failed, or never printed that.
+    UserError: it failed, or never printed that; what it said is told before.
   """
   own = ('JAX_COMPILATION_CACHE_DIR', 'JAX_ENABLE_COMPILATION_CACHE')
   environment = {k: x for k, x in os.environ.items() if k not in own}
@@ -51,14 +53,19 @@ def seconds_until(command: Sequence[str], begins: str | None = None) -> float:
     stderr=subprocess.STDOUT,
     text=True,
   ) as process:
-    for line in process.stdout:
-      said.append(line)
-      if begins is not None and found is None and line.startswith(begins):
-        found = time.perf_counter() - begin
+    try:
+      for line in process.stdout:
+        said.append(line)
+        if begins is not None and found is None and line.startswith(begins):
+          found = time.perf_counter() - begin
+    except BaseException:  # Ctrl-C
+      process.kill()
+      raise
   if begins is None:
     found = time.perf_counter() - begin
   if process.returncode or found is None:
-    raise RuntimeError(f'{" ".join(command)}:\n{"".join(said)}')
+    print(''.join(said), file=sys.stderr, flush=True)
+    raise UserError(f'{command[1]} was not measured; its own words are above.')
   return found
 
 
@@ -122,8 +129,8 @@ def main() -> int:
     description='Times commands without, with an empty and with a full cache.',
   )
   add = parser.add_argument
-  add('--batch_size', type=int, default=8, help='clips of a step (8)')
-  add('--rounds', type=int, default=3, help='of all measurements (3)')
+  add('--batch_size', type=at_least(1), default=8, help='clips of a step (8)')
+  add('--rounds', type=at_least(1), default=3, help='of all measurements (3)')
   flags = parser.parse_args()
   first, second = 'train.py, to its first step', 'evaluate.py, 16 videos'
   rounds = {first: [], second: []}
@@ -150,4 +157,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  with exit_on_user_error(), exit_on_interrupt('interrupted'):
+    sys.exit(main())

@@ -10,6 +10,7 @@ beside it.
 """
 
 import argparse
+import signal
 import statistics
 import sys
 import time
@@ -20,8 +21,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from benchmarks.flags import at_least
 from benchmarks.tried import TRIALS, Form, Trial
 from vivit_jax import parallel
+from vivit_jax.commands import end_at_once
+from vivit_jax.errors import exit_on_user_error
 
 Run = Callable[[], float]  # computes once, and returns the seconds
 
@@ -93,14 +97,16 @@ def main(argv: Sequence[str]) -> None:
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
   parser.add_argument('--only', nargs='+', choices=TRIALS, default=[*TRIALS])
-  parser.add_argument('--rounds', type=int, default=11, help='at least 2')
+  parser.add_argument(
+    '--rounds', type=at_least(2), default=11, help='at least 2 (11)'
+  )
   arguments = parser.parse_args(argv)
-  if arguments.rounds < 2:
-    parser.error('--rounds is at least 2')
   for line in rows(arguments.only, arguments.rounds):
     print(line, flush=True)
   print('\nMedians of rounds by turns, and quartiles.')
 
 
 if __name__ == '__main__':
-  main(sys.argv[1:])
+  signal.signal(signal.SIGINT, end_at_once)
+  with exit_on_user_error():
+    main(sys.argv[1:])

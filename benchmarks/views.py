@@ -10,6 +10,7 @@ logits that are computed, no decoding.
 """
 
 import argparse
+import signal
 import statistics
 import sys
 import time
@@ -18,8 +19,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import jax
 import numpy as np
 
+from benchmarks.flags import at_least
 from vivit_jax import config as configs
 from vivit_jax import models, parallel
+from vivit_jax.commands import end_at_once
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import exit_on_user_error
 from vivit_jax.evaluation import forward
@@ -132,11 +135,17 @@ def main() -> int:
   )
   add = parser.add_argument
   add('--size', default='S', help='of the model (S)')
-  add('--layers', type=int, help='of the spatial encoder (its size has 12)')
-  add('--frames', type=int, default=16, help='of a clip (16)')
-  add('--crop', type=int, default=112, help='its sides, in pixels (112)')
-  add('--videos', type=int, default=2, help='of a batch (2)')
-  add('--rounds', type=int, default=7, help='of all measurements (7)')
+  add(
+    '--layers',
+    type=at_least(1),
+    help='of the spatial encoder (its size has 12)',
+  )
+  add('--frames', type=at_least(1), default=16, help='of a clip (16)')
+  add(
+    '--crop', type=at_least(1), default=112, help='its sides, in pixels (112)'
+  )
+  add('--videos', type=at_least(1), default=2, help='of a batch (2)')
+  add('--rounds', type=at_least(1), default=7, help='of all measurements (7)')
   flags = parser.parse_args()
   config = experiment_config(flags.size, flags.layers, flags.frames, flags.crop)
   found = measure(evaluator(config), config, flags.videos, flags.rounds)
@@ -150,5 +159,6 @@ def main() -> int:
 
 
 if __name__ == '__main__':
+  signal.signal(signal.SIGINT, end_at_once)
   with exit_on_user_error():
     sys.exit(main())

@@ -21,6 +21,8 @@ import time
 import numpy as np
 
 from benchmarks import markdown
+from benchmarks.flags import at_least
+from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
 
 
 def measure(batch: int, steps: int) -> tuple[float, float]:
@@ -69,6 +71,8 @@ def _apart(devices: int, batch: int, steps: int) -> tuple[float, float]:
       sys.executable,
       '-c',
       'import json\n'
+      'from vivit_jax.data import processes\n'
+      'processes.obey_parent()\n'
       'from benchmarks import weak_scaling\n'
       f'print(json.dumps(weak_scaling.measure({batch}, {steps})))',
     ],
@@ -78,9 +82,14 @@ def _apart(devices: int, batch: int, steps: int) -> tuple[float, float]:
       'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
     },
     stdout=subprocess.PIPE,
-    check=True,
+    check=False,
     text=True,
   )
+  if done.returncode:
+    raise UserError(
+      f'no step was measured on {devices} devices; the words of the process '
+      'that failed are above.'
+    )
   return tuple(json.loads(done.stdout.splitlines()[-1]))
 
 
@@ -90,10 +99,12 @@ def main() -> int:
     description='Times training steps on 1, 2 and 4 simulated devices.',
   )
   add = parser.add_argument
-  add('--devices', type=int, nargs='+', default=[1, 2, 4], help='(1 2 4)')
-  add('--batch_size', type=int, default=8, help='clips of a device (8)')
-  add('--steps', type=int, default=20, help='of a round (20)')
-  add('--rounds', type=int, default=3, help='of all measurements (3)')
+  add(
+    '--devices', type=at_least(1), nargs='+', default=[1, 2, 4], help='(1 2 4)'
+  )
+  add('--batch_size', type=at_least(1), default=8, help='clips of a device (8)')
+  add('--steps', type=at_least(1), default=20, help='of a round (20)')
+  add('--rounds', type=at_least(1), default=3, help='of all measurements (3)')
   flags = parser.parse_args()
   counts = sorted({1, *flags.devices})
   rounds = {count: [] for count in counts}
@@ -117,4 +128,5 @@ def main() -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  with exit_on_user_error(), exit_on_interrupt('interrupted'):
+    sys.exit(main())

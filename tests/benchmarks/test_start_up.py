@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from benchmarks import start_up
+from vivit_jax.errors import UserError
 
 
 def test_a_ratio_is_the_median_of_the_rounds():
@@ -33,10 +34,12 @@ def test_the_clock_stops_at_the_line_or_at_the_end():
   assert 0 < line < 3 <= end
 
 
-def test_a_command_that_fails_or_never_says_it_is_no_measurement():
-  with pytest.raises(RuntimeError, match='sorry'):
+def test_a_command_that_fails_or_never_says_it_is_no_measurement(capfd):
+  with pytest.raises(UserError, match='its own words are above'):
     start_up.seconds_until(
       [sys.executable, '-c', 'print("sorry"); raise SystemExit(3)']
     )
-  with pytest.raises(RuntimeError, match='hello'):
+  assert capfd.readouterr().err.strip() == 'sorry'
+  with pytest.raises(UserError):
     start_up.seconds_until([sys.executable, '-c', 'print("hello")'], 'step 1/')
+  assert capfd.readouterr().err.strip() == 'hello'
