@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import time
 
 import pytest
@@ -25,3 +26,24 @@ def test_an_error_ends_the_processes_at_once():
       raise KeyboardInterrupt
   assert time.monotonic() - begin < 200
   assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize(
+  'handler, comes',
+  [(signal.default_int_handler, True), (signal.SIG_IGN, False)],
+)
+def test_ctrl_c_comes_when_it_is_held_no_more_and_not_where_it_is_ignored(
+  handler, comes
+):
+  before = signal.signal(signal.SIGINT, handler)
+  done = []
+  try:
+    with processes.interrupts_held():
+      os.kill(os.getpid(), signal.SIGINT)
+      done.append('what was begun')
+    done.append('what follows')
+  except KeyboardInterrupt:
+    done.append('the end')
+  finally:
+    assert signal.signal(signal.SIGINT, before) == handler
+  assert done == ['what was begun', 'the end' if comes else 'what follows']

@@ -49,7 +49,8 @@ def interrupts_held() -> Iterator[None]:
   The workers inherit that it is blocked, so that it does not end them in their
   imports, before `obey_parent` is called. This process may still get it, in a
   thread of some library, and notes it for later: a worker that has begun must
-  be told what to do.
+  be told what to do. A process that ignores Ctrl-C, as those that a script
+  begins with `&` do, ignores it here too.
   """
   if threading.current_thread() is not threading.main_thread():
     yield
