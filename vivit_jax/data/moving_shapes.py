@@ -14,6 +14,7 @@ in the layout of Kinetics, with the columns `verb` and `noun` for `label`.
 
 import argparse
 import concurrent.futures
+import contextlib
 import csv
 import dataclasses
 import fractions
@@ -146,16 +147,17 @@ def generate(
     raise UserError(f'cannot write to {folder}: {error.strerror}.') from None
   write = functools.partial(_write_one, folder=folder, scene=scene, seed=seed)
   todo = [(s, n) for s, count in counts.items() for n in range(count)]
-  with concurrent.futures.ProcessPoolExecutor(
-    workers, processes.CONTEXT, processes.obey_parent
-  ) as pool:
-    try:
-      with processes.interrupts_held():
-        done = pool.map(write, *zip(*todo), chunksize=50)
-      list(tqdm.tqdm(done, total=len(todo), unit='video', desc='moving_shapes'))
-    except BaseException:  # Ctrl-C: do not write all the others first
-      pool.shutdown(cancel_futures=True)
-      raise
+  with contextlib.ExitStack() as stack:
+    with processes.interrupts_held():  # half made, they warn at the end
+      pool = concurrent.futures.ProcessPoolExecutor(
+        workers, processes.CONTEXT, processes.obey_parent
+      )
+      # After Ctrl-C the others are not written first.
+      stack.callback(pool.shutdown, cancel_futures=True)
+      done = pool.map(write, *zip(*todo), chunksize=50)
+      bar = tqdm.tqdm(done, total=len(todo), unit='video', desc='moving_shapes')
+      stack.enter_context(bar)
+    list(bar)
   seconds = math.ceil(scene.frames / FRAMES_PER_SECOND)
   with open(folder / 'annotations.csv', 'w', newline='') as file:
     writer = csv.writer(file)

@@ -6,6 +6,7 @@ has its JSON is not made again.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import json
 import os
@@ -101,16 +102,19 @@ def write(tasks: Sequence[Task], workers: int | None) -> list[dict[str, Any]]:
 def _run(tasks: Sequence[Task], workers: int | None) -> None:
   todo = [task for task in tasks if _report(task) is None]
   workers = workers or os.cpu_count() or 1
-  counter = processes.CONTEXT.Value('q', 0)
   videos = sum(len(task.examples) for task in tasks)
   start = videos - sum(len(task.examples) for task in todo)
-  with (
-    processes.pool(
-      min(workers, max(len(todo), 1)), _ENDED, _start_worker, (counter,)
-    ) as pool,
-    tqdm.tqdm(total=videos, initial=start, unit='video', smoothing=0.05) as bar,
-  ):
-    with processes.interrupts_held():
+  with contextlib.ExitStack() as stack:
+    with processes.interrupts_held():  # half made, they warn at the end
+      counter = processes.CONTEXT.Value('q', 0)
+      pool = stack.enter_context(
+        processes.pool(
+          min(workers, max(len(todo), 1)), _ENDED, _start_worker, (counter,)
+        )
+      )
+      bar = stack.enter_context(
+        tqdm.tqdm(total=videos, initial=start, unit='video', smoothing=0.05)
+      )
       waiting = {pool.submit(_write_shard, task) for task in todo}
     while waiting:
       done, waiting = concurrent.futures.wait(
