@@ -1,7 +1,8 @@
-"""A small moving_shapes, written and prepared once for all tests."""
+"""A small dataset, written once for all tests, and a Ctrl-C that is heeded."""
 
 import os
 import pathlib
+import signal
 
 import jax
 import pytest
@@ -22,3 +23,14 @@ def prepared(tmp_path_factory) -> pathlib.Path:
   folder = tmp_path_factory.mktemp('data')
   prepare.prepare_embedded(folder, counts=COUNTS, workers=1)
   return folder
+
+
+@pytest.fixture
+def ctrl_c_heeded():
+  """Lets programs begun here get Ctrl-C, however the suite was begun.
+
+  What a script begins with `&` ignores it, and so does all that this begins.
+  """
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)

@@ -134,7 +134,9 @@ def _run(command):
   )
 
 
-def test_an_interrupt_while_others_work_ends_all_without_a_traceback(tmp_path):
+def test_an_interrupt_while_others_work_ends_all_without_a_traceback(
+  tmp_path, ctrl_c_heeded
+):
   """As a terminal does it: the signal goes to all processes."""
   command = f'benchmarks.input_pipeline --cache={tmp_path}'
   with subprocess.Popen(

@@ -154,17 +154,6 @@ def test_videos_of_two_scenes_are_never_mixed(tmp_path):
       moving_shapes.generate(tmp_path / 'b', counts=counts)
 
 
-@pytest.fixture
-def ctrl_c_heeded():
-  """Lets programs begun here get Ctrl-C, however the suite was begun.
-
-  What a script begins with `&` ignores it, and so does all that this begins.
-  """
-  before = signal.signal(signal.SIGINT, signal.default_int_handler)
-  yield
-  signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.slow
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
   tmp_path, ctrl_c_heeded
