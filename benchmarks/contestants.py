@@ -27,6 +27,8 @@ from typing import Any
 
 import numpy as np
 
+from vivit_jax.errors import UserError
+
 WHATS = ('forward', 'step', 'product')
 _PRODUCTS = 20  # in a row
 
@@ -304,6 +306,24 @@ def _dimensions(arguments: argparse.Namespace) -> tuple[int, int, int, int]:
 
 CONTESTANTS = {'ours': ours, 'plain': plain, 'torch': torch}
 PROGRAMS = {'ours': our_program, 'plain': plain_program}
+
+
+def check_tubelets(arguments: argparse.Namespace) -> None:
+  """Raises a UserError if clips have no whole tubelets."""
+  sides = (arguments.frames, arguments.crop, arguments.crop)
+  if any(p < 1 or side % p for side, p in zip(sides, arguments.tubelet)):
+    raise UserError(
+      f'clips of {" x ".join(map(str, sides))} cannot be cut into tubelets of '
+      f'{"x".join(map(str, arguments.tubelet))}; change --frames or --crop.'
+    )
+
+
+def title(family: str) -> str:
+  """Returns the paper's number of a model, and its family in words."""
+  from vivit_jax import models
+
+  number = 1 + list(models.FAMILIES).index(family)
+  return f'{number} {family.replace("_", " ")}'
 
 
 def define(parser: argparse.ArgumentParser) -> None:

@@ -40,8 +40,7 @@ def rows(families: Sequence[str]) -> Iterator[tuple[str, ...]]:
       with futures.ThreadPoolExecutor() as pool:
         counted = pool.map(functools.partial(_cells, family, what), _COMPARED)
       cells = [cell for cells in counted for cell in cells]
-      number = 1 + list(models.FAMILIES).index(family)
-      yield f'{number} {family.replace("_", " ")}', what, *cells
+      yield contestants.title(family), what, *cells
 
 
 def _cells(family: str, what: str, contestant: str) -> list[str]:

@@ -21,7 +21,6 @@ those of `benchmarks.input_pipeline`, written once.
 """
 
 import argparse
-import concurrent.futures
 import contextlib
 import os
 import pathlib
@@ -31,10 +30,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
-from benchmarks import alone, markdown, pinning
+from benchmarks import alone, apart, markdown, pinning
 from benchmarks.flags import at_least, positive
 from vivit_jax.data import processes
 from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
@@ -43,7 +41,6 @@ GOAL = '>= 0.9'  # of the slower part
 _ROOT = pathlib.Path(__file__).parent.parent
 _CONFIG = 'configs/k400_b16x2_fe.py'
 PARTS = ('input alone', 'step alone', 'train.py')
-_ENDED = 'a process that measures was ended from outside (is memory short?).'
 _START_SECONDS = 300.0  # a process that has not begun by then never will
 
 
@@ -127,14 +124,14 @@ def run(
   found = {case: {part: [] for part in PARTS} for case in alone.CASES}
   with contextlib.ExitStack() as stack:
     pools = {
-      key: stack.enter_context(processes.pool(1, _ENDED, _begin, (device,)))
+      key: stack.enter_context(apart.process(_begin, (device,)))
       for key in [(part, case) for part in PARTS[:2] for case in alone.CASES]
     }
     fixed = data_dir, tuple(others), seconds
     for number in range(rounds):
       for case in alone.CASES:
         parts = {
-          part: lambda part=part, call=call, case=case: _apart(
+          part: lambda part=part, call=call, case=case: apart.call(
             pools[part, case], call, case, *fixed
           )
           for part, call in zip(PARTS, (alone.input_alone, alone.step_alone))
@@ -150,7 +147,7 @@ def run(
             flush=True,
           )
     for case in alone.CASES:
-      _apart(pools[PARTS[0], case], alone.close_input, case, *fixed[:2])
+      apart.call(pools[PARTS[0], case], alone.close_input, case, *fixed[:2])
   return found
 
 
@@ -158,13 +155,6 @@ def _begin(cores: Sequence[int]) -> None:
   """Readies a process that measures."""
   processes.obey_parent()
   os.sched_setaffinity(0, cores)
-
-
-def _apart(pool: concurrent.futures.Executor, call: Callable, *arguments: Any):
-  """Returns what a call returns in the process of a pool."""
-  with processes.interrupts_held():
-    waiting = pool.submit(call, *arguments)
-  return waiting.result()
 
 
 def slower_part(parts: Mapping[str, Sequence[float]]) -> list[float]:

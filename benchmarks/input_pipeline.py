@@ -21,16 +21,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks import markdown
+from benchmarks import apart, markdown
 from benchmarks.flags import at_least, make_folder, positive
 from benchmarks.measure import Measurement
-from vivit_jax.data import processes
 from vivit_jax.errors import exit_on_interrupt, exit_on_user_error
 
 _CLIP = {'frames': 32, 'stride': 2, 'short_side': 256}
 _CROP = 224
 _SCALE_JITTER = (0.9, 1.33)
-_ENDED = 'a process that measures was ended from outside (is memory short?).'
 _REFERENCE = "the reference's way, tf.data"
 _OURS_VIDEO = 'ours, stored as video'
 _DECODE, _CUT = 'bare decode', 'bare decode + crop + resize'
@@ -41,11 +39,8 @@ Rounds = dict[str, list[Measurement]]
 
 def _apart(module: str, function: str, *args: Any, **keys: Any) -> Any:
   """Calls a function of this room in a new process, which ends with it."""
-  with processes.pool(1, _ENDED) as pool:
-    with processes.interrupts_held():
-      call = f'benchmarks.{module}', function, args, keys
-      waiting = pool.submit(_call, *call)
-    return waiting.result()
+  with apart.process() as pool:
+    return apart.call(pool, _call, f'benchmarks.{module}', function, args, keys)
 
 
 def _call(module: str, function: str, args: tuple, keys: dict) -> Any:

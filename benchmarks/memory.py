@@ -27,7 +27,7 @@ from benchmarks.flags import at_least
 from vivit_jax import models, parallel
 from vivit_jax.commands import end_at_once
 from vivit_jax.config import TrainConfig
-from vivit_jax.errors import UserError, exit_on_user_error
+from vivit_jax.errors import exit_on_user_error
 
 _CONFIGS = (
   'k400_b16x2',
@@ -84,7 +84,7 @@ def compare(flags: argparse.Namespace) -> Iterator[tuple[str, ...]]:
     full = family == 'joint' and (flags.frames, flags.crop) == (32, 224)
     bound = '<= 0.2' if full else '< 1'
     yield (
-      f'{1 + list(models.FAMILIES).index(family)} {family.replace("_", " ")}',
+      contestants.title(family),
       f'{mine[1] / 1e6:.0f}',
       *(f'{temporary / 1e6:.0f}' for temporary, _ in found.values()),
       f'{ratio:.3f}',
@@ -178,17 +178,6 @@ def _changed(
   return whole_step.changed(name, clips, changes)
 
 
-def _check_clips(flags: argparse.Namespace) -> None:
-  """Raises a UserError if the first table's clips have no whole tubelets."""
-  sides = (flags.frames, flags.crop, flags.crop)
-  tubelet = contestants.with_defaults().tubelet
-  if flags.families and any(side % part for side, part in zip(sides, tubelet)):
-    raise UserError(
-      f'clips of {" x ".join(map(str, sides))} cannot be cut into tubelets of '
-      f'{"x".join(map(str, tubelet))}; change --frames or --crop.'
-    )
-
-
 def main(argv: Sequence[str]) -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -217,7 +206,9 @@ def main(argv: Sequence[str]) -> None:
   )
   add('--optimiser', help="of the second, instead of the config's, as adamw")
   flags = parser.parse_args(argv)
-  _check_clips(flags)
+  if flags.families:
+    sides = {'frames': flags.frames, 'crop': flags.crop}
+    contestants.check_tubelets(contestants.with_defaults(**sides))
   for name in flags.configs:  # a mistake in them is told before the minutes
     _changed(name, 'none', 1, flags.optimiser)
   backend = jax.default_backend()

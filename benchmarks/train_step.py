@@ -170,14 +170,14 @@ def main(argv: Sequence[str]) -> None:
   )
   arguments = parser.parse_args(argv)
   operations = check(arguments)
-  arguments.dimensions = contestants.dimensions(arguments.size)
+  arguments.dimensions = list(contestants.dimensions(arguments.size))
   flags = []
   for name, value in vars(arguments).items():
     if name not in shared or value is None or value is False:
       continue
     flags.append(f'--{name}')
     if value is not True:
-      values = value if isinstance(value, (list, tuple)) else [value]
+      values = value if isinstance(value, list) else [value]
       flags += [str(one) for one in values]
   found = measure(arguments, flags)
   print('\n'.join(table(found, arguments.what)))
@@ -228,14 +228,8 @@ def check(arguments: argparse.Namespace) -> int:
   machine.check_python(arguments.torch_python)
   if arguments.attention == 'cudnn' and not machine.gpu():
     raise UserError('--attention=cudnn is for GPUs, and jax sees none here.')
+  contestants.check_tubelets(arguments)
   sides = (arguments.frames, arguments.crop, arguments.crop)
-  for side, part in zip(sides, arguments.tubelet):
-    if part < 1 or side % part:
-      raise UserError(
-        f'clips of {sides[0]} x {sides[1]} x {sides[2]} cannot be cut into '
-        f'tubelets of {"x".join(map(str, arguments.tubelet))}; change --frames '
-        'or --crop.'
-      )
   model = contestants.our_program(arguments).model
   clip = jax.ShapeDtypeStruct((arguments.batch, *sides, 3), jnp.float32)
   return 3 * 2 * arithmetic.forward_multiply_adds(model, clip)
