@@ -17,7 +17,6 @@ goes on by the same command. docs/evaluation.md has the protocol.
 import sys
 
 from absl import flags
-from ml_collections import config_flags
 
 from vivit_jax import commands
 from vivit_jax.errors import UserError
@@ -35,8 +34,8 @@ _WATCH = flags.DEFINE_boolean(
 _POLL = flags.DEFINE_float(
   'poll', 30.0, 'Seconds between two looks of --watch.', lower_bound=0.1
 )
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'File of the experiment, for a checkpoint without a workdir.'
+_CONFIG = commands.define_config(
+  'File of the experiment, for a checkpoint without a workdir.'
 )
 _SPLIT = flags.DEFINE_string('split', None, 'Split to score.')
 _VIEWS = flags.DEFINE_string(

@@ -24,9 +24,7 @@ from vivit_jax import commands, sweeps
 from vivit_jax.errors import UserError
 from vivit_jax.sweeps import folders, processes, reports
 
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'File of the experiment, with sweep().'
-)
+_CONFIG = commands.define_config('File of the experiment, with sweep().')
 _WORKDIR = flags.DEFINE_string('workdir', None, "Folder of the runs' folders.")
 _SHOW = flags.DEFINE_bool('show', False, 'Print the runs, and do nothing.')
 _PARALLEL = flags.DEFINE_integer('parallel', 1, 'Runs at a time.')

@@ -9,13 +9,13 @@ Open MPI and on TPU pods without these flags):
     --processes=2 --process=0
 
 Any key of the config can be overridden: --config.train.batch_size=16. The keys'
-meanings are in vivit_jax/config.py.
+meanings are in vivit_jax/config.py, those of model.options in its family's file
+in vivit_jax/models/.
 """
 
 import sys
 
 from absl import flags
-from ml_collections import config_flags
 
 from vivit_jax import commands
 from vivit_jax import config as configs
@@ -23,8 +23,8 @@ from vivit_jax import config as configs
 _WORKDIR = flags.DEFINE_string(
   'workdir', None, 'Folder for checkpoints and logs; an old run goes on.'
 )
-_CONFIG = config_flags.DEFINE_config_file(
-  'config', None, 'File of the experiment, e.g. configs/k400_b16x2_fe.py.'
+_CONFIG = commands.define_config(
+  'File of the experiment, e.g. configs/k400_b16x2_fe.py.'
 )
 
 
@@ -44,5 +44,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == '__main__':
-  usage = f'{__doc__}\nKeys and their defaults:\n\n{configs.default()}'
+  usage = f'{__doc__}\nKeys and their defaults:\n\n{configs.help_text()}'
   sys.exit(commands.run(main, usage, required=('config', 'workdir')))

@@ -12,7 +12,7 @@ from benchmarks import measure, pinning
 
 SHARED = {
   'model.heads': {'label': 4},
-  'model.kernel_init': 'random',
+  'model.options.kernel_init': 'random',
   'model.size': 'Ti',
   'data.frames': 32,
   'data.crop': (64, 64),
@@ -29,12 +29,15 @@ SHARED = {
 }
 CASES = {
   'input-bound': {
-    'model.tubelet': (16, 16, 16),
-    'model.spatial_layers': 1,
-    'model.temporal_layers': 1,
+    'model.options.tubelet': (16, 16, 16),
+    'model.options.spatial_layers': 1,
+    'model.options.temporal_layers': 1,
     'data.workers': 1,
   },
-  'step-bound': {'model.tubelet': (4, 8, 8), 'model.spatial_layers': 2},
+  'step-bound': {
+    'model.options.tubelet': (4, 8, 8),
+    'model.options.spatial_layers': 2,
+  },
 }
 WARM_SECONDS = 2.0
 
@@ -112,13 +115,12 @@ def _ready_step(case: str, data_dir: str, cores: tuple[int, ...]):
   import jax
   import numpy as np
 
-  from vivit_jax import config as configs
   from vivit_jax import models, parallel
   from vivit_jax.training import inputs, optim, step
 
   config = _config(case, data_dir, len(cores))
-  model = models.build(**configs.model_arguments(config.model))
-  optimiser = optim.optimiser(config.optim, lambda _: 1e-3)
+  model = models.build(config.model)
+  optimiser = optim.optimiser(config.optim, lambda _: 1e-3, config.model)
   state = parallel.replicate(step.initialise(model, optimiser, config))
   update = step.train_step(model, optimiser, config)
   batches, batch_size = _batches(case, data_dir, cores)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent import futures
 from typing import Any
 
-from vivit_jax.data import processes
+from vivit_jax import processes
 
 _ENDED = 'a process that measures was ended from outside (is memory short?).'
 

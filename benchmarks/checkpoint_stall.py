@@ -80,8 +80,8 @@ def random_state(config: TrainConfig) -> Any:
 
 
 def _built(config: TrainConfig):
-  model = models.build(**configs.model_arguments(config.model))
-  return model, optim.optimiser(config.optim, lambda _: 0.1)
+  model = models.build(config.model)
+  return model, optim.optimiser(config.optim, lambda _: 0.1, config.model)
 
 
 def save(state: Any, config: TrainConfig, folder: str) -> Saving:

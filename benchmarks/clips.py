@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 
 from benchmarks.flags import make_folder
-from vivit_jax import files
-from vivit_jax.data import datasets, prepare, processes
+from vivit_jax import files, processes
+from vivit_jax.data import datasets, prepare
 
 DATASETS = {  # by their storage
   'jpeg': 'videos/benchmark',

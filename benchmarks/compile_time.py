@@ -51,7 +51,7 @@ def _bare(contestant: str, size: str, **options: Any) -> Trace:
 
 def _whole(size: str, scan: bool) -> Trace:
   """Returns what traces and lowers the step of a K400 config."""
-  changes = {'model.scan': scan, 'model.temporal_layers': 4}
+  changes = {'model.scan': scan, 'model.options.temporal_layers': 4}
   name = f'k400_{size.lower()}16x2_fe'
   update, *shapes = whole_step.of(whole_step.changed(name, 1, changes))
   return functools.partial(update.lower, *shapes)

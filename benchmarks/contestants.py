@@ -89,18 +89,26 @@ def our_program(arguments: argparse.Namespace) -> Program:
   """Our model, with the options asked for, and optax's momentum."""
   from vivit_jax import models
 
-  model = models.build(
-    family=arguments.family,
-    size=arguments.size,
+  model = models.build(our_config(arguments))
+  return _program(model, lambda logits: logits['label'])
+
+
+def our_config(arguments: argparse.Namespace) -> Any:
+  """Returns the `ModelConfig` with the options asked for."""
+  from vivit_jax import models
+
+  encoder = arguments.family == 'factorised_encoder'
+  depth = 'spatial_layers' if encoder else 'layers'
+  return models.ModelConfig(
+    arguments.family,
+    arguments.size,
     heads={'label': arguments.classes},
-    tubelet=tuple(arguments.tubelet),
-    spatial_layers=arguments.layers,
     attention=arguments.attention,
     scan=arguments.scan,
     remat=arguments.remat,
     dtype=arguments.dtype,
+    options={'tubelet': tuple(arguments.tubelet), depth: arguments.layers},
   )
-  return _program(model, lambda logits: logits['label'])
 
 
 def plain_program(arguments: argparse.Namespace) -> Program:
@@ -292,7 +300,7 @@ def _matrices(arguments: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
 
 def dimensions(size: str) -> tuple[int, int, int, int]:
   """Returns a size's width, attention heads, MLP and layers."""
-  from vivit_jax.models.build import SIZES
+  from vivit_jax.models.sizes import SIZES
 
   found = SIZES[size]
   return found.width, found.attention_heads, found.mlp, found.layers
@@ -320,9 +328,9 @@ def check_tubelets(arguments: argparse.Namespace) -> None:
 
 def title(family: str) -> str:
   """Returns the paper's number of a model, and its family in words."""
-  from vivit_jax import models
+  from vivit_jax.models import family as families
 
-  number = 1 + list(models.FAMILIES).index(family)
+  number = 1 + list(families.every()).index(family)
   return f'{number} {family.replace("_", " ")}'
 
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from concurrent import futures
 
 from benchmarks import contestants, instructions, markdown
-from vivit_jax import models
 from vivit_jax.commands import end_at_once
 from vivit_jax.errors import exit_on_user_error
+from vivit_jax.models import family as families
 
 _OPCODES = ('copy', 'transpose')
 _COMPARED = ('ours', 'plain')
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  known = list(models.FAMILIES)
+  known = list(families.every())
   parser.add_argument(
     '--families', nargs='+', default=known, choices=known, help='(all)'
   )

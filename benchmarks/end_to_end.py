@@ -34,7 +34,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from benchmarks import alone, apart, markdown, pinning
 from benchmarks.flags import at_least, positive
-from vivit_jax.data import processes
+from vivit_jax import processes
 from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
 
 GOAL = '>= 0.9'  # of the slower part

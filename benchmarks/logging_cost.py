@@ -54,7 +54,8 @@ def experiment_config(
   """Returns the demo's experiment with a small model, without validation."""
   config = moving_shapes_ti8x2_fe.get_config()
   config.data.data_dir = data_dir
-  config.model.spatial_layers = config.model.temporal_layers = layers
+  options = config.model.options
+  options.spatial_layers = options.temporal_layers = layers
   config.train.batch_size = batch_size
   config.train.epochs = 1e5  # it never ends
   config.train.validate_every = 0

@@ -24,10 +24,12 @@ import jax
 
 from benchmarks import contestants, markdown, whole_step
 from benchmarks.flags import at_least
-from vivit_jax import models, parallel
+from vivit_jax import parallel
 from vivit_jax.commands import end_at_once
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import exit_on_user_error
+from vivit_jax.models import family as families
+from vivit_jax.models.sizes import SIZES
 
 _CONFIGS = (
   'k400_b16x2',
@@ -185,13 +187,13 @@ def main(argv: Sequence[str]) -> None:
   add = parser.add_argument
   # All but Ti, whose heads Model 4 cannot halve.
   sizes = [
-    name for name, size in models.SIZES.items() if size.attention_heads % 2 == 0
+    name for name, size in SIZES.items() if size.attention_heads % 2 == 0
   ]
   add(
     '--families',
     nargs='*',
-    default=list(models.FAMILIES),
-    choices=models.FAMILIES,
+    default=list(families.every()),
+    choices=families.every(),
     help='of the first table (all); none: no such',
   )
   add('--size', default='B', choices=sizes, help='of the first table')

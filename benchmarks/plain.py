@@ -150,7 +150,7 @@ class Encoder(nn.Module):
 
 
 class Model(nn.Module):
-  """A family of `vivit_jax.models.build`, of the same layers and widths."""
+  """A family of `vivit_jax.models`, of the same layers and widths."""
 
   family: str
   layers: int

@@ -21,9 +21,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from benchmarks import contestants, machine, markdown
 from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
 from vivit_jax.models import arithmetic
@@ -229,10 +226,9 @@ def check(arguments: argparse.Namespace) -> int:
   if arguments.attention == 'cudnn' and not machine.gpu():
     raise UserError('--attention=cudnn is for GPUs, and jax sees none here.')
   contestants.check_tubelets(arguments)
-  sides = (arguments.frames, arguments.crop, arguments.crop)
-  model = contestants.our_program(arguments).model
-  clip = jax.ShapeDtypeStruct((arguments.batch, *sides, 3), jnp.float32)
-  return 3 * 2 * arithmetic.forward_multiply_adds(model, clip)
+  config, crop = contestants.our_config(arguments), (arguments.crop,) * 2
+  one = arithmetic.forward_multiply_adds(config, arguments.frames, crop)
+  return 3 * 2 * arguments.batch * one
 
 
 def utilisation(

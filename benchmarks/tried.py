@@ -168,14 +168,14 @@ def _options(tried: dict, before: dict) -> tuple[Form, Form]:
 
 def _small_model(frames: int, **options: Any) -> tuple[nn.Module, Any]:
   """Returns a factorised encoder of pictures 112 x 112, and its parameters."""
-  model = models.build(
-    family='factorised_encoder',
-    size='S',
-    spatial_layers=4,
+  config = models.ModelConfig(
+    'factorised_encoder',
+    'S',
     heads={'label': 10},
-    tubelet=(2, 16, 16),
+    options={'spatial_layers': 4, 'tubelet': (2, 16, 16)},
     **options,
   )
+  model = models.build(config)
   clip = jnp.zeros((1, frames, 112, 112, 3))
   return model, jax.jit(model.init)(jax.random.key(0), clip)['params']
 

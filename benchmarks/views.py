@@ -37,7 +37,7 @@ def experiment_config(
   """Returns the experiment of a factorised encoder of 400 classes."""
   config = configs.default()
   config.model.size = size
-  config.model.spatial_layers = layers
+  config.model.options.spatial_layers = layers
   config.model.heads = {'label': 400}
   config.data.frames, config.data.crop = frames, (crop, crop)
   config.data.short_side = crop
@@ -49,7 +49,7 @@ def evaluator(config: TrainConfig) -> Callable[[np.ndarray], None]:
 
   Videos are uint8 [b, V, T, H, W, 3]; parameters are random.
   """
-  model = models.build(**configs.model_arguments(config.model))
+  model = models.build(config.model)
   clip = np.zeros((1, config.data.frames, *config.data.crop, 3), np.float32)
   params = jax.jit(model.init)(jax.random.key(0), clip)['params']
   params = parallel.replicate(params)

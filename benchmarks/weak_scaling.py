@@ -43,8 +43,8 @@ def measure(batch: int, steps: int) -> tuple[float, float]:
   config.model.heads = {'noun': 8, 'verb': 8}
   config.train.batch_size = batch * jax.local_device_count()
   config = configs.resolve(config)
-  model = models.build(**configs.model_arguments(config.model))
-  optimiser = optim.optimiser(config.optim, lambda _: 1e-3)
+  model = models.build(config.model)
+  optimiser = optim.optimiser(config.optim, lambda _: 1e-3, config.model)
   state = parallel.replicate(step.initialise(model, optimiser, config))
   update = step.train_step(model, optimiser, config)
   draw = np.random.default_rng(0)
@@ -71,7 +71,7 @@ def _apart(devices: int, batch: int, steps: int) -> tuple[float, float]:
       sys.executable,
       '-c',
       'import json\n'
-      'from vivit_jax.data import processes\n'
+      'from vivit_jax import processes\n'
       'processes.obey_parent()\n'
       'from benchmarks import weak_scaling\n'
       f'print(json.dumps(weak_scaling.measure({batch}, {steps})))',

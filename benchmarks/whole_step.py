@@ -39,8 +39,8 @@ def changed(name: str, clips: int, changes: Mapping[str, Any]) -> TrainConfig:
 
 def of(config: TrainConfig) -> tuple[Callable, Any, dict[str, Any]]:
   """Returns the step, and the shapes of the state and the batch it takes."""
-  model = models.build(**configs.model_arguments(config.model))
-  optimiser = optim.optimiser(config.optim, lambda _: 0.1)
+  model = models.build(config.model)
+  optimiser = optim.optimiser(config.optim, lambda _: 0.1, config.model)
   state = jax.eval_shape(lambda: step.initialise(model, optimiser, config))
   devices = jax.local_device_count()
   state = jax.tree.map(

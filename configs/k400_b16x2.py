@@ -9,9 +9,10 @@ the reference's released weights score 79.9.
 import ml_collections
 
 from configs import k400_b16x2_fe
+from vivit_jax import config as configs
 
 
 def get_config() -> ml_collections.ConfigDict:
   config = k400_b16x2_fe.get_config()
-  config.model.family = 'joint'
+  configs.set_family(config, 'joint')
   return config

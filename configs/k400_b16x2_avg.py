@@ -12,5 +12,5 @@ from configs import k400_b16x2_fe
 
 def get_config() -> ml_collections.ConfigDict:
   config = k400_b16x2_fe.get_config()
-  config.model.temporal_layers = 0
+  config.model.options.temporal_layers = 0
   return config

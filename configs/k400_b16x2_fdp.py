@@ -8,9 +8,10 @@ Paper, table 2: 76.3 top-1 (4 x 3 views), from an image model of ImageNet-21k.
 import ml_collections
 
 from configs import k400_b16x2_fe
+from vivit_jax import config as configs
 
 
 def get_config() -> ml_collections.ConfigDict:
   config = k400_b16x2_fe.get_config()
-  config.model.family = 'factorised_dot_product'
+  configs.set_family(config, 'factorised_dot_product')
   return config

@@ -8,9 +8,10 @@ Paper, table 2: 77.4 top-1 (4 x 3 views), from an image model of ImageNet-21k.
 import ml_collections
 
 from configs import k400_b16x2_fe
+from vivit_jax import config as configs
 
 
 def get_config() -> ml_collections.ConfigDict:
   config = k400_b16x2_fe.get_config()
-  config.model.family = 'factorised_self_attention'
+  configs.set_family(config, 'factorised_self_attention')
   return config

@@ -15,5 +15,5 @@ from configs import k400_b16x2_fe
 def get_config() -> ml_collections.ConfigDict:
   config = k400_b16x2_fe.get_config()
   config.model.size = 'L'
-  config.model.temporal_layers = 24
+  config.model.options.temporal_layers = 24
   return config

@@ -12,5 +12,5 @@ from configs import moving_shapes_ti8x2_fe
 
 def get_config() -> ml_collections.ConfigDict:
   config = moving_shapes_ti8x2_fe.get_config()
-  config.model.temporal_layers = 0
+  config.model.options.temporal_layers = 0
   return config

@@ -20,10 +20,10 @@ from vivit_jax import sweeps
 def get_config() -> ml_collections.ConfigDict:
   config = configs.default()
   config.model.size = 'Ti'
-  config.model.tubelet = (2, 8, 8)
-  config.model.spatial_layers = 2
-  config.model.temporal_layers = 2
-  config.model.kernel_init = 'random'
+  config.model.options.tubelet = (2, 8, 8)
+  config.model.options.spatial_layers = 2
+  config.model.options.temporal_layers = 2
+  config.model.options.kernel_init = 'random'
   config.data.dataset = 'moving_shapes'
   config.data.frames = 8
   config.data.stride = 2

@@ -1,43 +1,53 @@
 """The reference's small networks (tests/fixtures), and ours like them."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
 from flax import serialization
 
 from vivit_jax import models
-from vivit_jax.models import layers
 
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures'
-OPTIONS = layers.Options(attention_heads=4, mlp=96)
+SIZE = {'width': 48, 'attention_heads': 4, 'mlp_width': 96}
 MODELS = {  # fixture -> family and what differs from the default
   'model1_joint': ('joint', {}),
   'model2_factorised_encoder': ('factorised_encoder', {'temporal_layers': 2}),
   'model2_average_pooled': ('factorised_encoder', {'temporal_layers': 0}),
   'model3_factorised_self_attention': (
     'factorised_self_attention',
-    {'order': 'time_space', 'classifier': 'average'},
+    {'order': 'time_space'},
   ),
   'model4_factorised_dot_product': (
     'factorised_dot_product',
-    {'order': 'time_space', 'classifier': 'average'},
+    {'order': 'time_space'},
   ),
 }
+COMMON = [
+  field.name
+  for field in dataclasses.fields(models.ModelConfig)
+  if field.name != 'options'
+]
 
 
-def model(name: str, options=OPTIONS, **changes):
+def flat_config(family: str, **keys) -> models.ModelConfig:
+  """Returns a model's config, of common keys and options side by side."""
+  common = {key: keys.pop(key) for key in COMMON if key in keys}
+  return models.ModelConfig(family, options=keys, **common)
+
+
+def config(name: str, **changes) -> models.ModelConfig:
+  """Returns the config of a fixture's model, 3 blocks deep, with changes."""
   family, own = MODELS[name]
-  return models.FAMILIES[family](
-    **{
-      'heads': {'label': 11},
-      'width': 48,
-      'depth': 3,
-      'options': options,
-      'tubelet': (2, 16, 16),
-    }
-    | own
-    | changes
+  encoder = family == 'factorised_encoder'
+  depth = {'spatial_layers' if encoder else 'layers': 3}
+  return flat_config(
+    family, **({'heads': {'label': 11}} | SIZE | depth | own | changes)
   )
+
+
+def model(name: str, **changes):
+  return models.build(config(name, **changes))
 
 
 def parameters(name: str) -> dict:

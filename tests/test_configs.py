@@ -40,8 +40,8 @@ def test_a_train_step_fits_together(name):
   config = resolved(name)
   if not config.model.heads:
     config = configs.with_heads(config, {'noun': 8, 'verb': 8})
-  model = models.build(**configs.model_arguments(config.model))
-  optimiser = optim.optimiser(config.optim, lambda _: 0.1)
+  model = models.build(config.model)
+  optimiser = optim.optimiser(config.optim, lambda _: 0.1, config.model)
   state = jax.eval_shape(lambda: step.initialise(model, optimiser, config))
   if name in PAPER:
     count, rate, epochs = PAPER[name]

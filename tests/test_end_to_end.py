@@ -20,8 +20,8 @@ from vivit_jax.data import prepare
 ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 12
 SMALL = [
-  '--config.model.spatial_layers=1',
-  '--config.model.temporal_layers=1',
+  '--config.model.options.spatial_layers=1',
+  '--config.model.options.temporal_layers=1',
   '--config.train.batch_size=8',
   f'--config.train.epochs={STEPS * 8 / 48}',
   '--config.train.log_every=1',

@@ -21,8 +21,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = ROOT / 'configs' / 'moving_shapes_ti8x2_fe.py'
 SMALL = [
   f'--config={CONFIG}',
-  '--config.model.spatial_layers=1',
-  '--config.model.temporal_layers=1',
+  '--config.model.options.spatial_layers=1',
+  '--config.model.options.temporal_layers=1',
   '--config.data.workers=0',
   '--config.train.batch_size=8',
   '--config.train.epochs=1.0',  # 6 steps
@@ -253,7 +253,7 @@ def test_flags_that_do_not_fit_are_one_sentence(trained, tmp_path):
   for flags, words in (
     (['--watch', '--checkpoint=2'], ['--watch', 'no --checkpoint']),
     (['--crop=999'], ['999 x 999', '--short_side']),
-    (['--crop=44'], ['44', 'model.tubelet']),
+    (['--crop=44'], ['44', 'model.options.tubelet']),
     (['--views=99x1'], ['99 temporal views', 'at most']),
     (['--frames=64', '--stride=9'], ['shorter than a clip', '--short_videos']),
     (['--average=votes'], ['evaluation.average', 'probabilities']),

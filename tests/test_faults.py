@@ -17,8 +17,8 @@ from vivit_jax.checkpoints.store import Store
 ROOT = pathlib.Path(__file__).parents[1]
 FLAGS = [
   f'--config={ROOT / "configs" / "moving_shapes_ti8x2_fe.py"}',
-  '--config.model.spatial_layers=1',
-  '--config.model.temporal_layers=1',
+  '--config.model.options.spatial_layers=1',
+  '--config.model.options.temporal_layers=1',
   '--config.data.workers=0',
   '--config.train.batch_size=4',
   '--config.train.log_every=1',

@@ -17,8 +17,8 @@ from vivit_jax import sweeps
 
 def get_config():
   config = moving_shapes_ti8x2_fe.get_config()
-  config.model.spatial_layers = 1
-  config.model.temporal_layers = 1
+  config.model.options.spatial_layers = 1
+  config.model.options.temporal_layers = 1
   config.train.batch_size = 8
   config.train.epochs = 0.5
   config.train.log_every = 1

@@ -64,9 +64,9 @@ def load(
     vivit_jax.errors.UserError: no such checkpoint, a damaged one, one that
       needs a config, or weights and names that do not fit the config.
   """
-  from vivit_jax.inference import loading
+  from vivit_jax.inference import predictor
 
-  return loading.load(
+  return predictor.load(
     path,
     checkpoint=checkpoint,
     config=config,

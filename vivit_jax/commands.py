@@ -158,13 +158,46 @@ def obey_sweep() -> None:
   parent = os.environ.get(SWEEP)
   if parent is None:
     return
-  from vivit_jax.data import processes
+  from vivit_jax import processes
 
   processes.end_with_parent(signal.SIGTERM)
   try:
     os.kill(int(parent), 0)
   except ProcessLookupError:  # it ended before that
     sys.exit(TERMINATED)
+
+
+def define_config(text: str) -> flags.FlagHolder:
+  """Defines --config, a file of an experiment, whose keys are flags too.
+
+  `--config.model.family` changes the options with the family, so that flags
+  can name the new one's.
+  """
+  from ml_collections import config_flags
+
+  holder = config_flags.DEFINE_config_file('config', None, text)
+  parser = flags.FLAGS['config'].parser
+  parse = parser.parse
+
+  def parse_as_family(path):
+    config = parse(path)
+    family = _value_of('config.model.family')
+    if family is not None and hasattr(config, 'to_dict'):
+      configs.set_family(config, family)
+    return config
+
+  parser.parse = parse_as_family
+  return holder
+
+
+def _value_of(name: str) -> str | None:
+  """Returns the last value of a flag on the command line, before parsing."""
+  found = None
+  for place, argument in enumerate(sys.argv):
+    flag, equals, value = argument.lstrip('-').partition('=')
+    if argument.startswith('-') and flag == name:
+      found = value if equals else ''.join(sys.argv[place + 1 : place + 2])
+  return found
 
 
 def define_processes() -> None:
@@ -247,13 +280,19 @@ def _mistake_in_flags(error: Exception, arguments: list[str]) -> Exception:
       if hint
       else f'unknown flag --{error.flagname}; --help shows the flags.'
     )
+  if isinstance(error.__context__, UserError):  # of `define_config`
+    return error.__context__
   if isinstance(error, flags.Error):
     sentence = str(error).strip().splitlines()[-1].rstrip('.')
     return UserError(f'{sentence}.')
   if isinstance(error, (AttributeError, KeyError)):
     for argument in arguments[1:]:
       flag = argument.lstrip('-').partition('=')[0]
-      if flag.startswith('config.') and not configs.is_key(flag[7:]):
+      section, _, name = flag[7:].rpartition('.')
+      of_family = section == 'model.options' and f"'{name}'" in str(error)
+      if flag.startswith('config.') and (
+        of_family or not configs.is_key(flag[7:])
+      ):
         return _unknown_key(flag[7:], argument)
   return error
 
@@ -269,7 +308,6 @@ def _unknown_key(key: str, argument: str) -> UserError:
       f'{argument}: weights are set in the config file, as '
       "config.train.head_weights = {'name': weight}."
     )
-  return UserError(
-    f"unknown config key '{key}' in flag {argument}."
-    f'{configs.meant(key) or " --help lists the keys."}'
-  )
+  config = flags.FLAGS['config'].value
+  family = config.model.family if hasattr(config, 'model') else None
+  return UserError(f'{argument}: {configs.unknown_key(key, family)}')

@@ -1,51 +1,31 @@
 """Every key of an experiment: its type, default, meaning and checks.
 
-A file in `configs/` returns `default()` with its own differences, as an
+A file in `configs/` returns `default(family)` with its own differences, as an
 ml_collections ConfigDict; `resolve` turns that, once, into the frozen
 `TrainConfig` that the rest of the package reads. Nothing else sees a
-ConfigDict.
+ConfigDict. The keys of the section `model` are in `models/family.py`, those of
+`model.options` in the family's own file.
 """
+
+from __future__ import annotations
 
 import dataclasses
 import json
 import math
+import textwrap
+import typing
 from collections.abc import Mapping
 from typing import Any
-
-import ml_collections
 
 from vivit_jax import typed
 from vivit_jax.config_checks import check as check
 from vivit_jax.config_checks import require
 from vivit_jax.errors import UserError, nearest
+from vivit_jax.models import family as families
+from vivit_jax.models.family import ModelConfig
 
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-  """The network: `vivit_jax.models.build` says what each key means."""
-
-  family: str = 'factorised_encoder'  # or joint, factorised_self_attention,
-  # factorised_dot_product: the paper's Models 2, 1, 3 and 4
-  size: str = 'B'  # Ti, S, B, L or H: blocks, attention heads, widths
-  tubelet: tuple[int, int, int] = (2, 16, 16)  # frames, height, width, pixels
-  embedding: str = 'tubelet'  # or 'uniform_frames', one of each tubelet
-  spatial_layers: int | None = None  # None: the size's own depth
-  temporal_layers: int = 4  # of factorised_encoder; 0: average over time
-  order: str = 'space_time'  # of factorised attentions; or 'time_space'
-  temporal_init: str = 'zero_output'  # or 'zero_all', 'random'
-  kernel_init: str = 'central_frame'  # or 'random'
-  positions: str = 'learned'  # or 'sinusoidal_1d', 'sinusoidal_3d', 'none'
-  classifier: str | None = None  # 'token', 'average'; None: the family's own
-  representation: int | None = None  # width of a tanh layer before the head
-  stochastic_depth: float = 0.0  # rate at the last block
-  depth_rates: str = 'paper'  # l / L; or 'reference': (l - 1) / (L - 1)
-  scan: bool = False  # one traced block for all layers: compiles faster
-  remat: str = 'none'  # 'dots', 'full': less memory, computed again
-  attention: str = 'auto'  # or another of models.attention's
-  dtype: str = 'float32'  # of the computation; or 'bfloat16'
-  heads: Mapping[str, int] = dataclasses.field(
-    default_factory=dict
-  )  # name -> classes; empty: every label of the dataset
+if typing.TYPE_CHECKING:
+  import ml_collections
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +94,8 @@ class OptimConfig:
   layer_decay: float = 1.0  # of the rate, from each layer to the one before
   freeze: str | None = None  # a regular expression found in the names of
   # parameters that stay as they are, '^embedding/' for one
+  train: str | None = None  # likewise, of the only ones that learn:
+  # '^output_projection' for a linear probe
   clip_norm: float | None = 1.0  # global norm, after the mean over devices
   sam_rho: float = 0.0  # distance at which the gradient is taken; 0: off
 
@@ -169,7 +151,9 @@ class TrainConfig:
   init_kernel: str = 'central_frame'  # or 'inflation': of an image's kernel
   init_grid: tuple[int, int, int] | None = None  # its tokens: frames, height,
   # width, where it does not tell and more than one would do
-  init_order: str | None = None  # its model.order, if it is not what it seems
+  init_options: Mapping[str, Any] = dataclasses.field(
+    default_factory=dict
+  )  # options of its model, where they are not what they seem
   class_order: str | None = None  # JSON {head: [names]}, as the outputs of a
   # foreign checkpoint are ordered
   model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
@@ -182,19 +166,77 @@ class TrainConfig:
   )
 
 
-def default() -> ml_collections.ConfigDict:
-  """Returns the defaults as a locked ConfigDict, for a file to change."""
-  return typed.to_config_dict(TrainConfig())
+def default(family: str = 'factorised_encoder') -> ml_collections.ConfigDict:
+  """Returns the defaults as a locked ConfigDict, for a file to change.
+
+  Args:
+    family: of the model; its own keys are in the section `model.options`.
+
+  Raises:
+    UserError: an unknown family.
+  """
+  return typed.to_config_dict(TrainConfig(model=ModelConfig(family)))
+
+
+def set_family(config: ml_collections.ConfigDict, family: str) -> None:
+  """Makes a config's model one of another family, in place.
+
+  The new family's options are its defaults; those that both families have
+  keep their values.
+
+  Raises:
+    UserError: an unknown family.
+  """
+  shared = families.shared_options(config.model.options.to_dict(), family)
+  options = typed.to_config_dict(ModelConfig(family, options=shared).options)
+  with config.unlocked():
+    config.model.family = family
+    del config.model['options']
+    config.model.options = options
 
 
 def is_key(key: str) -> bool:
   """Returns whether there is a key of this dotted name, or a section."""
-  return any(f'{k}.'.startswith(f'{key}.') for k in typed.keys(TrainConfig))
+  return any(f'{k}.'.startswith(f'{key}.') for k in keys())
 
 
-def meant(key: str) -> str:
-  """Returns " Did you mean 'x'?" for a key that there is not, or ""."""
-  return typed.meant(TrainConfig, key)
+def unknown_key(key: str, family: str | None = None) -> str:
+  """Returns the sentence for a key that there is not, or not in a family."""
+  section, _, name = key.rpartition('.')
+  if section == 'model.options':
+    return families.unknown_option(name, family)
+  # The same name in another section comes before a similar name.
+  known = keys()
+  known += sorted({k.partition('.')[0] for k in known if '.' in k})
+  same = [other for other in known if other.rpartition('.')[2] == name]
+  hint = nearest(key, same, at_least=0.0) or nearest(key, known)
+  return f"unknown config key '{key}'.{hint}"
+
+
+def help_text() -> str:
+  """Returns all keys and their defaults, for people: each family's last."""
+  lines = [
+    f'  {key} = {value!r}'
+    for key, value in typed.flat(TrainConfig()).items()
+    if not key.startswith('model.options.')
+  ]
+  lines += ['', 'Keys of model.options, by model.family:', '']
+  for name, family in families.every().items():
+    pairs = typed.flat(family.options()).items()
+    text = ', '.join(f'{key} = {value!r}' for key, value in pairs)
+    indent = {'initial_indent': '  ', 'subsequent_indent': '    '}
+    lines += textwrap.wrap(f'{name}: {text}', 79, **indent)
+  return '\n'.join(lines)
+
+
+def keys() -> list[str]:
+  """Returns all keys, dotted, those of every family's options too."""
+  options = {
+    f'model.options.{key}'
+    for family in families.every().values()
+    for key in typed.keys(family.options)
+  }
+  return [*typed.keys(TrainConfig), *sorted(options)]
 
 
 def resolve(config: ml_collections.ConfigDict) -> TrainConfig:
@@ -211,7 +253,7 @@ def resolve(config: ml_collections.ConfigDict) -> TrainConfig:
 
 def from_mapping(mapping: Mapping[str, Any]) -> TrainConfig:
   """Returns the experiment of nested mappings, as in a workdir's JSON."""
-  return typed.parse(TrainConfig, mapping)
+  return typed.parse(TrainConfig, mapping, unknown=unknown_key)
 
 
 def to_json(config: TrainConfig) -> str:
@@ -304,13 +346,9 @@ def resolve_heads(
   return with_heads(config, {h: asked[h] for h in sorted(asked)})
 
 
-def model_arguments(model: ModelConfig) -> dict[str, Any]:
-  """Returns the arguments of `vivit_jax.models.build`."""
-  return dataclasses.asdict(model)
-
-
-def token_grid(config: TrainConfig) -> tuple[int, int, int]:
-  """Returns t, h and w of the tokens of a clip."""
-  sizes = (config.data.frames, *config.data.crop)
-  t, h, w = (size // part for size, part in zip(sizes, config.model.tubelet))
-  return t, h, w
+def target(config: TrainConfig) -> families.Target:
+  """Returns the model that checkpoints are fitted to, with its clips."""
+  data = config.data
+  return families.Target(
+    config.model, data.frames, data.crop, config.init_kernel
+  )

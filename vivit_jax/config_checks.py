@@ -10,9 +10,11 @@ import typing
 from typing import Any
 
 from vivit_jax.errors import UserError
+from vivit_jax.models import family as families
+from vivit_jax.models.family import ModelConfig
 
 if typing.TYPE_CHECKING:
-  from vivit_jax.config import ModelConfig, OptimConfig, TrainConfig
+  from vivit_jax.config import OptimConfig, TrainConfig
 
 
 def check(config: TrainConfig) -> None:
@@ -26,7 +28,6 @@ def check(config: TrainConfig) -> None:
     min(config.init_grid or (1,)) >= 1,
     f'init_grid is {config.init_grid}; each side is at least 1.',
   )
-  _one_of('init_order', config.init_order, (None, 'space_time', 'time_space'))
   _one_of('init_kernel', config.init_kernel, ('central_frame', 'inflation'))
 
 
@@ -42,10 +43,6 @@ def _one_of(key: str, value: Any, known: tuple) -> None:
 
 
 def _check_model(model: ModelConfig) -> None:
-  require(
-    min(model.tubelet) >= 1,
-    f'model.tubelet is {model.tubelet}; each side is at least 1.',
-  )
   for name, classes in model.heads.items():
     require(
       classes >= 2, f'model.heads.{name} is {classes}; at least 2 classes.'
@@ -53,18 +50,11 @@ def _check_model(model: ModelConfig) -> None:
 
 
 def _check_clip(config: TrainConfig) -> None:
-  data, (t, p, q) = config.data, config.model.tubelet
-  require(
-    data.frames > 0 and data.frames % t == 0,
-    f'data.frames is {data.frames}, which model.tubelet cuts in pieces of {t} '
-    'frames: make it a multiple.',
-  )
-  for side, pixels, patch in zip(('height', 'width'), data.crop, (p, q)):
-    require(
-      pixels > 0 and pixels % patch == 0,
-      f'data.crop has {side} {pixels}, which model.tubelet cuts in pieces of '
-      f'{patch} pixels: make it a multiple.',
-    )
+  data = config.data
+  require(data.frames > 0, f'data.frames is {data.frames}; above 0.')
+  require(min(data.crop) > 0, f'data.crop is {data.crop}; each side above 0.')
+  family = families.get(config.model.family)
+  family.check_clip(config.model.options, data.frames, data.crop)
   low, high = data.scale_jitter
   require(
     0 < low <= high,
@@ -105,13 +95,15 @@ def _check_optim(optim: OptimConfig) -> None:
     optim.schedule,
     ('cosine', 'linear', 'polynomial', 'step', 'constant'),
   )
-  try:
-    re.compile(optim.freeze or '')
-  except re.error as error:
-    raise UserError(
-      f"optim.freeze is '{optim.freeze}', no regular expression ({error}): "
-      "write one that is found in names of parameters, e.g. '^embedding/'."
-    ) from None
+  for key in ('freeze', 'train'):
+    pattern = getattr(optim, key)
+    try:
+      re.compile(pattern or '')
+    except re.error as error:
+      raise UserError(
+        f"optim.{key} is '{pattern}', no regular expression ({error}): write "
+        "one that is found in names of parameters, e.g. '^embedding/'."
+      ) from None
 
 
 # How a range is said, what holds of its numbers, and their keys.
@@ -119,7 +111,6 @@ _RANGES = {
   'at least 0': (
     lambda value: value >= 0,
     (
-      'model.temporal_layers',
       'data.workers',
       'augment.randaugment_layers',
       'augment.mixup',
@@ -138,7 +129,6 @@ _RANGES = {
   'above 0': (
     lambda value: value > 0,
     (
-      'model.spatial_layers',
       'model.representation',
       'data.stride',
       'data.frames_per_second',

@@ -88,7 +88,7 @@ def _say(error: BaseException) -> str:
     'config_dict.py'
   ):
     key = re.search(r'\w+', message.replace('Key ', ''))
-    return f"unknown config key '{key[0]}'.{configs.meant(key[0])}"
+    return configs.unknown_key(key[0])
   types = (
     r"field '(\w+)' .*?\. (.*) is of original type .*"
     r"<class '(?:.*\.)?(\w+)'>$"

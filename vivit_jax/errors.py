@@ -48,3 +48,11 @@ def exit_on_interrupt(message: str) -> Iterator[None]:
   except KeyboardInterrupt:
     print(f'\n{message}', file=sys.stderr)
     sys.exit(INTERRUPTED)
+
+
+def damaged(path: str | os.PathLike, why: object) -> UserError:
+  """Returns the error for a file that is not what it seems to be."""
+  reason = (str(why).splitlines() or [repr(why)])[0][:200]
+  return UserError(
+    f'{path} is damaged, or no checkpoint ({reason}): get it again.'
+  )

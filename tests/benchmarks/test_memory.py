@@ -52,7 +52,8 @@ def test_stacked_blocks_with_remat_need_less_than_the_plain_form(family):
 def test_a_config_needs_its_state_and_more_for_more_clips():
   config = configs.default()
   config.model.size, config.model.heads = 'Ti', {'label': 5}
-  config.model.spatial_layers = config.model.temporal_layers = 1
+  options = config.model.options
+  options.spatial_layers = options.temporal_layers = 1
   config.model.scan = True
   config.data.frames, config.data.crop = 4, (32, 32)
   config.data.short_side = 32

@@ -11,12 +11,11 @@ import pytest
 import reference
 
 from vivit_jax import config as configs
-from vivit_jax import models
-from vivit_jax.checkpoints import adapt, convert, formats
-from vivit_jax.checkpoints.formats import huggingface_export, names
+from vivit_jax.checkpoints import convert, load, merge, names, sources
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation import trained
-from vivit_jax.models.build import Size
+from vivit_jax.models.family import Target
+from vivit_jax.models.vivit import huggingface
+from vivit_jax.models.weights import Clip
 
 ROOT = reference.FIXTURES.parents[1]
 SOURCE = reference.FIXTURES / 'model1_joint'
@@ -60,33 +59,30 @@ def test_convert_there_and_back(tmp_path):
     '--crop=48',
   )  # fmt: skip
   assert done.returncode == 0, done.stderr
-  expected, found = formats.read(SOURCE), formats.read(tmp_path / 's')
+  expected, found = sources.read(SOURCE), sources.read(tmp_path / 's')
   assert found.arrays.keys() == expected.arrays.keys()
   for name, array in found.arrays.items():
     np.testing.assert_array_equal(array, expected.arrays[name])
 
 
-def test_native_is_a_workdir_to_evaluate_and_to_start_from(
-  tmp_path, monkeypatch
-):
-  monkeypatch.setitem(models.SIZES, 'Ti', Size(3, 4, 48, 96))
-  config = configs.default()
-  config.model.family, config.model.size = 'joint', 'Ti'
+def test_native_is_a_workdir_to_evaluate_and_to_start_from(tmp_path):
+  config = configs.default('joint')
+  config.model.options.update(layers=3, **reference.SIZE)
   config.data.frames, config.data.crop = 8, (48, 48)
   config = configs.resolve(config)
   convert.convert(SOURCE, tmp_path / 'run', to='native', config=config)
-  found = trained.from_workdir(tmp_path / 'run', 'best', lambda c: c)
+  found = load.from_run(tmp_path / 'run', 'best')
   expected = reference.parameters('model1_joint')
   jax.tree.map(np.testing.assert_array_equal, found.params, expected)
   assert found.label_names['label'][10] == 'class 10'
-  again = formats.read(tmp_path / 'run')
-  assert again.arrays.keys() == formats.read(SOURCE).arrays.keys()
+  again = sources.read(tmp_path / 'run')
+  assert again.arrays.keys() == sources.read(SOURCE).arrays.keys()
   with pytest.raises(UserError, match='--config is missing'):
     convert.convert(SOURCE, tmp_path / 'other', to='native')
   config = dataclasses.replace(
     config, data=dataclasses.replace(config.data, frames=4)
   )
-  with pytest.raises(UserError, match='nothing tells of which grid'):
+  with pytest.raises(UserError, match='36 positions.*init_grid'):
     convert.convert(SOURCE, tmp_path / 'other', to='native', config=config)
   assert [path.name for path in tmp_path.iterdir()] == ['run']
 
@@ -100,40 +96,48 @@ def test_mistakes_of_convert(tmp_path):
   with pytest.raises(UserError, match='is there already'):
     convert.convert(SOURCE, tmp_path / 'b', to='scenic')
   other = reference.FIXTURES / 'model2_factorised_encoder'
-  with pytest.raises(UserError, match='Model 1 alone.*this is factorised_enc'):
+  with pytest.raises(UserError, match='of factorised_encoder, .* only joint'):
     convert.convert(other, tmp_path / 'c', to='huggingface', frames=8, crop=48)
   assert sorted(path.name for path in tmp_path.iterdir()) == ['b']
 
 
 def weights(**changes):
-  return dataclasses.replace(formats.read(SOURCE), **changes)
+  return dataclasses.replace(sources.read(SOURCE), **changes)
 
 
 def without(*names):
-  whole = formats.read(SOURCE).arrays
-  return {n: a for n, a in whole.items() if not n.startswith(names)}
+  whole = sources.read(SOURCE).arrays
+  return {n: a for n, a in whole.items() if not n.startswith(names or '/')}
 
 
 @pytest.mark.parametrize(
   'source, words',
   [
-    (weights(arrays=without('cls'), model='joint'), 'no class token'),
+    (weights(arrays=without('cls'), models=('joint',)), 'no class token'),
     (weights(arrays=without('Transformer/posemb')), 'no learned positions'),
     (weights(arrays=without('output_projection')), 'no head'),
+    (
+      weights(arrays=without() | {'MAPHead_0/probe': np.zeros((1, 1, 48))}),
+      'pools by attention',
+    ),
     (weights(label_names={'noun': ['a'], 'verb': ['b']}), 'heads noun, verb'),
   ],
 )
 def test_what_hugging_face_cannot_be_is_not_written(tmp_path, source, words):
-  clip = huggingface_export.Clip(8, (48, 48))
+  clip = Clip(8, (48, 48))
   with pytest.raises(UserError, match=f'Model 1 alone.*{words}'):
-    huggingface_export.write(source, tmp_path / 'hf', clip)
+    contents = huggingface.write(source, clip)
+    convert._write_hugging_face(contents, tmp_path / 'hf')
   assert not list(tmp_path.iterdir())
 
 
-def test_a_model_that_is_another_one_there_is_not_written_for_scenic(tmp_path):
-  source = weights(order='space_time', model='factorised_self_attention')
+def test_a_model_that_is_another_one_there_is_not_written_for_scenic():
+  source = weights(
+    options={'order': 'space_time'}, models=('factorised_self_attention',)
+  )
+  write = convert._writer(source, 'scenic')
   with pytest.raises(UserError, match='there, these weights would be another'):
-    convert._write_scenic(source, tmp_path / 'a')
+    write(source, Clip())
 
 
 def test_a_source_that_tells_its_clip_needs_no_flags(tmp_path):
@@ -145,12 +149,28 @@ def test_a_source_that_tells_its_clip_needs_no_flags(tmp_path):
   )
   for key in ('num_frames', 'image_size', 'tubelet_size'):
     assert old[key] == new[key]
+  convert.convert(hugging, tmp_path / 'run', to='native')
+  found = load.load(tmp_path / 'run')
+  expected = load.load(hugging)
+  jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
+  assert found.config.model == expected.config.model
+
+
+def test_activation_and_epsilon_are_exported():
+  clip = Clip(8, (48, 48))
+  for options, activation, epsilon in (
+    ({}, 'gelu_fast', 1e-6),
+    ({'gelu': 'exact', 'norm_epsilon': 1e-12}, 'gelu', 1e-12),
+  ):
+    config = huggingface.write(weights(options=options), clip)['config.json']
+    assert config['hidden_act'] == activation
+    assert config['layer_norm_eps'] == epsilon
 
 
 @pytest.mark.parametrize('mean', [0.5, 0.4])
 def test_any_mean_and_deviation_are_exported(mean):
-  clip = huggingface_export.Clip(mean=(mean, 0.5, 0.5), std=(0.5, 0.5, 0.2))
-  preprocessor = huggingface_export.preprocessor(clip)
+  clip = Clip(mean=(mean, 0.5, 0.5), std=(0.5, 0.5, 0.2))
+  preprocessor = huggingface.preprocessor(clip)
   pixels = np.array([[0.0, 127.5, 255.0], [255.0, 10.0, 30.0]])
   ours = (pixels / 255 - clip.mean) / clip.std
   theirs = pixels * preprocessor['rescale_factor'] - preprocessor['offset']
@@ -163,11 +183,9 @@ def test_any_mean_and_deviation_are_exported(mean):
 def test_transformers_reads_another_mean_as_we_write_it(tmp_path):
   pytest.importorskip('torch', reason='torch is not installed')
   transformers = pytest.importorskip('transformers')
-  clip = huggingface_export.Clip(
-    8, (48, 48), 64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-  )
+  clip = Clip(8, (48, 48), 64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
   (tmp_path / 'preprocessor_config.json').write_text(
-    json.dumps(huggingface_export.preprocessor(clip))
+    json.dumps(huggingface.preprocessor(clip))
   )
   processor = transformers.VivitImageProcessor.from_pretrained(tmp_path)
   draw = np.random.default_rng(0)
@@ -189,7 +207,7 @@ def test_an_exported_model_gives_its_logits_in_transformers(tmp_path):
   with torch.no_grad():
     logits = theirs(video).logits.numpy()
   model = reference.model('model1_joint')
-  params = {'params': names.unflatten(formats.read(SOURCE).arrays)}
+  params = {'params': names.unflatten(sources.read(SOURCE).arrays)}
   with jax.default_matmul_precision('highest'):
     ours = model.apply(params, golden['video'])['label']
   scale = np.abs(ours).max()
@@ -239,15 +257,16 @@ def test_an_image_vit_of_transformers_gives_its_tokens_here(tmp_path):
   with torch.no_grad():
     tokens = theirs(torch.from_numpy(image.transpose(0, 3, 1, 2)))
   expected = tokens.last_hidden_state[:, 0].numpy()
-  source = formats.read(tmp_path / 'vit')
-  assert source.is_image
+  source = sources.read(tmp_path / 'vit')
+  assert source.models == ('image ViT',)
+  target = Target(reference.config('model2_average_pooled'), 8, (48, 48))
   model = reference.model('model2_average_pooled')
   start = model.init(jax.random.key(0), np.zeros((1, 8, 48, 48, 3)))['params']
   fresh = dict(names.flatten(jax.tree.map(np.asarray, start)))
-  adapted = adapt.adapt(source, fresh, grid=(4, 3, 3))
+  merged = merge.merge(source, fresh, target)
   with jax.default_matmul_precision('highest'):
     found = model.apply(
-      {'params': names.unflatten(adapted.arrays)},
+      {'params': names.unflatten(merged.arrays)},
       image[:, None].repeat(8, axis=1),
       features=True,
     ).pre_logits

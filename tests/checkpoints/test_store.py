@@ -10,14 +10,14 @@ import optax
 import pytest
 
 from vivit_jax import config as configs
-from vivit_jax.checkpoints import on_disk
-from vivit_jax.checkpoints.formats import names, native
+from vivit_jax.checkpoints import names, on_disk
 from vivit_jax.checkpoints.on_disk import (
   Description,
   has_checkpoints,
   last_description,
   steps,
 )
+from vivit_jax.checkpoints.sources import native
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import OptimConfig
 from vivit_jax.errors import UserError
@@ -202,7 +202,7 @@ def test_averaged_weights_and_what_is_not_frozen_come_back(
 
   def state_of(params):
     keys = OptimConfig(name='lamb', freeze=freeze, layer_decay=0.5)
-    optimiser = optim.optimiser(keys, lambda _: 0.1)
+    optimiser = optim.optimiser(keys, lambda _: 0.1, about.config.model)
     ema = jax.tree.map(lambda x: x + 0.5, params)
     return step.TrainState(np.int32(3), params, optimiser.init(params), ema)
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from vivit_jax import randaugment
+from vivit_jax.augment import randaugment
 from vivit_jax.config import AugmentConfig, DataConfig
 from vivit_jax.data import datasets, pipeline, sampling, storage
 from vivit_jax.data.decode import UnreadableVideo
@@ -316,6 +316,22 @@ def test_training_takes_the_next_video_for_one_that_cannot_be_read(split):
     np.testing.assert_array_equal(batch['video'][same], whole['video'][same])
   with pytest.raises(UnreadableVideo, match='is damaged'):
     train(Damaged(split, set(range(len(split)))))
+
+
+def test_how_far_a_damaged_video_is_decoded_changes_no_draw(split):
+  class LaterDamaged(Damaged):
+    def decode_frames(self, video, frames):
+      if video in self.broken:
+        yield from list(self._split.decode_frames(video, frames))[:2]
+        raise UnreadableVideo(self.ids[video], 'ends early')
+      yield from self._split.decode_frames(video, frames)
+
+  broken = {int(train(split)[0]['index'][1])}
+  augment = AugmentConfig(randaugment_layers=2)
+  assert_same(
+    train(LaterDamaged(split, broken), augment=augment),
+    train(Damaged(split, broken), augment=augment),
+  )
 
 
 def test_evaluation_marks_what_cannot_be_read(split):

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from vivit_jax.data import processes
+from vivit_jax import processes
 from vivit_jax.errors import UserError
 
 

@@ -2,9 +2,11 @@
 
 import collections
 
+import cv2
 import numpy as np
 import pytest
 
+from vivit_jax.augment import randaugment, randaugment_geometry
 from vivit_jax.data import sampling
 from vivit_jax.data.sampling import Box
 
@@ -117,3 +119,51 @@ def test_a_crop_is_written_where_it_is_wanted(box):
   expected = sampling.crop_and_resize(frame, box, (4, 5))
   np.testing.assert_array_equal(clip[1], expected)
   assert not clip[[0, 2]].any()
+
+
+def cut(frames, box, crop, drawn):
+  """Returns what a cutter makes of frames, uint8 [T, *crop, 3]."""
+  cutter = sampling.cutter(box, crop, drawn)
+  clip = np.empty((len(frames), *crop, 3), np.uint8)
+  for frame, out in zip(frames, clip):
+    cutter(frame, out)
+  return clip
+
+
+def layers(*rows: tuple[str, float]) -> np.ndarray:
+  return np.array(
+    [(randaugment.OPERATIONS.index(name), x, 0.5, 0.5) for name, x in rows],
+    np.float32,
+  )
+
+
+def test_colour_alone_is_the_plain_crop():
+  box = Box(2, 1, 30, 25)
+  source = np.arange(40 * 40 * 3).reshape(40, 40, 3).astype(np.uint8)
+  np.testing.assert_array_equal(
+    cut([source], box, (12, 10), layers(('Invert', 0))),
+    [sampling.crop_and_resize(source, box, (12, 10))],
+  )
+
+
+@pytest.mark.parametrize('side', [20, 36, 100])
+def test_one_warp_is_a_resize_and_then_a_warp(side):
+  rows, columns = np.mgrid[:120, :120]
+  smooth = np.stack([rows, columns, (rows + columns) // 2], -1).astype(np.uint8)
+  box, crop = Box(7, 11, side, side), (40, 40)
+  operations = layers(('Rotate', 20.0), ('ShearY', 0.2), ('TranslateX', -0.1))
+  part = smooth[7 : 7 + side, 11 : 11 + side]
+  resized = cv2.resize(part, crop, interpolation=cv2.INTER_LINEAR)
+  expected = cv2.warpAffine(
+    resized,
+    randaugment_geometry.matrix(operations, crop)[:2],
+    crop,
+    flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+    borderValue=(128,) * 3,
+  )
+  found = cut([smooth], box, crop, operations)[0]
+  grey = (found == 128).all(-1) | (expected == 128).all(-1)
+  away = cv2.erode((~grey).astype(np.uint8), np.ones((5, 5))).astype(bool)
+  assert away.sum() > 600
+  difference = np.abs(found.astype(int) - expected.astype(int))[away]
+  assert difference.max() <= 2

@@ -6,7 +6,7 @@ import pytest
 import reference
 
 from vivit_jax import config as configs
-from vivit_jax.checkpoints import formats
+from vivit_jax.checkpoints import sources
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import candidates
 
@@ -90,7 +90,7 @@ def test_a_folder_of_folders_and_files(tmp_path):
 )
 def test_one_checkpoint_is_itself(name):
   path = reference.FIXTURES / name
-  assert formats.within(path) == [path]
+  assert sources.within(path) == [path]
 
 
 def test_equal_names_are_told_apart(tmp_path):

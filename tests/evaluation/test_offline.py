@@ -14,27 +14,23 @@ import pytest
 import reference
 
 from vivit_jax import config as configs
-from vivit_jax import models
-from vivit_jax.checkpoints import formats
+from vivit_jax.checkpoints import sources
 from vivit_jax.data import datasets, moving_shapes, prepare
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import metrics, offline
 from vivit_jax.evaluation.predictions import Table
-from vivit_jax.models.build import Size
 
 ROOT = pathlib.Path(__file__).parents[2]
-SIZE = Size(3, 4, 48, 96)
 NAMES = [f'class {n:02}' for n in range(11)]
 COUNTS = [16, 19, 24, 31, 17, 40, 16, 22, 18, 20, 25, 33, 29]  # frames
 CONFIG = """
 from vivit_jax import config as configs
-from vivit_jax import models
-from vivit_jax.models.build import Size
 
 def get_config():
-  models.SIZES['Ti'] = Size(3, 4, 48, 96)  # the fixture's, in no table
   config = configs.default()
-  config.model.size = 'Ti'
+  config.model.options.update(  # the fixture's, in no table
+    dict(spatial_layers=3, width=48, attention_heads=4, mlp_width=96)
+  )
   config.data.frames, config.data.crop, config.data.short_side = 8, (48, 48), 48
   config.data.dataset, config.data.workers = 'videos/tiny', 0
   return config
@@ -65,12 +61,10 @@ def data_dir(tmp_path_factory):
   return folder
 
 
-def config_of(name, data_dir, monkeypatch, **data):
-  monkeypatch.setitem(models.SIZES, 'Ti', SIZE)
-  config = configs.default()
-  family, changes = reference.MODELS[name]
-  config.model.size, config.model.family = 'Ti', family
-  config.model.update(changes)
+def config_of(name, data_dir, **data):
+  config = configs.default(reference.MODELS[name][0])
+  model = dataclasses.asdict(reference.config(name, heads={}))
+  config.model.options.update(model['options'])
   config.data.frames, config.data.crop = 8, (48, 48)
   config.data.short_side, config.data.workers = 48, 0
   config.data.dataset, config.data.data_dir = 'videos/tiny', str(data_dir)
@@ -97,10 +91,8 @@ def plainly(name, data_dir):
 
 
 @pytest.mark.parametrize('name', reference.MODELS)
-def test_fixtures_agree_with_a_plain_loop(
-  name, data_dir, tmp_path, monkeypatch
-):
-  config = config_of(name, data_dir, monkeypatch)
+def test_fixtures_agree_with_a_plain_loop(name, data_dir, tmp_path):
+  config = config_of(name, data_dir)
   source = reference.FIXTURES / name
   (found,) = offline.evaluate(
     None,
@@ -146,7 +138,8 @@ def test_a_fixture_through_the_program(data_dir, tmp_path):
   process = subprocess.run(
     [
       sys.executable, ROOT / 'evaluate.py',
-      f'--config={tmp_path / "config.py"}', '--config.model.temporal_layers=2',
+      f'--config={tmp_path / "config.py"}',
+      '--config.model.options.temporal_layers=2',
       f'--data_dir={data_dir}', f'--checkpoint={weights}', '--views=3x1',
       '--average=probabilities', f'--out={tmp_path / "out"}',
     ],
@@ -173,8 +166,8 @@ def test_a_fixture_through_the_program(data_dir, tmp_path):
   assert not (tmp_path / 'out' / 'checkpoint_41').exists()
 
 
-def test_another_crop_resizes_the_positions(data_dir, tmp_path, monkeypatch):
-  config = config_of('model1_joint', data_dir, monkeypatch)
+def test_another_crop_resizes_the_positions(data_dir, tmp_path):
+  config = config_of('model1_joint', data_dir)
   source = reference.FIXTURES / 'model1_joint'
   keys = {'config': config, 'checkpoints': [str(source)]}
   (found,) = offline.evaluate(
@@ -198,8 +191,8 @@ def test_another_crop_resizes_the_positions(data_dir, tmp_path, monkeypatch):
     ({'crop': '64'}, '64 x 64 .* short side of 48'),
   ],
 )
-def test_views_that_do_not_fit(data_dir, tmp_path, monkeypatch, change, told):
-  config = config_of('model1_joint', data_dir, monkeypatch)
+def test_views_that_do_not_fit(data_dir, tmp_path, change, told):
+  config = config_of('model1_joint', data_dir)
   source = str(reference.FIXTURES / 'model1_joint')
   out = tmp_path / 'out'
   with pytest.raises(UserError, match=told):
@@ -209,9 +202,9 @@ def test_views_that_do_not_fit(data_dir, tmp_path, monkeypatch, change, told):
   assert not out.exists()
 
 
-def test_another_number_of_classes(prepared, tmp_path, monkeypatch):
+def test_another_number_of_classes(prepared, tmp_path):
   config = config_of(
-    'model1_joint', prepared, monkeypatch,
+    'model1_joint', prepared,
     dataset='moving_shapes', frames=8, stride=1,
   )  # fmt: skip
   source = str(reference.FIXTURES / 'model1_joint')
@@ -223,14 +216,14 @@ def test_another_number_of_classes(prepared, tmp_path, monkeypatch):
 
 
 def test_logits_that_are_no_numbers(data_dir, tmp_path, monkeypatch):
-  config = config_of('model1_joint', data_dir, monkeypatch)
+  config = config_of('model1_joint', data_dir)
   source = reference.FIXTURES / 'model1_joint'
-  whole = formats.read(source)
+  whole = sources.read(source)
   arrays = dict(whole.arrays)
   # Finite itself, and not what comes of it.
   arrays['output_projection/kernel'] = np.full((48, 11), 3e38, np.float32)
   broken = dataclasses.replace(whole, arrays=arrays)
-  monkeypatch.setattr(formats, 'read', lambda path, ema: broken)
+  monkeypatch.setattr(sources, 'read', lambda path, ema: broken)
   out = tmp_path / 'out'
   with pytest.raises(UserError, match='not finite for head label, .* of 13'):
     offline.evaluate(None, config=config, checkpoints=[str(source)], out=out)
@@ -240,7 +233,7 @@ def test_logits_that_are_no_numbers(data_dir, tmp_path, monkeypatch):
 def test_a_foreign_folder_is_refused_before_the_pass(
   data_dir, tmp_path, monkeypatch
 ):
-  config = config_of('model1_joint', data_dir, monkeypatch)
+  config = config_of('model1_joint', data_dir)
   (tmp_path / 'thesis.tex').write_text('')
   monkeypatch.setattr(metrics, 'scores', None)  # nothing gets as far
   source = str(reference.FIXTURES / 'model1_joint')
@@ -251,7 +244,7 @@ def test_a_foreign_folder_is_refused_before_the_pass(
 def test_parts_of_other_flags_are_kept_and_told(
   data_dir, tmp_path, monkeypatch, capsys
 ):
-  config = config_of('model1_joint', data_dir, monkeypatch)
+  config = config_of('model1_joint', data_dir)
   source = str(reference.FIXTURES / 'model1_joint')
   out = tmp_path / 'out'
   keys = {'config': config, 'checkpoints': [source], 'out': out}

@@ -14,21 +14,15 @@ import pytest
 from made import blocks, write
 
 import vivit_jax
-from vivit_jax import models
 from vivit_jax.inference import command
-from vivit_jax.models.build import SIZES
 
 ROOT = pathlib.Path(vivit_jax.__file__).parents[1]
 
 
 @pytest.fixture
-def run(config, trained, monkeypatch):
-  """Returns a workdir whose model any process can build."""
-  monkeypatch.setitem(models.SIZES, 'Ti', SIZES_TI)
+def run(config, trained):
+  """Returns a workdir."""
   return trained(config)
-
-
-SIZES_TI = SIZES['Ti']  # before a test's own
 
 
 @pytest.fixture

@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 
 import vivit_jax
-from vivit_jax import models
 from vivit_jax.errors import UserError
 from vivit_jax.inference import export_command, exported
 
 ROOT = pathlib.Path(vivit_jax.__file__).parents[1]
-SIZES_TI = models.SIZES['Ti']  # before a test's own
 
 
 def test_a_workdir_becomes_a_folder(
@@ -72,9 +70,8 @@ def test_mistakes_are_one_sentence(arguments, words, tmp_path):
 
 
 @pytest.fixture
-def run(config, trained, monkeypatch):
-  """Returns a workdir whose model any process can build."""
-  monkeypatch.setitem(models.SIZES, 'Ti', SIZES_TI)
+def run(config, trained):
+  """Returns a workdir."""
   return trained(config)
 
 

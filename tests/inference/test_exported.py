@@ -14,9 +14,9 @@ import pytest
 
 from vivit_jax import config as configs
 from vivit_jax import models
+from vivit_jax.checkpoints.loaded import LoadedModel
 from vivit_jax.data import sampling
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation.trained import Trained
 from vivit_jax.inference import exported, exported_function
 from vivit_jax.inference.predictor import Predictor
 from vivit_jax.models import stacking
@@ -41,20 +41,24 @@ np.savez('../found.npz', **found)
 
 
 def predictor(family='joint', **changes):
-  config = configs.default()
-  config.model.family = family
+  config = configs.default(family)
   config.model.size = 'S' if family == 'factorised_dot_product' else 'Ti'
-  config.model.tubelet = (2, 8, 8)
-  config.model.spatial_layers = config.model.temporal_layers = 1
-  config.model.temporal_init = 'random'
+  options = config.model.options
+  options.tubelet = (2, 8, 8)
+  one_layer = {'layers', 'spatial_layers', 'temporal_layers'}
+  options.update({key: 1 for key in one_layer if key in options})
+  if 'temporal_init' in options:
+    options.temporal_init = 'random'
   config.data.frames, config.data.crop = FRAMES, CROP
   config.data.short_side = 20
   config.data.mean, config.data.std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
-  config.model.update(changes)
+  for key, value in changes.items():
+    section = options if key in options else config.model
+    section[key] = value
   config = configs.with_heads(
     configs.resolve(config), {head: len(x) for head, x in NAMES.items()}
   )
-  model = models.build(**configs.model_arguments(config.model))
+  model = models.build(config.model)
   clip = np.zeros((1, FRAMES, *CROP, 3), np.float32)
   params = model.init(jax.random.key(0), clip)['params']
   head = params['output_projection']
@@ -64,7 +68,7 @@ def predictor(family='joint', **changes):
   params = jax.tree.map(np.asarray, params)
   if config.model.scan:
     params = stacking.unstack(params)
-  return Predictor(Trained('step 7', config, params, NAMES, ('many',)))
+  return Predictor(LoadedModel('step 7', config, params, NAMES, ('many',)))
 
 
 def clips(count, size=CROP):

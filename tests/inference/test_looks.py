@@ -74,7 +74,7 @@ def cover(boxes, data, tubelet):
 
 @pytest.mark.slow
 def test_attention_within_the_shapes_box_is_above_that_outside(model, data_dir):
-  data, tubelet = model.config.data, model.config.model.tubelet
+  data, tubelet = model.config.data, model.config.model.options.tubelet
   explainer = explain.Explainer(model)
   folder = data_dir / 'raw' / 'moving_shapes' / 'videos'
   paths = sorted(folder.glob('test*.mp4'))

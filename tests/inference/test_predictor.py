@@ -8,7 +8,6 @@ import pytest
 from made import NAMES, blocks, write
 
 import vivit_jax
-from vivit_jax import config as configs
 from vivit_jax import models
 from vivit_jax.data import datasets, decode, prepare
 from vivit_jax.errors import UserError
@@ -106,7 +105,7 @@ def test_a_plain_loop_says_the_same(config, trained):
   workdir = trained(config)
   predictor = vivit_jax.load(workdir)
   frames = blocks(7, 22, (48, 48))
-  model = models.build(**configs.model_arguments(config.model))
+  model = models.build(config.model)
   logits, pooled = [], []
   # 22 frames, clips over 10 of them: starts from 0 to 12.
   for start in (0, 6, 12):

@@ -8,27 +8,27 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference
 
 from vivit_jax import models
+from vivit_jax.errors import UserError
 from vivit_jax.inference import rollout
-from vivit_jax.models import attention, layers, stacking
+from vivit_jax.models import attention, blocks, builder, stacking
+from vivit_jax.models.rollout import attended
 
 T, H, W = 3, 2, 4  # of the grid of tokens
 LAYERS = 2
 
 
-def build(family, **changes):
+def config_of(family, **changes):
   size = 'S' if family == 'factorised_dot_product' else 'Ti'
-  arguments = {
-    'family': family,
-    'size': size,
-    'heads': {'label': 3},
-    'tubelet': (2, 4, 4),
-    'spatial_layers': LAYERS,
-    'temporal_layers': LAYERS,
-    'temporal_init': 'random',
-  }
-  return models.build(**arguments | changes)
+  own = {'layers': LAYERS}
+  if family == 'factorised_encoder':
+    own = {'spatial_layers': LAYERS, 'temporal_layers': LAYERS}
+  elif family == 'factorised_self_attention':
+    own['temporal_init'] = 'random'
+  common = {'size': size, 'heads': {'label': 3}, 'tubelet': (2, 4, 4)}
+  return reference.flat_config(family, **common | own | changes)
 
 
 def clips(count=2):
@@ -36,9 +36,9 @@ def clips(count=2):
   return jax.random.normal(jax.random.key(3), shape)
 
 
-def parameters(model, scale=4.0):
+def parameters(config, scale=4.0):
   """Returns random parameters, whose attention is far from even."""
-  params = model.init(jax.random.key(0), clips())['params']
+  params = models.build(config).init(jax.random.key(0), clips())['params']
 
   def sharpen(path, x):
     keys = [step.key for step in path]
@@ -53,11 +53,11 @@ def parameters(model, scale=4.0):
 
 CASES = [
   ('joint', {}),
-  ('joint', {'classifier': 'average'}),
+  ('joint', {'pool': 'mean'}),
   ('joint', {'embedding': 'uniform_frames'}),
   ('joint', {'dtype': 'bfloat16'}),
   ('factorised_encoder', {}),
-  ('factorised_encoder', {'classifier': 'average'}),
+  ('factorised_encoder', {'pool': 'mean'}),
   ('factorised_encoder', {'temporal_layers': 0}),
   ('factorised_self_attention', {}),
   ('factorised_self_attention', {'order': 'time_space'}),
@@ -89,7 +89,7 @@ class Recorder:
       return y.astype(value.dtype)
 
     # The doors that flax's attention and Model 4's go through.
-    monkeypatch.setattr(layers, 'attend', attend)
+    monkeypatch.setattr(blocks, 'attend', attend)
     monkeypatch.setattr(attention, 'attend', attend)
 
 
@@ -117,34 +117,34 @@ def product(matrices):
   return functools.reduce(lambda done, step: step @ done, steps)
 
 
-def read_out(matrix, classifier):
+def read_out(matrix, pool):
   """Returns what stays with the class token, and the tokens' shares."""
-  if classifier == 'token':
+  if pool == 'token':
     return matrix[0, 0], matrix[0, 1:]
   return 0.0, matrix.mean(axis=0)
 
 
-def expected_rollout(model, weights, clip):
+def expected_rollout(config, weights, clip):
   """Returns attention [t, h, w] and what is kept, from all the weights."""
-  kind = type(model).__name__
-  if kind == 'Joint':
+  pool = builder.pool_of(config)
+  if config.family == 'joint':
     matrices = [layer[clip].mean(axis=0) for layer in weights]
-    kept, shares = read_out(product(matrices), model.classifier)
+    kept, shares = read_out(product(matrices), pool)
     return shares.reshape(T, H, W), kept
-  if kind == 'FactorisedEncoder':
+  if config.family == 'factorised_encoder':
     spatial, temporal = weights[:LAYERS], weights[LAYERS:]
     kept, time = 0.0, np.full(T, 1 / T)
     if temporal:
       layers = [layer[clip].mean(axis=0) for layer in temporal]
-      kept, time = read_out(product(layers), model.classifier)
+      kept, time = read_out(product(layers), pool)
     places = []
     for index in range(T):
       layers = [layer[clip * T + index].mean(axis=0) for layer in spatial]
-      held, shares = read_out(product(layers), model.classifier)
+      held, shares = read_out(product(layers), pool)
       kept += time[index] * held
       places.append(time[index] * shares.reshape(H, W))
     return np.stack(places), kept
-  axes = model.order.split('_')
+  axes = config.options.order.split('_')
   matrices = []
   for layer in range(LAYERS):
     pair = []
@@ -153,7 +153,7 @@ def expected_rollout(model, weights, clip):
         found = einops.rearrange(found, '(B S) H q k -> B S H q k', B=2)
       apart = einops.rearrange(found, 'B S H q k -> B H S q k')
       pair.append(over_grid(apart[clip], axis))
-    if kind == 'FactorisedDotProduct':
+    if config.family == 'factorised_dot_product':
       pair = [(pair[0] + pair[1]) / 2]
     matrices += pair
   shares = product(matrices).mean(axis=0)
@@ -162,16 +162,16 @@ def expected_rollout(model, weights, clip):
 
 @every_case
 def test_it_is_the_product_of_whole_matrices(family, changes, monkeypatch):
-  model = build(family, **changes)
-  params = parameters(model)
-  found = rollout.attention_rollout(model)(params, clips())
+  config = config_of(family, **changes)
+  params = parameters(config)
+  found = rollout.attention_rollout(config)(params, clips())
   with monkeypatch.context() as patch:
     recorder = Recorder(patch)
-    model.apply({'params': params}, clips())
+    models.build(config).apply({'params': params}, clips())
   assert recorder.weights
   tolerance = 1e-2 if changes.get('dtype') else 2e-6
   for clip in range(2):
-    expected, kept = expected_rollout(model, recorder.weights, clip)
+    expected, kept = expected_rollout(config, recorder.weights, clip)
     assert expected.max() > 1.5 * expected.min()  # somewhere in particular
     np.testing.assert_allclose(found.attention[clip], expected, atol=tolerance)
     np.testing.assert_allclose(found.kept[clip], kept, atol=tolerance)
@@ -203,15 +203,15 @@ def even(params):
       1 - (1 - (1 / 9 + 8 / 9 / 4)) * (1 - (1 / 4 + 3 / 4 / 4)),
     ),
     ('factorised_encoder', {'temporal_layers': 0}, 1 / 9 + 8 / 9 / 4),
-    ('joint', {'classifier': 'average'}, 0),
-    ('factorised_encoder', {'classifier': 'average'}, 0),
+    ('joint', {'pool': 'mean'}, 0),
+    ('factorised_encoder', {'pool': 'mean'}, 0),
     ('factorised_self_attention', {}, 0),
     ('factorised_dot_product', {}, 0),
   ],
 )
 def test_even_attention_looks_everywhere_alike(family, changes, kept):
-  model = build(family, **changes)
-  found = rollout.attention_rollout(model)(even(parameters(model)), clips())
+  config = config_of(family, **changes)
+  found = rollout.attention_rollout(config)(even(parameters(config)), clips())
   np.testing.assert_allclose(found.kept, kept, rtol=1e-5)
   np.testing.assert_allclose(
     found.attention, (1 - kept) / (T * H * W), rtol=1e-5
@@ -271,10 +271,10 @@ def halved(layers, size, place):
 
 
 def test_all_attention_on_one_token_is_found_by_the_joint_model():
-  model = build('joint')
+  config = config_of('joint')
   place = (1, 0, 2)
-  params = marking(parameters(model), 'Transformer', (T, H, W), place)
-  found = rollout.attention_rollout(model)(params, clips())
+  params = marking(parameters(config), 'Transformer', (T, H, W), place)
+  found = rollout.attention_rollout(config)(params, clips())
   expected = np.zeros((T, H, W))
   expected[place] = 0.75  # half at the last layer, half of the rest before
   np.testing.assert_allclose(found.attention[1], expected, atol=1e-5)
@@ -282,10 +282,10 @@ def test_all_attention_on_one_token_is_found_by_the_joint_model():
 
 
 def test_model_2_multiplies_a_time_with_a_place():
-  model = build('factorised_encoder', classifier='average')
-  params = marking(parameters(model), 'SpatialTransformer', (H, W), (1, 3))
+  config = config_of('factorised_encoder', pool='mean')
+  params = marking(parameters(config), 'SpatialTransformer', (H, W), (1, 3))
   params = marking(params, 'TemporalTransformer', (T,), (2,))
-  found = rollout.attention_rollout(model)(params, clips())
+  found = rollout.attention_rollout(config)(params, clips())
   time = halved(LAYERS, T, 2)
   space = halved(LAYERS, H * W, W + 3).reshape(H, W)
   expected = time[:, None, None] * space
@@ -297,10 +297,10 @@ def test_model_2_multiplies_a_time_with_a_place():
 @pytest.mark.parametrize('order', ['space_time', 'time_space'])
 def test_model_3_attends_to_a_place_and_then_to_a_time(order):
   """Along either axis, the marked token of the sequence, or all where none."""
-  model = build('factorised_self_attention', order=order)
+  config = config_of('factorised_self_attention', order=order)
   place = (1, 0, 2)
-  params = marking(parameters(model), 'Transformer', (T, H, W), place)
-  found = rollout.attention_rollout(model)(params, clips())
+  params = marking(parameters(config), 'Transformer', (T, H, W), place)
+  found = rollout.attention_rollout(config)(params, clips())
   expected = np.full((T, H, W), 1 / (T * H * W))
   for _ in range(LAYERS):
     for axis in reversed(order.split('_')):
@@ -310,10 +310,10 @@ def test_model_3_attends_to_a_place_and_then_to_a_time(order):
 
 @pytest.mark.parametrize('order', ['space_time', 'time_space'])
 def test_model_4_attends_half_to_a_place_and_half_to_a_time(order):
-  model = build('factorised_dot_product', order=order)
+  config = config_of('factorised_dot_product', order=order)
   place = (1, 0, 2)
-  params = marking(parameters(model), 'Transformer', (T, H, W), place)
-  found = rollout.attention_rollout(model)(params, clips())
+  params = marking(parameters(config), 'Transformer', (T, H, W), place)
+  found = rollout.attention_rollout(config)(params, clips())
   expected = np.full((T, H, W), 1 / (T * H * W))
   for _ in range(LAYERS):
     seen = [seen_along(axis, expected, place) for axis in ('space', 'time')]
@@ -338,27 +338,27 @@ def seen_along(axis, shares, place):
 
 @pytest.mark.parametrize('rows', [1, 7, 25, 1000])
 def test_rows_may_come_in_parts_of_any_size(rows):
-  model = build('joint')
-  params = parameters(model)
-  whole = rollout.attention_rollout(model, rows=5)(params, clips())
-  parts = rollout.attention_rollout(model, rows=rows)(params, clips())
+  config = config_of('joint')
+  params = parameters(config)
+  whole = rollout.attention_rollout(config, rows=5)(params, clips())
+  parts = rollout.attention_rollout(config, rows=rows)(params, clips())
   np.testing.assert_allclose(parts.attention, whole.attention, atol=1e-7)
   np.testing.assert_allclose(parts.kept, whole.kept, atol=1e-6)
 
 
 def test_stacked_layers_are_the_same_model():
-  params = parameters(build('joint'))
-  plain = rollout.attention_rollout(build('joint'))(params, clips())
-  model = build('joint', scan=True, remat='full')
-  stacked = rollout.attention_rollout(model)(stacking.stack(params), clips())
+  params = parameters(config_of('joint'))
+  plain = rollout.attention_rollout(config_of('joint'))(params, clips())
+  config = config_of('joint', scan=True, remat='full')
+  stacked = rollout.attention_rollout(config)(stacking.stack(params), clips())
   np.testing.assert_allclose(stacked.attention, plain.attention, atol=1e-7)
 
 
 def test_a_clip_does_not_depend_on_its_neighbours():
-  model = build('factorised_self_attention')
-  params = parameters(model)
-  both = rollout.attention_rollout(model)(params, clips())
-  one = rollout.attention_rollout(model)(params, clips()[1:])
+  config = config_of('factorised_self_attention')
+  params = parameters(config)
+  both = rollout.attention_rollout(config)(params, clips())
+  one = rollout.attention_rollout(config)(params, clips()[1:])
   np.testing.assert_allclose(both.attention[1], one.attention[0], atol=1e-6)
   assert np.abs(both.attention[0] - both.attention[1]).max() > 1e-3
 
@@ -369,9 +369,16 @@ def test_no_matrix_of_all_tokens_is_kept():
   row = jax.ShapeDtypeStruct((1, tokens), np.float32)
   vectors = jax.ShapeDtypeStruct((1, tokens, 2, 4), np.float32)
   memory = (
-    jax.jit(lambda r, q, k: rollout.attended(r, q, k, rows))
+    jax.jit(lambda r, q, k: attended(r, q, k, rows))
     .lower(row, vectors, vectors)
     .compile()
     .memory_analysis()
   )
   assert memory.temp_size_in_bytes < tokens * tokens * 4
+
+
+@pytest.mark.parametrize('family', ['joint', 'factorised_self_attention'])
+def test_a_pool_that_attends_is_refused(family):
+  config = config_of(family, pool='attention')
+  with pytest.raises(UserError, match=r'model\.pool'):
+    rollout.attention_rollout(config)

@@ -55,9 +55,10 @@ def test_loops_branches_and_checkpoints_are_counted():
 @pytest.mark.parametrize('scan', [False, True])
 def test_the_papers_models(name, giga, scan):
   """Of the paper's figures, the part that matrix products are."""
-  case = next(case for case in table.PAPER if case.name == name)
-  case = dataclasses.replace(case, changes=(*case.changes, ('scan', scan)))
-  count = arithmetic.forward_multiply_adds(case.model(), case.clip())
+  case = next(case for case in table.published() if case.name == name)
+  config = dataclasses.replace(case.config, scan=scan)
+  crop = (case.crop, case.crop)
+  count = arithmetic.forward_multiply_adds(config, case.frames, crop)
   np.testing.assert_allclose(count / 1e9, giga, atol=0.06)
 
 

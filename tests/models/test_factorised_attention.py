@@ -9,9 +9,9 @@ import reference
 
 from vivit_jax import models
 from vivit_jax.errors import UserError
-from vivit_jax.models import factorised_dot_product as fdp
-from vivit_jax.models import factorised_self_attention as fsa
-from vivit_jax.models import layers
+from vivit_jax.models import blocks
+from vivit_jax.models.vivit import factorised_dot_product as fdp
+from vivit_jax.models.vivit import factorised_self_attention as fsa
 
 BLOCKS = {
   'model3_factorised_self_attention': plain.self_attention_block,
@@ -41,7 +41,7 @@ def test_logits_are_those_of_the_equations(name, order):
 
 
 GRID = (3, 2, 4)
-OPTIONS = layers.Options(attention_heads=4, mlp=8)
+OPTIONS = blocks.Options(attention_heads=4, mlp=8)
 
 
 def dependence(function, width=16):
@@ -122,19 +122,23 @@ def test_the_temporal_branch_begins_silent(temporal_init):
 def test_a_class_token_is_refused_with_its_reason(family):
   with pytest.raises(UserError, match='has no class token: without'):
     models.build(
-      family=family,
-      size='Ti',
-      heads={'label': 2},
-      tubelet=(2, 8, 8),
-      classifier='token',
+      reference.flat_config(
+        family,
+        size='Ti',
+        heads={'label': 2},
+        tubelet=(2, 8, 8),
+        pool='token',
+      )
     )
 
 
 def test_an_odd_number_of_heads_cannot_be_halved():
   with pytest.raises(UserError, match="'Ti', whose 3 attention heads"):
     models.build(
-      family='factorised_dot_product',
-      size='Ti',
-      heads={'label': 2},
-      tubelet=(2, 8, 8),
+      reference.flat_config(
+        'factorised_dot_product',
+        size='Ti',
+        heads={'label': 2},
+        tubelet=(2, 8, 8),
+      )
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import reference
 
-from vivit_jax import models
+from vivit_jax.models import builder
 
 
 @pytest.mark.parametrize('name', reference.MODELS)
@@ -41,10 +41,9 @@ def test_logits_are_those_of_the_reference(name):
 )
 @pytest.mark.parametrize('scan', [False, True])
 def test_parameter_counts_are_exact(family, size, changes, count, scan):
-  arguments = {'tubelet': (2, 16, 16)} | changes
-  model = models.build(
-    family=family, size=size, heads={'label': 400}, scan=scan, **arguments
+  keys = {'tubelet': (2, 16, 16)} | changes
+  config = reference.flat_config(
+    family, size=size, heads={'label': 400}, scan=scan, **keys
   )
-  video = jax.ShapeDtypeStruct((1, 32, 224, 224, 3), jnp.float32)
-  shapes = jax.eval_shape(model.init, jax.random.key(0), video)
-  assert sum(x.size for x in jax.tree.leaves(shapes['params'])) == count
+  shapes = builder.shapes(config, 32, (224, 224))
+  assert sum(x.size for x in jax.tree.leaves(shapes)) == count

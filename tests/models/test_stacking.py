@@ -1,7 +1,5 @@
 """Scan and remat change how a model is computed, not what it computes."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import optax
@@ -10,12 +8,12 @@ import reference
 
 from vivit_jax.models import stacking
 
-DROPPING = dataclasses.replace(reference.OPTIONS, stochastic_depth=0.5)
+DROPPING = {'stochastic_depth': 0.5}
 
 
-def loss_and_gradient(name, options, params):
+def loss_and_gradient(name, params, **changes):
   video = reference.golden(name)['video']
-  model = reference.model(name, options)
+  model = reference.model(name, **changes)
 
   def loss(params):
     logits = model.apply(
@@ -34,16 +32,17 @@ def loss_and_gradient(name, options, params):
 @pytest.mark.parametrize('name', reference.MODELS)
 def test_scanned_layers_give_the_same_loss_and_gradient(name):
   params = reference.parameters(name)
-  loss, gradient = loss_and_gradient(name, DROPPING, params)
-  scan = dataclasses.replace(DROPPING, scan=True)
-  scanned, stacked = loss_and_gradient(name, scan, stacking.stack(params))
+  loss, gradient = loss_and_gradient(name, params, **DROPPING)
+  scanned, stacked = loss_and_gradient(
+    name, stacking.stack(params), scan=True, **DROPPING
+  )
   np.testing.assert_allclose(scanned, loss, rtol=1e-5)
   jax.tree.map(
     lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5),
     stacking.unstack(stacked),
     gradient,
   )
-  plain, _ = loss_and_gradient(name, reference.OPTIONS, params)
+  plain, _ = loss_and_gradient(name, params)
   assert abs(plain - loss) > 1e-3 * loss  # something was dropped
 
 
@@ -52,11 +51,12 @@ def test_scanned_layers_give_the_same_loss_and_gradient(name):
 def test_rematerialised_layers_give_the_same(remat, scan):
   name = 'model3_factorised_self_attention'
   params = reference.parameters(name)
-  loss, gradient = loss_and_gradient(name, DROPPING, params)
-  options = dataclasses.replace(DROPPING, remat=remat, scan=scan)
+  loss, gradient = loss_and_gradient(name, params, **DROPPING)
   if scan:
     params = stacking.stack(params)
-  again, other = loss_and_gradient(name, options, params)
+  again, other = loss_and_gradient(
+    name, params, remat=remat, scan=scan, **DROPPING
+  )
   np.testing.assert_allclose(again, loss, rtol=1e-5)
   jax.tree.map(
     lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5),
@@ -72,8 +72,7 @@ def test_remat_computes_again():
   video = reference.golden(name)['video']
   flops = {}
   for remat in ('none', 'dots', 'full'):
-    options = dataclasses.replace(reference.OPTIONS, remat=remat)
-    model = reference.model(name, options)
+    model = reference.model(name, remat=remat)
 
     def loss(params, model=model):
       return model.apply({'params': params}, video)['label'].mean()

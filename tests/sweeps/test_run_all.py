@@ -14,9 +14,9 @@ from planned import RATES, planned
 
 from vivit_jax import config as configs
 from vivit_jax import config_file
+from vivit_jax.checkpoints import run as workdir
 from vivit_jax.errors import UserError
 from vivit_jax.sweeps import folders, processes
-from vivit_jax.training import workdir
 
 ROOT = pathlib.Path(__file__).parents[2]
 # In the place of train.py: does what the file `does` in its workdir says, and

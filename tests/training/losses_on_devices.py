@@ -13,7 +13,8 @@ import numpy as np
 import regularised
 
 from vivit_jax import config as configs
-from vivit_jax import parallel, randaugment
+from vivit_jax import parallel
+from vivit_jax.augment import randaugment
 from vivit_jax.training import optim, step
 
 

@@ -24,12 +24,15 @@ def config() -> ml_collections.ConfigDict:
 
 def model(heads: dict[str, int]) -> nn.Module:
   """Returns the network, with stochastic depth."""
-  return models.build(
-    family='factorised_encoder',
+  config = models.ModelConfig(
+    'factorised_encoder',
     size='Ti',
     heads=heads,
-    tubelet=(2, 8, 8),
-    spatial_layers=2,
-    temporal_layers=1,
     stochastic_depth=0.5,
+    options={
+      'tubelet': (2, 8, 8),
+      'spatial_layers': 2,
+      'temporal_layers': 1,
+    },
   )
+  return models.build(config)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference
 
 from configs import moving_shapes_ti8x2_fe
 from vivit_jax import config as configs
@@ -21,7 +22,7 @@ def test_steps_that_are_not_finite_end_the_run(prepared, tmp_path, monkeypatch):
   config = moving_shapes_ti8x2_fe.get_config()
   config.data.data_dir = str(prepared)
   config.data.workers = 0
-  config.model.spatial_layers = config.model.temporal_layers = 1
+  config.model.options.spatial_layers = config.model.options.temporal_layers = 1
   config.train.batch_size = 8
   config.train.log_every = config.train.checkpoint_every = 2
   config.train.validate_every = 0
@@ -88,12 +89,14 @@ def test_norms_are_those_of_the_steps_own_gradient(sam_rho):
   config.optim.sam_rho = sam_rho
   config = configs.resolve(config)
   model = models.build(
-    family='factorised_encoder',
-    size='Ti',
-    heads={'noun': 3, 'verb': 4},
-    tubelet=(2, 8, 8),
-    spatial_layers=1,
-    temporal_layers=1,
+    reference.flat_config(
+      family='factorised_encoder',
+      size='Ti',
+      heads={'noun': 3, 'verb': 4},
+      tubelet=(2, 8, 8),
+      spatial_layers=1,
+      temporal_layers=1,
+    )
   )
   optimiser = optim.optimiser(config.optim, lambda _: 0.0)
   state = step.initialise(model, optimiser, config)

@@ -46,7 +46,7 @@ def events(prepared, tmp_path, monkeypatch):
   """
   config = moving_shapes_ti8x2_fe.get_config()
   config.data.data_dir = str(prepared)
-  config.model.spatial_layers = config.model.temporal_layers = 1
+  config.model.options.spatial_layers = config.model.options.temporal_layers = 1
   config.train.batch_size = 8
   config.train.epochs = (STEPS - 0.5) / 6
   config.train.log_every = 4

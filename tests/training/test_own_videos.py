@@ -16,8 +16,8 @@ from vivit_jax.training import loop
 def tiny(**data):
   config = configs.default()
   config.model.size = 'Ti'
-  config.model.tubelet = (2, 16, 16)
-  config.model.spatial_layers = config.model.temporal_layers = 1
+  config.model.options.tubelet = (2, 16, 16)
+  config.model.options.spatial_layers = config.model.options.temporal_layers = 1
   config.data.frames, config.data.crop, config.data.short_side = 4, (32, 32), 32
   config.data.workers = 0
   config.data.update(data)

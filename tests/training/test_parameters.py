@@ -1,16 +1,17 @@
 """Which parameters decay, freeze and learn slower, by their names."""
 
-import jax
 import numpy as np
 import pytest
+import reference
 from flax import traverse_util
 
-from vivit_jax import models
+from vivit_jax.config import OptimConfig
 from vivit_jax.errors import UserError
-from vivit_jax.models import stacking
+from vivit_jax.models import builder, stacking
 from vivit_jax.training import parameters
 
 DECAY = 0.5
+LAYERS_OF_BOTH = {'spatial_layers': 3, 'temporal_layers': 2}
 # Three spatial blocks and two temporal ones: L is 5, the head is layer 6.
 LAYERS = {
   'embedding/kernel': 0,
@@ -31,22 +32,29 @@ LAYERS = {
 }
 
 
-def shapes(**changes) -> dict:
-  """Returns the parameters of a small factorised encoder, as shapes."""
-  model = models.build(
+def model(**changes):
+  """Returns the config of a small factorised encoder, or another model."""
+  return reference.flat_config(
     **dict(
       family='factorised_encoder',
       size='Ti',
       heads={'label': 3},
       tubelet=(2, 8, 8),
-      spatial_layers=3,
-      temporal_layers=2,
       representation=8,
     )
-    | changes
+    | (changes if 'family' in changes else LAYERS_OF_BOTH | changes)
   )
-  video = np.zeros((1, 4, 16, 16, 3), np.float32)
-  return jax.eval_shape(model.init, jax.random.key(0), video)['params']
+
+
+def shapes(**changes) -> dict:
+  """Returns its parameters, as shapes."""
+  return builder.shapes(model(**changes), 4, (16, 16))
+
+
+def scales(**changes) -> dict:
+  return flat(
+    parameters.layer_scales(shapes(**changes), DECAY, model(**changes))
+  )
 
 
 def flat(tree) -> dict:
@@ -67,14 +75,14 @@ def test_only_kernels_decay():
 
 
 def test_rates_fall_from_the_head_to_the_embedding():
-  found = flat(parameters.layer_scales(shapes(), DECAY))
+  found = scales()
   assert {name: found[name] for name in LAYERS} == {
     name: DECAY ** (6 - layer) for name, layer in LAYERS.items()
   }
 
 
 def test_stacked_layers_have_a_vector_of_rates():
-  found = flat(parameters.layer_scales(shapes(scan=True), DECAY))
+  found = scales(scan=True)
   kernel = 'encoderblock/MlpBlock_0/Dense_0/kernel'
   np.testing.assert_array_equal(
     found[f'SpatialTransformer/{kernel}'],
@@ -85,13 +93,12 @@ def test_stacked_layers_have_a_vector_of_rates():
     np.reshape([1 / 4, 1 / 2], (2, 1)),
   )
   rest = {n: x for n, x in found.items() if 'encoderblock' not in n}
-  alone = flat(parameters.layer_scales(shapes(), DECAY))
+  alone = scales()
   assert rest == {n: x for n, x in alone.items() if 'encoderblock' not in n}
 
 
 def test_one_encoder_is_as_in_beit():
-  params = shapes(family='joint', spatial_layers=2, representation=None)
-  found = flat(parameters.layer_scales(params, DECAY))
+  found = scales(family='joint', layers=2, representation=None)
   assert found['cls'] == found['embedding/bias'] == DECAY**3
   assert found['Transformer/posembed_input/pos_embedding'] == DECAY**3
   assert found['Transformer/encoderblock_1/LayerNorm_0/bias'] == DECAY
@@ -101,8 +108,9 @@ def test_one_encoder_is_as_in_beit():
 @pytest.mark.parametrize('scan', [False, True])
 def test_what_a_pattern_freezes(scan):
   params = shapes(scan=scan)
-  found = flat(parameters.frozen(params, '^embedding/|^SpatialT.*/LayerNorm_0'))
-  names = [name for name, value in found.items() if value]
+  patterns = OptimConfig(freeze='^embedding/|^SpatialT.*/LayerNorm_0')
+  found = flat(parameters.learned(params, patterns))
+  names = [name for name, value in found.items() if not value]
   block = 'SpatialTransformer/encoderblock'
   blocks = [block] if scan else [f'{block}_{n}' for n in range(3)]
   norms = [f'{b}/LayerNorm_0/{x}' for b in blocks for x in ('bias', 'scale')]
@@ -126,10 +134,42 @@ def test_names_are_those_of_checkpoints():
     (True, 'encoderblocks_0/', "no parameter: .*mean 'encoderblock_0'"),
     (False, '^SpatialTransformr/', "mean 'SpatialTransformer'"),
     (False, '^head', 'no parameter: [^?]*$'),  # nothing near
-    (False, '', 'every parameter, .* too: leave some'),
+    (False, '', 'which leave no parameter to train'),
     (True, 'block_0', 'block_0/.* but not .*block_1/.*model.scan=False'),
   ],
 )
 def test_a_pattern_that_does_not_fit(scan, pattern, words):
   with pytest.raises(UserError, match=words):
-    parameters.frozen(shapes(scan=scan), pattern)
+    parameters.learned(shapes(scan=scan), OptimConfig(freeze=pattern))
+
+
+@pytest.mark.parametrize('scan', [False, True])
+def test_what_a_pattern_trains(scan):
+  """Beside one that freezes; the modules that are frozen whole are named."""
+  params = shapes(scan=scan)
+  patterns = OptimConfig(train='^TemporalT|^output_proj', freeze='LayerNorm_1')
+  chosen = parameters.learned(params, patterns)
+  names = [name for name, value in flat(chosen).items() if value]
+  assert all(n.startswith(('TemporalT', 'output_projection')) for n in names)
+  assert not any('LayerNorm_1' in name for name in names)
+  assert any('LayerNorm_0' in name for name in names)
+  frozen = parameters.frozen_modules(chosen, params)
+  assert {'embedding', 'pre_logits', 'SpatialTransformer'} <= frozen
+  assert 'SpatialTransformer/encoderblock_2' in frozen
+  assert 'TemporalTransformer/encoderblock_1/LayerNorm_1' in frozen
+  assert 'TemporalTransformer/encoderblock_1' not in frozen
+  assert 'output_projection' not in frozen
+
+
+def test_a_pattern_that_trains_nothing():
+  with pytest.raises(UserError, match='optim.train .*no parameter'):
+    parameters.learned(shapes(), OptimConfig(train='^nothing'))
+  patterns = OptimConfig(train='^embedding', freeze='^embedding')
+  with pytest.raises(UserError, match='optim.train .*optim.freeze'):
+    parameters.learned(shapes(), patterns)
+
+
+def test_a_parameter_of_no_layer_is_named():
+  strange = shapes() | {'adapter': {'kernel': np.zeros((2, 2))}}
+  with pytest.raises(UserError, match='adapter/kernel.*optim.layer_decay'):
+    parameters.layer_scales(strange, DECAY, model())

@@ -14,8 +14,9 @@ from configs import moving_shapes_ti8x2_fe
 from vivit_jax import config as configs
 from vivit_jax.data import datasets, pipeline
 from vivit_jax.errors import UserError
-from vivit_jax.training import contact_sheets, show
-from vivit_jax.training.contact_sheets import Sheet
+from vivit_jax.evaluation.page import contact_sheets
+from vivit_jax.evaluation.page.contact_sheets import Sheet
+from vivit_jax.training import show
 
 
 def config(prepared, **augment) -> configs.TrainConfig:
@@ -131,7 +132,7 @@ def test_mistakes_are_told(prepared, keys, words):
 @pytest.mark.slow
 def test_the_command_takes_overrides_as_training_does(prepared, tmp_path):
   command = [
-    *(sys.executable, '-m', 'vivit_jax.data.show'),
+    *(sys.executable, '-m', 'vivit_jax.show'),
     '--config=configs/moving_shapes_ti8x2_fe.py',
     f'--config.data.data_dir={prepared}',
     f'--out={tmp_path / "page.png"}',

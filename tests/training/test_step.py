@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import reference
 import simulated
 
 from vivit_jax import config as configs
@@ -48,7 +49,8 @@ def test_losses_do_not_depend_on_the_number_of_devices(arguments):
 def test_training_imports_no_tensorflow():
   code = (
     'import sys; import vivit_jax.models, vivit_jax.training;'
-    'from vivit_jax.training import augment, losses, optim, step;'
+    'from vivit_jax.augment import device, mixing;'
+    'from vivit_jax.training import losses, optim, step;'
     "print([m for m in ('tensorflow', 'tensorflow_datasets', 'clu', 'grain')"
     ' if m in sys.modules])'
   )
@@ -234,14 +236,16 @@ def test_which_weights_are_scored(train, evaluation, averaged):
 
 def tiny_vivit() -> nn.Module:
   return models.build(
-    family='factorised_encoder',
-    size='Ti',
-    heads={'label': 3},
-    tubelet=(2, 8, 8),
-    spatial_layers=1,
-    temporal_layers=1,
-    stochastic_depth=0.5,
-    remat='full',
+    reference.flat_config(
+      family='factorised_encoder',
+      size='Ti',
+      heads={'label': 3},
+      tubelet=(2, 8, 8),
+      spatial_layers=1,
+      temporal_layers=1,
+      stochastic_depth=0.5,
+      remat='full',
+    )
   )
 
 

@@ -9,7 +9,7 @@ import pathlib
 import sys
 
 from vivit_jax import config_file
-from vivit_jax.checkpoints import convert, formats
+from vivit_jax.checkpoints import convert, sources
 from vivit_jax.errors import exit_on_user_error
 
 
@@ -32,9 +32,7 @@ def main() -> int:
   flags = parser.parse_args()
   with exit_on_user_error():
     if flags.command == 'inspect':
-      weights = formats.read(flags.path)
-      print(weights.describe())
-      print(f'{"can start":>16}  {convert.can_start(weights)}')
+      print(convert.describe(sources.read(flags.path)))
       return 0
     convert.convert(
       flags.source,

@@ -1,34 +1,65 @@
 """Weights written in the formats that others read."""
 
 import dataclasses
-import math
+import json
 import os
 import pathlib
 import shutil
+from collections.abc import Mapping
+from typing import Any
 
-import jax
 import numpy as np
 from flax import serialization
+from safetensors.numpy import save_file
 
 from vivit_jax import config as configs
-from vivit_jax import files, models
-from vivit_jax.checkpoints import adapt, formats, heads
-from vivit_jax.checkpoints.formats import huggingface_export, names, native
-from vivit_jax.checkpoints.formats.weights import Weights
+from vivit_jax import files
+from vivit_jax.checkpoints import foreign, names, sources
 from vivit_jax.checkpoints.on_disk import Description
+from vivit_jax.checkpoints.sources import native
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
-from vivit_jax.models import stacking
+from vivit_jax.models import family as families
+from vivit_jax.models.weights import Clip, Weights
 
 WRITERS = ('native', 'huggingface', 'scenic')
 
 
 def can_start(weights: Weights) -> str:
   """Returns, for people, which models `init_from` takes these weights for."""
-  if weights.is_image:
-    return 'all four models, as an image model (paper, section 3.4)'
-  return f'{weights.family}, also of other heads, frames, crops and tubelets'
+  as_they_are = [n for n in families.every() if n in weights.models]
+  others = [
+    name
+    for name, family in families.every().items()
+    if set(family.starts_from) & {*weights.models}
+  ]
+  parts = []
+  if as_they_are:
+    parts.append(
+      f'{" or ".join(as_they_are)}, also of other heads, frames, crops and '
+      'tubelets'
+    )
+  if others:
+    parts.append(f'{", ".join(others)}, as {weights.title}')
+  return '; '.join(parts) or 'no model of this package'
+
+
+def describe(weights: Weights) -> str:
+  """Returns lines for people: format, model, sizes and parameters."""
+  families_of = [
+    family
+    for name, family in families.every().items()
+    if name in weights.models or set(family.starts_from) & {*weights.models}
+  ]
+  lines = {'format': weights.format, 'model': weights.title}
+  if families_of:
+    lines |= families_of[0].describe(weights.arrays)
+  lines['head'] = foreign.describe_head(weights)
+  lines['parameters'] = f'{sum(x.size for x in weights.arrays.values()):,}'
+  pairs = [*lines.items(), *(('note', note) for note in weights.notes)]
+  pairs.append(('can start', can_start(weights)))
+  return '\n'.join(f'{key:>16}  {value}' for key, value in pairs)
 
 
 def convert(
@@ -44,133 +75,102 @@ def convert(
   """Writes a checkpoint in another format.
 
   Args:
-    source: of any format that `formats.read` knows.
+    source: of any format that `sources.read` knows.
     target: a folder for 'native' (a workdir to evaluate or to start from) and
       'huggingface', a file for 'scenic'; must not exist.
     to: one of `WRITERS`.
     frames, crop, short_side: of the clips, in pixels, for 'huggingface'; None
-      for what the checkpoint tells, or 32, 224 and 256.
-    config: of the model, for 'native'.
+      for what the checkpoint says, or 32, 224 and 256.
+    config: of the model, for 'native', unless the checkpoint has its own.
 
   Raises:
     UserError: a source that cannot be read, or has no place in the format, or
-      a target that is there or cannot be written.
+      a target that exists or cannot be written.
   """
   if target.exists():
     raise UserError(f'{target} is there already: choose another name.')
   path = pathlib.Path(source)
-  weights = formats.read(path)
+  weights = sources.read(path)
   if to == 'native':
-    return _write_native(weights, target, config)
-  if to == 'scenic':
-    return _write_scenic(weights, target)
+    return _write_native(weights, str(path), target, config)
+  write = _writer(weights, to)
   about = native.read(path)[1].config if native.is_native(path) else None
   given = {'frames': frames, 'crop': crop and (crop, crop)}
   given |= {'short_side': short_side}
-  clip = _clip(weights, about)
   clip = dataclasses.replace(
-    clip, **{key: value for key, value in given.items() if value is not None}
+    _clip(weights, about),
+    **{key: value for key, value in given.items() if value is not None},
   )
-  _check_tokens(weights, clip)
-  huggingface_export.write(weights, target, clip)
+  contents = write(weights, clip)
+  if to == 'scenic':
+    return _write_msgpack(contents['arrays'], target)
+  _write_hugging_face(contents, target)
 
 
-def _clip(
-  weights: Weights, config: TrainConfig | None
-) -> huggingface_export.Clip:
-  """Returns the clips of a checkpoint, as far as it tells."""
-  if config is not None:
-    data, tubelet = config.data, config.model.tubelet
-    # Of uniform frames, the model sees one of each tubelet.
-    period = tubelet[0] if config.model.embedding == 'uniform_frames' else 1
-    return huggingface_export.Clip(
-      data.frames // period, data.crop, data.short_side, data.mean, data.std
-    )
-  if weights.grid is not None and not weights.is_image:
-    sides = weights.arrays['embedding/kernel'].shape[:3]
-    frames, *crop = (n * part for n, part in zip(weights.grid, sides))
-    short_side = max(256, *crop)
-    return huggingface_export.Clip(frames, tuple(crop), short_side)
-  return huggingface_export.Clip()
+def _writer(weights: Weights, to: str):
+  """Returns what makes the contents of files of a format.
+
+  Raises:
+    UserError: no family that the weights are of has the format.
+  """
+  able = {n: f for n, f in families.every().items() if to in f.exports}
+  for name, family in able.items():
+    if name in weights.models:
+      return family.exports[to]
+  raise UserError(
+    f'these weights are of {weights.title}, and {to} has only '
+    f'{", ".join(able)} of this package.'
+  )
 
 
-def _check_tokens(weights: Weights, clip: huggingface_export.Clip) -> None:
-  """Raises a UserError where clip and positions disagree."""
-  tubelet = weights.arrays['embedding/kernel'].shape[:-2]
-  positions = weights.arrays.get('Transformer/posembed_input/pos_embedding')
-  if len(tubelet) != 3 or positions is None:
-    return  # of no ViViT that could be written
-  sizes = (clip.frames, *clip.crop)
-  tokens = math.prod(s // p for s, p in zip(sizes, tubelet))
-  token = int('cls' in weights.arrays)
-  if any(s % p for s, p in zip(sizes, tubelet)) or (
-    positions.shape[1] != tokens + token
-  ):
-    raise UserError(
-      f'the weights have {positions.shape[1] - token} positions and tubelets '
-      f'of {tubelet}, which are not of clips of {clip.frames} frames of '
-      f'{clip.crop} pixels: give --frames and --crop.'
-    )
+def _clip(weights: Weights, config: TrainConfig | None) -> Clip:
+  """Returns the clips of a checkpoint, as far as it says."""
+  if config is None and weights.experiment is not None:
+    config = configs.from_mapping(weights.experiment)
+  if config is None:
+    return Clip()
+  data, model = config.data, config.model
+  frames_seen = families.get(model.family).frames_seen
+  return Clip(
+    frames_seen(model.options, data.frames),
+    data.crop,
+    data.short_side,
+    data.mean,
+    data.std,
+  )
 
 
 def _write_native(
-  weights: Weights, target: pathlib.Path, config: TrainConfig | None
+  weights: Weights, path: str, target: pathlib.Path, config: TrainConfig | None
 ) -> None:
   """Writes a workdir whose only checkpoint, of step 0, holds the weights."""
+  if config is None and weights.experiment is not None:
+    config = configs.from_mapping(weights.experiment)
   if config is None:
     raise UserError('--config is missing: it says which model the weights are.')
-  bias = weights.arrays.get('output_projection/bias')
-  if bias is None:
-    raise UserError('the weights have no head, and cannot be a whole model.')
-  label_names = weights.label_names or heads.numbered(
-    config.model.heads or {'label': bias.size}
+  loaded = foreign.from_weights(
+    weights, path, config, None, say=lambda text: None, exact=True
   )
-  classes = {head: len(of_head) for head, of_head in label_names.items()}
-  config = configs.with_heads(config, classes)
-  model = models.build(**configs.model_arguments(config.model))
-  clip = jax.ShapeDtypeStruct(
-    (1, config.data.frames, *config.data.crop, 3), np.float32
-  )
-  shapes = jax.eval_shape(model.init, jax.random.key(0), clip)['params']
-  fresh = names.flatten(
-    jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), stacking.unstack(shapes))
-  )
-  adapted = adapt.adapt(
-    weights,
-    dict(fresh),
-    grid=configs.token_grid(config),
-    family=config.model.family,
-    order=config.model.order,
-  )
-  changed = [row for row in adapted.rows if row.what != 'loaded']
-  if changed:
-    raise UserError(
-      f'the weights are not those of the config: {changed[0].name} is '
-      f'{changed[0].what} ({changed[0].why}).'
-    )
   unfinished = target.with_name(f'.{target.name}.part')
   shutil.rmtree(unfinished, ignore_errors=True)
   try:
     unfinished.mkdir(parents=True)
-    (unfinished / 'config.json').write_text(configs.to_json(config))
+    text = configs.to_json(loaded.config)
+    (unfinished / 'config.json').write_text(text)
     with Store(unfinished) as store:
-      params = names.unflatten(adapted.arrays)
-      about = Description(config, label_names)
-      store.save(0, {'params': params}, about)
+      about = Description(loaded.config, loaded.label_names)
+      store.save(0, {'params': loaded.params}, about)
     os.replace(unfinished, target)
   except OSError as error:
     raise UserError(f'cannot write {target}: {error.strerror}.') from None
 
 
-def _write_scenic(weights: Weights, target: pathlib.Path) -> None:
-  """Writes flax msgpack with `params`, the reference's newer layout."""
-  if weights.order == 'space_time':
-    raise UserError(
-      f'{weights.family} attends over space first (model.order), and the '
-      'reference over time first: there, these weights would be another model.'
-    )
+def _write_msgpack(
+  arrays: Mapping[str, np.ndarray], target: pathlib.Path
+) -> None:
+  """Writes flax msgpack with `params`, scenic's newer layout."""
   tree = {
-    'params': names.unflatten(weights.arrays),
+    'params': names.unflatten(arrays),
     'global_step': np.int32(0),
     'model_state': {},
   }
@@ -180,3 +180,24 @@ def _write_scenic(weights: Weights, target: pathlib.Path) -> None:
       unfinished.write_bytes(serialization.msgpack_serialize(tree))
   except OSError as error:
     raise UserError(f'cannot write {target}: {error.strerror}.') from None
+
+
+def _write_hugging_face(
+  contents: Mapping[str, Any], folder: pathlib.Path
+) -> None:
+  """Writes tensors and configs as a folder, which appears whole."""
+  unfinished = folder.with_name(f'.{folder.name}.part')
+  try:
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    save_file(
+      contents['tensors'],
+      unfinished / 'model.safetensors',
+      metadata={'format': 'pt'},
+    )
+    for name, value in contents.items():
+      if name != 'tensors':
+        (unfinished / name).write_text(json.dumps(value, indent=2) + '\n')
+    os.replace(unfinished, folder)
+  except OSError as error:
+    raise UserError(f'cannot write {folder}: {error.strerror}.') from None

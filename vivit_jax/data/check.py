@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 
 import tqdm
 
-from vivit_jax.data import datasets, decode, processes
+from vivit_jax import processes
+from vivit_jax.data import datasets, decode
 from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from grain.multiprocessing import SharedMemoryArray
 
-from vivit_jax import randaugment
+from vivit_jax.augment import draws, randaugment
 from vivit_jax.config import AugmentConfig, DataConfig
-from vivit_jax.data import lengths, sampling, warp
+from vivit_jax.data import lengths, sampling
 from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.data.datasets import VideoSplit
 
@@ -26,16 +26,16 @@ def training_clips(
   data: DataConfig,
   augment: AugmentConfig,
   mine: slice,
-  draws: tuple[np.ndarray, np.ndarray],
+  videos_and_seeds: tuple[np.ndarray, np.ndarray],
 ) -> Batch:
-  """Makes this process's clips of a batch, from all its draws.
+  """Makes this process's clips of a batch, from the seeds of all its clips.
 
   Args:
     split: the videos.
     data, augment: how clips are cut and warped.
     mine: the part of the batch to make.
-    draws: numbers of the batch's videos, int [n], and seeds of their clips,
-      int [n, repeats]; clip i is of video i % n.
+    videos_and_seeds: numbers of the batch's videos, int [n], and seeds of their
+      clips, int [n, repeats]; clip i is of video i % n.
 
   Returns:
     The batch, as `pipeline.train_batches` yields it.
@@ -43,7 +43,7 @@ def training_clips(
   Raises:
     UnreadableVideo: too many videos in a row cannot be read.
   """
-  videos, seeds = draws
+  videos, seeds = videos_and_seeds
   videos = np.tile(videos, augment.repeats)[mine]
   seeds = seeds.T.ravel()[mine]
   unreadable = np.full_like(videos, NO_VIDEO)
@@ -51,10 +51,9 @@ def training_clips(
   shape = (len(videos), data.frames, *data.crop, 3)
   with _new_batch(shape, data.workers) as clips:
     for place, clip in enumerate(clips):
-      rng = np.random.default_rng(seeds[place])
       asked = int(videos[place])
       videos[place], drawn = _training_clip(
-        split, data, augment, asked, rng, clip
+        split, data, augment, asked, int(seeds[place]), clip
       )
       layers.append(drawn)
       if videos[place] != asked:
@@ -75,7 +74,7 @@ def _training_clip(
   data: DataConfig,
   augment: AugmentConfig,
   video: int,
-  rng: np.random.Generator,
+  seed: int,
   clip: np.ndarray,
 ) -> tuple[int, np.ndarray]:
   """Fills `clip`, of the next video that can be read, if this one cannot.
@@ -85,7 +84,7 @@ def _training_clip(
   """
   for tried in range(1, _MOST_TRIES + 1):
     try:
-      return video, _random_clip(split, data, augment, video, rng, clip)
+      return video, _random_clip(split, data, augment, video, seed, clip)
     except UnreadableVideo:
       if tried == _MOST_TRIES:
         raise
@@ -98,7 +97,7 @@ def _random_clip(
   data: DataConfig,
   augment: AugmentConfig,
   video: int,
-  rng: np.random.Generator,
+  seed: int,
   clip: np.ndarray,
 ) -> np.ndarray:
   """Fills `clip`, uint8 [T, *crop, 3], with a random part of a video.
@@ -110,22 +109,26 @@ def _random_clip(
     int(split.frame_counts[video]),
     data.frames,
     lengths.stride_of(split, data, video),
-    rng,
+    draws.generator_for(seed, 'start'),
     data.short_videos,
   )
   cut, layers = None, None
   for number, image in split.decode_frames(video, frames):
     if cut is None:
       box = sampling.random_box(
-        image.shape[:2], data.crop, data.short_side, data.scale_jitter, rng
+        image.shape[:2],
+        data.crop,
+        data.short_side,
+        data.scale_jitter,
+        draws.generator_for(seed, 'box'),
       )
       layers = randaugment.draw(
         augment.randaugment_layers,
         augment.randaugment_magnitude,
         augment.randaugment_operations,
-        rng,
+        draws.generator_for(seed, 'randaugment'),
       )
-      cut = warp.cutter(box, data.crop, layers)
+      cut = sampling.cutter(box, data.crop, layers)
     first, *others = np.flatnonzero(frames == number)
     cut(image, clip[first])
     clip[others] = clip[first]

@@ -29,8 +29,7 @@ import av
 import numpy as np
 import tqdm
 
-from vivit_jax import files
-from vivit_jax.data import processes
+from vivit_jax import files, processes
 from vivit_jax.data.scenes import NOUNS, VERBS, Scene, boxes, render
 from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
 

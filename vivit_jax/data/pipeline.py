@@ -17,8 +17,9 @@ import numpy as np
 from absl import flags
 from grain.multiprocessing import MultiprocessingOptions
 
+from vivit_jax import processes
 from vivit_jax.config import AugmentConfig, DataConfig
-from vivit_jax.data import clips, lengths, processes, sampling
+from vivit_jax.data import clips, lengths, sampling
 from vivit_jax.data.clips import Batch
 from vivit_jax.data.datasets import VideoSplit
 from vivit_jax.errors import UserError

@@ -5,9 +5,12 @@ Pure functions of sizes and a random generator: nothing here reads a video.
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import cv2
 import numpy as np
+
+from vivit_jax.augment import randaugment_geometry
 
 
 def span(frames: int, stride: float) -> int:
@@ -162,6 +165,34 @@ def crop_and_resize(
   shrinks = box.height > crop[0]
   method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
   return cv2.resize(part, (crop[1], crop[0]), dst=out, interpolation=method)
+
+
+def cutter(
+  box: Box, crop: tuple[int, int], layers: np.ndarray
+) -> Callable[[np.ndarray, np.ndarray], None]:
+  """Returns (frame, out) -> None, which fills `out` with the warped box.
+
+  Crop, resize and RandAugment's geometric operations are one interpolation; a
+  box of twice the crop or more is averaged down first. The frame is uint8
+  [H, W, 3], and `out` uint8 [*crop, 3], C-contiguous.
+
+  Args:
+    box: the part of the frames that the clip shows.
+    crop: height and width of the result, in pixels.
+    layers: float [n, 4], results of `randaugment.draw`; colour operations are
+      left out.
+  """
+  averaged = box.height >= 2 * crop[0]
+  size = crop if averaged else (box.height, box.width)
+  warp = randaugment_geometry.warper(layers, size, crop)
+
+  def cut(frame: np.ndarray, out: np.ndarray) -> None:
+    if warp is None:
+      crop_and_resize(frame, box, crop, out=out)
+    else:
+      warp(crop_and_resize(frame, box, size), out)
+
+  return cut
 
 
 def _box_size(

@@ -16,8 +16,8 @@ from typing import Any
 
 import tqdm
 
-from vivit_jax import files
-from vivit_jax.data import processes, records, sources, storage
+from vivit_jax import files, processes
+from vivit_jax.data import records, sources, storage
 from vivit_jax.data.annotations import Example, Splits
 from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.errors import UserError

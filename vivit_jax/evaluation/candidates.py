@@ -7,11 +7,11 @@ import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from vivit_jax.checkpoints import fit, formats, on_disk, store
+from vivit_jax.checkpoints import foreign, load, on_disk, sources, store
+from vivit_jax.checkpoints.loaded import LoadedModel
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation import trained
-from vivit_jax.evaluation.trained import Trained
+from vivit_jax.models.family import Grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Candidate:
 
   name: str
   folder: str
-  load: Callable[[], Trained]
+  load: Callable[[], LoadedModel]
 
 
 def split(values: Sequence[str]) -> list[str]:
@@ -103,7 +103,7 @@ def _unknown(
 
 def _refuse(
   workdir: str | os.PathLike, name: str, there: Sequence[int]
-) -> Trained:
+) -> LoadedModel:
   raise _unknown(workdir, name, there)
 
 
@@ -113,15 +113,15 @@ def of_step(
   override: Callable[[TrainConfig], TrainConfig],
 ) -> Candidate:
   """Returns the checkpoint of a run at a step."""
-  load = functools.partial(trained.from_workdir, workdir, str(step), override)
-  return Candidate(f'step {step}', f'step_{step}', load)
+  read = functools.partial(load.from_run, workdir, str(step), override)
+  return Candidate(f'step {step}', f'step_{step}', read)
 
 
 def of_paths(
   paths: Sequence[str],
   config: TrainConfig,
   dataset_names: Mapping[str, list[str]],
-  grid: fit.Grid | None = None,
+  grid: Grid | None = None,
 ) -> list[Candidate]:
   """Returns the checkpoints at paths, of folders that hold several, each once.
 
@@ -129,7 +129,7 @@ def of_paths(
     paths: of any format.
     config: of the model.
     dataset_names: of each head's classes.
-    grid: of their tokens, as `trained.from_file` takes it.
+    grid: of their tokens, as `foreign.from_file` takes it.
 
   Raises:
     UserError: a folder that cannot be read.
@@ -138,16 +138,16 @@ def of_paths(
   taken: set[str] = set()
   places: set[pathlib.Path] = set()
   for path in paths:
-    for one in formats.within(path):
-      place = formats.place(one)
+    for one in sources.within(path):
+      place = sources.place(one)
       if place in places:
         continue
       places.add(place)
       folder = _folder_name(one, taken)
-      load = functools.partial(
-        trained.from_file, one, config, dataset_names, grid
+      read = functools.partial(
+        foreign.from_file, one, config, dataset_names, grid
       )
-      found.append(Candidate(str(one), folder, load))
+      found.append(Candidate(str(one), folder, read))
   return found
 
 

@@ -12,15 +12,16 @@ import numpy as np
 
 from vivit_jax import config as configs
 from vivit_jax import distributed
+from vivit_jax.checkpoints import labels
+from vivit_jax.checkpoints import run as workdirs
+from vivit_jax.checkpoints.loaded import LoadedModel
+from vivit_jax.checkpoints.overrides import override
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import datasets
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation import candidates, folder, labels, report, table
+from vivit_jax.evaluation import candidates, folder, report, table
 from vivit_jax.evaluation.candidates import Candidate
-from vivit_jax.evaluation.overrides import override
 from vivit_jax.evaluation.scoring import Scorer
-from vivit_jax.evaluation.trained import Trained
-from vivit_jax.training import workdir as workdirs
 
 Found = dict[str, Any]  # what metrics.json holds
 
@@ -165,7 +166,7 @@ class Session:
     if distributed.first():
       table.write(self.out, self.rows)
 
-  def _load(self, candidate: Candidate) -> Trained:
+  def _load(self, candidate: Candidate) -> LoadedModel:
     """Reads a checkpoint, in all processes or in none."""
     trained, error = None, None
     try:
@@ -176,7 +177,7 @@ class Session:
       raise error or UserError('another process cannot read the checkpoint.')
     return trained
 
-  def _there(self, trained: Trained, where: pathlib.Path) -> Found | None:
+  def _there(self, trained: LoadedModel, where: pathlib.Path) -> Found | None:
     """Returns the results that are there, if they are what would come."""
     try:
       found = json.loads((where / 'metrics.json').read_text('utf-8'))
@@ -187,7 +188,7 @@ class Session:
     every = distributed.gather(np.array([same]))
     return found if every.all() else None
 
-  def _scored(self, trained: Trained, where: pathlib.Path) -> Found:
+  def _scored(self, trained: LoadedModel, where: pathlib.Path) -> Found:
     """Predicts, writes and prints."""
     predicted, parts = self._scorer.table(trained, where)
     if distributed.first():  # of many classes and videos it takes a while
@@ -213,8 +214,8 @@ class Session:
 
 def _own_grid(config: TrainConfig, session: Session):
   """Returns the grid of the config's own clips, if flags ask for others."""
-  own = configs.token_grid(config)
-  return None if own == configs.token_grid(session.config) else own
+  own = configs.target(config).grid
+  return None if own == configs.target(session.config).grid else own
 
 
 def _open(config: TrainConfig) -> datasets.VideoSplit:

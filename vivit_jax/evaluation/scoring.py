@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from vivit_jax import config as configs
 from vivit_jax import distributed, models, parallel
+from vivit_jax.checkpoints.loaded import LoadedModel
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import lengths, pipeline
 from vivit_jax.data.datasets import VideoSplit
@@ -20,8 +20,6 @@ from vivit_jax.errors import UserError
 from vivit_jax.evaluation import forward, run
 from vivit_jax.evaluation.parts import Parts
 from vivit_jax.evaluation.predictions import Predictions, Table
-from vivit_jax.evaluation.trained import Trained
-from vivit_jax.models import stacking
 
 
 class Scorer:
@@ -45,10 +43,10 @@ class Scorer:
     lengths.check_lengths(source, config.data)
     lengths.check_views(source, config.data, config.evaluation.temporal_views)
     self._config, self._source = config, source
-    model = models.build(**configs.model_arguments(config.model))
+    model = models.build(config.model)
     self._apply = forward.every_view(model, config.data)
 
-  def protocol(self, trained: Trained) -> dict[str, Any]:
+  def protocol(self, trained: LoadedModel) -> dict[str, Any]:
     """Returns how scores of a checkpoint come about, as JSON has it."""
     data, evaluation = self._config.data, self._config.evaluation
     return {
@@ -72,7 +70,7 @@ class Scorer:
     }
 
   def table(
-    self, trained: Trained, folder: pathlib.Path
+    self, trained: LoadedModel, folder: pathlib.Path
   ) -> tuple[Table, Parts]:
     """Predicts every example once; goes on with what is in the folder.
 
@@ -126,7 +124,7 @@ class Scorer:
     nothing = Predictions(logits, labels, np.zeros(0, np.int64))
     return Parts(folder, key, nothing, len(source))
 
-  def _predict(self, trained: Trained, parts: Parts) -> Predictions:
+  def _predict(self, trained: LoadedModel, parts: Parts) -> Predictions:
     config, source = self._config, self._source
     done = parts.read()
     others = parts.others()
@@ -144,10 +142,7 @@ class Scorer:
         f'going on: {len(finished)} of {len(source)} videos are done',
         flush=True,
       )
-    params = trained.params
-    if config.model.scan:
-      params = stacking.stack(params)
-    params = parallel.replicate(jax.tree.map(jnp.asarray, params))
+    params = parallel.replicate(jax.tree.map(jnp.asarray, trained.stacked))
     size = forward.padded_batch(config.evaluation.batch_size)
     batches = iter(())
     if left:

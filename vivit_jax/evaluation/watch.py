@@ -16,10 +16,10 @@ import numpy as np
 from vivit_jax import config as configs
 from vivit_jax import distributed
 from vivit_jax.checkpoints import on_disk
+from vivit_jax.checkpoints.overrides import override
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import candidates, folder
 from vivit_jax.evaluation.offline import Session
-from vivit_jax.evaluation.overrides import override
 
 _Written = tuple[int, int]  # a step, and when it was written
 

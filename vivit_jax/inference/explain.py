@@ -28,7 +28,7 @@ class Explainer:
 
   def __init__(self, predictor: Predictor):
     self._predictor = predictor
-    self._rollout = attention_rollout(predictor.model)
+    self._rollout = attention_rollout(predictor.config.model)
 
   def of_video(
     self, video: videos.Source, heads: Mapping[str, Ranking]

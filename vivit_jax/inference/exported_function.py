@@ -11,7 +11,7 @@ import numpy as np
 
 from vivit_jax.data import sampling
 from vivit_jax.inference.predictor import Predictor
-from vivit_jax.models import attention, pixels
+from vivit_jax.models import builder, pixels
 
 
 def classifier(
@@ -28,7 +28,8 @@ def classifier(
   """
   data = predictor.config.data
   # Of no platform's own kernel: the artefact is for several.
-  model = attention.computed_as(predictor.model, 'plain')
+  config = builder.with_attention(predictor.config.model, 'plain')
+  model = builder.build(config)
   tree = jax.tree.structure(predictor.params)
   fit = fitter(size or data.crop, data.crop, data.short_side)
   if size is None:

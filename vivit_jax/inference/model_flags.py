@@ -53,9 +53,9 @@ def check(flags: argparse.Namespace) -> None:
 
 
 def load(flags: argparse.Namespace, **options: Any) -> 'Predictor':
-  """Returns the model that the flags name; options are of `loading.load`."""
+  """Returns the model that the flags name; options are of `predictor.load`."""
   from vivit_jax import compilation_cache  # jax takes a second
-  from vivit_jax.inference import loading
+  from vivit_jax.inference import predictor
 
   compilation_cache.set_up(flags.compilation_cache)
   options |= {
@@ -66,11 +66,11 @@ def load(flags: argparse.Namespace, **options: Any) -> 'Predictor':
     'say': lambda text: print(text, file=sys.stderr, flush=True),
   }
   if flags.workdir is None:
-    return loading.load(flags.checkpoint, **options)
+    return predictor.load(flags.checkpoint, **options)
   if not os.path.isdir(flags.workdir):
     raise UserError(
       f'there is no workdir {flags.workdir}: train into it first.'
     )
-  return loading.load(
+  return predictor.load(
     flags.workdir, checkpoint=flags.checkpoint or 'best', **options
   )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -11,14 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vivit_jax import config as configs
-from vivit_jax import models
+from vivit_jax.checkpoints import load as loading
+from vivit_jax.checkpoints import overrides
+from vivit_jax.checkpoints.loaded import LoadedModel
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import averaging, metrics
-from vivit_jax.evaluation.trained import Trained
 from vivit_jax.inference import cutting, videos
-from vivit_jax.models import base, pixels, stacking
+from vivit_jax.models import pixels
 
 _MOST_CLIPS = 16  # in one pass through the model
 
@@ -75,6 +76,33 @@ class Window:
     return {**times, 'heads': heads}
 
 
+def load(
+  path: str | os.PathLike,
+  *,
+  ema: bool | None = None,
+  stride: int | None = None,
+  short_videos: str | None = None,
+  **options: Any,
+) -> 'Predictor':
+  """Reads a model, to look at videos with; `vivit_jax.load` is this.
+
+  Args:
+    path: of a workdir, or of a checkpoint of any format.
+    ema, stride, short_videos: as of `overrides.override`.
+    **options: as of `checkpoints.load.load`.
+
+  Raises:
+    UserError: as `checkpoints.load.load`.
+  """
+
+  def override(config: TrainConfig) -> TrainConfig:
+    return overrides.override(
+      config, ema=ema, stride=stride, short_videos=short_videos
+    )
+
+  return Predictor(loading.load(path, override=override, **options))
+
+
 class Predictor:
   """A model with its weights, its labels and its way to see videos.
 
@@ -87,44 +115,22 @@ class Predictor:
     label_names: of each head, in the order of its outputs.
     multi_label: heads of which a video may have any number of labels; their
       probabilities are each for itself, and do not sum to 1.
+    preprocessing: as of `LoadedModel`.
     model: the Flax module, of which `params` are the parameters.
     params: on the device.
   """
 
-  def __init__(self, trained: Trained):
-    """Takes what `evaluation.trained` read."""
-    self.name = trained.name
-    self.config: TrainConfig = trained.config
-    self.label_names = {k: list(v) for k, v in trained.label_names.items()}
-    self.multi_label = frozenset(trained.multi_label)
-    self.model: base.VideoTransformer = models.build(
-      **configs.model_arguments(self.config.model)
-    )
-    params = trained.params
-    if self.config.model.scan:
-      params = stacking.stack(params)
-    self.params = jax.tree.map(jnp.asarray, params)
+  def __init__(self, loaded: LoadedModel):
+    """Takes what `checkpoints.load` read."""
+    self.name = loaded.name
+    self.config: TrainConfig = loaded.config
+    self.label_names = {k: list(v) for k, v in loaded.label_names.items()}
+    self.multi_label = frozenset(loaded.multi_label)
+    self.preprocessing = loaded.preprocessing
+    self.model: nn.Module = loaded.model
+    self.params = jax.tree.map(jnp.asarray, loaded.stacked)
     self._logits = _compiled(self.model, self.config, features=False)
     self._features = _compiled(self.model, self.config, features=True)
-
-  @property
-  def preprocessing(self) -> dict[str, Any]:
-    """Returns how pixels become what the model sees.
-
-    `frames` of a clip, every `stride`-th one of the video, or instead at
-    `frames_per_second`; a short side of `short_side` pixels, of which `crop`
-    (height, width) is cut; (x / 255 - `mean`) / `std`.
-    """
-    data = self.config.data
-    return {
-      'frames': data.frames,
-      'stride': None if data.frames_per_second else data.stride,
-      'frames_per_second': data.frames_per_second,
-      'short_side': data.short_side,
-      'crop': tuple(data.crop),
-      'mean': tuple(data.mean),
-      'std': tuple(data.std),
-    }
 
   def clips(
     self,

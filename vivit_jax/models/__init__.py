@@ -1,6 +1,7 @@
 """Video transformers as Flax modules, built from explicit arguments."""
 
-from vivit_jax.models.base import Features as Features
-from vivit_jax.models.build import FAMILIES as FAMILIES
-from vivit_jax.models.build import SIZES as SIZES
-from vivit_jax.models.build import build as build
+from vivit_jax.models.builder import build as build
+from vivit_jax.models.builder import check as check
+from vivit_jax.models.classifier import Features as Features
+from vivit_jax.models.family import Family as Family
+from vivit_jax.models.family import ModelConfig as ModelConfig

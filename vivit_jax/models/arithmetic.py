@@ -5,11 +5,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jax.extend import core
 
-from vivit_jax.models import attention
+from vivit_jax.models import builder
+from vivit_jax.models.family import ModelConfig
 
 # Peak of matrix products in bfloat16 (of V100 and T4, in float16), dense, in
 # 1e12 operations a second, by words of the device's name: NVIDIA's and Google's
@@ -67,19 +68,22 @@ def multiply_adds(function: Callable, *arguments: Any) -> int:
   return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
 
 
-def forward_multiply_adds(model: nn.Module, clip: jax.ShapeDtypeStruct) -> int:
-  """Returns the multiply-adds of a model's forward pass, by `multiply_adds`.
+def forward_multiply_adds(
+  config: ModelConfig, frames: int, crop: tuple[int, int]
+) -> int:
+  """Returns the multiply-adds of one clip's forward pass, by `multiply_adds`.
 
   With plain attention, whatever the model's own: a fused kernel's products are
   not in a jaxpr, and chunks are filled up.
 
   Args:
-    model: of `build`.
-    clip: float [B, T, H, W, 3], its shape.
+    config: of the model.
+    frames, crop: of the clip; crop is height and width in pixels.
   """
-  model = attention.computed_as(model, 'plain')
-  shapes = jax.eval_shape(model.init, jax.random.key(0), clip)
-  return multiply_adds(model.apply, shapes, clip)
+  config = builder.with_attention(config, 'plain')
+  shapes = builder.shapes(config, frames, crop)
+  clip = jax.ShapeDtypeStruct((1, frames, *crop, 3), jnp.float32)
+  return multiply_adds(builder.build(config).apply, {'params': shapes}, clip)
 
 
 def peak_operations(kind: str) -> float | None:

@@ -4,7 +4,6 @@ All forms compute softmax(q k^T / sqrt(d)) v of each head, and differ in memory,
 speed and rounding only. Softmax is in float32 whatever the inputs' precision.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable
 
@@ -68,15 +67,6 @@ def attend(
     attend_heads = _attend_blocks if kind == 'blocked' else _attend_heads
     found = _plain(attend_heads, query, key, value)
   return found.reshape(*batch, *found.shape[1:])
-
-
-def computed_as(model: nn.Module, kind: str) -> nn.Module:
-  """Returns the model, of the same parameters, with another form of attention.
-
-  'plain' is computed by any device, and its products can be counted.
-  """
-  options = dataclasses.replace(model.options, attention=kind)
-  return model.clone(options=options)
 
 
 def _suited(query: jax.Array) -> str:

@@ -1,4 +1,4 @@
-"""Parameters and arithmetic of every model and size, beside the paper's.
+"""Parameters and arithmetic of every model and size, beside published ones.
 
   python -m vivit_jax.models.table
   python -m vivit_jax.models.table --markdown=docs/models.md
@@ -20,111 +20,78 @@ import jax
 import jax.numpy as jnp
 
 from vivit_jax.errors import UserError, exit_on_user_error
-from vivit_jax.models import attention
-from vivit_jax.models.build import FAMILIES, SIZES, build
+from vivit_jax.models import builder
+from vivit_jax.models import family as families
+from vivit_jax.models.family import ModelConfig
+
+_HEADS = {'label': 400}
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """A model and a clip, and what the paper says of them.
+  """A model and a clip, and what has been published of them.
 
   Attributes:
-    name: as in the paper.
-    family, size, tubelet: of `build`.
-    changes: further arguments of `build`.
+    name: as in its source.
+    config: of the model.
     frames, crop: of the clip; height and width are equal.
-    parameters: the paper's figure, in millions.
-    gflops: the paper's figure.
+    parameters: the published figure, in millions.
+    gflops: the published figure.
   """
 
   name: str
-  family: str
-  size: str
-  tubelet: tuple[int, int, int] = (2, 16, 16)
-  changes: tuple[tuple[str, object], ...] = ()
+  config: ModelConfig
   frames: int = 32
   crop: int = 224
   parameters: float | None = None
   gflops: float | None = None
-
-  def model(self):
-    return build(
-      family=self.family,
-      size=self.size,
-      heads={'label': 400},
-      tubelet=self.tubelet,
-      **dict(self.changes),
-    )
 
   def clip(self, batch: int = 1) -> jax.ShapeDtypeStruct:
     shape = (batch, self.frames, self.crop, self.crop, 3)
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
 
-# Paper, tables 2, 3, 5 and 6, by model, with the paper's M and GFLOPs.
-PAPER = (
-  Case('1 joint', 'joint', 'B', parameters=88.9, gflops=455.2),
-  Case(
-    '2 factorised encoder',
-    'factorised_encoder',
-    'B',
-    parameters=115.1,
-    gflops=284.4,
-  ),
-  Case(
-    '2 average-pooled',
-    'factorised_encoder',
-    'B',
-    changes=(('temporal_layers', 0),),
-    parameters=86.7,
-    gflops=283.9,
-  ),
-  Case(
-    '3 factorised self-attention',
-    'factorised_self_attention',
-    'B',
-    parameters=117.3,
-    gflops=372.3,
-  ),
-  Case(
-    '4 factorised dot-product',
-    'factorised_dot_product',
-    'B',
-    parameters=88.9,
-    gflops=277.1,
-  ),
-  Case('1 joint', 'joint', 'L', gflops=1446.0),
-  Case(
-    '2 factorised encoder, 24 temporal layers',
-    'factorised_encoder',
-    'L',
-    changes=(('temporal_layers', 24),),
-    gflops=995.3,
-  ),
-)
+def published() -> list[Case]:
+  """Returns what each family lists of its sources' tables."""
+  return [
+    Case(
+      row.name,
+      ModelConfig(family.name, row.size, heads=_HEADS, options=row.options),
+      row.frames or family.clip[0],
+      row.crop or family.clip[1],
+      row.parameters,
+      row.gflops,
+    )
+    for family in families.every().values()
+    for row in family.published
+  ]
 
 
 def every_case() -> list[Case]:
-  """Returns the paper's models, and the other sizes of each family."""
-  listed = {(case.family, case.size) for case in PAPER}
+  """Returns the published models, and the other sizes of each family."""
+  cases = published()
+  listed = {(case.config.family, case.config.size) for case in cases}
   others = [
-    Case(f'{1 + number} {family.replace("_", " ")}', family, size)
-    for number, family in enumerate(FAMILIES)
-    for size in SIZES
-    if (family, size) not in listed and not _impossible(family, size)
+    Case(family.title or name.replace('_', ' '), config, *family.clip)
+    for name, family in families.every().items()
+    for size in family.sizes
+    if (name, size) not in listed
+    and _possible(config := ModelConfig(name, size, heads=_HEADS))
   ]
-  return [*PAPER, *others]
+  return [*cases, *others]
 
 
-def _impossible(family: str, size: str) -> bool:
-  # Heads that cannot be halved between space and time.
-  return family == 'factorised_dot_product' and size == 'Ti'
+def _possible(config: ModelConfig) -> bool:
+  try:
+    builder.check(config)
+  except UserError:  # heads that cannot be halved, for one
+    return False
+  return True
 
 
 def parameters(case: Case) -> int:
   """Counts a model's parameters, without making them."""
-  shapes = _shapes(case)
-  return sum(x.size for x in jax.tree.leaves(shapes))
+  return sum(x.size for x in jax.tree.leaves(_shapes(case)))
 
 
 def gflops(case: Case) -> float:
@@ -133,7 +100,7 @@ def gflops(case: Case) -> float:
   By XLA's cost analysis of the compiled program on the CPU, halved; nothing is
   run, and no parameters are made.
   """
-  model = attention.computed_as(case.model(), 'flax')
+  model = builder.build(builder.with_attention(case.config, 'flax'))
 
   def forward(params, video):
     return model.apply({'params': params}, video)
@@ -148,7 +115,7 @@ def training_memory(case: Case, batch: int) -> float | None:
   Parameters, activations and gradients on the default device, in float32;
   the optimiser's state comes on top.
   """
-  model = case.model()
+  model = builder.build(case.config)
 
   def loss(params, video):
     return model.apply({'params': params}, video)['label'].mean()
@@ -165,9 +132,7 @@ def training_memory(case: Case, batch: int) -> float | None:
 
 
 def _shapes(case: Case):
-  return jax.eval_shape(case.model().init, jax.random.key(0), case.clip())[
-    'params'
-  ]
+  return builder.shapes(case.config, case.frames, (case.crop, case.crop))
 
 
 def _compile(function, *arguments):
@@ -187,18 +152,18 @@ HEADER = (
   'tubelet',
   'clip',
   'parameters',
-  'paper, M',
+  'published, M',
   'GFLOPs',
-  'paper',
+  'published',
 )
 
 
 def row(case: Case) -> tuple[str, ...]:
-  t, h, w = case.tubelet
+  tubelet = getattr(case.config.options, 'tubelet', ())
   return (
     case.name,
-    case.size,
-    f'{t}x{h}x{w}',
+    case.config.size,
+    'x'.join(map(str, tubelet)),
     f'{case.frames}x{case.crop}x{case.crop}',
     f'{parameters(case):,}',
     '' if case.parameters is None else f'{case.parameters}',
@@ -214,7 +179,7 @@ def as_markdown(rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _print(rows: Iterable[tuple[str, ...]]) -> None:
-  widths = (42, 4, 9, 11, 13, 8, 7, 6)
+  widths = (42, 4, 9, 11, 13, 12, 7, 9)
   for cells in (HEADER, *rows):
     print(
       '  '.join(
@@ -232,8 +197,8 @@ def main() -> int:
   )
   add = parser.add_argument
   add('--markdown', metavar='FILE', help='write the table there as well')
-  add('--family', choices=FAMILIES, help='one model alone')
-  add('--size', choices=SIZES, help='one size alone; B, with --family')
+  add('--family', choices=families.every(), help='one model alone')
+  add('--size', help='one size alone; B, with --family')
   one = parser.add_argument_group('with --family')
   one.add_argument('--tubelet', help='frames x height x width (2x16x16)')
   one.add_argument('--frames', type=int, help='of a clip (32)')
@@ -267,36 +232,39 @@ def _cases(flags: argparse.Namespace) -> list[Case]:
   for name in ('tubelet', 'frames', 'crop', 'temporal_layers', 'batch_size'):
     if getattr(flags, name) is not None:
       raise UserError(f'--{name} is of one model: give its --family too.')
-  return [c for c in every_case() if flags.size in (None, c.size)]
+  cases = [c for c in every_case() if flags.size in (None, c.config.size)]
+  if not cases:
+    raise UserError(
+      f"--size is '{flags.size}'; known are "
+      f'{", ".join(dict.fromkeys(c.config.size for c in every_case()))}.'
+    )
+  return cases
 
 
 def _case(flags: argparse.Namespace) -> Case:
-  frames = 32 if flags.frames is None else flags.frames
-  crop = 224 if flags.crop is None else flags.crop
-  text = flags.tubelet or '2x16x16'
-  try:
-    tubelet = tuple(int(side) for side in text.split('x'))
-  except ValueError:
-    tubelet = ()
-  if len(tubelet) != 3 or min(tubelet) < 1:
-    raise UserError(
-      f"--tubelet is '{text}'; it is frames x height x width, as in 2x16x16."
-    )
-  if min(frames, crop) < 1 or any(
-    size % part for size, part in zip((frames, crop, crop), tubelet)
-  ):
-    raise UserError(
-      f'a clip of {frames} frames of {crop} pixels cannot be cut into '
-      f'tubelets of {text}.'
-    )
-  layers = 4 if flags.temporal_layers is None else flags.temporal_layers
-  if layers < 0:
-    raise UserError(f'--temporal_layers is {layers}; at least 0.')
-  changes = ()
-  if flags.family == 'factorised_encoder':
-    changes = (('temporal_layers', layers),)
-  name, size = flags.family, flags.size or 'B'
-  return Case(name, name, size, tubelet, changes, frames, crop)
+  family = families.get(flags.family)
+  frames = family.clip[0] if flags.frames is None else flags.frames
+  crop = family.clip[1] if flags.crop is None else flags.crop
+  options = {}
+  if flags.tubelet:
+    try:
+      options['tubelet'] = tuple(int(x) for x in flags.tubelet.split('x'))
+    except ValueError:
+      raise UserError(
+        f"--tubelet is '{flags.tubelet}'; it is frames x height x width, as in "
+        '2x16x16.'
+      ) from None
+  if flags.temporal_layers is not None:
+    options['temporal_layers'] = flags.temporal_layers
+  size = flags.size or (
+    'B' if 'B' in family.sizes else next(iter(family.sizes))
+  )
+  config = ModelConfig(family.name, size, heads=_HEADS, options=options)
+  builder.check(config)
+  if min(frames, crop) < 1:
+    raise UserError('--frames and --crop are at least 1.')
+  family.check_clip(config.options, frames, (crop, crop))
+  return Case(family.title or family.name, config, frames, crop)
 
 
 def _remember(rows: Iterable, kept: list) -> Iterable:

@@ -12,10 +12,10 @@ import pprint
 from collections.abc import Sequence
 
 from vivit_jax import files, locks
+from vivit_jax.checkpoints import run as workdir
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 from vivit_jax.sweeps.grid import Run
-from vivit_jax.training import workdir
 
 FINISHED = 'finished'
 FAILED = 'failed'

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from vivit_jax import config as configs
-from vivit_jax import config_file, typed
+from vivit_jax import config_file
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
+from vivit_jax.models import family as families
 
 Overrides = dict[str, Any]  # dotted key -> value
 
@@ -122,15 +123,14 @@ def plan(base: TrainConfig, path: str, given: Iterable[str] = ()) -> list[Run]:
       or values that do not fit.
   """
   overrides = read(path)
-  known = typed.keys(TrainConfig)
+  known = configs.keys()
   for key in dict.fromkeys(key for run in overrides for key in run):
     if key not in known:
       what = 'is a section of keys' if configs.is_key(str(key)) else None
       raise UserError(
         f"sweep() of {path}: '{key}' {what}; override one of them."
         if what
-        else f"sweep() of {path}: unknown config key '{key}'."
-        f'{configs.meant(str(key))}'
+        else f'sweep() of {path}: {configs.unknown_key(str(key))}'
       )
     if key in given:
       raise UserError(
@@ -145,6 +145,10 @@ def plan(base: TrainConfig, path: str, given: Iterable[str] = ()) -> list[Run]:
 
 def _experiment(base: TrainConfig, run: Overrides, where: str) -> TrainConfig:
   mapping = dataclasses.asdict(base)
+  if 'model.family' in run:
+    options = mapping['model']['options']
+    shared = families.shared_options(options, run['model.family'])
+    mapping['model']['options'] = shared
   for key, value in run.items():
     *sections, name = key.split('.')
     part = mapping

@@ -10,6 +10,8 @@ import numpy as np
 
 from vivit_jax import config as configs
 from vivit_jax import models, peers
+from vivit_jax.checkpoints import labels
+from vivit_jax.checkpoints import run as workdir
 from vivit_jax.checkpoints.on_disk import (
   Description,
   has_checkpoints,
@@ -18,8 +20,7 @@ from vivit_jax.checkpoints.on_disk import (
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import datasets, lengths
 from vivit_jax.errors import UserError, nearest
-from vivit_jax.evaluation import labels
-from vivit_jax.training import workdir
+from vivit_jax.training import parameters
 
 # What belongs to the machine of a process.
 _OWN = ('data.data_dir', 'data.workers')
@@ -58,9 +59,7 @@ def check_alone(
     UserError: a model that there is not, a checkpoint that is not there, or
       Weights & Biases that is not installed.
   """
-  heads = config.model.heads or {'label': 2}
-  some = configs.with_heads(config, heads)
-  models.build(**configs.model_arguments(some.model))
+  models.check(config.model)
   begins = folder is None or not has_checkpoints(folder)
   if begins and config.init_from and not os.path.exists(config.init_from):
     raise UserError(
@@ -93,6 +92,17 @@ def check_with_data(config: TrainConfig, train: datasets.VideoSplit) -> None:
   scored = _open_named(config, 'evaluation.split', config.evaluation.split)
   lengths.check_lengths(scored, config.data)
   lengths.check_views(scored, config.data, config.evaluation.temporal_views)
+
+
+def check_parameters(params: Any, config: TrainConfig) -> None:
+  """Checks the keys of optim that go by the names of parameters.
+
+  Raises:
+    UserError: a pattern that does not fit, or a parameter of no layer.
+  """
+  parameters.learned(params, config.optim)
+  if config.optim.layer_decay != 1.0:
+    parameters.layer_scales(params, config.optim.layer_decay, config.model)
 
 
 def open_split(config: TrainConfig, split: str) -> datasets.VideoSplit:

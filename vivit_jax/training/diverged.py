@@ -28,7 +28,7 @@ def gradient_norms(
   """Returns the loss, and the norm of each layer's gradient.
 
   A layer is what holds arrays: `.../MultiHeadDotProductAttention_0/query`; an
-  array that no layer holds, as `cls`, stands for itself.
+  array that no layer holds, as `cls`, stands for itself. Frozen ones have 0.
 
   Args:
     state: replicated, as the last step left it, which it did not change but for
@@ -41,18 +41,25 @@ def gradient_norms(
     gradient, metrics = steps.gradient_of_step(
       batch, state.step - 1, state.params, model, config, class_weights
     )
-    squares: dict[str, jax.Array] = {}
-    leaves = jax.tree_util.tree_leaves_with_path(stacking.unstack(gradient))
-    for path, leaf in leaves:
-      layer = '/'.join(str(key.key) for key in path[:-1] or path)
+    squares = {layer: 0.0 for layer, _ in _by_layer(state.params)}
+    for layer, leaf in _by_layer(gradient):
       square = jnp.sum(jnp.square(leaf.astype(jnp.float32)))
-      squares[layer] = squares.get(layer, 0.0) + square
+      squares[layer] += square
     return {'loss': metrics['loss']} | {
       k: jnp.sqrt(x) for k, x in squares.items()
     }
 
   found = parallel.unreplicate(parallel.map_over_devices(norms)(state, batch))
   return {key: float(value) for key, value in found.items()}
+
+
+def _by_layer(tree: Any) -> list[tuple[str, jax.Array]]:
+  """Returns the arrays of a tree of parameters with their layers' names."""
+  leaves = jax.tree_util.tree_leaves_with_path(stacking.unstack(tree))
+  return [
+    ('/'.join(str(key.key) for key in path[:-1] or path), leaf)
+    for path, leaf in leaves
+  ]
 
 
 def write(

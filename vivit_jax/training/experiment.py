@@ -12,7 +12,7 @@ import optax
 
 from vivit_jax import config as configs
 from vivit_jax import distributed, models, peers
-from vivit_jax.checkpoints import start
+from vivit_jax.checkpoints import load
 from vivit_jax.checkpoints.on_disk import Description, has_checkpoints
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import datasets, prepare
@@ -69,7 +69,7 @@ def plan(
   config = configs.resolve_heads(config, source.label_names)
   checks.check_with_data(config, source)
   weights = class_weights(config, source)
-  model = models.build(**configs.model_arguments(config.model))
+  model = models.build(config.model)
   period = validation.period(config, len(source))
   validate = None if period is None else validation.scorer(model, config)
   about = Description(
@@ -81,10 +81,11 @@ def plan(
   per_epoch = len(source) / configs.videos_per_step(config)
   steps = configs.training_steps(config, len(source))
   rate = optim.schedule(config.optim, steps=steps, steps_per_epoch=per_epoch)
-  optimiser = optim.optimiser(config.optim, rate)
+  optimiser = optim.optimiser(config.optim, rate, config.model)
   state = step.initialise(model, optimiser, config)
+  checks.check_parameters(state.params, config)
   if config.init_from is not None and not has_checkpoints(folder):
-    params = start.load(state.params, config, source.label_names)
+    params = load.initialise(state.params, config, source.label_names)
     state = step.with_parameters(state, params, config)
   checks.check_resumed(folder, about)
   made = Experiment(

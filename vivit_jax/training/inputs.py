@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from vivit_jax import parallel
+from vivit_jax.augment import device, draws, mixing
 from vivit_jax.config import TrainConfig
 from vivit_jax.models import pixels
-from vivit_jax.training import augment, losses
+from vivit_jax.training import losses
 
 _ARRAYS = ('video', 'labels', 'randaugment')
 
@@ -39,9 +40,10 @@ def arrays(batch: Mapping[str, Any]) -> dict[str, Any]:
   return {key: batch[key] for key in _ARRAYS if key in batch}
 
 
-def step_keys(seed: int, step: jax.Array) -> jax.Array:
-  """Returns three keys of a step: to augment, to mix, for the network."""
-  return jax.random.split(jax.random.fold_in(jax.random.key(seed), step), 3)
+def step_key(seed: int, step: jax.Array, name: draws.Name) -> jax.Array:
+  """Returns the key of a training step for 'augment', 'mix' or 'network'."""
+  key = jax.random.fold_in(jax.random.key(seed), step)
+  return draws.key_for(key, name)
 
 
 def prepare(
@@ -66,13 +68,13 @@ def prepare(
   """
   video, labels = batch['video'], batch['labels']
   place_B = parallel.example_places(video.shape[0])
-  augment_key, mix_key, _ = step_keys(config.train.seed, step)
-  video = augment.augment(
+  augment_key = step_key(config.train.seed, step, 'augment')
+  video = device.augment(
     video, augment_key, place_B, config.augment, batch.get('randaugment')
   )
   video = pixels.normalise(video, config.data.mean, config.data.std)
   if config.augment.erasing:
-    video = augment.randomly_erase(video, augment_key, place_B, config.augment)
+    video = device.randomly_erase(video, augment_key, place_B, config.augment)
   targets = {
     head: losses.smooth_targets(
       labels[head], classes, config.train.label_smoothing
@@ -85,7 +87,8 @@ def prepare(
   }
   share = jnp.float32(1.0)
   if config.augment.mixup or config.augment.cutmix:
-    video, (targets, weights), share = augment.mix(
+    mix_key = step_key(config.train.seed, step, 'mix')
+    video, (targets, weights), share = mixing.mix(
       video, (targets, weights), mix_key, config.augment
     )
   return Inputs(video, targets, share, weights)

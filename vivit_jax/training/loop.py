@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from vivit_jax import distributed, parallel, peers
+from vivit_jax.checkpoints import run as workdir
 from vivit_jax.checkpoints.on_disk import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
@@ -26,7 +27,6 @@ from vivit_jax.training import (
   size,
   step,
   stopping,
-  workdir,
 )
 from vivit_jax.training.clock import Clock, step_seconds
 from vivit_jax.training.experiment import Experiment
@@ -193,7 +193,7 @@ class _Run:
       what = 'going on from' if begins else 'training ended at'
       where = f'step {self.first} of {trained.steps}'
       print(f'{self._folder}: {what} {where}', flush=True)
-    operations = size.forward_operations(trained.model, config)
+    operations = size.forward_operations(config)
     print(size.describe(state, operations, config), flush=True)
     return Progress(
       self._folder,

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 
 from vivit_jax.config import OptimConfig
+from vivit_jax.models.family import ModelConfig
 from vivit_jax.training import parameters
 
 _EPSILON = {'lamb': 1e-6}  # of those that have not Adam's own, 1e-8
@@ -58,26 +59,32 @@ def rates(rate: optax.Schedule, steps: int) -> np.ndarray:
 
 
 def optimiser(
-  config: OptimConfig, rate: optax.Schedule
+  config: OptimConfig, rate: optax.Schedule, model: ModelConfig | None = None
 ) -> optax.GradientTransformation:
   """Returns clip by global norm, then the rule of `config.name`.
 
   The gradient that it is given is the mean over all devices already, so that
   the clip does not depend on their number. Then each layer's update is scaled
-  (`parameters.layer_scales`). Frozen parameters have updates of zero, and no
-  memory in the state; their gradients do not count in the clip.
+  (`parameters.layer_scales`). Its `init` takes all parameters, and makes a
+  state for those that learn (`parameters.learned`); its `update` takes those
+  alone, so that frozen ones have no part in the clip either.
 
-  Its `init` raises a UserError for a `config.freeze` that does not fit the
-  parameters.
+  Args:
+    config: the rule.
+    rate: updates made before -> the learning rate.
+    model: whose layers `config.layer_decay` goes by; None without one.
+
+  `init` raises:
+    UserError: patterns or layer rules that do not fit the parameters.
   """
   parts = []
   if config.clip_norm is not None:
     parts.append(optax.clip_by_global_norm(config.clip_norm))
   whole = optax.chain(*parts, *_rule(config, rate))
-  if config.freeze is not None:
-    whole = _without_frozen(whole, config.freeze)
   if config.layer_decay != 1.0:
-    whole = optax.chain(whole, _scaled_layers(config.layer_decay))
+    whole = optax.chain(whole, _scaled_layers(config.layer_decay, model))
+  if config.freeze is not None or config.train is not None:
+    whole = _of_learned(whole, config)
   return whole
 
 
@@ -143,33 +150,26 @@ def _trust_ratio(coefficient: float) -> optax.GradientTransformation:
   )
 
 
-def _without_frozen(
-  inner: optax.GradientTransformation, pattern: str
+def _of_learned(
+  inner: optax.GradientTransformation, config: OptimConfig
 ) -> optax.GradientTransformation:
-  """Returns `inner` of the parameters that the pattern does not freeze."""
+  """Returns `inner` with a state for the parameters that learn alone."""
 
   def init(params):
-    left_out = parameters.frozen(params, pattern)
-    return inner.init(parameters.without(params, left_out))
+    chosen = parameters.learned(params, config)
+    return inner.init(parameters.select(params, chosen))
 
-  def update(updates, state, params=None):
-    left_out = parameters.frozen(updates, pattern)
-    changes, state = inner.update(
-      parameters.without(updates, left_out),
-      state,
-      None if params is None else parameters.without(params, left_out),
-    )
-    return parameters.with_zeros(changes, updates), state
-
-  return optax.GradientTransformation(init, update)
+  return optax.GradientTransformation(init, inner.update)
 
 
-def _scaled_layers(decay: float) -> optax.GradientTransformation:
+def _scaled_layers(
+  decay: float, model: ModelConfig
+) -> optax.GradientTransformation:
   """Returns the scaling of updates by `parameters.layer_scales`."""
 
   def scale(updates, params):
     del params
-    scales = parameters.layer_scales(updates, decay)
+    scales = parameters.layer_scales(updates, decay, model)
     return jax.tree.map(lambda x, share: x * share, updates, scales)
 
   return optax.stateless(scale)

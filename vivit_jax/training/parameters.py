@@ -1,7 +1,7 @@
 """What training does to a parameter by its name: decay, rates, freezing.
 
-Names are those of checkpoints, 'SpatialTransformer/encoderblock_3/...', whether
-a model's layers are stacked (`models.stacking`) or not.
+Names are those of checkpoints, 'encoderblock_3' of a stack, whether a model's
+layers are stacked (`models.stacking`) or not.
 """
 
 import re
@@ -12,10 +12,10 @@ import jax
 import numpy as np
 from flax import traverse_util
 
+from vivit_jax.config import OptimConfig
 from vivit_jax.errors import UserError, nearest
-from vivit_jax.models import stacking
-
-_ENCODERS = ('Transformer', 'SpatialTransformer', 'TemporalTransformer')
+from vivit_jax.models import builder, stacking
+from vivit_jax.models.family import ModelConfig
 
 
 def decayed(params: Any) -> dict:
@@ -46,18 +46,40 @@ def each_layer(function: Any, first: Any, *others: Any) -> Any:
   return jax.tree_util.tree_map_with_path(call, first, *others)
 
 
-def frozen(params: Any, pattern: str) -> dict:
-  """Returns a tree of bools: True where the pattern is found in the name.
+def learned(params: Any, config: OptimConfig) -> dict:
+  """Returns a tree of bools: True for the parameters that training changes.
+
+  Those that `config.train` matches, if it is given, and `config.freeze` does
+  not. A pattern is a regular expression found anywhere in the name ('^' for its
+  start).
 
   Args:
     params: arrays or their shapes.
-    pattern: a regular expression, anywhere in the name ('^' for its start).
+    config: the patterns.
 
   Raises:
-    UserError: a pattern that is found nowhere, or everywhere, or in some of the
-      layers that are stacked in one array.
+    UserError: a pattern that is found nowhere, or in some of the layers that
+      are stacked in one array; or nothing left to learn.
   """
   flat = traverse_util.flatten_dict(params)
+  taken = dict.fromkeys(flat, True)
+  if config.train is not None:
+    taken = _matches(flat, 'train', config.train)
+  if config.freeze is not None:
+    frozen = _matches(flat, 'freeze', config.freeze)
+    taken = {path: taken[path] and not frozen[path] for path in flat}
+  if not any(taken.values()):
+    raise UserError(
+      f"optim.train is '{config.train}' and optim.freeze is '{config.freeze}', "
+      'which leave no parameter to train: change one of them.'
+    )
+  return traverse_util.unflatten_dict(taken)
+
+
+def _matches(
+  flat: dict[tuple[str, ...], Any], key: str, pattern: str
+) -> dict[tuple[str, ...], bool]:
+  """Returns whether a pattern is found in the name of each parameter."""
   found = {}
   for path, x in flat.items():
     names = stacking.names(path, x.shape)
@@ -65,7 +87,7 @@ def frozen(params: Any, pattern: str) -> dict:
     if 0 < len(matches) < len(names):
       other = next(name for name in names if name not in matches)
       raise UserError(
-        f"optim.freeze is '{pattern}', which matches {matches[0]} but not "
+        f"optim.{key} is '{pattern}', which matches {matches[0]} but not "
         f'{other}, and model.scan stacks them: set --config.model.scan=False.'
       )
     found[path] = bool(matches)
@@ -75,16 +97,11 @@ def frozen(params: Any, pattern: str) -> dict:
     ]
     parts = ', '.join(sorted({path[0] for path in flat}))
     raise UserError(
-      f"optim.freeze is '{pattern}', which matches no parameter: write a "
+      f"optim.{key} is '{pattern}', which matches no parameter: write a "
       f'regular expression for names that begin with {parts}.'
       f'{nearest(pattern.strip("^$/"), _beginnings(names))}'
     )
-  if all(found.values()):
-    raise UserError(
-      f"optim.freeze is '{pattern}', which matches every parameter, "
-      f'{stacking.names(*_first(flat))[0]} too: leave some to train.'
-    )
-  return traverse_util.unflatten_dict(found)
+  return found
 
 
 def _beginnings(names: Iterable[str]) -> list[str]:
@@ -97,100 +114,68 @@ def _beginnings(names: Iterable[str]) -> list[str]:
   return list(found)
 
 
-def _first(flat: dict) -> tuple[tuple[str, ...], tuple[int, ...]]:
-  path, x = next(iter(flat.items()))
-  return path, x.shape
-
-
-def without(tree: dict, left_out: dict) -> dict:
-  """Returns nested dicts without the leaves that `left_out` has True for."""
-  leave = traverse_util.flatten_dict(left_out)
+def select(tree: dict, chosen: dict) -> dict:
+  """Returns nested dicts with those leaves alone that `chosen` has True for."""
+  of = traverse_util.flatten_dict(chosen)
   flat = traverse_util.flatten_dict(tree)
   return traverse_util.unflatten_dict(
-    {path: x for path, x in flat.items() if not leave[path]}
+    {path: x for path, x in flat.items() if of[path]}
   )
 
 
-def with_zeros(tree: dict, whole: dict) -> dict:
-  """Returns the tree with zeros for the leaves that only `whole` has."""
-  flat = traverse_util.flatten_dict(tree)
-  every = traverse_util.flatten_dict(whole)
-  return traverse_util.unflatten_dict(
-    {
-      path: flat.get(path, np.zeros(x.shape, x.dtype))
-      for path, x in every.items()
-    }
+def replaced(whole: dict, part: dict) -> dict:
+  """Returns `whole` with the leaves that `part` has in their stead."""
+  flat = traverse_util.flatten_dict(whole)
+  return traverse_util.unflatten_dict(flat | traverse_util.flatten_dict(part))
+
+
+def frozen_modules(chosen: dict, shapes: dict) -> frozenset[str]:
+  """Returns the names of modules of which no parameter learns.
+
+  Args:
+    chosen: as `learned` returns it.
+    shapes: of the same parameters.
+  """
+  learns: dict[str, bool] = {}
+  flat = traverse_util.flatten_dict(shapes)
+  for path, value in traverse_util.flatten_dict(chosen).items():
+    for name in stacking.names(path, flat[path].shape):
+      parts = name.split('/')
+      for end in range(1, len(parts)):
+        module = '/'.join(parts[:end])
+        learns[module] = learns.get(module, False) or value
+  return frozenset(
+    module for module, any_learns in learns.items() if not any_learns
   )
 
 
-def stop_frozen(params: Any, pattern: str | None) -> Any:
-  """Returns the parameters, those of the pattern without a gradient."""
-  if pattern is None:
-    return params
-  return jax.tree.map(
-    lambda x, stop: jax.lax.stop_gradient(x) if stop else x,
-    params,
-    frozen(params, pattern),
-  )
-
-
-def layer_scales(params: Any, decay: float) -> dict:
+def layer_scales(params: Any, decay: float, model: ModelConfig) -> dict:
   """Returns what the learning rate of each parameter is multiplied with.
 
   That is decay to the power of L + 1 - l: the embedding, class token and
   positions are layer 0, block l of L is layer l, the head and what is before it
-  are layer L + 1 (BEiT, arXiv 2106.08254; MAE, arXiv 2111.06377). The blocks of
-  a factorised encoder are counted through, the temporal ones after the spatial
-  ones; an encoder's class token and positions are of the layer before its first
-  block, its norm of the layer after its last one.
+  are layer L + 1 (BEiT, arXiv 2106.08254; MAE, arXiv 2111.06377). The family
+  says which layer a parameter is of (`Family.layers`).
 
   Args:
     params: arrays or their shapes.
     decay: above 0; 1 for the same rate everywhere.
+    model: the config of the model.
 
   Returns:
     A tree of floats; of stacked layers, float32 [L, 1, ...].
+
+  Raises:
+    UserError: a parameter that no rule of the family names.
   """
-  depths = {
-    name: stacking.depth(params[name]) for name in _ENCODERS if name in params
-  }
-  blocks = sum(depths.values())
-  before, first = {}, 0
-  for name, depth in depths.items():
-    before[name] = first
-    first += depth
+  layer_of, last = builder.layer_of(model)
 
   def scale(path, x):
     keys = [part.key for part in path]
-    layer = _layer(keys, before, depths, blocks)
+    layers = [layer_of(name) for name in stacking.names(keys, x.shape)]
     if not stacking.is_stacked(keys):
-      return decay ** (blocks + 1 - layer)
-    layers = layer + np.arange(x.shape[0])
-    scales = np.float32(decay) ** (blocks + 1 - layers)
+      return decay ** (last - layers[0])
+    scales = np.float32(decay) ** (last - np.array(layers))
     return scales.astype(np.float32).reshape(-1, *[1] * (len(x.shape) - 1))
 
   return jax.tree_util.tree_map_with_path(scale, params)
-
-
-def _layer(
-  keys: list[str], before: dict[str, int], depths: dict[str, int], blocks: int
-) -> int:
-  """Returns the layer of a parameter; of stacked ones, the first's.
-
-  Args:
-    keys: the parts of its name.
-    before: blocks before each encoder.
-    depths: blocks of each encoder.
-    blocks: of all encoders.
-  """
-  top = keys[0]
-  if top in before:
-    number = stacking.block_number(keys[1])
-    if number is not None:
-      return before[top] + number + 1
-    return before[top] + (depths[top] + 1 if keys[1] == 'encoder_norm' else 0)
-  if top == 'embedding' or top == 'cls':
-    return 0
-  if top.startswith('cls_'):
-    return before[top.removeprefix('cls_')]
-  return blocks + 1

@@ -11,12 +11,14 @@ import jax
 import numpy as np
 
 from vivit_jax import config as configs
-from vivit_jax import files, parallel, randaugment
+from vivit_jax import files, parallel
+from vivit_jax.augment import randaugment
 from vivit_jax.config import AugmentConfig, TrainConfig
 from vivit_jax.data import datasets, pipeline, prepare
 from vivit_jax.errors import UserError
-from vivit_jax.training import checks, contact_sheets, inputs
-from vivit_jax.training.contact_sheets import Sheet
+from vivit_jax.evaluation.page import contact_sheets
+from vivit_jax.evaluation.page.contact_sheets import Sheet
+from vivit_jax.training import checks, inputs
 
 WRITERS = {
   '.html': contact_sheets.write_html,

@@ -1,19 +1,18 @@
 """What a run is made of, in a few lines at its start, and its MFU."""
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from vivit_jax.config import TrainConfig
 from vivit_jax.models import arithmetic
 from vivit_jax.training.step import TrainState
 
 
-def forward_operations(model: nn.Module, config: TrainConfig) -> int:
+def forward_operations(config: TrainConfig) -> int:
   """Returns the operations of one clip's forward pass: 2 a multiply-add."""
-  sides = (1, config.data.frames, *config.data.crop, 3)
-  clip = jax.ShapeDtypeStruct(sides, jnp.float32)
-  return 2 * arithmetic.forward_multiply_adds(model, clip)
+  data = config.data
+  return 2 * arithmetic.forward_multiply_adds(
+    config.model, data.frames, data.crop
+  )
 
 
 def utilisation(

@@ -71,7 +71,8 @@ def train_step(
 
   Where the loss, or the norm of gradient or update, is not finite, the step
   counts, its metric `skipped` is 1, and all else of the state stays, the
-  optimiser's count of updates too, by which the learning rate goes.
+  optimiser's count of updates too, by which the learning rate goes. Frozen
+  parameters (`parameters.learned`) pass through as they are.
 
   Args:
     model: the network.
@@ -86,11 +87,17 @@ def train_step(
       batch, state.step, state.params, model, config, class_weights
     )
     metrics['gradient_norm'] = optax.tree.norm(gradient)
-    updates, opt_state = optimiser.update(
-      gradient, state.opt_state, state.params
+    chosen = parameters.learned(state.params, config.optim)
+    before = _Changing(
+      parameters.select(state.params, chosen),
+      state.opt_state,
+      None if state.ema is None else parameters.select(state.ema, chosen),
     )
-    params = optax.apply_updates(state.params, updates)
-    ema = averaged(state.ema, params, state.step, config.train.ema)
+    updates, opt_state = optimiser.update(
+      gradient, before.opt_state, before.params
+    )
+    params = optax.apply_updates(before.params, updates)
+    ema = averaged(before.ema, params, state.step, config.train.ema)
     # A rate may be so large that a finite gradient leads to no finite place.
     finite = jnp.isfinite(
       metrics['loss'] + metrics['gradient_norm'] + optax.tree.norm(updates)
@@ -98,12 +105,27 @@ def train_step(
     metrics['skipped'] = 1.0 - finite
     after = jax.tree.map(
       lambda new, old: jnp.where(finite, new, old),
-      TrainState(state.step, params, opt_state, ema),
-      state,
+      _Changing(params, opt_state, ema),
+      before,
     )
-    return after.replace(step=state.step + 1), metrics
+    state = TrainState(
+      step=state.step + 1,
+      params=parameters.replaced(state.params, after.params),
+      opt_state=after.opt_state,
+      ema=state.ema and parameters.replaced(state.ema, after.ema),
+    )
+    return state, metrics
 
   return parallel.map_over_devices(step, donate=(0,))
+
+
+@flax.struct.dataclass
+class _Changing:
+  """The parts of a state that an update changes: those that learn."""
+
+  params: Any
+  opt_state: optax.OptState
+  ema: Any
 
 
 def gradient_of_step(
@@ -114,17 +136,19 @@ def gradient_of_step(
   config: TrainConfig,
   class_weights: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[Any, dict[str, jax.Array]]:
-  """Returns the gradient that an update goes by, and the step's metrics.
+  """Returns the gradient of the parameters that learn, and the metrics.
 
-  With `optim.sam_rho`, it is that of the point `uphill`, and the metrics are
-  of the parameters. Called inside a function mapped over devices, with what
-  `gradient_on` takes.
+  With `optim.sam_rho`, the gradient is that of the point `uphill`, and the
+  metrics are of the parameters. Called inside a function mapped over devices,
+  with the arguments of `gradient_on`.
   """
-  gradient_of = gradient_on(batch, step, model, config, class_weights)
-  gradient, metrics = gradient_of(params)
+  gradient_of = gradient_on(batch, step, params, model, config, class_weights)
+  chosen = parameters.learned(params, config.optim)
+  learned = parameters.select(params, chosen)
+  gradient, metrics = gradient_of(learned)
   if config.optim.sam_rho:
     # The gradient is the mean over all devices: so is where it leads to.
-    near = uphill(params, gradient, config.optim.sam_rho)
+    near = uphill(learned, gradient, config.optim.sam_rho)
     gradient = gradient_of(near)[0]
   return gradient, metrics
 
@@ -159,37 +183,42 @@ def averaged(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
 def gradient_on(
   batch: Mapping[str, Any],
   step: jax.Array,
+  params: Any,
   model: nn.Module,
   config: TrainConfig,
   class_weights: Mapping[str, np.ndarray] | None = None,
 ) -> Callable[[Any], tuple[Any, dict[str, jax.Array]]]:
-  """Returns parameters -> (gradient, metrics), means over the global batch.
+  """Returns learned parameters -> (gradient, metrics), over the global batch.
 
-  On every device, they are taken in `train.accumulate` parts of consecutive
-  clips, one after another. All draws are keyed by the step and the clips'
-  places, so that neither the parts nor a second call change them. Called
+  Both are means. Every device computes them in `train.accumulate` parts of
+  consecutive clips, one after another. All draws are keyed by the step and the
+  clips' places, so that neither the parts nor a second call change them. Called
   inside a function mapped over devices.
 
   Args:
     batch: of this device, as `train_step` takes it.
     step: int32, updates made before.
+    params: all of them; those that do not learn are taken from here.
     model: the network.
     config: the experiment.
     class_weights: as of `train_step`.
   """
+  chosen = parameters.learned(params, config.optim)
+  if frozen := parameters.frozen_modules(chosen, params):
+    model = model.clone(frozen=frozen)
   ready = inputs.prepare(batch, step, config, model.heads, class_weights)
   place_B = parallel.example_places(ready.video.shape[0])
-  network_key = inputs.step_keys(config.train.seed, step)[2]
+  network_key = inputs.step_key(config.train.seed, step, 'network')
   clips = (ready.video, ready.targets, ready.weights, batch['labels'], place_B)
   parts = config.train.accumulate
 
-  def of_part(params, clips):
+  def of_part(learned, clips):
     video, targets, weights, labels, place_B = clips
     multi_label = [head for head, x in labels.items() if x.ndim == 2]
 
-    def loss_of(params):
+    def loss_of(learned):
       logits = model.apply(
-        {'params': parameters.stop_frozen(params, config.optim.freeze)},
+        {'params': parameters.replaced(params, learned)},
         video,
         train=True,
         example_B=place_B,
@@ -204,12 +233,13 @@ def gradient_on(
       )
       return loss, logits
 
-    (loss, logits), gradient = jax.value_and_grad(loss_of, has_aux=True)(params)
+    with_gradient = jax.value_and_grad(loss_of, has_aux=True)
+    (loss, logits), gradient = with_gradient(learned)
     return gradient, {'loss': loss, **losses.accuracies(logits, labels)}
 
-  def of_all(params):
+  def of_all(learned):
     if parts == 1:
-      return of_part(params, clips)
+      return of_part(learned, clips)
     in_parts = jax.tree.map(
       lambda x: einops.rearrange(x, '(part b) ... -> part b ...', part=parts),
       clips,
@@ -217,13 +247,13 @@ def gradient_on(
     one = jax.tree.map(lambda x: x[0], in_parts)
     total = jax.tree.map(
       lambda x: jnp.zeros(x.shape, x.dtype),
-      jax.eval_shape(of_part, params, one),
+      jax.eval_shape(of_part, learned, one),
     )
 
     def add(total, part):
-      return jax.tree.map(jnp.add, total, of_part(params, part)), None
+      return jax.tree.map(jnp.add, total, of_part(learned, part)), None
 
     total, _ = jax.lax.scan(add, total, in_parts)
     return jax.tree.map(lambda x: x / parts, total)
 
-  return lambda params: parallel.mean_over_devices(of_all(params))
+  return lambda learned: parallel.mean_over_devices(of_all(learned))

@@ -40,7 +40,7 @@ def read(
     label_names: of each head, for records that hold only their numbers.
 
   Raises:
-    UserError: what the readers raise.
+    UserError: a dataset without a reader, or what the readers raise.
   """
   if dataset == 'sequence_examples':
     return sequence_examples.read(videos, annotations, label_names)
@@ -61,5 +61,9 @@ def read(
       return ucf.read_ucf(annotations, split_number)
     case 'hmdb51':
       return ucf.read_hmdb(annotations, split_number)
-    case _:
+    case 'videos':
       return own.read(annotations)
+  raise UserError(
+    f"the dataset '{dataset}' has no reader of annotations: add one in "
+    'vivit_jax/data/readers.'
+  )

@@ -9,9 +9,9 @@ import numpy as np
 from vivit_jax.data.datasets import VideoSplit
 from vivit_jax.data.decode import UnreadableVideo
 from vivit_jax.evaluation import metrics
+from vivit_jax.evaluation.page import contact_sheets
 from vivit_jax.evaluation.page.document import count, name, percent, text
 from vivit_jax.evaluation.predictions import Table
-from vivit_jax.training import contact_sheets
 
 SHEETS = 24  # of all heads together
 _FRAMES = 8  # of a video

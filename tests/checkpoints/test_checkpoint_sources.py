@@ -1,0 +1,532 @@
+"""Other people's files give other people's outputs; hostile ones nothing."""
+
+import dataclasses
+import io
+import json
+import math
+import os
+import pickle
+import shutil
+import struct
+import zipfile
+
+import jax
+import jax.numpy as jnp
+import msgpack
+import numpy as np
+import pytest
+import reference
+from flax import serialization
+from safetensors.numpy import load_file, save_file
+
+from vivit_jax import models
+from vivit_jax.checkpoints import convert, load, names, sources
+from vivit_jax.errors import UserError
+from vivit_jax.models import blocks
+from vivit_jax.models.vivit import huggingface
+from vivit_jax.models.weights import Clip
+
+FIXTURES = reference.FIXTURES
+NPZ = FIXTURES / 'image_vit'
+HUGGING = FIXTURES / 'huggingface_vivit'
+
+
+@pytest.mark.parametrize('name', reference.MODELS)
+def test_scenic_in_all_three_layouts(name):
+  weights = sources.read(FIXTURES / name / 'checkpoint')
+  expected = dict(names.flatten(reference.parameters(name)))
+  assert weights.arrays.keys() == expected.keys()
+  for key, array in weights.arrays.items():
+    np.testing.assert_array_equal(array, expected[key])
+  assert weights.title.startswith(
+    reference.MODELS[name][0].split('_dot')[0]
+  ) or ('dot_product' in weights.title)
+  again = sources.read(FIXTURES / name)  # the folder will do as well
+  assert again.arrays.keys() == expected.keys()
+
+
+def test_hugging_faces_vivit_gives_its_logits_and_hidden_states():
+  with np.load(HUGGING / 'golden.npz', allow_pickle=False) as file:
+    golden = dict(file)
+  weights = sources.read(HUGGING)
+  params = names.unflatten(weights.arrays)
+  assert weights.label_names == {'label': [f'LABEL_{n}' for n in range(7)]}
+  config = reference.flat_config(
+    'joint',
+    heads={'label': 7},
+    width=48,
+    layers=2,
+    attention_heads=3,
+    mlp_width=96,
+    tubelet=(2, 16, 16),
+  )
+  model = models.build(config)
+  hidden = []
+
+  def spy(next_call, arguments, keywords, context):
+    out = next_call(*arguments, **keywords)
+    block = isinstance(context.module, blocks.EncoderBlock)
+    if block and context.method_name == '__call__':
+      hidden[:] = hidden or [arguments[0]]
+      hidden.append(out)
+    return out
+
+  with jax.default_matmul_precision('highest'):
+    with blocks.nn.intercept_methods(spy):
+      logits = model.apply({'params': params}, golden['video'])['label']
+  scale = np.abs(golden['logits']).max()
+  np.testing.assert_allclose(logits, golden['logits'], atol=2e-5 * scale)
+  assert len(hidden) == 3
+  for number, found in enumerate(hidden):
+    expected = golden[f'hidden_{number}']
+    np.testing.assert_allclose(
+      found, expected, atol=2e-5 * np.abs(expected).max()
+    )
+
+
+@pytest.mark.parametrize('name', ['vision_transformer', 'big_vision'])
+def test_image_vits_give_their_features_and_logits(name):
+  """As Model 1 of one frame with tubelets of one frame."""
+  with np.load(NPZ / 'golden.npz', allow_pickle=False) as file:
+    golden = dict(file)
+  weights = sources.read(NPZ / f'{name}.npz')
+  assert weights.models == ('image ViT',) and name in weights.format
+  arrays = dict(weights.arrays)
+  arrays['embedding/kernel'] = arrays['embedding/kernel'][None]
+  model = reference.model(
+    'model1_joint', heads={'label': 21}, tubelet=(1, 16, 16)
+  )
+  params = {'params': names.unflatten(arrays)}
+  video = golden['image'][:, None]
+  with jax.default_matmul_precision('highest'):
+    features = model.apply(params, video, features=True).pre_logits
+    logits = model.apply(params, video)['label']
+  for found, expected in (
+    (features, golden['cls_feature']),
+    (logits, golden['logits']),
+  ):
+    np.testing.assert_allclose(
+      found, expected, atol=2e-5 * np.abs(expected).max()
+    )
+
+
+def test_prefixes_and_stacked_layers_of_npz(tmp_path):
+  with np.load(NPZ / 'vision_transformer.npz', allow_pickle=False) as file:
+    plain = dict(file)
+  expected = sources.read(NPZ / 'vision_transformer.npz').arrays
+  np.savez(
+    tmp_path / 'a.npz', **{f'opt/target/{k}': v for k, v in plain.items()}
+  )
+  with np.load(NPZ / 'big_vision.npz', allow_pickle=False) as file:
+    other = dict(file)
+  stacked = {k: v for k, v in other.items() if 'encoderblock' not in k}
+  first = 'params/Transformer/encoderblock_0/'
+  for key in other:
+    if key.startswith(first):
+      parts = [other[key.replace('_0/', f'_{n}/', 1)] for n in range(3)]
+      stacked[key.replace('encoderblock_0', 'encoderblock')] = np.stack(parts)
+  np.savez(tmp_path / 'b.npz', **stacked)
+  for name in 'ab':
+    found = sources.read(tmp_path / f'{name}.npz').arrays
+    assert found.keys() == expected.keys()
+  block = 'Transformer/encoderblock_2/MlpBlock_0/Dense_0/kernel'
+  np.testing.assert_array_equal(found[block], expected[block])
+
+
+def test_timm_stacks_query_key_and_value(tmp_path):
+  """A timm file made of the npz by hand reads as the npz does."""
+  expected = sources.read(NPZ / 'vision_transformer.npz').arrays
+  wide = {}  # heads of 64, as timm's are taken to have
+  for name, array in expected.items():
+    if array.shape and 'MultiHead' in name:
+      array = np.random.default_rng(len(name)).normal(
+        size=[{48: 128, 4: 2, 12: 64}[side] for side in array.shape]
+      )
+    wide[name] = array.astype(np.float32)
+  tensors = {
+    'cls_token': wide['cls'],
+    'pos_embed': wide['Transformer/posembed_input/pos_embedding'],
+    'patch_embed.proj.weight': wide['embedding/kernel'].transpose(3, 2, 0, 1),
+    'patch_embed.proj.bias': wide['embedding/bias'],
+    'norm.weight': wide['Transformer/encoder_norm/scale'],
+    'norm.bias': wide['Transformer/encoder_norm/bias'],
+    'head.weight': wide['output_projection/kernel'].T,
+    'head.bias': wide['output_projection/bias'],
+  }
+  for n in range(3):
+    block = f'Transformer/encoderblock_{n}'
+    attention = f'{block}/MultiHeadDotProductAttention_0'
+    parts = ('query', 'key', 'value')
+    tensors |= {
+      f'blocks.{n}.attn.qkv.weight': np.concatenate(
+        [wide[f'{attention}/{p}/kernel'].reshape(128, 128).T for p in parts]
+      ),
+      f'blocks.{n}.attn.qkv.bias': np.concatenate(
+        [wide[f'{attention}/{p}/bias'].reshape(128) for p in parts]
+      ),
+      f'blocks.{n}.attn.proj.weight': wide[f'{attention}/out/kernel']
+      .reshape(128, 128)
+      .T,
+      f'blocks.{n}.attn.proj.bias': wide[f'{attention}/out/bias'],
+      f'blocks.{n}.mlp.fc1.weight': wide[
+        f'{block}/MlpBlock_0/Dense_0/kernel'
+      ].T,
+      f'blocks.{n}.mlp.fc1.bias': wide[f'{block}/MlpBlock_0/Dense_0/bias'],
+      f'blocks.{n}.mlp.fc2.weight': wide[
+        f'{block}/MlpBlock_0/Dense_1/kernel'
+      ].T,
+      f'blocks.{n}.mlp.fc2.bias': wide[f'{block}/MlpBlock_0/Dense_1/bias'],
+      f'blocks.{n}.norm1.weight': wide[f'{block}/LayerNorm_0/scale'],
+      f'blocks.{n}.norm1.bias': wide[f'{block}/LayerNorm_0/bias'],
+      f'blocks.{n}.norm2.weight': wide[f'{block}/LayerNorm_1/scale'],
+      f'blocks.{n}.norm2.bias': wide[f'{block}/LayerNorm_1/bias'],
+    }
+  path = tmp_path / 'model.safetensors'
+  save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, path)
+  # A lone file, timm's own folder, and beside a model of Hugging Face's.
+  for config in (None, {'architecture': 'vit_tiny'}, {'model_type': 'vivit'}):
+    if config is not None:
+      (tmp_path / 'config.json').write_text(json.dumps(config))
+    found = sources.read(path)
+    assert 'timm' in found.format and found.arrays.keys() == wide.keys()
+    for name, array in found.arrays.items():
+      np.testing.assert_array_equal(array, wide[name], err_msg=name)
+  assert 'timm' in sources.read(tmp_path).format
+
+
+def test_a_named_file_is_read_and_not_its_neighbour(tmp_path):
+  folder = hugging_face(tmp_path / 'a')
+  tensors = load_file(folder / 'model.safetensors')
+  tensors['classifier.bias'] = tensors['classifier.bias'] + 1
+  save_file(tensors, folder / 'finetuned.safetensors')
+  one, other = (
+    sources.read(folder / name).arrays['output_projection/bias']
+    for name in ('model.safetensors', 'finetuned.safetensors')
+  )
+  np.testing.assert_array_equal(other, one + 1)
+
+
+def test_bfloat16_of_npz_is_read_as_what_it_is(tmp_path):
+  with np.load(NPZ / 'vision_transformer.npz', allow_pickle=False) as file:
+    plain = dict(file)
+  half = {k: v.astype(jnp.bfloat16) for k, v in plain.items()}
+  np.savez(tmp_path / 'a.npz', **half)
+  found = sources.read(tmp_path / 'a.npz').arrays
+  for name, array in sources.read(
+    NPZ / 'vision_transformer.npz'
+  ).arrays.items():
+    expected = array.astype(jnp.bfloat16).astype(np.float32)
+    np.testing.assert_array_equal(found[name].astype(np.float32), expected)
+
+
+def test_a_fifo_is_no_checkpoint(tmp_path):
+  os.mkfifo(tmp_path / 'pipe')
+  with pytest.raises(UserError, match='no file and no folder'):
+    sources.read(tmp_path / 'pipe')
+
+
+def exported(weights, folder, clip):
+  convert._write_hugging_face(huggingface.write(weights, clip), folder)
+
+
+def test_hugging_face_out_and_in_again_keeps_every_bit(tmp_path):
+  weights = sources.read(FIXTURES / 'model1_joint')
+  weights = dataclasses.replace(
+    weights, label_names={'label': [f'class {n}' for n in range(11)]}
+  )
+  exported(weights, tmp_path / 'out', Clip(8, (48, 48), 56))
+  again = sources.read(tmp_path / 'out')
+  assert again.arrays.keys() == weights.arrays.keys()
+  for name, array in again.arrays.items():
+    np.testing.assert_array_equal(array, weights.arrays[name])
+  assert again.label_names['label'][10] == 'class 10'
+  assert not list(tmp_path.glob('.*'))
+  original = load_file(HUGGING / 'model.safetensors')
+  other = sources.read(HUGGING)
+  exported(other, tmp_path / 'back', Clip(8, (32, 32), 32))
+  written = load_file(tmp_path / 'back' / 'model.safetensors')
+  assert written.keys() == original.keys()
+  for name, array in written.items():
+    np.testing.assert_array_equal(array, original[name])
+
+
+def npz_of(header: bytes, body: bytes) -> bytes:
+  stream = io.BytesIO()
+  with zipfile.ZipFile(stream, 'w', zipfile.ZIP_DEFLATED) as archive:
+    length = struct.pack('<H', len(header))
+    archive.writestr(
+      'embedding/kernel.npy', b'\x93NUMPY\x01\x00' + length + header + body
+    )
+  return stream.getvalue()
+
+
+def safetensors_of(header: dict, body: bytes = b'') -> bytes:
+  text = json.dumps(header).encode()
+  return struct.pack('<Q', len(text)) + text + body
+
+
+def objects() -> bytes:
+  stream = io.BytesIO()
+  np.savez(stream, **{'embedding/kernel': np.array([{'x': 1}], dtype=object)})
+  return stream.getvalue()
+
+
+def deep(levels: int) -> bytes:
+  return b'\x81\xa1a' * levels + b'\x80'
+
+
+HEADER = b"{'descr': '<f4', 'fortran_order': False, 'shape': (%s,), }"
+HOSTILE = {
+  'empty': (b'', 'no checkpoint known here'),
+  'text': (b'hello there, how are you', 'no checkpoint known here'),
+  'pickle': (pickle.dumps({'a': 1}), 'pickled'),
+  'pickled npz': (objects(), 'pickled Python objects'),
+  'absurd npz': (npz_of(HEADER % b'999999999999', b'1234'), 'size it states'),
+  'words in an npz shape': (
+    npz_of(HEADER.replace(b'(%s,)', b"('a', 1000000000)"), b'1234'),
+    'size it states',
+  ),
+  'negative npz': (npz_of(HEADER % b'-1', b'1234'), 'size it states'),
+  'swelling npz': (
+    npz_of(HEADER % b'25000000', bytes(100_000_000)),
+    'swells too much',
+  ),
+  'other npz': (
+    npz_of(HEADER % b'1', bytes(4)).replace(b'embedding', b'embodding'),
+    'file is npz, but of no model .* it has embodding/kernel',
+  ),
+  'code in npz': (
+    npz_of(b"{'descr': __import__('os').system('false')}", b''),
+    'no readable header',
+  ),
+  'cut npz': (
+    (NPZ / 'big_vision.npz').read_bytes()[:200_000],
+    'damaged',
+  ),
+  'cut msgpack': (
+    (FIXTURES / 'model1_joint' / 'checkpoint').read_bytes()[:9000],
+    'damaged',
+  ),
+  'deep msgpack': (deep(100_000), 'damaged'),
+  'nested msgpack': (b'\x81\xa6params' + deep(200), 'deep'),
+  'huge msgpack': (b'\x81\xa6params\xc6\xff\xff\xff\xff1234', 'damaged'),
+  'other msgpack': (msgpack.packb({'weights': 3}), 'neither'),
+  'huge header': (struct.pack('<Q', 1 << 60) + b'{' + bytes(50), 'damaged'),
+  'absurd safetensors': (
+    safetensors_of(
+      {'a': {'dtype': 'F32', 'shape': [1 << 40], 'data_offsets': [0, 1 << 42]}}
+    ),
+    'damaged',
+  ),
+  'other safetensors': (
+    safetensors_of(
+      {'a': {'dtype': 'F32', 'shape': [1], 'data_offsets': [0, 4]}}, bytes(4)
+    ),
+    'file is safetensors, but of no model .* it has a.$',
+  ),
+}
+
+
+@pytest.mark.parametrize('name', HOSTILE)
+def test_hostile_and_broken_files_are_one_sentence(tmp_path, name):
+  content, words = HOSTILE[name]
+  (tmp_path / 'file').write_bytes(content)
+  with pytest.raises(UserError, match=words) as caught:
+    sources.read(tmp_path / 'file')
+  assert '\n' not in str(caught.value)
+  assert str(caught.value).count('get it again') <= 1
+
+
+def changed(**arrays):
+  """Returns flax msgpack of Model 1 with other arrays; None leaves one out."""
+  flat = dict(names.flatten(reference.parameters('model1_joint'))) | {
+    name.replace('__', '/'): array for name, array in arrays.items()
+  }
+  flat = {name: array for name, array in flat.items() if array is not None}
+  return serialization.msgpack_serialize({'params': names.unflatten(flat)})
+
+
+POSITIONS = 'Transformer__posembed_input__pos_embedding'
+ODD = {
+  'a kernel without axes': (
+    {'embedding__kernel': np.float32(3)},
+    'embedding/kernel has shape \\(\\), not .tubelet',
+  ),
+  'positions in one axis': (
+    {POSITIONS: np.zeros(48, np.float32)},
+    'pos_embedding has shape \\(48,\\), not .1, positions, width',
+  ),
+  'positions of another width': (
+    {POSITIONS: np.zeros((1, 37, 24), np.float32)},
+    'pos_embedding has shape .*not of width 48',
+  ),
+  'whole numbers': (
+    {'output_projection__bias': np.zeros(11, np.int32)},
+    'output_projection/bias is int32',
+  ),
+  'a block unlike the others': (
+    {'Transformer__encoderblock_1__LayerNorm_0__scale': None},
+    'encoderblock_1 is unlike encoderblock_0 in LayerNorm_0/scale',
+  ),
+  'a norm of another width': (
+    {'Transformer__encoder_norm__scale': np.ones(5, np.float32)},
+    'encoder_norm/scale has shape .5,., not of width 48',
+  ),
+  'an empty array': (
+    {'output_projection__bias': np.zeros(0, np.float32)},
+    'of shape \\(0,\\), not floats',
+  ),
+}
+
+
+@pytest.mark.parametrize('name', ODD)
+def test_arrays_of_odd_shapes_are_one_sentence(tmp_path, name):
+  arrays, words = ODD[name]
+  (tmp_path / 'checkpoint').write_bytes(changed(**arrays))
+  with pytest.raises(UserError, match=words):
+    sources.read(tmp_path / 'checkpoint')
+
+
+def test_no_attention_is_no_transformer(tmp_path):
+  arrays = {
+    'embedding': {
+      'kernel': np.zeros((2, 16, 16, 3, 4), np.float32),
+      'bias': np.zeros(4, np.float32),
+    }
+  }
+  content = serialization.msgpack_serialize({'params': arrays})
+  (tmp_path / 'file').write_bytes(content)
+  with pytest.raises(UserError, match='it has no attention'):
+    sources.read(tmp_path / 'file')
+
+
+def test_a_compressed_npz_with_a_zero_head_is_read(tmp_path):
+  """It swells a thousandfold where it is zero, as fresh heads are."""
+  with np.load(NPZ / 'vision_transformer.npz', allow_pickle=False) as file:
+    plain = dict(file)
+  plain['head/kernel'] = np.zeros((48, 50_000), np.float32)
+  plain['head/bias'] = np.zeros(50_000, np.float32)
+  np.savez_compressed(tmp_path / 'a.npz', **plain)
+  found = sources.read(tmp_path / 'a.npz').arrays
+  assert found['output_projection/kernel'].shape == (48, 50_000)
+
+
+def hugging_face(folder, **config):
+  shutil.copytree(HUGGING, folder)
+  path = folder / 'config.json'
+  path.write_text(json.dumps(json.loads(path.read_text()) | config))
+  return folder
+
+
+def test_what_hugging_face_computes_otherwise_is_an_option(tmp_path):
+  same = sources.read(HUGGING)
+  assert same.options == {'gelu': 'tanh', 'norm_epsilon': 1e-6}
+  assert not any('GELU' in note or 'epsilon' in note for note in same.notes)
+  other = hugging_face(tmp_path / 'a', hidden_act='gelu', layer_norm_eps=1e-12)
+  options = {'gelu': 'exact', 'norm_epsilon': 1e-12}
+  assert sources.read(other).options == options
+  with pytest.raises(UserError, match="hidden_act 'relu'"):
+    sources.read(hugging_face(tmp_path / 'b', hidden_act='relu'))
+  with pytest.raises(UserError, match='num_attention_heads'):
+    sources.read(hugging_face(tmp_path / 'c', num_attention_heads=True))
+  odd = hugging_face(tmp_path / 'd', tubelet_size=[0, 16, 16])
+  assert sources.read(odd).grid is None
+
+
+def test_a_vivit_of_hugging_face_is_computed_as_its_config_says(tmp_path):
+  """Loaded by itself: its activation and its epsilon are the model's."""
+  loaded = load.load(HUGGING).config.model.options
+  assert (loaded.gelu, loaded.norm_epsilon) == ('tanh', 1e-6)
+  folder = hugging_face(tmp_path / 'a', hidden_act='gelu', layer_norm_eps=1e-12)
+  said = []
+  loaded = load.load(folder, say=said.append)
+  options = loaded.config.model.options
+  assert (options.gelu, options.norm_epsilon) == ('exact', 1e-12)
+  assert options.layers == 2 and options.width == 48
+  assert 'trained with' not in ''.join(said)
+  # Of a config that says otherwise, the difference is told.
+  other = dataclasses.replace(
+    loaded.config,
+    model=dataclasses.replace(
+      loaded.config.model,
+      options=dataclasses.replace(options, gelu='tanh', norm_epsilon=1e-6),
+    ),
+  )
+  load.load(folder, config=other, say=said.append)
+  assert 'trained with gelu exact; model.options.gelu is tanh' in said[-1]
+  assert 'trained with norm_epsilon 1e-12;' in said[-1]
+
+
+def test_exact_gelus_and_epsilons_of_hugging_face_by_hand(tmp_path):
+  """Every MLP and norm of the loaded model against NumPy."""
+  folder = hugging_face(tmp_path / 'a', hidden_act='gelu', layer_norm_eps=0.1)
+  loaded = load.load(folder)
+  video = np.load(HUGGING / 'golden.npz')['video']
+  calls = []
+
+  def spy(next_call, arguments, keywords, context):
+    out = next_call(*arguments, **keywords)
+    module = context.module
+    kinds = blocks.MlpBlock, blocks.nn.LayerNorm
+    if isinstance(module, kinds) and context.method_name == '__call__':
+      weights = loaded.params
+      for part in module.path:
+        weights = weights[part]
+      calls.append((weights, np.asarray(arguments[0], np.float64), out))
+    return out
+
+  with jax.default_matmul_precision('highest'):
+    with blocks.nn.intercept_methods(spy):
+      loaded.model.apply({'params': loaded.stacked}, video)
+  assert len(calls) == 2 * 3 + 1
+  for weights, x, found in calls:
+    if 'scale' in weights:
+      x = (x - x.mean(-1, keepdims=True)) / np.sqrt(
+        x.var(-1, keepdims=True) + 0.1
+      )
+      expected = x * weights['scale'] + weights['bias']
+    else:
+      first, second = weights['Dense_0'], weights['Dense_1']
+      x = x @ first['kernel'] + first['bias']
+      x = x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2
+      expected = x @ second['kernel'] + second['bias']
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_folder_is_known_by_what_is_in_it(tmp_path):
+  shutil.copy(NPZ / 'big_vision.npz', tmp_path / 'weights')
+  (tmp_path / 'README').write_text('weights of somebody')
+  assert 'big_vision' in sources.read(tmp_path).format
+  shutil.copy(NPZ / 'vision_transformer.npz', tmp_path / 'others')
+  with pytest.raises(UserError, match='it holds others, weights: name one'):
+    sources.read(tmp_path)
+
+
+@pytest.mark.parametrize('name', ['a\0b', 'a' * 5000, 'link', 'checkpoint/x'])
+def test_paths_that_nothing_can_be_read_from(tmp_path, name):
+  (tmp_path / 'link').symlink_to(tmp_path / 'nowhere')
+  (tmp_path / 'checkpoint').mkdir()
+  with pytest.raises(UserError, match='checkpoint'):
+    sources.read(f'{tmp_path}/{name}')
+  with pytest.raises(UserError, match='no checkpoint known here'):
+    sources.read(tmp_path)
+
+
+def test_folders_that_are_none(tmp_path):
+  (tmp_path / 'run' / 'checkpoints').mkdir(parents=True)
+  with pytest.raises(UserError, match='has no finished checkpoint yet'):
+    sources.read(tmp_path / 'run')
+  with pytest.raises(UserError, match='cannot read the checkpoint'):
+    sources.read(tmp_path / 'absent')
+  with pytest.raises(UserError, match='no checkpoint known here'):
+    sources.read(tmp_path)
+  timesformer = tmp_path / 't'
+  timesformer.mkdir()
+  (timesformer / 'model.safetensors').write_bytes(
+    safetensors_of(
+      {'a': {'dtype': 'F32', 'shape': [1], 'data_offsets': [0, 4]}}, bytes(4)
+    )
+  )
+  (timesformer / 'config.json').write_text('{"model_type": "timesformer"}')
+  with pytest.raises(UserError, match="of type 'timesformer'"):
+    sources.read(timesformer)

@@ -1,0 +1,182 @@
+"""A foreign checkpoint's classes are put into the dataset's order."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import reference
+
+from vivit_jax import config as configs
+from vivit_jax.checkpoints import foreign, load, names, sources
+from vivit_jax.checkpoints.on_disk import Description
+from vivit_jax.checkpoints.store import Store
+from vivit_jax.errors import UserError
+
+SOURCE = reference.FIXTURES / 'model1_joint'
+NAMES = [f'class {n:02}' for n in range(11)]
+
+
+@pytest.fixture
+def config():
+  config = configs.default('joint')
+  config.model.options.update(reference.SIZE | {'layers': 3})
+  config.data.frames, config.data.crop = 8, (48, 48)
+  return configs.resolve(config)
+
+
+def test_without_names_the_datasets_order_is_taken(config, capsys):
+  found = foreign.from_file(SOURCE, config, {'label': NAMES})
+  expected = reference.parameters('model1_joint')['output_projection']
+  np.testing.assert_array_equal(
+    found.params['output_projection']['kernel'], expected['kernel']
+  )
+  assert found.config.model.heads == {'label': 11}
+  assert found.class_order == "assumed: the dataset's"
+  assert 'does not name its classes' in capsys.readouterr().out
+
+
+def test_a_class_order_moves_the_columns(config, tmp_path, capsys):
+  (tmp_path / 'order.json').write_text(json.dumps({'label': NAMES[::-1]}))
+  config = dataclasses.replace(config, class_order=str(tmp_path / 'order.json'))
+  found = foreign.from_file(SOURCE, config, {'label': NAMES})
+  expected = reference.parameters('model1_joint')['output_projection']
+  head = found.params['output_projection']
+  np.testing.assert_array_equal(head['kernel'], expected['kernel'][:, ::-1])
+  np.testing.assert_array_equal(head['bias'], expected['bias'][::-1])
+  assert found.label_names == {'label': NAMES}
+  assert found.class_order == 'config.class_order'
+  assert 'does not name' not in capsys.readouterr().out
+
+
+def test_a_checkpoint_that_names_its_classes_has_its_own_order(
+  config, tmp_path, capsys
+):
+  run = native_run(tmp_path / 'run', config, [f'jump {n}' for n in range(11)])
+  names = {'label': [f'jump {n}' for n in range(11)]}
+  for found in (
+    foreign.from_file(run, config, names),
+    load.from_run(run, 'last', lambda c: c),
+  ):
+    assert found.class_order == "the checkpoint's"
+  assert 'does not name' not in capsys.readouterr().out
+
+
+def test_classes_of_another_dataset_are_refused(config, tmp_path):
+  names = ['other', *NAMES[1:]]
+  (tmp_path / 'order.json').write_text(json.dumps({'label': names}))
+  config = dataclasses.replace(config, class_order=str(tmp_path / 'order.json'))
+  with pytest.raises(UserError, match="'class 00' of head label is in one"):
+    foreign.from_file(SOURCE, config, {'label': NAMES})
+
+
+def test_a_model_without_a_head_cannot_be_scored(config, monkeypatch):
+  whole = sources.read(SOURCE)
+  arrays = {k: v for k, v in whole.arrays.items() if 'output' not in k}
+  headless = dataclasses.replace(whole, arrays=arrays)
+  monkeypatch.setattr(sources, 'read', lambda path, ema: headless)
+  with pytest.raises(UserError, match='does not hold the whole model'):
+    foreign.from_file(SOURCE, config, {'label': NAMES})
+
+
+def test_a_part_of_a_checkpoint_is_not_scored_as_the_whole(config):
+  model = dataclasses.replace(
+    config.model,
+    options=dataclasses.replace(config.model.options, positions='none'),
+  )
+  config = dataclasses.replace(config, model=model)
+  with pytest.raises(UserError, match='more than the model: .*pos_embedding'):
+    foreign.from_file(SOURCE, config, {'label': NAMES})
+
+
+def native_run(folder, config, classes=NAMES):
+  """Writes a run whose only checkpoint, of step 3, is the fixture."""
+  whole = sources.read(SOURCE)
+  params = names.unflatten(whole.arrays)
+  config = configs.with_heads(config, {'label': 11})
+  folder.mkdir()
+  (folder / 'config.json').write_text(configs.to_json(config))
+  with Store(folder) as store:
+    store.save(3, {'params': params}, Description(config, {'label': classes}))
+  return folder
+
+
+def test_the_digest_is_of_the_weights_alone(config, tmp_path):
+  run = native_run(tmp_path / 'run', config)
+  one = foreign.from_file(SOURCE, config, {'label': NAMES})
+  other = load.from_run(run, 'last', lambda c: c)
+  by_path = foreign.from_file(run, config, {'label': NAMES})
+  assert (one.step, other.step, by_path.step) == (None, 3, 3)
+  assert one.digest == other.digest and len(one.digest) == 64
+  kernel = one.params['output_projection']['kernel']
+  for changed in (
+    kernel + np.eye(48, 11, dtype=np.float32),
+    kernel.astype(np.float16),
+    kernel.reshape(11, 48),
+  ):
+    params = one.params | {
+      'output_projection': one.params['output_projection'] | {'kernel': changed}
+    }
+    assert dataclasses.replace(one, params=params).digest != one.digest
+
+
+def test_clips_of_another_size_have_the_positions_of_theirs(
+  config, tmp_path, capsys
+):
+  """Of a run, as of a file; and the run's class order is not of its head."""
+  config = dataclasses.replace(config, class_order='of the weights before it')
+  run = native_run(tmp_path / 'run', config)
+
+  def smaller(c):
+    return dataclasses.replace(
+      c, data=dataclasses.replace(c.data, frames=4, crop=(32, 48))
+    )
+
+  found = load.from_run(run, 'best', smaller)
+  told = capsys.readouterr().out
+  assert '4 -> 2 temporal indices' in told and '3 x 3 -> 2 x 3' in told
+  place = 'Transformer', 'posembed_input', 'pos_embedding'
+  whole, part = (
+    load.from_run(run, 'best', lambda c: c).params,
+    found.params,
+  )
+  for key in place:
+    whole, part = whole[key], part[key]
+  assert whole.shape == (1, 37, 48) and part.shape == (1, 13, 48)
+  np.testing.assert_array_equal(part[:, 0], whole[:, 0])  # the class token's
+  # The file does not tell its grid, and gets there by the same way.
+  plain = dataclasses.replace(smaller(config), class_order=None)
+  other = foreign.from_file(
+    SOURCE, plain, {'label': NAMES}, grid=configs.target(config).grid
+  )
+  assert other.digest == found.digest
+
+
+def test_another_number_of_classes_is_told(config):
+  with pytest.raises(UserError, match='has 11 classes, but .* has 3 .label 3'):
+    foreign.from_file(SOURCE, config, {'label': NAMES[:3]})
+
+
+@pytest.mark.parametrize('ema', [True, False])
+def test_which_weights_are_scored_is_known_by_path_too(config, tmp_path, ema):
+  run = native_run(tmp_path / 'run', config)
+  params = names.unflatten(sources.read(SOURCE).arrays)
+  about = Description(
+    configs.with_heads(config, {'label': 11}), {'label': NAMES}
+  )
+  with Store(run) as store:
+    store.save(4, {'params': params, 'ema': params}, about)
+  config = dataclasses.replace(
+    config, evaluation=dataclasses.replace(config.evaluation, ema=ema)
+  )
+  dataset = {'label': NAMES}
+  checkpoints = run / 'checkpoints'
+  kept = foreign.from_file(checkpoints / '4', config, dataset)
+  assert (kept.step, kept.averaged) == (4, ema)
+  without = foreign.from_file(checkpoints / '3', config, dataset)
+  assert (without.step, without.averaged) == (3, False)
+
+  def override(c):
+    return dataclasses.replace(c, evaluation=config.evaluation)
+
+  assert load.from_run(run, '4', override).averaged == ema

@@ -1,0 +1,469 @@
+"""What can be taken from other models is, and all arrays are accounted for."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+import reference
+
+from vivit_jax import config as configs
+from vivit_jax.checkpoints import load, merge, names, sources
+from vivit_jax.errors import UserError
+from vivit_jax.models import builder, stacking
+from vivit_jax.models.family import Target
+from vivit_jax.models.weights import Weights
+
+FIXTURES = reference.FIXTURES
+IMAGE = FIXTURES / 'image_vit' / 'vision_transformer.npz'
+GRID = (4, 3, 3)  # 8 x 48 x 48 in tubelets of 2 x 16 x 16
+SHAPE = (1, 8, 48, 48, 3)
+
+
+def target_of(name, frames=8, crop=(48, 48), kernel='central_frame', **changes):
+  """Returns a fixture's model, with changes, as what is merged into."""
+  return Target(reference.config(name, **changes), frames, crop, kernel)
+
+
+def fresh(target):
+  """Returns a model's initial values by flat names."""
+  clip = np.zeros((1, target.frames, *target.crop, 3), np.float32)
+  model = builder.build(target.model)
+  params = model.init(jax.random.key(0), clip)['params']
+  return dict(names.flatten(jax.tree.map(np.asarray, params)))
+
+
+def merged(source, target, **names_of):
+  return merge.merge(source, fresh(target), target, **names_of)
+
+
+def applied(target, found, video, **keywords):
+  """Returns what a model computes with merged arrays."""
+  params = {'params': names.unflatten(found.arrays)}
+  return builder.build(target.model).apply(params, video, **keywords)
+
+
+def kinds(found):
+  return {what: [r.name for r in found.rows if r.what == what]
+          for what in ('loaded', 'adapted', 'fresh', 'left over')}  # fmt: skip
+
+
+@pytest.mark.parametrize('name', reference.MODELS)
+def test_the_same_model_takes_every_array(name):
+  source = sources.read(FIXTURES / name)
+  whole = merged(source, target_of(name))
+  found = kinds(whole)
+  assert len(found['loaded']) == len(source.arrays)
+  assert not found['adapted'] + found['fresh'] + found['left over']
+  for key, array in whole.arrays.items():
+    np.testing.assert_array_equal(array, source.arrays[key])
+
+
+def test_another_head_is_left_fresh_and_all_else_loaded():
+  source = sources.read(FIXTURES / 'model1_joint')
+  target = target_of('model1_joint', heads={'noun': 3, 'verb': 2})
+  found = kinds(merged(source, target))
+  heads = ['output_projection/bias', 'output_projection/kernel']
+  assert sorted(found['fresh']) == heads
+  assert len(found['loaded']) == len(fresh(target)) - 2
+
+
+def still(image):
+  return np.repeat(image[:, None], 8, axis=1)
+
+
+@pytest.mark.parametrize('kernel', ['central_frame', 'inflation'])
+@pytest.mark.parametrize('name', ['vision_transformer', 'big_vision'])
+def test_a_still_clip_gives_the_image_models_own_feature(name, kernel):
+  """Of each temporal index in Model 2's spatial encoder."""
+  with np.load(FIXTURES / 'image_vit' / 'golden.npz') as file:
+    golden = dict(file)
+  target = target_of('model2_average_pooled', kernel=kernel)
+  source = sources.read(FIXTURES / 'image_vit' / f'{name}.npz')
+  found = merged(source, target)
+  with jax.default_matmul_precision('highest'):
+    features = applied(target, found, still(golden['image']), features=True)
+  expected = golden['cls_feature']
+  np.testing.assert_allclose(
+    features.pre_logits, expected, atol=2e-5 * np.abs(expected).max()
+  )
+
+
+def without_token(source):
+  """Returns an image ViT that averages instead."""
+  arrays = {k: v for k, v in source.arrays.items() if k != 'cls'}
+  positions = 'Transformer/posembed_input/pos_embedding'
+  arrays[positions] = arrays[positions][:, 1:]
+  return dataclasses.replace(source, arrays=arrays)
+
+
+ONE_FRAME = target_of(
+  'model1_joint', frames=1, pool='mean', tubelet=(1, 16, 16)
+)
+
+
+def test_a_still_clip_through_model_1_begins_as_many_copies_of_the_image():
+  """Attention over t copies of the patches weighs the class token less.
+
+  Without a class token there is no such difference: keys repeated t times give
+  the same average. So the statement is exact for the averaging model.
+  """
+  with np.load(FIXTURES / 'image_vit' / 'golden.npz') as file:
+    image = file['image']
+  source = without_token(sources.read(IMAGE))
+  target = target_of('model1_joint', pool='mean')
+  found, alone = merged(source, target), merged(source, ONE_FRAME)
+  with jax.default_matmul_precision('highest'):
+    clip = applied(target, found, still(image), features=True)
+    single = applied(ONE_FRAME, alone, image[:, None], features=True)
+  scale = np.abs(single.tokens).max()
+  for index in range(4):
+    np.testing.assert_allclose(
+      clip.tokens[:, index], single.tokens[:, 0], atol=2e-5 * scale
+    )
+
+
+def test_model_3_begins_as_the_image_model_on_every_frame():
+  """Its temporal branch is silent, so each temporal index is an image."""
+  with np.load(FIXTURES / 'image_vit' / 'golden.npz') as file:
+    image = file['image']
+  source = sources.read(IMAGE)
+  target = target_of('model3_factorised_self_attention')
+  whole = merged(source, target)
+  found = kinds(whole)
+  assert all('_time/' in n or 'output_projection' in n for n in found['fresh'])
+  assert found['left over'] == ['cls']
+  alone = merged(without_token(source), ONE_FRAME)
+  frames = np.stack([image, image[::-1]] * 2, axis=1).repeat(2, axis=1)
+  with jax.default_matmul_precision('highest'):
+    clip = applied(target, whole, frames, features=True)
+    single = applied(ONE_FRAME, alone, image[:, None], features=True)
+  scale = np.abs(single.tokens).max()
+  for index in range(4):
+    expected = single.tokens[:, 0] if index % 2 == 0 else single.tokens[::-1, 0]
+    np.testing.assert_allclose(
+      clip.tokens[:, index], expected, atol=2e-5 * scale
+    )
+
+
+def test_the_image_model_starts_all_four():
+  source = sources.read(IMAGE)
+  for name in reference.MODELS:
+    target = target_of(name)
+    found = merged(source, target)
+    kernel = found.arrays['embedding/kernel']
+    np.testing.assert_array_equal(kernel[1], source.arrays['embedding/kernel'])
+    assert not kernel[0].any()
+    assert found.arrays.keys() == fresh(target).keys()
+    applied(target, found, np.zeros(SHAPE))
+
+
+def test_inflation_shares_the_kernel_among_the_frames():
+  source = sources.read(IMAGE)
+  found = merged(source, target_of('model1_joint', kernel='inflation'))
+  kernel = found.arrays['embedding/kernel']
+  for frame in kernel:
+    np.testing.assert_allclose(frame, source.arrays['embedding/kernel'] / 2)
+
+
+@pytest.mark.parametrize(
+  'name', ['model1_joint', 'model3_factorised_self_attention']
+)
+def test_other_frames_and_pixels_resize_the_positions(name):
+  source = sources.read(FIXTURES / name)
+  other = target_of(name, frames=12, crop=(64, 32))
+  with pytest.raises(UserError, match='perhaps 1 x 6 x 6, 4 x 3 x 3.*init_gri'):
+    merged(source, other)
+  source = dataclasses.replace(source, grid=GRID)  # as our own checkpoints do
+  assert '4 -> 6 temporal' in merged(source, other).table()
+  found = kinds(merged(source, target_of(name, frames=12)))
+  assert found['adapted'] == ['Transformer/posembed_input/pos_embedding']
+  found = merged(source, target_of(name, crop=(64, 32)))
+  positions = found.arrays['Transformer/posembed_input/pos_embedding']
+  token = positions.shape[1] - 32
+  old = source.arrays['Transformer/posembed_input/pos_embedding']
+  assert token == old.shape[1] - 36
+  np.testing.assert_array_equal(positions[:, :token], old[:, :token])
+
+
+def test_another_tubelet_gives_the_same_tokens_of_a_still_clip():
+  name = 'model2_factorised_encoder'
+  source = sources.read(FIXTURES / name)
+  found = merged(source, target_of(name, tubelet=(4, 16, 16)))
+  old, new = (
+    values['embedding/kernel'].sum(axis=0)
+    for values in (source.arrays, found.arrays)
+  )
+  np.testing.assert_allclose(new, old, atol=1e-5)
+  positions = 'TemporalTransformer/posembed_input/pos_embedding'
+  assert found.arrays[positions].shape[1] == 3
+
+
+def test_temporal_layers_come_and_go_with_their_reasons():
+  name = 'model2_factorised_encoder'
+  source = sources.read(FIXTURES / name)
+  table = merged(source, target_of(name, temporal_layers=3)).table()
+  assert 'fresh  TemporalTransformer/encoderblock_*' in table
+  assert 'the source has fewer temporal layers' in table
+  found = merged(source, target_of(name, temporal_layers=0))
+  left = kinds(found)['left over']
+  assert all('Temporal' in n for n in left) and 'the model averages' in (
+    found.table()
+  )
+
+
+def test_an_array_that_nothing_explains_is_an_error_with_the_nearest():
+  source = sources.read(FIXTURES / 'model1_joint')
+  arrays = dict(source.arrays)
+  name = 'Transformer/encoderblock_1/MlpBlock_0/Dense_0/kernel'
+  arrays[name.replace('Dense_0', 'Dense_9')] = arrays.pop(name)
+  broken = dataclasses.replace(source, arrays=arrays)
+  with pytest.raises(UserError, match='Dense_0/kernel is missing.*Dense_9'):
+    merged(broken, target_of('model1_joint'))
+  with pytest.raises(UserError, match='one video model cannot start another'):
+    merged(source, target_of('model3_factorised_self_attention'))
+
+
+@pytest.mark.parametrize(
+  ('name', 'changes', 'told'),
+  [
+    ('model1_joint', {'layers': 1}, 'layers 3 (the model 1)'),
+    (
+      'model1_joint',
+      {'width': 24, 'layers': 2},
+      'layers 3 (the model 2), width 48 (the model 24)',
+    ),
+  ],
+)
+def test_weights_of_another_size_are_one_sentence(name, changes, told):
+  source = sources.read(FIXTURES / name)
+  with pytest.raises(UserError) as caught:
+    merged(source, target_of(name, **changes))
+  sentence = str(caught.value)
+  assert f'of another size: they have {told}: set model.size' in sentence
+  assert 'Did you mean' not in sentence and sentence.count('. ') == 0
+
+
+def test_a_config_starts_from_a_file_with_layers_stacked_or_not(capsys):
+  config = configs.default('joint')
+  config.init_from = str(FIXTURES / 'model1_joint')
+  config.data.frames, config.data.crop = 8, (48, 48)
+  found = []
+  for scan in (False, True):
+    config.model.scan = scan
+    model = reference.model('model1_joint', scan=scan)
+    params = model.init(jax.random.key(0), np.zeros(SHAPE))['params']
+    params = load.initialise(params, configs.resolve(config))
+    found.append(stacking.unstack(params))
+  jax.tree.map(np.testing.assert_array_equal, *found)
+  expected = reference.parameters('model1_joint')
+  jax.tree.map(np.testing.assert_array_equal, found[0], expected)
+  assert 'loaded  56 arrays' in capsys.readouterr().out
+
+
+def test_the_references_order_is_that_of_its_weights():
+  name = 'model3_factorised_self_attention'
+  source = sources.read(FIXTURES / name)
+  merged(source, target_of(name, order='time_space'))
+  with pytest.raises(UserError, match="'time_space', and the model has 'space"):
+    merged(source, target_of(name, order='space_time'))
+  other = dataclasses.replace(source, options={'order': 'space_time'})
+  merged(other, target_of(name, order='space_time'))
+
+
+def test_the_grid_can_be_told(tmp_path):
+  """The case of a checkpoint of 32 x 224 x 224 used at 32 x 448 x 448."""
+  config = configs.default('joint')
+  config.init_from = str(FIXTURES / 'model1_joint')
+  config.data.frames, config.data.crop = 8, (96, 96)
+  model = reference.model('model1_joint')
+  shape = (1, 8, 96, 96, 3)
+  params = model.init(jax.random.key(0), np.zeros(shape))['params']
+  # 36 positions: 4 x 3 x 3, or 1 x 6 x 6.
+  with pytest.raises(UserError, match='--config.init_grid='):
+    load.initialise(params, configs.resolve(config))
+  config.init_grid = GRID
+  loaded = load.initialise(params, configs.resolve(config))
+  path = ('Transformer', 'posembed_input', 'pos_embedding')
+  trees = reference.parameters('model1_joint'), loaded
+  old, new = (functools.reduce(lambda t, k: t[k], path, tree) for tree in trees)
+  old = old[0, 1:].reshape(4, 3, 3, -1)
+  new = np.asarray(new)[0, 1:].reshape(4, 6, 6, -1)
+  # Doubled linearly: every column and row weighs as much as before.
+  np.testing.assert_allclose(new.mean((1, 2)), old.mean((1, 2)), atol=1e-6)
+  config.init_grid = (5, 3, 3)
+  with pytest.raises(
+    UserError, match='36 positions, and the grid 5 x 3 x 3 .* has 45.*init_grid'
+  ):
+    load.initialise(params, configs.resolve(config))
+
+
+def test_alike_arrays_of_another_model_are_refused_where_it_is_known():
+  source = sources.read(FIXTURES / 'model4_factorised_dot_product')
+  assert any('the same arrays' in note for note in source.notes)
+  averaging = target_of('model1_joint', pool='mean')
+  merged(source, averaging)
+  known = dataclasses.replace(
+    source,
+    models=('factorised_dot_product',),
+    options={'order': 'time_space'},
+  )
+  with pytest.raises(UserError, match='one video model cannot start another'):
+    merged(known, averaging)
+  name = 'model4_factorised_dot_product'
+  with pytest.raises(UserError, match="'time_space', and the model has 'space"):
+    merged(known, target_of(name, order='space_time'))
+  merged(known, target_of(name, order='time_space'))
+
+
+CLASSES = {'label': [f'class {n}' for n in 'abcdefghijk']}
+
+
+@pytest.mark.parametrize(
+  'order, what, why',
+  [
+    (CLASSES, 'loaded', ''),
+    ({'label': CLASSES['label'][::-1]}, 'adapted', 'in the order of the data'),
+    ({'label': [*CLASSES['label'][:-1], 'z']}, 'fresh', "'class k' of head la"),
+    ({'noun': CLASSES['label']}, 'fresh', 'another head: noun there'),
+    ({}, 'loaded', ''),
+  ],
+)
+def test_a_head_is_taken_over_if_its_classes_are_the_same(order, what, why):
+  source = sources.read(FIXTURES / 'model1_joint')
+  target = target_of('model1_joint')
+  found = merged(source, target, class_order=order, label_names=CLASSES)
+  name = 'output_projection/kernel'
+  (row,) = [r for r in found.rows if r.name == name and r.what != 'left over']
+  assert row.what == what and why in row.why
+  expected = {
+    'loaded': source.arrays[name],
+    'adapted': source.arrays[name][:, ::-1],
+    'fresh': fresh(target)[name],
+  }
+  np.testing.assert_array_equal(found.arrays[name], expected[what])
+  left = {row.name for row in found.rows if row.what == 'left over'}
+  assert (name in left) == (what == 'fresh')
+
+
+def test_a_head_behind_another_layer_is_left_fresh():
+  """Its inputs would be another layer's outputs, of the same width here."""
+  source = sources.read(FIXTURES / 'model1_joint')
+  found = kinds(merged(source, target_of('model1_joint', representation=48)))
+  assert sorted(found['fresh']) == [
+    'output_projection/bias',
+    'output_projection/kernel',
+    'pre_logits/bias',
+    'pre_logits/kernel',
+  ]
+
+
+def test_positions_come_and_go_with_their_reasons():
+  source = sources.read(FIXTURES / 'model1_joint')
+  without = target_of('model1_joint', positions='sinusoidal_3d')
+  assert 'the model has no learned positions' in merged(source, without).table()
+  name = 'Transformer/posembed_input/pos_embedding'
+  arrays = {n: a for n, a in source.arrays.items() if n != name}
+  plain = dataclasses.replace(source, arrays=arrays)
+  found = merged(plain, target_of('model1_joint'))
+  assert kinds(found)['fresh'] == [name]
+  assert 'the source has no learned positions' in found.table()
+
+
+def test_the_order_of_heads_is_that_of_the_class_order():
+  """The reference has the nouns of Epic Kitchens first, or others the verbs."""
+  source = sources.read(FIXTURES / 'model1_joint')
+  target = target_of('model1_joint', heads={'noun': 5, 'verb': 6})
+  nouns, verbs = [f'n{i}' for i in range(5)], [f'v{i}' for i in range(6)]
+  wanted = {'noun': nouns, 'verb': verbs}
+  name = 'output_projection/bias'
+  old = source.arrays[name]
+  for order, expected in (
+    ({'noun': nouns, 'verb': verbs}, old),
+    ({'verb': verbs, 'noun': nouns}, np.concatenate([old[6:], old[:6]])),
+    ({'verb': verbs[::-1]}, np.concatenate([old[:5], old[5:][::-1]])),
+  ):
+    found = merged(source, target, class_order=order, label_names=wanted)
+    np.testing.assert_array_equal(found.arrays[name], expected)
+
+
+def test_an_image_models_head_is_not_two_heads():
+  source = sources.read(IMAGE)
+  heads = {'noun': 10, 'verb': 11}
+  names_of = {h: [f'{h} {n}' for n in range(k)] for h, k in heads.items()}
+  target = target_of('model1_joint', heads=heads)
+  found = merged(source, target, label_names=names_of)
+  assert 'one head there, several in the model' in found.table()
+  assert not found.arrays['output_projection/kernel'].any()
+
+
+def test_a_table_says_what_is_computed_otherwise_than_in_training():
+  source = sources.read(FIXTURES / 'model1_joint')
+  target = target_of('model1_joint')
+  assert not merged(source, target).notes
+  options = {'gelu': 'exact', 'norm_epsilon': 1e-12}
+  source = dataclasses.replace(source, options=options)
+  found = merged(source, target)
+  gelu, epsilon = found.notes
+  assert 'gelu exact' in gelu and 'model.options.gelu is tanh' in gelu
+  assert 'norm_epsilon 1e-12' in epsilon and 'is 1e-06' in epsilon
+  assert all(f'note  {note}' in found.table() for note in found.notes)
+  assert not merged(source, target_of('model1_joint', **options)).notes
+
+
+def test_scenics_uniform_frames_say_the_grid_of_the_same_clip():
+  """Their kernel is of one frame, though each stands for a whole tubelet."""
+  changes = {'embedding': 'uniform_frames', 'pool': 'token'}
+  target = target_of('model1_joint', **changes)
+  arrays = fresh(target)
+  assert arrays['embedding/kernel'].shape[0] == 1
+  source = Weights('', arrays, ('joint',))
+  found = merged(source, target)
+  assert {row.what for row in found.rows} == {'loaded'}
+
+
+def attention_pool(width=48, mlp=96, heads=4):
+  """Returns random arrays in the names and shapes of big_vision's MAPHead."""
+  draw = np.random.default_rng(0)
+  attention = 'MAPHead_0/MultiHeadDotProductAttention_0'
+  shapes = {'MAPHead_0/probe': (1, 1, width)}
+  for part in ('query', 'key', 'value'):
+    shapes[f'{attention}/{part}/kernel'] = (width, heads, width // heads)
+    shapes[f'{attention}/{part}/bias'] = (heads, width // heads)
+  shapes |= {
+    f'{attention}/out/kernel': (heads, width // heads, width),
+    f'{attention}/out/bias': (width,),
+    'MAPHead_0/LayerNorm_0/scale': (width,),
+    'MAPHead_0/LayerNorm_0/bias': (width,),
+    'MAPHead_0/MlpBlock_0/Dense_0/kernel': (width, mlp),
+    'MAPHead_0/MlpBlock_0/Dense_0/bias': (mlp,),
+    'MAPHead_0/MlpBlock_0/Dense_1/kernel': (mlp, width),
+    'MAPHead_0/MlpBlock_0/Dense_1/bias': (width,),
+  }
+  return {
+    name: draw.normal(size=shape).astype(np.float32)
+    for name, shape in shapes.items()
+  }
+
+
+@pytest.mark.parametrize('name', reference.MODELS)
+def test_the_attention_pool_of_an_image_model_is_loaded(tmp_path, name):
+  with np.load(FIXTURES / 'image_vit' / 'big_vision.npz') as file:
+    arrays = {k: array for k, array in file.items() if k != 'params/cls'}
+  arrays |= {f'params/{k}': array for k, array in attention_pool().items()}
+  np.savez(tmp_path / 'siglip.npz', **arrays)
+  source = sources.read(tmp_path / 'siglip.npz')
+  target = target_of(name, heads={'label': 21}, pool='attention')
+  found = merged(source, target)
+  for key, array in attention_pool().items():
+    np.testing.assert_array_equal(found.arrays[key], array)
+  mine = {key for key in fresh(target) if key.startswith('MAPHead_0/')}
+  assert mine == attention_pool().keys()
+  assert not kinds(found)['left over']
+  head = {'output_projection/kernel', 'output_projection/bias'}
+  assert head <= set(kinds(found)['loaded'])  # the same layers are before it
+  averaging = merged(source, target_of(name, heads={'label': 21}, pool='mean'))
+  assert set(kinds(averaging)['left over']) == attention_pool().keys() | head
+  assert head <= set(kinds(averaging)['fresh'])
+  assert 'the model does not pool by attention' in averaging.table()

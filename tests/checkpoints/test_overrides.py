@@ -1,0 +1,78 @@
+"""What flags change of a config, and what they may not."""
+
+import pytest
+
+from vivit_jax import config as configs
+from vivit_jax.checkpoints.overrides import override
+from vivit_jax.errors import UserError
+
+
+@pytest.fixture
+def config():
+  config = configs.default()
+  config.data.scale_jitter = (0.9, 1.33)
+  config.data.frames_per_second = 10.0
+  return configs.resolve(config)
+
+
+def test_without_flags_nothing_changes(config):
+  assert override(config) == config
+
+
+def test_each_flag_changes_its_key_alone(config):
+  found = override(
+    config,
+    split='test',
+    views='2x1',
+    crop='192x256',
+    short_side=288,
+    frames=16,
+    average='probabilities',
+    batch_size=3,
+    data_dir='there',
+    short_videos='hold',
+    ema=False,
+  )
+  data, evaluation = found.data, found.evaluation
+  assert evaluation == configs.EvaluationConfig(
+    split='test',
+    batch_size=3,
+    temporal_views=2,
+    spatial_crops=1,
+    average='probabilities',
+    ema=False,
+  )
+  assert (data.crop, data.short_side, data.frames) == ((192, 256), 288, 16)
+  assert (data.data_dir, data.short_videos) == ('there', 'hold')
+  assert data.frames_per_second == 10.0
+  assert (found.model, found.optim) == (config.model, config.optim)
+
+
+def test_a_crop_of_the_whole_short_side_though_training_jitters(config):
+  found = override(config, crop='256')
+  assert found.data.crop == (256, 256)
+
+
+def test_a_stride_stands_for_frames_a_second(config):
+  data = override(config, stride=3).data
+  assert (data.stride, data.frames_per_second) == (3, None)
+
+
+@pytest.mark.parametrize(
+  ('flags', 'told'),
+  [
+    ({'views': '4'}, "--views is '4'; .* 4x3"),
+    ({'views': '4x2'}, 'spatial_crops is 2'),
+    ({'views': '0x1'}, 'temporal_views is 0'),
+    ({'crop': '256x'}, "--crop is '256x'; .* 256x320"),
+    ({'crop': '320'}, '320 x 320 .* short side of 256: give --short_side=320'),
+    ({'crop': '250'}, 'height 250, which model.options.tubelet .* 16'),
+    ({'frames': 9}, 'data.frames is 9'),
+    ({'stride': 0}, 'data.stride is 0'),
+    ({'average': 'votes'}, "evaluation.average is 'votes'"),
+    ({'batch_size': 0}, 'evaluation.batch_size is 0'),
+  ],
+)
+def test_mistakes_are_one_sentence(config, flags, told):
+  with pytest.raises(UserError, match=told):
+    override(config, **flags)

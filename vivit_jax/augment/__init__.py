@@ -1,0 +1,1 @@
+"""Augmentation of training clips; `draws` keys every random number by name."""

@@ -1,0 +1,18 @@
+"""Rectangular masks of a picture."""
+
+import jax
+import jax.numpy as jnp
+
+
+def box_mask(size: tuple[int, int], top, left, bottom, right) -> jax.Array:
+  """Returns bool [H, W], true inside a box.
+
+  Args:
+    size: height and width of the picture, in pixels.
+    top, left: first row and column inside the box.
+    bottom, right: first row and column past it. All four are scalars, and may
+      lie outside the picture.
+  """
+  rows, columns = jnp.arange(size[0])[:, None], jnp.arange(size[1])
+  inside = (rows >= top) & (rows < bottom)
+  return inside & (columns >= left) & (columns < right)

@@ -1,0 +1,69 @@
+"""Colour jitter and grey of a clip, with the reference's strengths."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# Strengths of the colour jitter in the reference's input pipeline.
+BRIGHTNESS = 32 / 255  # max, added
+CONTRAST = SATURATION = (0.6, 1.4)  # factors
+HUE = 0.2  # max, in turns, either way
+
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, of RGB
+_RGB_TO_YIQ = np.array(
+  [
+    [0.299, 0.587, 0.114],
+    [0.5959, -0.2746, -0.3213],
+    [0.2115, -0.5227, 0.3112],
+  ],
+  np.float32,
+)
+_YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
+
+
+def drop_colour(clip: jax.Array, key: jax.Array | None = None) -> jax.Array:
+  """Makes a clip [T, H, W, 3] grey: its luma in all channels."""
+  del key
+  return jnp.broadcast_to((clip @ LUMA)[..., None], clip.shape)
+
+
+def jitter_colour(clip: jax.Array, key: jax.Array) -> jax.Array:
+  """Draws brightness, contrast, saturation and hue for a clip in [0, 1]."""
+  low, high = zip((-BRIGHTNESS, BRIGHTNESS), CONTRAST, SATURATION, (-HUE, HUE))
+  brightness, contrast, saturation, hue = jax.random.uniform(
+    key, (4,), minval=jnp.array(low), maxval=jnp.array(high)
+  )
+  return change_colour(
+    clip,
+    brightness=brightness,
+    contrast=contrast,
+    saturation=saturation,
+    hue=hue,
+  )
+
+
+def change_colour(
+  clip: jax.Array,
+  *,
+  brightness: jax.Array | float = 0.0,
+  contrast: jax.Array | float = 1.0,
+  saturation: jax.Array | float = 1.0,
+  hue: jax.Array | float = 0.0,
+) -> jax.Array:
+  """Changes the colours of a clip [T, H, W, 3] and limits them to [0, 1].
+
+  Args:
+    clip: RGB in [0, 1].
+    brightness: added.
+    contrast: factor of the distance to each frame's mean colour.
+    saturation: factor of the distance to the pixel's own grey.
+    hue: turns, in the chroma plane of YIQ.
+  """
+  clip = clip + brightness
+  mean = clip.mean(axis=(1, 2), keepdims=True)
+  clip = mean + (clip - mean) * contrast
+  cos, sin = jnp.cos(2 * jnp.pi * hue), jnp.sin(2 * jnp.pi * hue)
+  chroma = jnp.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]])
+  chroma = chroma.at[1:, 1:].multiply(saturation)
+  matrix = _YIQ_TO_RGB @ chroma @ _RGB_TO_YIQ
+  return jnp.clip(clip @ matrix.T, 0.0, 1.0)

@@ -1,0 +1,342 @@
+"""ViViT's four models as families (arXiv 2103.15691, section 3.3)."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from vivit_jax import typed
+from vivit_jax.errors import UserError
+from vivit_jax.models import blocks, image_vit
+from vivit_jax.models.family import (
+  Family,
+  Grid,
+  Layers,
+  ModelConfig,
+  Published,
+  register,
+)
+from vivit_jax.models.sizes import SIZES, Size
+from vivit_jax.models.vivit import backbones, huggingface, rollout, weights
+from vivit_jax.models.vivit import factorised_dot_product as fdp
+from vivit_jax.models.vivit import factorised_self_attention as fsa
+from vivit_jax.models.weights import IMAGE_VIT
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """Config keys of all four models."""
+
+  tubelet: tuple[int, int, int] = typed.limited((2, 16, 16), at_least=1)
+  # frames, height, width, in pixels
+  embedding: Literal['tubelet', 'uniform_frames'] = 'tubelet'  # or patches of
+  # one frame of each tubelet
+  kernel_init: Literal['central_frame', 'random'] = 'central_frame'  # of
+  # tubelets
+  positions: Literal['learned', 'sinusoidal_1d', 'sinusoidal_3d', 'none'] = (
+    'learned'
+  )
+  width: int | None = typed.limited(None, at_least=1)  # D; None, here and
+  # below: the size's own
+  attention_heads: int | None = typed.limited(None, at_least=1)
+  mlp_width: int | None = typed.limited(None, at_least=1)
+  gelu: Literal['tanh', 'exact'] = 'tanh'
+  norm_epsilon: float = typed.limited(1e-6, above=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class JointOptions(Options):
+  """Config keys of Model 1."""
+
+  layers: int | None = typed.limited(None, at_least=1)  # None: the size's own
+
+
+@dataclasses.dataclass(frozen=True)
+class FactorisedEncoderOptions(Options):
+  """Config keys of Model 2."""
+
+  spatial_layers: int | None = typed.limited(None, at_least=1)  # None: the
+  # size's own
+  temporal_layers: int = typed.limited(4, at_least=0)  # 0: mean over time
+
+
+@dataclasses.dataclass(frozen=True)
+class FactorisedDotProductOptions(JointOptions):
+  """Config keys of Model 4."""
+
+  order: Literal['space_time', 'time_space'] = 'space_time'  # which half of
+  # the heads is first; time_space for the reference's weights
+
+
+@dataclasses.dataclass(frozen=True)
+class FactorisedSelfAttentionOptions(JointOptions):
+  """Config keys of Model 3."""
+
+  order: Literal['space_time', 'time_space'] = 'space_time'  # of the two
+  # attentions of a block; time_space for the reference's weights
+  temporal_init: Literal['zero_output', 'zero_all', 'random'] = 'zero_output'
+
+
+def _size(config: ModelConfig) -> Size:
+  """Returns blocks and widths, those of the size unless options name them."""
+  options, size = config.options, SIZES[config.size]
+  depth = getattr(options, 'layers', None) or getattr(
+    options, 'spatial_layers', None
+  )
+  return Size(
+    depth or size.layers,
+    options.attention_heads or size.attention_heads,
+    options.width or size.width,
+    options.mlp_width or size.mlp,
+  )
+
+
+def _build(
+  module: type[nn.Module], config: ModelConfig, class_token: bool, *own: str
+) -> nn.Module:
+  """Returns a backbone.
+
+  Args:
+    module: its class.
+    config: of the model.
+    class_token: whether its sequences begin with one.
+    *own: options that the class takes by their names.
+  """
+  size, options = _size(config), config.options
+  return module(
+    width=size.width,
+    depth=size.layers,
+    options=blocks.Options(
+      attention_heads=size.attention_heads,
+      mlp=size.mlp,
+      stochastic_depth=config.stochastic_depth,
+      depth_rates=config.depth_rates,
+      scan=config.scan,
+      remat=config.remat,
+      attention=config.attention,
+      gelu=options.gelu,
+      epsilon=options.norm_epsilon,
+      dtype=jnp.dtype(config.dtype),
+    ),
+    tubelet=options.tubelet,
+    embedding=options.embedding,
+    kernel_init=options.kernel_init,
+    positions=options.positions,
+    class_token=class_token,
+    **{name: getattr(options, name) for name in own},
+  )
+
+
+def _builder(
+  module: type[nn.Module], *own: str
+) -> Callable[[ModelConfig, bool], nn.Module]:
+  return lambda config, class_token: _build(module, config, class_token, *own)
+
+
+def _check(config: ModelConfig) -> None:
+  size = _size(config)
+  if size.width % size.attention_heads:
+    raise UserError(
+      f'{size.attention_heads} attention heads cannot share a width of '
+      f'{size.width}: set model.options.width or attention_heads.'
+    )
+
+
+def _check_without_token(config: ModelConfig) -> None:
+  if config.pool == 'token':
+    raise UserError(
+      f"model.pool is 'token', but {config.family} has no class token: without "
+      'temporal index and place, attention along one axis could not reach it. '
+      "Take 'mean'."
+    )
+  _check(config)
+
+
+def _check_halves(config: ModelConfig) -> None:
+  _check_without_token(config)
+  heads = _size(config).attention_heads
+  if heads % 2:
+    raise UserError(
+      f"model.size is '{config.size}', whose {heads} attention heads "
+      f'{config.family} cannot halve between space and time: take another size.'
+    )
+
+
+def _check_clip(options: Options, frames: int, crop: tuple[int, int]) -> None:
+  t, *patch = options.tubelet
+  if frames % t:
+    raise UserError(
+      f'data.frames is {frames}, which model.options.tubelet cuts into pieces '
+      f'of {t} frames: make it a multiple.'
+    )
+  for side, pixels, part in zip(('height', 'width'), crop, patch):
+    if pixels % part:
+      raise UserError(
+        f'data.crop has {side} {pixels}, which model.options.tubelet cuts into '
+        f'pieces of {part} pixels: make it a multiple.'
+      )
+
+
+def _grid(options: Options, frames: int, crop: tuple[int, int]) -> Grid:
+  sizes = (frames, *crop)
+  t, h, w = (size // part for size, part in zip(sizes, options.tubelet))
+  return t, h, w
+
+
+def _frames_seen(options: Options, frames: int) -> int:
+  period = options.tubelet[0] if options.embedding == 'uniform_frames' else 1
+  return frames // period
+
+
+def _encoder_rules(encoder: str, first: int, depth: int) -> list:
+  """Returns layer rules of an encoder that comes after `first` blocks.
+
+  Its class token and positions are of the layer before its first block, its
+  norm of the layer after its last one.
+  """
+  return [
+    (rf'{encoder}/encoderblock_(\d+)/', lambda block: first + block + 1),
+    (rf'{encoder}/posembed_input/', first),
+    (rf'{encoder}/encoder_norm/', first + depth + 1),
+    (rf'cls_{encoder}$', first),
+  ]
+
+
+def _layers(config: ModelConfig) -> Layers:
+  depth = _size(config).layers
+  rules = [('embedding/|cls$', 0), *_encoder_rules('Transformer', 0, depth)]
+  return Layers(depth, rules)
+
+
+def _layers_of_encoders(config: ModelConfig) -> Layers:
+  """Counts the blocks through, the temporal ones after the spatial ones."""
+  depth, temporal = _size(config).layers, config.options.temporal_layers
+  rules = [
+    ('embedding/', 0),
+    *_encoder_rules('SpatialTransformer', 0, depth),
+    *_encoder_rules('TemporalTransformer', depth, temporal),
+  ]
+  return Layers(depth + temporal, rules)
+
+
+def _width(config: ModelConfig) -> tuple[int, int, int]:
+  size = _size(config)
+  return size.width, size.attention_heads, size.mlp
+
+
+_family = functools.partial(
+  Family,
+  sizes=SIZES,
+  grid=_grid,
+  width=_width,
+  scans=True,
+  check_clip=_check_clip,
+  frames_seen=_frames_seen,
+  resize=weights.RESIZE,
+  binding=('order',),
+  noted=('gelu', 'norm_epsilon'),
+  missing=weights.missing,
+  unused=weights.unused,
+  measure=image_vit.measure,
+  describe=image_vit.describe,
+)
+
+
+def _starts(rules: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
+  return {IMAGE_VIT: weights.renaming(rules)}
+
+
+_IMPORTS = (*image_vit.IMPORTS, weights.SCENIC)
+_SCENIC = {'scenic': weights.write_scenic}
+
+JOINT = register(
+  _family(
+    name='joint',
+    title='1 joint',
+    options=JointOptions,
+    build=_builder(backbones.Joint),
+    layers=_layers,
+    pools=('token', 'mean', 'attention'),
+    check=_check,
+    imports=(*_IMPORTS, huggingface.READ),
+    starts_from=_starts(),
+    exports=_SCENIC | {'huggingface': huggingface.write},
+    attention_flow=rollout.joint,
+    published=(
+      Published('1 joint', 'B', parameters=88.9, gflops=455.2),
+      Published('1 joint', 'L', gflops=1446.0),
+    ),
+  )
+)
+FACTORISED_ENCODER = register(
+  _family(
+    name='factorised_encoder',
+    title='2 factorised encoder',
+    options=FactorisedEncoderOptions,
+    build=_builder(backbones.FactorisedEncoder, 'temporal_layers'),
+    layers=_layers_of_encoders,
+    pools=('token', 'mean', 'attention'),
+    check=_check,
+    imports=_IMPORTS,
+    starts_from=_starts(weights.TO_FACTORISED_ENCODER),
+    exports=_SCENIC,
+    attention_flow=rollout.factorised_encoder,
+    published=(
+      Published('2 factorised encoder', 'B', parameters=115.1, gflops=284.4),
+      Published(
+        '2 average-pooled',
+        'B',
+        {'temporal_layers': 0},
+        parameters=86.7,
+        gflops=283.9,
+      ),
+      Published(
+        '2 factorised encoder, 24 temporal layers',
+        'L',
+        {'temporal_layers': 24},
+        gflops=995.3,
+      ),
+    ),
+  )
+)
+FACTORISED_SELF_ATTENTION = register(
+  _family(
+    name='factorised_self_attention',
+    title='3 factorised self-attention',
+    options=FactorisedSelfAttentionOptions,
+    build=_builder(fsa.FactorisedSelfAttention, 'order', 'temporal_init'),
+    layers=_layers,
+    pools=('mean', 'attention'),
+    check=_check_without_token,
+    imports=_IMPORTS,
+    starts_from=_starts(weights.TO_FACTORISED_SELF_ATTENTION),
+    exports=_SCENIC,
+    attention_flow=rollout.factorised_self_attention,
+    published=(
+      Published(
+        '3 factorised self-attention', 'B', parameters=117.3, gflops=372.3
+      ),
+    ),
+  )
+)
+FACTORISED_DOT_PRODUCT = register(
+  _family(
+    name='factorised_dot_product',
+    title='4 factorised dot-product',
+    options=FactorisedDotProductOptions,
+    build=_builder(fdp.FactorisedDotProduct, 'order'),
+    layers=_layers,
+    pools=('mean', 'attention'),
+    check=_check_halves,
+    imports=_IMPORTS,
+    starts_from=_starts(),
+    exports=_SCENIC,
+    attention_flow=rollout.factorised_dot_product,
+    published=(
+      Published('4 factorised dot-product', 'B', parameters=88.9, gflops=277.1),
+    ),
+  )
+)

@@ -1,0 +1,131 @@
+"""ViViT's Models 1 and 2, and what all four share (arXiv 2103.15691, 3.3)."""
+
+import einops
+import flax.linen as nn
+import jax
+
+from vivit_jax.models import blocks, embeddings
+from vivit_jax.models.blocks import Mode
+from vivit_jax.models.pools import Encoded
+
+
+class Backbone(nn.Module):
+  """From pixels to tokens; the subclasses say how tokens are encoded.
+
+  Attributes:
+    width: D.
+    depth: L, blocks of the encoder (of the spatial one in Model 2).
+    options: of the blocks.
+    tubelet: frames, height and width of a tubelet, in pixels.
+    embedding: one of `embeddings.EMBEDDINGS`.
+    kernel_init: a key of `embeddings.KERNEL_INITS`.
+    positions: one of `positions.POSITIONS`.
+    class_token: whether each sequence begins with one.
+  """
+
+  width: int
+  depth: int
+  options: blocks.Options
+  tubelet: tuple[int, int, int]
+  embedding: str = 'tubelet'
+  kernel_init: str = 'central_frame'
+  positions: str = 'learned'
+  class_token: bool = True
+
+  def encode(self, x_BxtxhxwxD: jax.Array, mode: Mode) -> Encoded:
+    """Encodes the tokens of clips."""
+    raise NotImplementedError
+
+  @nn.compact
+  def __call__(self, video: jax.Array, mode: Mode) -> Encoded:
+    """Encodes clips [B, T, H, W, 3], normalised."""
+    tubelet = self.tubelet
+    if self.embedding == 'uniform_frames':
+      video = embeddings.middle_frames(video, tubelet[0])
+      tubelet = (1, *tubelet[1:])
+    x = embeddings.TubeletEmbedding(
+      self.width,
+      tubelet,
+      embeddings.KERNEL_INITS[self.kernel_init],
+      self.options.dtype,
+      name='embedding',
+    )(video)
+    return self.encode(x, mode)
+
+  # For the subclasses' `encode`, which runs within `__call__`.
+
+  def encoder(
+    self, name: str, layer_count: int, grid: tuple[int, int, int], **block
+  ) -> blocks.Encoder:
+    return blocks.Encoder(
+      layer_count, self.options, grid, self.positions, name=name, **block
+    )
+
+  def with_class_token(self, x_BxNxD: jax.Array, name: str) -> jax.Array:
+    """Puts a learned token before each sequence, if the model has one."""
+    if not self.class_token:
+      return x_BxNxD
+    token = self.param(name, nn.initializers.zeros, (1, 1, self.width))
+    return embeddings.prepend_class_token(x_BxNxD, token)
+
+  def split(self, x_BxNxD: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    """Returns the tokens, and the class token [B, D] or None."""
+    if self.class_token:
+      return x_BxNxD[:, 1:], x_BxNxD[:, 0]
+    return x_BxNxD, None
+
+  def encode_jointly(
+    self, x_BxtxhxwxD: jax.Array, mode: Mode, **block
+  ) -> Encoded:
+    """Runs all tokens through one encoder, `Transformer`; see `encode`."""
+    grid = t, h, w = x_BxtxhxwxD.shape[1:4]
+    x = einops.rearrange(x_BxtxhxwxD, 'B t h w D -> B (t h w) D')
+    x = self.with_class_token(x, 'cls')
+    encoder = self.encoder('Transformer', self.depth, grid, **block)
+    x, summary = self.split(encoder(x, mode))
+    tokens = einops.rearrange(x, 'B (t h w) D -> B t h w D', t=t, h=h, w=w)
+    return Encoded(tokens, summary, x)
+
+
+class Joint(Backbone):
+  """Model 1: all tokens of a clip attend to all."""
+
+  def encode(self, x_BxtxhxwxD: jax.Array, mode: Mode) -> Encoded:
+    return self.encode_jointly(x_BxtxhxwxD, mode)
+
+
+class FactorisedEncoder(Backbone):
+  """Model 2: a spatial encoder over each temporal index, then a temporal one.
+
+  The spatial encoder turns the tokens of one temporal index into one vector,
+  its class token or their mean; the temporal encoder, with positions and
+  perhaps a class token of its own, reads those vectors. Without temporal
+  layers the pool reads them: the paper's "average-pooled" baseline, blind to
+  order.
+
+  Attributes:
+    temporal_layers: L_t of the paper; `depth` is L_s.
+  """
+
+  temporal_layers: int = 4
+
+  def encode(self, x_BxtxhxwxD: jax.Array, mode: Mode) -> Encoded:
+    batch, frames, h, w, _ = x_BxtxhxwxD.shape
+    x = einops.rearrange(x_BxtxhxwxD, 'B t h w D -> (B t) (h w) D')
+    x = self.with_class_token(x, 'cls_SpatialTransformer')
+    spatial = self.encoder('SpatialTransformer', self.depth, (1, h, w))
+    x, vectors = self.split(spatial(x, mode.repeated(frames)))
+    tokens = einops.rearrange(
+      x, '(B t) (h w) D -> B t h w D', B=batch, h=h, w=w
+    )
+    if vectors is None:
+      vectors = x.mean(axis=1)
+    x = einops.rearrange(vectors, '(B t) D -> B t D', B=batch)
+    if not self.temporal_layers:
+      return Encoded(tokens, x.mean(axis=1) if self.class_token else None, x)
+    x = self.with_class_token(x, 'cls_TemporalTransformer')
+    temporal = self.encoder(
+      'TemporalTransformer', self.temporal_layers, (frames, 1, 1)
+    )
+    x, summary = self.split(temporal(x, mode))
+    return Encoded(tokens, summary, x)

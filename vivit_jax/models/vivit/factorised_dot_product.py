@@ -1,0 +1,101 @@
+"""ViViT Model 4, factorised dot-product attention (arXiv 2103.15691, 3.3)."""
+
+import functools
+
+import einops
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from vivit_jax.models import attention, blocks
+from vivit_jax.models.blocks import Mode
+from vivit_jax.models.pools import Encoded
+from vivit_jax.models.products import matrix_product
+from vivit_jax.models.vivit.backbones import Backbone
+
+
+class FactorisedDotProductAttention(nn.Module):
+  """Self-attention whose heads look along one axis of the token grid each.
+
+  Half the heads attend to the tokens of the same temporal index, half to those
+  of the same place; their outputs are concatenated and projected. The
+  parameters are those of plain multi-head attention.
+
+  Attributes:
+    options: of the block.
+    grid: t, h and w of the tokens.
+    order: which half of the heads is first; 'space_time', the paper's, or
+      'time_space', the reference's.
+  """
+
+  options: blocks.Options
+  grid: tuple[int, int, int]
+  order: str = 'space_time'
+
+  @nn.compact
+  def __call__(self, x_BxNxD: jax.Array) -> jax.Array:
+    """Returns [B, N, D]."""
+    heads, width = self.options.attention_heads, x_BxNxD.shape[-1]
+    inits = dict(
+      kernel_init=nn.initializers.xavier_uniform(),
+      dtype=self.options.dtype,
+      dot_general=matrix_product,
+    )
+    grids = [
+      einops.rearrange(
+        nn.DenseGeneral((heads, width // heads), name=name, **inits)(x_BxNxD),
+        'B (t s) H d -> B t s H d',
+        t=self.grid[0],
+      )
+      for name in ('query', 'key', 'value')
+    ]
+    halves = zip(*(jnp.split(x, 2, axis=-2) for x in grids))
+    attend = functools.partial(attention.attend, kind=self.options.attention)
+    attended = []
+    for axis, (query, key, value) in zip(self.order.split('_'), halves):
+      if axis == 'space':  # sequences are s; B and t run along
+        y = attend(query, key, value)
+      else:
+        along = 'B t s H d -> B s t H d'
+        y = attend(*(einops.rearrange(x, along) for x in (query, key, value)))
+        y = einops.rearrange(y, 'B s t H d -> B t s H d')
+      attended.append(einops.rearrange(y, 'B t s H d -> B (t s) H d'))
+    y = jnp.concatenate(attended, axis=-2)
+    return nn.DenseGeneral(width, axis=(-2, -1), name='out', **inits)(y)
+
+
+class FactorisedDotProductBlock(blocks.EncoderBlock):
+  """A block with factorised dot-product attention.
+
+  Attributes:
+    order: as of the attention.
+  """
+
+  order: str = 'space_time'
+
+  def attend(self, x_BxNxD: jax.Array) -> jax.Array:
+    attend = FactorisedDotProductAttention(
+      self.options,
+      self.grid,
+      self.order,
+      name='MultiHeadDotProductAttention_0',
+    )
+    return attend(x_BxNxD)
+
+
+class FactorisedDotProduct(Backbone):
+  """One encoder of Model 1's size, half whose heads see space, half time.
+
+  Attributes:
+    order: which half of the heads is first.
+  """
+
+  order: str = 'space_time'
+
+  def encode(self, x_BxtxhxwxD: jax.Array, mode: Mode) -> Encoded:
+    return self.encode_jointly(
+      x_BxtxhxwxD,
+      mode,
+      block=functools.partial(FactorisedDotProductBlock, order=self.order),
+      branches=FactorisedDotProductBlock.BRANCHES,
+    )

@@ -1,0 +1,140 @@
+"""Attention rollout through ViViT's four models; `Family.attention_flow`."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import einops
+import jax
+import jax.numpy as jnp
+
+from vivit_jax.models.builder import pool_of
+from vivit_jax.models.family import Grid, ModelConfig
+from vivit_jax.models.rollout import (
+  Rollout,
+  attended,
+  pair,
+  read_out,
+  split,
+  with_residual,
+)
+
+Captured = Mapping[str, Any]
+# Sequences along one axis of the grid, of tokens in one, and back.
+_APART = {
+  'space': 'B (t s) ... -> (B t) s ...',
+  'time': 'B (t s) ... -> (B s) t ...',
+}
+_TOGETHER = {'space': '(B t) s -> B (t s)', 'time': '(B s) t -> B (t s)'}
+
+
+def joint(
+  captured: Captured, config: ModelConfig, batch: int, grid: Grid, rows: int
+) -> Rollout:
+  """Returns the rollout of Model 1."""
+
+  def through(row, block):
+    return _through_attention(row, block, rows)
+
+  return _through_one_encoder(captured, config, batch, grid, through)
+
+
+def factorised_self_attention(
+  captured: Captured, config: ModelConfig, batch: int, grid: Grid, rows: int
+) -> Rollout:
+  """Returns the rollout of Model 3, whose attentions follow one another."""
+
+  def through(row, block):
+    for axis in reversed(config.options.order.split('_')):
+      keys = pair(block[f'MultiHeadDotProductAttention_{axis}'])
+      row = with_residual(row, _along(axis, grid[0], row, keys, rows))
+    return row
+
+  return _through_one_encoder(captured, config, batch, grid, through)
+
+
+def factorised_dot_product(
+  captured: Captured, config: ModelConfig, batch: int, grid: Grid, rows: int
+) -> Rollout:
+  """Returns the rollout of Model 4, whose attentions are side by side."""
+
+  def through(row, block):
+    keys = pair(block['MultiHeadDotProductAttention_0'])
+    halves = zip(*(jnp.split(x, 2, axis=-2) for x in keys))
+    seen = []
+    for axis, half in zip(config.options.order.split('_'), halves):
+      apart = [einops.rearrange(x, _APART[axis], t=grid[0]) for x in half]
+      seen.append(_along(axis, grid[0], row, apart, rows))
+    return with_residual(row, sum(seen) / len(seen))
+
+  return _through_one_encoder(captured, config, batch, grid, through)
+
+
+def factorised_encoder(
+  captured: Captured, config: ModelConfig, batch: int, grid: Grid, rows: int
+) -> Rollout:
+  """Returns the rollout of Model 2: that of time, times those of space."""
+  t, h, w = grid
+  token = pool_of(config) == 'token'
+  time, kept = jnp.full((batch, t), 1 / t), jnp.zeros(batch)
+  if 'TemporalTransformer' in captured:
+    row = read_out(batch, t, token)
+    for block in _blocks(captured['TemporalTransformer']):
+      row = _through_attention(row, block, rows)
+    kept, time = split(row, token)
+  row = read_out(batch * t, h * w, token)
+  for block in _blocks(captured['SpatialTransformer']):
+    row = _through_attention(row, block, rows)
+  kept_of_index, space = split(row, token)
+  space = space.reshape(batch, t, h, w)
+  kept = kept + (time * kept_of_index.reshape(batch, t)).sum(axis=1)
+  return Rollout(time[:, :, None, None] * space, kept)
+
+
+def _through_one_encoder(
+  captured: Captured,
+  config: ModelConfig,
+  batch: int,
+  grid: Grid,
+  through: Callable[[jax.Array, Captured], jax.Array],
+) -> Rollout:
+  """Carries the row through the blocks of `Transformer`, the last one first."""
+  t, h, w = grid
+  token = pool_of(config) == 'token'
+  row = read_out(batch, t * h * w, token)
+  for block in _blocks(captured['Transformer']):
+    row = through(row, block)
+  kept, row = split(row, token)
+  return Rollout(row.reshape(batch, t, h, w), kept)
+
+
+def _blocks(encoder: Captured) -> list[Captured]:
+  """Returns what was captured in each block, the last one first."""
+  numbers = sorted(
+    (int(key.rpartition('_')[2]) for key in encoder), reverse=True
+  )
+  return [encoder[f'encoderblock_{number}'] for number in numbers]
+
+
+def _through_attention(row: jax.Array, block: Captured, rows: int) -> jax.Array:
+  keys = pair(block['MultiHeadDotProductAttention_0'])
+  return with_residual(row, attended(row, *keys, rows))
+
+
+def _along(
+  axis: str,
+  t: int,
+  row: jax.Array,
+  keys: tuple[jax.Array, jax.Array],
+  rows: int,
+) -> jax.Array:
+  """Returns `attended` of attention along one axis of the grid, [B, N].
+
+  Args:
+    axis: 'space' or 'time'.
+    t: of the grid.
+    row: [B, N].
+    keys: queries and keys of the sequences along the axis.
+    rows: as of `attended`.
+  """
+  seen = attended(einops.rearrange(row, _APART[axis], t=t), *keys, rows=rows)
+  return einops.rearrange(seen, _TOGETHER[axis], B=len(row))

@@ -1,0 +1,200 @@
+"""ViViT's parameters: in scenic's files, from an image ViT, in other sizes."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vivit_jax.errors import UserError
+from vivit_jax.models import image_vit, resize
+from vivit_jax.models.family import Import, Resized, Resizing, Target
+from vivit_jax.models.image_vit import POSITIONS
+from vivit_jax.models.weights import IMAGE_VIT, File, Weights
+
+Arrays = Mapping[str, np.ndarray]
+# (pattern, replacement): an image ViT's names as those of Models 2 and 3.
+TO_FACTORISED_ENCODER = (
+  (r'^Transformer/', 'SpatialTransformer/'),
+  (r'^cls$', 'cls_SpatialTransformer'),
+)
+_BLOCK = r'^(Transformer/encoderblock_\d+)'
+TO_FACTORISED_SELF_ATTENTION = (
+  (f'{_BLOCK}/LayerNorm_0', r'\1/LayerNorm_space'),
+  (f'{_BLOCK}/LayerNorm_1', r'\1/LayerNorm_mlp'),
+  (f'{_BLOCK}/MlpBlock_0', r'\1/MlpBlock'),
+  (
+    f'{_BLOCK}/MultiHeadDotProductAttention_0',
+    r'\1/MultiHeadDotProductAttention_space',
+  ),
+)
+_ALIKE = (
+  'Model 1 without class token and Model 4 have the same arrays: they are '
+  "taken for the config's model.family"
+)
+# Nothing in the arrays of Models 3 and 4 says it; it is the reference's own.
+_ORDER = {'order': 'time_space'}
+
+
+def renaming(rules: tuple[tuple[str, str], ...]):
+  """Returns a function that gives an image ViT's arrays a family's names."""
+
+  def rename(arrays: Arrays, target: Target) -> Arrays:
+    del target
+    renamed = {}
+    for name, array in arrays.items():
+      for pattern, ours in rules:
+        name = re.sub(pattern, ours, name)
+      renamed[name] = array
+    return renamed
+
+  return rename
+
+
+def read_scenic(file: File) -> Weights:
+  """Reads scenic's msgpack, whose names are this package's own.
+
+  A patch kernel of four axes is an image ViT's, unless the names are those of
+  Model 2 or 3: scenic's uniform frame sampling has such kernels too.
+  """
+  arrays = file.load()
+  kernel = arrays['embedding/kernel']
+  models, notes, options = _models(arrays), (), dict(_ORDER)
+  if kernel.ndim == 4 and models[0] in ('joint', 'factorised_dot_product'):
+    models, options = (IMAGE_VIT,), {}
+  elif kernel.ndim == 4:
+    arrays['embedding/kernel'] = kernel[None]
+    options['embedding'] = 'uniform_frames'
+  if len(models) > 1:
+    notes = (_ALIKE,)
+  weights = Weights(
+    f'scenic, flax msgpack ({file.layout})',
+    arrays,
+    models,
+    options=options,
+    notes=notes,
+  )
+  return image_vit.checked(weights, file)
+
+
+def _models(arrays: Arrays) -> tuple[str, ...]:
+  """Returns the families that have parameters of these names."""
+  if any(name.startswith('SpatialTransformer/') for name in arrays):
+    return ('factorised_encoder',)
+  if any('LayerNorm_time/' in name for name in arrays):
+    return ('factorised_self_attention',)
+  # Model 4 has Model 1's names, but never a class token.
+  if 'cls' in arrays:
+    return ('joint',)
+  return ('joint', 'factorised_dot_product')
+
+
+SCENIC = Import(
+  'a scenic checkpoint of a ViViT',
+  lambda file: file.container == 'msgpack' and 'embedding/kernel' in file.names,
+  read_scenic,
+)
+
+
+def write_scenic(weights: Weights, clip: Any) -> dict[str, Any]:
+  """Returns the arrays that scenic reads as they are; `Family.exports`.
+
+  Raises:
+    UserError: attention in an order that scenic does not have.
+  """
+  del clip
+  if weights.options.get('order') == 'space_time':
+    raise UserError(
+      f'{weights.title} attends over space first (model.options.order), and '
+      'the reference over time first: there, these weights would be another '
+      'model.'
+    )
+  return {'arrays': weights.arrays}
+
+
+def resize_positions(array: Resizing) -> Resized:
+  """Repeats or resizes the positions of one encoder; `Family.resize`."""
+  encoder, target, source = array.name.split('/')[0], array.target, array.source
+  grid, in_time = target.grid, encoder == 'TemporalTransformer'
+  image = IMAGE_VIT in source.models
+  in_space = image or encoder == 'SpatialTransformer'
+  if encoder == 'SpatialTransformer':
+    grid = (1, *grid[1:])
+  elif in_time:
+    grid = (grid[0], 1, 1)
+  theirs = source.arrays['embedding/kernel'].shape[:-2]
+  table = resize.Table(
+    grid=grid,
+    guess=resize.same_clip(grid, _kernel(target.model.options), theirs),
+    has_token=_has_token(encoder, source.arrays),
+    stored=source.grid,
+    in_space=in_space,
+    in_time=in_time,
+  )
+  return resize.positions(array, table)
+
+
+def _kernel(options: Any) -> tuple[int, int, int]:
+  """Returns frames, height and width of the model's own kernel."""
+  frames, *patch = options.tubelet
+  frames = 1 if options.embedding == 'uniform_frames' else frames
+  return frames, *patch
+
+
+def _has_token(encoder: str, arrays: Arrays) -> bool:
+  if encoder == 'Transformer':
+    return 'cls' in arrays
+  spatial = encoder == 'SpatialTransformer'
+  return f'cls_{encoder}' in arrays or (spatial and 'cls' in arrays)
+
+
+RESIZE = (
+  (f'.*{POSITIONS}', resize_positions),
+  ('embedding/kernel', resize.tubelet_kernel),
+)
+
+
+def missing(name: str, source: Weights, fresh: Arrays) -> str | None:
+  """Returns why the source need not have an array; `Family.missing`."""
+  del fresh
+  image = not {'factorised_encoder', 'factorised_self_attention'} & {
+    *source.models
+  }
+  temporal = image_vit.depths(source.arrays).get('TemporalTransformer', 0)
+  if 'TemporalTransformer' in name and image:
+    return 'the source has no temporal encoder'
+  if 'TemporalTransformer' in name and not temporal:
+    return 'the source averages over time'
+  if image and re.search(r'(LayerNorm|Attention)_time/', name):
+    return 'the source has no temporal attention'
+  if match := re.match(r'TemporalTransformer/encoderblock_(\d+)/', name):
+    if int(match[1]) >= temporal:
+      return 'the source has fewer temporal layers'
+  if name == 'cls' or name.startswith('cls_'):
+    return 'the source has no class token'
+  if name.endswith(POSITIONS) and not _has_positions(source.arrays):
+    return 'the source has no learned positions'
+  return None
+
+
+def unused(name: str, source: Weights, fresh: Arrays) -> str | None:
+  """Returns why the model has no use for an array; `Family.unused`."""
+  del source
+  if name.startswith('pooler/'):
+    return 'the model has no representation layer'
+  if name.startswith('cls'):
+    return 'the model has no such class token'
+  if name.startswith('TemporalTransformer/'):
+    mine = image_vit.depths(fresh).get('TemporalTransformer', 0)
+    match = re.match(r'TemporalTransformer/encoderblock_(\d+)/', name)
+    if not mine:
+      return 'the model averages over time'
+    if match and int(match[1]) >= mine:
+      return 'the model has fewer temporal layers'
+  if name.endswith(POSITIONS) and not _has_positions(fresh):
+    return 'the model has no learned positions'
+  return None
+
+
+def _has_positions(arrays: Arrays) -> bool:
+  return any(name.endswith(POSITIONS) for name in arrays)

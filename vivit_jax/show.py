@@ -1,0 +1,41 @@
+"""Shows clips of a training batch as the model sees them, with their labels.
+
+  python -m vivit_jax.show --config=configs/k400_b16x2.py --out=page.html
+
+Augmentations of host and device are made by the train step's own functions, for
+the clips of batch --step. The page is one file, an .html or a .png. Any key of
+the config can be overridden, as in train.py: --config.augment.cutmix=1.0.
+"""
+
+import sys
+
+from absl import flags
+
+from vivit_jax import commands
+
+_CONFIG = commands.define_config(
+  'File of the experiment, e.g. configs/k400_b16x2_fe.py.'
+)
+_OUT = flags.DEFINE_string('out', None, 'The page: a file .html or .png.')
+_STEP = flags.DEFINE_integer('step', 0, 'Number of the batch, from 0.')
+_CLIPS = flags.DEFINE_integer('clips', 8, 'Clips to show, from its first.')
+commands.define_compilation_cache()
+
+
+def main(arguments: list[str]) -> None:
+  commands.no_positional(arguments)
+  config = commands.read_config(_CONFIG)
+  commands.keep_programs()
+  from vivit_jax.training import show  # after the checks: it takes seconds
+
+  show.write_page(
+    config,
+    _OUT.value,
+    step=_STEP.value,
+    clips=_CLIPS.value,
+    name=flags.FLAGS['config'].config_filename,
+  )
+
+
+if __name__ == '__main__':
+  sys.exit(commands.run(main, __doc__, required=('config', 'out')))
