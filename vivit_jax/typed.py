@@ -52,18 +52,6 @@ def flat(value: Any) -> dict[str, Any]:
   return dict(flatten(dataclasses.asdict(value), ''))
 
 
-def meant(kind: type, key: str) -> str:
-  """Returns " Did you mean 'x'?" for a key that there is not, or "".
-
-  The same name in another section comes before a similar name.
-  """
-  known = keys(kind)
-  known += sorted({k.partition('.')[0] for k in known if '.' in k})
-  name = key.rpartition('.')[2]
-  same = [other for other in known if other.rpartition('.')[2] == name]
-  return nearest(key, same, at_least=0.0) or nearest(key, known)
-
-
 def to_config_dict(value: Any) -> ml_collections.ConfigDict:
   """Returns a dataclass of dataclasses as a locked ConfigDict.
 
@@ -122,7 +110,7 @@ def parse(
         raise UserError(
           unknown(path)
           if unknown
-          else f"unknown config key '{path}'.{meant(root, path)}"
+          else f"unknown config key '{path}'.{nearest(path, keys(root))}"
         )
       convert = whole if dataclasses.is_dataclass(hints[name]) else _value
       fields[name] = convert(hints[name], part, path)

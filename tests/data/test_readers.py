@@ -252,6 +252,13 @@ def test_each_split_of_ucf_has_its_own_lists(tmp_path):
     assert example.id == f'v_YoYo_g1{number}_c01.avi'
 
 
+def test_a_dataset_without_a_reader_is_named(tmp_path):
+  """It is not taken for somebody's own CSV."""
+  (tmp_path / 'a.csv').write_text('path,label\na.mp4,x\n')
+  with pytest.raises(UserError, match='charades'):
+    readers.read('charades', tmp_path / 'a.csv', tmp_path)
+
+
 def test_mistakes_of_hmdb(tmp_path):
   with pytest.raises(UserError, match='no files <class>_test_split1.txt'):
     ucf.read_hmdb(tmp_path)

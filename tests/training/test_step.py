@@ -234,19 +234,18 @@ def test_which_weights_are_scored(train, evaluation, averaged):
   assert step.evaluated(state, config)['a'].sum() == (2 if averaged else 0)
 
 
-def tiny_vivit() -> nn.Module:
-  return models.build(
-    reference.flat_config(
-      family='factorised_encoder',
-      size='Ti',
-      heads={'label': 3},
-      tubelet=(2, 8, 8),
-      spatial_layers=1,
-      temporal_layers=1,
-      stochastic_depth=0.5,
-      remat='full',
-    )
+def tiny_vivit(**changes) -> nn.Module:
+  keys = dict(
+    family='factorised_encoder',
+    size='Ti',
+    heads={'label': 3},
+    tubelet=(2, 8, 8),
+    spatial_layers=1,
+    temporal_layers=1,
+    stochastic_depth=0.5,
+    remat='full',
   )
+  return models.build(reference.flat_config(**(keys | changes)))
 
 
 @pytest.mark.parametrize('keys', [{}, {'sam_rho': 0.05}])
@@ -290,6 +289,56 @@ def test_frozen_parameters_stay_bit_by_bit():
   assert shapes == {(3,), ()}
   # That of the bias alone, whose three errors sum to 0.
   assert 0 < norm < np.sqrt(2)
+
+
+@pytest.mark.parametrize('scan', [False, True])
+@pytest.mark.parametrize(
+  'pattern, frozen, learns',
+  [
+    ('^output_projection/', 'both', {'output_projection'}),
+    (
+      '^output_projection/|^Temporal.*/LayerNorm_0',
+      'spatial',
+      {'output_projection', 'TemporalTransformer'},
+    ),
+  ],
+)
+def test_frozen_blocks_drop_nothing_and_get_no_gradient(
+  pattern, frozen, learns, scan
+):
+  """As if stochastic depth were off there, and there alone."""
+  config = small({'train': pattern, 'name': 'adamw'}, batch_size=8)
+
+  def train(**changes):
+    training = Training(config, tiny_vivit(scan=scan, **changes))
+    before = jax.tree.map(np.asarray, training.state.params)
+    return training, before, training.step(batch_of(0))
+
+  training, before, report = train()
+  _, _, plain = train(stochastic_depth=0.0)
+  same = report['loss'] == pytest.approx(plain['loss'], rel=1e-6)
+  assert same == (frozen == 'both')
+  for name, part in training.state.params.items():
+    changed = jax.tree.map(
+      lambda x, y: bool((x != y).any()), part, before[name]
+    )
+    assert any(jax.tree.leaves(changed)) == (name in learns)
+  whole = Training(small({'name': 'adamw'}, batch_size=8), tiny_vivit())
+  size, of_all = (
+    sum(x.size for x in jax.tree.leaves(t.state.opt_state))
+    for t in (training, whole)
+  )
+  assert size < of_all / 50
+
+
+def test_a_half_frozen_block_drops_as_before():
+  """With every parameter of it but one frozen, a block still learns."""
+  pattern = '^output_proj|encoderblock_0/LayerNorm_0/bias'
+  losses = [
+    Training(small(keys, batch_size=8), tiny_vivit()).step(batch_of(0))['loss']
+    for keys in ({}, {'train': pattern})
+  ]
+  assert losses[0] == losses[1]
 
 
 @pytest.mark.parametrize('name', ['sgd', 'adamw', 'lamb'])

@@ -58,7 +58,8 @@ class Attention(nn.Module):
 
   Multihead attention pooling (Lee et al., arXiv 1810.00825; Zhai et al., arXiv
   2106.04560, appendix A), in the form and with the names of big_vision's
-  `MAPHead`, so that its weights load as they are.
+  `MAPHead`, so that its weights load as they are: GELU in its tanh
+  approximation and epsilon 1e-6, whatever the backbone has.
 
   Attributes:
     options: attention heads, MLP width and the like of the pool's own block.

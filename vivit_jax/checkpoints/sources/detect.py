@@ -1,11 +1,16 @@
-"""What a path is, by its content."""
+"""What a path is, by its content: which container, then which family's."""
 
 import os
 import pathlib
 import re
 from collections.abc import Callable
 
-from vivit_jax.checkpoints.sources import files, native
+from vivit_jax.checkpoints.sources import (
+  flax_msgpack,
+  native,
+  npz,
+  safetensors_files,
+)
 from vivit_jax.errors import UserError, damaged
 from vivit_jax.models import family as families
 from vivit_jax.models.weights import File, Weights
@@ -144,13 +149,13 @@ def _opener_of(path: pathlib.Path) -> Callable[[pathlib.Path], File] | None:
   with open(path, 'rb') as file:
     head = file.read(16)
   if head.startswith(b'PK'):
-    return files.npz
+    return npz.open_file
   if head[8:9] == b'{':
-    return files.safetensors
+    return safetensors_files.open_file
   if re.match(rb'\x80[\x02-\x05]', head):
     return _refuse_pickle
   if re.match(rb'[\x80-\x8f\xde\xdf]', head):
-    return files.msgpack_of_flax
+    return flax_msgpack.open_file
   return None
 
 

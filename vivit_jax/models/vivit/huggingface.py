@@ -27,18 +27,19 @@ def read(file: File) -> Weights:
     UserError: a model that cannot be built here, or a damaged file.
   """
   config = file.path.with_name('config.json')
+  experiment = grid = None
   try:
     experiment = _experiment(file)
-  except UserError as error:
-    raise UserError(f'{config}: {error}') from None
-  except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-    raise damaged(config, f'{type(error).__name__}: {error}') from None
-  tubelet = experiment['model']['options']['tubelet']
-  sizes = experiment['data']['frames'], *experiment['data']['crop']
-  grid = None
-  if min(tubelet) > 0:
+    tubelet = experiment['model']['options']['tubelet']
+    sizes = experiment['data']['frames'], *experiment['data']['crop']
     t, h, w = (size // part for size, part in zip(sizes, tubelet))
     grid = t, h, w
+  except UserError as error:
+    raise UserError(f'{config}: {error}') from None
+  except (KeyError, ZeroDivisionError):  # the user's config says it
+    pass
+  except (TypeError, ValueError) as error:
+    raise damaged(config, f'{type(error).__name__}: {error}') from None
   weights = image_vit.hugging_face_arrays(
     file,
     'vivit',
