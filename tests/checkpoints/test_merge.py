@@ -228,11 +228,11 @@ def test_an_array_that_nothing_explains_is_an_error_with_the_nearest():
 @pytest.mark.parametrize(
   ('name', 'changes', 'told'),
   [
-    ('model1_joint', {'layers': 1}, 'layers 3 (the model 1)'),
+    ('model1_joint', {'layers': 1}, 'layers=3 (the model 1)'),
     (
       'model1_joint',
       {'width': 24, 'layers': 2},
-      'layers 3 (the model 2), width 48 (the model 24)',
+      'layers=3 (the model 2), width=48 (the model 24)',
     ),
   ],
 )

@@ -52,7 +52,8 @@ def load(
   Args:
     path: of a workdir, or of a checkpoint of any format.
     checkpoint: of a workdir: 'best', 'last', or a step.
-    config: an experiment, or the file of one; None for the checkpoint's own.
+    config: an experiment (a ConfigDict will do), or the file of one; None for
+      the checkpoint's own.
     class_order: names of each head's classes, in the order of the outputs, or
       JSON of them; None for the checkpoint's own, else the config's.
     multi_label: heads of which a video may have any number of labels; None for
@@ -214,6 +215,8 @@ def _from_source(
   source = None
   if isinstance(config, TrainConfig):
     configs.check(config)
+  elif hasattr(config, 'to_dict'):
+    config = configs.resolve(config)
   elif config is not None:
     config = config_file.run(str(config))
   else:

@@ -142,15 +142,14 @@ def _mismatch(
   except Exception:  # of whatever shapes a file may hold
     theirs, ours = {}, {}
   sizes = [
-    f'{what} {theirs[what]} (the model {ours[what]})'
-    for what in theirs
-    if what in ours and theirs[what] != ours[what]
+    f'{key}={theirs[key]} (the model {ours[key]})'
+    for key in theirs
+    if key in ours and theirs[key] != ours[key]
   ]
   if sizes:
     return UserError(
       f'{these} are of another size: they have {", ".join(sizes)}: set '
-      "model.size, or the keys of model.options for its parts, to the weights' "
-      'own.'
+      "model.size, or these keys of model.options, to the weights' own."
     )
   more = f' And {len(unexplained) - 5} more.' if len(unexplained) > 5 else ''
   return UserError(

@@ -29,8 +29,8 @@ def build(
   of = family.get(config.family)
   pool = pool_of(config)
   options = None
-  if pool == 'attention' and of.width is not None:
-    _, attention_heads, mlp = of.width(config)
+  if pool == 'attention' and of.pool_sizes is not None:
+    attention_heads, mlp = of.pool_sizes(config)
     options = blocks.Options(
       attention_heads=attention_heads, mlp=mlp, dtype=jnp.dtype(config.dtype)
     )

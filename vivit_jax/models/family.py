@@ -191,8 +191,7 @@ class Family:
     grid: (options, frames, crop) -> t, h and w of a clip's tokens.
     layers: config -> `Layers`.
     title: for people; the name without underscores if empty.
-    width: config -> D of the tokens, and attention heads and MLP width of a
-      block, for pools that attend.
+    pool_sizes: config -> attention heads and MLP width of an attention pool.
     pools: values of model.pool; the first is the default.
     scans: whether model.scan can stack its blocks, called `encoderblock_<i>`.
     check: raises a UserError for a config that cannot be built.
@@ -211,7 +210,7 @@ class Family:
     frames_seen: (options, frames) -> how many frames of a clip are looked at.
     missing: (name, source, fresh arrays) -> why the source may lack an array.
     unused: (name, source, fresh arrays) -> why the target has no use for one.
-    measure: arrays -> sizes read off them, in words.
+    measure: arrays -> sizes read off them, by the options that set them.
     describe: arrays -> further lines of `checkpoints inspect`.
     exports: format -> (weights, clip) -> contents; `checkpoints.convert`.
     attention_flow: (captured, config, batch, grid, rows) -> `Rollout`; None
@@ -227,7 +226,7 @@ class Family:
   grid: Callable[[Any, int, tuple[int, int]], Grid]
   layers: Callable[[ModelConfig], Layers]
   title: str = ''
-  width: Callable[[ModelConfig], tuple[int, int, int]] | None = None
+  pool_sizes: Callable[[ModelConfig], tuple[int, int]] | None = None
   pools: Sequence[str] = ('mean',)
   scans: bool = False
   check: Callable[[ModelConfig], None] = _nothing

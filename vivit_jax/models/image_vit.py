@@ -298,18 +298,19 @@ def depths(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
 
 
 def measure(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
-  """Returns the numbers of layers, and the widths, in words."""
+  """Returns numbers of layers and widths, by the options that set them."""
   found: dict[str, int] = {}
   for name, array in arrays.items():
     if block := _BLOCK.match(name):
-      what = f'{block[1].removesuffix("Transformer").lower()} layers'.strip()
+      encoder = block[1].removesuffix('Transformer').lower()
+      what = f'{encoder}_layers'.removeprefix('_')
       found[what] = max(found.get(what, 0), int(block[2]) + 1)
     if name == 'embedding/kernel':
       found['width'] = array.shape[-1]
     elif name.endswith('/query/kernel') and 'MAPHead' not in name:
-      found['heads of attention'] = array.shape[1]
+      found['attention_heads'] = array.shape[1]
     elif re.search(r'encoderblock_\d+/MlpBlock(_0)?/Dense_0/kernel$', name):
-      found['MLP width'] = array.shape[1]
+      found['mlp_width'] = array.shape[1]
   return found
 
 
@@ -325,7 +326,7 @@ def describe(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
   return {
     'blocks': ', '.join(f'{n} in {e}' for e, n in depths(arrays).items()),
     'width': f'{kernel.shape[-1]}',
-    'attention heads': f'{sizes["heads of attention"]}',
+    'attention heads': f'{sizes["attention_heads"]}',
     'patch' if kernel.ndim == 4 else 'tubelet': 'x'.join(
       str(side) for side in kernel.shape[:-2]
     ),

@@ -222,16 +222,16 @@ def _layers_of_encoders(config: ModelConfig) -> Layers:
   return Layers(depth + temporal, rules)
 
 
-def _width(config: ModelConfig) -> tuple[int, int, int]:
+def _pool_sizes(config: ModelConfig) -> tuple[int, int]:
   size = _size(config)
-  return size.width, size.attention_heads, size.mlp
+  return size.attention_heads, size.mlp
 
 
 _family = functools.partial(
   Family,
   sizes=SIZES,
   grid=_grid,
-  width=_width,
+  pool_sizes=_pool_sizes,
   scans=True,
   check_clip=_check_clip,
   frames_seen=_frames_seen,
