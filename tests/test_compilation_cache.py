@@ -258,7 +258,7 @@ def test_nothing_is_set_up_on_import():
 import jax
 import vivit_jax
 from vivit_jax import commands, compilation_cache
-from vivit_jax.inference import export_command, loading, predictor
+from vivit_jax.inference import export_command, predictor
 from vivit_jax.training import loop
 assert jax.config.jax_compilation_cache_dir is None
 """
