@@ -1,5 +1,6 @@
 """A new family of models is one file: all else works without knowing it."""
 
+import os
 import pathlib
 import signal
 import subprocess
@@ -213,3 +214,49 @@ def test_keys_are_those_of_their_family(toy):
     families.ModelConfig('joint', options={'depth': 2})
   with pytest.raises(UserError, match='model.options.patch is 0'):
     families.ModelConfig('two_stages', options={'patch': 0})
+
+
+def test_a_config_made_another_familys_keeps_what_was_changed(toy):
+  """Not the old family's defaults, which are the new one's to choose."""
+  config = configs.default('joint')
+  config.model.options.gelu = 'exact'
+  configs.set_family(config, 'two_stages')
+  assert config.model.size == 'small' and set(config.model.options) == {
+    'patch',
+    'depth',
+  }
+  config = configs.default('joint')
+  config.model.options.gelu = 'exact'
+  configs.set_family(config, 'factorised_encoder')
+  assert config.model.options.gelu == 'exact' and config.model.size == 'B'
+  configs.resolve(config)
+
+
+@pytest.mark.parametrize(
+  'key, value',
+  [('dtype', 'bfloat16'), ('stochastic_depth', 0.5), ('remat', 'full')],
+)
+def test_a_key_that_it_does_not_heed_is_refused(toy, key, value):
+  with pytest.raises(UserError, match=f'model.{key} .*two_stages'):
+    builder.check(families.ModelConfig('two_stages', **{key: value}))
+
+
+def test_a_family_is_known_by_its_module(toy, tmp_path, monkeypatch):
+  """In every command, by the environment."""
+  command = [sys.executable, '-m', 'vivit_jax.models.table', '--size=small']
+  done = subprocess.run(
+    command,
+    cwd=ROOT,
+    env=os.environ
+    | {
+      'PYTHONPATH': str(CONFIG.parent),
+      families.MODULES: 'two_stages',
+    },
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  assert 'two stages' in done.stdout
+  monkeypatch.setenv(families.MODULES, 'no_such_module')
+  with pytest.raises(UserError, match='no_such_module'):
+    families.every()

@@ -8,8 +8,7 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-# From the ground up. A room may import those before it alone; `root` are the
-# modules that lie in no room. Entry points are on top of all.
+# From the ground up: a room may import those before it alone.
 FLOORS = [
   'ground',  # errors, files, devices and processes
   'models',

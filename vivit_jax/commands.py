@@ -25,6 +25,7 @@ from vivit_jax.errors import (
 flags.disclaim_key_flags()
 
 SWEEP = 'VIVIT_SWEEP'  # environment variable: the process of a sweep.py
+_families: list[str] = []  # model.family of each --config that was parsed
 
 
 def no_positional(arguments: Sequence[str]) -> None:
@@ -182,8 +183,10 @@ def define_config(text: str) -> flags.FlagHolder:
   def parse_as_family(path):
     config = parse(path)
     family = _value_of('config.model.family')
-    if family is not None and hasattr(config, 'to_dict'):
-      configs.set_family(config, family)
+    if hasattr(config, 'to_dict'):
+      if family is not None:
+        configs.set_family(config, family)
+      _families.append(config.model.family)
     return config
 
   parser.parse = parse_as_family
@@ -308,6 +311,5 @@ def _unknown_key(key: str, argument: str) -> UserError:
       f'{argument}: weights are set in the config file, as '
       "config.train.head_weights = {'name': weight}."
     )
-  config = flags.FLAGS['config'].value
-  family = config.model.family if hasattr(config, 'model') else None
+  family = _families[-1] if _families else None
   return UserError(f'{argument}: {configs.unknown_key(key, family)}')

@@ -175,24 +175,23 @@ def default(family: str = 'factorised_encoder') -> ml_collections.ConfigDict:
   Raises:
     UserError: an unknown family.
   """
-  return typed.to_config_dict(TrainConfig(model=ModelConfig(family)))
+  data = DataConfig(**families.get(family).data)
+  return typed.to_config_dict(TrainConfig(model=ModelConfig(family), data=data))
 
 
 def set_family(config: ml_collections.ConfigDict, family: str) -> None:
   """Makes a config's model one of another family, in place.
 
-  The new family's options are its defaults; those that both families have
-  keep their values.
+  The new family's options are its defaults, but those that both families have
+  and that differ from the old family's defaults keep their values.
 
   Raises:
     UserError: an unknown family.
   """
-  shared = families.shared_options(config.model.options.to_dict(), family)
-  options = typed.to_config_dict(ModelConfig(family, options=shared).options)
+  model = families.as_family(config.model.to_dict(), family)
+  new = typed.to_config_dict(ModelConfig(**model))
   with config.unlocked():
-    config.model.family = family
-    del config.model['options']
-    config.model.options = options
+    config.model = new
 
 
 def is_key(key: str) -> bool:

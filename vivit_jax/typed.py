@@ -67,8 +67,10 @@ def to_config_dict(value: Any) -> ml_collections.ConfigDict:
         field.name: convert(getattr(value, field.name), hints[field.name])
         for field in dataclasses.fields(value)
       }
-    if isinstance(hint, types.UnionType):
+    if _may_be_none(hint):
       kind = typing.get_args(hint)[0]
+      if typing.get_origin(kind) is typing.Literal:
+        kind = type(typing.get_args(kind)[0])
       placeholder = config_dict.placeholder(typing.get_origin(kind) or kind)
       placeholder.set(value)
       return placeholder
@@ -85,8 +87,8 @@ def parse(
 ) -> Any:
   """Returns nested mappings as an instance of a dataclass of dataclasses.
 
-  Fields are dataclasses, `X | None`, Literals, tuples of fixed length, Mappings
-  of one type of values, Any, or of a plain type; an int will do as a float.
+  Fields are dataclasses, `X | None`, Literals, tuples, Mappings of one type of
+  values, Any, or of a plain type; an int will do as a float.
 
   Args:
     kind: the dataclass.
@@ -150,11 +152,16 @@ def _check_limits(
       raise UserError(f'{key} is {value}; above {above}.')
 
 
+def _may_be_none(hint: Any) -> bool:
+  """Returns whether a hint is `X | None`, however it is written."""
+  return typing.get_origin(hint) in (types.UnionType, typing.Union)
+
+
 def _value(kind: Any, value: Any, key: str) -> Any:
   """Returns `value` as an instance of a type hint."""
   if kind is Any:
     return value
-  if isinstance(kind, types.UnionType):
+  if _may_be_none(kind):
     return (
       None if value is None else _value(typing.get_args(kind)[0], value, key)
     )
@@ -168,7 +175,11 @@ def _value(kind: Any, value: Any, key: str) -> Any:
       )
     return value
   if origin is tuple:
-    if not isinstance(value, list | tuple) or len(value) != len(arguments):
+    if not isinstance(value, list | tuple):
+      raise UserError(f'{key} is {value!r}; it takes several values.')
+    if arguments[-1] is ...:
+      arguments = (arguments[0],) * len(value)
+    if len(value) != len(arguments):
       raise UserError(f'{key} is {value!r}; it takes {len(arguments)} values.')
     return tuple(_value(a, v, key) for a, v in zip(arguments, value))
   if origin is not None:  # Mapping[str, int]

@@ -8,7 +8,7 @@ import pytest
 import reference
 
 from vivit_jax import config as configs
-from vivit_jax.checkpoints import foreign, load, names, sources
+from vivit_jax.checkpoints import class_order, foreign, load, names, sources
 from vivit_jax.checkpoints.on_disk import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.errors import UserError
@@ -180,3 +180,36 @@ def test_which_weights_are_scored_is_known_by_path_too(config, tmp_path, ema):
     return dataclasses.replace(c, evaluation=config.evaluation)
 
   assert load.from_run(run, '4', override).averaged == ema
+
+
+def test_a_runs_weights_are_not_loaded_as_another_model(config, tmp_path):
+  """Of the same arrays, which would compute something else."""
+
+  def changed(**keys):
+    options = dataclasses.replace(config.model.options, **keys)
+    model = dataclasses.replace(config.model, options=options)
+    return dataclasses.replace(config, model=model)
+
+  run = native_run(tmp_path / 'run', config)
+  with pytest.raises(UserError, match='model.options.gelu'):
+    foreign.from_file(run, changed(gelu='exact'), {'label': NAMES})
+
+
+def test_one_name_of_two_classes_moves_no_column(config, tmp_path):
+  twice = [*NAMES[:-1], NAMES[0]]
+  (tmp_path / 'order.json').write_text(json.dumps({'label': NAMES}))
+  order, wanted = {'label': twice}, {'label': twice}
+  arrays = dict(sources.read(SOURCE).arrays)
+  found, how, why = class_order.arrange(arrays, order, wanted)
+  assert (how, why) == ('', '')
+  np.testing.assert_array_equal(
+    found['output_projection/bias'], arrays['output_projection/bias']
+  )
+  _, _, why = class_order.arrange(arrays, order, {'label': NAMES})
+  assert 'one name' in why
+
+
+def test_init_options_are_options_of_the_family(config):
+  config = dataclasses.replace(config, init_options={'ordr': 'space_time'})
+  with pytest.raises(UserError, match='init_options.ordr'):
+    foreign.read(SOURCE, config)

@@ -62,12 +62,9 @@ def train_a_step(dataset, folder):
     short_side=20,
     workers=0,
   )
-  config.model.update(
-    size='Ti',
-    tubelet=(2, 8, 8),
-    spatial_layers=1,
-    temporal_layers=1,
-    remat='none',
+  config.model.size = 'Ti'
+  config.model.options.update(
+    tubelet=(2, 8, 8), spatial_layers=1, temporal_layers=1
   )
   config.evaluation.temporal_views = 1
   config.evaluation.split = 'train'

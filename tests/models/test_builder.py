@@ -63,7 +63,7 @@ def test_choices_are_checked_however_a_config_was_made(changes, words):
 def unrolled():
   """Returns the name of a family whose blocks cannot be stacked."""
   family = dataclasses.replace(
-    families.get('joint'), name='unrolled', scans=False
+    families.get('joint'), name='unrolled', reads=('dtype',)
   )
   families.register(family)
   yield 'unrolled'
@@ -73,7 +73,7 @@ def unrolled():
 def test_scan_is_refused_where_blocks_cannot_be_stacked(unrolled):
   config = models.ModelConfig(unrolled, heads={'label': 2})
   models.check(config)
-  with pytest.raises(UserError, match='model.scan is True, but unrolled'):
+  with pytest.raises(UserError, match='model.scan is True, which unrolled'):
     models.build(dataclasses.replace(config, scan=True))
   models.check(dataclasses.replace(config, family='joint', scan=True))
 

@@ -83,6 +83,11 @@ def _columns(order: Names, wanted: Names) -> tuple[list[int], str]:
   columns: list[int] = []
   for head, names in wanted.items():
     there = order.get(head, names)
+    if list(there) == list(names):
+      columns += range(starts[head], starts[head] + len(names))
+      continue
+    if len(set(there)) < len(there):
+      return [], f'two classes of head {head} have one name there'
     strange = set(there) ^ set(names)
     if strange or len(there) != len(names):
       return [], (

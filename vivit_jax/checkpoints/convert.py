@@ -91,10 +91,10 @@ def convert(
     raise UserError(f'{target} is there already: choose another name.')
   path = pathlib.Path(source)
   weights = sources.read(path)
-  if to == 'native':
-    return _write_native(weights, str(path), target, config)
-  write = _writer(weights, to)
   about = native.read(path)[1].config if native.is_native(path) else None
+  if to == 'native':
+    return _write_native(weights, str(path), target, config or about)
+  write = _writer(weights, to)
   given = {'frames': frames, 'crop': crop and (crop, crop)}
   given |= {'short_side': short_side}
   clip = dataclasses.replace(

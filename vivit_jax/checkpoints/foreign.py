@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from vivit_jax import config as configs
+from vivit_jax import typed
 from vivit_jax.checkpoints import class_order as orders
 from vivit_jax.checkpoints import merge, names, sources
 from vivit_jax.checkpoints.loaded import (
@@ -17,7 +18,7 @@ from vivit_jax.checkpoints.loaded import (
   LoadedModel,
 )
 from vivit_jax.config import TrainConfig
-from vivit_jax.errors import UserError
+from vivit_jax.errors import UserError, nearest
 from vivit_jax.models import builder, classifier, stacking
 from vivit_jax.models import family as families
 from vivit_jax.models.weights import Weights
@@ -40,6 +41,13 @@ def read(
     UserError: a file that cannot be read.
   """
   source = sources.read(path, ema=config.evaluation.ema)
+  known = typed.keys(type(config.model.options))
+  for key in config.init_options:
+    if key not in known:
+      raise UserError(
+        f'init_options.{key}: {config.model.family} has the options '
+        f'{", ".join(known)}.{nearest(key, known)}'
+      )
   return dataclasses.replace(
     source,
     grid=config.init_grid or source.grid or grid,
@@ -101,6 +109,8 @@ def from_weights(
   if not of_dataset:
     dataset_names = _names(source, path, config)
   config = configs.resolve_heads(config, dataset_names)
+  source = merge.reading_of(source, configs.target(config))
+  _check_same_model(source, path, config)
   merged = merged_with(source, zeros(config), config, dataset_names)
   if of_dataset:
     _check_classes(path, source, config)
@@ -154,6 +164,16 @@ def _class_order(source: Weights, config: TrainConfig) -> str:
   if not set(config.model.heads) <= set(named):
     return ASSUMED_ORDER
   return OWN_ORDER if config.class_order is None else CONFIGS_ORDER
+
+
+def _check_same_model(source: Weights, path: str, config: TrainConfig) -> None:
+  """Raises a UserError for a run's weights under another model's keys."""
+  other = merge.differences(source, configs.target(config))
+  if source.pool is not None and other:  # this package's own: it says all
+    raise UserError(
+      f'{path} was trained with {"; with ".join(other)}: it would compute '
+      "something else; leave --config out, or set the run's own value."
+    )
 
 
 def zeros(config: TrainConfig) -> dict[str, np.ndarray]:

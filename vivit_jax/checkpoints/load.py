@@ -238,8 +238,8 @@ def _own_config(source: Weights, path: pathlib.Path) -> TrainConfig:
       f'{path} is no workdir, and does not say of itself which model and which '
       'clips it is of: give the config of its experiment, --config=FILE.'
     )
-  config = configs.from_mapping(source.experiment)
   try:
+    config = configs.from_mapping(source.experiment)
     configs.check(config)
     models.check(config.model)
   except UserError as error:

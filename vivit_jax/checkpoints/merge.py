@@ -14,7 +14,7 @@ import numpy as np
 
 from vivit_jax.checkpoints import class_order as orders
 from vivit_jax.errors import UserError, nearest
-from vivit_jax.models import classifier, pools
+from vivit_jax.models import builder, classifier, pools
 from vivit_jax.models.family import Resizing, Target
 from vivit_jax.models.weights import Weights
 
@@ -80,8 +80,12 @@ def merge(
     UserError: a model that cannot start this one, or an array that no rule
       explains, on either side.
   """
+  source = reading_of(source, target)
   arrays = _renamed(source, target)
-  notes = [*source.notes, *_option_notes(source, target)]
+  notes = [
+    *source.notes,
+    *(f'trained with {one}' for one in differences(source, target)),
+  ]
   arrays, head_how, head_why = orders.arrange(
     arrays, class_order or {}, label_names
   )
@@ -157,6 +161,38 @@ def _mismatch(
   )
 
 
+def reading_of(source: Weights, target: Target) -> Weights:
+  """Returns what a checkpoint's arrays are to a model with these options."""
+  options = target.model.options
+  for needed, reading in source.readings:
+    if target.family.name in reading.models and all(
+      getattr(options, key, None) == value for key, value in needed.items()
+    ):
+      return dataclasses.replace(reading, grid=source.grid)
+  return source
+
+
+def differences(source: Weights, target: Target) -> list[str]:
+  """Returns in which keys the model is not as the source's own was.
+
+  Those that change what the same arrays compute: options that the family notes,
+  and the pool.
+  """
+  pool = builder.pool_of(target.model)
+  pairs = {'model.pool': (source.pool, pool)} | {
+    f'model.options.{key}': (
+      source.options.get(key),
+      getattr(target.model.options, key),
+    )
+    for key in target.family.noted
+  }
+  return [
+    f'{key} {theirs}; the model has {mine}'
+    for key, (theirs, mine) in pairs.items()
+    if theirs is not None and theirs != mine
+  ]
+
+
 def _starts_otherwise(source: Weights, target: Target) -> bool:
   """Returns whether the source is another model that the family starts from."""
   return target.family.name not in source.models
@@ -193,22 +229,9 @@ def _check_options(source: Weights, target: Target) -> None:
       raise UserError(
         f"these weights ({source.format}) have model.options.{key} '{theirs}', "
         f"and the model has '{mine}': set it to the weights' own (or, if they "
-        f'are otherwise than they seem, config.init_options.{key}).'
+        'are otherwise than they seem, --config.init_options="'
+        f'{{{key!r}: {mine!r}}}").'
       )
-
-
-def _option_notes(source: Weights, target: Target) -> list[str]:
-  """Returns notes on what is computed a little differently than in training."""
-  pairs = {
-    key: (source.options.get(key), getattr(target.model.options, key))
-    for key in target.family.noted
-  }
-  return [
-    f'these weights were trained with {key} {theirs}; model.options.{key} is '
-    f'{mine}'
-    for key, (theirs, mine) in pairs.items()
-    if theirs is not None and theirs != mine
-  ]
 
 
 def _before_head(names: Mapping[str, np.ndarray]) -> tuple[bool, bool]:

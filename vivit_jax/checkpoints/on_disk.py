@@ -67,8 +67,15 @@ class Description:
     """Undoes `to_json`; ValueError for what it did not give."""
     if not isinstance(mapping.get('config'), dict):
       raise ValueError('its description has no config')
+    try:
+      config = configs.from_mapping(mapping['config'])
+    except UserError as error:
+      raise UserError(
+        f'the checkpoint of step {mapping.get("step")} is of another version '
+        f'of this package ({error}) Read it with that version, or train anew.'
+      ) from None
     return cls(
-      configs.from_mapping(mapping['config']),
+      config,
       dict(mapping['label_names']),
       mapping.get('content'),
       tuple(mapping.get('unlogged', ())),

@@ -28,15 +28,19 @@ def build(
   check(config)
   of = family.get(config.family)
   pool = pool_of(config)
-  options = None
-  if pool == 'attention' and of.pool_sizes is not None:
+  if pool in of.own_pools:
+    module = of.own_pools[pool](config)
+  elif pool == 'attention':
     attention_heads, mlp = of.pool_sizes(config)
-    options = blocks.Options(
-      attention_heads=attention_heads, mlp=mlp, dtype=jnp.dtype(config.dtype)
+    dtype = jnp.dtype(config.dtype)
+    module = pools.Attention(
+      blocks.Options(attention_heads=attention_heads, mlp=mlp, dtype=dtype)
     )
+  else:
+    module = pools.POOLS[pool]()
   return classifier.VideoClassifier(
     backbone=of.build(config, pool == 'token'),
-    pool=pools.build(pool, options),
+    pool=module,
     heads=dict(config.heads),
     representation=config.representation,
     frozen=frozenset(frozen),
@@ -53,22 +57,19 @@ def check(config: ModelConfig) -> None:
       f"model.size is '{config.size}'; {of.name} takes one of "
       f'{", ".join(of.sizes)}.{nearest(config.size, of.sizes)}'
     )
-  if config.pool not in (None, *pools.POOLS):
-    raise UserError(
-      f"model.pool is '{config.pool}'; it takes one of "
-      f'{", ".join(pools.POOLS)}.{nearest(config.pool, pools.POOLS)}'
-    )
   of.check(config)
   if config.pool not in (None, *of.pools):
     raise UserError(
       f"model.pool is '{config.pool}', but {of.name} takes one of "
-      f'{", ".join(of.pools)}.'
+      f'{", ".join(of.pools)}.{nearest(config.pool, of.pools)}'
     )
-  if config.scan and not of.scans:
-    raise UserError(
-      f'model.scan is True, but {of.name} has no blocks that can be stacked: '
-      'set --config.model.scan=False.'
-    )
+  defaults = ModelConfig()
+  for key in family.BUILD_KEYS:
+    value = getattr(config, key)
+    if value != getattr(defaults, key) and key not in of.reads:
+      raise UserError(
+        f'model.{key} is {value}, which {of.name} does not heed: leave it out.'
+      )
 
 
 def pool_of(config: ModelConfig) -> str:
@@ -79,8 +80,11 @@ def pool_of(config: ModelConfig) -> str:
 def with_attention(config: ModelConfig, kind: str) -> ModelConfig:
   """Returns a model of the same parameters with another form of attention.
 
-  'plain' is computed by any device, and its products can be counted.
+  'plain' is computed by any device, and its products can be counted. A family
+  that has one form alone stays as it is.
   """
+  if 'attention' not in family.get(config.family).reads:
+    return config
   return dataclasses.replace(config, attention=kind)
 
 

@@ -3,8 +3,7 @@
 A family is one file that owns its facts: config keys and sizes, how it is
 built, which layer a parameter belongs to, how its arrays are resized, what
 they are called in other projects' files, what is published about it.
-Everything else asks here and knows no parameter name. This module imports
-neither jax nor flax; a family's own module is imported when it is looked up.
+Everything else asks here and knows no parameter name.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import os
 import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -29,16 +29,26 @@ if typing.TYPE_CHECKING:
 
 Grid = tuple[int, int, int]  # tokens: temporal indices, rows, columns
 BUILT_IN = ('vivit',)  # modules of this package that register families
+# Environment variable: further modules that do, with commas between them.
+MODULES = 'VIVIT_JAX_FAMILIES'
+# Keys of `ModelConfig` that a family may not read: see `Family.reads`.
+BUILD_KEYS = (
+  'stochastic_depth',
+  'depth_rates',
+  'scan',
+  'remat',
+  'attention',
+  'dtype',
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
   """The network: keys of every family, and `options`, the family's own."""
 
-  family: str = 'factorised_encoder'  # or joint, factorised_self_attention,
-  # factorised_dot_product: the paper's Models 2, 1, 3 and 4
-  size: str = 'B'  # blocks, attention heads and widths: Ti, S, B, L or H
-  pool: str | None = None  # 'token', 'mean' or 'attention'; None: the family's
+  family: str = 'factorised_encoder'  # which says what each option means
+  size: str | None = None  # of its table of sizes; None: its usual one
+  pool: str | None = None  # 'token', 'mean', 'attention'; None: the family's
   representation: int | None = None  # width of a tanh layer before the head
   stochastic_depth: float = 0.0  # rate at the last block
   depth_rates: Literal['paper', 'reference'] = 'paper'  # l / L, or
@@ -55,7 +65,11 @@ class ModelConfig:
   options: Any = None  # of the family; a mapping is parsed, None: its defaults
 
   def __post_init__(self):
-    kind = get(self.family).options
+    family = get(self.family)
+    if self.size is None:
+      usual = family.size or next(iter(family.sizes))
+      object.__setattr__(self, 'size', usual)
+    kind = family.options
     if type(self.options) is not kind:
       given = self.options
       if dataclasses.is_dataclass(given):
@@ -159,6 +173,8 @@ class Published:
     size: key of the family's sizes.
     options: that differ from the family's defaults.
     frames, crop: of the clip; None for the family's usual one.
+    data: keys of the config's section data that its released weights need
+      beside the family's own: mean, std, short_side, ...
     parameters: millions.
     gflops: billions of multiply-adds of one clip.
   """
@@ -168,6 +184,7 @@ class Published:
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   frames: int | None = None
   crop: int | None = None
+  data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   parameters: float | None = None
   gflops: float | None = None
 
@@ -185,6 +202,9 @@ class Family:
     options: frozen dataclass of the family's own config keys; its
       `__post_init__` checks them.
     sizes: values of model.size, and what they stand for.
+    size: the usual one; the first if empty.
+    data: keys of the config's section data that its released weights need, the
+      defaults of `config.default`: mean, std, crop, ...
     build: (config, class_token) -> backbone, a module whose call (video
       [B, T, H, W, 3], `blocks.Mode`) returns `pools.Encoded`;
       class_token says whether the pool reads one.
@@ -193,7 +213,10 @@ class Family:
     title: for people; the name without underscores if empty.
     pool_sizes: config -> attention heads and MLP width of an attention pool.
     pools: values of model.pool; the first is the default.
-    scans: whether model.scan can stack its blocks, called `encoderblock_<i>`.
+    own_pools: those of them that are no key of `pools.POOLS`: config -> module,
+      `pools.Encoded` to [B, D]; its parameters need `layers` rules.
+    reads: those of `BUILD_KEYS` that it heeds; another one is refused. With
+      'scan', its blocks are called `encoderblock_<i>`.
     check: raises a UserError for a config that cannot be built.
     check_clip: (options, frames, crop) -> None, or raises a UserError.
     clip: usual frames and pixels, for the table.
@@ -225,10 +248,15 @@ class Family:
   build: Callable[[ModelConfig, bool], nn.Module]
   grid: Callable[[Any, int, tuple[int, int]], Grid]
   layers: Callable[[ModelConfig], Layers]
+  size: str = ''
+  data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   title: str = ''
   pool_sizes: Callable[[ModelConfig], tuple[int, int]] | None = None
   pools: Sequence[str] = ('mean',)
-  scans: bool = False
+  own_pools: Mapping[str, Callable[[ModelConfig], nn.Module]] = (
+    dataclasses.field(default_factory=dict)
+  )
+  reads: Sequence[str] = ()
   check: Callable[[ModelConfig], None] = _nothing
   check_clip: Callable[[Any, int, tuple[int, int]], None] = _nothing
   clip: tuple[int, int] = (32, 224)
@@ -253,13 +281,20 @@ _FAMILIES: dict[str, Family] = {}
 
 
 def register(family: Family) -> Family:
-  """Adds a family to the registry, and returns it.
+  """Adds a family to the registry, or replaces one of the name; returns it.
 
   Raises:
-    ValueError: another family has the name.
+    ValueError: the name of a family of this package, or pools that cannot be
+      built.
   """
-  if _FAMILIES.get(family.name, family) is not family:
+  there = _FAMILIES.get(family.name)
+  package = __package__ + '.'
+  if there and there.options.__module__.startswith(package):
     raise ValueError(f"there is a family '{family.name}' already")
+  if not family.pools:
+    raise ValueError(f'{family.name} names no pool')
+  if 'attention' in family.pools and family.pool_sizes is None:
+    raise ValueError(f'{family.name} has an attention pool, but no pool_sizes')
   _FAMILIES[family.name] = family
   return family
 
@@ -272,7 +307,15 @@ def unregister(name: str) -> None:
 def every() -> Mapping[str, Family]:
   """Returns all families by name."""
   for module in BUILT_IN:
-    importlib.import_module(f'vivit_jax.models.{module}')
+    importlib.import_module(f'{__package__}.{module}')
+  for module in filter(None, os.environ.get(MODULES, '').split(',')):
+    try:
+      importlib.import_module(module)
+    except ImportError as error:
+      raise UserError(
+        f"{MODULES} names the module '{module}', which cannot be imported "
+        f'({error}): put its folder on PYTHONPATH.'
+      ) from None
   return _FAMILIES
 
 
@@ -286,15 +329,30 @@ def get(name: str) -> Family:
   if name not in families:
     raise UserError(
       f"model.family is '{name}'; it takes one of {', '.join(families)}."
-      f'{nearest(str(name), families)}'
+      f'{nearest(str(name), families)} For a family of your own, set '
+      f'{MODULES} to its module.'
     )
   return families[name]
 
 
-def shared_options(options: Mapping[str, Any], family: str) -> dict[str, Any]:
-  """Returns those of another family's options that a family has too."""
-  known = typed.keys(get(family).options)
-  return {key: value for key, value in options.items() if key in known}
+def as_family(model: Mapping[str, Any], family: str) -> dict[str, Any]:
+  """Returns the section `model` of a config, made another family's.
+
+  Options that both families have keep their values where they differ from the
+  old family's defaults; so does the size, if the new one has it.
+
+  Raises:
+    UserError: an unknown family.
+  """
+  new, old = get(family), get(model['family'])
+  usual = dataclasses.asdict(old.options())
+  options = {
+    key: value
+    for key, value in model['options'].items()
+    if key in typed.keys(new.options) and value != usual.get(key)
+  }
+  size = model['size'] if model['size'] in new.sizes else None
+  return {**model, 'family': family, 'size': size, 'options': options}
 
 
 def owners(option: str) -> list[str]:

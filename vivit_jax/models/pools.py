@@ -10,7 +10,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vivit_jax.errors import UserError
 from vivit_jax.models import blocks
 
 ATTENTION_HEAD = 'MAPHead_0'  # big_vision's name of the attention pool
@@ -90,23 +89,3 @@ class _AttentionHead(nn.Module):
 
 
 POOLS = {'token': Token, 'mean': Mean, 'attention': Attention}
-
-
-def build(name: str, options: blocks.Options | None) -> nn.Module:
-  """Returns a pool.
-
-  Args:
-    name: a key of `POOLS`.
-    options: of the attention pool's block.
-
-  Raises:
-    UserError: an attention pool for a family that does not say its widths.
-  """
-  if name != 'attention':
-    return POOLS[name]()
-  if options is None:
-    raise UserError(
-      "model.pool is 'attention', but the family does not say how many "
-      "attention heads and which MLP width: take 'mean'."
-    )
-  return Attention(options)

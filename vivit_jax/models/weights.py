@@ -51,6 +51,9 @@ class Weights:
     options: of its family, as far as the file has them.
     experiment: keys of config sections 'model' and 'data', where the file says
       by itself how the model is used.
+    pool: of its model, where the file has it.
+    readings: what the same arrays are in a model with certain options, where
+      the file alone does not tell: (options, weights) pairs.
     spare: arrays that the project's own model does not use for classification.
     notes: for the user of the import.
     step: of the training, where the file has it.
@@ -64,6 +67,8 @@ class Weights:
   grid: tuple[int, int, int] | None = None
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   experiment: Mapping[str, Any] | None = None
+  pool: str | None = None
+  readings: Sequence[tuple[Mapping[str, Any], Weights]] = ()
   spare: Sequence[str] = ()
   notes: Sequence[str] = ()
   step: int | None = None

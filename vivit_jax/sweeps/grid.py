@@ -146,9 +146,8 @@ def plan(base: TrainConfig, path: str, given: Iterable[str] = ()) -> list[Run]:
 def _experiment(base: TrainConfig, run: Overrides, where: str) -> TrainConfig:
   mapping = dataclasses.asdict(base)
   if 'model.family' in run:
-    options = mapping['model']['options']
-    shared = families.shared_options(options, run['model.family'])
-    mapping['model']['options'] = shared
+    model = families.as_family(mapping['model'], run['model.family'])
+    mapping['model'] = model
   for key, value in run.items():
     *sections, name = key.split('.')
     part = mapping

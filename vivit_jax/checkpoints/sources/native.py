@@ -9,6 +9,7 @@ from vivit_jax.checkpoints import names
 from vivit_jax.checkpoints.on_disk import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.errors import UserError
+from vivit_jax.models import builder
 from vivit_jax.models.weights import Weights
 
 
@@ -66,4 +67,5 @@ def as_weights(params: Any, about: Description, name: str) -> Weights:
     about.label_names,
     configs.target(config).grid,
     options=dataclasses.asdict(config.model.options),
+    pool=builder.pool_of(config.model),
   )

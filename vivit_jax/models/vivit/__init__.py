@@ -12,6 +12,7 @@ from vivit_jax import typed
 from vivit_jax.errors import UserError
 from vivit_jax.models import blocks, image_vit
 from vivit_jax.models.family import (
+  BUILD_KEYS,
   Family,
   Grid,
   Layers,
@@ -160,8 +161,8 @@ def _check_halves(config: ModelConfig) -> None:
   heads = _size(config).attention_heads
   if heads % 2:
     raise UserError(
-      f"model.size is '{config.size}', whose {heads} attention heads "
-      f'{config.family} cannot halve between space and time: take another size.'
+      f'{config.family} cannot halve {heads} attention heads between space '
+      'and time: set another model.size, or model.options.attention_heads.'
     )
 
 
@@ -232,12 +233,13 @@ _family = functools.partial(
   sizes=SIZES,
   grid=_grid,
   pool_sizes=_pool_sizes,
-  scans=True,
+  size='B',
+  reads=BUILD_KEYS,
   check_clip=_check_clip,
   frames_seen=_frames_seen,
   resize=weights.RESIZE,
   binding=('order',),
-  noted=('gelu', 'norm_epsilon'),
+  noted=('gelu', 'norm_epsilon', 'positions'),
   missing=weights.missing,
   unused=weights.unused,
   measure=image_vit.measure,

@@ -54,27 +54,30 @@ def renaming(rules: tuple[tuple[str, str], ...]):
 def read_scenic(file: File) -> Weights:
   """Reads scenic's msgpack, whose names are this package's own.
 
-  A patch kernel of four axes is an image ViT's, unless the names are those of
-  Model 2 or 3: scenic's uniform frame sampling has such kernels too.
+  A patch kernel of four axes is an image ViT's, or of scenic's uniform frame
+  sampling. The names of Models 2 and 3 tell; else the embedding of the model
+  that is loaded does (`Weights.readings`).
   """
   arrays = file.load()
-  kernel = arrays['embedding/kernel']
-  models, notes, options = _models(arrays), (), dict(_ORDER)
-  if kernel.ndim == 4 and models[0] in ('joint', 'factorised_dot_product'):
-    models, options = (IMAGE_VIT,), {}
-  elif kernel.ndim == 4:
-    arrays['embedding/kernel'] = kernel[None]
-    options['embedding'] = 'uniform_frames'
-  if len(models) > 1:
-    notes = (_ALIKE,)
-  weights = Weights(
-    f'scenic, flax msgpack ({file.layout})',
-    arrays,
+  models, options = _models(arrays), dict(_ORDER)
+  layout = f'scenic, flax msgpack ({file.layout})'
+  notes = (_ALIKE,) if len(models) > 1 else ()
+  if arrays['embedding/kernel'].ndim != 4:
+    whole = Weights(layout, arrays, models, options=options, notes=notes)
+    return image_vit.checked(whole, file)
+  frames = {'embedding': 'uniform_frames'}
+  kernel = arrays['embedding/kernel'][None]
+  video = Weights(
+    layout,
+    {**arrays, 'embedding/kernel': kernel},
     models,
-    options=options,
+    options=options | frames,
     notes=notes,
   )
-  return image_vit.checked(weights, file)
+  if models[0] not in ('joint', 'factorised_dot_product'):
+    return image_vit.checked(video, file)
+  image = Weights(layout, arrays, (IMAGE_VIT,), readings=((frames, video),))
+  return image_vit.checked(image, file)
 
 
 def _models(arrays: Arrays) -> tuple[str, ...]:
@@ -100,10 +103,20 @@ def write_scenic(weights: Weights, clip: Any) -> dict[str, Any]:
   """Returns the arrays that scenic reads as they are; `Family.exports`.
 
   Raises:
-    UserError: attention in an order that scenic does not have.
+    UserError: what scenic computes otherwise.
   """
   del clip
-  if weights.options.get('order') == 'space_time':
+  options = weights.options
+  if (options.get('gelu'), options.get('norm_epsilon')) not in (
+    ('tanh', 1e-6),
+    (None, None),
+  ):
+    raise UserError(
+      f"these weights have model.options.gelu '{options.get('gelu')}' and "
+      f'norm_epsilon {options.get("norm_epsilon")}, and scenic has tanh and '
+      '1e-6: there, they would be another model.'
+    )
+  if options.get('order') == 'space_time':
     raise UserError(
       f'{weights.title} attends over space first (model.options.order), and '
       'the reference over time first: there, these weights would be another '
