@@ -174,7 +174,7 @@ def define_config(text: str) -> flags.FlagHolder:
   `--config.model.family` changes the options with the family, so that flags
   can name the new one's.
   """
-  from ml_collections import config_flags
+  from ml_collections import ConfigDict, config_flags
 
   holder = config_flags.DEFINE_config_file('config', None, text)
   parser = flags.FLAGS['config'].parser
@@ -183,7 +183,8 @@ def define_config(text: str) -> flags.FlagHolder:
   def parse_as_family(path):
     config = parse(path)
     family = _value_of('config.model.family')
-    if hasattr(config, 'to_dict'):
+    # What is none, or lacks the section, is told of when it is resolved.
+    if isinstance(config, ConfigDict) and 'model' in config:
       if family is not None:
         configs.set_family(config, family)
       _families.append(config.model.family)
