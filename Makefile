@@ -1,8 +1,8 @@
 # make demo: a model trained and scored.  make test: the suite.  make lint.
 # make test-slow: whole programs, trained, killed, on several processes.
 # make test-torch: what compares with transformers, which it installs.
-# make bench: benchmarks/RESULTS.md anew; with TORCH_PYTHON=PATH/python, an
-# interpreter that has torch and transformers, beside these too.
+# make bench: speed and memory; with TORCH_PYTHON=PATH/python, an interpreter
+# that has torch and transformers, against these too.
 PYTHON ?= python3
 BIN := .venv/bin
 CONFIG ?= configs/moving_shapes_ti8x2_fe.py
@@ -36,14 +36,19 @@ test-slow: .venv/installed-dev
 test-torch: .venv/installed-dev
 	$(BIN)/pip install --quiet torch==2.13.0
 	$(BIN)/pip install --quiet -r requirements-torch.txt -c requirements.txt
-	$(BIN)/python -m pytest tests/checkpoints/test_convert.py
+	$(BIN)/python -m pytest tests/checkpoints/test_convert.py \
+	  tests/test_benchmarks.py::test_torch_is_compared_where_it_is_installed
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 bench: .venv/installed
-	$(BIN)/python -m benchmarks $(if $(TORCH_PYTHON),--torch_python=$(TORCH_PYTHON))
+	$(BIN)/python -m benchmarks.input_pipeline
+	$(BIN)/python -m benchmarks.train_step --family=joint --size=S --frames=16 \
+	  --crop=112 --batch=4 $(if $(TORCH_PYTHON),--torch_python=$(TORCH_PYTHON))
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.end_to_end
 
 clean:
 	rm -rf .venv

@@ -1,209 +1,200 @@
-"""Clips a second of train.py, against its input alone and its step alone.
+"""Clips/s of train.py against the slower of its input and its step (Linux).
 
   python -m benchmarks.end_to_end
 
-If input, transfer and step overlap, `train.py` is as fast as the slower of the
-two. On a CPU both would want all cores, alone, and have to share them together.
-So the cores are split for all that is measured: one half is the "device", for
-the process that computes, the other half is for the processes that decode. The
-three are:
+If input, transfer and step overlap, train.py is as fast as the slower part
+alone, the baseline. On a CPU both parts want all cores; so half of the cores
+are the "device", for the process that computes, and half are for the workers
+that decode. By turns, each alone:
 
-  input alone   `pipeline.train_batches`, whose batches nobody uses
-  step alone    the training step, given the same batch again and again, with
-                one step in flight
-  train.py      a process of its own, with its workdir, metrics and workers;
-                timed from outside, by the lines that it prints
+  input     `pipeline.train_batches`, whose batches are not used
+  step      the training step on the same batch again, one step in flight
+  train.py  the whole program, timed by the lines that it prints
 
-They run by turns, each at its turn alone, in two cases: a model so small, and a
-single worker, that the input is the slower part; and a model large enough, with
-a worker for each of its cores, that the step is. The videos are
-those of `benchmarks.input_pipeline`, written once.
+in two cases: a small model and one worker, so that the input is slower, and a
+larger model, with a worker for each core, so that the step is. The videos are
+those of `benchmarks.input_pipeline`.
 """
 
-import argparse
 import contextlib
+import functools
 import os
 import pathlib
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from benchmarks import alone, apart, markdown, pinning
-from benchmarks.flags import at_least, positive
-from vivit_jax import processes
+from benchmarks import input_pipeline, measure
 from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
 
-GOAL = '>= 0.9'  # of the slower part
-_ROOT = pathlib.Path(__file__).parent.parent
-_CONFIG = 'configs/k400_b16x2_fe.py'
-PARTS = ('input alone', 'step alone', 'train.py')
-_START_SECONDS = 300.0  # a process that has not begun by then never will
+# Functions import what computes: by then the process is on its cores.
+
+_CONFIG, _BATCH, _WARM_SECONDS = 'k400_b16x2_fe', 8, 2.0
+_SHARED = {
+  'model.heads.label': 4,
+  'model.options.kernel_init': 'random',
+  'model.size': 'Ti',
+  'data.dataset': input_pipeline.OWN,
+  'data.frames': 32,
+  'data.crop': (64, 64),
+  'data.short_side': 72,
+  'augment.colour_jitter': 0.0,
+  'augment.colour_drop': 0.0,
+  'train.batch_size': _BATCH,
+  'train.epochs': 1e5,  # until it is stopped
+  'train.log_every': 10,
+  'train.validate_every': 0,
+  'train.checkpoint_every': 10**9,
+  'evaluation.split': 'train',
+  'evaluation.temporal_views': 1,
+}
+_CASES = {
+  'input-bound': {
+    'model.options.tubelet': (16, 16, 16),
+    'model.options.spatial_layers': 1,
+    'model.options.temporal_layers': 1,
+    'data.workers': 1,
+  },
+  'step-bound': {
+    'model.options.tubelet': (4, 8, 8),
+    'model.options.spatial_layers': 2,
+  },
+}
 
 
-def whole(case: str, data_dir: str, seconds: float) -> float:
-  """Returns clips a second of train.py, by the lines that it prints.
-
-  Raises:
-    UserError: it ended by itself.
-  """
-  device, others = pinning.halves(os.sched_getaffinity(0))
-  with tempfile.TemporaryDirectory() as workdir:
-    command = [sys.executable, 'train.py', f'--config={_CONFIG}']
-    command.append(f'--workdir={workdir}/run')
-    command += [
-      f'--config.{key}={value}'
-      for key, value in alone.changes(case, data_dir, len(others)).items()
-    ]
-    process = subprocess.Popen(
-      command,
-      cwd=_ROOT,
-      stdout=subprocess.PIPE,
-      text=True,
-      preexec_fn=lambda: os.sched_setaffinity(0, device),
-    )
-    try:
-      lines = steps_of(process.stdout, time.perf_counter)
-      begun = next(lines, None) is not None
-      if not (begun and pinning.pin_workers(process.pid, others)):
-        raise UserError('train.py has not trained; its own words are above.')
-      speed = clips_a_second(lines, alone.SHARED['train.batch_size'], seconds)
-    finally:
-      process.send_signal(signal.SIGTERM)  # it saves, and ends its workers
-      with contextlib.suppress(subprocess.TimeoutExpired):
-        process.communicate(timeout=_START_SECONDS)
-      process.kill()
-  return speed
-
-
-def steps_of(
-  lines: Iterator[str], clock=time.perf_counter
-) -> Iterator[tuple[float, int]]:
-  """Yields when a line of metrics came, and the step that it tells."""
-  for line in lines:
-    now = clock()
-    if line.startswith('step ') and '/' in line.split()[1]:
-      yield now, int(line.split()[1].partition('/')[0])
-
-
-def clips_a_second(
-  steps: Iterator[tuple[float, int]],
-  batch_size: int,
-  seconds: float,
-  warm_seconds: float = alone.WARM_SECONDS,
-) -> float:
-  """Returns the speed between the first line that is warm and a later one.
-
-  Args:
-    steps: of `steps_of`; of them no more are taken than needed.
-    batch_size: clips of a step.
-    seconds: between the two lines, at least.
-    warm_seconds: before the first of them, at least.
-
-  Raises:
-    UserError: the lines end before that.
-  """
-  start, first = None, None
-  for now, step in steps:
-    start = now if start is None else start
-    if first is None and now - start >= warm_seconds:
-      first = now, step
-    elif first is not None and now - first[0] >= seconds:
-      return (step - first[1]) * batch_size / (now - first[0])
-  raise UserError('train.py ended before it was measured.')
-
-
-def run(
-  data_dir: str, rounds: int, seconds: float
-) -> dict[str, dict[str, list[float]]]:
-  """Returns clips a second of each round, by case and part."""
-  device, others = pinning.halves(os.sched_getaffinity(0))
-  found = {case: {part: [] for part in PARTS} for case in alone.CASES}
-  with contextlib.ExitStack() as stack:
-    pools = {
-      key: stack.enter_context(apart.process(_begin, (device,)))
-      for key in [(part, case) for part in PARTS[:2] for case in alone.CASES]
-    }
-    fixed = data_dir, tuple(others), seconds
-    for number in range(rounds):
-      for case in alone.CASES:
-        parts = {
-          part: lambda part=part, call=call, case=case: apart.call(
-            pools[part, case], call, case, *fixed
-          )
-          for part, call in zip(PARTS, (alone.input_alone, alone.step_alone))
-        }
-        parts |= {
-          PARTS[2]: lambda case=case: whole(case, data_dir, seconds),
-        }
-        for part in PARTS if number % 2 == 0 else PARTS[::-1]:
-          found[case][part].append(parts[part]())
-          print(
-            f'round {number + 1}, {case}: {part} {found[case][part][-1]:.1f}',
-            file=sys.stderr,
-            flush=True,
-          )
-    for case in alone.CASES:
-      apart.call(pools[PARTS[0], case], alone.close_input, case, *fixed[:2])
+def _pin_workers(process: int, cores: Sequence[int]) -> bool:
+  """Moves the workers of a process to cores; returns whether it has any."""
+  found = False
+  for worker in measure.tree(process)[1:]:
+    # Not multiprocessing's resource tracker.
+    if 'multiprocessing.spawn' in measure.read_proc(worker, 'cmdline'):
+      found = True
+      for task in pathlib.Path(f'/proc/{worker}/task').iterdir():
+        with contextlib.suppress(ProcessLookupError):  # a thread that ended
+          os.sched_setaffinity(int(task.name), cores)
   return found
 
 
-def _begin(cores: Sequence[int]) -> None:
-  """Readies a process that measures."""
-  processes.obey_parent()
-  os.sched_setaffinity(0, cores)
+def _input(changes: dict, cores: Sequence[int], seconds: float) -> float:
+  """Returns clips/s of the pipeline, once its buffers are empty."""
+  from benchmarks import programs
+  from vivit_jax.data import datasets, pipeline
 
-
-def slower_part(parts: Mapping[str, Sequence[float]]) -> list[float]:
-  """Returns the speed of the slower of the two parts, of each round."""
-  return [min(both) for both in zip(*(parts[part] for part in PARTS[:2]))]
-
-
-def table(found: Mapping[str, Mapping[str, Sequence[float]]]) -> str:
-  """Returns a table in Markdown: medians, and the ratio with its spread."""
-  header = ('clips/s', *PARTS, 'train.py / the slower part (rounds)', 'goal')
-  rows = []
-  for case, parts in found.items():
-    speeds = (f'{statistics.median(parts[part]):.1f}' for part in PARTS)
-    whole_speed, slower = parts[PARTS[2]], slower_part(parts)
-    median = statistics.median(a / b for a, b in zip(whole_speed, slower))
-    told = markdown.ratio(whole_speed, slower), markdown.goal(median, GOAL)
-    rows.append((case, *speeds, *told))
-  return markdown.table(header, rows)
-
-
-def main() -> int:
-  parser = argparse.ArgumentParser(
-    prog='python -m benchmarks.end_to_end',
-    description='Compares train.py with its input alone and its step alone.',
+  config = programs.config(_CONFIG, _BATCH, **changes)
+  data = config.data
+  source = datasets.open_split(data.dataset, data.data_dir, data.train_split)
+  batches = pipeline.train_batches(
+    source, data, config.augment, seed=0, batch_size=_BATCH
   )
+  with contextlib.closing(batches):
+    next(batches)
+    _pin_workers(os.getpid(), cores)
+    return measure.stream(
+      batches,
+      _BATCH,
+      seconds=seconds,
+      warm_batches=4 * len(cores),  # more than is made ahead
+      warm_seconds=_WARM_SECONDS,
+    )['clips/s']
+
+
+def _step(changes: dict, cores: Sequence[int], seconds: float) -> float:
+  """Returns clips/s of the step, transfers included."""
+  import jax
+
+  from benchmarks import programs
+
+  config = programs.config(_CONFIG, _BATCH, **changes)
+  step, _ = programs.running_step(config)
+  jax.block_until_ready(step())
+  waiting, steps = step(), 0
+  begin, passed = time.perf_counter(), 0.0
+  while passed < seconds:
+    ahead = step()
+    jax.block_until_ready(waiting)
+    waiting, steps = ahead, steps + 1
+    passed = time.perf_counter() - begin
+  return steps * _BATCH / passed
+
+
+def _whole(
+  changes: dict, device: Sequence[int], cores: Sequence[int], seconds: float
+) -> float:
+  """Returns clips/s of train.py, by the lines that it prints."""
+  with tempfile.TemporaryDirectory() as workdir:
+    command = [sys.executable, 'train.py', f'--config=configs/{_CONFIG}.py']
+    command.append(f'--workdir={workdir}/run')
+    command += [f'--config.{key}={value}' for key, value in changes.items()]
+    root = pathlib.Path(__file__).parent.parent
+    os.sched_setaffinity(0, device)  # which the process inherits
+    process = subprocess.Popen(
+      command, cwd=root, stdout=subprocess.PIPE, text=True
+    )
+    os.sched_setaffinity(0, [*device, *cores])
+    try:
+      steps = steps_of(process.stdout)
+      begin = next(steps, None)
+      if begin is None or not _pin_workers(process.pid, cores):
+        raise UserError('train.py did not train; its error is above.')
+      warm = (x for x in steps if x[0] >= begin[0] + _WARM_SECONDS)
+      first = last = next(warm, begin)
+      while last[0] - first[0] < seconds:
+        last = next(warm)
+      return (last[1] - first[1]) * _BATCH / (last[0] - first[0])
+    except StopIteration:
+      raise UserError('train.py ended before it was measured.') from None
+    finally:
+      process.send_signal(signal.SIGTERM)  # it saves, and ends its workers
+      with contextlib.suppress(subprocess.TimeoutExpired):
+        process.communicate(timeout=300)
+      process.kill()
+
+
+def steps_of(lines: Iterable[str]) -> Iterator[tuple[float, int]]:
+  """Yields the time at which each line of metrics came, and its step."""
+  for line in lines:
+    if line.startswith('step ') and '/' in line.split()[1]:
+      yield time.perf_counter(), int(line.split()[1].partition('/')[0])
+
+
+def main(argv: Sequence[str]) -> None:
+  parser = measure.parser(__doc__)
   add = parser.add_argument
   add('--cache', default='data/benchmark', help='folder of what is written')
-  add(
-    '--videos',
-    type=at_least(8),
-    default=24,
-    help='how many are written, where none are there yet (24)',
-  )
-  add('--seconds', type=positive, default=3.0, help='of each measurement (3)')
-  add('--rounds', type=at_least(1), default=2, help='of all measurements (2)')
-  flags = parser.parse_args()
-  if not hasattr(os, 'sched_setaffinity'):
-    raise UserError('cores can be split on Linux alone.')
-  device, others = pinning.halves(os.sched_getaffinity(0))
-  from benchmarks import clips
-
-  cache = os.path.abspath(flags.cache)
-  clips.prepared(cache, flags.videos, ('jpeg',))
-  found = run(cache, flags.rounds, flags.seconds)
-  print(f'{len(device)} cores compute, {len(others)} decode\n')
-  print(table(found))
-  return 0
+  add('--videos', type=measure.count, default=24, help='how many are written')
+  add('--cases', nargs='+', choices=_CASES, default=list(_CASES))
+  add('--seconds', type=float, default=3.0, help='of each measurement')
+  add('--rounds', type=measure.count, default=2)
+  args = parser.parse_args(argv)
+  cores = measure.cores()
+  device, others = cores[: len(cores) // 2], cores[len(cores) // 2 :]
+  if not device or not hasattr(os, 'sched_setaffinity'):
+    raise UserError('two cores are needed, on Linux.')
+  cache = os.path.abspath(args.cache)
+  measure.apart(input_pipeline.write_own, cache, args.videos)
+  runs, alone = {}, functools.partial(measure.apart, cores=device)
+  for case in args.cases:
+    workers = {'data.data_dir': cache, 'data.workers': len(others)}
+    changes = _SHARED | workers | _CASES[case]
+    rest = others, args.seconds
+    runs[case, 'input'] = functools.partial(alone, _input, changes, *rest)
+    runs[case, 'step'] = functools.partial(alone, _step, changes, *rest)
+    runs[case, 'train.py'] = functools.partial(_whole, changes, device, *rest)
+  found = measure.by_turns(runs, args.rounds)
+  rows = []
+  for case in args.cases:
+    *parts, whole = (found[case, x] for x in ('input', 'step', 'train.py'))
+    ratio = measure.ratio(whole, list(map(min, *parts)), '>= 0.9')
+    rows.append((case, *map(measure.median, (*parts, whole)), ratio))
+  print(measure.machine('jax', 'jaxlib', 'flax'))
+  print(f'{len(device)} cores compute, {len(others)} decode.\n')
+  header = ('clips/s', 'input', 'step', 'train.py', 'train.py / slower part')
+  print(measure.table(header, rows))
 
 
 if __name__ == '__main__':
   with exit_on_user_error(), exit_on_interrupt('interrupted'):
-    sys.exit(main())
+    main(sys.argv[1:])

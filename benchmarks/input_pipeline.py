@@ -1,264 +1,355 @@
-"""How fast clips come: ours, the reference's way, and the bare decoder.
+"""Speed, CPU time and memory of the input: ours, tf.data and bare decoding.
 
   python -m benchmarks.input_pipeline
   python -m benchmarks.input_pipeline --data_dir=data --dataset=videos/mine
 
-The first form writes its own videos, once. Clips are the paper's for Kinetics:
-32 frames, stride 2, scale jitter 0.9 to 1.33 of the short side 256, crop 224.
-Ours is also to be flipped and recoloured on the accelerator, the reference's
-way does that on the host (`reference_pipeline`). All are measured in turn, in
-several rounds, each in processes of its own; a number is the rounds' median,
-and a ratio's spread is that of the rounds.
+Clips are the paper's for Kinetics: 32 frames, stride 2, scale jitter 0.9 to
+1.33 of the short side 256, crop 224. The baselines are the reference's way (as
+scenic and DMVR do it: whole videos as SequenceExamples, tf.data, flip and
+float32 colours on the host, which ours leaves to the accelerator) and processes
+that decode, crop and resize JPEGs in memory and do nothing else. All run by
+turns, each in new processes. The first form writes its own videos, once.
 """
 
 import argparse
-import importlib
-import importlib.metadata
+import contextlib
+import csv
+import functools
+import importlib.util
+import os
 import pathlib
-import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from benchmarks import apart, markdown
-from benchmarks.flags import at_least, make_folder, positive
-from benchmarks.measure import Measurement
+import numpy as np
+
+from benchmarks import measure
+from vivit_jax import processes
 from vivit_jax.errors import exit_on_interrupt, exit_on_user_error
 
-_CLIP = {'frames': 32, 'stride': 2, 'short_side': 256}
-_CROP = 224
-_SCALE_JITTER = (0.9, 1.33)
-_REFERENCE = "the reference's way, tf.data"
-_OURS_VIDEO = 'ours, stored as video'
-_DECODE, _CUT = 'bare decode', 'bare decode + crop + resize'
-_PACKAGES = ('grain', 'opencv-python-headless', 'numpy', 'tensorflow-cpu')
+# Functions import what is heavy: a process holds nothing that it does not use.
 
-Rounds = dict[str, list[Measurement]]
-
-
-def _apart(module: str, function: str, *args: Any, **keys: Any) -> Any:
-  """Calls a function of this room in a new process, which ends with it."""
-  with apart.process() as pool:
-    return apart.call(pool, _call, f'benchmarks.{module}', function, args, keys)
-
-
-def _call(module: str, function: str, args: tuple, keys: dict) -> Any:
-  return getattr(importlib.import_module(module), function)(*args, **keys)
-
-
-def _ours(workers: int) -> str:
-  return f'ours, {workers} workers'
+OWN = 'videos/benchmark'
+_FRAMES, _HEIGHT, _WIDTH = 250, 256, 340  # Kinetics: 10 s of 25 frames
+_CLIP, _STRIDE, _SHORT_SIDE, _CROP, _SCALES = 32, 2, 256, 224, (0.9, 1.33)
+_DECODED = 16  # clips that a bare decoder holds, as JPEG
+_ENDED = 'a decoding process was killed from outside (is memory short?).'
+_OURS, _REFERENCE = 'ours', "the reference's way, tf.data"
+_BARE = 'bare decode + crop + resize'
+_COLUMNS = ('clips/s', 'CPU ms/clip', 'MB/clip', 'MB memory')
+_RATIOS = (  # of ours and a baseline, with the goal
+  ('clips/s', _REFERENCE, '>= 3'),
+  ('clips/s', _BARE, '>= 0.7'),
+  ('MB/clip', _REFERENCE, '<= 0.25'),
+  ('MB memory', _REFERENCE, '<= 0.25'),
+  # CPU time suffers less than speed from what else runs on the machine.
+  ('CPU ms/clip', _REFERENCE, None),
+  ('CPU ms/clip', _BARE, None),
+)
 
 
-def _worker_counts(cores: int) -> list[int]:
-  """Returns 0, 1, 2, 3 and then powers of two, and all cores."""
-  powers = [2**power for power in range(2, 10)]
-  return sorted({n for n in (0, 1, 2, 3, *powers) if n < cores} | {cores})
+def write_own(data_dir: str | os.PathLike, videos: int) -> None:
+  """Writes textures that move, and prepares them as `OWN`, unless it is there.
+
+  Their JPEGs have the bytes of photographs: detail in all sizes.
+  """
+  from vivit_jax.data import datasets, prepare
+
+  if datasets.find(OWN, data_dir):
+    return
+  print(f'writing {videos} videos to {data_dir}', file=sys.stderr)
+  raw = pathlib.Path(data_dir, 'raw')
+  raw.mkdir(parents=True, exist_ok=True)
+  rows = [(f'{video}.mp4', f'class {video % 4}') for video in range(videos)]
+  for seed, (name, _) in enumerate(rows):
+    _write_video(raw / name, np.random.default_rng(seed))
+  annotations = raw / 'annotations.csv'
+  with open(annotations, 'w', newline='') as file:
+    csv.writer(file).writerows([('path', 'label'), *rows])
+  options = {'data_dir': data_dir, 'short_side': _SHORT_SIDE}
+  with contextlib.redirect_stdout(sys.stderr):
+    prepare.prepare(OWN, videos=raw, annotations=annotations, **options)
 
 
-def _measure(
-  flags: argparse.Namespace, records: pathlib.Path | None, cores: int
-) -> Rounds:
-  """Measures everything in turn, `flags.rounds` times."""
-  ours = _CLIP | {
-    'crop': (_CROP, _CROP),
-    'scale_jitter': _SCALE_JITTER,
-    'short_videos': 'loop',
-    'dataset': flags.dataset,
-    'data_dir': flags.data_dir,
-    'split': flags.split,
-    'seconds': flags.seconds,
-  }
-  batches = {'batch_size': flags.batch_size}
-  tasks = {
-    _DECODE: ('host_pipeline', 'decode_bare', ours | {'cut': False}),
-    _CUT: ('host_pipeline', 'decode_bare', ours | {'cut': True}),
-  }
-  for name in tasks:
-    tasks[name][-1]['workers'] = cores
-  if records is not None:
-    clip = _CLIP | {'crop': _CROP, 'folder': str(records)}
-    tasks[_REFERENCE] = (
-      'reference_pipeline',
-      'run',
-      clip | batches | {'seconds': flags.seconds},
+def _write_video(path: pathlib.Path, rng: np.random.Generator) -> None:
+  import av
+
+  with av.open(str(path), 'w') as container:
+    stream = container.add_stream('libx264', rate=25)
+    stream.height, stream.width, stream.pix_fmt = _HEIGHT, _WIDTH, 'yuv420p'
+    stream.options = {'crf': '20', 'preset': 'veryfast'}
+    for image in _moving_texture(rng):
+      frame = av.VideoFrame.from_ndarray(image, format='rgb24')
+      container.mux(stream.encode(frame))
+    container.mux(stream.encode())
+
+
+def _moving_texture(rng: np.random.Generator) -> Iterator[np.ndarray]:
+  """Yields uint8 [H, W, 3]: noise of all sizes that drifts and turns."""
+  import cv2
+
+  texture = np.zeros((1024, 1024, 3), np.float32)
+  for octave in range(2, 11):
+    noise = rng.standard_normal((2**octave, 2**octave, 1), np.float32)
+    tint = rng.standard_normal((2**octave, 2**octave, 3), np.float32)
+    coloured = cv2.resize(noise + 0.3 * tint, (1024, 1024))
+    texture += 45 * 0.72 ** (octave - 2) * coloured
+  texture = np.clip(texture + rng.uniform(80, 170, 3), 0, 255).astype(np.uint8)
+  speed, turn = rng.uniform(-2.5, 2.5, 2), rng.uniform(-0.01, 0.01)
+  options = {'flags': cv2.WARP_INVERSE_MAP, 'borderMode': cv2.BORDER_WRAP}
+  for frame in range(_FRAMES):
+    cos, sin = np.cos(turn * frame), np.sin(turn * frame)
+    matrix = np.array([[cos, -sin, 400], [sin, cos, 400]])
+    matrix[:, 2] += speed * frame
+    yield cv2.warpAffine(texture, matrix, (_WIDTH, _HEIGHT), **options)
+
+
+def _source(args: argparse.Namespace) -> tuple[Any, Any]:
+  """Returns the videos, and the `DataConfig` of the K400 configs for them."""
+  from configs import k400_b16x2_fe
+  from vivit_jax import config as configs
+  from vivit_jax.data import datasets
+
+  config = k400_b16x2_fe.get_config()
+  config.data.dataset, config.data.data_dir = args.dataset, args.data_dir
+  config.data.workers = args.workers
+  data = configs.resolve(config).data
+  return datasets.open_split(args.dataset, args.data_dir, args.split), data
+
+
+def _ours(args: argparse.Namespace) -> dict[str, float]:
+  from vivit_jax.data import pipeline
+
+  source, data = _source(args)
+  size, warm = args.batch_size, 3 * args.workers + 2  # more than is made ahead
+  batches = pipeline.train_batches(source, data, seed=0, batch_size=size)
+  with contextlib.closing(batches):
+    found = measure.stream(
+      batches, size, seconds=args.seconds, warm_batches=warm
     )
-  counts = [cores] if flags.goals_alone else _worker_counts(cores)
-  for workers in reversed(counts):
-    keys = ours | batches | {'workers': workers}
-    tasks[_ours(workers)] = ('host_pipeline', 'run', keys)
-  if flags.stored_as_video:
-    keys = ours | batches | {'workers': cores, 'dataset': flags.stored_as_video}
-    tasks[_OURS_VIDEO] = ('host_pipeline', 'run', keys)
-  rounds = {name: [] for name in tasks}
-  for number in range(flags.rounds):
-    order = list(tasks) if number % 2 == 0 else list(tasks)[::-1]
-    for name in order:
-      module, function, keys = tasks[name]
-      measured = _apart(module, function, **keys)
-      rounds[name].append(measured)
-      print(
-        f'  round {number + 1}: {name}: {measured.speed:.1f} clips/s',
-        file=sys.stderr,
-        flush=True,
+    return found | {'MB/clip': next(batches)['video'].nbytes / size / 1e6}
+
+
+def _bare(args: argparse.Namespace) -> dict[str, float]:
+  """Measures one process a worker that decodes, crops and resizes JPEGs."""
+  with (
+    processes.CONTEXT.Manager() as manager,
+    processes.pool(args.workers, _ENDED) as pool,
+  ):
+    decoder = functools.partial(_decoder, args, manager.Barrier(args.workers))
+    found = list(pool.map(decoder, range(args.workers)))
+  clips, used = sum(x[0] for x in found), sum(x[2] for x in found)
+  speed = sum(count / passed for count, passed, _ in found)
+  return {'clips/s': speed, 'CPU ms/clip': 1e3 * used / clips}
+
+
+def _decoder(args: argparse.Namespace, start, number: int) -> tuple:
+  """Returns clips, seconds and CPU seconds of one process."""
+  from vivit_jax.data import decode, pipeline, sampling
+
+  pipeline._start_worker(number, args.workers)  # for the allocator's settings
+  source, data = _source(args)
+  rng = np.random.default_rng(number)
+  clips = []
+  for video in map(int, rng.integers(len(source), size=_DECODED)):
+    length = int(source.frame_counts[video])
+    frames = sampling.random_clip(length, _CLIP, _STRIDE, rng)
+    images = source.read_frames(video, frames)
+    clips.append([decode.encode_jpeg(image) for image in images])
+  clip = np.empty((_CLIP, *data.crop, 3), np.uint8)
+
+  def work(jpegs):
+    box = None
+    for place, jpeg in enumerate(jpegs):
+      image = decode.decode_jpeg(jpeg, 'a clip')
+      box = box or sampling.random_box(
+        image.shape[:2], data.crop, _SHORT_SIDE, _SCALES, rng
       )
-  return rounds
+      sampling.crop_and_resize(image, box, data.crop, out=clip[place])
+
+  work(clips[0])
+  start.wait()
+  begin, used = time.perf_counter(), time.process_time()
+  count, passed = 0, 0.0
+  while passed < args.seconds:
+    work(clips[count % _DECODED])
+    count, passed = count + 1, time.perf_counter() - begin
+  return count, passed, time.process_time() - used
 
 
-def _median(rounds: Sequence[Measurement], attribute: str) -> float | None:
-  values = [getattr(measured, attribute) for measured in rounds]
-  return None if None in values else statistics.median(values)
+@functools.cache
+def _tensorflow():
+  os.environ |= {'CUDA_VISIBLE_DEVICES': '', 'TF_CPP_MIN_LOG_LEVEL': '3'}
+  import tensorflow as tf
+
+  return tf
 
 
-def _print_table(rounds: Rounds) -> None:
-  columns = (
-    ('clips/s', 'speed', 1, '.1f'),
-    ('CPU ms/clip', 'clip_seconds', 1e3, '.1f'),
-    ('MB/clip', 'clip_bytes', 1e-6, '.1f'),
-    ('MB memory', 'memory', 1e-6, '.0f'),
-    ('MB/worker', 'worker_memory', 1e-6, '.0f'),
+def _write_records(args: argparse.Namespace, folder: pathlib.Path) -> None:
+  """Writes whole videos as SequenceExamples, unless they are there."""
+  from vivit_jax.data import decode
+
+  if folder.exists():
+    return
+  train, (source, _) = _tensorflow().train, _source(args)
+
+  def feature(*values):
+    return train.Feature(bytes_list=train.BytesList(value=values))
+
+  unfinished = folder.with_name(f'{folder.name}.part')
+  unfinished.mkdir(parents=True, exist_ok=True)
+  for shard in range(8):
+    path = str(unfinished / f'{shard}.tfrecord')
+    with _tensorflow().io.TFRecordWriter(path) as writer:
+      for video in range(shard, min(args.videos, len(source)), 8):
+        frames = source.read_frames(video, range(source.frame_counts[video]))
+        encoded = [feature(decode.encode_jpeg(frame)) for frame in frames]
+        features = train.FeatureList(feature=encoded)
+        lists = train.FeatureLists(feature_list={'image/encoded': features})
+        example = train.SequenceExample(feature_lists=lists)
+        writer.write(example.SerializeToString())
+  unfinished.rename(folder)
+
+
+def _reference(
+  args: argparse.Namespace, folder: pathlib.Path
+) -> dict[str, float]:
+  batches = iter(_reference_batches(folder, args.batch_size))
+  found = measure.stream(
+    batches,
+    args.batch_size,
+    seconds=args.seconds,
+    warm_batches=2,
+    warm_seconds=2 * args.seconds,  # until tf.data has tuned itself
   )
-  rows = []
-  for name, measured in sorted(rounds.items()):
-    cells = [name]
-    for _, attribute, factor, form in columns:
-      value = _median(measured, attribute)
-      cells.append('' if value is None else format(value * factor, form))
-    rows.append(cells)
-  header = ('', *(title for title, *_ in columns))
-  print('\n' + markdown.table(header, rows))
+  pixels = next(batches).numpy().nbytes
+  return found | {'MB/clip': pixels / args.batch_size / 1e6}
 
 
-def _ratio(
-  title: str, above: list, below: list, attribute: str, goal: str | None
-) -> tuple[str, str, str]:
-  """Returns the median of the rounds' ratios, and whether it is good enough."""
-  pairs = [
-    (getattr(a, attribute), getattr(b, attribute)) for a, b in zip(above, below)
-  ]
-  if not pairs or not all(map(all, pairs)):
-    return title, 'not measured', goal or ''
-  median = statistics.median(a / b for a, b in pairs)
-  reached = markdown.goal(median, goal) if goal else ''
-  return title, markdown.ratio(*zip(*pairs)), reached
+def _reference_batches(folder: pathlib.Path, batch_size: int):
+  """Returns float32 [B, T, H, W, 3] in [-1, 1], with the reference's settings.
 
+  256 records to shuffle from, 16 threads that parse, else tf.data's own tuning.
+  """
+  tf = _tensorflow()
 
-def _print_ratios(rounds: Rounds, cores: int) -> None:
-  ours, one = _ours(cores), _ours(min(1, cores))
-  mine, bare = rounds[ours], rounds[_CUT]
-  reference = rounds.get(_REFERENCE, [])
-  video = rounds.get(_OURS_VIDEO, [])
-  way = "ours / the reference's way"
-  rows = (
-    _ratio(f'speed, {way}', mine, reference, 'speed', '>= 3'),
-    _ratio(f'speed, ours / {_CUT}', mine, bare, 'speed', '>= 0.7'),
-    _ratio(f'bytes a clip, {way}', mine, reference, 'clip_bytes', '<= 0.25'),
-    _ratio(f'memory, {way}', mine, reference, 'memory', '<= 0.25'),
-    # CPU time suffers less than speed from what else runs on the machine.
-    _ratio(f'CPU time, {way}', mine, reference, 'clip_seconds', None),
-    _ratio(f'CPU time, {_CUT} / ours', bare, mine, 'clip_seconds', None),
-    _ratio('speed, stored as video / as JPEG', video, mine, 'speed', None),
+  def parse(record):
+    frames = tf.io.FixedLenSequenceFeature((), tf.string)
+    features = {'image/encoded': frames}
+    parsed = tf.io.parse_single_sequence_example(record, None, features)
+    return parsed[1]['image/encoded']
+
+  def sample(encoded):
+    length = tf.shape(encoded)[0]
+    room = tf.maximum(length - (_CLIP - 1) * _STRIDE, 1)
+    start = tf.random.uniform([], maxval=room, dtype=tf.int32)
+    return tf.gather(encoded, (start + _STRIDE * tf.range(_CLIP)) % length)
+
+  def decode(encoded):
+    one = functools.partial(tf.io.decode_jpeg, channels=3)
+    return tf.map_fn(one, encoded, fn_output_signature=tf.uint8)
+
+  def cut(video):
+    size = tf.cast(tf.shape(video)[1:3], tf.float32)
+    # The reference resizes twice where the short side is not stored so.
+    factor = _SHORT_SIDE / tf.reduce_min(size) * tf.random.uniform([], *_SCALES)
+    video = tf.image.resize(video, tf.cast(size * factor, tf.int32))
+    video = tf.cast(video, tf.uint8)
+    video = tf.image.random_crop(video, (_CLIP, _CROP, _CROP, 3))
+    return _sometimes(0.5, lambda x: tf.reverse(x, [2]), video)
+
+  dataset = tf.data.Dataset.list_files(f'{folder}/*').interleave(
+    tf.data.TFRecordDataset, num_parallel_calls=tf.data.AUTOTUNE
   )
-  header = ('ratio', 'median (rounds)', 'goal')
-  print('\n' + markdown.table(header, rows))
-  whole = _median(mine, 'speed')
-  told = f'{whole:.1f} clips/s with {cores} workers, {whole / cores:.1f} a core'
-  if one in rounds:
-    told += f'; {_median(rounds[one], "speed"):.1f} with one'
-  print(f'\nOurs: {told}.')
+  dataset = dataset.repeat().shuffle(256)
+  dataset = dataset.map(parse, 16, deterministic=False).prefetch(64)
+  for change in (sample, decode, cut, _recolour):
+    dataset = dataset.map(change, tf.data.AUTOTUNE, deterministic=False)
+  dataset = dataset.batch(batch_size, drop_remainder=True).prefetch(8)
+  options = tf.data.Options()
+  options.threading.private_threadpool_size = 48
+  return dataset.with_options(options)
 
 
-def _print_versions() -> None:
-  versions = []
-  for package in _PACKAGES:
-    try:
-      versions.append(f'{package} {importlib.metadata.version(package)}')
-    except importlib.metadata.PackageNotFoundError:
-      versions.append(f'no {package}')
-  print(', '.join(versions) + '.')
+def _sometimes(probability: float, change, video):
+  tf = _tensorflow()
+  chance = tf.random.uniform([]) < probability
+  return tf.cond(chance, lambda: change(video), lambda: video)
 
 
-def _records(flags: argparse.Namespace) -> pathlib.Path | None:
-  """Returns the folder of the reference's records; None without TensorFlow."""
-  name = f'{flags.dataset}/{flags.split}-{flags.videos}'.replace('/', '_')
-  folder = pathlib.Path(flags.cache, 'tfrecords', name)
-  try:
-    importlib.metadata.version('tensorflow-cpu')
-    if not folder.exists():
-      make_folder('--cache', folder.parent)
-    _apart(
-      'reference_pipeline',
-      'write_records',
-      str(folder),
-      flags.dataset,
-      flags.data_dir,
-      flags.split,
-      flags.videos,
+def _recolour(video):
+  """Returns float32 in [-1, 1], recoloured with the reference's chances."""
+  tf = _tensorflow()
+  image, scale = tf.image, {'lower': 0.6, 'upper': 1.4}
+  saturation = functools.partial(image.random_saturation, **scale)
+  contrast = functools.partial(image.random_contrast, **scale)
+
+  def jitter(x):
+    x = image.random_brightness(x, 32 / 255)
+    first = tf.random.uniform([]) < 0.5
+    x = tf.cond(
+      first, lambda: contrast(saturation(x)), lambda: saturation(contrast(x))
     )
-  except (ImportError, importlib.metadata.PackageNotFoundError) as error:
-    print(
-      f"without TensorFlow, the reference's way is left out ({error})",
-      file=sys.stderr,
-    )
-    return None
-  return folder
+    return tf.clip_by_value(image.random_hue(x, 0.2), 0.0, 1.0)
+
+  def grey(x):
+    return tf.tile(image.rgb_to_grayscale(x), (1, 1, 1, 3))
+
+  video = _sometimes(0.8, jitter, tf.cast(video, tf.float32) / 255)
+  return _sometimes(0.1, grey, video) * 2 - 1
 
 
-def main() -> int:
-  parser = argparse.ArgumentParser(
-    prog='python -m benchmarks.input_pipeline',
-    description='Compares the speed and memory of input pipelines.',
-  )
-  add = parser.add_argument
+def main(argv: Sequence[str]) -> None:
+  parser = measure.parser(__doc__)
+  add, cores = parser.add_argument, len(measure.cores())
   add('--cache', default='data/benchmark', help='folder of what is written')
-  add('--data_dir', help='where prepared datasets are, to measure one of them')
-  add('--dataset', help='its name')
-  add('--split', default='train', help='its split (train)')
-  add(
-    '--videos',
-    type=at_least(8),
-    default=24,
-    help='how many are written, where none are there yet (24)',
-  )
-  add('--batch_size', type=at_least(1), default=8, help='clips of a batch (8)')
-  add('--seconds', type=positive, default=3.0, help='of each measurement (3)')
-  add('--rounds', type=at_least(1), default=3, help='of all measurements (3)')
-  add(
-    '--goals_alone',
-    action='store_true',
-    help='not stored as video, and not with fewer workers than cores',
-  )
-  flags = parser.parse_args()
-  if bool(flags.data_dir) != bool(flags.dataset):
-    parser.error('--data_dir and --dataset go together')
-  if flags.dataset:
-    _apart('host_pipeline', 'check', flags.dataset, flags.data_dir, flags.split)
-  begin = time.monotonic()
-  flags.stored_as_video = None
-  if not flags.dataset:
-    storages = ('jpeg',) if flags.goals_alone else ('jpeg', 'video')
-    names = _apart('clips', 'prepared', flags.cache, flags.videos, storages)
-    flags.data_dir, flags.dataset = flags.cache, names['jpeg']
-    flags.stored_as_video = names.get('video')
-    for storage, name in names.items():
-      size = _apart('clips', 'gigabytes_an_hour', flags.cache, name)
-      print(f'Stored as {storage}: {size:.2f} GB an hour of video.')
-  cores = _apart('host_pipeline', 'cores')
-  records = _records(flags)
-  _print_versions()
-  print(
-    f'Medians of {flags.rounds} rounds; clips of {_CLIP["frames"]} frames at '
-    f'stride {_CLIP["stride"]}, crop {_CROP}.',
-    flush=True,
-  )
-  rounds = _measure(flags, records, cores)
-  _print_table(rounds)
-  _print_ratios(rounds, cores)
-  print(f'in {time.monotonic() - begin:.0f} s', file=sys.stderr)
-  return 0
+  add('--data_dir', help='of a dataset to measure instead')
+  add('--dataset', default=OWN, help='its name')
+  add('--split', default='train')
+  add('--videos', type=measure.count, default=24, help='how many are written')
+  add('--workers', type=measure.count, default=cores)
+  add('--batch_size', type=measure.count, default=8)
+  add('--seconds', type=float, default=3.0, help='of each measurement')
+  add('--rounds', type=measure.count, default=3)
+  args = parser.parse_args(argv)
+  if not args.data_dir:
+    args.data_dir = args.cache
+    measure.apart(write_own, args.cache, args.videos)
+  runs = {
+    _BARE: functools.partial(measure.apart, _bare, args),
+    _OURS: functools.partial(measure.apart, _ours, args),
+  }
+  if importlib.util.find_spec('tensorflow'):
+    name = f'{args.dataset}-{args.split}-{args.videos}'.replace('/', '_')
+    folder = pathlib.Path(args.cache, 'tfrecords', name)
+    measure.apart(_write_records, args, folder)
+    reference = functools.partial(measure.apart, _reference, args, folder)
+    runs[_REFERENCE] = reference
+  found = measure.by_turns(runs, args.rounds)
+  packages = 'grain', 'opencv-python-headless', 'numpy', 'tensorflow-cpu'
+  print(measure.machine(*packages))
+  print(f'{args.workers} workers; medians of {args.rounds} rounds.\n')
+  columns = {  # by program and column; empty where not measured
+    (name, column): [x[column] for x in rounds if column in x]
+    for name, rounds in found.items()
+    for column in _COLUMNS
+  }
+  rows = []
+  for name in found:
+    values = (columns[name, column] for column in _COLUMNS)
+    rows.append((name, *(measure.median(x) if x else '' for x in values)))
+  print(measure.table(('', *_COLUMNS), rows))
+  rows = []
+  for column, baseline, goal in _RATIOS:
+    mine, theirs = columns[_OURS, column], columns.get((baseline, column))
+    known = mine and theirs
+    cell = measure.ratio(mine, theirs, goal) if known else 'not measured'
+    rows.append((f'{column}: ours / {baseline}', cell))
+  print(measure.table(('ratio', 'median (rounds)'), rows))
 
 
 if __name__ == '__main__':
   with exit_on_user_error(), exit_on_interrupt('interrupted'):
-    sys.exit(main())
+    main(sys.argv[1:])

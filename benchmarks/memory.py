@@ -1,130 +1,73 @@
-"""The memory of a training step, and which batches fit, as XLA states it.
+"""Memory and compile times of a training step, as XLA states them.
 
   python -m benchmarks.memory
-  python -m benchmarks.memory --size=S --crop=112 --configs
-  python -m benchmarks.memory --families
-  python -m benchmarks.memory --configs k400_l16x2_fe --optimiser=adamw
+  python -m benchmarks.memory --tables fits --configs k400_l16x2_fe
 
-The first table compares our step with the reference's form
-(`benchmarks.plain`): temporary memory, which is what a step needs besides its
-arguments, that is parameters, momentum and clips, in float32. The second says
-how many clips a device can train on, with the whole step of a config: uint8
-clips, augmentation, bfloat16 computation, float32 parameters, the config's
-optimiser. Blocks are stacked there, because XLA on a CPU undoes the remat of
-those that are not. Everything is compiled, nothing is run.
+Three tables; nothing is run. `plain`: temporary memory (that besides the
+arguments: parameters, momentum, clips) of our step with stacked blocks and
+remat against the reference's form, the baseline, in float32. `fits`: the clips
+of a device for train.py's step of a K400 config, with stacked blocks (XLA on a
+CPU undoes the remat of others), bfloat16 and float32 parameters; an accelerator
+lays out and fuses in its own way. `compile`: seconds to trace and to compile
+train.py's step, stacked and unrolled, of the sizes --size and --larger.
 """
 
 import argparse
-import signal
+import functools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent import futures
+import time
+from collections.abc import Mapping, Sequence
 
 import jax
 
-from benchmarks import contestants, markdown, whole_step
-from benchmarks.flags import at_least
+from benchmarks import measure, programs, train_step
 from vivit_jax import parallel
-from vivit_jax.commands import end_at_once
-from vivit_jax.config import TrainConfig
-from vivit_jax.errors import exit_on_user_error
-from vivit_jax.models import family as families
-from vivit_jax.models.sizes import SIZES
+from vivit_jax.errors import exit_on_interrupt, exit_on_user_error
 
-_CONFIGS = (
-  'k400_b16x2',
-  'k400_b16x2_fe',
-  'k400_b16x2_fsa',
-  'k400_b16x2_fdp',
-  'k400_l16x2_fe',
-)
+_CONFIGS = (*train_step.CONFIGS.values(), 'k400_l16x2_fe')
 _DEVICES = (16, 24, 40, 80)  # GB, 1e9 bytes
 _CLIPS = (1, 8, 16)  # that steps are compiled for
-# Name, contestant and its options.
-_FORMS = (
-  ('stacked', 'ours', {'scan': True, 'remat': 'full'}),
-  ('unrolled', 'ours', {}),
-  ('plain', 'plain', {}),
-)
 
 
-def step_memory(
-  contestant: str, arguments: argparse.Namespace
-) -> tuple[int, int]:
-  """Returns the bytes of a step: temporary ones, and those of its arguments.
-
-  Args:
-    contestant: a key of `contestants.PROGRAMS`.
-    arguments: of `contestants.define`.
-  """
-  program = contestants.PROGRAMS[contestant](arguments)
-  held = program.trace('step', arguments).compile().memory_analysis()
+def _step_bytes(name: str, args: argparse.Namespace, **options) -> tuple:
+  """Returns temporary bytes of a bare step, and those of its arguments."""
+  step, shapes = programs.bare(name, args, **options)[1]['step']
+  held = step.lower(*shapes).compile().memory_analysis()
   return held.temp_size_in_bytes, held.argument_size_in_bytes
 
 
-def compare(flags: argparse.Namespace) -> Iterator[tuple[str, ...]]:
-  """Yields a row for each family, of `_COMPARED`."""
-  for family in flags.families:
-    print(family, file=sys.stderr, flush=True)
-    steps = [
-      contestants.with_defaults(
-        family=family,
-        size=flags.size,
-        frames=flags.frames,
-        crop=flags.crop,
-        batch=flags.batch,
-        **options,
+def compare_with_plain(args: argparse.Namespace) -> str:
+  """Returns the table of temporary memory by family."""
+  rows = []
+  for family in args.families:
+    print(f'plain: {family}', file=sys.stderr, flush=True)
+    one = argparse.Namespace(**vars(args) | {'family': family})
+    stacked = _step_bytes('ours', one, scan=True, remat='full')
+    unrolled, plain = _step_bytes('ours', one), _step_bytes('plain', one)
+    # A fifth is the goal for the longest sequence, 3137 tokens.
+    full = (family, args.frames, args.crop) == ('joint', 32, 224)
+    rows.append(
+      (
+        family,
+        *(f'{x / 1e6:.1f}' for x in (stacked[1], stacked[0], unrolled[0])),
+        f'{plain[0] / 1e6:.1f}',
+        measure.ratio(stacked[:1], plain[:1], '<= 0.2' if full else '< 1'),
+        measure.ratio([sum(stacked)], [sum(plain)]),
       )
-      for *_, options in _FORMS
-    ]
-    names, programs, _ = zip(*_FORMS)
-    with futures.ThreadPoolExecutor() as pool:
-      found = dict(zip(names, pool.map(step_memory, programs, steps)))
-    mine, theirs = found['stacked'], found['plain']
-    ratio = mine[0] / theirs[0]
-    # The fifth is asked of the longest sequence, 3137 tokens.
-    full = family == 'joint' and (flags.frames, flags.crop) == (32, 224)
-    bound = '<= 0.2' if full else '< 1'
-    yield (
-      contestants.title(family),
-      f'{mine[1] / 1e6:.0f}',
-      *(f'{temporary / 1e6:.0f}' for temporary, _ in found.values()),
-      f'{ratio:.3f}',
-      markdown.goal(ratio, bound),
-      f'{sum(mine) / sum(theirs):.2f}',
     )
-
-
-_COMPARED = (
-  'model',
-  'arguments, MB',
-  'ours, stacked, remat full',
-  'ours, unrolled',
-  'plain',
-  'stacked / plain',
-  'goal',
-  'with arguments',
-)
-
-
-def config_memory(config: TrainConfig) -> int:
-  """Returns the bytes of a device for a config's training step.
-
-  Those of the state, which the step reuses, of the batch, of the metrics, and
-  what is temporary.
-  """
-  return parallel.compiled(*whole_step.of(config))[1]
+  header = 'MB', 'arguments', 'stacked, remat full', 'unrolled', 'plain'
+  return measure.table((*header, 'stacked / plain', 'with arguments'), rows)
 
 
 def largest_batch(sizes: Mapping[int, float], limit: float) -> int:
   """Returns the largest power of two of clips that fit, or 0.
 
-  A few clips need what one needs, where the update of the parameters takes more
-  memory than their gradient; from some number on memory grows along a line.
+  A few clips need no more than one, where the update of the parameters needs
+  more memory than the gradient; then memory grows along a line.
 
   Args:
-    sizes: bytes of a step by its clips: for one clip, and for two numbers of
-      clips through which the line goes.
+    sizes: bytes of a step by its clips: of one, and of two other numbers, which
+      the line goes through.
     limit: bytes of the device.
   """
   (_, one), (few, low), (many, high) = sorted(sizes.items())
@@ -137,110 +80,94 @@ def largest_batch(sizes: Mapping[int, float], limit: float) -> int:
   return batch
 
 
-def fitting(flags: argparse.Namespace) -> Iterator[tuple[str, ...]]:
-  """Yields rows of `_FITTING`: each config with and without remat."""
-  for name in flags.configs:
+def what_fits(args: argparse.Namespace) -> str:
+  """Returns the table of bytes by batch, and of the largest batches."""
+  rows = []
+  for name in args.configs:
     for remat in ('none', 'full'):
-      print(f'{name}, remat {remat}', file=sys.stderr, flush=True)
-      configs = [
-        _changed(name, remat, clips, flags.optimiser) for clips in _CLIPS
-      ]
-      with futures.ThreadPoolExecutor() as pool:
-        sizes = dict(zip(_CLIPS, pool.map(config_memory, configs)))
-      one, low, high = sizes.values()
-      yield (
-        name,
-        remat,
-        f'{one / 1e9:.1f}',
-        f'{low / 1e9:.1f}',
-        f'{high / 1e9:.1f}',
-        *(str(largest_batch(sizes, size * 1e9)) for size in _DEVICES),
-      )
+      print(f'fits: {name}, remat {remat}', file=sys.stderr, flush=True)
+      sizes = {}
+      changes = {'scan': True, 'remat': remat, 'dtype': 'bfloat16'}
+      changes = {f'model.{key}': value for key, value in changes.items()}
+      for clips in _CLIPS:
+        config = programs.config(name, clips, **changes)
+        step, _, *shapes = programs.whole_step(config)
+        sizes[clips] = parallel.compiled(step, *shapes)[1]
+      each = (sizes[16] - sizes[8]) / 8
+      amounts = (f'{size / 1e9:.1f}' for size in (*sizes.values(), each))
+      fits = (str(largest_batch(sizes, size * 1e9)) for size in _DEVICES)
+      rows.append((name, remat, *amounts, *fits))
+  amounts = (*(f'GB, batch {clips}' for clips in _CLIPS), 'GB a clip')
+  fits = (f'batch in {size} GB' for size in _DEVICES)
+  return measure.table(('config', 'remat', *amounts, *fits), rows)
 
 
-_FITTING = (
-  'config',
-  'remat',
-  *(f'GB, batch {clips}' for clips in _CLIPS),
-  *(f'in {size} GB' for size in _DEVICES),
-)
+def _compile(
+  args: argparse.Namespace, size: str, scan: bool
+) -> tuple[float, float]:
+  """Returns seconds to trace and to compile train.py's step, without caches."""
+  jax.clear_caches()
+  changes = {'model.size': size, 'model.scan': scan}
+  step, _, *shapes = programs.whole_step(programs.config_of(args, **changes))
+  begin = time.perf_counter()
+  traced = step.lower(*shapes)
+  middle = time.perf_counter()
+  traced.compile()
+  return middle - begin, time.perf_counter() - middle
 
 
-def _changed(
-  name: str, remat: str, clips: int, optimiser: str | None
-) -> TrainConfig:
-  """Returns a config as it is to fit; see `whole_step.changed`."""
-  changes = {
-    'model.scan': True,
-    'model.remat': remat,
-    'model.dtype': 'bfloat16',
+def compile_times(args: argparse.Namespace) -> str:
+  """Returns the tables of seconds, and of the rounds' ratios."""
+  runs = {
+    f'{size}, {form}': functools.partial(_compile, args, size, scan)
+    for size, form, scan in (
+      (args.size, 'stacked', True),
+      (args.larger, 'stacked', True),
+      (args.larger, 'unrolled', False),
+    )
   }
-  if optimiser:
-    changes['optim.name'] = optimiser
-  return whole_step.changed(name, clips, changes)
+  first, second, third = runs
+  runs[first]()  # not counted: what every first compilation needs
+  found = measure.by_turns(runs, args.rounds)
+  both = {name: list(map(sum, seconds)) for name, seconds in found.items()}
+  rows = (
+    (name, *(measure.median(x, 2) for x in (*zip(*seconds), both[name])))
+    for name, seconds in found.items()
+  )
+  ratios = (
+    (f'{a} / {b}', measure.ratio(both[a], both[b], goal))
+    for a, b, goal in ((second, first, '<= 1.3'), (second, third, '<= 0.25'))
+  )
+  table = measure.table(('seconds', 'trace', 'compile', 'both'), rows)
+  return f'{table}\n{measure.table(("ratio", "median (rounds)"), ratios)}'
+
+
+_TABLES = {
+  'plain': compare_with_plain,
+  'fits': what_fits,
+  'compile': compile_times,
+}
 
 
 def main(argv: Sequence[str]) -> None:
-  parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-  )
-  add = parser.add_argument
-  # All but Ti, whose heads Model 4 cannot halve.
-  sizes = [
-    name for name, size in SIZES.items() if size.attention_heads % 2 == 0
-  ]
-  add(
-    '--families',
-    nargs='*',
-    default=list(families.every()),
-    choices=families.every(),
-    help='of the first table (all); none: no such',
-  )
-  add('--size', default='B', choices=sizes, help='of the first table')
-  add('--frames', type=at_least(1), default=32, help='of its clips (32)')
-  add('--crop', type=at_least(1), default=224, help='of its clips (224)')
-  add('--batch', type=at_least(1), default=1, help='its clips (1)')
-  add(
-    '--configs',
-    nargs='*',
-    default=_CONFIGS,
-    help='of the second; none: no such',
-  )
-  add('--optimiser', help="of the second, instead of the config's, as adamw")
-  flags = parser.parse_args(argv)
-  if flags.families:
-    sides = {'frames': flags.frames, 'crop': flags.crop}
-    contestants.check_tubelets(contestants.with_defaults(**sides))
-  for name in flags.configs:  # a mistake in them is told before the minutes
-    _changed(name, 'none', 1, flags.optimiser)
-  backend = jax.default_backend()
-  shape = f'{flags.frames} x {flags.crop} x {flags.crop}'
-  if flags.families:
-    print(
-      f'Temporary memory of a training step by XLA ({backend}), MB: size '
-      f'{flags.size}, {shape}, batch {flags.batch}, float32.\n'
-    )
-    print(markdown.table(_COMPARED, compare(flags)) + '\n', flush=True)
-  if not flags.configs:
-    return
-  optimiser = flags.optimiser or "the config's optimiser"
-  print(
-    'The largest batch of a device, a power of two, that a training step of '
-    f'ours fits in: stacked blocks, bfloat16, float32 parameters, {optimiser}. '
-    f'By XLA ({backend}) for {_CLIPS[0]}, {_CLIPS[1]} and {_CLIPS[2]} clips, '
-    'and along the line through the last two; without room for anything else.'
-    + (
-      ' An accelerator lays out and fuses in its own way, and a CPU widens '
-      'some of bfloat16 to float32.'
-      if backend == 'cpu'
-      else ''
-    )
-    + '\n'
-  )
-  print(markdown.table(_FITTING, fitting(flags)), flush=True)
+  parser = measure.parser(__doc__)
+  train_step.define(parser)
+  add, families = parser.add_argument, list(train_step.CONFIGS)
+  add('--tables', nargs='+', choices=_TABLES, default=list(_TABLES))
+  add('--families', nargs='+', choices=families, default=families)
+  add('--configs', nargs='+', choices=_CONFIGS, default=_CONFIGS)
+  add('--larger', default='L')
+  add('--rounds', type=measure.count, default=3, help='of all compilations')
+  args = parser.parse_args(argv)
+  if args.size == args.larger:
+    parser.error('--larger must differ from --size')
+  jax.config.update('jax_enable_compilation_cache', False)
+  print(measure.machine('jax', 'jaxlib', 'flax'))
+  for name in args.tables:
+    print(f'{name} ({jax.default_backend()})\n')
+    print(_TABLES[name](args), flush=True)
 
 
 if __name__ == '__main__':
-  signal.signal(signal.SIGINT, end_at_once)
-  with exit_on_user_error():
+  with exit_on_user_error(), exit_on_interrupt('interrupted'):
     main(sys.argv[1:])

@@ -1,4 +1,8 @@
-"""The arithmetic and the measurements of benchmarks, on what is small."""
+"""The benchmarks: their arithmetic, the plain form, and tiny runs of each."""
+
+import argparse
+import re
+import sys
 
 import jax
 import jax.extend
@@ -6,148 +10,159 @@ import numpy as np
 import pytest
 
 from benchmarks import (
-  checkpoint_stall,
-  contestants,
-  plain,
-  scaling,
-  weak_scaling,
-)
-from vivit_jax import config as configs
-from vivit_jax import models
-from vivit_jax.models import table
-from vivit_jax.models.sizes import SIZES
-
-FAMILIES = {  # of two layers
-  'joint': {'layers': 2},
-  'factorised_encoder': {'spatial_layers': 2, 'temporal_layers': 2},
-  'factorised_self_attention': {'layers': 2, 'temporal_init': 'random'},
-  'factorised_dot_product': {'layers': 2},
-}
-MACHINE = scaling.Machine('two', 2, 1, teraflops=1.0, memory=8.0, bandwidth=4.0)
-TINY = table.Case(
-  'tiny',
-  models.ModelConfig(
-    'factorised_encoder',
-    'Ti',
-    heads={'label': 400},
-    options={'tubelet': (2, 8, 8), 'temporal_layers': 2},
-  ),
-  frames=8,
-  crop=32,
+  end_to_end,
+  input_pipeline,
+  measure,
+  memory,
+  programs,
+  train_step,
 )
 
-
-def test_an_all_reduce_sends_twice_what_the_others_have():
-  # Of 100 float32, each of 4 devices sends 3 quarters, twice.
-  assert scaling.all_reduce_bytes(100, 4) == 600
-  assert scaling.all_reduce_bytes(100, 1) == 0
+TINY = ['--size=S', '--layers=1', '--frames=4', '--crop=32', '--batch=2']
 
 
-def test_a_step_is_three_forward_passes():
-  # 3 passes x 2 operations x 5e9 x 4 clips, at half of 1e12 a second.
-  assert scaling.step_seconds(5.0, 4, MACHINE, 0.5) == pytest.approx(0.24)
+def ratios(text):
+  """Returns the ratios of a report: medians with their lowest and highest."""
+  found = re.findall(r'([\d.]+) \(([\d.]+) to ([\d.]+)\)', text)
+  return [tuple(map(float, numbers)) for numbers in found]
 
 
-def test_remat_keeps_less_and_clips_keep_more():
-  kept = {
-    (batch, remat): scaling.activation_bytes(TINY, batch, remat)
-    for batch in (2, 4)
-    for remat in ('none', 'dots', 'full')
-  }
-  for batch in (2, 4):
-    assert kept[batch, 'none'] > kept[batch, 'dots'] > kept[batch, 'full'] > 0
-  assert kept[4, 'none'] == pytest.approx(2 * kept[2, 'none'], rel=0.25)
+def flags(*changes):
+  parser = argparse.ArgumentParser()
+  train_step.define(parser)
+  return parser.parse_args([*TINY, *changes])
 
 
-def test_the_machines_are_what_their_makers_say():
-  pod, server = scaling.MACHINES
-  assert pod.devices * 2 == 32  # TensorCores of v4-32
-  assert pod.devices / pod.hosts == 4
-  assert server.teraflops == pytest.approx(989.5)
+def test_a_ratio_is_of_the_same_round():
+  text = measure.ratio([2.0, 3.0, 9.0], [4.0, 2.0, 9.0], '<= 1')
+  assert ratios(text) == [(1.0, 0.5, 1.5)] and 'reached' in text
+  assert 'missed' in measure.ratio([3.0], [2.0], '<= 1.4')
+  assert 'missed' in measure.ratio([1.0], [1.0], '< 1')
+  assert 'reached' in measure.ratio([3.0], [1.0], '>= 3')
 
 
-@pytest.mark.slow
-def test_weak_scaling_times_a_step():
-  passed, used = weak_scaling.measure(batch=2, steps=2)
-  assert 0 < passed < 60 and 0 < used < 60
+def test_rounds_go_by_turns_and_the_warm_up_is_discarded():
+  calls = []
+
+  def run(name):
+    calls.append(name)
+    return len(calls)
+
+  runs = {name: lambda name=name: run(name) for name in 'ab'}
+  found = measure.by_turns(runs, 2, warm_up=True)
+  assert ''.join(calls) == 'baabba'
+  assert found == {'a': [3, 6], 'b': [4, 5]}
 
 
-@pytest.mark.slow
-def test_the_stall_is_shorter_than_the_writing(tmp_path):
-  config = configs.default()
-  config.model.size = 'Ti'
-  config.model.heads = {'label': 3}
-  config.model.options.spatial_layers = 1
-  config.model.options.temporal_layers = 1
-  config.data.frames, config.data.crop = 4, (32, 32)
-  config.data.short_side = 32
-  config = configs.resolve(config)
-  state = checkpoint_stall.random_state(config)
-  saving = checkpoint_stall.save(state, config, str(tmp_path))
-  parts = [getattr(saving, part) for part in checkpoint_stall._PARTS]
-  assert min(parts) > 0
-  assert sum(parts) == pytest.approx(saving.stall)
-  assert saving.stall < saving.written
-  with checkpoint_stall.Store(tmp_path) as store:
-    restored = store.restore(1, jax.tree.map(lambda x: x[0], state))
-  for there, here in zip(jax.tree.leaves(restored), jax.tree.leaves(state)):
-    np.testing.assert_array_equal(there, here[0])
-  assert checkpoint_stall.step_seconds(state, config, steps=1) > 0
+def test_the_largest_batch_is_a_power_of_two_on_the_line():
+  # 10 at first, then 2 a clip: 13 of 4 clips, 21 of 8, 37 of 16, 69 of 32.
+  sizes = {1: 10.0, 8: 21.0, 16: 37.0}
+  limits = (9.9, 10, 12.9, 13, 20.9, 21, 37, 68.9, 69)
+  batches = (0, 2, 2, 4, 4, 8, 16, 16, 32)
+  for limit, batch in zip(limits, batches, strict=True):
+    assert memory.largest_batch(sizes, limit) == batch
 
 
-@pytest.mark.parametrize('family', FAMILIES)
+def test_steps_are_read_from_lines_of_metrics():
+  lines = ['step: it needs memory', 'step 10/400  loss 1.2', 'step 20/400  x']
+  assert [step for _, step in end_to_end.steps_of(lines)] == [10, 20]
+
+
+@pytest.mark.parametrize('family', train_step.CONFIGS)
 def test_the_plain_form_is_the_same_model(family):
   """What the benchmarks compare with computes what ours does."""
-  config = models.ModelConfig(
-    family,
-    'S',
-    heads={'label': 5},
-    options={'tubelet': (2, 8, 8), **FAMILIES[family]},
-  )
-  ours = models.build(config)
-  size = SIZES['S']
-  theirs = plain.Model(
-    family=family,
-    layers=2,
-    temporal_layers=2,
-    heads=size.attention_heads,
-    width=size.width,
-    mlp=size.mlp,
-    tubelet=(2, 8, 8),
-    classes=5,
-  )
+  args = flags(f'--family={family}', '--layers=2')
+  initialise, ours = programs.bare('ours', args)
+  _, plain = programs.bare('plain', args)
   draw = np.random.default_rng(0)
-  video = draw.normal(size=(2, 8, 16, 24, 3)).astype(np.float32)
-  shapes = jax.eval_shape(ours.init, jax.random.key(0), video)
-  params = jax.tree.map(
-    lambda x: draw.normal(scale=0.05, size=x.shape).astype(np.float32), shapes
-  )
-  found = theirs.apply(params, video)
-  expected = ours.apply(params, video)['label']
+
+  def random(path, x):
+    noise = draw.normal(scale=0.05, size=x.shape).astype(np.float32)
+    return noise + (path[-1].key == 'scale')  # of a LayerNorm: about 1
+
+  shapes = jax.eval_shape(initialise, jax.random.key(0))[0]
+  params = jax.tree.map_with_path(random, shapes)
+  video = draw.normal(size=(2, 4, 32, 32, 3)).astype(np.float32)
+  expected = ours['forward'][0](params, video)
+  found = plain['forward'][0](params, video)
+  assert np.std(expected) > 0.2
   np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize('family', FAMILIES)
+@pytest.mark.parametrize('family', train_step.CONFIGS)
 def test_the_plain_form_computes_in_the_precision_asked_for(family):
   """All its products but the head's, which is in float32 as ours."""
-  arguments = contestants.with_defaults(
-    family=family, size='Ti', layers=1, frames=4, crop=32, dtype='bfloat16'
-  )
-  program = contestants.plain_program(arguments)
-  params, _, video, _ = program.shapes(arguments)
+  args = flags(f'--family={family}', '--dtype=bfloat16')
+  function, shapes = programs.bare('plain', args)[1]['forward']
   products = [
-    (equation.primitive.name, {str(x.aval.dtype) for x in equation.invars})
-    for equation in _equations(jax.make_jaxpr(program.forward)(params, video))
+    {str(x.aval.dtype) for x in equation.invars}
+    for equation in _equations(jax.make_jaxpr(function)(*shapes).jaxpr)
     if equation.primitive.name in ('dot_general', 'conv_general_dilated')
   ]
-  assert products[0] == ('conv_general_dilated', {'bfloat16'})
-  *inner, head = [types for _, types in products]
+  *inner, head = products
   assert head == {'float32'} and inner == [{'bfloat16'}] * len(inner)
+  assert len(inner) > 6
 
 
 def _equations(jaxpr):
-  """Yields those of calls in it too."""
+  """Yields the equations of a program and of the programs that it calls."""
   for equation in jaxpr.eqns:
     yield equation
     for inner in jax.extend.core.jaxprs_in_params(equation.params):
       yield from _equations(inner)
+
+
+def test_train_step_prints_the_ratio_of_each_program(capsys):
+  train_step.main([*TINY, '--rounds=2', '--against', 'ours', 'plain'])
+  found = ratios(capsys.readouterr().out)
+  assert len(found) == 2 * 3  # forms x programs
+  assert found[:3] == [(1.0, 1.0, 1.0)] * 3 and min(found[3:]) > (0, 0, 0)
+
+
+def test_torch_is_compared_where_it_is_installed(capsys):
+  pytest.importorskip('transformers')
+  names = ['--family=joint', '--against', 'ours', 'torch']
+  train_step.main([*TINY, *names, '--rounds=1'])
+  assert len(ratios(capsys.readouterr().out)) == 2 * 3
+
+
+@pytest.mark.slow
+def test_a_frozen_step_needs_less(capsys):
+  train_step.main([*TINY, '--frozen', '--rounds=2'])
+  (_, memory_ratio) = ratios(capsys.readouterr().out)
+  assert memory_ratio[0] < 0.5
+
+
+def test_input_pipeline_prints_ratios_to_both_baselines(
+  prepared, tmp_path, capsys
+):
+  given = [f'--data_dir={prepared}', '--dataset=moving_shapes']
+  tiny = ['--videos=8', '--workers=1', '--batch_size=2', '--seconds=0.1']
+  input_pipeline.main([*given, *tiny, f'--cache={tmp_path}', '--rounds=1'])
+  found = ratios(capsys.readouterr().out)
+  has_tensorflow = any(tmp_path.iterdir())
+  expected = 6 if has_tensorflow else 2
+  assert len(found) == expected if sys.platform == 'linux' else found
+
+
+def test_memory_with_remat_is_less_than_of_the_plain_form(capsys):
+  tiny = ['--layers=4', '--crop=96', '--batch=8']
+  memory.main(['--tables', 'plain', '--families', 'joint', *TINY, *tiny])
+  temporary, _ = ratios(capsys.readouterr().out)
+  assert 0 < temporary[0] < 1
+
+
+@pytest.mark.slow
+def test_memory_prints_ratios_of_compile_times(capsys):
+  sizes = ['--size=Ti', '--larger=S']
+  memory.main([*TINY, *sizes, '--tables', 'compile', '--rounds=1'])
+  assert len(ratios(capsys.readouterr().out)) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(len(measure.cores()) < 2, reason='it splits the cores')
+def test_end_to_end_prints_the_ratio_of_each_case(tmp_path, capsys):
+  tiny = ['--cases', 'input-bound', '--videos=8', '--rounds=1', '--seconds=0.5']
+  end_to_end.main([f'--cache={tmp_path}', *tiny])
+  found = ratios(capsys.readouterr().out)
+  assert len(found) == 1 and min(found) > (0, 0, 0)

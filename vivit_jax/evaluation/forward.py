@@ -14,7 +14,8 @@ from vivit_jax.evaluation import views
 from vivit_jax.models import pixels
 
 # On a CPU, clips of more bytes than these, computed at once, leave its cache
-# (benchmarks.views). Accelerators are the faster, the more there is to compute.
+# ('Views' in benchmarks/RESULTS.md). Accelerators are the faster, the more
+# there is to compute.
 _BYTES = 2 * 2**20
 
 
