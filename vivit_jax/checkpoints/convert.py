@@ -16,7 +16,6 @@ from vivit_jax import config as configs
 from vivit_jax import files
 from vivit_jax.checkpoints import foreign, names, sources
 from vivit_jax.checkpoints.on_disk import Description
-from vivit_jax.checkpoints.sources import native
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
@@ -91,14 +90,16 @@ def convert(
     raise UserError(f'{target} is there already: choose another name.')
   path = pathlib.Path(source)
   weights = sources.read(path)
-  about = native.read(path)[1].config if native.is_native(path) else None
+  about = None
+  if weights.experiment is not None:
+    about = configs.from_mapping(weights.experiment)
   if to == 'native':
     return _write_native(weights, str(path), target, config or about)
   write = _writer(weights, to)
   given = {'frames': frames, 'crop': crop and (crop, crop)}
   given |= {'short_side': short_side}
   clip = dataclasses.replace(
-    _clip(weights, about),
+    _clip(about),
     **{key: value for key, value in given.items() if value is not None},
   )
   contents = write(weights, clip)
@@ -123,10 +124,8 @@ def _writer(weights: Weights, to: str):
   )
 
 
-def _clip(weights: Weights, config: TrainConfig | None) -> Clip:
-  """Returns the clips of a checkpoint, as far as it says."""
-  if config is None and weights.experiment is not None:
-    config = configs.from_mapping(weights.experiment)
+def _clip(config: TrainConfig | None) -> Clip:
+  """Returns the clips of a checkpoint, as far as its own config says."""
   if config is None:
     return Clip()
   data, model = config.data, config.model
@@ -144,8 +143,6 @@ def _write_native(
   weights: Weights, path: str, target: pathlib.Path, config: TrainConfig | None
 ) -> None:
   """Writes a workdir whose only checkpoint, of step 0, holds the weights."""
-  if config is None and weights.experiment is not None:
-    config = configs.from_mapping(weights.experiment)
   if config is None:
     raise UserError('--config is missing: it says which model the weights are.')
   loaded = foreign.from_weights(

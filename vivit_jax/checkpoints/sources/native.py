@@ -67,5 +67,6 @@ def as_weights(params: Any, about: Description, name: str) -> Weights:
     about.label_names,
     configs.target(config).grid,
     options=dataclasses.asdict(config.model.options),
+    experiment=dataclasses.asdict(config),
     pool=builder.pool_of(config.model),
   )
