@@ -24,7 +24,7 @@ FLOORS = [
 ]
 GROUND = (
   'errors', 'typed', 'files', 'locks', 'fonts', 'parallel', 'peers',
-  'distributed', 'processes', 'program_store', 'compilation_cache',
+  'distributed', 'processes', 'compilation_cache',
 )  # fmt: skip
 CONFIG = ('config', 'config_checks', 'config_file', 'commands')
 ENTRIES = ('predict', 'export', 'show')
