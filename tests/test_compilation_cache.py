@@ -86,7 +86,9 @@ def test_the_second_run_loads_what_the_first_compiled(tmp_path, hits, capfd):
 def test_a_damaged_entry_is_compiled_again(tmp_path, hits, damage):
   compilation_cache.set_up(str(tmp_path / 'mine'))
   first = compute()
-  for path in entries(tmp_path):
+  stored = entries(tmp_path)
+  assert stored
+  for path in stored:
     held = bytearray(path.read_bytes())
     middle = len(held) // 2
     held[middle] ^= 1
