@@ -11,10 +11,11 @@ weights of images. As an example, `sweep` compares learning rates and seeds:
   python sweep.py --config=configs/moving_shapes_ti8x2_fe.py --workdir=runs/s
 """
 
+import itertools
+
 import ml_collections
 
 from vivit_jax import config as configs
-from vivit_jax import sweeps
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -45,8 +46,8 @@ def get_config() -> ml_collections.ConfigDict:
   return config
 
 
-def sweep() -> list[sweeps.Overrides]:
-  return sweeps.product(
-    sweeps.values('optim.learning_rate', [4e-4, 7e-4, 1.2e-3]),
-    sweeps.values('train.seed', [0, 1]),
-  )
+def sweep() -> list[dict]:
+  return [
+    {'optim.learning_rate': rate, 'train.seed': seed}
+    for rate, seed in itertools.product((4e-4, 7e-4, 1.2e-3), (0, 1))
+  ]
