@@ -14,7 +14,6 @@
 #
 # PYTHON=...    of the environment (.venv/bin/python)
 # FINISHED=...  a file to make when training has ended well
-# FAILED=...    a file to make when it has failed
 # DRY_RUN=1     print what would run
 #SBATCH --job-name=vivit
 #SBATCH --ntasks-per-node=1
@@ -50,7 +49,6 @@ hand_on() {
 }
 trap hand_on TERM
 
-if [[ -n ${FAILED:-} ]]; then rm -f "$FAILED"; fi
 "${command[@]}" &
 child=$!
 waited=-1
@@ -68,7 +66,5 @@ elif ((stopping)); then
     echo "stopped with code $code; the job $job goes back into the queue"
     scontrol requeue "$job"
   fi
-elif [[ -n ${FAILED:-} ]]; then
-  touch "$FAILED"
 fi
 exit "$code"

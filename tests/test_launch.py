@@ -99,7 +99,6 @@ def slurm(tmp_path):
         'PATH': f'{tmp_path}:{os.environ["PATH"]}',
         'SLURM_JOB_ID': '7',
         'FINISHED': str(tmp_path / 'finished'),
-        'FAILED': str(tmp_path / 'failed'),
       },
       stdout=subprocess.PIPE,
       text=True,
@@ -122,18 +121,15 @@ def test_slurm_puts_a_job_that_was_stopped_back(slurm, tmp_path, state, again):
     assert (tmp_path / 'requeued').read_text() == 'requeue 7\n'
     assert 'the job 7 goes back into the queue' in out
   assert not (tmp_path / 'finished').exists()
-  assert not (tmp_path / 'failed').exists()
 
 
 @pytest.mark.parametrize('code', [0, 2])
 def test_slurm_leaves_a_job_that_ended_by_itself(slurm, tmp_path, code):
-  (tmp_path / 'failed').touch()  # before
   process = slurm(str(code))
   process.communicate(timeout=30)
   assert process.returncode == code
   assert not (tmp_path / 'requeued').exists()
   assert (tmp_path / 'finished').exists() == (code == 0)
-  assert (tmp_path / 'failed').exists() == (code != 0)
 
 
 POD = {'NAME': 'pod', 'ZONE': 'z', 'TYPE': 'v4-32', 'TMPDIR': '/tmp'}
