@@ -1,33 +1,31 @@
-"""Trains a video transformer, or goes on where training stopped.
+"""Trains a video transformer, or resumes training.
 
   python train.py --config=configs/moving_shapes_ti8x2_fe.py --workdir=runs/demo
 
-In several processes, each with its number, on one machine or many (under Slurm,
-Open MPI and on TPU pods without these flags):
+In several processes, on one machine or many, each with its own --process (under
+Slurm, Open MPI and on TPU pods without these flags):
 
   python train.py --config=... --workdir=... --coordinator=HOST:PORT
     --processes=2 --process=0
 
-Any key of the config can be overridden: --config.train.batch_size=16. The keys'
-meanings are in vivit_jax/config.py, those of model.options in its family's file
-in vivit_jax/models/.
+A flag overrides any key of the config: --config.train.batch_size=16. Keys are
+explained in vivit_jax/config.py and, for model.options, in the family's file in
+vivit_jax/models/.
 """
 
 import sys
 
 from absl import flags
 
-from vivit_jax import commands
+from vivit_jax import commands, config_flags
 from vivit_jax import config as configs
 
 _WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Folder for checkpoints and logs; an old run goes on.'
+  'workdir', None, 'Folder of checkpoints and logs; a run in it is resumed.'
 )
-_CONFIG = commands.define_config(
-  'File of the experiment, e.g. configs/k400_b16x2_fe.py.'
+_CONFIG = config_flags.define_config(
+  'Config file, such as configs/k400_b16x2_fe.py.'
 )
-
-
 commands.define_processes()
 commands.define_compilation_cache()
 
@@ -35,7 +33,7 @@ commands.define_compilation_cache()
 def main(arguments: list[str]) -> int:
   commands.obey_sweep()
   commands.no_positional(arguments)
-  config = commands.read_config(_CONFIG)
+  config = config_flags.read_config(_CONFIG)
   commands.connect()
   commands.keep_programs()
   from vivit_jax.training import loop  # after the checks: it takes seconds

@@ -1,11 +1,14 @@
-"""ViViT-L/16x2 FE (Model 2) on Epic Kitchens 100, with a verb and a noun head.
+"""ViViT-L/16x2 FE (Model 2) on Epic Kitchens 100, with verb and noun heads.
 
   python train.py --config=configs/ek100_l16x2_fe.py --workdir=runs/ek100_l
 
-Paper, table 6: action 44.0, verb 66.4, noun 56.8 top-1 (4 x 1 views), from a
-Kinetics-400 model, and with RandAugment (2 layers, magnitude 15), of colour
-operations alone, as the reference's code has it; its released weights score
-43.6 actions.
+Hardware: as configs/k400_l16x2_fe.py.
+Expected: 44.0 action, 66.4 verb, 56.8 noun top-1 (4 x 1 views; paper, table 6)
+with --config.init_from of a Kinetics-400 model; the reference's released
+weights score 43.6 actions.
+
+RandAugment (paper, table 7: 2 layers, magnitude 15) applies colour operations
+alone, as the reference's code does.
 """
 
 import ml_collections

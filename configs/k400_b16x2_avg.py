@@ -1,8 +1,12 @@
-"""ViViT-B/16x2 FE without its temporal encoder on Kinetics-400.
+"""ViViT-B/16x2 FE (Model 2) on Kinetics-400, with a mean over time.
 
   python train.py --config=configs/k400_b16x2_avg.py --workdir=runs/k400_avg
 
-Paper, table 2: 75.8 top-1 (4 x 3 views), from an image model of ImageNet-21k.
+The mean replaces the temporal encoder.
+
+Hardware: docs/scaling.md estimates 8 x H100 and TPU v4-32.
+Expected: 75.8 top-1 (4 x 3 views; paper, table 2) with --config.init_from of an
+image ViT-B/16 of ImageNet-21k.
 """
 
 import ml_collections

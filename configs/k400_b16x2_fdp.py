@@ -2,7 +2,9 @@
 
   python train.py --config=configs/k400_b16x2_fdp.py --workdir=runs/k400_fdp
 
-Paper, table 2: 76.3 top-1 (4 x 3 views), from an image model of ImageNet-21k.
+Hardware: docs/scaling.md estimates 8 x H100 and TPU v4-32.
+Expected: 76.3 top-1 (4 x 3 views; paper, table 2) with --config.init_from of an
+image ViT-B/16 of ImageNet-21k.
 """
 
 import ml_collections

@@ -1,10 +1,13 @@
-"""ViViT-B/16x2 FE (Model 2, the factorised encoder) on Kinetics-400.
+"""ViViT-B/16x2 FE (Model 2, factorised encoder) on Kinetics-400.
 
   python train.py --config=configs/k400_b16x2_fe.py --workdir=runs/k400_b16x2_fe
 
-Paper, table 2: 78.8 top-1 (4 x 3 views), from an image model of ImageNet-21k;
-the reference's released weights score 78.4. The other k400 configs are this one
-with another model. Hyperparameters: paper, section 4.1 and appendix.
+Hardware: docs/scaling.md estimates 8 x H100 and TPU v4-32.
+Expected: 78.8 top-1 (4 x 3 views; paper, table 2) with --config.init_from of an
+image ViT-B/16 of ImageNet-21k; the reference's released weights score 78.4.
+
+Hyperparameters: paper, section 4.1 and appendix. The other k400 configs differ
+from this one in the model alone.
 """
 
 import ml_collections

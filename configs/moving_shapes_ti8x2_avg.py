@@ -1,8 +1,11 @@
-"""The demo without its temporal encoder: blind to the order of time.
+"""The demo with a mean over time: blind to the order of time.
 
   python train.py --config=configs/moving_shapes_ti8x2_avg.py --workdir=runs/avg
 
-It can tell shapes, and pairs of verbs, but not the two verbs of a pair.
+Hardware: as configs/moving_shapes_ti8x2_fe.py.
+Expected: 0.492 verb, 0.984 noun top-1 (4 x 1 views; README.md). The mean
+replaces the temporal encoder: the model can distinguish shapes and pairs of
+verbs, but not the two verbs of a pair.
 """
 
 import ml_collections

@@ -1,12 +1,14 @@
-"""The demo: ViViT-Ti/8x2 FE, shallow, on the embedded moving_shapes videos.
+"""The demo: a shallow ViViT-Ti/8x2 FE on the embedded moving_shapes videos.
 
   make demo
 
-A clip is 8 frames of 40 x 40 pixels, every second frame of the video, which is
-all but 2 frames of it. There is no flip: a mirrored left_then_right is a
-right_then_left, so the flip would change the label. Training starts from
-random weights, so the tubelet kernel is random too: `central_frame` is for
-weights of images. As an example, `sweep` compares learning rates and seeds:
+Hardware: 4 CPU cores, 8 to 9 minutes.
+Expected: 0.996 verb, 0.991 noun top-1 (4 x 1 views; README.md).
+
+A clip is every second frame of a video, 8 frames of 40 x 40 pixels. There is no
+flip: a mirrored left_then_right is a right_then_left. The tubelet kernel starts
+random, as all weights do; `central_frame` is for weights of an image model.
+`sweep` is an example, which compares learning rates and seeds:
 
   python sweep.py --config=configs/moving_shapes_ti8x2_fe.py --workdir=runs/s
 """
@@ -24,7 +26,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.model.options.tubelet = (2, 8, 8)
   config.model.options.spatial_layers = 2
   config.model.options.temporal_layers = 2
-  config.model.options.kernel_init = 'random'
+  config.model.options.tubelet_init = 'random'
   config.data.dataset = 'moving_shapes'
   config.data.frames = 8
   config.data.stride = 2

@@ -119,7 +119,7 @@ def test_flag_and_environment_decide(tmp_path, monkeypatch):
   compilation_cache.set_up(str(tmp_path / 'flag'))
   assert used().startswith(str(tmp_path / 'flag'))
   for wrong in ('', 'gs://mine'):
-    with pytest.raises(UserError, match=f"is '{wrong}'; it takes a local"):
+    with pytest.raises(UserError, match=f"'{wrong}'"):
       compilation_cache.set_up(wrong)
 
 

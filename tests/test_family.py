@@ -20,7 +20,7 @@ from vivit_jax.checkpoints import convert, sources
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import offline
-from vivit_jax.inference import exported, rollout
+from vivit_jax.inference import export, rollout
 from vivit_jax.models import builder, table
 from vivit_jax.models import family as families
 from vivit_jax.training import loop, parameters
@@ -158,8 +158,7 @@ def test_its_own_weights_are_never_an_image_model(run):
 
 def test_it_is_exported_and_run(run, tmp_path):
   model = vivit_jax.load(run, checkpoint='last')
-  options = exported.Options(platforms=['cpu'])
-  folder = exported.export(model, tmp_path / 'exported', options)
+  folder = export.export(model, tmp_path / 'exported', platforms=['cpu'])
   artefact = bytearray((folder / 'model.jax_export').read_bytes())
   function = jax_export.deserialize(artefact)
   clips = np.random.default_rng(0).integers(0, 256, (3, 4, 32, 32, 3), np.uint8)

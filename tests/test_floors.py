@@ -24,9 +24,9 @@ FLOORS = [
 ]
 GROUND = (
   'errors', 'typed', 'files', 'locks', 'fonts', 'parallel', 'peers',
-  'distributed', 'processes', 'compilation_cache',
+  'distributed', 'processes', 'compilation_cache', 'commands',
 )  # fmt: skip
-CONFIG = ('config', 'config_checks', 'config_file', 'commands')
+CONFIG = ('config', 'config_checks', 'config_file', 'config_flags')
 ENTRIES = ('predict', 'export', 'show')
 
 

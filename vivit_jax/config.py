@@ -1,10 +1,9 @@
-"""Every key of an experiment: its type, default, meaning and checks.
+"""Config keys of an experiment: types, defaults, limits and meanings.
 
-A file in `configs/` returns `default(family)` with its own differences, as an
-ml_collections ConfigDict; `resolve` turns that, once, into the frozen
-`TrainConfig` that the rest of the package reads. Nothing else sees a
-ConfigDict. The keys of the section `model` are in `models/family.py`, those of
-`model.options` in the family's own file.
+A file in `configs/` changes the ConfigDict of `default(family)` and returns it.
+`resolve` turns it, once, into the frozen `TrainConfig` that the rest of the
+package reads; no other module sees a ConfigDict. The keys of section `model`
+are in `models/family.py`, those of `model.options` in the family's own file.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import math
 import textwrap
 import typing
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from vivit_jax import typed
 from vivit_jax.config_checks import check as check
@@ -23,139 +22,161 @@ from vivit_jax.config_checks import require
 from vivit_jax.errors import UserError, nearest
 from vivit_jax.models import family as families
 from vivit_jax.models.family import ModelConfig
+from vivit_jax.typed import limited
 
 if typing.TYPE_CHECKING:
   import ml_collections
 
 
+def _probability(default: float) -> float:
+  return limited(default, at_least=0, at_most=1)
+
+
+def _decay(default: float) -> float:
+  return limited(default, at_least=0, below=1)
+
+
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-  """Which records are read, and which clips are cut from them."""
+  """Records to read, and clips to cut from them."""
 
   dataset: str = 'videos'  # a TFDS name, or name/config
-  data_dir: str = 'data'  # where `vivit_jax.data.prepare` wrote the records
+  data_dir: str = 'data'  # folder that `vivit_jax.data.prepare` wrote into
   train_split: str = 'train'
-  frames: int = 32  # of a clip
-  stride: int = 2  # every stride-th frame of the video
-  frames_per_second: float | None = None  # of a clip, instead of the stride
-  crop: tuple[int, int] = (224, 224)  # height, width of what the model sees
-  short_side: int = 256  # videos are resized to it before a crop is cut
-  scale_jitter: tuple[float, float] = (1.0, 1.0)  # of short_side, in training
-  short_videos: str = 'refuse'  # shorter than a clip; or 'loop', played again,
-  # or 'hold', their last frame repeated
-  balanced: str | None = None  # a head whose classes are drawn equally often
-  max_unreadable: float = 0.01  # share of the videos that training may skip
-  workers: int = 2  # processes that decode; 0: in the main process
+  frames: int = limited(32, above=0)  # frames of a clip
+  stride: int = limited(2, above=0)  # a clip takes every stride-th frame
+  # Frames of a clip per second of video; replaces the stride.
+  frames_per_second: float | None = limited(None, above=0)
+  # Height and width of the model's input, in pixels.
+  crop: tuple[int, int] = limited((224, 224), above=0)
+  short_side: int = limited(256, above=0)  # resize, in pixels, before the crop
+  # Lowest and highest factor of short_side in training.
+  scale_jitter: tuple[float, float] = (1.0, 1.0)
+  # A video shorter than a clip: an error, looped, or its last frame repeated.
+  short_videos: Literal['refuse', 'loop', 'hold'] = 'refuse'
+  balanced: str | None = None  # head whose classes are sampled equally often
+  # Share of unreadable videos that training may skip.
+  max_unreadable: float = _probability(0.01)
+  # Decoding processes; 0: decode in the main process.
+  workers: int = limited(2, at_least=0, at_most=1024)
   mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # of pixels in [0, 1]
-  std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+  std: tuple[float, float, float] = limited((0.5, 0.5, 0.5), above=0)
 
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:
-  """Training's random changes of clips: docs/augmentation.md shows each."""
+  """Random augmentation in training: docs/augmentation.md shows each."""
 
-  flip: float = 0.5  # probability of a left-right flip
-  randaugment_layers: int = 0  # operations on a clip; 0: off
-  randaugment_magnitude: float = 10.0  # of them all, on TensorFlow's scale
-  randaugment_operations: str = 'all'  # or 'colour', the reference's
-  colour_jitter: float = 0.0  # probability, of the reference's strengths
-  colour_drop: float = 0.0  # probability of grey
-  erasing: float = 0.0  # probability of a box without picture
-  erasing_fill: str = 'noise'  # in that box; or 'mean', data.mean
-  mixup: float = 0.0  # alpha of the Beta distribution; 0: off
-  cutmix: float = 0.0  # alpha of the Beta distribution; 0: off
-  cutmix_probability: float = 0.5  # of a batch, if mixup is on too
-  repeats: int = 1  # clips of each video in a batch
+  flip: float = _probability(0.5)  # left to right
+  randaugment_layers: int = limited(0, at_least=0)  # operations on a clip
+  # Strength of every operation, on TensorFlow's scale.
+  randaugment_magnitude: float = limited(10.0, at_least=0, at_most=30)
+  # 'colour': the operations that the reference's code applies.
+  randaugment_operations: Literal['all', 'colour'] = 'all'
+  colour_jitter: float = _probability(0.0)  # with the reference's strengths
+  colour_drop: float = _probability(0.0)  # to grey
+  erasing: float = _probability(0.0)  # of a random box
+  erasing_fill: Literal['noise', 'mean'] = 'noise'  # 'mean': data.mean
+  mixup: float = limited(0.0, at_least=0)  # alpha of the Beta distribution
+  cutmix: float = limited(0.0, at_least=0)  # alpha of the Beta distribution
+  # Probability that a batch gets CutMix where mixup is on too.
+  cutmix_probability: float = _probability(0.5)
+  repeats: int = limited(1, above=0)  # clips of each video in a batch
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimConfig:
   """The optimiser and its schedule (paper, section 4.1: SGD, cosine)."""
 
-  name: str = 'sgd'  # or 'adamw', 'adam', 'lamb', 'lars', 'lion'
-  learning_rate: float = 0.1  # at the end of the warm-up
-  warmup_epochs: float = 2.5  # linear from 0
-  warmup_steps: int | None = None  # instead of warmup_epochs
-  schedule: str = 'cosine'  # after it; or 'linear', 'polynomial', 'step',
-  # 'constant'
-  final_rate: float = 0.0  # share of learning_rate at their end; not of step
-  power: float = 2.0  # of polynomial
-  decay_epochs: float = 10.0  # of step: after each so many epochs the rate is
-  decay_factor: float = 0.1  # multiplied with this
-  momentum: float = 0.9  # of sgd and lars
-  nesterov: bool = False  # of sgd and lars: look ahead along the momentum
-  b1: float = 0.9  # of the others
-  b2: float = 0.999  # of the others; lion's authors have 0.99
-  epsilon: float | None = (
-    None  # of adam, adamw and lamb, beside the root of the
+  name: Literal['sgd', 'adamw', 'adam', 'lamb', 'lars', 'lion'] = 'sgd'
+  learning_rate: float = limited(0.1, at_least=0)  # at the end of warm-up
+  warmup_epochs: float = limited(2.5, at_least=0)  # linear from 0
+  warmup_steps: int | None = limited(None, at_least=0)  # replaces the epochs
+  # Decay after the warm-up.
+  schedule: Literal['cosine', 'linear', 'polynomial', 'step', 'constant'] = (
+    'cosine'
   )
-  # second moment; None: 1e-8, of lamb 1e-6
-  weight_decay: float = 0.0  # of kernels; never of biases, norms, positions
-  layer_decay: float = 1.0  # of the rate, from each layer to the one before
-  freeze: str | None = None  # a regular expression found in the names of
-  # parameters that stay as they are, '^embedding/' for one
-  train: str | None = None  # likewise, of the only ones that learn:
-  # '^output_projection' for a linear probe
-  clip_norm: float | None = 1.0  # global norm, after the mean over devices
-  sam_rho: float = 0.0  # distance at which the gradient is taken; 0: off
+  # Share of learning_rate at the end of cosine, linear and polynomial decay.
+  final_rate: float = _probability(0.0)
+  power: float = limited(2.0, above=0)  # polynomial
+  decay_epochs: float = limited(10.0, above=0)  # step: epochs between decays
+  decay_factor: float = limited(0.1, above=0, at_most=1)  # step
+  momentum: float = _decay(0.9)  # sgd and lars
+  nesterov: bool = False  # sgd and lars
+  b1: float = _decay(0.9)  # all other optimisers
+  b2: float = _decay(0.999)  # all other optimisers; lion's paper has 0.99
+  epsilon: float | None = limited(None, above=0)  # None: 1e-8 (lamb: 1e-6)
+  # Of kernels alone, never of biases, norms or positions.
+  weight_decay: float = limited(0.0, at_least=0)
+  # Factor of the learning rate from each layer to the one below it.
+  layer_decay: float = limited(1.0, above=0, at_most=1)
+  # Regular expression; parameters whose name matches are frozen: '^embedding/'.
+  freeze: str | None = None
+  # Regular expression; only parameters whose name matches are trained:
+  # '^output_projection' for a linear probe.
+  train: str | None = None
+  clip_norm: float | None = limited(1.0, above=0)  # global norm, after the mean
+  # over devices; None: off
+  sam_rho: float = limited(0.0, at_least=0)  # radius of SAM; 0: off
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-  """The length of training, and what it leaves behind."""
+  """Length, loss, logging and checkpoints of training."""
 
-  batch_size: int = 64  # clips, over all devices
-  accumulate: int = 1  # parts of a batch, one after another: less memory
-  epochs: float = 30.0
-  seed: int = 0
-  label_smoothing: float = 0.0
-  head_weights: Mapping[str, float] = dataclasses.field(
-    default_factory=dict
-  )  # head -> what its loss is multiplied with; 1 of those not named
-  class_weights: str | None = None  # of examples, by how many their class has:
-  # 'inverse', 'inverse_sqrt' or 'effective'; docs/runs.md
-  class_weights_beta: float = 0.999  # of 'effective'
-  ema: float = 0.0  # decay of a moving average of the weights; 0: off
-  max_skipped: int = 10  # steps in a row that are not finite, and then the end
-  log_every: int = 50  # steps
-  profile_first: int = 0  # step to begin a profiler's trace at; 0: none
-  profile_steps: int = 5
-  wandb: str | None = None  # project of Weights & Biases to log to as well
-  checkpoint_every: int = 1000  # steps
-  keep_checkpoints: int = 3  # the last ones; the best one besides
-  validate_every: int | None = None  # steps; 0: never; None: 1000, but for
-  validate_epochs: float = 0.0  # epochs, instead of steps; 0: by steps
+  batch_size: int = limited(64, above=0)  # clips, over all devices
+  accumulate: int = limited(1, above=0)  # micro-batches: less memory
+  epochs: float = limited(30.0, above=0, at_most=1_000_000)
+  seed: int = limited(0, at_least=0, below=2**32)
+  label_smoothing: float = _decay(0.0)
+  # Weight of each head's loss; 1 for heads that are not named.
+  head_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  # Weight of an example by the frequency of its class: docs/runs.md.
+  class_weights: Literal['inverse', 'inverse_sqrt', 'effective'] | None = None
+  class_weights_beta: float = _decay(0.999)  # 'effective'
+  ema: float = _decay(0.0)  # decay of the moving average of weights; 0: off
+  # Training ends after so many non-finite steps in a row.
+  max_skipped: int = limited(10, above=0)
+  log_every: int = limited(50, above=0)  # steps
+  profile_first: int = limited(0, at_least=0)  # first traced step; 0: no trace
+  profile_steps: int = limited(5, above=0)
+  wandb: str | None = None  # project of Weights & Biases to log to
+  checkpoint_every: int = limited(1000, above=0)  # steps
+  keep_checkpoints: int = limited(3, above=0)  # newest; the best is kept too
+  # Steps between validations; 0: never; None: 1000, unless validate_epochs.
+  validate_every: int | None = limited(None, at_least=0)
+  validate_epochs: float = limited(0.0, at_least=0)  # 0: validate by steps
   validation_split: str = 'validation'
-  best_metric: str = 'top1'  # mean over heads of top-1; or 'loss', or of one
-  # head 'verb/top1', 'verb/loss', or of several labels a video 'verb/mAP'
+  # 'top1' and 'loss' are means over heads; one head's: 'verb/top1',
+  # 'verb/loss', or with many labels per video 'verb/mAP'.
+  best_metric: str = 'top1'
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
-  """What evaluate.py scores; `ema` counts for training's validation too."""
+  """Protocol of evaluate.py; `ema` holds for training's validation too."""
 
   split: str = 'validation'
-  batch_size: int = 16  # videos, each with all its views, over all devices
-  temporal_views: int = 4
-  spatial_crops: int = 3  # 1: the centre; 3: along the longer side
-  average: str = 'logits'  # over the views; or 'probabilities'
-  ema: bool = True  # the averaged weights, of train.ema, where there are any;
-  # of init_from too
+  batch_size: int = limited(16, above=0)  # videos with all views, all devices
+  temporal_views: int = limited(4, above=0)
+  spatial_crops: Literal[1, 3] = 3  # 1: centre; 3: along the longer side
+  average: Literal['logits', 'probabilities'] = 'logits'  # over the views
+  ema: bool = True  # score averaged weights, also those of init_from, if any
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-  """One experiment, whole."""
+  """All keys of one experiment."""
 
-  init_from: str | None = None  # a checkpoint of any format to start from
-  init_kernel: str = 'central_frame'  # or 'inflation': of an image's kernel
-  init_grid: tuple[int, int, int] | None = None  # its tokens: frames, height,
-  # width, where it does not tell and more than one would do
-  init_options: Mapping[str, Any] = dataclasses.field(
-    default_factory=dict
-  )  # options of its model, where they are not what they seem
-  class_order: str | None = None  # JSON {head: [names]}, as the outputs of a
-  # foreign checkpoint are ordered
+  init_from: str | None = None  # checkpoint of any format to start from
+  # From the kernel of an image model to that of a tubelet.
+  init_kernel: Literal['central_frame', 'inflation'] = 'central_frame'
+  # Token grid of init_from, if it is neither stored nor unambiguous.
+  init_grid: tuple[int, int, int] | None = limited(None, at_least=1)
+  # Options of the model in init_from that differ from what its arrays suggest.
+  init_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  # JSON file, {head: [names]}: the order of a foreign checkpoint's outputs.
+  class_order: str | None = None
   model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   augment: AugmentConfig = dataclasses.field(default_factory=AugmentConfig)
@@ -167,10 +188,10 @@ class TrainConfig:
 
 
 def default(family: str = 'factorised_encoder') -> ml_collections.ConfigDict:
-  """Returns the defaults as a locked ConfigDict, for a file to change.
+  """Returns the default config of a model family, as a locked ConfigDict.
 
   Args:
-    family: of the model; its own keys are in the section `model.options`.
+    family: value of model.family; its own keys are in `model.options`.
 
   Raises:
     UserError: an unknown family.
@@ -180,10 +201,10 @@ def default(family: str = 'factorised_encoder') -> ml_collections.ConfigDict:
 
 
 def set_family(config: ml_collections.ConfigDict, family: str) -> None:
-  """Makes a config's model one of another family, in place.
+  """Changes a config's model family, in place.
 
-  The new family's options are its defaults, but those that both families have
-  and that differ from the old family's defaults keep their values.
+  Options that both families have keep their values where they differ from the
+  old family's defaults; all other options get the new family's defaults.
 
   Raises:
     UserError: an unknown family.
@@ -195,16 +216,21 @@ def set_family(config: ml_collections.ConfigDict, family: str) -> None:
 
 
 def is_key(key: str) -> bool:
-  """Returns whether there is a key of this dotted name, or a section."""
+  """Returns whether a dotted name is a key, or a section of keys."""
   return any(f'{k}.'.startswith(f'{key}.') for k in keys())
 
 
 def unknown_key(key: str, family: str | None = None) -> str:
-  """Returns the sentence for a key that there is not, or not in a family."""
+  """Returns the error's sentence for an unknown key.
+
+  Args:
+    key: dotted name.
+    family: value of model.family, if known.
+  """
   section, _, name = key.rpartition('.')
   if section == 'model.options':
     return families.unknown_option(name, family)
-  # The same name in another section comes before a similar name.
+  # Suggest the same name in another section before a similar name.
   known = keys()
   known += sorted({k.partition('.')[0] for k in known if '.' in k})
   same = [other for other in known if other.rpartition('.')[2] == name]
@@ -213,7 +239,7 @@ def unknown_key(key: str, family: str | None = None) -> str:
 
 
 def help_text() -> str:
-  """Returns all keys and their defaults, for people: each family's last."""
+  """Returns all keys and their defaults for --help, family by family."""
   lines = [
     f'  {key} = {value!r}'
     for key, value in typed.flat(TrainConfig()).items()
@@ -229,7 +255,7 @@ def help_text() -> str:
 
 
 def keys() -> list[str]:
-  """Returns all keys, dotted, those of every family's options too."""
+  """Returns all dotted keys, with the options of every family."""
   options = {
     f'model.options.{key}'
     for family in families.every().values()
@@ -239,11 +265,11 @@ def keys() -> list[str]:
 
 
 def resolve(config: ml_collections.ConfigDict) -> TrainConfig:
-  """Returns the typed, checked experiment that a ConfigDict describes.
+  """Returns the typed and checked config of a ConfigDict.
 
   Raises:
-    UserError: an unknown key, a value of a wrong type, or values that do not
-      fit each other; the message names keys and values.
+    UserError: an unknown key, a value of a wrong type or outside its limits, or
+      values that contradict each other.
   """
   resolved = from_mapping(config.to_dict())
   check(resolved)
@@ -251,63 +277,67 @@ def resolve(config: ml_collections.ConfigDict) -> TrainConfig:
 
 
 def from_mapping(mapping: Mapping[str, Any]) -> TrainConfig:
-  """Returns the experiment of nested mappings, as in a workdir's JSON."""
+  """Returns the config of nested mappings, such as a workdir's JSON.
+
+  Raises:
+    UserError: an unknown key, or a value of a wrong type or outside its limits.
+  """
   return typed.parse(TrainConfig, mapping, unknown=unknown_key)
 
 
 def to_json(config: TrainConfig) -> str:
-  """Returns the experiment as indented JSON; `from_json` reads it back."""
+  """Returns the config as indented JSON, which `from_json` reads."""
   return json.dumps(dataclasses.asdict(config), indent=2) + '\n'
 
 
 def from_json(text: str) -> TrainConfig:
-  """Returns the experiment that `to_json` wrote."""
+  """Returns the config that `to_json` wrote.
+
+  Raises:
+    UserError: invalid JSON, or as `from_mapping`.
+  """
   try:
     mapping = json.loads(text)
   except (json.JSONDecodeError, RecursionError) as error:
     raise UserError(f'the config is not valid JSON: {error}.') from None
   if not isinstance(mapping, dict):
-    raise UserError('the config is no JSON object.')
+    raise UserError('the config is not a JSON object.')
   return from_mapping(mapping)
 
 
 def check_devices(config: TrainConfig, devices: int) -> None:
-  """Raises a UserError where the batch does not divide over the devices.
-
-  So must each device's share in `train.accumulate` parts.
-  """
+  """Raises a UserError unless devices and micro-batches divide the batch."""
   batch, parts = config.train.batch_size, config.train.accumulate
   require(
     batch % devices == 0,
-    f'train.batch_size is {batch}, which {devices} devices cannot share '
-    'evenly: make it a multiple.',
+    f'train.batch_size is {batch}; make it a multiple of the {devices} '
+    'devices.',
   )
   require(
     batch % (devices * parts) == 0,
-    f'train.batch_size is {batch}, which {devices} devices cannot share in '
-    f'{parts} even parts each, as train.accumulate asks: make it a multiple of '
-    f'{devices * parts}.',
+    f'train.batch_size is {batch}; make it a multiple of {devices * parts}: '
+    f'{devices} devices x {parts} of train.accumulate.',
   )
 
 
 def videos_per_step(config: TrainConfig) -> int:
-  """Returns how many different videos a batch has clips of."""
+  """Returns the number of different videos in a batch."""
   return config.train.batch_size // config.augment.repeats
 
 
 def training_steps(config: TrainConfig, videos: int) -> int:
-  """Returns how many steps a training on so many videos has."""
+  """Returns the number of training steps on a split of `videos` videos."""
   per_epoch = videos / videos_per_step(config)
   return max(1, math.ceil(config.train.epochs * per_epoch))
 
 
 def less_is_better(metric: str) -> bool:
-  """Returns whether a smaller value of a metric is the better one: a loss."""
+  """Returns whether a smaller value of a metric is better, as of a loss."""
   return metric.rpartition('/')[2] == 'loss'
 
 
 def with_heads(config: TrainConfig, heads: Mapping[str, int]) -> TrainConfig:
-  """Returns the config with these heads, in this order."""
+  """Returns the config with other heads, in their order."""
   model = dataclasses.replace(config.model, heads=dict(heads))
   return dataclasses.replace(config, model=model)
 
@@ -315,38 +345,40 @@ def with_heads(config: TrainConfig, heads: Mapping[str, int]) -> TrainConfig:
 def resolve_heads(
   config: TrainConfig, label_names: Mapping[str, list[str]]
 ) -> TrainConfig:
-  """Returns the config with `model.heads` as the dataset has them.
+  """Returns the config with `model.heads` taken from the dataset.
+
+  Args:
+    config: its own heads, if any, select those of the dataset.
+    label_names: names of each head's classes in the dataset.
 
   Raises:
-    UserError: heads that the dataset lacks, or with other numbers of classes;
-      weights of a head that there is not.
+    UserError: a head that the dataset lacks, that has another number of classes
+      or a single one, or a weight of an unknown head.
   """
-  there = {head: len(names) for head, names in sorted(label_names.items())}
-  asked = config.model.heads or there
-  for head, classes in there.items():
+  classes = {head: len(names) for head, names in sorted(label_names.items())}
+  heads = config.model.heads or classes
+  for head, count in heads.items():
     require(
-      classes > 1 or head not in asked,
-      f'dataset {config.data.dataset} has a single label for {head} '
-      f'({"".join(label_names[head][:1])}): there is nothing to tell apart; '
-      'prepare it with annotations of two labels or more.',
+      classes.get(head) == count,
+      f'model.heads.{head} is {count}, but dataset {config.data.dataset} has '
+      f'{classes}.',
     )
-  for head, classes in asked.items():
-    if there.get(head) != classes:
-      raise UserError(
-        f'model.heads asks for {head} with {classes} classes, but dataset '
-        f'{config.data.dataset} has {there}.'
-      )
+    require(
+      count > 1,
+      f'dataset {config.data.dataset} has a single label for {head} '
+      f'({"".join(label_names[head])}); prepare it with two labels or more.',
+    )
   for head in config.train.head_weights:
     require(
-      head in asked,
+      head in heads,
       f'train.head_weights names {head}, but the heads are '
-      f'{", ".join(sorted(asked))}: name one of them.{nearest(head, asked)}',
+      f'{", ".join(sorted(heads))}.{nearest(head, heads)}',
     )
-  return with_heads(config, {h: asked[h] for h in sorted(asked)})
+  return with_heads(config, dict(sorted(heads.items())))
 
 
 def target(config: TrainConfig) -> families.Target:
-  """Returns the model that checkpoints are fitted to, with its clips."""
+  """Returns the model and clip shape that checkpoint arrays must match."""
   data = config.data
   return families.Target(
     config.model, data.frames, data.crop, config.init_kernel

@@ -1,4 +1,4 @@
-"""Config files are their users' own code: what they raise, in one sentence."""
+"""Config files: running them, and one sentence for each mistake in them."""
 
 import os
 import re
@@ -11,30 +11,32 @@ from vivit_jax.errors import UserError
 
 
 def run(path: str) -> configs.TrainConfig:
-  """Returns the checked experiment that a file's `get_config` describes.
+  """Returns the checked config of a file.
 
-  Or the one that a workdir's config.json, or another .json, holds.
+  Args:
+    path: of a Python file with a function `get_config`, or of a .json, such as
+      a workdir's config.json.
 
   Raises:
-    UserError: no such file, code that fails, or values that do not fit.
+    UserError: no such file, code that fails, or values that are not allowed.
   """
   if not os.path.isfile(path):
     raise UserError(f'there is no config file {path}.')
   if path.endswith('.json'):
-    return _of_json(path)
+    return _read_json(path)
   try:
     config = runpy.run_path(path)['get_config']()
-  except Exception as error:  # whatever a file may raise
+  except Exception as error:  # a config file may raise anything
     raise mistake(error, path) or error from None
   return resolve(config, path)
 
 
-def _of_json(path: str) -> configs.TrainConfig:
+def _read_json(path: str) -> configs.TrainConfig:
   try:
     with open(path, encoding='utf-8') as file:
       config = configs.from_json(file.read())
   except UnicodeDecodeError as error:
-    raise UserError(f'{path}: this is no text: {error.reason}.') from None
+    raise UserError(f'{path} is not UTF-8 text: {error.reason}.') from None
   except UserError as error:
     raise UserError(f'{path}: {error}') from None
   configs.check(config)
@@ -42,31 +44,35 @@ def _of_json(path: str) -> configs.TrainConfig:
 
 
 def resolve(config: Any, path: str) -> configs.TrainConfig:
-  """Returns the checked experiment of what `get_config` of a file gave."""
+  """Returns the checked config that `get_config` of a file returned.
+
+  Raises:
+    UserError: not a ConfigDict, or values that are not allowed.
+  """
   if not hasattr(config, 'to_dict'):
     raise UserError(
-      f'get_config of {path} returns no ConfigDict: begin it with '
-      'config = configs.default(), and return config.'
+      f'get_config of {path} must return a ConfigDict: start from config = '
+      'configs.default(), and return config.'
     )
   return configs.resolve(config)
 
 
 def mistake(error: BaseException | None, path: str) -> UserError | None:
-  """Returns the sentence for an error in a config file.
+  """Returns the sentence for an error that a config file raised.
 
-  None if neither the error nor what it came from was raised there.
+  None if neither the error nor its context was raised in the file.
   """
   while error is not None:
-    if place := _place(error, path):
-      return UserError(f'{place}: {_say(error)}')
+    if location := _location(error, path):
+      return UserError(f'{location}: {_sentence(error)}')
     error = error.__context__
   return None
 
 
-def _place(error: BaseException, path: str) -> str | None:
-  """Returns 'file, line n' of the mistake, or None if it is elsewhere.
+def _location(error: BaseException, path: str) -> str | None:
+  """Returns 'file, line n' of an error in the config file's folder, or None.
 
-  The file may be one that the config file imports from its own folder.
+  A config file may import others from its folder.
   """
   if isinstance(error, SyntaxError) and error.filename:
     return f'{error.filename}, line {error.lineno}'
@@ -77,12 +83,12 @@ def _place(error: BaseException, path: str) -> str | None:
   return path if "'get_config'" in str(error) else None
 
 
-def _say(error: BaseException) -> str:
+def _sentence(error: BaseException) -> str:
   if isinstance(error, SyntaxError):
-    return f'this is not Python: {error.msg}.'
+    return f'invalid Python: {error.msg}.'
   message = (str(error).strip().splitlines() or [''])[0].rstrip('.')
   if "'get_config'" in message:
-    return 'it has no function get_config.'
+    return 'the function get_config is missing.'
   library = traceback.extract_tb(error.__traceback__)[-1].filename
   if isinstance(error, (AttributeError, KeyError)) and library.endswith(
     'config_dict.py'
@@ -93,9 +99,9 @@ def _say(error: BaseException) -> str:
     r"field '(\w+)' .*?\. (.*) is of original type .*"
     r"<class '(?:.*\.)?(\w+)'>$"
   )
-  if found := re.search(types, message):
-    wanted = found[3].replace('ConfigDict', 'mapping')
+  if match := re.search(types, message):
+    wanted = match[3].replace('ConfigDict', 'mapping')
     return (
-      f"the key '{found[1]}' is {found[2]!r}; it takes a value of {wanted}."
+      f"the key '{match[1]}' is {match[2]!r}; it takes a value of {wanted}."
     )
   return f'{type(error).__name__}: {message}.'

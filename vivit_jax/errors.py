@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend, and how a command ends on it."""
+"""The exception for mistakes of users, and how commands exit on it."""
 
 import contextlib
 import difflib
@@ -6,28 +6,28 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 
-# Exit codes after signals, as of a shell.
+# Exit codes after signals, by the convention of shells.
 INTERRUPTED = 130  # SIGINT, Ctrl-C
-TERMINATED = 143  # SIGTERM, which schedulers send before they take a machine
+TERMINATED = 143  # SIGTERM, which schedulers send before they stop a job
 
 
 class UserError(ValueError):
-  """A mistake in input: the message says what, where, and what to do."""
+  """A mistake in the input: the message says what, where and what to do."""
 
 
 def nearest(name: str, names: Iterable[str], at_least: float = 0.5) -> str:
-  """Returns " Did you mean 'x'?" for the nearest of `names`, or ""."""
+  """Returns " Did you mean 'x'?" for the most similar of `names`, or ""."""
   matches = difflib.get_close_matches(name, list(names), n=1, cutoff=at_least)
   return f" Did you mean '{matches[0]}'?" if matches else ''
 
 
 @contextlib.contextmanager
 def exit_on_user_error(at_once: bool = False) -> Iterator[None]:
-  """Ends the process with the message alone, and code 2, on a UserError.
+  """On a UserError, prints its message and exits with code 2.
 
   Args:
-    at_once: without Python's own ending, in which the threads of a storage
-      library that failed would print tracebacks after the message.
+    at_once: skip Python's shutdown, in which threads of a storage library would
+      print tracebacks of the same failure.
   """
   try:
     yield
@@ -42,7 +42,7 @@ def exit_on_user_error(at_once: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def exit_on_interrupt(message: str) -> Iterator[None]:
-  """Ends the process with a message, and code 130, on Ctrl-C."""
+  """On Ctrl-C, prints a message and exits with code 130."""
   try:
     yield
   except KeyboardInterrupt:
@@ -51,7 +51,7 @@ def exit_on_interrupt(message: str) -> Iterator[None]:
 
 
 def damaged(path: str | os.PathLike, why: object) -> UserError:
-  """Returns the error for a file that is not what it seems to be."""
+  """Returns the error for a checkpoint file that cannot be read."""
   reason = (str(why).splitlines() or [repr(why)])[0][:200]
   return UserError(
     f'{path} is damaged, or no checkpoint ({reason}): get it again.'

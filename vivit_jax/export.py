@@ -1,14 +1,76 @@
-"""Writes a trained model as a file that jax alone can run.
+"""Exports a trained model as one function that needs jax alone.
 
   python -m vivit_jax.export --workdir=runs/demo --out=DIR
   python -m vivit_jax.export --checkpoint=PATH --config=FILE --out=DIR
 
-docs/export.md shows what comes of it.
+uint8 frames in, probabilities out. docs/export.md describes the files.
 """
 
+import re
+import shutil
+import signal
 import sys
 
-from vivit_jax.inference import export_command
+from absl import flags
+
+from vivit_jax import commands
+from vivit_jax.errors import UserError
+from vivit_jax.inference import model_flags
+
+model_flags.define()
+_OUT = flags.DEFINE_string('out', None, 'Folder to create.')
+_PLATFORMS = flags.DEFINE_list(
+  'platforms', 'cpu,cuda,tpu', 'Platforms of: cpu, cuda, rocm, tpu.'
+)
+_RESIZE = flags.DEFINE_string(
+  'resize', None, 'Height x width of the frames; the default is the crop.'
+)
+_PARAMETERS = flags.DEFINE_enum(
+  'parameters', 'inside', ('inside', 'beside'), 'In the artefact, or a file.'
+)
+_SAVEDMODEL = flags.DEFINE_boolean(
+  'savedmodel', False, 'Write a TensorFlow SavedModel too.'
+)
+
+
+def main(arguments: list[str]) -> None:
+  commands.no_positional(arguments)
+  model_flags.check()
+  size = None if _RESIZE.value is None else _size(_RESIZE.value)
+  from vivit_jax.inference import export  # importing jax takes a second
+
+  predictor = model_flags.load()
+  temporary = export.unfinished(_OUT.value)
+
+  def end(*_):
+    # A KeyboardInterrupt gets lost where jax calls back into Python.
+    shutil.rmtree(temporary, ignore_errors=True)
+    commands.end_at_once()
+
+  signal.signal(signal.SIGINT, end)
+  folder = export.export(
+    predictor,
+    _OUT.value,
+    platforms=_PLATFORMS.value,
+    size=size,
+    beside=_PARAMETERS.value == 'beside',
+    savedmodel=_SAVEDMODEL.value,
+  )
+  for path in sorted(folder.iterdir()):
+    files = [p for p in (path, *path.rglob('*')) if p.is_file()]
+    megabytes = sum(p.stat().st_size for p in files) / 1e6
+    commands.say(f'{megabytes:10.3f} MB  {path}')
+
+
+def _size(text: str) -> tuple[int, int]:
+  match = re.fullmatch(r'(\d{1,5})x(\d{1,5})', text)
+  if not match:
+    raise UserError(
+      f"--resize is '{text}'; it takes height x width in pixels, such as "
+      '256x340.'
+    )
+  return int(match[1]), int(match[2])
+
 
 if __name__ == '__main__':
-  sys.exit(export_command.main())
+  sys.exit(commands.run(main, __doc__, required=('out',)))

@@ -11,9 +11,9 @@ import sys
 
 from absl import flags
 
-from vivit_jax import commands
+from vivit_jax import commands, config_flags
 
-_CONFIG = commands.define_config(
+_CONFIG = config_flags.define_config(
   'File of the experiment, e.g. configs/k400_b16x2_fe.py.'
 )
 _OUT = flags.DEFINE_string('out', None, 'The page: a file .html or .png.')
@@ -24,7 +24,7 @@ commands.define_compilation_cache()
 
 def main(arguments: list[str]) -> None:
   commands.no_positional(arguments)
-  config = commands.read_config(_CONFIG)
+  config = config_flags.read_config(_CONFIG)
   commands.keep_programs()
   from vivit_jax.training import show  # after the checks: it takes seconds
 

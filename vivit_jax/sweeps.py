@@ -1,14 +1,14 @@
 """Sweeps: the runs that a config file lists, each trained by train.py.
 
 A config file may define, beside `get_config`, the function `sweep`. It returns
-a list of overrides, one dict of dotted keys and values for each run:
+one dict of overrides, from dotted keys to values, for each run:
 
   def sweep():
     return [{'optim.learning_rate': rate} for rate in (0.1, 0.3)]
 
-The folder of a run is `<workdir>/<name>`: the workdir of train.py, with
-`experiment.py`, the run's config; `log.txt`, its output; and `finished`, an
-empty file, once train.py has returned 0.
+A run's workdir is `<workdir>/<name>`. Beside the files of train.py it holds
+`experiment.py`, the config; `log.txt`, the output; and `finished`, an empty
+file, after exit code 0.
 """
 
 import concurrent.futures
@@ -29,7 +29,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from vivit_jax import commands, config_file, files, locks
+from vivit_jax import commands, config_file, files, locks, typed
 from vivit_jax import config as configs
 from vivit_jax.checkpoints import run as workdirs
 from vivit_jax.config import TrainConfig
@@ -65,7 +65,7 @@ exec bash {launcher} --config="$workdir/experiment.py" --workdir="$workdir"
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """One run: the name of its folder, its overrides, and its checked config."""
+  """One run: name of its folder, overrides and checked config."""
 
   name: str
   overrides: dict[str, Any]
@@ -73,45 +73,45 @@ class Run:
 
 
 def plan(base: TrainConfig, path: str, given: Iterable[str] = ()) -> list[Run]:
-  """Returns the runs of a config file's `sweep`, all checked.
+  """Returns the runs of a config file's `sweep`, with checked configs.
 
   Args:
     base: config of the file's `get_config`, with the overrides of flags.
     path: of the file.
-    given: the keys that flags override.
+    given: keys that flags override.
 
   Raises:
-    UserError: code that fails, a result that is no list of dicts, an unknown
-      key, a key that is also a flag, or values that do not fit.
+    UserError: code that fails, a result that is not a list of dicts, an unknown
+      key, a key that a flag sets too, or values that are not allowed.
   """
-  overrides, known = _read(path), configs.keys()
+  overrides, known, given = _read(path), configs.keys(), list(given)
   for key in dict.fromkeys(key for run in overrides for key in run):
     if key in given:
       raise UserError(
-        f'{key} is overridden by a flag and by sweep() of {path}: leave one of '
-        'them out.'
+        f'{key} is set by a flag and by sweep() of {path}: remove one of them.'
       )
     if key not in known:
-      section = f"'{key}' is a section of keys; override one of them."
+      section = f"'{key}' is a section; override one of its keys."
       wrong = section if configs.is_key(key) else configs.unknown_key(key)
       raise UserError(f'sweep() of {path}: {wrong}')
   runs = []
   for name, run in zip(names(overrides), overrides):
     try:
-      runs.append(Run(name, run, _override(base, run)))
+      runs.append(Run(name, run, _override(base, run, given)))
     except UserError as error:
       raise UserError(f'sweep() of {path}, run {name}: {error}') from None
   return runs
 
 
 def _read(path: str) -> list[dict[str, Any]]:
-  """Returns what `sweep` of a config file returns, without duplicates."""
+  """Returns the overrides of a config file's `sweep`, without duplicates."""
   runs = None
   try:
-    found = runpy.run_path(path)['sweep']()
+    returned = runpy.run_path(path)['sweep']()
     # Values of NumPy become Python's.
-    runs = json.loads(json.dumps(found, default=lambda array: array.tolist()))
-  except Exception as error:  # whatever a file may raise
+    text = json.dumps(returned, default=lambda array: array.tolist())
+    runs = json.loads(text)
+  except Exception as error:  # a config file may raise anything
     if mistake := config_file.mistake(error, path):
       raise mistake from None
   if not runs or not all(isinstance(run, dict) for run in runs):
@@ -122,11 +122,17 @@ def _read(path: str) -> list[dict[str, Any]]:
   return [run for number, run in enumerate(runs) if run not in runs[:number]]
 
 
-def _override(base: TrainConfig, run: dict[str, Any]) -> TrainConfig:
+def _override(
+  base: TrainConfig, run: dict[str, Any], given: Sequence[str]
+) -> TrainConfig:
+  """Returns the checked config of one run."""
   values = dataclasses.asdict(base)
   if 'model.family' in run:
     values['model'] = families.as_family(values['model'], run['model.family'])
-  for key, value in run.items():
+  # Another family's defaults must not replace the value of a flag.
+  flat = typed.flat(base)
+  flags = {key: flat[key] for key in given if key in flat}
+  for key, value in {**flags, **run}.items():
     *sections, name = key.split('.')
     part = values
     for section in sections:
@@ -138,24 +144,25 @@ def _override(base: TrainConfig, run: dict[str, Any]) -> TrainConfig:
 
 
 def names(runs: Sequence[dict[str, Any]]) -> list[str]:
-  """Returns a name for each run: short, safe as a folder, and unique.
+  """Returns a short, unique name for each run, safe for a folder.
 
-  As in 'learning_rate=0.1,batch_size=64': the keys in which the runs differ,
-  without their sections where that is clear.
+  A name has the keys in which the runs differ, without their sections where
+  that is unambiguous: 'learning_rate=0.1,batch_size=64'.
   """
   keys = list(dict.fromkeys(key for run in runs for key in run))
   texts = {key: {json.dumps(run.get(key, ())) for run in runs} for key in keys}
   keys = [key for key in keys if len(texts[key]) > 1] or keys
   ends = Counter(key.rpartition('.')[2] for key in keys)
-  found = []
-  for run in runs:
-    pairs = [(key, key.rpartition('.')[2]) for key in keys if key in run]
-    parts = [
-      f'{end if ends[end] == 1 else key}={_word(run[key])}'
-      for key, end in pairs
-    ]
-    found.append(','.join(parts) or 'default')
-  same = Counter(name.lower() for name in found)  # as some file systems do
+  short = {key: key.rpartition('.')[2] for key in keys}
+  short = {key: end if ends[end] == 1 else key for key, end in short.items()}
+  found = [
+    ','.join(f'{short[key]}={_word(run[key])}' for key in keys if key in run)
+    or 'default'
+    for run in runs
+  ]
+  same = Counter(
+    name.lower() for name in found
+  )  # some file systems ignore case
   for number, (name, run) in enumerate(zip(found, runs)):
     if same[name.lower()] > 1 or len(name) > _MAX_NAME:
       text = json.dumps(run, sort_keys=True).encode()
@@ -165,7 +172,7 @@ def names(runs: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _word(value: Any) -> str:
-  """Returns a value in characters that every file system takes."""
+  """Returns a value as text that is valid in a file's name."""
   if isinstance(value, list | tuple):
     return 'x'.join(_word(part) for part in value)
   text = f'{value:.6g}' if isinstance(value, float) else str(value)
@@ -173,12 +180,12 @@ def _word(value: Any) -> str:
 
 
 def write(runs: Sequence[Run], folder: pathlib.Path) -> None:
-  """Writes each run's `experiment.py`, if all can begin or go on there.
+  """Writes `experiment.py` of each run, after checks of all runs.
 
   Raises:
-    UserError: a run that cannot, or a folder that holds another config.
+    UserError: a run that cannot start, or a folder of another config.
   """
-  from vivit_jax.training import checks  # it takes a second
+  from vivit_jax.training import checks  # importing jax takes a second
 
   for run in runs:
     try:
@@ -206,18 +213,19 @@ def run_all(
   parallel: int = 1,
   program: Sequence[str] = _TRAIN,
 ) -> int:
-  """Trains all runs that are not finished; goes on after one that fails.
+  """Trains the unfinished runs; a failed run does not stop the others.
 
-  SIGINT and SIGTERM are handed to the runs, which write checkpoints and end.
+  The runs get SIGINT and SIGTERM too: they write checkpoints and end.
 
   Args:
     runs: of `plan`.
     folder: of the sweep.
-    parallel: runs at a time; they share out CUDA_VISIBLE_DEVICES, if set.
-    program: called with --config=FILE and --workdir=FOLDER.
+    parallel: runs at a time, which share the devices of CUDA_VISIBLE_DEVICES,
+      if it is set.
+    program: takes --config=FILE and --workdir=FOLDER.
 
   Returns:
-    The exit code: 0, 1 if a run failed, or that of a signal.
+    The exit code: 0, 1 if a run failed, or the code of a signal.
   """
   write(runs, folder)
   devices = os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')
@@ -225,7 +233,7 @@ def run_all(
   active: dict[str, subprocess.Popen] = {}
   received, failed = [], []
 
-  def hand_on(signum, _):
+  def forward(signum, _):
     received.append(signum)
     for process in list(active.values()):
       process.send_signal(signum)
@@ -235,7 +243,7 @@ def run_all(
     if received:
       return
     if (workdir / 'finished').exists():
-      print(f'{run.name}: finished before', flush=True)
+      print(f'{run.name}: already finished', flush=True)
       return
     slot = slots.pop()
     own = {'PYTHONUNBUFFERED': '1', commands.SWEEP: str(os.getpid())}
@@ -247,11 +255,11 @@ def run_all(
         [*program, *flags],
         stdin=subprocess.DEVNULL, stdout=log, stderr=log,
         env=os.environ | own,
-        start_new_session=True,  # the terminal's Ctrl-C is for this process
+        start_new_session=True,  # `forward` handles the terminal's Ctrl-C
       )  # fmt: skip
-    for signum in received:  # since the look above
+    for signum in received:  # before the process was in `active`
       process.send_signal(signum)
-    print(f'{run.name}: begins; its log is {log.name}', flush=True)
+    print(f'{run.name}: started; its log is {log.name}', flush=True)
     code = process.wait()
     slots.append(slot)
     if code == 0:
@@ -261,21 +269,19 @@ def run_all(
     print(f'{run.name}: ended with code {code}', flush=True)
 
   in_use = f'another sweep is running in {folder}: wait until it ends.'
-  which = (signal.SIGINT, signal.SIGTERM)
+  signals = (signal.SIGINT, signal.SIGTERM)
   with locks.locked(folder, in_use):
-    before = [signal.signal(signum, hand_on) for signum in which]
+    before = [signal.signal(signum, forward) for signum in signals]
     with concurrent.futures.ThreadPoolExecutor(parallel) as pool:
       list(pool.map(train, runs))
-    for signum, handler in zip(which, before):
+    for signum, handler in zip(signals, before):
       signal.signal(signum, handler)
   for name in failed:
     log = folder / name / 'log.txt'
-    lines = log.read_text(errors='replace').strip().splitlines() or [
-      'no output'
-    ]
-    print(f'failed: {name}: {lines[-1]} ({log})')
+    output = log.read_text(errors='replace').strip() or 'no output'
+    print(f'failed: {name}: {output.splitlines()[-1]} ({log})')
   if received:
-    print('stopped; the same command goes on')
+    print('stopped; the same command resumes the sweep')
     return TERMINATED if received[0] == signal.SIGTERM else INTERRUPTED
   return 1 if failed else 0
 
@@ -283,13 +289,14 @@ def run_all(
 def table(
   runs: Sequence[Run], folder: pathlib.Path, metric: str, value: str = 'best'
 ) -> str:
-  """Returns a metric of each run, the best run first.
+  """Returns a table of a metric, the best run first.
 
   Args:
     runs: of `plan`.
     folder: of the sweep.
-    metric: a name in metrics.jsonl. Less of a loss is better, more of others.
-    value: the 'best' or the 'last' of each run.
+    metric: name in metrics.jsonl. A smaller loss is better; for all other
+      metrics, a larger value.
+    value: 'best' or 'last' value of each run.
 
   Raises:
     UserError: a metric that no run has.
@@ -310,9 +317,11 @@ def table(
     finished = (folder / run.name / 'finished').exists()
     rows.append((*score, 'finished' if finished else '-', run.name))
   if metric not in known:
-    there = f'; there are {", ".join(sorted(known))}.' if known else ' yet.'
-    hint = nearest(metric, known)
-    raise UserError(f"no run in {folder} has '{metric}'{there}{hint}")
+    names = ', '.join(sorted(known)) or 'no metrics yet'
+    raise UserError(
+      f"--metric is '{metric}'; the runs in {folder} have {names}."
+      f'{nearest(metric, known)}'
+    )
   width = max(len(metric), 8)
   lines = [f'{metric:>{width}}  {"step":>8}  {"state":8}  run']
   for score, step, state, name in sorted(rows, key=lambda row: -row[0]):
@@ -322,7 +331,11 @@ def table(
 
 
 def write_slurm(runs: Sequence[Run], folder: pathlib.Path, path: str) -> None:
-  """Writes the runs' experiments, and a script for `sbatch`."""
+  """Writes `experiment.py` of each run, and a script for `sbatch`.
+
+  Raises:
+    UserError: as `write`, or a script that cannot be written.
+  """
   folder = folder.absolute()
   write(runs, folder)
   script = _SLURM.format(

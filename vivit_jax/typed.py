@@ -1,12 +1,14 @@
-"""Nested mappings, as of a ConfigDict or a JSON, as typed dataclasses.
+"""Typed config sections: dataclasses parsed from nested mappings and checked.
 
-Every mistake is a `UserError` that names the key, as in 'train.batch_size'.
+A mapping comes from a ConfigDict or from JSON. Every mistake is a `UserError`
+that names the dotted key, such as 'train.batch_size'.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -18,16 +20,29 @@ if typing.TYPE_CHECKING:
   import ml_collections
 
 
-def limited(
-  default: Any, *, at_least: float | None = None, above: float | None = None
-) -> Any:
-  """Returns a dataclass field whose numbers `parse` checks; None is allowed."""
-  limits = {'at_least': at_least, 'above': above}
+_LIMITS = {
+  'at_least': ('at least', operator.ge),
+  'above': ('above', operator.gt),
+  'at_most': ('at most', operator.le),
+  'below': ('below', operator.lt),
+}
+
+
+def limited(default: Any, **limits: float) -> Any:
+  """Returns a dataclass field whose numbers must lie within limits.
+
+  `parse` and `check` apply them. None is always allowed, and each number of a
+  tuple must fit.
+
+  Args:
+    default: of the field.
+    **limits: at_least, above, at_most, below.
+  """
   return dataclasses.field(default=default, metadata=limits)
 
 
 def keys(kind: type) -> list[str]:
-  """Returns all keys of a dataclass of dataclasses, dotted, in order."""
+  """Returns the dotted keys of nested dataclasses, in order."""
 
   def find(kind: type, prefix: str) -> Iterator[str]:
     for name, hint in typing.get_type_hints(kind).items():
@@ -40,7 +55,7 @@ def keys(kind: type) -> list[str]:
 
 
 def flat(value: Any) -> dict[str, Any]:
-  """Returns the values of a dataclass of dataclasses by their dotted keys."""
+  """Returns the values of nested dataclasses by their dotted keys."""
 
   def flatten(tree: Mapping, prefix: str) -> Iterator[tuple[str, Any]]:
     for key, part in tree.items():
@@ -53,11 +68,11 @@ def flat(value: Any) -> dict[str, Any]:
 
 
 def to_config_dict(value: Any) -> ml_collections.ConfigDict:
-  """Returns a dataclass of dataclasses as a locked ConfigDict.
+  """Returns nested dataclasses as a locked ConfigDict.
 
-  What may be None becomes a placeholder, so that None does not fix its type.
+  An optional value becomes a placeholder: None would fix its type.
   """
-  import ml_collections  # the train step does without
+  import ml_collections  # here, because the train step runs without it
   from ml_collections import config_dict
 
   def convert(value: Any, hint: Any) -> Any:
@@ -85,23 +100,23 @@ def parse(
   section: str = '',
   unknown: Callable[[str], str] | None = None,
 ) -> Any:
-  """Returns nested mappings as an instance of a dataclass of dataclasses.
+  """Returns nested mappings as an instance of nested dataclasses.
 
-  Fields are dataclasses, `X | None`, Literals, tuples, Mappings of one type of
-  values, Any, or of a plain type; an int will do as a float.
+  A field is a dataclass, `X | None`, a Literal, a tuple, a Mapping with values
+  of one type, Any, or a plain type. A float field accepts an int.
 
   Args:
     kind: the dataclass.
-    mapping: of its fields' names.
-    section: dotted name of the whole, for errors.
-    unknown: dotted key -> the sentence for one that there is not.
+    mapping: field names and values.
+    section: dotted name of the mapping, for errors.
+    unknown: maps an unknown dotted key to the error's sentence.
 
   Raises:
-    UserError: an unknown key, a value of a wrong type, or a number that is not
-      finite or not within its limits.
+    UserError: an unknown key, a value of a wrong type, an infinite number, or a
+      number outside its limits.
   """
 
-  def whole(kind: type, value: Any, key: str) -> Any:
+  def parse_section(kind: type, value: Any, key: str) -> Any:
     if not isinstance(value, Mapping):
       raise UserError(f'{key} is {value!r}; it is a section of keys.')
     hints = typing.get_type_hints(kind)
@@ -114,46 +129,55 @@ def parse(
           if unknown
           else f"unknown config key '{path}'.{nearest(path, keys(root))}"
         )
-      convert = whole if dataclasses.is_dataclass(hints[name]) else _value
+      nested = dataclasses.is_dataclass(hints[name])
+      convert = parse_section if nested else _value
       fields[name] = convert(hints[name], part, path)
     for field in dataclasses.fields(kind):
-      if field.metadata and field.name in fields:
+      if field.name in fields:
         path = f'{key}.{field.name}' if key else field.name
-        _check_limits(path, fields[field.name], **field.metadata)
+        _check_limits(path, fields[field.name], field.metadata)
     return kind(**fields)
 
   root = kind
-  return whole(kind, mapping, section)
+  return parse_section(kind, mapping, section)
 
 
-def check_choices(value: Any, section: str) -> None:
-  """Raises a UserError for a value that a dataclass's Literals do not allow.
+def check(value: Any, section: str = '') -> None:
+  """Raises a UserError where nested dataclasses break a Literal or a limit.
 
-  `parse` checks what it makes; this is for what was made without it.
+  `parse` checks what it returns; this checks values made in any other way.
 
   Args:
     value: the dataclass.
-    section: dotted name of the whole, for errors.
+    section: its dotted name, for errors.
   """
-  for name, hint in typing.get_type_hints(type(value)).items():
-    if typing.get_origin(hint) is typing.Literal:
-      _value(hint, getattr(value, name), f'{section}.{name}')
-
-
-def _check_limits(
-  key: str, value: Any, at_least: float | None, above: float | None
-) -> None:
-  for number in value if isinstance(value, tuple) else (value,):
-    if number is None:
+  hints = typing.get_type_hints(type(value))
+  for field in dataclasses.fields(value):
+    key = f'{section}.{field.name}' if section else field.name
+    part, hint = getattr(value, field.name), hints[field.name]
+    if dataclasses.is_dataclass(part):
+      check(part, key)
       continue
-    if at_least is not None and number < at_least:
-      raise UserError(f'{key} is {value}; at least {at_least}.')
-    if above is not None and number <= above:
-      raise UserError(f'{key} is {value}; above {above}.')
+    if _may_be_none(hint) and part is not None:
+      hint = typing.get_args(hint)[0]
+    if typing.get_origin(hint) is typing.Literal:
+      _value(hint, part, key)
+    _check_limits(key, part, field.metadata)
+
+
+def _check_limits(key: str, value: Any, limits: Mapping[str, float]) -> None:
+  for number in value if isinstance(value, tuple) else (value,):
+    if number is not None and not all(
+      _LIMITS[name][1](number, limit) for name, limit in limits.items()
+    ):
+      allowed = ' and '.join(
+        f'{_LIMITS[name][0]} {limit}' for name, limit in limits.items()
+      )
+      raise UserError(f'{key} is {value}; it must be {allowed}.')
 
 
 def _may_be_none(hint: Any) -> bool:
-  """Returns whether a hint is `X | None`, however it is written."""
+  """Returns whether a hint is `X | None` or `Optional[X]`."""
   return typing.get_origin(hint) in (types.UnionType, typing.Union)
 
 
@@ -167,7 +191,7 @@ def _value(kind: Any, value: Any, key: str) -> Any:
     )
   origin, arguments = typing.get_origin(kind), typing.get_args(kind)
   if origin is typing.Literal:
-    if value not in arguments:
+    if (type(value), value) not in [(type(x), x) for x in arguments]:
       choices = ', '.join(str(choice) for choice in arguments)
       raise UserError(
         f'{key} is {value!r}; it takes one of {choices}.'

@@ -13,6 +13,7 @@ import numbered
 import numpy as np
 import owners
 import pytest
+from absl import flags
 from jax.experimental.compilation_cache import compilation_cache
 
 from vivit_jax import config as configs
@@ -233,18 +234,19 @@ def test_disk_an_hour_of_video_is_told(tmp_path, capsys):
   assert f'({size / 1e6 * 3600 / 4.8:.0f} MB an hour of video)' in told
 
 
-def test_the_commands_flags_have_both_spellings(tmp_path, monkeypatch):
-  given = {}
+def test_the_commands_flags_have_both_spellings(monkeypatch):
+  given, before = {}, set(flags.FLAGS)
   monkeypatch.setattr(
     prepare, 'prepare', lambda dataset, **flags: given.update(flags)
   )
+  prepare.define_flags()
   for out, workers in (('--out', '--num_workers'), ('--data_dir', '--workers')):
-    monkeypatch.setattr(
-      'sys.argv',
-      ['prepare', 'ucf101', f'{out}=here', f'{workers}=3', '--videos=x'],
-    )
-    assert prepare.main() == 0
+    flags.FLAGS(['prepare', f'{out}=here', f'{workers}=3', '--videos=x'])
+    prepare.main(['prepare', 'ucf101'])
     assert (given['data_dir'], given['workers']) == ('here', 3)
+    flags.FLAGS.unparse_flags()
+  for name in set(flags.FLAGS) - before:
+    delattr(flags.FLAGS, name)
 
 
 def test_split_number_is_of_those_with_three(tmp_path):

@@ -307,9 +307,9 @@ def test_what_is_not_prepared_is_named_with_its_command(prepared):
 
 def test_a_full_disk_is_one_sentence(tmp_path, videos):
   code = (
-    'import resource, sys; from vivit_jax.data import prepare;'
+    'import resource, runpy;'
     'resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));'
-    'sys.exit(prepare.main())'
+    'runpy.run_module("vivit_jax.data.prepare", run_name="__main__")'
   )
   done = subprocess.run(
     [

@@ -230,7 +230,7 @@ def test_features_come_before_the_head_and_the_representation_layer():
   [
     ('family', 'factorized_encoder', "mean 'factorised_encoder'"),
     ('size', 'XL', 'model.size .* Ti, S, B, L, H'),
-    ('kernel_init', 'centre_frame', "mean 'central_frame'"),
+    ('tubelet_init', 'centre_frame', "mean 'central_frame'"),
     ('positions', 'sinusoid_3d', "mean 'sinusoidal_3d'"),
     ('pool', 'cls', 'model.pool .* token, mean, attention'),
     ('order', 'time_first', "mean 'time_space'"),

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from vivit_jax.errors import UserError
 from vivit_jax.models import ModelConfig, table
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -43,7 +44,7 @@ def test_one_model_by_command(tmp_path):
   done = subprocess.run(
     [
       sys.executable, '-m', 'vivit_jax.models.table', '--family=joint',
-      '--size=Ti', '--tubelet=2x8x8', '--frames=4', '--crop=16',
+      '--size=Ti', '--option=tubelet=2,8,8', '--frames=4', '--crop=16',
       '--batch_size=2', f'--markdown={out}',
     ],
     cwd=ROOT, capture_output=True, text=True, check=True,
@@ -57,19 +58,27 @@ def test_one_model_by_command(tmp_path):
 
 
 @pytest.mark.parametrize(
-  'flags, words',
+  'arguments, word',
   [
-    (['--tubelet=2x8'], 'model.options.tubelet is (2, 8)'),
-    (
-      ['--tubelet=2x15x15'],
-      'data.crop has height 224, which model.options.tubelet',
-    ),
-    (['--family=factorised_dot_product', '--size=Ti'], '3 attention heads'),
+    ({'options': {'tubelet': (2, 8)}}, 'model.options.tubelet'),
+    ({'options': {'tubelet': (2, 15, 15)}}, 'data.crop'),
+    ({'options': {'tublet': (2, 8, 8)}}, 'model.options.tublet'),
+    ({'size': 'XXL'}, 'XXL'),
+    ({'name': 'factorised_dot_product', 'size': 'Ti'}, 'attention heads'),
+    ({'name': 'conv'}, 'conv'),
   ],
 )
-def test_mistakes(monkeypatch, capsys, flags, words):
-  monkeypatch.setattr(sys, 'argv', ['table', '--family=joint', *flags])
-  with pytest.raises(SystemExit) as caught:
-    table.main()
-  assert caught.value.code == 2
-  assert words in capsys.readouterr().err
+def test_a_model_that_cannot_be_built_is_refused(arguments, word):
+  with pytest.raises(UserError, match=word):
+    table.one_case(**{'name': 'joint', **arguments})
+
+
+def test_all_models_of_a_size():
+  cases = table.every_case('Ti')
+  # Model 4 needs an even number of attention heads; Ti has 3.
+  families = [case.config.family for case in cases]
+  assert families == [
+    'joint', 'factorised_encoder', 'factorised_self_attention'
+  ]  # fmt: skip
+  with pytest.raises(UserError, match='XXL'):
+    table.every_case('XXL')

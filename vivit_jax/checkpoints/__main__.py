@@ -1,51 +1,54 @@
-"""Looks into checkpoints, and converts them.
+"""Describes a checkpoint of any known format, or converts it.
 
 python -m vivit_jax.checkpoints inspect PATH
 python -m vivit_jax.checkpoints convert SRC DST --to=native|huggingface|scenic
 """
 
-import argparse
 import pathlib
 import sys
 
-from vivit_jax import config_file
+from absl import flags
+
+from vivit_jax import commands, config_file
 from vivit_jax.checkpoints import convert, sources
-from vivit_jax.errors import exit_on_user_error
+from vivit_jax.errors import UserError
+
+_TO = flags.DEFINE_enum('to', None, convert.WRITERS, 'Format to convert to.')
+_CONFIG = flags.DEFINE_string(
+  'config', None, 'native: config file of the model.'
+)
+_FRAMES = flags.DEFINE_integer('frames', None, 'huggingface: frames of a clip.')
+_CROP = flags.DEFINE_integer('crop', None, 'huggingface: pixels of the crop.')
+_SHORT_SIDE = flags.DEFINE_integer(
+  'short_side', None, "huggingface: pixels of a video's shorter side."
+)
 
 
-def main() -> int:
-  parser = argparse.ArgumentParser(
-    prog='python -m vivit_jax.checkpoints',
-    description='Looks into checkpoints of all known formats, and converts.',
-  )
-  commands = parser.add_subparsers(dest='command', required=True)
-  inspect = commands.add_parser('inspect', help='say what a checkpoint is')
-  inspect.add_argument('path')
-  other = commands.add_parser('convert', help='write it in another format')
-  other.add_argument('source')
-  other.add_argument('target')
-  other.add_argument('--to', choices=convert.WRITERS, required=True)
-  other.add_argument('--config', help='file of the model, for native')
-  other.add_argument('--frames', type=int, help='of a clip, for huggingface')
-  other.add_argument('--crop', type=int, help='pixels, for huggingface')
-  other.add_argument('--short_side', type=int, help='pixels, for huggingface')
-  flags = parser.parse_args()
-  with exit_on_user_error():
-    if flags.command == 'inspect':
-      print(convert.describe(sources.read(flags.path)))
-      return 0
+def main(arguments: list[str]) -> None:
+  command = arguments[1] if len(arguments) > 1 else ''
+  if command == 'inspect':
+    (path,) = commands.positional(arguments[1:], 'path')
+    commands.say(convert.describe(sources.read(path)))
+  elif command == 'convert':
+    source, target = commands.positional(arguments[1:], 'src', 'dst')
+    if _TO.value is None:
+      raise UserError(f'--to is missing: one of {", ".join(convert.WRITERS)}.')
     convert.convert(
-      flags.source,
-      pathlib.Path(flags.target),
-      to=flags.to,
-      frames=flags.frames,
-      crop=flags.crop,
-      short_side=flags.short_side,
-      config=flags.config and config_file.run(flags.config),
+      source,
+      pathlib.Path(target),
+      to=_TO.value,
+      frames=_FRAMES.value,
+      crop=_CROP.value,
+      short_side=_SHORT_SIDE.value,
+      config=_CONFIG.value and config_file.run(_CONFIG.value),
     )
-    print(f'{flags.target} is written')
-  return 0
+    commands.say(f'{target} is written')
+  else:
+    raise UserError(
+      f"the command is '{command}'; it is inspect or convert. --help shows the "
+      'usage.'
+    )
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  sys.exit(commands.run(main, __doc__))

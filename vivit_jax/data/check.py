@@ -6,7 +6,6 @@
 Everything is decoded, with all cores, and nothing is written.
 """
 
-import argparse
 import concurrent.futures
 import functools
 import os
@@ -15,11 +14,12 @@ import sys
 from collections.abc import Iterator, Sequence
 
 import tqdm
+from absl import flags
 
-from vivit_jax import processes
+from vivit_jax import commands, processes
 from vivit_jax.data import datasets, decode
 from vivit_jax.data.containers import UnreadableVideo
-from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
+from vivit_jax.errors import UserError
 
 _AHEAD = 32  # tasks of each process that wait for it
 _ENDED = (
@@ -142,20 +142,19 @@ def _fault_of_record(
   return None
 
 
-def main() -> int:
-  parser = argparse.ArgumentParser(
-    prog='python -m vivit_jax.data.check',
-    description='Tells which videos, of records or files, cannot be decoded.',
+def define_flags() -> None:
+  """Defines the flags of this command."""
+  flags.DEFINE_integer(
+    'workers', None, 'Processes; the default is one a core.', lower_bound=1
   )
-  add = parser.add_argument
-  add('path', help='a prepared dataset (data/ucf101), or a folder of videos')
-  add('--workers', '--num_workers', type=int, help='processes (one a core)')
-  flags = parser.parse_args()
-  with exit_on_user_error(), exit_on_interrupt('stopped'):
-    if flags.workers is not None and flags.workers < 1:
-      raise UserError(f'--workers is {flags.workers}; it is at least 1.')
-    return 1 if check(flags.path, flags.workers) else 0
+  flags.DEFINE_alias('num_workers', 'workers')
+
+
+def main(arguments: list[str]) -> int:
+  (path,) = commands.positional(arguments, 'path')
+  return 1 if check(path, flags.FLAGS.workers) else 0
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  define_flags()
+  sys.exit(commands.run(main, __doc__, interrupted='stopped'))

@@ -12,7 +12,6 @@ are random and tell nothing. `generate` writes H.264 .mp4 files and annotations
 in the layout of Kinetics, with the columns `verb` and `noun` for `label`.
 """
 
-import argparse
 import concurrent.futures
 import contextlib
 import csv
@@ -28,10 +27,11 @@ import sys
 import av
 import numpy as np
 import tqdm
+from absl import flags
 
-from vivit_jax import files, processes
+from vivit_jax import commands, files, processes
 from vivit_jax.data.scenes import NOUNS, VERBS, Scene, boxes, render
-from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
+from vivit_jax.errors import UserError
 
 SPLITS = {'train': 16000, 'validation': 800, 'test': 1600}
 FRAMES_PER_SECOND = 10
@@ -168,34 +168,38 @@ def generate(
       writer.writerow([*labels_of(number), identity, 0, seconds, split])
 
 
-def main() -> int:
-  parser = argparse.ArgumentParser(
-    prog='python -m vivit_jax.data.moving_shapes',
-    description='Writes the embedded dataset: .mp4 files and annotations.csv.',
-  )
-  parser.add_argument('--out', default='data/raw/moving_shapes')
-  parser.add_argument('--seed', type=int, default=0)
+def define_flags() -> None:
+  """Defines the flags of this command."""
+  flags.DEFINE_string('out', 'data/raw/moving_shapes', 'Folder to write into.')
+  flags.DEFINE_integer('seed', 0, 'Of all randomness.')
   for split, count in SPLITS.items():
-    parser.add_argument(f'--{split}', type=int, default=count, metavar='N')
+    flags.DEFINE_integer(split, count, f'Videos of the {split} split.')
   for field in dataclasses.fields(Scene):
-    parser.add_argument(
-      f'--{field.name}', type=type(field.default), default=field.default
+    define = (
+      flags.DEFINE_integer
+      if isinstance(field.default, int)
+      else flags.DEFINE_float
     )
-  flags = vars(parser.parse_args())
-  with (
-    exit_on_user_error(),
-    exit_on_interrupt('stopped; the same command goes on'),
-  ):
-    names = [field.name for field in dataclasses.fields(Scene)]
-    scene = Scene(**{name: flags[name] for name in names})
-    generate(
-      flags['out'],
-      counts={split: flags[split] for split in SPLITS},
-      scene=scene,
-      seed=flags['seed'],
-    )
-  return 0
+    define(field.name, field.default, 'Scene, in vivit_jax/data/scenes.py.')
+
+
+def main(arguments: list[str]) -> None:
+  commands.no_positional(arguments)
+  values = flags.FLAGS
+  names = [field.name for field in dataclasses.fields(Scene)]
+  generate(
+    values.out,
+    counts={split: values[split].value for split in SPLITS},
+    scene=Scene(**{name: values[name].value for name in names}),
+    seed=values.seed,
+  )
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  define_flags()
+  usage = (
+    'Writes the embedded dataset as .mp4 files and annotations.csv.\n\n'
+    '  python -m vivit_jax.data.moving_shapes --out=FOLDER'
+  )
+  stopped = 'stopped; the same command goes on'
+  sys.exit(commands.run(main, usage, interrupted=stopped))

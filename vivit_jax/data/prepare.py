@@ -8,7 +8,6 @@ Shards are written into a folder beside the final one, which takes its name
 when all is there: a dataset is whole or absent, and a stopped run goes on.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -16,6 +15,9 @@ import sys
 import time
 from typing import Any
 
+from absl import flags
+
+from vivit_jax import commands
 from vivit_jax.data import (
   builders,
   datasets,
@@ -36,12 +38,7 @@ from vivit_jax.data.annotations import (
 )
 from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.data.summary import Summary
-from vivit_jax.errors import (
-  UserError,
-  exit_on_interrupt,
-  exit_on_user_error,
-  nearest,
-)
+from vivit_jax.errors import UserError, nearest
 
 
 def prepare(
@@ -247,57 +244,54 @@ def _already_there(final: pathlib.Path, fingerprint: str) -> Summary:
   return summary.read(final)
 
 
-def main() -> int:
-  parser = argparse.ArgumentParser(
-    prog='python -m vivit_jax.data.prepare',
-    description='Turns a folder of videos and annotations into records.',
+def define_flags() -> None:
+  """Defines the flags of this command."""
+  string, integer = flags.DEFINE_string, flags.DEFINE_integer
+  string('videos', None, 'Folder of the video files.')
+  string('annotations', None, "The dataset owners' file, or folder of files.")
+  string('data_dir', 'data', 'Folder of all datasets.')
+  flags.DEFINE_alias('out', 'data_dir')
+  integer('short_side', None, 'Shrink frames to this shorter side, in pixels.')
+  flags.DEFINE_enum(
+    'storage', 'jpeg', ('jpeg', 'video'), 'jpeg reads faster, video is smaller.'
   )
-  add = parser.add_argument
-  add('dataset', help=f'{builders.names()}, with a NAME of yours')
-  add('--videos', metavar='FOLDER', help='of the video files')
-  add(
-    '--annotations',
-    metavar='PATH',
-    help="the owners' file, or folder of files: docs/datasets.md",
+  integer('quality', None, 'jpeg: 1 to 100 (95); video: CRF, 0 to 51 (18).')
+  integer('workers', None, 'Processes; the default is one a core.')
+  flags.DEFINE_alias('num_workers', 'workers')
+  flags.DEFINE_float('max_broken', 0.01, 'Max share of unreadable videos.')
+  string(
+    'label_names', None, 'JSON file with the names of the labels in order.'
   )
-  add('--data_dir', '--out', default='data', help='where datasets are (data)')
-  add('--short_side', type=int, help='shrink frames to this many pixels')
-  add('--storage', default='jpeg', help='jpeg, quick, or video, small (jpeg)')
-  add('--quality', type=int, help='of JPEGs, 1-100 (95); CRF of video (18)')
-  add('--workers', '--num_workers', type=int, help='processes (one a core)')
-  add(
-    '--max_broken',
-    type=float,
-    default=0.01,
-    help='share of videos that may be unreadable (0.01)',
+  flags.DEFINE_bool(
+    'any_labels', False, 'Allow another number of labels than the official one.'
   )
-  add('--label_names', metavar='JSON', help='names and order of the labels')
-  add(
-    '--any_labels',
-    action='store_true',
-    help='allow another number of labels than the official one',
-  )
-  add('--split_number', type=int, help='of ucf101 and hmdb51: 1 (default) to 3')
-  add('--overwrite', action='store_true', help='replace what is there')
-  flags = vars(parser.parse_args())
-  with (
-    exit_on_user_error(),
-    exit_on_interrupt('stopped; the same command goes on'),
+  integer('split_number', None, 'ucf101 and hmdb51: 1 (default), 2 or 3.')
+  flags.DEFINE_bool('overwrite', False, 'Replace an existing dataset.')
+
+
+_FLAGS = (
+  'videos', 'annotations', 'data_dir', 'short_side', 'storage', 'quality',
+  'workers', 'max_broken', 'label_names', 'any_labels', 'split_number',
+  'overwrite',
+)  # fmt: skip
+
+
+def main(arguments: list[str]) -> None:
+  (dataset,) = commands.positional(arguments, 'dataset')
+  values = {name: flags.FLAGS[name].value for name in _FLAGS}
+  if dataset == 'moving_shapes' and not (
+    values['videos'] or values['annotations']
   ):
-    _run(flags)
-  return 0
-
-
-def _run(flags: dict[str, Any]) -> None:
-  own = flags['videos'] is None and flags['annotations'] is None
-  if flags['dataset'] == 'moving_shapes' and own:
-    of_user = ('dataset', 'videos', 'annotations')
-    prepare_embedded(**{k: v for k, v in flags.items() if k not in of_user})
+    del values['videos'], values['annotations']
+    prepare_embedded(**values)
     return
-  if flags['videos'] is None:
+  if values['videos'] is None:
     raise UserError('--videos is missing; --help shows the usage.')
-  prepare(flags.pop('dataset'), **flags)
+  prepare(dataset, **values)
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  define_flags()
+  usage = f'{__doc__}\nDatasets: {builders.names()}, with a NAME of yours.'
+  stopped = 'stopped; the same command goes on'
+  sys.exit(commands.run(main, usage, interrupted=stopped))

@@ -1,76 +1,82 @@
-"""The flags that name a trained model, for every command that takes one."""
+"""Flags that select a trained model, of every command that loads one."""
 
 import argparse
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from absl import flags
+
 from vivit_jax.errors import UserError
 
 if TYPE_CHECKING:
   from vivit_jax.inference.predictor import Predictor
 
-_RUNS = ('best', 'last')  # what --checkpoint takes beside a step's number
+# Flags defined here are listed by the --help of the command that calls this.
+flags.disclaim_key_flags()
+
+_STRINGS = {
+  'workdir': 'Folder of a training run.',
+  'checkpoint': "'best' (default), 'last' or a step of --workdir; or a path.",
+  'config': 'Config file, for a checkpoint that does not contain one.',
+  'class_order': 'JSON file {head: [class names in output order]}.',
+  'compilation_cache': "Folder for compiled programs, or 'off'; the default is "
+  "in the user's cache folder.",
+}
+_MULTI_LABEL = 'Head with any number of labels per video.'
+_EMA = 'Use the averaged weights, if there are any.'
+_OF_RUNS = ('best', 'last')  # values of --checkpoint, besides a step
 
 
-def define(parser: argparse.ArgumentParser) -> None:
-  """Adds the flags to a parser, as a group."""
-  add = parser.add_argument_group('the model').add_argument
-  add('--workdir', help='folder that train.py wrote')
-  add('--checkpoint', help="of --workdir: 'best', 'last', a step; or a path")
-  add('--config', help='file of the experiment, for formats that need one')
-  add('--class_order', metavar='JSON', help='{head: [names of the outputs]}')
-  add('--multi_label', action='append', metavar='HEAD', help='of many labels')
-  add(
-    '--ema',
-    action=argparse.BooleanOptionalAction,
-    help='the averaged weights, if the run kept them',
-  )
-  add(
-    '--compilation_cache',
-    metavar='DIR',
-    help="of compiled programs, or 'off' (in the user's cache)",
-  )
+def define(parser: argparse.ArgumentParser | None = None) -> None:
+  """Defines the flags, as absl flags or as arguments of a parser."""
+  if parser is None:
+    for name, text in _STRINGS.items():
+      flags.DEFINE_string(name, None, text)
+    flags.DEFINE_multi_string('multi_label', None, _MULTI_LABEL)
+    flags.DEFINE_boolean('ema', None, _EMA)
+    return
+  add = parser.add_argument_group('model').add_argument
+  for name, text in _STRINGS.items():
+    add(f'--{name}', help=text)
+  add('--multi_label', action='append', help=_MULTI_LABEL)
+  add('--ema', action=argparse.BooleanOptionalAction, help=_EMA)
 
 
-def check(flags: argparse.Namespace) -> None:
-  """Raises a UserError where the flags do not fit each other."""
-  if flags.workdir is None and flags.checkpoint is None:
+def check(values: Any = flags.FLAGS) -> None:
+  """Raises a UserError if the values of the flags do not select one model."""
+  workdir, checkpoint = values.workdir, values.checkpoint
+  if workdir is None and checkpoint is None:
     raise UserError(
-      'give --workdir of a run, or --checkpoint=PATH of any format; --help '
-      'shows the usage.'
+      'set --workdir to a training run, or --checkpoint to a path; see --help.'
     )
-  run = flags.checkpoint in _RUNS or (flags.checkpoint or '').isdecimal()
-  if flags.workdir is None and run and not os.path.exists(flags.checkpoint):
+  of_run = checkpoint in _OF_RUNS or (checkpoint or '').isdecimal()
+  if workdir is None and of_run and not os.path.exists(checkpoint):
+    raise UserError(f'--checkpoint={checkpoint} needs --workdir: set it too.')
+  if workdir is not None and not os.path.isdir(workdir):
+    raise UserError(f'--workdir={workdir} does not exist: train into it first.')
+  if workdir is not None and values.config is not None:
     raise UserError(
-      f'--checkpoint={flags.checkpoint} is of a run: give its --workdir too.'
-    )
-  if flags.workdir is not None and flags.config is not None:
-    raise UserError(
-      'a workdir has its own config: leave --config out, or name one of its '
-      f'checkpoints, --checkpoint={flags.workdir}/checkpoints/STEP.'
+      f'--workdir={workdir} has its own config: leave out --config, or set '
+      f'--checkpoint={workdir}/checkpoints/STEP instead of --workdir.'
     )
 
 
-def load(flags: argparse.Namespace, **options: Any) -> 'Predictor':
-  """Returns the model that the flags name; options are of `predictor.load`."""
-  from vivit_jax import compilation_cache  # jax takes a second
+def load(values: Any = flags.FLAGS, **options: Any) -> 'Predictor':
+  """Returns the selected model; `options` are those of `predictor.load`."""
+  from vivit_jax import compilation_cache  # importing jax takes a second
   from vivit_jax.inference import predictor
 
-  compilation_cache.set_up(flags.compilation_cache)
+  compilation_cache.set_up(values.compilation_cache)
   options |= {
-    'config': flags.config,
-    'class_order': flags.class_order,
-    'multi_label': flags.multi_label,
-    'ema': flags.ema,
+    'config': values.config,
+    'class_order': values.class_order,
+    'multi_label': values.multi_label,
+    'ema': values.ema,
     'say': lambda text: print(text, file=sys.stderr, flush=True),
   }
-  if flags.workdir is None:
-    return predictor.load(flags.checkpoint, **options)
-  if not os.path.isdir(flags.workdir):
-    raise UserError(
-      f'there is no workdir {flags.workdir}: train into it first.'
-    )
+  if values.workdir is None:
+    return predictor.load(values.checkpoint, **options)
   return predictor.load(
-    flags.workdir, checkpoint=flags.checkpoint or 'best', **options
+    values.workdir, checkpoint=values.checkpoint or 'best', **options
   )

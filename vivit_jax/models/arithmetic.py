@@ -1,4 +1,4 @@
-"""The arithmetic of a function, counted in its jaxpr, without compiling it."""
+"""Multiply-adds of a function, counted in its jaxpr; peak speeds of devices."""
 
 import math
 import re
@@ -12,9 +12,10 @@ from jax.extend import core
 from vivit_jax.models import builder
 from vivit_jax.models.family import ModelConfig
 
-# Peak of matrix products in bfloat16 (of V100 and T4, in float16), dense, in
-# 1e12 operations a second, by words of the device's name: NVIDIA's and Google's
-# data sheets. A device of TPU v2, v3 and 7x is one of the two cores of a chip.
+# Peak of dense matrix products in bfloat16 (V100 and T4: float16), in 1e12
+# operations a second, by words of the device's name. From the data sheets of
+# NVIDIA and Google. A JAX device of TPU v2, v3 and 7x is half a chip. None: the
+# device shares words with another one, but its peak is not published.
 PEAKS = {
   'GB200': 2500,
   'B200': 2250,
@@ -57,13 +58,12 @@ PEAKS = {
 def multiply_adds(function: Callable, *arguments: Any) -> int:
   """Returns the multiply-adds of all matrix products and convolutions.
 
-  That is nearly all arithmetic of a transformer: norms, softmax and activations
-  are left out. Loops count as often as they run, and both branches of a
-  condition as the larger one.
+  Norms, softmax and activations are not counted: a small part of a transformer.
+  A loop counts once for each iteration, a condition as its larger branch.
 
   Args:
     function: is traced, not run.
-    *arguments: its, arrays or `jax.ShapeDtypeStruct`s.
+    *arguments: of the function: arrays, or `jax.ShapeDtypeStruct`s.
   """
   return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
 
@@ -71,10 +71,10 @@ def multiply_adds(function: Callable, *arguments: Any) -> int:
 def forward_multiply_adds(
   config: ModelConfig, frames: int, crop: tuple[int, int]
 ) -> int:
-  """Returns the multiply-adds of one clip's forward pass, by `multiply_adds`.
+  """Returns the multiply-adds of one clip's forward pass.
 
-  With plain attention, whatever the model's own: a fused kernel's products are
-  not in a jaxpr, and chunks are filled up.
+  Counted with plain attention: the products within a fused kernel are not in a
+  jaxpr, and chunked attention pads.
 
   Args:
     config: of the model.
@@ -87,29 +87,30 @@ def forward_multiply_adds(
 
 
 def peak_operations(kind: str) -> float | None:
-  """Returns a device's peak of operations a second in bfloat16, if known.
+  """Returns a device's peak of bfloat16 operations a second; None if unknown.
 
-  Of the names in `PEAKS` whose words the device's kind has, one after another,
-  the longest counts; a part of a GPU (MIG) is not known.
+  Args:
+    kind: `device_kind` of a JAX device. The longest name in `PEAKS` whose words
+      it contains in sequence counts. A part of a GPU (MIG) is unknown.
   """
   words = _words(kind)
-  found = [name for name in PEAKS if _words(name) in words]
-  if not found or ' mig ' in words:
+  names = [name for name in PEAKS if _words(name) in words]
+  if not names or ' mig ' in words:
     return None
-  tera = PEAKS[max(found, key=len)]
+  tera = PEAKS[max(names, key=len)]
   return None if tera is None else tera * 1e12
 
 
 def _words(name: str) -> str:
-  """Returns a name's words, each with a space before and after it."""
+  """Returns a name's words in lower case, separated and framed by spaces."""
   return f' {" ".join(re.findall(r"[a-z0-9]+", name.lower()))} '
 
 
 def _count(jaxpr: core.Jaxpr) -> int:
-  return sum(_of_equation(equation) for equation in jaxpr.eqns)
+  return sum(_count_equation(equation) for equation in jaxpr.eqns)
 
 
-def _of_equation(equation: core.JaxprEqn) -> int:
+def _count_equation(equation: core.JaxprEqn) -> int:
   name, parameters = equation.primitive.name, equation.params
   if name == 'dot_general':
     (contracted, _), _ = parameters['dimension_numbers']
@@ -121,19 +122,19 @@ def _of_equation(equation: core.JaxprEqn) -> int:
     out_axis = parameters['dimension_numbers'].rhs_spec[0]
     summed = math.prod(kernel) // kernel[out_axis]
     return math.prod(equation.outvars[0].aval.shape) * summed
-  inner = [_count(jaxpr) for jaxpr in _inner(parameters)]
+  inner = [_count(jaxpr) for jaxpr in _called(parameters)]
   if name == 'cond':
     return max(inner)
   times = parameters['length'] if name == 'scan' else 1
   return times * sum(inner)
 
 
-def _inner(parameters: dict[str, Any]) -> list[core.Jaxpr]:
+def _called(parameters: dict[str, Any]) -> list[core.Jaxpr]:
   """Returns the jaxprs that an equation calls."""
-  found = []
+  jaxprs = []
   for value in parameters.values():
-    for one in value if isinstance(value, tuple | list) else (value,):
-      jaxpr = getattr(one, 'jaxpr', one)
+    for item in value if isinstance(value, tuple | list) else (value,):
+      jaxpr = getattr(item, 'jaxpr', item)
       if hasattr(jaxpr, 'eqns'):
-        found.append(jaxpr)
-  return found
+        jaxprs.append(jaxpr)
+  return jaxprs

@@ -50,8 +50,7 @@ def build(
 def check(config: ModelConfig) -> None:
   """Raises a UserError for a config that cannot be built."""
   of = family.get(config.family)
-  typed.check_choices(config, 'model')
-  typed.check_choices(config.options, 'model.options')
+  typed.check(config, 'model')
   if config.size not in of.sizes:
     raise UserError(
       f"model.size is '{config.size}'; {of.name} takes one of "

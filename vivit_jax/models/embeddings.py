@@ -30,7 +30,7 @@ def central_frame(image_kernel: Initializer) -> Initializer:
   return init
 
 
-# The values of the config key model.kernel_init.
+# The values of the config key model.options.tubelet_init.
 KERNEL_INITS: dict[str, Initializer] = {
   'central_frame': central_frame(nn.initializers.lecun_normal()),
   'random': nn.initializers.lecun_normal(in_axis=(0, 1, 2, 3), out_axis=4),

@@ -1,42 +1,61 @@
-"""Parameters and arithmetic of every model and size, beside published ones.
+"""Parameters and GFLOPs of every model and size, beside published ones.
 
   python -m vivit_jax.models.table
   python -m vivit_jax.models.table --markdown=docs/models.md
-  python -m vivit_jax.models.table --family=joint --size=L --tubelet=2x16x16
+  python -m vivit_jax.models.table --family=joint --option=tubelet=2,8,8
 
-Parameters come from shapes alone. GFLOPs are multiply-adds of the forward pass
-of one clip in float32, half of what XLA's cost analysis counts on a CPU: that
-is the paper's figure, with attention as the reference code computes it.
+For 400 classes. Parameters come from shapes alone. GFLOPs are multiply-adds of
+the forward pass of one clip in float32, as in the paper: half of what XLA's
+cost analysis counts on a CPU, with attention as in the reference's code.
 """
 
-import argparse
+import ast
 import dataclasses
 import os
 import pathlib
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from absl import flags
 
-from vivit_jax.errors import UserError, exit_on_user_error
+from vivit_jax import commands
+from vivit_jax.errors import UserError
 from vivit_jax.models import builder
 from vivit_jax.models import family as families
 from vivit_jax.models.family import ModelConfig
 
 _HEADS = {'label': 400}
+_COLUMNS = {  # and their widths in the terminal; the first four are text
+  'model': 42,
+  'size': 4,
+  'tubelet': 9,
+  'clip': 11,
+  'parameters': 13,
+  'published, M': 12,
+  'GFLOPs': 7,
+  'published': 9,
+}
+_INTRODUCTION = """# Models: parameters and arithmetic
+
+For 400 classes. Written by `python -m vivit_jax.models.table --markdown=FILE`;
+GFLOPs are multiply-adds of one clip, half of what XLA counts, as in the paper.
+
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """A model and a clip, and what has been published of them.
+  """A model with a clip shape, and its published figures.
 
   Attributes:
     name: as in its source.
     config: of the model.
     frames, crop: of the clip; height and width are equal.
-    parameters: the published figure, in millions.
-    gflops: the published figure.
+    parameters: published, in millions.
+    gflops: published.
   """
 
   name: str
@@ -50,9 +69,14 @@ class Case:
     shape = (batch, self.frames, self.crop, self.crop, 3)
     return jax.ShapeDtypeStruct(shape, jnp.float32)
 
+  def params(self) -> Any:
+    """Returns the shapes of the parameters."""
+    crop = (self.crop, self.crop)
+    return builder.shapes(self.config, self.frames, crop)
+
 
 def published() -> list[Case]:
-  """Returns what each family lists of its sources' tables."""
+  """Returns the published variants of all families."""
   return [
     Case(
       row.name,
@@ -67,63 +91,99 @@ def published() -> list[Case]:
   ]
 
 
-def every_case() -> list[Case]:
-  """Returns the published models, and the other sizes of each family."""
+def every_case(size: str | None = None) -> list[Case]:
+  """Returns the published variants, then the other sizes of each family.
+
+  Args:
+    size: value of model.size to select; None for all.
+
+  Raises:
+    UserError: a size that no family has.
+  """
   cases = published()
   listed = {(case.config.family, case.config.size) for case in cases}
-  others = [
-    Case(family.title or name.replace('_', ' '), config, *family.clip)
-    for name, family in families.every().items()
-    for size in family.sizes
-    if (name, size) not in listed
-    and _possible(config := ModelConfig(name, size, heads=_HEADS))
-  ]
-  return [*cases, *others]
+  for name, family in families.every().items():
+    for other in family.sizes:
+      config = ModelConfig(name, other, heads=_HEADS)
+      if (name, other) not in listed and _can_be_built(config):
+        title = family.title or name.replace('_', ' ')
+        cases.append(Case(title, config, *family.clip))
+  selected = [case for case in cases if size in (None, case.config.size)]
+  if not selected:
+    sizes = dict.fromkeys(case.config.size for case in cases)
+    raise UserError(f"--size is '{size}'; it takes one of {', '.join(sizes)}.")
+  return selected
 
 
-def _possible(config: ModelConfig) -> bool:
+def one_case(
+  name: str,
+  size: str | None = None,
+  frames: int | None = None,
+  crop: int | None = None,
+  options: Mapping[str, Any] | None = None,
+) -> Case:
+  """Returns one model of a family.
+
+  Args:
+    name: of the family.
+    size: value of model.size; None for 'B', or the family's usual one.
+    frames, crop: of the clip; None for the family's usual clip.
+    options: keys of model.options.
+
+  Raises:
+    UserError: a model that cannot be built, or a clip that does not fit it.
+  """
+  family = families.get(name)
+  if size is None and 'B' in family.sizes:
+    size = 'B'
+  config = ModelConfig(name, size, heads=_HEADS, options=options)
+  builder.check(config)
+  frames, crop = frames or family.clip[0], crop or family.clip[1]
+  family.check_clip(config.options, frames, (crop, crop))
+  return Case(family.title or name, config, frames, crop)
+
+
+def _can_be_built(config: ModelConfig) -> bool:
   try:
     builder.check(config)
-  except UserError:  # heads that cannot be halved, for one
+  except UserError:  # Model 4 needs an even number of attention heads
     return False
   return True
 
 
 def parameters(case: Case) -> int:
-  """Counts a model's parameters, without making them."""
-  return sum(x.size for x in jax.tree.leaves(_shapes(case)))
+  """Returns the number of parameters, from shapes alone."""
+  return sum(x.size for x in jax.tree.leaves(case.params()))
 
 
 def gflops(case: Case) -> float:
   """Returns billions of multiply-adds of one clip's forward pass.
 
-  By XLA's cost analysis of the compiled program on the CPU, halved; nothing is
-  run, and no parameters are made.
+  Half of XLA's cost analysis of the program compiled for the CPU; nothing runs.
   """
   model = builder.build(builder.with_attention(case.config, 'flax'))
 
   def forward(params, video):
     return model.apply({'params': params}, video)
 
-  cost = _compile(forward, _shapes(case), case.clip()).cost_analysis()
-  return cost['flops'] / 2 / 1e9
+  with jax.default_device(jax.devices('cpu')[0]):
+    lowered = jax.jit(forward).lower(case.params(), case.clip())
+    return lowered.compile().cost_analysis()['flops'] / 2 / 1e9
 
 
 def training_memory(case: Case, batch: int) -> float | None:
-  """Returns GiB that a step's gradient needs, by XLA; None if it cannot say.
+  """Returns GiB that XLA allots to the gradient of a training step.
 
-  Parameters, activations and gradients on the default device, in float32;
-  the optimiser's state comes on top.
+  Parameters, activations and gradients in float32 on the default device; the
+  optimiser's state comes on top. None where XLA cannot say.
   """
   model = builder.build(case.config)
 
   def loss(params, video):
     return model.apply({'params': params}, video)['label'].mean()
 
-  compiled = (
-    jax.jit(jax.grad(loss)).lower(_shapes(case), case.clip(batch)).compile()
-  )
-  memory = compiled.memory_analysis()
+  lowered = jax.jit(jax.grad(loss)).lower(case.params(), case.clip(batch))
+  memory = lowered.compile().memory_analysis()
   if memory is None:
     return None
   parts = ('argument', 'output', 'temp')
@@ -131,34 +191,8 @@ def training_memory(case: Case, batch: int) -> float | None:
   return size / 2**30
 
 
-def _shapes(case: Case):
-  return builder.shapes(case.config, case.frames, (case.crop, case.crop))
-
-
-def _compile(function, *arguments):
-  with jax.default_device(jax.devices('cpu')[0]):
-    return jax.jit(function).lower(*arguments).compile()
-
-
-_INTRODUCTION = """# Models: parameters and arithmetic
-
-For 400 classes. Written by `python -m vivit_jax.models.table --markdown=FILE`;
-GFLOPs are multiply-adds of one clip, half of what XLA counts, as in the paper.
-
-"""
-HEADER = (
-  'model',
-  'size',
-  'tubelet',
-  'clip',
-  'parameters',
-  'published, M',
-  'GFLOPs',
-  'published',
-)
-
-
 def row(case: Case) -> tuple[str, ...]:
+  """Returns the cells of one row."""
   tubelet = getattr(case.config.options, 'tubelet', ())
   return (
     case.name,
@@ -173,111 +207,81 @@ def row(case: Case) -> tuple[str, ...]:
 
 
 def as_markdown(rows: Iterable[tuple[str, ...]]) -> str:
-  lines = ['| ' + ' | '.join(cells) + ' |' for cells in (HEADER, *rows)]
-  rule = '|---' * len(HEADER) + '|'
+  """Returns the page docs/models.md."""
+  lines = ['| ' + ' | '.join(cells) + ' |' for cells in (_COLUMNS, *rows)]
+  rule = '|---' * len(_COLUMNS) + '|'
   return _INTRODUCTION + '\n'.join([lines[0], rule, *lines[1:]]) + '\n'
 
 
-def _print(rows: Iterable[tuple[str, ...]]) -> None:
-  widths = (42, 4, 9, 11, 13, 12, 7, 9)
-  for cells in (HEADER, *rows):
-    print(
-      '  '.join(
-        f'{cell:<{width}}' if place < 4 else f'{cell:>{width}}'
-        for place, (cell, width) in enumerate(zip(cells, widths))
-      ),
-      flush=True,
+def _print(cells: Iterable[str]) -> None:
+  """Prints one row, in columns."""
+  aligned = [
+    f'{cell:<{width}}' if column < 4 else f'{cell:>{width}}'
+    for column, (cell, width) in enumerate(zip(cells, _COLUMNS.values()))
+  ]
+  commands.say('  '.join(aligned))
+
+
+def define_flags() -> None:
+  """Defines the flags of this command."""
+  integer = flags.DEFINE_integer
+  flags.DEFINE_string('markdown', None, 'File to write the table to as well.')
+  flags.DEFINE_string('family', None, 'One model alone.')
+  flags.DEFINE_string('size', None, 'One size alone; B with --family.')
+  flags.DEFINE_multi_string(
+    'option', [], '--family: KEY=VALUE of model.options.'
+  )
+  integer('frames', None, '--family: frames of a clip.', lower_bound=1)
+  integer('crop', None, '--family: height and width.', lower_bound=1)
+  integer('batch_size', None, '--family: estimate the memory of training.')
+
+
+def main(arguments: list[str]) -> None:
+  commands.no_positional(arguments)
+  values = flags.FLAGS
+  if values.family:
+    options = dict(map(_option, values.option))
+    case = one_case(
+      values.family, values.size, values.frames, values.crop, options
     )
+    cases = [case]
+  else:
+    for name in ('option', 'frames', 'crop', 'batch_size'):
+      if values[name].present:
+        raise UserError(f'--{name} needs --family.')
+    cases = every_case(values.size)
+  path = pathlib.Path(values.markdown) if values.markdown else None
+  if path:
+    _check_writable(path)
+  _print(_COLUMNS)
+  rows = []
+  for case in cases:
+    rows.append(row(case))
+    _print(rows[-1])
+  if values.family and values.batch_size:
+    memory = training_memory(case, values.batch_size)
+    text = 'unknown' if memory is None else f'{memory:.1f} GiB'
+    commands.say(f'training on {values.batch_size} clips: {text}, by XLA')
+  if path:
+    _write(path, as_markdown(rows))
 
 
-def main() -> int:
-  parser = argparse.ArgumentParser(
-    prog='python -m vivit_jax.models.table',
-    description='Prints parameters and GFLOPs of models for 400 classes.',
-  )
-  add = parser.add_argument
-  add('--markdown', metavar='FILE', help='write the table there as well')
-  add('--family', choices=families.every(), help='one model alone')
-  add('--size', help='one size alone; B, with --family')
-  one = parser.add_argument_group('with --family')
-  one.add_argument('--tubelet', help='frames x height x width (2x16x16)')
-  one.add_argument('--frames', type=int, help='of a clip (32)')
-  one.add_argument('--crop', type=int, help='height and width (224)')
-  one.add_argument(
-    '--temporal_layers', type=int, help='of factorised_encoder (4)'
-  )
-  one.add_argument(
-    '--batch_size', type=int, help='estimate the memory of training on it'
-  )
-  flags = parser.parse_args()
-  with exit_on_user_error():
-    if flags.markdown:
-      _check_writable(pathlib.Path(flags.markdown))
-    cases = _cases(flags)
-    rows = []
-    _print(_remember(map(row, cases), rows))
-    if flags.family and flags.batch_size:
-      memory = training_memory(cases[0], flags.batch_size)
-      known = 'unknown' if memory is None else f'{memory:.1f} GiB'
-      print(f'training on {flags.batch_size} clips: {known}, by XLA')
-    if flags.markdown:
-      _write(pathlib.Path(flags.markdown), as_markdown(rows))
-  return 0
-
-
-def _cases(flags: argparse.Namespace) -> list[Case]:
-  """Returns the one model that is asked for, or all, or all of a size."""
-  if flags.family:
-    return [_case(flags)]
-  for name in ('tubelet', 'frames', 'crop', 'temporal_layers', 'batch_size'):
-    if getattr(flags, name) is not None:
-      raise UserError(f'--{name} is of one model: give its --family too.')
-  cases = [c for c in every_case() if flags.size in (None, c.config.size)]
-  if not cases:
-    raise UserError(
-      f"--size is '{flags.size}'; known are "
-      f'{", ".join(dict.fromkeys(c.config.size for c in every_case()))}.'
-    )
-  return cases
-
-
-def _case(flags: argparse.Namespace) -> Case:
-  family = families.get(flags.family)
-  frames = family.clip[0] if flags.frames is None else flags.frames
-  crop = family.clip[1] if flags.crop is None else flags.crop
-  options = {}
-  if flags.tubelet:
-    try:
-      options['tubelet'] = tuple(int(x) for x in flags.tubelet.split('x'))
-    except ValueError:
-      raise UserError(
-        f"--tubelet is '{flags.tubelet}'; it is frames x height x width, as in "
-        '2x16x16.'
-      ) from None
-  if flags.temporal_layers is not None:
-    options['temporal_layers'] = flags.temporal_layers
-  size = flags.size or (
-    'B' if 'B' in family.sizes else next(iter(family.sizes))
-  )
-  config = ModelConfig(family.name, size, heads=_HEADS, options=options)
-  builder.check(config)
-  if min(frames, crop) < 1:
-    raise UserError('--frames and --crop are at least 1.')
-  family.check_clip(config.options, frames, (crop, crop))
-  return Case(family.title or family.name, config, frames, crop)
-
-
-def _remember(rows: Iterable, kept: list) -> Iterable:
-  for cells in rows:
-    kept.append(cells)
-    yield cells
+def _option(text: str) -> tuple[str, Any]:
+  """Returns key and value of KEY=VALUE; the value is a literal, or a word."""
+  key, _, value = text.partition('=')
+  try:
+    return key, ast.literal_eval(value)
+  except (ValueError, SyntaxError):
+    return key, value
 
 
 def _check_writable(path: pathlib.Path) -> None:
-  """Raises a UserError before the minutes of work, not after them."""
-  parent = path.parent if path.parent.exists() else path.parent.parent
-  if path.is_dir() or not os.access(parent, os.W_OK) or parent.is_file():
-    raise UserError(f'cannot write {path}: it is a folder, or not yours.')
+  """Raises a UserError for a file that cannot be written, before the work."""
+  parent = next(p for p in path.absolute().parents if p.exists())
+  if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
+    raise UserError(
+      f'cannot write {path}: it is a folder, or its folder is not writable.'
+    )
 
 
 def _write(path: pathlib.Path, text: str) -> None:
@@ -289,4 +293,5 @@ def _write(path: pathlib.Path, text: str) -> None:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  define_flags()
+  sys.exit(commands.run(main, __doc__))

@@ -35,7 +35,7 @@ class Options:
   # frames, height, width, in pixels
   embedding: Literal['tubelet', 'uniform_frames'] = 'tubelet'  # or patches of
   # one frame of each tubelet
-  kernel_init: Literal['central_frame', 'random'] = 'central_frame'  # of
+  tubelet_init: Literal['central_frame', 'random'] = 'central_frame'  # of
   # tubelets
   positions: Literal['learned', 'sinusoidal_1d', 'sinusoidal_3d', 'none'] = (
     'learned'
@@ -124,7 +124,7 @@ def _build(
     ),
     tubelet=options.tubelet,
     embedding=options.embedding,
-    kernel_init=options.kernel_init,
+    kernel_init=options.tubelet_init,
     positions=options.positions,
     class_token=class_token,
     **{name: getattr(options, name) for name in own},
