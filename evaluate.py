@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> None:
     raise UserError('--checkpoint is missing: the path of a checkpoint.')
   if _WATCH.value and (_WORKDIR.value is None or _CHECKPOINT.value):
     raise UserError(
-      '--watch scores all checkpoints of a run: set --workdir, and leave out '
+      '--watch scores all checkpoints of a run: set --workdir and no '
       '--checkpoint.'
     )
   commands.end_on_sigterm()

@@ -256,7 +256,7 @@ def test_flags_that_do_not_fit_are_one_sentence(trained, tmp_path):
     (['--crop=44'], ['44', 'model.options.tubelet']),
     (['--views=99x1'], ['99 temporal views', 'at most']),
     (['--frames=64', '--stride=9'], ['shorter than a clip', '--short_videos']),
-    (['--average=votes'], ['evaluation.average', 'probabilities']),
+    (['--average=votes'], ['--average', 'probabilities']),
     ([f'--out={tmp_path}'], ['thesis.tex', 'no evaluation']),
     (['--checkpoint=lats'], ["'lats'", 'best, last, all']),
     (['--checkpoint=,'], ["','", 'names none']),

@@ -1,4 +1,4 @@
-"""Fonts for names in any script, in pictures that matplotlib draws."""
+"""Matplotlib fonts for names in any script."""
 
 import contextlib
 import functools
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from matplotlib import font_manager
 
-# The first one comes with matplotlib, and has Latin, Greek and Cyrillic; of the
-# others those that the system has, for what the first one lacks.
+# The first one comes with matplotlib and has Latin, Greek and Cyrillic. Of the
+# others, those that are installed fill its gaps.
 _FONTS = (
   'DejaVu Sans',
   'Noto Sans CJK JP',
@@ -24,14 +24,14 @@ _FONTS = (
 
 @functools.cache
 def families() -> list[str]:
-  """Returns the fonts that are there, each for what those before it lack."""
-  there = {font.name for font in font_manager.fontManager.ttflist}
-  return [name for name in _FONTS if name in there]
+  """Returns the installed fonts; each one fills the gaps of those before."""
+  installed = {font.name for font in font_manager.fontManager.ttflist}
+  return [name for name in _FONTS if name in installed]
 
 
 @contextlib.contextmanager
 def without_warnings() -> Iterator[None]:
-  """Draws a box for what no font has, and does not tell the terminal."""
+  """Context that draws a box for a missing glyph without a warning."""
   with warnings.catch_warnings():
     warnings.filterwarnings('ignore', message='Glyph')
     yield

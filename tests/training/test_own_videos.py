@@ -81,8 +81,7 @@ def test_several_labels_frames_a_second_and_balance(tagged, tmp_path):
     '',
     'jump',
   ]
-  assert (report / 'confusion_label.png').exists()
-  assert not (report / 'confusion_tags.png').exists()
+  assert (report / 'report.html').read_text().count('class="matrix"') == 1
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def test_no_step_is_late_by_rounding():
 
 
 def test_both_are_a_mistake():
-  with pytest.raises(UserError, match='is 500 and train.*epochs 2; val'):
+  with pytest.raises(UserError, match='validate_every.*validate_epochs'):
     period(48, validate_every=500, validate_epochs=2.0)
   with pytest.raises(UserError, match='validate_epochs is -1.0'):
     period(48, validate_epochs=-1.0)

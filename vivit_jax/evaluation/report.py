@@ -1,4 +1,4 @@
-"""The files of an evaluation: scores, every prediction, confusions, a page."""
+"""Result files of an evaluation: scores, predictions and a page."""
 
 import csv
 import json
@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from vivit_jax import config as configs
-from vivit_jax import fonts
 from vivit_jax.config import TrainConfig
 from vivit_jax.data.datasets import VideoSplit
-from vivit_jax.evaluation import confusion, metrics, page, summary
+from vivit_jax.evaluation import metrics, page, summary
 from vivit_jax.evaluation.folder import STAGING, Unwritable
 from vivit_jax.evaluation.predictions import Table
 
@@ -22,62 +21,60 @@ _GUESSES = 5  # columns of predictions.csv
 
 
 def contents(table: Table, config: TrainConfig | None = None) -> dict[str, Any]:
-  """Returns what metrics.json holds.
+  """Returns the contents of metrics.json.
 
-  That of `summary.summary`, 'protocol' and 'config'.
+  These are `summary.summary`, 'protocol' and 'config'.
 
   Args:
-    table: of n examples, at least one.
+    table: predictions for at least one example.
     config: of the evaluation.
 
   Raises:
-    UserError: logits that are not finite, or labels that are no class.
+    UserError: logits are not finite, or a label is not a class.
   """
-  found = summary.summary(table)
-  found['protocol'] = dict(table.protocol)
-  found['config'] = config and json.loads(configs.to_json(config))
-  return found
+  results = summary.summary(table)
+  results['protocol'] = dict(table.protocol)
+  results['config'] = config and json.loads(configs.to_json(config))
+  return results
 
 
 def write(
   folder: str | os.PathLike,
   table: Table,
-  found: Mapping[str, Any],
+  results: Mapping[str, Any],
   *,
   source: VideoSplit | None = None,
   workdir: str | os.PathLike | None = None,
 ) -> None:
-  """Writes the results of an evaluation.
+  """Writes metrics.json, predictions.npz, predictions.csv and report.html.
 
-  metrics.json, predictions.npz, predictions.csv, confusion_<head>.png and
-  report.html. They replace earlier ones when all are written; after an error,
-  none is replaced.
+  They replace earlier ones once all are written; after an error, none is
+  replaced.
 
   Args:
-    folder: made where it does not exist.
-    table: of n examples, at least one.
-    found: what `contents` says of it.
-    source: the videos, for the page's pictures of mistakes; None for none.
-    workdir: of the run, for the page's curves; None for none.
+    folder: is made if it does not exist.
+    table: predictions for at least one example.
+    results: `contents` of the table.
+    source: the videos, for the page's frames of mistakes; None for none.
+    workdir: of the run, for the page's training curves; None for none.
 
   Raises:
-    Unwritable: a folder that cannot be written.
+    Unwritable: the folder cannot be written.
   """
   folder = pathlib.Path(folder)
   staging = folder / f'{STAGING}{os.getpid()}'
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    for left in folder.glob(f'{STAGING}*'):  # of a process that was killed
-      shutil.rmtree(left, ignore_errors=True)
+    for stale in folder.glob(f'{STAGING}*'):  # of a process that was killed
+      shutil.rmtree(stale, ignore_errors=True)
     staging.mkdir()
     table.write(staging / 'predictions.npz')
     _write_predictions(staging / 'predictions.csv', table)
-    _write_confusions(staging, table, found['scores'])
-    told = page.render(table, found, source=source, workdir=workdir)
-    (staging / 'report.html').write_text(told, encoding='utf-8', newline='\n')
-    text = json.dumps(found, indent=2, allow_nan=False)
+    html = page.render(table, results, source=source, workdir=workdir)
+    (staging / 'report.html').write_text(html, encoding='utf-8', newline='\n')
+    text = json.dumps(results, indent=2, allow_nan=False)
     (staging / 'metrics.json').write_text(text + '\n', encoding='utf-8')
-    # metrics.json comes last: it stands for all of them.
+    # metrics.json comes last: where it exists, all files are complete.
     written = sorted(staging.iterdir(), key=lambda x: x.name == 'metrics.json')
     (folder / 'metrics.json').unlink(missing_ok=True)
     for path in written:
@@ -88,27 +85,8 @@ def write(
     shutil.rmtree(staging, ignore_errors=True)
 
 
-def _write_confusions(
-  folder: pathlib.Path, table: Table, scores: Mapping[str, float]
-) -> None:
-  """Draws the confusions of heads that have one true class a video."""
-  for head, logits in table.averaged().items():
-    labels = table.labels[head]
-    if labels.ndim == 2:
-      continue
-    guesses = metrics.top_k(logits, 1)[:, 0]
-    top1 = scores[f'{head}/top1']
-    figure = confusion.draw(
-      metrics.confusion(guesses, labels, logits.shape[1]),
-      table.class_names[head],
-      f'{head}: top-1 {top1:.1%} of {len(labels)} examples',
-    )
-    with fonts.without_warnings():
-      figure.savefig(folder / f'confusion_{head}.png')
-
-
 def _write_predictions(path: pathlib.Path, table: Table) -> None:
-  """Writes an example a row: its label, and the first guesses of each head."""
+  """Writes a row for each example: its label and each head's first guesses."""
   columns: dict[str, Any] = {'example': table.ids}
   for head, probabilities in table.probabilities().items():
     names = np.asarray(table.class_names[head], object)
@@ -117,7 +95,7 @@ def _write_predictions(path: pathlib.Path, table: Table) -> None:
       columns[f'{head}_label'] = [';'.join(names[row > 0]) for row in labels]
     else:
       columns[f'{head}_label'] = names[labels]
-    # As the scores rank: of probabilities, rounding makes ties.
+    # Ranked by scores, as the metrics are: rounded probabilities can be equal.
     guesses = metrics.top_k(table.averaged()[head], _GUESSES)
     probabilities = np.take_along_axis(probabilities, guesses, axis=1)
     for rank in range(guesses.shape[1]):

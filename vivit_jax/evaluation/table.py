@@ -1,4 +1,4 @@
-"""The scores of several checkpoints beside each other."""
+"""scores.csv: the scores of several checkpoints, one row each."""
 
 import csv
 import pathlib
@@ -10,42 +10,41 @@ from vivit_jax.evaluation.folder import Unwritable
 
 NAME = 'scores.csv'
 _PROTOCOL = ('checkpoint', 'step', 'digest', 'examples')
-_PRINTED = ('/top1', '/top5', '/mAP')  # the others are in the file
+_PRINTED = ('/top1', '/top5', '/mAP')  # the file has the others too
 
 
-def row(name: str, found: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns a checkpoint's values by column.
+def row(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the values of a checkpoint by column.
 
   Args:
-    name: of the folder of its results.
-    found: what its metrics.json holds.
+    name: of the folder with its results.
+    results: contents of its metrics.json.
   """
   values: dict[str, Any] = {'results': name}
-  values |= {key: found['protocol'][key] for key in _PROTOCOL}
-  for key, score in found['scores'].items():
+  values |= {key: results['protocol'][key] for key in _PROTOCOL}
+  for key, score in results['scores'].items():
     values[key] = score
-    if key in found['intervals']:
-      low, high = found['intervals'][key]
+    if key in results['intervals']:
+      low, high = results['intervals'][key]
       values |= {f'{key}/low': low, f'{key}/high': high}
   return values
 
 
 def write(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
-  """Writes scores.csv, a checkpoint a row.
+  """Writes scores.csv.
 
   Args:
-    folder: is made.
-    rows: values by column; where one lacks a column, it is empty.
+    folder: is made if it does not exist.
+    rows: values by column; a missing value is an empty cell.
 
   Raises:
-    Unwritable: it cannot be written.
+    Unwritable: the folder cannot be written.
   """
-  columns = list(dict.fromkeys(name for row in rows for name in row))
   try:
     folder.mkdir(parents=True, exist_ok=True)
     with files.replacing(folder / NAME) as unfinished:
       with unfinished.open('w', encoding='utf-8', newline='') as file:
-        writer = csv.DictWriter(file, columns)
+        writer = csv.DictWriter(file, _columns(rows))
         writer.writeheader()
         writer.writerows(rows)
   except OSError as error:
@@ -53,9 +52,8 @@ def write(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-  """Yields the table for people: accuracies of each checkpoint."""
-  columns = list(dict.fromkeys(name for row in rows for name in row))
-  columns = [name for name in columns if name.endswith(_PRINTED)]
+  """Yields the lines to print: the accuracies of each checkpoint."""
+  columns = [name for name in _columns(rows) if name.endswith(_PRINTED)]
   first = max(len('checkpoint'), *(len(row['results']) for row in rows))
   widths = {name: max(len(name), len('0.0000')) for name in columns}
   names = [f'{name:>{width}}' for name, width in widths.items()]
@@ -67,3 +65,8 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
       text = '' if value is None else f'{value:.4f}'
       cells.append(f'{text:>{widths[name]}}')
     yield '  '.join(cells)
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+  """Returns the columns of all rows, in the order of their appearance."""
+  return list(dict.fromkeys(name for row in rows for name in row))

@@ -1,7 +1,7 @@
-"""evaluate.py --watch: scores the checkpoints of a run as they come.
+"""evaluate.py --watch: scores the checkpoints of a run as they are written.
 
-It reads the workdir and changes nothing of the run, so that it may run on
-another machine that sees the same files.
+It only reads the run, so it can work on another machine that sees the same
+files.
 """
 
 import functools
@@ -21,11 +21,11 @@ from vivit_jax.errors import UserError
 from vivit_jax.evaluation import candidates, folder
 from vivit_jax.evaluation.offline import Session
 
-_Written = tuple[int, int]  # a step, and when it was written
+_Checkpoint = tuple[int, int]  # its step, and when it was written
 
-_NOTHING = -1
-_LONGEST = 20.0  # seconds that other processes wait for the first one
-_TRIES = 2  # at a checkpoint that cannot be read: a shared disk may be late
+_NONE = -1  # instead of a step
+_MAX_POLL = 20.0  # seconds that other processes wait for the first one
+_ATTEMPTS = 2  # to read a checkpoint: a shared disk may be late
 
 
 def watch(
@@ -35,37 +35,37 @@ def watch(
   poll: float = 30.0,
   **changes,
 ) -> Session:
-  """Scores each checkpoint of a run once, until the run's last step is scored.
+  """Scores each checkpoint of a run once, until the last step is scored.
 
-  Those whose results are there, of the same weights and protocol, are not
-  scored again.
+  A checkpoint with results for the same weights and protocol is not scored
+  again.
 
   Args:
-    workdir: of a run, which may not have begun.
-    out: the folder of the results; None for `<workdir>/evaluation/<split>`.
-    poll: seconds from one look at the workdir to the next.
-    **changes: of the config, as `overrides.override` takes them.
+    workdir: of a run, which may not have started.
+    out: folder of the results; None for `<workdir>/evaluation/<split>`.
+    poll: seconds between two looks at the workdir.
+    **changes: of the config, as in `overrides.override`.
 
   Returns:
-    The scores.
+    The session with all scores.
 
   Raises:
-    UserError: what no checkpoint can be scored with; at the end, checkpoints
-      that could not be.
+    UserError: the settings do not allow scoring; or, at the end, some
+      checkpoints could not be scored.
   """
   changed = functools.partial(override, **changes)
   if distributed.several():
-    poll = min(poll, _LONGEST)
+    poll = min(poll, _MAX_POLL)
   _wait_for_run(pathlib.Path(workdir), poll)
   session = Session.of_run(workdir, changed, out)
-  seen: set[_Written] = set()
-  tries: dict[_Written, int] = {}
+  seen: set[_Checkpoint] = set()
+  attempts: dict[_Checkpoint, int] = {}
   failed: dict[int, str] = {}
   waiting = False
   while True:
-    found = _next(workdir, seen)
-    step, _ = found
-    if step == _NOTHING:
+    checkpoint = _next(workdir, seen)
+    step, _ = checkpoint
+    if step == _NONE:
       if not waiting:
         print(f'{workdir}: waiting for the next checkpoint', flush=True)
       waiting = True
@@ -79,10 +79,10 @@ def watch(
     except folder.Unwritable:
       raise
     except UserError as error:
-      tries[found] = tries.get(found, 0) + 1
+      attempts[checkpoint] = attempts.get(checkpoint, 0) + 1
       if step not in on_disk.steps(workdir):
-        print(f'step {step} was removed meanwhile: it is skipped', flush=True)
-      elif tries[found] < _TRIES:
+        print(f'step {step} was removed meanwhile: skipped', flush=True)
+      elif attempts[checkpoint] < _ATTEMPTS:
         time.sleep(poll)
         continue
       else:
@@ -90,46 +90,47 @@ def watch(
         print(f'error: step {step}: {error}', file=sys.stderr, flush=True)
     else:
       failed.pop(step, None)  # it was written again
-    seen.add(found)
+    seen.add(checkpoint)
     if step == _last_step(workdir):
       break
   print(f'{workdir}: the training has ended at step {step}', flush=True)
   if failed:
     raise UserError(
-      f'{len(failed)} of {len(dict(seen))} checkpoints could not be scored: '
-      'steps '
-      f'{", ".join(map(str, failed))}.'
+      f'{len(failed)} of {len(dict(seen))} checkpoints could not be scored '
+      f'(steps {", ".join(map(str, failed))}): see the errors above.'
     )
   return session
 
 
 def _wait_for_run(workdir: pathlib.Path, poll: float) -> None:
-  """Returns when the run has a checkpoint, and its config."""
-  told = False
+  """Waits until the run has a checkpoint and a config."""
+  waiting = False
   while not (on_disk.steps(workdir) and (workdir / 'config.json').exists()):
-    if not told:
+    if not waiting:
       print(f'{workdir}: waiting for the first checkpoint', flush=True)
-    told = True
+    waiting = True
     time.sleep(poll)
 
 
-def _next(workdir: str | os.PathLike, seen: set[_Written]) -> _Written:
-  """Returns the first checkpoint not seen, the same one in all processes.
+def _next(workdir: str | os.PathLike, seen: set[_Checkpoint]) -> _Checkpoint:
+  """Returns the first new checkpoint, the same one in all processes.
 
-  A run that sets a damaged step aside, and comes to it again, writes another
-  checkpoint of the same name.
+  A step alone does not identify a checkpoint: a run that sets a damaged one
+  aside writes the step again.
   """
-  there = [(step, _written(workdir, step)) for step in on_disk.steps(workdir)]
-  new = [each for each in there if each not in seen]
-  found = np.array(new[0] if new else (_NOTHING, 0), np.int64)
-  step, when = distributed.from_first(found).tolist()
+  steps = on_disk.steps(workdir)
+  checkpoints = [(step, _time_written(workdir, step)) for step in steps]
+  new = [each for each in checkpoints if each not in seen]
+  first = np.array(new[0] if new else (_NONE, 0), np.int64)
+  step, when = distributed.from_first(first).tolist()
   return step, when
 
 
-def _written(workdir: str | os.PathLike, step: int) -> int:
-  """Returns when a checkpoint was written, in ns; 0 where it does not tell.
+def _time_written(workdir: str | os.PathLike, step: int) -> int:
+  """Returns when a checkpoint was written, in ns; 0 if unknown.
 
-  Of its description: the folder itself changes when Orbax finishes it.
+  That is the time of its metadata: Orbax changes the folder itself when it
+  finishes.
   """
   folder = pathlib.Path(workdir, 'checkpoints', str(step))
   try:
@@ -139,13 +140,13 @@ def _written(workdir: str | os.PathLike, step: int) -> int:
 
 
 def _last_step(workdir: str | os.PathLike) -> int:
-  """Returns the last step of a run, as its checkpoints tell, or `_NOTHING`."""
-  last = _NOTHING
+  """Returns the last step that a run will train, or `_NONE` if unknown."""
+  last = _NONE
   try:
-    about = on_disk.last_description(workdir)
-  except UserError:  # all are damaged
-    about = None
-  videos = about and re.match(r'(\d+) videos', about.content or '')
+    description = on_disk.last_description(workdir)
+  except UserError:  # all checkpoints are damaged
+    description = None
+  videos = description and re.match(r'(\d+) videos', description.content or '')
   if videos:
-    last = configs.training_steps(about.config, int(videos[1]))
+    last = configs.training_steps(description.config, int(videos[1]))
   return int(distributed.from_first(np.array(last, np.int64)))

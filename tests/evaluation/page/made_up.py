@@ -32,6 +32,7 @@ def table(
   spatial: int = 1,
   several: tuple[str, ...] = (),
   seed: int = 0,
+  noise: float = 1.2,
 ) -> Table:
   """Returns predictions that are right now and then.
 
@@ -40,7 +41,7 @@ def table(
     n: how many videos.
     temporal, spatial: views.
     several: heads with several labels a video.
-    seed: of the noise.
+    seed, noise: of the logits.
   """
   rng = np.random.default_rng(seed)
   logits, labels = {}, {}
@@ -51,8 +52,8 @@ def table(
     else:
       labels[head] = (np.arange(n) % classes).astype(np.int32)
       signal = np.eye(classes)[labels[head]]
-    noise = rng.normal(size=(n, temporal * spatial, classes))
-    logits[head] = (3 * signal[:, None] + 1.2 * noise).astype(np.float32)
+    drawn = rng.normal(size=(n, temporal * spatial, classes))
+    logits[head] = (3 * signal[:, None] + noise * drawn).astype(np.float32)
   return Table(
     ids=[f'clips/{number}<b>.mp4' for number in range(n)],
     logits=logits,
@@ -92,10 +93,10 @@ class Videos:
     self.frame_counts = np.full(len(self.ids), frames)
     self.rates = np.full(len(self.ids), 10.0)
     self.size = size
-    self.asked = []
+    self.decoded = []
 
   def decode_frames(self, video, frames):
-    self.asked.append((video, list(frames)))
+    self.decoded.append((video, list(frames)))
     for frame in frames:
       grey = (10 * video + frame) % 256
       yield frame, np.full((*self.size, 3), grey, np.uint8)

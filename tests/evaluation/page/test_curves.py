@@ -40,17 +40,21 @@ def test_what_is_drawn(tmp_path):
     'validation/top1': 0.5,
   }
   write(tmp_path, json.dumps(row), json.dumps({**row, 'step': 2}))
-  html = curves.training(tmp_path, step=2)
-  titles = [part.split('</bdi>')[0] for part in html.split('<h3><bdi>')[1:]]
-  assert titles == ['loss', 'learning rate', 'top1', 'verb/top1']
-  assert 'training: 25% at 1' in html and 'validation: 50% at 1' in html
-  assert html.count('this checkpoint') == 8  # a line and its legend, in each
+  found = curves.training(tmp_path, step=2)
+  assert [chart['title'] for chart in found] == [
+    *('loss', 'learning rate', 'top1', 'verb/top1'),
+  ]
+  assert [line['name'] for line in found[3]['lines']] == [
+    *('training', 'validation'),
+  ]
+  assert 'training: 25% at 1' in found[3]['label']
+  assert all(chart['mark'][0] == chart['plot'][2] for chart in found)
 
 
 def test_without_curves(tmp_path):
-  assert curves.training(tmp_path) == ''
+  assert curves.training(tmp_path) == []
   write(tmp_path, json.dumps({'step': 1, 'train/loss': float('nan')}))
-  assert curves.training(tmp_path) == ''
+  assert curves.training(tmp_path) == []
 
 
 def test_long_curves_are_means_of_neighbours():

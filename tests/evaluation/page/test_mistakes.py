@@ -1,16 +1,13 @@
 """The surest mistakes, and the frames that are shown of them."""
 
 import base64
-import re
 
 import cv2
 import numpy as np
-import pytest
 from made_up import Videos
 
 from vivit_jax.data.decode import UnreadableVideo
 from vivit_jax.evaluation.page import mistakes
-from vivit_jax.evaluation.predictions import Table
 
 PROBABILITIES = np.array(
   [
@@ -23,84 +20,71 @@ PROBABILITIES = np.array(
 LABELS = np.array([0, 2, 0, 0])
 
 
-def surest(labels, most=9):
+NAMES = ['x', 'y', 'z']
+
+
+def surest(labels, limit=9):
   scores = np.log(PROBABILITIES)
-  return mistakes.surest(scores, PROBABILITIES, labels, most)
+  return mistakes.surest(scores, PROBABILITIES, labels, NAMES, limit)
 
 
 def test_the_surest_first_and_of_equals_the_first():
   found = surest(LABELS)
-  assert [mistake.example for mistake in found] == [2, 1, 3]
-  assert [mistake.guess for mistake in found] == [1, 0, 2]
-  assert [mistake.truth for mistake in found] == [[0], [2], [0]]
-  assert [mistake.rank for mistake in found] == [2, 3, 2]
-  assert [mistake.example for mistake in surest(LABELS, 1)] == [2]
+  assert [mistake['row'] for mistake in found] == [2, 1, 3]
+  assert found[0] == {
+    'row': 2,
+    'guess': {'name': 'y', 'probability': 0.8},
+    'truth': [{'name': 'x', 'probability': 0.1}],
+    'rank': 2,
+  }
+  assert [mistake['rank'] for mistake in found] == [2, 3, 2]
+  assert [mistake['row'] for mistake in surest(LABELS, 1)] == [2]
 
 
 def test_of_several_labels_any_is_right():
   labels = np.array([[1, 1, 0], [0, 1, 1], [0, 0, 0], [0, 0, 1]], float)
-  found = surest(labels)
-  assert [mistake.example for mistake in found] == [2, 1]
-  assert [mistake.truth for mistake in found] == [[], [1, 2]]  # likeliest first
-  assert [mistake.rank for mistake in found] == [0, 2]
+  first, second = surest(labels)
+  assert (first['row'], first['truth'], first['rank']) == (2, [], 0)
+  assert (second['row'], second['rank']) == (1, 2)
+  names = [label['name'] for label in second['truth']]
+  assert names == ['y', 'z']  # likeliest first
 
 
-def test_heads_share_the_sheets():
-  assert mistakes.share_of({'a': 1}) == 24
-  assert mistakes.share_of(dict.fromkeys('abc')) == 8
-  assert mistakes.share_of(dict.fromkeys(range(99))) == 1
-
-
-@pytest.fixture
-def table() -> Table:
-  return Table(
-    ids=['a', 'b', 'c', 'd'],
-    logits={'label': np.log(PROBABILITIES)[:, None].astype(np.float32)},
-    labels={'label': LABELS},
-    class_names={'label': ['x', '<y>', 'z']},
-    protocol={},
-  )
-
-
-def images(html: str) -> list[np.ndarray]:
-  found = re.findall('data:image/jpeg;base64,([^"]+)"', html)
+def decoded(found: dict) -> list[np.ndarray]:
   return [
-    cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), 1)
-    for data in found
+    cv2.imdecode(
+      np.frombuffer(base64.b64decode(x['source'].split(',')[1]), np.uint8), 1
+    )
+    for x in found['frames']
   ]
 
 
-def test_a_sheet_shows_the_video_it_names(table):
-  source = Videos(['d', 'c', 'b', 'a'])  # in another order than the table
-  html = mistakes.sheets(surest(LABELS, 1), table, 'label', source)
+def test_frames_are_evenly_spaced_in_the_video_named():
+  source = Videos(['d', 'c', 'b', 'a'])
+  found = mistakes.frames(source, 'c')
   # Eight equal parts of 20 frames, from their middles.
-  frames = [1, 3, 6, 8, 11, 13, 16, 18]
-  assert source.asked == [(1, frames)]
-  levels = [image.mean() for image in images(html)]
-  np.testing.assert_allclose(levels, [10 + frame for frame in frames], atol=1)
-  assert '&lt;y&gt;' in html and '80.0%' in html and '10.0%' in html
-  assert '8 of 20 frames, 2.0 seconds' in html
+  numbers = [1, 3, 6, 8, 11, 13, 16, 18]
+  assert source.decoded == [(1, numbers)]
+  levels = [image.mean() for image in decoded(found)]
+  assert levels == [10 + number for number in numbers]  # small: without loss
+  assert '8 of 20 frames' in found['about'] and '2.0 s' in found['about']
 
 
-def test_frames_are_bounded(table):
+def test_frames_are_bounded():
   source = Videos('abcd', frames=3, size=(1080, 1920))
-  html = mistakes.sheets(surest(LABELS, 1), table, 'label', source)
-  assert source.asked == [(2, [0, 1, 2])]
-  assert [image.shape for image in images(html)] == [(99, 176, 3)] * 3
+  found = mistakes.frames(source, 'c')
+  assert source.decoded == [(2, [0, 1, 2])]
+  assert [image.shape for image in decoded(found)] == [(99, 176, 3)] * 3
+  assert all('image/jpeg' in image['source'] for image in found['frames'])
 
 
-def test_videos_that_cannot_be_read_any_more(table):
+def test_videos_without_frames():
   class Broken(Videos):
     def decode_frames(self, video, frames):
       raise UnreadableVideo('here', 'is broken')
       yield
 
-  html = mistakes.sheets(surest(LABELS), table, 'label', Broken('abcd'))
-  assert html.count('cannot be read any more') == 3
-  assert not images(html)
-  without = mistakes.sheets(surest(LABELS), table, 'label', None)
-  assert without.count('<article') == 3 and not images(without)
-
-
-def test_no_mistakes(table):
-  assert mistakes.sheets([], table, 'label', None) == '<p>No mistakes.</p>'
+  broken = mistakes.frames(Broken('abcd'), 'a')
+  assert not broken['frames'] and broken['about']
+  assert not any(mistakes.frames(None, 'a').values())
+  assert not any(mistakes.frames(Videos('abcd'), 'missing').values())

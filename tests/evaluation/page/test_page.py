@@ -1,55 +1,20 @@
-"""The whole page: what it says, and what it may never do."""
+"""The page of an evaluation: its numbers, and what it may never do."""
 
-import html.parser
 import json
 import re
 
 import made_up
 import numpy as np
 import pytest
+from reader import Reader
 
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation import page
+from vivit_jax.evaluation import calibration, comparison, metrics, page
+from vivit_jax.evaluation.page import compared, document
+from vivit_jax.evaluation.predictions import Table
 
-_VOID = ('meta', 'link', 'img', 'input', 'br')
-
-
-class Reader(html.parser.HTMLParser):
-  """Reads elements, and fails where they are not nested."""
-
-  def __init__(self):
-    super().__init__()
-    self.elements, self.open, self.words = [], [], []
-
-  def handle_starttag(self, tag, attributes):
-    self.elements.append((tag, dict(attributes)))
-    if tag not in _VOID:
-      self.open.append(tag)
-
-  def handle_startendtag(self, tag, attributes):
-    self.elements.append((tag, dict(attributes)))
-
-  def handle_endtag(self, tag):
-    assert self.open.pop() == tag
-
-  def handle_data(self, data):
-    if self.open and self.open[-1] not in ('script', 'style'):
-      self.words.append(data)
-
-
-def read(text: str) -> Reader:
-  reader = Reader()
-  reader.feed(text)
-  reader.close()
-  assert not reader.open
-  return reader
-
-
-def rendered(heads, n, source=False, workdir=None, **kwargs):
-  table = made_up.table(heads, n, **kwargs)
-  videos = made_up.Videos(table.ids) if source else None
-  results = made_up.results(table)
-  return page.render(table, results, source=videos, workdir=workdir)
+VALUE = {'class': 'value'}
+HEADS = {'verb': 30, 'noun': 10, 'tags': 9}
 
 
 @pytest.fixture(scope='module')
@@ -61,152 +26,187 @@ def workdir(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def whole(workdir) -> str:
-  return rendered(
-    {'verb': 30, 'noun': 10, 'tags': 9},
-    120,
-    source=True,
-    workdir=workdir,
-    temporal=2,
-    spatial=3,
-    several=('tags',),
-  )
+def table() -> Table:
+  return made_up.table(HEADS, 120, temporal=2, spatial=3, several=('tags',))
+
+
+@pytest.fixture(scope='module')
+def html(table, workdir) -> str:
+  return render(table, source=made_up.Videos(table.ids), workdir=workdir)
+
+
+@pytest.fixture(scope='module')
+def whole(html) -> Reader:
+  return Reader(html)
+
+
+def render(table, **arguments) -> str:
+  return page.render(table, made_up.results(table), **arguments)
 
 
 def test_it_is_well_formed_and_whole(whole):
-  reader = read(whole)
-  ids = [a['id'] for _, a in reader.elements if 'id' in a]
+  ids = [found['id'] for _, found in whole.elements if 'id' in found]
   assert len(ids) == len(set(ids))
-  links = [a['href'] for tag, a in reader.elements if tag == 'a']
+  links = [found['href'] for found in whole.all('a')]
   assert links == [
     *('#scores', '#views', '#head-0', '#head-1', '#head-2'),
     *('#training', '#protocol'),
   ]
   assert {link[1:] for link in links} <= set(ids)
-  headings = [tag for tag, _ in reader.elements if re.fullmatch('h[1-6]', tag)]
-  assert headings[0] == 'h1' and headings.count('h1') == 1
-  assert set(headings) == {'h1', 'h2', 'h3'} and headings[1] == 'h2'
-  words = ' '.join(reader.words)
-  assert 'videos/<i>mine</i>, test' in words
-  assert '120 videos, 1 more cannot be read' in words
-  assert '2 temporal x 3 spatial views, their logits averaged' in words
-  assert 'clips of 16 frames at stride 2; 224 x 224 pixels' in words
-  assert 'broken/<b>one</b>.mp4' in words
-  assert '"note": "<u>"' in words
+  tags = [tag for tag, _ in whole.elements if re.fullmatch('h[1-6]', tag)]
+  assert tags[:2] == ['h1', 'h2'] and tags.count('h1') == 1
+  for words in (
+    *('videos/<i>mine</i>, test', '120 videos, 1 more', '"note": "<u>"'),
+    *('2 temporal x 3 spatial', '16 frames', '224 x 224', '<b>one</b>.mp4'),
+  ):
+    assert words in whole.words
 
 
-def test_it_loads_nothing(whole):
-  reader = read(whole)
-  for _, attributes in reader.elements:
+def test_it_loads_nothing(whole, html):
+  for _, attributes in whole.elements:
     for name in ('src', 'href'):
       if name in attributes:
         assert attributes[name].startswith(('data:', '#'))
     assert not any(name.startswith('on') for name in attributes)
-  assert 'url(' not in whole and '@import' not in whole
-  (policy,) = (
-    a['content']
-    for _, a in reader.elements
-    if a.get('http-equiv') == 'Content-Security-Policy'
-  )
-  assert policy.startswith("default-src 'none'; img-src data:;")
-  assert "script-src 'sha256-" in policy
+  assert 'url(' not in html and '@import' not in html
+  (policy,) = whole.all('meta', **{'http-equiv': 'Content-Security-Policy'})
+  assert policy['content'].startswith("default-src 'none'; img-src data:;")
+  assert "script-src 'sha256-" in policy['content']
 
 
 def test_hostile_names_are_words(whole):
-  reader = read(whole)
-  tags = {tag for tag, _ in reader.elements}
-  assert not tags & {'i-', 'u', 'iframe'}
-  scripts = [a for tag, a in reader.elements if tag == 'script']
-  # Of the map of 30 classes, and of the page.
-  assert scripts == [{'type': 'application/json'}, {}]
-  images = [a for tag, a in reader.elements if tag == 'img']
-  assert all('onerror' not in image for image in images)
-  words = ' '.join(reader.words)
+  # The JSON of the map of 30 classes, and the page's own.
+  assert whole.all('script') == [{'type': 'application/json'}, {}]
+  assert not whole.all('i-') and not whole.all('u')
+  assert not any('onerror' in image for image in whole.all('img'))
   for name in made_up.HOSTILE:
-    assert name.replace('\x00', '\ufffd') in words
+    assert ' '.join(name.replace('\x00', '\ufffd').split()) in whole.words
 
 
-def test_the_same_bytes_for_the_same_evaluation(whole, workdir):
-  again = rendered(
-    {'verb': 30, 'noun': 10, 'tags': 9},
-    120,
-    source=True,
-    workdir=workdir,
-    temporal=2,
-    spatial=3,
-    several=('tags',),
-  )
-  assert again == whole
+def test_the_same_bytes_for_the_same_evaluation(html, table, workdir):
+  source = made_up.Videos(table.ids)
+  assert render(table, source=source, workdir=workdir) == html
 
 
-def test_scores_are_those_of_metrics_json():
-  table = made_up.table({'label': 4}, 40)
+def test_scores_are_those_of_metrics_json(whole, table):
+  """Each with its interval; of one head, the mean over heads is left out."""
   results = made_up.results(table)
+  shown = [float(found['title']) for found in whole.all('dd', **VALUE)]
+  assert sorted(shown) == sorted(
+    round(x, 6) for x in results['scores'].values()
+  )
+  for low, high in results['intervals'].values():
+    assert f'{100 * low:.1f}% to {100 * high:.1f}%' in whole.words
+  one = made_up.table({'label': 4}, 40)
+  results = made_up.results(one)
   results['scores'] = {'label/top1': 0.8125, 'top1': 0.8125}
-  results['intervals'] = {'label/top1': [0.7, 0.9]}
-  words = ' '.join(read(page.render(table, results)).words)
-  assert '81.2% 70.0% to 90.0%' in words
-  assert 'mean of' not in words  # of one head, it is the same again
+  reader = Reader(page.render(one, results))
+  assert [x['title'] for x in reader.all('dd', **VALUE)] == ['0.812500']
 
 
-def test_classes_the_worst_first():
-  table = made_up.table({'label': 4}, 8)
-  guesses = np.array([0, 1, 2, 2, 0, 0, 0, 2])  # labels 0 to 3, twice
-  logits = 5.0 * np.eye(4)[guesses][:, None]
-  table = made_up.Table(
-    table.ids,
-    {'label': logits.astype(np.float32)},
-    table.labels,
-    {'label': ['a', 'b', 'c', 'd']},
-    table.protocol,
+def test_views_are_those_of_metrics_json(whole, table):
+  rows = made_up.results(table)['views']
+  scores = ['joint/top1', 'verb/top1', 'noun/top1', 'tags/mAP']
+  assert whole.tables['accuracy by number of views'][1:] == [
+    [f'{row["temporal"]} x {row["spatial"]}']
+    + [f'{100 * row["scores"][score]:.2f}%' for score in scores]
+    for row in rows
+  ]
+  assert not Reader(render(made_up.table({'label': 3}, 9))).all(
+    'section', id='views'
   )
-  text = page.render(table, made_up.results(table))
-  body = re.search('id="head-0-classes".*?</table>', text, re.S)[0]
-  reader = Reader()
-  reader.feed(f'<table {body}')
-  rows = ' '.join(' '.join(reader.words).split())
-  assert rows.endswith(
-    'd 0.0% 0 of 2 b 50.0% 1 of 2 c 50.0% 1 of 2 a 100.0% 2 of 2'
-  )
-
-
-def test_accuracy_against_views_is_told_where_there_are_views():
-  assert 'id="views"' not in rendered({'label': 3}, 9)
-  text = rendered({'label': 3}, 9, temporal=3)
-  assert 'id="views"' in text and text.count('class="dot s1"') >= 3
 
 
 def test_spatial_views_alone_are_drawn_along_them():
-  text = rendered({'label': 3}, 9, spatial=3)
-  assert '>spatial views</text>' in text
-  (path,) = re.findall(r'id="views".*?class="line s1" d="([^"]*)"', text, re.S)
-  assert path.count('L') == 1  # from 1 to 3 views, of one line
+  html = render(made_up.table({'label': 3}, 9, spatial=3))
+  assert '>spatial views</text>' in html
+  (path,) = re.findall(
+    r'id="views".*?<path class="line s1".*?d="(.*?)"', html, re.S
+  )
+  assert path.count('L') == 1  # one line from 1 to 3 views
+
+
+@pytest.mark.parametrize('head', ['verb', 'tags'])
+def test_classes_are_those_of_metrics_json_the_worst_first(whole, table, head):
+  measure = 'average precision' if head == 'tags' else 'accuracy'
+  found = made_up.results(table)['per_class'][head]
+  reader = whole
+  if head == 'verb':  # two heads share the label of the table
+    one = Table(
+      table.ids,
+      {head: table.logits[head]},
+      {head: table.labels[head]},
+      {head: table.class_names[head]},
+      table.protocol,
+    )
+    reader = Reader(render(one))
+  rows = reader.tables[f'{measure} by class'][1:]
+  values = np.array(found[measure.replace(' ', '_')])
+  order = np.lexsort((range(len(values)), -np.array(found['count']), values))
+  expected = []
+  for k in order:
+    last = f'{found["count"][k]}'
+    if head == 'verb':
+      last = f'{found["correct"][k]} of {last}'
+    expected.append([f'{100 * values[k]:.1f}%', last])
+  assert [row[2:] for row in rows] == expected
+  assert rows[-1][0] == table.class_names[head][order[-1]].strip()
+
+
+def test_confusions_are_counted():
+  table = made_up.table({'label': 12}, 60, noise=4)
+  guesses = metrics.top_k(table.averaged()['label'], 1)[:, 0]
+  counts = metrics.confusion(guesses, table.labels['label'], 12)
+  html = render(table)
+  cells = re.findall(
+    r'<td class="(right|wrong)" style="[^"]*" title="(\d+) of (\d+)">', html
+  )
+  truth, guess = np.nonzero(counts)
+  assert [(kind, int(n), int(total)) for kind, n, total in cells] == [
+    ('right' if t == g else 'wrong', counts[t, g], counts[t].sum())
+    for t, g in zip(truth, guess)
+  ]
+  wrong = (counts - np.diag(counts.diagonal())).ravel()
+  expected = sorted(wrong[wrong > 0].tolist(), reverse=True)[:60]
+  pairs = Reader(html).tables['most confused pairs'][1:]
+  assert len(pairs) > 5
+  assert [int(row[2].split()[0]) for row in pairs] == expected
+
+
+def test_calibration_bins_are_listed_and_drawn():
+  table = made_up.table({'label': 3}, 20)
+  bins = calibration.bins(table.probabilities()['label'], table.labels['label'])
+  some = np.flatnonzero(bins.count)
+  html = render(table)
+  assert [
+    row[1:] for row in Reader(html).tables['accuracy by confidence'][1:]
+  ] == [
+    [
+      f'{bins.count[k]}',
+      f'{100 * bins.confidence[k]:.1f}%',
+      f'{100 * bins.accuracy[k]:.1f}%',
+    ]
+    for k in some
+  ]
+  dots = re.findall(r'this model, [^<]*, (\d+) videos?</title>', html)
+  assert list(map(int, dots)) == bins.count[some].tolist()
+
+
+def test_what_cannot_be_encoded_is_replaced():
+  table = made_up.table({'label': 2}, 4)
+  names = {'label': ['half \ud800', 'bell \x07']}
+  table = Table(table.ids, table.logits, table.labels, names, table.protocol)
+  html = render(table).encode().decode()
+  assert 'half \ufffd' in html and 'bell \ufffd' in html
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
-  table = made_up.table({'label': 3}, 9)
-  results = made_up.results(table)
-  path = tmp_path / 'report.html'
-  page.write(path, table, results)
-  before = path.read_bytes()
-  assert before.decode() == page.render(table, results)
+  document.write(tmp_path / 'new' / 'a.html', 'é')
+  assert (tmp_path / 'new' / 'a.html').read_text('utf-8') == 'é'
   (tmp_path / 'folder').mkdir()
-  with pytest.raises(UserError, match='folder.*choose another folder'):
-    page.write(tmp_path / 'folder', table, results)
-  with pytest.raises(UserError, match='No such file'):
-    page.write(tmp_path / 'missing' / 'report.html', table, results)
-  assert sorted(p.name for p in tmp_path.iterdir()) == ['folder', 'report.html']
-
-
-def test_what_cannot_be_written_is_replaced(tmp_path):
-  table = made_up.table({'label': 2}, 4)
-  names = ['half \ud800', 'bell \x07']
-  table = made_up.Table(
-    table.ids, table.logits, table.labels, {'label': names}, table.protocol
-  )
-  page.write(tmp_path / 'report.html', table, made_up.results(table))
-  text = (tmp_path / 'report.html').read_text('utf-8')
-  assert 'half \ufffd' in text and 'bell \ufffd' in text
+  with pytest.raises(UserError, match='folder'):
+    document.write(tmp_path / 'folder', 'é')
+  assert sorted(x.name for x in tmp_path.iterdir()) == ['folder', 'new']
 
 
 def test_its_size_is_bounded():
@@ -219,11 +219,10 @@ def test_its_size_is_bounded():
         yield frame, rng.integers(0, 256, (240, 320, 3), np.uint8)
 
   table = made_up.table({'label': 400}, 4000)
-  source = Noise(table.ids, frames=300)
-  text = page.render(table, made_up.results(table), source=source)
-  assert text.count('<article') == 24
-  assert text.count('data:image/jpeg') == 24 * 8
-  assert len(text.encode()) < 6e6
+  html = render(table, source=Noise(table.ids, frames=300))
+  assert html.count('<article') == 24
+  assert html.count('data:image/jpeg') == 24 * 8
+  assert len(html.encode()) < 6e6
 
 
 @pytest.mark.parametrize(
@@ -231,19 +230,43 @@ def test_its_size_is_bounded():
   [
     ({}, ''),
     ({'temporal_views': 1, 'spatial_crops': 1, 'average': 'logits'}, '1 view'),
-    ({'frames': 8, 'stride': 2, 'frames_per_second': None}, 'at stride 2'),
-    ({'frames': 8, 'stride': None, 'frames_per_second': 12.5}, '12.5 a second'),
+    ({'frames': 8, 'stride': 2, 'frames_per_second': None}, 'stride 2'),
+    ({'frames': 8, 'stride': None, 'frames_per_second': 12.5}, '12.5'),
   ],
 )
 def test_the_protocol_in_a_line(protocol, words):
   line = page.protocol_line(protocol)
-  assert line.endswith(words) and 'None' not in line
+  assert words in line and 'None' not in line
 
 
-def test_the_dots_of_the_calibration_are_counted():
-  """Of 20 videos, in bins that the table lists, each is in one."""
-  told = rendered({'label': 3}, 20)
-  counts = re.findall(r'this model, [^<]*, (\d+) videos?</title>', told)
-  assert sum(map(int, counts)) == 20
-  rows = re.findall(r'% to [\d.]+%</th><td class="number">(\d+)</td>', told)
-  assert rows == counts
+def test_a_comparison_shows_its_numbers():
+  tables = [made_up.table({'a': 9, 'b': 3}, 60, seed=seed) for seed in (0, 1)]
+  found = comparison.compare(*tables)
+  reader = Reader(compared.render(found, ['<b>a</b>', 'second']))
+  assert 'A: <b>a</b>' in reader.words and '60 videos' in reader.words
+  rows = reader.tables['scores of both'][1:]
+  assert len(rows) == len(found.rows)
+  for cells, row in zip(rows, found.rows):
+    low, high = (float(x) for x in numbers(cells[4].split(' to ')))
+    assert [float(x) for x in numbers(cells[1:4])] == pytest.approx(
+      [100 * row.first, 100 * row.second, 100 * row.difference], abs=0.006
+    )
+    assert (low, high) == pytest.approx(
+      [100 * x for x in row.interval], abs=0.006
+    )
+    assert cells[8] == row.better or not row.better
+  gains = [
+    [row.name, row.first, row.second, row.difference, row.count]
+    for rows in found.classes.values()
+    for row in rows
+  ]
+  shown = reader.tables['differences by class']
+  shown = [row for row in shown if row[0] != 'class']
+  for cells, (name, *expected) in zip(shown, gains, strict=True):
+    assert cells[0] == name.strip().replace('\x00', '\ufffd')
+    assert [float(x) for x in numbers(cells[1:])] == expected
+
+
+def numbers(cells):
+  """Returns numbers as Python reads them."""
+  return [cell.replace('−', '-') for cell in cells]

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vivit_jax.evaluation.page import confusion
+from vivit_jax.evaluation.page import confusion, document
 
 COUNTS = np.array([[6, 2, 2], [1, 0, 1], [2, 0, 8]])
 
@@ -20,16 +20,21 @@ def test_the_worst_pairs_by_hand():
 
 
 def test_few_classes_are_written_out():
-  shown = confusion.matrix(COUNTS, ['a', 'b', '<c>'])
-  cells = [part.split('</td>')[0] for part in shown.split('<td')[2:]]
-  assert [cell.rpartition('>')[2] for cell in cells] == [
-    *('60', '20', '20'),
-    *('50', '0', '50'),
-    *('20', '', '80'),
-  ]
-  assert 'class="right"' in cells[0] and 'class="wrong"' in cells[1]
-  assert 'title="6 of 10"' in cells[0]
-  assert '<c>' not in shown and '&lt;c&gt;' in shown
+  found = confusion.parts(COUNTS, ['a', 'b', '<c>'])
+  assert found['map'] is None and found['pair_count'] == 5
+  assert found['matrix'][1] == {'name': 'b', 'counts': [1, 0, 1], 'total': 2}
+  assert found['pairs'][0] == {
+    'truth': 'a', 'guess': 'b', 'count': 2, 'total': 10,
+  }  # fmt: skip
+
+
+def test_many_classes_are_a_picture_whose_cells_can_be_named():
+  counts = np.diag(np.full(30, 3))
+  counts[4, 9] = 2
+  found = confusion.parts(counts, [str(k) for k in range(30)])
+  assert found['matrix'] is None
+  cells = dict(zip(found['map']['cells'][::2], found['map']['cells'][1::2]))
+  assert cells == {31 * k: 3 for k in range(30)} | {4 * 30 + 9: 2}
 
 
 @pytest.mark.parametrize(
@@ -44,7 +49,7 @@ def test_few_classes_are_written_out():
   ],
 )
 def test_a_share_is_0_or_100_of_none_or_all_alone(number, total, words):
-  assert confusion.share(number, total) == words
+  assert document.share(number, total) == words
 
 
 def pixels(counts: np.ndarray) -> np.ndarray:

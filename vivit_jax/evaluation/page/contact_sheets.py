@@ -2,37 +2,23 @@
 
 import base64
 import dataclasses
-import html
 import os
 import pathlib
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import einops
 import numpy as np
 from matplotlib.figure import Figure
 
+from vivit_jax.evaluation.page import document
+
 _COLUMNS = 8  # frames in a row of a picture
 _SMALL = 96  # pixels; frames of fewer are enlarged, pixel by pixel
 _QUALITY = 90  # of JPEGs
 _LINE = 100  # characters of a line of a picture
-_STYLE = """
-:root { color-scheme: light dark; --quiet: #666; --line: #ddd; }
-@media (prefers-color-scheme: dark) { :root { --quiet: #aaa; --line: #444; } }
-body { font: 16px/1.45 system-ui, sans-serif; margin: 0 auto; padding: 1rem;
-  max-width: 75rem; }
-h1 { font-size: 1.35rem; margin: 0 0 .4rem; overflow-wrap: anywhere; }
-p { margin: .2rem 0; overflow-wrap: anywhere; }
-.quiet { color: var(--quiet); font-size: .9rem; }
-article { border-top: 1px solid var(--line); margin-top: 1.2rem;
-  padding-top: .8rem; }
-h2 { font-size: 1.05rem; margin: 0; overflow-wrap: anywhere; }
-.frames { display: grid; gap: 2px; margin-top: .5rem;
-  grid-template-columns: repeat(auto-fill, minmax(5.2rem, 1fr)); }
-.frames img { display: block; width: 100%; }
-.small img { image-rendering: pixelated; }
-"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +28,7 @@ class Sheet:
   Attributes:
     frames: uint8 [T, H, W, 3].
     name: of its video.
-    labels: of each head, in words.
+    labels: in words, by head.
     operations: of RandAugment, in words; empty if there are none.
   """
 
@@ -55,52 +41,58 @@ class Sheet:
 def write_html(
   path: str | os.PathLike, title: Sequence[str], sheets: Sequence[Sheet]
 ) -> None:
-  """Writes clips as one page that needs nothing else.
+  """Writes clips as one page that needs no other file.
 
   Args:
     path: file to write.
-    title: lines above them, the first one being the heading.
+    title: lines above the clips; the first one is the heading.
     sheets: the clips.
   """
-  heading, *lines = (html.escape(line) for line in title)
-  body = [f'<h1>{heading}</h1>']
-  body += [f'<p class="quiet">{line}</p>' for line in lines]
-  body += [_article(sheet) for sheet in sheets]
-  pathlib.Path(path).write_text(
-    '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-    '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-    f'<title>{heading}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n'
-    + '\n'.join(body)
-    + '\n</body>\n</html>\n',
-    encoding='utf-8',
-  )
+  heading, *lines = title
+  clips = [
+    {
+      'labels': _labels(sheet),
+      'frames': [image(frame) for frame in sheet.frames],
+      'lines': [sheet.name, *_operations(sheet)],
+    }
+    for sheet in sheets
+  ]
+  page = document.render(heading, lines, clips=clips)
+  pathlib.Path(path).write_text(page, encoding='utf-8', newline='\n')
 
 
 def write_png(
   path: str | os.PathLike, title: Sequence[str], sheets: Sequence[Sheet]
 ) -> None:
-  """Writes clips as one picture; arguments as of `write_html`."""
+  """Writes clips as one picture; arguments as in `write_html`."""
   pictures = [contact_sheet(sheet.frames) for sheet in sheets]
-  texts = [_caption(sheet) for sheet in sheets]
-  width = 10.0  # inches; heights of text and pictures, of each clip
-  text = 0.2 * max(caption.count('\n') + 1 for caption in texts) + 0.15
-  height, across = pictures[0].shape[:2]
+  captions = [
+    '\n'.join(
+      line if len(line) <= _LINE else line[: _LINE - 1] + '…'
+      for line in (sheet.name, *_labels(sheet), *_operations(sheet))
+    )
+    for sheet in sheets
+  ]
   title = [part for line in title for part in textwrap.wrap(line, _LINE)]
-  head, one = 0.25 * len(title) + 0.2, text + (width - 0.4) * height / across
-  whole = head + one * len(sheets) + 0.2
-  figure = Figure(figsize=(width, whole), dpi=100)
+  # In inches: the width, and the heights of the title, a caption and a clip.
+  width, header = 10.0, 0.25 * len(title) + 0.2
+  text = 0.2 * max(caption.count('\n') + 1 for caption in captions) + 0.15
+  rows, columns = pictures[0].shape[:2]
+  one = text + (width - 0.4) * rows / columns
+  height = header + one * len(sheets) + 0.2
+  figure = Figure(figsize=(width, height), dpi=100)
   figure.text(
     0.02,
-    1 - 0.15 / whole,
+    1 - 0.15 / height,
     '\n'.join(title),
     va='top',
     fontsize=11,
     parse_math=False,
   )
-  for place, (picture, caption) in enumerate(zip(pictures, texts)):
-    bottom = whole - head - one * (place + 1)
+  for number, (picture, caption) in enumerate(zip(pictures, captions)):
+    bottom = height - header - one * (number + 1)
     axes = figure.add_axes(
-      (0.02, bottom / whole, 0.96, (one - text) / whole), frameon=False
+      (0.02, bottom / height, 0.96, (one - text) / height), frameon=False
     )
     axes.imshow(picture, interpolation='nearest', aspect='auto')
     axes.set_axis_off()
@@ -113,6 +105,9 @@ def contact_sheet(frames: np.ndarray) -> np.ndarray:
 
   Args:
     frames: uint8 [T, H, W, 3]; small ones are enlarged.
+
+  Returns:
+    uint8 [H', W', 3].
   """
   factor = -(-_SMALL // frames.shape[2])
   frames = einops.repeat(
@@ -128,50 +123,27 @@ def contact_sheet(frames: np.ndarray) -> np.ndarray:
   ]
 
 
-def _caption(sheet: Sheet) -> str:
-  lines = [sheet.name]
-  lines += [f'{head}: {words}' for head, words in sheet.labels.items()]
-  if sheet.operations:
-    lines.append(f'RandAugment: {sheet.operations}')
-  return '\n'.join(_shorten(line) for line in lines)
-
-
-def _shorten(line: str) -> str:
-  return line if len(line) <= _LINE else line[: _LINE - 1] + '…'
-
-
-def _article(sheet: Sheet) -> str:
-  """Returns one clip in HTML: labels, video, operations, frames."""
-  labels = [f'{head}: {words}' for head, words in sheet.labels.items()]
-  small = ' small' if sheet.frames.shape[2] < _SMALL else ''
-  quiet = [sheet.name]
-  if sheet.operations:
-    quiet.append(f'RandAugment: {sheet.operations}')
-  quality = None if small else _QUALITY
-  images = [
-    f'<img alt="frame {number}" src="{embedded(frame, quality)}">'
-    for number, frame in enumerate(sheet.frames)
-  ]
-  return (
-    '<article>\n'
-    + ''.join(f'<h2>{html.escape(label)}</h2>\n' for label in labels)
-    + ''.join(f'<p class="quiet">{html.escape(line)}</p>\n' for line in quiet)
-    + f'<div class="frames{small}">\n'
-    + '\n'.join(images)
-    + '\n</div>\n</article>'
-  )
-
-
-def embedded(frame: np.ndarray, quality: int | None) -> str:
-  """Returns a frame as a data URL.
+def image(frame: np.ndarray, quality: int = _QUALITY) -> dict[str, Any]:
+  """Returns a frame as the template shows it.
 
   Args:
-    frame: uint8 [H, W, 3].
-    quality: of a JPEG, up to 100; None: a PNG, without loss.
+    frame: uint8 [H, W, 3]; a small one is enlarged, and without loss.
+    quality: of the JPEG of a larger one, up to 100.
   """
-  kind, options = '.png', []
-  if quality is not None:
-    kind, options = '.jpg', [cv2.IMWRITE_JPEG_QUALITY, quality]
-  _, data = cv2.imencode(kind, cv2.cvtColor(frame, cv2.COLOR_RGB2BGR), options)
-  media = {'.jpg': 'jpeg', '.png': 'png'}[kind]
-  return f'data:image/{media};base64,{base64.b64encode(data).decode()}'
+  height, width = frame.shape[:2]
+  small = width < _SMALL
+  kind, options = 'jpeg', [cv2.IMWRITE_JPEG_QUALITY, quality]
+  if small:
+    kind, options = 'png', []
+  bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
+  data = base64.b64encode(cv2.imencode(f'.{kind}', bgr, options)[1]).decode()
+  source = f'data:image/{kind};base64,{data}'
+  return {'source': source, 'width': width, 'height': height, 'small': small}
+
+
+def _labels(sheet: Sheet) -> list[str]:
+  return [f'{head}: {words}' for head, words in sheet.labels.items()]
+
+
+def _operations(sheet: Sheet) -> list[str]:
+  return [f'RandAugment: {sheet.operations}'] if sheet.operations else []

@@ -1,27 +1,27 @@
-"""The curves of the run that a checkpoint is of."""
+"""Training curves of the run that a checkpoint comes from."""
 
 import json
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from vivit_jax.evaluation.page import charts
-from vivit_jax.evaluation.page.document import section
 
-_POINTS = 300  # of a line; of more, each point is the mean of neighbours
-_DOTS = 30  # points of a line that are marked
-_PARTS = ('train', 'validation')
+_MAX_POINTS = 300  # of a line; of more, each point is the mean of neighbours
+_MAX_DOTS = 30  # points of a line that are marked
+_PARTS = {'train': 'training', 'validation': 'validation'}
+
+Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
-def read(
-  workdir: str | os.PathLike,
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-  """Returns steps and values of each metric of a run, from metrics.jsonl.
+def read(workdir: str | os.PathLike) -> Curves:
+  """Returns steps and values of each metric in a run's metrics.jsonl.
 
-  Lines that cannot be read are left out, as the last one of a run that is
-  being written may be; without a file there are no metrics.
+  Lines that cannot be read are left out: a run that is being written may end
+  in half a line. Without a file there are no metrics.
   """
   path = pathlib.Path(workdir, 'metrics.jsonl')
   try:
@@ -34,80 +34,68 @@ def read(
       row = json.loads(line)
       step = int(row.pop('step'))
       for name, value in row.items():
-        # Of a step that a run came to twice, the later holds.
+        # A step that was run twice has the later value.
         points.setdefault(name, {})[step] = float(value)
     except (ValueError, KeyError, TypeError, AttributeError):
       continue
-  return {name: _sorted(rows) for name, rows in points.items()}
+  return {
+    name: tuple(np.array(column) for column in zip(*sorted(rows.items())))
+    for name, rows in points.items()
+  }
 
 
-def training(workdir: str | os.PathLike, step: int | None = None) -> str:
-  """Returns the section of a run's curves; '' where there are none.
+def training(
+  workdir: str | os.PathLike, step: int | None = None
+) -> list[dict[str, Any]]:
+  """Returns a chart for each metric of a run that is drawn.
 
   Args:
     workdir: of the run.
-    step: of the checkpoint, to point out.
+    step: of the checkpoint, to mark.
   """
-  found = read(workdir)
-  figures = [
-    _figure(measure, found, step) for measure in _measures(list(found))
-  ]
-  if not any(figures):
-    return ''
-  body = f'<div class="grid">{"".join(figures)}</div>'
-  return section('Training', body, 'training')
-
-
-def _measures(names: list[str]) -> list[str]:
-  """Returns what is drawn: losses, the rate, and all that is validated."""
-  measures = {name.partition('/')[2] for name in names if '/' in name}
-  losses = sorted(
-    measure for measure in measures if measure.split('/')[-1] == 'loss'
-  )
-  rate = ['learning_rate'] if 'learning_rate' in measures else []
-  validated = sorted(
-    measure
-    for measure in measures - {*losses, *rate}
-    if f'validation/{measure}' in names
-  )
-  return losses + rate + validated
-
-
-def _figure(
-  measure: str,
-  found: Mapping[str, tuple[np.ndarray, np.ndarray]],
-  step: int | None,
-) -> str:
-  parts = [part for part in _PARTS if f'{part}/{measure}' in found]
-  lines = [
-    charts.Line(
-      'training' if part == 'train' else part,
-      *thinned(*found[f'{part}/{measure}']),
-      dots=len(found[f'{part}/{measure}'][0]) <= _DOTS,
-    )
-    for part in parts
-  ]
-  share = measure.split('/')[-1] in ('top1', 'top5', 'mAP')
-  return charts.chart(
-    measure.replace('learning_rate', 'learning rate'),
-    lines,
-    x_label='step',
-    percent=share,
-    mark=None if step is None else (step, 'this checkpoint'),
-  )
-
-
-def _sorted(rows: Mapping[int, float]) -> tuple[np.ndarray, np.ndarray]:
-  steps = sorted(rows)
-  return np.array(steps), np.array([rows[step] for step in steps])
+  curves = read(workdir)
+  drawn = [_chart(name, curves, step) for name in _metrics(list(curves))]
+  return [chart for chart in drawn if chart]
 
 
 def thinned(
   steps: np.ndarray, values: np.ndarray
 ) -> tuple[list[float], list[float]]:
-  """Returns at most `_POINTS` points, each a mean of neighbours."""
-  parts = min(len(steps), _POINTS)
+  """Returns at most `_MAX_POINTS` points, each a mean of neighbours."""
+  parts = min(len(steps), _MAX_POINTS)
   return tuple(
     [float(np.mean(part)) for part in np.array_split(column, parts)]
     for column in (steps, values)
+  )
+
+
+def _metrics(names: list[str]) -> list[str]:
+  """Returns the metrics to draw: losses, learning rate, all of validation."""
+  metrics = {name.partition('/')[2] for name in names if '/' in name}
+  losses = sorted(name for name in metrics if name.split('/')[-1] == 'loss')
+  rate = ['learning_rate'] if 'learning_rate' in metrics else []
+  validated = sorted(
+    name for name in metrics - {*losses, *rate} if f'validation/{name}' in names
+  )
+  return losses + rate + validated
+
+
+def _chart(
+  metric: str, curves: Curves, step: int | None
+) -> dict[str, Any] | None:
+  lines = [
+    charts.Line(
+      words,
+      *thinned(*curves[f'{part}/{metric}']),
+      dots=len(curves[f'{part}/{metric}'][0]) <= _MAX_DOTS,
+    )
+    for part, words in _PARTS.items()
+    if f'{part}/{metric}' in curves
+  ]
+  return charts.chart(
+    metric.replace('learning_rate', 'learning rate'),
+    lines,
+    x_label='step',
+    percent=metric.split('/')[-1] in ('top1', 'top5', 'mAP'),
+    mark=None if step is None else (step, 'this checkpoint'),
   )

@@ -1,98 +1,107 @@
-"""What is told of one head: its classes, confusions and worst mistakes."""
+"""Report section of one head: confusions, classes, calibration, mistakes."""
+
+from typing import Any
 
 import numpy as np
 
 from vivit_jax.data.datasets import VideoSplit
 from vivit_jax.evaluation import calibration, metrics
-from vivit_jax.evaluation.page import charts, classes, confusion, mistakes
-from vivit_jax.evaluation.page.document import name, percent, section, table
+from vivit_jax.evaluation.page import charts, confusion, mistakes
 from vivit_jax.evaluation.predictions import Table
 
+_MAX_CLASSES = 1000  # in the table of classes, the worst first
+_MAX_MISTAKES = 24  # of all heads together
 
-def told(
+
+def section(
   head: str,
-  number: int,
   table: Table,
   scores: np.ndarray,
   probabilities: np.ndarray,
   source: VideoSplit | None,
-) -> str:
-  """Returns the section of a head.
+) -> dict[str, Any]:
+  """Returns the values that the template shows of a head.
 
   Args:
     head: its name.
-    number: its place among the heads, for ids that are unique on the page.
-    table: of the predictions.
-    scores, probabilities: [n, K] of the head, averaged over views.
-    source: of the frames; None: without frames.
+    table: the predictions.
+    scores, probabilities: float [n, K] of the head, averaged over views.
+    source: the videos, for frames of the mistakes; None: without frames.
   """
   labels = np.asarray(table.labels[head])
   names = [str(each) for each in table.class_names[head]]
-  anchor = f'head-{number}'
-  each = classes.listed(classes.of(scores, labels, names), f'{anchor}-classes')
-  if labels.ndim == 2:
-    cards = each
-  else:
+  values = {'pairs': None, 'calibration': None}
+  if labels.ndim == 1:
     guesses = metrics.top_k(scores, 1)[:, 0]
     counts = metrics.confusion(guesses, labels, len(names))
-    cards = _side_by_side(
-      confusion.matrix(counts, names), confusion.pairs(counts, names)
-    ) + _side_by_side(each, _calibration(probabilities, labels))
-  most = mistakes.share_of(table.logits)
-  found = mistakes.surest(scores, probabilities, labels, most)
-  body = (
-    f'{cards}\n<h3 class="apart">The surest mistakes</h3>\n<p class="quiet">'
-    'Videos of which the first guess is wrong, the highest probability '
-    'first.</p>\n' + mistakes.sheets(found, table, head, source)
-  )
-  return section(title(head, table), body, anchor)
+    values |= confusion.parts(counts, names)
+    values['calibration'] = _calibration(probabilities, labels)
+  limit = max(_MAX_MISTAKES // len(table.logits), 1)
+  wrong = mistakes.surest(scores, probabilities, labels, names, limit)
+  for mistake in wrong:
+    example = str(table.ids[mistake['row']])
+    mistake |= {'example': example, **mistakes.frames(source, example)}
+  return {**values, **_classes(scores, labels, names), 'mistakes': wrong}
 
 
-def title(head: str, table: Table) -> str:
-  """Returns what a head's section is called, as HTML."""
-  return f'Head {name(head)}' if len(table.logits) > 1 else 'Classes'
+def _classes(
+  scores: np.ndarray, labels: np.ndarray, names: list[str]
+) -> dict[str, Any]:
+  """Returns the score of each class that has videos, the worst first."""
+  found = metrics.per_class(scores, labels)
+  single = labels.ndim == 1
+  key = 'accuracy' if single else 'average_precision'
+  values, counts = np.array(found[key], float), np.array(found['count'])
+  present = np.flatnonzero(counts > 0)
+  order = present[np.lexsort((present, -counts[present], values[present]))]
+  notes = []
+  if len(order) > _MAX_CLASSES:
+    notes.append(f'the {_MAX_CLASSES} worst of {len(order)} classes')
+  if len(order) < len(names):
+    notes.append(f'classes without videos: {len(names) - len(order)}')
+  return {
+    'measure': key.replace('_', ' '),
+    'notes': notes,
+    'classes': [
+      {
+        'name': names[k],
+        'value': float(values[k]),
+        'count': int(counts[k]),
+        'right': int(found['correct'][k]) if single else None,
+      }
+      for k in order[:_MAX_CLASSES]
+    ],
+  }
 
 
-def _side_by_side(*cards: str) -> str:
-  return f'<div class="pair">{"".join(cards)}</div>\n'
-
-
-def _calibration(probabilities: np.ndarray, labels: np.ndarray) -> str:
-  """Returns a chart of how often the model is right where it is how sure."""
+def _calibration(
+  probabilities: np.ndarray, labels: np.ndarray
+) -> dict[str, Any]:
+  """Returns the accuracy of the first guess by its probability."""
   bins = calibration.bins(probabilities, labels)
   some = bins.count > 0
-  lines = [
-    charts.Line(
-      'this model',
-      100 * bins.confidence[some],
-      bins.accuracy[some],
-      dots=True,
-      videos=bins.count[some].tolist(),
+  model = charts.Line(
+    'this model',
+    100 * bins.confidence[some],
+    bins.accuracy[some],
+    dots=True,
+    videos=bins.count[some].tolist(),
+  )
+  return {
+    'chart': charts.chart(
+      'Calibration: accuracy by confidence',
+      [model, charts.Line('perfect calibration', [0, 100], [0, 1])],
+      x_label='probability of the first guess, in percent',
+      percent=True,
     ),
-    charts.Line('as often as it says', [0, 100], [0, 1]),
-  ]
-  drawn = charts.chart(
-    'Right as often as it says?',
-    lines,
-    x_label='probability of the first guess, in percent',
-    percent=True,
-  )
-  rows = [
-    f'<tr><th scope="row">{place / len(bins.count):.1%} to '
-    f'{(place + 1) / len(bins.count):.1%}</th>'
-    f'<td class="number">{bins.count[place]:,}</td>'
-    f'<td class="number">{percent(bins.confidence[place])}</td>'
-    f'<td class="number">{percent(bins.accuracy[place])}</td></tr>'
-    for place in np.flatnonzero(some)
-  ]
-  numbers = table(
-    ('probability', 'videos', 'their mean', 'right'),
-    rows,
-    'how often the first guess is right, by its probability',
-    numbers=3,
-  )
-  return (
-    f'<div>{drawn}<p class="quiet">The larger a dot, the more videos.</p>'
-    '<details class="plain"><summary>The same as a table</summary>'
-    f'<div class="card">{numbers}</div></details></div>'
-  )
+    'rows': [
+      {
+        'low': k / len(bins.count),
+        'high': (k + 1) / len(bins.count),
+        'count': int(bins.count[k]),
+        'confidence': float(bins.confidence[k]),
+        'accuracy': float(bins.accuracy[k]),
+      }
+      for k in np.flatnonzero(some)
+    ],
+  }
