@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> None:
   config = None if _CONFIG.value is None else config_flags.read_config(_CONFIG)
   commands.connect()
   commands.keep_programs()
-  from vivit_jax.evaluation import candidates, offline, watch
+  from vivit_jax.evaluation import checkpoint_selection, evaluate, watch
 
   changes = {
     'split': _SPLIT.value,
@@ -105,10 +105,10 @@ def main(arguments: list[str]) -> None:
   if _WATCH.value:
     watch.watch(_WORKDIR.value, out=_OUT.value, poll=_POLL.value, **changes)
     return
-  offline.evaluate(
+  evaluate.evaluate(
     _WORKDIR.value,
     config=config,
-    checkpoints=candidates.split(_CHECKPOINT.value or ['best']),
+    checkpoints=checkpoint_selection.split(_CHECKPOINT.value or ['best']),
     out=_OUT.value,
     **changes,
   )

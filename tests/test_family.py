@@ -19,7 +19,7 @@ from vivit_jax import config_file
 from vivit_jax.checkpoints import convert, sources
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation import offline
+from vivit_jax.evaluation import evaluate
 from vivit_jax.inference import export, rollout
 from vivit_jax.models import builder, table
 from vivit_jax.models import family as families
@@ -87,7 +87,7 @@ def test_killed_after_a_step_it_goes_on_bit_for_bit(run, prepared, tmp_path):
 
 
 def test_it_is_evaluated(run, tmp_path):
-  found = offline.evaluate(run, checkpoints=['last'], out=tmp_path / 'out')
+  found = evaluate.evaluate(run, checkpoints=['last'], out=tmp_path / 'out')
   (results,) = found.values()
   assert results['protocol']['examples'] == 22
   assert 0.0 <= results['scores']['verb/top1'] <= 1.0

@@ -198,7 +198,7 @@ def test_two_processes_evaluate_are_killed_and_one_goes_on(alone, tmp_path):
     len(np.load(path)['index']) for path in out.glob('.unfinished-*/*.npz')
   )
   (told,) = finish(start('evaluate.py', 1, 2, *flags, f'--out={out}'))
-  assert f'going on: {done} of 22 videos are done' in told
+  assert f'{done} of 22 videos are done' in told
   one, other = Table.read(whole), Table.read(out)
   assert one.ids == other.ids and len(one.ids) == 22
   for head, logits in one.logits.items():

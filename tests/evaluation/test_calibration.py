@@ -6,48 +6,50 @@ import pytest
 from vivit_jax.evaluation import calibration
 
 
-def of_two_classes(confidence):
-  confidence = np.array(confidence)
-  return np.stack([confidence, 1 - confidence], axis=1)
-
-
 def test_by_hand():
   """Four bins: three examples at 0.6, 0.7 and 0.75, one at 1."""
-  probabilities = of_two_classes([0.6, 0.7, 0.75, 1.0])
-  found = calibration.bins(probabilities, np.array([0, 1, 1, 0]), 4)
+  confidence = np.array([0.6, 0.7, 0.75, 1.0])
+  right = np.array([True, False, False, True])
+  found = calibration.bins(confidence, right, number=4)
   assert found.count.tolist() == [0, 0, 3, 1]
   np.testing.assert_allclose(found.accuracy, [0, 0, 1 / 3, 1])
   np.testing.assert_allclose(found.confidence, [0, 0, 2.05 / 3, 1])
-  assert found.error() == pytest.approx(3 / 4 * (2.05 / 3 - 1 / 3))
 
 
 def test_a_bin_ends_with_its_upper_edge():
+  edges = np.array([0.5, 0.5 + 1e-9, 0.75])
   counts = [
-    calibration.bins(of_two_classes([p]), np.array([0]), 4).count.tolist()
-    for p in (0.5, 0.5 + 1e-9, 0.75)
+    calibration.bins(edges[[i]], np.array([True]), number=4).count.tolist()
+    for i in range(3)
   ]
   assert counts == [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 1, 0]]
 
 
-def test_against_a_loop():
+def test_the_error_against_a_loop():
   rng = np.random.default_rng(0)
-  probabilities = rng.dirichlet(np.ones(5) / 2, 300)
-  labels = rng.integers(0, 5, 300)
+  confidence, right = rng.random(300), rng.random(300) < 0.5
   expected = 0.0
   for m in range(15):
-    inside = [
-      (p.max(), p.argmax() == label)
-      for p, label in zip(probabilities, labels)
-      if m / 15 < p.max() <= (m + 1) / 15
-    ]
-    if inside:
-      confidence, right = zip(*inside)
-      gap = abs(np.mean(right) - np.mean(confidence))
-      expected += len(inside) / 300 * gap
-  found = calibration.bins(probabilities, labels).error()
-  assert found == pytest.approx(expected)
+    inside = (confidence > m / 15) & (confidence <= (m + 1) / 15)
+    if inside.any():
+      gap = abs(right[inside].mean() - confidence[inside].mean())
+      expected += inside.sum() / 300 * gap
+  assert calibration.error(confidence, right) == pytest.approx(expected)
 
 
-def test_a_model_that_is_right_as_often_as_it_says():
-  found = calibration.bins(of_two_classes([0.75] * 4), np.array([0, 0, 0, 1]))
-  assert found.error() == pytest.approx(0)
+def test_counts_are_copies():
+  rng = np.random.default_rng(1)
+  confidence, right = rng.random(60), rng.random(60) < 0.5
+  rows = rng.integers(0, 60, 60)
+  counts = np.bincount(rows, minlength=60)
+  found = calibration.bins(confidence, right, counts)
+  expected = calibration.bins(confidence[rows], right[rows])
+  np.testing.assert_array_equal(found.count, expected.count)
+  assert calibration.error(confidence, right, counts) == pytest.approx(
+    calibration.error(confidence[rows], right[rows])
+  )
+
+
+def test_a_calibrated_model_has_no_error():
+  right = np.array([True, True, True, False])
+  assert calibration.error(np.full(4, 0.75), right) == pytest.approx(0)

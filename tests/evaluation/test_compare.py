@@ -30,31 +30,20 @@ FOUND = Comparison(
 
 
 def test_what_is_printed():
-  lines = compare.report(FOUND, ['runs/a', 'runs/b'], 1)
-  assert lines[:4] == [
-    'A  runs/a',
-    'B  runs/b',
-    '8 examples',
-    'note: the protocols of A and B differ: temporal_views 4 and 1',
-  ]
-  table = [line.split() for line in lines[6:8]]
-  assert table == [
+  lines = compare.render(FOUND, ['runs/a', 'runs/b'], 1)
+  words = [line.split() for line in lines]
+  assert ['A', 'runs/a'] in words and ['B', 'runs/b'] in words
+  assert any(FOUND.notes[0] in line for line in lines)
+  assert words[6:8] == [
     ['verb/top1', '0.7500', '0.8750', '+0.1250', '-0.2500', 'to', '+0.5000']
     + ['1', '2', '1', '-'],
     ['verb/mean_class_accuracy', '0.5000', '0.7500', '+0.2500', '+0.1250']
     + ['to', '+0.3750', 'B'],
   ]
-  assert [line.split() for line in lines[8:]] == [
-    [],
-    'verb: classes of which B has more right'.split(),
-    ['close', '2', '4', '+2', 'of', '4'],
-    [],
-    'verb: classes of which B has fewer right'.split(),
-    ['open', '4', '3', '-1', 'of', '4'],
-  ]
-  one = dataclasses.replace(FOUND, examples=1)
-  assert compare.report(one, ['a', 'b'], 1)[2] == '1 example'
-  assert all(len(line) <= 110 for line in compare.report(FOUND, ['a', 'b'], 9))
+  assert words[10] == ['close', '2', '4', '+2', 'of', '4']  # gains most
+  assert words[13] == ['open', '4', '3', '-1', 'of', '4']  # the only loss
+  assert len(words) == 14
+  assert all(len(line) <= 110 for line in compare.render(FOUND, ['a', 'b'], 9))
 
 
 def run(*arguments) -> subprocess.CompletedProcess:
@@ -101,19 +90,19 @@ def test_the_command(folders, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('arguments', 'sentence'),
+  ('arguments', 'named'),
   [
-    (['{a}'], 'give two evaluations, A and B, not 1'),
+    (['{a}'], 'not 1'),
     (['{a}', 'nowhere'], 'nowhere'),
-    (['{a}', '{b}', '--head=lable'], "Did you mean 'label'?"),
+    (['{a}', '{b}', '--head=lable'], "'lable'"),
     (['{a}', '{b}', '--average=mean'], 'average'),
-    (['{a}', '{b}', '--classes=-1'], '--classes is -1'),
-    (['{a}', '{b}', '--out={a}/predictions.npz/x.html'], 'cannot be written'),
+    (['{a}', '{b}', '--classes=-1'], '--classes'),
+    (['{a}', '{b}', '--out={a}/predictions.npz/x.html'], 'x.html'),
   ],
 )
-def test_mistakes_are_told_in_a_sentence(folders, arguments, sentence):
+def test_a_mistake_gets_one_sentence(folders, arguments, named):
   a, b = folders
   done = run(*(each.format(a=a, b=b) for each in arguments))
   assert done.returncode == 2
-  assert sentence in done.stderr and 'Traceback' not in done.stderr
+  assert named in done.stderr and 'Traceback' not in done.stderr
   assert done.stderr.count('\n') == 1

@@ -46,7 +46,7 @@ def test_a_comparison_by_hand():
   verb = row(found, 'verb/top1')
   assert (verb.first, verb.second, verb.difference) == (0.75, 0.875, 0.125)
   assert (verb.only_first, verb.only_second) == (1, 2)
-  assert verb.p == 1.0  # of 3 that differ, 1 to 2 is what chance does most
+  assert verb.p == 1.0  # of 3 that differ, 1 to 2 is the likeliest result
   low, high = verb.interval
   assert low < 0 < 0.125 < high and verb.better == ''
   assert row(found, 'joint/top1') == dataclasses.replace(
@@ -69,8 +69,8 @@ def test_a_comparison_by_hand():
 
 
 def test_the_other_way_round_has_the_other_sign():
-  there, back = comparison.compare(A, B), comparison.compare(B, A)
-  for one, other in zip(there.rows, back.rows):
+  forward, back = comparison.compare(A, B), comparison.compare(B, A)
+  for one, other in zip(forward.rows, back.rows):
     assert one.difference == -other.difference
     np.testing.assert_allclose(one.interval[0], -other.interval[1], atol=0.13)
     assert (one.only_first, one.p) == (other.only_second, other.p)
@@ -128,33 +128,29 @@ def part(made: Table, rows: slice) -> Table:
 
 def test_other_examples():
   fewer = part(B, slice(2, None))
-  with pytest.raises(UserError, match='A has 8 .* B has 6, of which 6 are in'):
+  with pytest.raises(UserError, match='--common'):
     comparison.compare(A, fewer)
   found = comparison.compare(A, fewer, common=True)
-  assert found.examples == 6
-  assert found.notes == [
-    'in both there are 6 examples: of 8 of A, and of 6 of B'
-  ]
+  assert found.examples == 6 and len(found.notes) == 1
   assert row(found, 'verb/top1').only_first == 0
-  with pytest.raises(UserError, match='no example in common'):
+  with pytest.raises(UserError, match='example'):
     comparison.compare(part(A, slice(2)), fewer, common=True)
   twice = dataclasses.replace(B, ids=['s', *B.ids[:-1]])
-  with pytest.raises(UserError, match='B has 1 example twice'):
+  with pytest.raises(UserError, match='B .*1 example'):
     comparison.compare(A, twice)
 
 
-def test_other_labels_and_names():
-  labels = {'verb': VERBS, 'noun': np.where(NOUNS == 2, 1, NOUNS)}
-  with pytest.raises(UserError, match="of 'u' for head noun .*2 of 8 are"):
-    comparison.compare(A, dataclasses.replace(B, labels=labels))
-  names = {**NAMES, 'verb': ['open', 'shut']}
-  with pytest.raises(
-    UserError, match="1 of head verb is 'close' in A and 'shu"
-  ):
-    comparison.compare(A, dataclasses.replace(B, class_names=names))
-  more = {**NAMES, 'verb': ['open', 'close', 'turn']}
-  with pytest.raises(UserError, match='2 classes in A and 3 in B'):
-    comparison.compare(A, dataclasses.replace(B, class_names=more))
+@pytest.mark.parametrize(
+  ('change', 'named'),
+  [
+    ({'labels': {'verb': VERBS, 'noun': np.minimum(NOUNS, 1)}}, "noun.*'u'"),
+    ({'class_names': {**NAMES, 'verb': ['open', 'shut']}}, "verb.*'shut'"),
+    ({'class_names': {**NAMES, 'verb': ['open', 'close', 'turn']}}, 'verb'),
+  ],
+)
+def test_other_labels_and_names(change, named):
+  with pytest.raises(UserError, match=named):
+    comparison.compare(A, dataclasses.replace(B, **change))
 
 
 def test_heads():
@@ -163,25 +159,24 @@ def test_heads():
     *('noun/top1', 'noun/top5'),
     *('noun/mean_class_accuracy', 'noun/calibration_error'),
   ]
-  assert found.notes == ['not compared: verb']
-  with pytest.raises(UserError, match="no head 'nun' .* Did you mean 'noun'"):
+  (note,) = found.notes
+  assert 'verb' in note
+  with pytest.raises(UserError, match="'nun'.*noun"):
     comparison.compare(A, B, heads=['nun'])
   alone = [
     dataclasses.replace(made, logits={head: made.logits[head]})
     for made, head in ((A, 'verb'), (B, 'noun'))
   ]
-  with pytest.raises(UserError, match='none is in both'):
+  with pytest.raises(UserError, match='verb.*noun'):
     comparison.compare(*alone)
 
 
-def test_other_protocols_are_told():
+def test_other_protocols_are_noted():
   changed = {'temporal_views': 1, 'crop': [8, 8], 'digest': '1', 'step': 9}
   other = dataclasses.replace(B, protocol={**A.protocol, **changed})
-  assert comparison.compare(A, other).notes == [
-    'the protocols of A and B differ: temporal_views 4 and 1; '
-    'crop unknown and [8, 8]',
-    'A and B have the same parameters',
-  ]
+  protocols, parameters = comparison.compare(A, other).notes
+  assert 'temporal_views 4 and 1' in protocols and '[8, 8]' in protocols
+  assert 'step' not in protocols and 'same parameters' in parameters
 
 
 def test_what_is_averaged_can_be_chosen():
@@ -197,9 +192,8 @@ def test_what_is_averaged_can_be_chosen():
   other = dataclasses.replace(one, protocol={'average': 'probabilities'})
   found = comparison.compare(one, other)
   assert (found.rows[0].first, found.rows[0].second) == (0.0, 1.0)
-  assert found.notes == [
-    'the protocols of A and B differ: average logits and probabilities'
-  ]
+  (note,) = found.notes
+  assert 'average logits and probabilities' in note
   both = comparison.compare(one, other, average='probabilities')
   assert (both.rows[0].first, both.rows[0].second) == (1.0, 1.0)
   assert both.notes == []
@@ -240,5 +234,5 @@ def test_scores_are_those_of_one_evaluation():
   found = comparison.compare(*made)
   for place, table in enumerate(made):
     expected = metrics.scores(table.averaged(), table.labels)
-    told = {row.score: (row.first, row.second)[place] for row in found.rows}
-    assert expected == {score: pytest.approx(told[score]) for score in expected}
+    rows = {row.score: (row.first, row.second)[place] for row in found.rows}
+    assert expected == {score: pytest.approx(rows[score]) for score in expected}

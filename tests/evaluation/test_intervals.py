@@ -1,4 +1,4 @@
-"""Bootstrap intervals against exact binomials and against plain resampling."""
+"""Intervals and McNemar's test against exact binomials and plain loops."""
 
 import numpy as np
 import pytest
@@ -7,42 +7,73 @@ from scipy import stats
 from vivit_jax.evaluation import intervals
 
 
-def test_of_right_and_wrong_it_is_the_binomials():
-  """The mean of n drawn of r right ones is Binomial(n, r / n) / n."""
-  right = np.arange(200) < 150
-  low, high = intervals.bootstrap(right)
-  exact = stats.binom(200, 0.75).ppf([0.025, 0.975]) / 200
-  np.testing.assert_allclose((low, high), exact, atol=1.01 / 200)
-  assert intervals.bootstrap(right) == (low, high)
-  low99, high99 = intervals.bootstrap(right, level=0.99)
-  assert low99 < low < 0.75 < high < high99
+@pytest.mark.parametrize('correct', [1, 5, 8])
+def test_the_interval_of_a_share_is_clopper_pearsons(correct):
+  """At each end, results as extreme have probability 2.5%."""
+  low, high = intervals.of_share(np.arange(9) < correct)
+  assert stats.binom(9, low).sf(correct - 1) == pytest.approx(0.025)
+  assert stats.binom(9, high).cdf(correct) == pytest.approx(0.025)
 
 
-def test_against_drawing_the_examples():
-  values = np.repeat([-1.0, 0.0, 1.0], [10, 70, 40])
-  rng = np.random.default_rng(3)
-  means = rng.choice(values, (20000, len(values))).mean(axis=1)
-  expected = np.quantile(means, [0.025, 0.975])
-  found = intervals.bootstrap(values)
-  np.testing.assert_allclose(found, expected, atol=0.01)
-
-
-@pytest.mark.parametrize('value', [0, 1])
-def test_of_equal_values_it_is_that_value(value):
-  assert intervals.bootstrap(np.full(7, value)) == (value, value)
-
-
-def test_all_right_or_all_wrong_is_not_sure():
-  """Eight right are as likely as 2.5% where the share is its eighth root."""
+def test_all_or_none_correct_is_not_certain():
+  """Eight of eight have probability 2.5% where the share is its eighth root."""
   edge = 0.025 ** (1 / 8)
-  low, high = intervals.of_share(np.ones(8))
-  assert (low, high) == (pytest.approx(edge), 1)
-  low, high = intervals.of_share(np.zeros(8))
-  assert (low, high) == (0, pytest.approx(1 - edge))
-  low, high = intervals.of_share(np.ones(8), level=0.5)
-  assert low == pytest.approx(0.25 ** (1 / 8))
+  assert intervals.of_share(np.ones(8, bool)) == (pytest.approx(edge), 1)
+  assert intervals.of_share(np.zeros(8, bool)) == (0, pytest.approx(1 - edge))
 
 
-def test_of_some_right_it_is_the_bootstraps():
-  right = np.arange(9) < 2
-  assert intervals.of_share(right) == intervals.bootstrap(right)
+def mean_of(values):
+  return lambda counts: float(counts @ values / counts.sum())
+
+
+def test_the_bootstrap_of_a_share_is_binomial():
+  """The mean of n draws, r of n correct, is Binomial(n, r / n) / n."""
+  right = np.arange(200) < 150
+  found = intervals.of_difference(mean_of(right), 200)
+  exact = stats.binom(200, 0.75).ppf([0.025, 0.975]) / 200
+  np.testing.assert_allclose(found, exact, atol=1.01 / 200)
+  assert intervals.of_difference(mean_of(right), 200) == found
+
+
+def test_the_bootstrap_against_drawing_the_examples():
+  """The median, which is no mean."""
+  values = np.random.default_rng(1).normal(size=51)
+  rng = np.random.default_rng(2)
+  medians = np.median(rng.choice(values, (20000, 51)), axis=1)
+  found = intervals.of_difference(
+    lambda counts: float(np.median(np.repeat(values, counts))), 51
+  )
+  expected = np.quantile(medians, [0.025, 0.975])
+  np.testing.assert_allclose(found, expected, atol=0.03)
+
+
+@pytest.mark.parametrize('examples', [1, 7])
+def test_the_same_value_in_every_draw(examples):
+  found = intervals.of_difference(lambda counts: 0.5, examples)
+  assert found == (0.5, 0.5)
+
+
+def test_metrics_of_many_values_have_fewer_draws():
+  calls = []
+
+  def metric(counts):
+    calls.append(counts.sum())
+    return 0.0
+
+  intervals.of_difference(metric, 3, values=10**9)
+  assert 100 <= len(calls) <= 102 and set(calls) == {3}
+
+
+@pytest.mark.parametrize(
+  ('first', 'second', 'p'),
+  [
+    (0, 0, 1.0),
+    (5, 5, 1.0),
+    (0, 5, 2 / 32),  # both tails of five tosses
+    (1, 5, 2 * (1 + 6) / 64),
+    (8, 2, 2 * (1 + 10 + 45) / 1024),
+  ],
+)
+def test_mcnemar_by_hand(first, second, p):
+  assert intervals.mcnemar(first, second) == pytest.approx(p)
+  assert intervals.mcnemar(second, first) == pytest.approx(p)

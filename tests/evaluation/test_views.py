@@ -1,4 +1,4 @@
-"""Logits of views against a loop over videos; which views some of them are."""
+"""Logits of views against a loop over videos, and subsets of views."""
 
 import jax
 import jax.numpy as jnp
@@ -81,8 +81,8 @@ def test_some_views_are_different_and_evenly_spread(temporal):
       assert steps.max() - steps.min() <= 1
 
 
-@pytest.mark.parametrize('most', [1, 2, 5, 11, 12, 13])
-def test_clips_in_parts_are_the_clips_at_once(most):
+@pytest.mark.parametrize('max_clips', [1, 2, 5, 11, 12, 13])
+def test_clips_in_parts_are_the_clips_at_once(max_clips):
   video = np.random.default_rng(1).uniform(size=(3, 4, 2, 5, 6, 3))
   video = jnp.asarray(video, jnp.float32)
   sizes = set()
@@ -91,10 +91,10 @@ def test_clips_in_parts_are_the_clips_at_once(most):
     sizes.add(len(clips))
     return brightness(clips)
 
-  found = views.of_each_view(noting, video, most)
+  found = views.of_each_view(noting, video, max_clips)
   expected = views.of_each_view(brightness, video)
   for head in expected:
     np.testing.assert_allclose(found[head], expected[head], rtol=1e-6)
-  assert max(sizes) <= most
+  assert max(sizes) <= max_clips
   # 12 clips in parts of 5 are 3 of 4, in parts of 11 are 2 of 6: no waste.
-  assert sizes == {{1: 1, 2: 2, 5: 4, 11: 6, 12: 12, 13: 12}[most]}
+  assert sizes == {{1: 1, 2: 2, 5: 4, 11: 6, 12: 12, 13: 12}[max_clips]}

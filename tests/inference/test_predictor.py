@@ -11,7 +11,7 @@ import vivit_jax
 from vivit_jax import models
 from vivit_jax.data import datasets, decode, prepare
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation import offline
+from vivit_jax.evaluation import evaluate
 from vivit_jax.evaluation.predictions import Table
 
 LENGTHS, RATES = (13, 20, 31), (10, 25, 10)
@@ -43,7 +43,7 @@ def videos(tmp_path):
 
 def evaluated(workdir, tmp_path, **flags):
   """Returns what evaluate.py says: video -> head -> probabilities."""
-  offline.evaluate(
+  evaluate.evaluate(
     str(workdir),
     checkpoints=['last'],
     split='test',

@@ -9,7 +9,7 @@ import pytest
 from vivit_jax import config as configs
 from vivit_jax.data import datasets, moving_shapes, prepare
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation import offline
+from vivit_jax.evaluation import evaluate
 from vivit_jax.training import loop
 
 
@@ -69,7 +69,7 @@ def test_several_labels_frames_a_second_and_balance(tagged, tmp_path):
   logged = [json.loads(line) for line in lines]
   validated = [row['step'] for row in logged if 'validation/top1' in row]
   assert validated == [1, 2]
-  (found,) = offline.evaluate(workdir).values()
+  (found,) = evaluate.evaluate(workdir).values()
   scores = found['scores']
   assert 0 <= scores['tags/mAP'] <= 1 and 'label/mAP' not in scores
   report = workdir / 'evaluation' / 'train'
@@ -101,7 +101,7 @@ def test_a_damaged_shard_is_skipped_up_to_a_share(tagged, tmp_path, capsys):
   told = capsys.readouterr().out
   assert told.count("skipped: video '3.mp4' cannot be read (1 so far)") == 1
   assert '1 of 12 videos of validation cannot be read' in told
-  offline.evaluate(workdir)
+  evaluate.evaluate(workdir)
   metrics = workdir / 'evaluation' / 'train' / 'metrics.json'
   protocol = json.loads(metrics.read_text())['protocol']
   assert protocol['examples'] == 11 and protocol['unreadable'] == ['3.mp4']
@@ -118,7 +118,9 @@ def test_a_validation_that_cannot_be_scored_costs_no_steps(
   def broken(*_):
     raise UserError('none of the videos of the split can be read.')
 
-  monkeypatch.setattr('vivit_jax.evaluation.run.score_split', broken)
+  monkeypatch.setattr(
+    'vivit_jax.evaluation.predict_split.predict_split', broken
+  )
   config = tiny(
     dataset='videos/tagged', data_dir=str(tagged), short_videos='hold'
   )

@@ -1,1 +1,1 @@
-"""Scoring every example of a split exactly once, and reporting it."""
+"""Predictions of a whole split, metrics, comparisons and the report."""

@@ -1,21 +1,18 @@
-"""Whether two tables of predictions can be compared, and how they differ."""
+"""Matches heads, examples and labels of two tables of predictions."""
 
+import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from vivit_jax.errors import UserError, nearest
+from vivit_jax.errors import UserError
 from vivit_jax.evaluation.predictions import Table
 
-# What two evaluations differ in without being another protocol.
-_OWN = (
-  'checkpoint',
-  'step',
-  'weights',
-  'digest',
-  'examples',
-  'unreadable',
-)
+# Keys of the protocol that may differ between two models.
+_IDENTITY = (
+  'checkpoint', 'step', 'weights', 'digest', 'examples', 'unreadable',
+)  # fmt: skip
 
 
 def examples(number: int) -> str:
@@ -23,102 +20,94 @@ def examples(number: int) -> str:
   return f'{number} example' + ('' if number == 1 else 's')
 
 
-def heads(first: Table, second: Table, asked: Sequence[str]) -> list[str]:
-  """Returns the heads of `asked`, or all, that both have; else a UserError."""
-  there = [head for head in first.logits if head in second.logits]
-  if not there:
+def shared_heads(
+  first: Table, second: Table, requested: Sequence[str]
+) -> list[str]:
+  """Returns the requested heads, or all shared ones; else a UserError."""
+  shared = [head for head in first.logits if head in second.logits]
+  unknown = [head for head in requested if head not in shared]
+  if unknown or not shared:
+    what = f"the head '{unknown[0]}'" if unknown else 'any head'
     raise UserError(
-      f'A has the heads {", ".join(first.logits)}, and B has '
-      f'{", ".join(second.logits)}: none is in both.'
+      f'A and B do not share {what}: A has {", ".join(first.logits)}; '
+      f'B has {", ".join(second.logits)}.'
     )
-  for head in asked:
-    if head not in there:
-      raise UserError(
-        f"there is no head '{head}' in both; there is {', '.join(there)}."
-        f'{nearest(head, there)}'
-      )
-  return [head for head in there if head in asked] if asked else there
+  return [head for head in shared if not requested or head in requested]
 
 
-def check_names(first: Table, second: Table, heads: Sequence[str]) -> None:
-  """Raises a UserError unless class k has the same name in both."""
-  for head in heads:
-    names = [list(table.class_names[head]) for table in (first, second)]
-    if len(names[0]) != len(names[1]):
-      raise UserError(
-        f'head {head} has {len(names[0])} classes in A and {len(names[1])} in '
-        'B: evaluate both with the same label names.'
-      )
-    for place, (one, other) in enumerate(zip(*names, strict=True)):
-      if one != other:
-        raise UserError(
-          f"class {place} of head {head} is '{one}' in A and '{other}' in B: "
-          'evaluate both with the same label names.'
-        )
-
-
-def same_examples(
+def shared_rows(
   first: Table, second: Table, common: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the rows of the same examples in both, in the first's order.
+  """Returns the rows of the shared examples in both tables, int [m] each.
 
   Args:
     first, second: the tables.
-    common: leave out what one of them lacks, which is a UserError otherwise.
+    common: whether to drop examples that only one table has.
 
-  Returns:
-    int [m] and int [m].
+  Raises:
+    UserError: an example that occurs twice, no shared example, or, without
+      `common`, examples that are not shared.
   """
-  places = []
   for table, name in ((first, 'A'), (second, 'B')):
-    place = {example: row for row, example in enumerate(table.ids)}
-    if len(place) != len(table.ids):
+    repeated = len(table.ids) - len(set(table.ids))
+    if repeated:
       raise UserError(
-        f'{name} has {examples(len(table.ids) - len(place))} twice: it is not '
-        'one evaluation of one split.'
+        f'{name} repeats {examples(repeated)}: it is not one evaluation of one '
+        'split.'
       )
-    places.append(place)
-  both = [example for example in first.ids if example in places[1]]
-  if not both:
-    raise UserError(
-      'A and B have no example in common: evaluate both on the same split.'
-    )
-  if not common and not len(both) == len(first.ids) == len(second.ids):
-    raise UserError(
-      f'A has {examples(len(first.ids))} and B has {len(second.ids)}, of which '
-      f'{len(both)} are in both: --common compares those.'
-    )
-  return tuple(
-    np.array([place[example] for example in both]) for place in places
+  shared, rows_a, rows_b = np.intersect1d(
+    np.asarray(first.ids, str),
+    np.asarray(second.ids, str),
+    assume_unique=True,
+    return_indices=True,
   )
+  if not len(shared):
+    raise UserError('A and B share no example: evaluate both on one split.')
+  if not common and not len(shared) == len(first.ids) == len(second.ids):
+    raise UserError(
+      f'A has {examples(len(first.ids))}, B has {len(second.ids)}, and they '
+      f'share {len(shared)}: --common compares those.'
+    )
+  return rows_a, rows_b
 
 
-def same_labels(
+def shared_labels(
   first: Table,
   second: Table,
   heads: Sequence[str],
-  rows_a: np.ndarray,
-  rows_b: np.ndarray,
+  rows: tuple[np.ndarray, np.ndarray],
 ) -> dict[str, np.ndarray]:
-  """Returns the labels of rows of both; UserError where they differ."""
-  found = {}
+  """Returns the labels of the rows, by head.
+
+  Raises:
+    UserError: labels or class names differ between the tables.
+  """
+  labels = {}
   for head in heads:
-    one, other = first.labels[head][rows_a], second.labels[head][rows_b]
+    one, other = first.labels[head][rows[0]], second.labels[head][rows[1]]
+    names = itertools.zip_longest(
+      first.class_names[head], second.class_names[head]
+    )
+    for k, (name, another) in enumerate(names):
+      if name != another:
+        raise _difference(head, f"class {k} is '{name}' and '{another}'")
     if one.ndim != other.ndim:
-      raise UserError(
-        f'head {head} has one label a video in A or B, and several in the '
-        'other: evaluate both on the same dataset.'
-      )
+      raise _difference(head, 'one of them is multi-label')
     differ = (one != other).reshape(len(one), -1).any(axis=1)
     if differ.any():
-      example = first.ids[rows_a[differ.argmax()]]
-      raise UserError(
-        f"the label of '{example}' for head {head} is another in A than in B "
-        f'({np.count_nonzero(differ)} of {len(one)} are): evaluate both on the '
-        'same dataset.'
+      example = first.ids[rows[0][differ.argmax()]]
+      raise _difference(
+        head, f"labels of {np.count_nonzero(differ)} videos, first '{example}'"
       )
-    found[head] = one
-  return found
+    labels[head] = one
+  return labels
+
+
+def _difference(head: str, what: str) -> UserError:
+  return UserError(
+    f'head {head} differs between A and B ({what}): evaluate both on the same '
+    'dataset, with the same label names.'
+  )
 
 
 def differences(
@@ -128,36 +117,39 @@ def differences(
   averages: Sequence[str],
   count: int,
 ) -> list[str]:
-  """Returns sentences on what else differs between the two."""
+  """Returns sentences on what else differs between the two evaluations.
+
+  Args:
+    first, second: the tables.
+    heads: that are compared.
+    averages: what each averages over views.
+    count: of the shared examples.
+  """
   notes = []
   if not count == len(first.ids) == len(second.ids):
     notes.append(
-      f'in both there {"is" if count == 1 else "are"} {examples(count)}: of '
-      f'{len(first.ids)} of A, and of {len(second.ids)} of B'
+      f'compared: {examples(count)}, of {len(first.ids)} in A and '
+      f'{len(second.ids)} in B'
     )
-  protocols = [
-    {**table.protocol, 'average': how}
-    for table, how in zip((first, second), averages, strict=True)
-  ]
+  one, other = (
+    {**table.protocol, 'average': average}
+    for table, average in zip((first, second), averages, strict=True)
+  )
   differ = [
-    f'{key} {_say(protocols[0].get(key))} and {_say(protocols[1].get(key))}'
-    for key in dict.fromkeys([*protocols[0], *protocols[1]])
-    if key not in _OWN and protocols[0].get(key) != protocols[1].get(key)
+    f'{key} {_value(one.get(key))} and {_value(other.get(key))}'
+    for key in dict.fromkeys([*one, *other])
+    if key not in _IDENTITY and one.get(key) != other.get(key)
   ]
   if differ:
     notes.append(f'the protocols of A and B differ: {"; ".join(differ)}')
-  left = [
-    head
-    for head in dict.fromkeys([*first.logits, *second.logits])
-    if head not in heads
-  ]
-  if left:
-    notes.append(f'not compared: {", ".join(left)}')
-  digests = [protocol.get('digest') for protocol in protocols]
-  if digests[0] is not None and digests[0] == digests[1]:
+  every = dict.fromkeys([*first.logits, *second.logits])
+  ignored = [head for head in every if head not in heads]
+  if ignored:
+    notes.append(f'not compared: {", ".join(ignored)}')
+  if one.get('digest') is not None and one['digest'] == other.get('digest'):
     notes.append('A and B have the same parameters')
   return notes
 
 
-def _say(value: object) -> str:
+def _value(value: Any) -> str:
   return 'unknown' if value is None else str(value)

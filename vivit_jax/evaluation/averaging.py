@@ -1,4 +1,4 @@
-"""Averages over views, of logits or of probabilities, in numpy."""
+"""Averages logits or probabilities over views, in numpy."""
 
 from collections.abc import Sequence
 
@@ -11,21 +11,22 @@ def average_views(
   several_labels: bool,
   views: Sequence[int] | None = None,
 ) -> np.ndarray:
-  """Returns float64 scores [n, K] of logits [n, V, K], averaged over views.
+  """Returns the mean over views of logits [n, V, K], as float64 scores [n, K].
 
-  The paper averages logits (section 4.1). Other repositories average
-  probabilities; the mean's logarithm ranks as it does, and its softmax is the
-  mean again.
+  The paper averages logits (section 4.1), other projects probabilities. Then
+  the scores are the logarithm of the mean: it has the same ranking, and its
+  softmax is the mean.
 
   Args:
     logits: [n, V, K].
     average: 'logits' or 'probabilities'.
-    several_labels: of the head: probabilities are sigmoids, not a softmax.
-    views: places among the V views; None: all.
+    several_labels: whether the head is multi-label, with sigmoids in place of
+      the softmax.
+    views: indices of the views to average; None: all.
   """
   chosen = range(logits.shape[1]) if views is None else views
   total = None
-  for view in chosen:  # one after another, lest all be there in float64
+  for view in chosen:  # one by one: all in float64 take too much memory
     value = logits[:, view].astype(np.float64)
     if average == 'logits':
       total = value if total is None else total + value
@@ -40,19 +41,20 @@ def average_views(
 def probabilities(
   scores: np.ndarray, average: str, several_labels: bool
 ) -> np.ndarray:
-  """Returns the probabilities [n, K] of what `average_views` returned."""
+  """Returns probabilities [n, K]; arguments as of `log_probabilities`."""
   return np.exp(log_probabilities(scores, average, several_labels))
 
 
 def log_probabilities(
   scores: np.ndarray, average: str, several_labels: bool
 ) -> np.ndarray:
-  """Returns float64 logarithms of the probabilities that scores stand for.
+  """Returns float64 log-probabilities [n, K].
 
   Args:
-    scores: [n, K], as `average_views` returned them.
-    average: what it averaged.
-    several_labels: of the head: probabilities are sigmoids, not a softmax.
+    scores: [n, K], of `average_views`.
+    average: 'logits' or 'probabilities', as `average_views` took it.
+    several_labels: whether the head is multi-label, with sigmoids in place of
+      the softmax.
   """
   if average == 'probabilities':
     return np.asarray(scores, np.float64)
@@ -60,12 +62,12 @@ def log_probabilities(
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-  """Turns logits [..., K] into float64 logarithms of probabilities."""
+  """Returns the float64 logarithm of the softmax of logits [..., K]."""
   logits = np.asarray(logits, np.float64)
   logits = logits - logits.max(axis=-1, keepdims=True)
   return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
 
 
 def log_sigmoid(logits: np.ndarray) -> np.ndarray:
-  """Turns logits into float64 logarithms of probabilities, each for itself."""
+  """Returns the float64 logarithm of the sigmoid of each logit."""
   return -np.logaddexp(0.0, -np.asarray(logits, np.float64))

@@ -1,4 +1,4 @@
-"""Whether a model is right as often as it says.
+"""Calibration: whether predicted probabilities match accuracy.
 
 Guo et al., On Calibration of Modern Neural Networks, arXiv 1706.04599,
 section 2.
@@ -13,48 +13,53 @@ BINS = 15  # of Guo et al., table 1
 
 @dataclasses.dataclass(frozen=True)
 class Bins:
-  """Examples by the probability of their first guess.
+  """Examples binned by confidence, the probability of the first prediction.
 
-  Bin m of M holds those from above m / M up to (m + 1) / M.
+  Bin m of M holds confidences above m / M up to (m + 1) / M.
 
   Attributes:
     count: int [M], examples.
-    confidence: float [M], the mean probability of their first guess; 0 in a
-      bin without examples.
-    accuracy: float [M], the share of them that is right; likewise.
+    confidence: float [M], mean confidence; 0 in an empty bin.
+    accuracy: float [M], share of correct examples; 0 in an empty bin.
   """
 
   count: np.ndarray
   confidence: np.ndarray
   accuracy: np.ndarray
 
-  def error(self) -> float:
-    """Returns the expected calibration error (Guo et al., equation 3).
-
-    The mean over all examples of the distance between accuracy and confidence
-    of their bin.
-    """
-    distance = np.abs(self.accuracy - self.confidence)
-    return float(np.sum(self.count * distance) / np.sum(self.count))
-
 
 def bins(
-  probabilities: np.ndarray, labels: np.ndarray, count: int = BINS
+  confidence: np.ndarray,
+  right: np.ndarray,
+  counts: np.ndarray | None = None,
+  number: int = BINS,
 ) -> Bins:
-  """Sorts examples into bins of equal width.
+  """Bins examples by confidence, in bins of equal width.
 
   Args:
-    probabilities: [n, K], n at least 1; rows sum to 1.
-    labels: int [n].
-    count: M, of the bins.
+    confidence: float [n], the probability of the first prediction.
+    right: bool [n], whether it is correct.
+    counts: int [n], how often each example counts; None: once.
+    number: of bins, M.
   """
-  confidence = probabilities.max(axis=1)
-  right = probabilities.argmax(axis=1) == labels
-  place = np.clip(np.ceil(confidence * count).astype(int) - 1, 0, count - 1)
-  counts = np.bincount(place, minlength=count)
-  some = np.maximum(counts, 1)
-  return Bins(
-    counts,
-    np.bincount(place, confidence, minlength=count) / some,
-    np.bincount(place, right, minlength=count) / some,
+  counts = np.ones(len(right), int) if counts is None else counts
+  place = np.clip(np.ceil(confidence * number).astype(int) - 1, 0, number - 1)
+  total, confidence, correct = (
+    np.bincount(place, weights, minlength=number)
+    for weights in (counts, counts * confidence, counts * right)
   )
+  some = np.maximum(total, 1)
+  return Bins(total.astype(int), confidence / some, correct / some)
+
+
+def error(
+  confidence: np.ndarray, right: np.ndarray, counts: np.ndarray | None = None
+) -> float:
+  """Returns the expected calibration error (Guo et al., equation 3).
+
+  The mean over examples of the distance between accuracy and confidence of
+  their bin. Arguments are those of `bins`.
+  """
+  binned = bins(confidence, right, counts)
+  distance = np.abs(binned.accuracy - binned.confidence)
+  return float(np.sum(binned.count * distance) / np.sum(binned.count))

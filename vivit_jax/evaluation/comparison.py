@@ -1,34 +1,33 @@
-"""Two tables of predictions on the same examples, score by score."""
+"""Paired comparison of two tables of predictions, metric by metric."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from vivit_jax.evaluation import (
-  alignment,
-  intervals,
-  metrics,
-  paired,
-  resampling,
-)
-from vivit_jax.evaluation.averaging import log_probabilities
+from vivit_jax.evaluation import alignment, calibration, intervals, metrics
+from vivit_jax.evaluation.average_precision import Ranking
+from vivit_jax.evaluation.averaging import probabilities
 from vivit_jax.evaluation.predictions import Table
 
-_LEVEL = 0.05  # that McNemar's p is below, where one of two is better
+_SIGNIFICANCE = 0.05  # McNemar's p must be below it
+
+# A metric of examples of which example i counts counts[i] times, int [n].
+_Metric = Callable[[np.ndarray], float]
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """One score of both; differences are second - first.
+  """A metric of both models; differences are second - first.
 
   Attributes:
-    score: as in metrics.json.
+    score: name of the metric, as in metrics.json.
     first, second: its values.
-    interval: 95% bootstrap interval of the difference.
-    only_first, only_second: examples that one alone has right; None of scores
-      that do not count examples.
-    p: of McNemar's exact test; likewise.
+    interval: 95% paired bootstrap interval of the difference.
+    only_first, only_second: examples that only one model has correct; None for
+      metrics that are no share of correct examples.
+    p: of McNemar's exact test; None for the same metrics.
   """
 
   score: str
@@ -45,13 +44,14 @@ class Row:
 
   @property
   def better(self) -> str:
-    """'A' or 'B', where neither interval nor p leaves a doubt, else ''.
+    """'A' or 'B' if both interval and p are significant, else ''.
 
-    Of few examples that differ, all for one model, the bootstrap draws no
-    others, and its interval is too narrow: McNemar's test is exact there.
+    If few examples differ, all in favour of one model, the bootstrap never
+    draws another result and its interval is too narrow; McNemar's test is exact
+    there.
     """
     low, high = self.interval
-    chance = self.p is not None and self.p >= _LEVEL
+    chance = self.p is not None and self.p >= _SIGNIFICANCE
     if chance or low <= 0 <= high:
       return ''
     lower_is_better = self.score.endswith('/calibration_error')
@@ -60,13 +60,13 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class ClassRow:
-  """One class of both.
+  """A class in both models.
 
   Attributes:
     name: of the class.
     count: its examples.
-    first, second: how many of them are right; average precisions, of several
-      labels a video.
+    first, second: how many of them are correct; average precisions of a
+      multi-label head.
   """
 
   name: str
@@ -81,14 +81,14 @@ class ClassRow:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-  """What `compare` finds.
+  """The result of `compare`.
 
   Attributes:
-    examples: how many are compared.
+    examples: number of compared examples.
     notes: sentences on what else differs.
-    rows: of each score.
-    classes: of each head, the largest gain of the second first; classes without
-      examples are left out.
+    rows: one for each metric.
+    classes: of each head, the largest gain of the second model first; classes
+      without examples are left out.
   """
 
   examples: int
@@ -105,41 +105,37 @@ def compare(
   common: bool = False,
   average: str | None = None,
 ) -> Comparison:
-  """Compares two models by their predictions for the same examples.
+  """Compares two models by their predictions of the same examples.
 
   Args:
-    first, second: their predictions, called A and B in what is said.
-    heads: to compare; empty: all that both have.
-    common: compare what examples both have, where others are there.
-    average: over views, of both: 'logits' or 'probabilities'; None: of each
-      what its protocol says.
+    first, second: their predictions, called A and B in messages.
+    heads: to compare; empty: all shared ones.
+    common: whether to drop examples that only one table has.
+    average: over views, for both: 'logits' or 'probabilities'; None: each
+      table's own.
 
   Raises:
-    UserError: other examples, labels or class names, or a head that one lacks.
+    UserError: other examples, labels or class names, or a head that is not
+      shared.
   """
-  chosen = alignment.heads(first, second, heads)
-  alignment.check_names(first, second, chosen)
-  rows_a, rows_b = alignment.same_examples(first, second, common)
-  labels = alignment.same_labels(first, second, chosen, rows_a, rows_b)
-  averages = [
-    average or table.protocol.get('average', 'logits')
-    for table in (first, second)
-  ]
+  chosen = alignment.shared_heads(first, second, heads)
+  rows = alignment.shared_rows(first, second, common)
+  labels = alignment.shared_labels(first, second, chosen, rows)
+  count, tables = len(rows[0]), (first, second)
+  averages = [average or x.protocol.get('average', 'logits') for x in tables]
   scores = [
-    {head: x[rows] for head, x in table.averaged(how).items() if head in chosen}
-    for table, rows, how in zip(
-      (first, second), (rows_a, rows_b), averages, strict=True
-    )
+    {head: x[r] for head, x in table.averaged(how).items() if head in chosen}
+    for table, r, how in zip(tables, rows, averages, strict=True)
   ]
   classes = {
-    head: _classes(
-      scores[0][head], scores[1][head], labels[head], first.class_names[head]
-    )
-    for head in chosen
+    head: _classes([x[head] for x in scores], label, first.class_names[head])
+    for head, label in labels.items()
   }
-  notes = alignment.differences(first, second, chosen, averages, len(rows_a))
   return Comparison(
-    len(rows_a), notes, _rows(scores, labels, averages), classes
+    count,
+    alignment.differences(first, second, chosen, averages, count),
+    _rows(scores, labels, averages),
+    classes,
   )
 
 
@@ -148,108 +144,89 @@ def _rows(
   labels: Mapping[str, np.ndarray],
   averages: Sequence[str],
 ) -> list[Row]:
-  """Returns each score of both, all heads at once first."""
-  first = [metrics.first_right(values, labels) for values in scores]
-  rows = []
-  if 'joint' in first[0]:
-    rows.append(_counted('joint/top1', *(right['joint'] for right in first)))
-    five = (
-      _tuples(values, labels, how)
-      for values, how in zip(scores, averages, strict=True)
+  """Returns a row for each metric; those of all heads come first."""
+  right = [
+    metrics.correct(values, labels, average)
+    for values, average in zip(scores, averages, strict=True)
+  ]
+  both = [_metrics(*each, labels) for each in zip(scores, averages, right)]
+  order = ['joint', 'top1', *labels]
+  names = sorted(
+    both[0], key=lambda name: order.index(name.rpartition('/')[0] or name)
+  )
+  count, rows = len(next(iter(labels.values()))), []
+  for name in names:
+    values = (
+      labels[name.removesuffix('/mAP')].size if name.endswith('/mAP') else 0
     )
-    rows.append(_counted('joint/top5', *five))
-    means = [
-      np.mean([right[head] for head in labels], axis=0) for right in first
-    ]
-    interval = intervals.bootstrap(means[1] - means[0])
-    rows.append(
-      Row('top1', *(float(np.mean(mean)) for mean in means), interval)
-    )
-  for head, label in labels.items():
-    values = [each[head] for each in scores]
-    rows.append(_counted(f'{head}/top1', *(right[head] for right in first)))
-    rows.append(
-      _counted(f'{head}/top5', *(_within(each, label) for each in values))
-    )
-    if label.ndim == 2:
-      scored = [resampling.mean_average_precision(x, label) for x in values]
-      rows.append(_drawn(f'{head}/mAP', *scored, len(label), label.size))
-      continue
-    scored = [resampling.class_mean(right[head], label) for right in first]
-    rows.append(_drawn(f'{head}/mean_class_accuracy', *scored, len(label)))
-    scored = [
-      resampling.calibration_error(
-        np.exp(log_probabilities(x, how, False)), label
-      )
-      for x, how in zip(values, averages, strict=True)
-    ]
-    rows.append(_drawn(f'{head}/calibration_error', *scored, len(label)))
+    row = _row(name, *(each[name] for each in both), count, values)
+    if name in right[0]:
+      row = _with_counts(row, *(each[name] for each in right))
+    rows.append(row)
   return rows
 
 
-def _counted(score: str, first: np.ndarray, second: np.ndarray) -> Row:
-  """Returns a score that is the share of the examples that are right."""
-  found = paired.compare(first, second)
-  return Row(
-    score,
-    found.first,
-    found.second,
-    found.interval,
-    found.only_first,
-    found.only_second,
-    found.p,
-  )
-
-
-def _drawn(
-  score: str,
-  first: resampling.Score,
-  second: resampling.Score,
+def _row(
+  name: str,
+  first: _Metric,
+  second: _Metric,
   examples: int,
-  numbers: int = 0,
+  values: int,
 ) -> Row:
-  """Returns a score that is no mean over examples."""
+  """Returns the row of a metric; `values` as of `intervals.of_difference`."""
   once = np.ones(examples, int)
-  interval = resampling.interval(first, second, examples, numbers)
-  return Row(score, first(once), second(once), interval)
+  interval = intervals.of_difference(
+    lambda counts: second(counts) - first(counts), examples, values
+  )
+  return Row(name, first(once), second(once), interval)
 
 
-def _within(scores: np.ndarray, labels: np.ndarray, k: int = 5) -> np.ndarray:
-  """Returns bool [n]: whether one of the first k guesses is right."""
-  return _any_right(metrics.top_k(scores, k), labels).any(axis=1)
+def _with_counts(row: Row, first: np.ndarray, second: np.ndarray) -> Row:
+  """Returns the row of a share of correct examples, bool [n], with its test."""
+  only = [int(np.count_nonzero(x)) for x in (first & ~second, second & ~first)]
+  p = intervals.mcnemar(*only)
+  return dataclasses.replace(row, only_first=only[0], only_second=only[1], p=p)
 
 
-def _tuples(
-  scores: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray], how: str
-) -> np.ndarray:
-  """Returns bool [n]: whether one of the five likeliest tuples is right."""
-  logs = {
-    head: log_probabilities(values, how, labels[head].ndim == 2)
-    for head, values in scores.items()
-  }
-  guesses = metrics.top_tuples(logs)
-  right = [_any_right(guesses[head], labels[head]) for head in labels]
-  return np.all(right, axis=0).any(axis=1)
+def _metrics(
+  scores: Mapping[str, np.ndarray],
+  average: str,
+  right: Mapping[str, np.ndarray],
+  labels: Mapping[str, np.ndarray],
+) -> dict[str, _Metric]:
+  """Returns the metrics of one model, by name; `right` of `metrics.correct`."""
+  by_name = {name: _mean(values) for name, values in right.items()}
+  if len(labels) > 1:
+    firsts = [right[f'{head}/top1'] for head in labels]
+    by_name['top1'] = _mean(np.mean(firsts, axis=0))
+  for head, label in labels.items():
+    if label.ndim == 2:
+      by_name[f'{head}/mAP'] = Ranking(scores[head], label).mean
+      continue
+    by_name[f'{head}/mean_class_accuracy'] = functools.partial(
+      metrics.mean_class_accuracy, right[f'{head}/top1'], label
+    )
+    by_name[f'{head}/calibration_error'] = functools.partial(
+      calibration.error,
+      probabilities(scores[head], average, False).max(axis=1),
+      right[f'{head}/top1'],
+    )
+  return by_name
 
 
-def _any_right(guesses: np.ndarray, labels: np.ndarray) -> np.ndarray:
-  if labels.ndim == 2:
-    return np.take_along_axis(labels, guesses, axis=1) > 0
-  return guesses == labels[:, None]
+def _mean(values: np.ndarray) -> _Metric:
+  return lambda counts: float(counts @ values / counts.sum())
 
 
 def _classes(
-  first: np.ndarray,
-  second: np.ndarray,
-  labels: np.ndarray,
-  names: Sequence[str],
+  scores: Sequence[np.ndarray], labels: np.ndarray, names: Sequence[str]
 ) -> list[ClassRow]:
   """Returns the classes that have examples, the largest gain first."""
-  one, other = (metrics.per_class(x, labels) for x in (first, second))
-  what = 'correct' if labels.ndim == 1 else 'average_precision'
+  one, other = (metrics.per_class(x, labels) for x in scores)
+  values = 'correct' if labels.ndim == 1 else 'average_precision'
   rows = [
-    ClassRow(str(names[place]), count, one[what][place], other[what][place])
-    for place, count in enumerate(one['count'])
+    ClassRow(str(names[k]), count, one[values][k], other[values][k])
+    for k, count in enumerate(one['count'])
     if count
   ]
   return sorted(rows, key=lambda row: -row.difference)

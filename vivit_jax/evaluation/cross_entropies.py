@@ -1,4 +1,4 @@
-"""Losses of finished predictions, in numpy on the host."""
+"""Cross-entropy of finished predictions, in numpy on the host."""
 
 from collections.abc import Mapping
 
@@ -10,18 +10,17 @@ def cross_entropies(
   labels: Mapping[str, np.ndarray],
   weights: Mapping[str, float] | None = None,
 ) -> dict[str, float]:
-  """Returns cross-entropies without label smoothing, means over examples.
+  """Returns mean cross-entropies over examples, without label smoothing.
 
   Args:
-    logits, labels: as of `metrics.scores`. Of a head with several labels a
-      video, every class is a yes or no of its own, and the classes are summed.
-    weights: what a head's loss is multiplied with in the sum; 1 of those
-      without.
+    logits, labels: as `metrics.scores` takes them. A multi-label head has the
+      sum over classes of binary cross-entropies.
+    weights: weight of each head's loss in the sum; 1 if absent.
 
   Returns:
-    '<head>/loss' of each head; and 'loss', the sum over heads.
+    '<head>/loss' of each head, and 'loss', their weighted sum.
   """
-  found = {}
+  losses = {}
   for head, head_logits in logits.items():
     x = np.asarray(head_logits, np.float64)
     head_labels = np.asarray(labels[head])
@@ -30,7 +29,7 @@ def cross_entropies(
     else:
       right_n = np.take_along_axis(x, head_labels[:, None], axis=1)[:, 0]
       loss_n = np.logaddexp.reduce(x, axis=1) - right_n
-    found[f'{head}/loss'] = float(loss_n.mean())
+    losses[f'{head}/loss'] = float(loss_n.mean())
   weights = weights or {}
-  whole = sum(weights.get(h, 1.0) * found[f'{h}/loss'] for h in logits)
-  return found | {'loss': float(whole)}
+  whole = sum(weights.get(h, 1.0) * losses[f'{h}/loss'] for h in logits)
+  return losses | {'loss': float(whole)}

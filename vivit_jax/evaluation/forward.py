@@ -1,4 +1,4 @@
-"""The forward pass of evaluation: uint8 views in, logits of each view out."""
+"""The forward pass of evaluation: uint8 views to logits of each view."""
 
 import math
 from collections.abc import Callable
@@ -13,21 +13,20 @@ from vivit_jax.config import DataConfig
 from vivit_jax.evaluation import views
 from vivit_jax.models import pixels
 
-# On a CPU, clips of more bytes than these, computed at once, leave its cache
-# ('Views' in benchmarks/RESULTS.md). Accelerators are the faster, the more
-# there is to compute.
-_BYTES = 2 * 2**20
+# On a CPU, larger batches of clips fall out of its cache ('Views' in
+# benchmarks/RESULTS.md). Accelerators prefer large batches.
+_MAX_BYTES = 2 * 2**20
 
 
 def every_view(
   model: nn.Module, data: DataConfig
 ) -> Callable[[Any, np.ndarray], dict[str, jax.Array]]:
-  """Returns (parameters, videos) -> logits, over all local devices.
+  """Returns a function (parameters, videos) -> logits, over all local devices.
 
-  Parameters are replicated (`parallel.replicate`); videos are uint8
-  [b, V, T, H, W, 3], b a multiple of the local devices (a process's share of
-  `padded_batch`), of which every process must give as many batches;
-  logits float32 [b, V, K] of each head.
+  Parameters are replicated (`parallel.replicate`). Videos are uint8
+  [b, V, T, H, W, 3]; b, the process's share of `padded_batch`, is a multiple of
+  the local devices. Logits are float32 [b, V, K] of each head. All processes
+  must call it equally often.
   """
 
   def forward(params, video):
@@ -35,7 +34,7 @@ def every_view(
       clips = pixels.normalise(clips, data.mean, data.std)
       return model.apply({'params': params}, clips, train=False)
 
-    return views.of_each_view(apply, video, _at_once(video.shape[2:]))
+    return views.of_each_view(apply, video, _max_clips(video.shape[2:]))
 
   mapped = parallel.map_over_devices(forward)
 
@@ -45,11 +44,11 @@ def every_view(
   return call
 
 
-def _at_once(clip: tuple[int, ...]) -> int | None:
-  """Returns how many clips of a shape to compute at once; None for all."""
+def _max_clips(clip: tuple[int, ...]) -> int | None:
+  """Returns the largest batch of clips of a shape; None for no limit."""
   if jax.default_backend() != 'cpu':
     return None
-  return max(1, _BYTES // math.prod(clip))
+  return max(1, _MAX_BYTES // math.prod(clip))
 
 
 def padded_batch(batch_size: int) -> int:

@@ -1,64 +1,71 @@
-"""How far a mean over examples could be off by their chance alone."""
+"""Confidence intervals and McNemar's test, by scipy."""
+
+from collections.abc import Callable
 
 import numpy as np
 from scipy import stats
 
 LEVEL = 0.95
-DRAWS = 10_000
 SEED = 0
+# Draws of a bootstrap. Metrics of many values have fewer, to end in seconds.
+_MAX_DRAWS, _MIN_DRAWS, _MAX_VALUES = 2000, 100, 4e8
 
 
-def of_share(
-  right: np.ndarray,
-  *,
-  level: float = LEVEL,
-  draws: int = DRAWS,
-  seed: int = SEED,
-) -> tuple[float, float]:
-  """Returns the interval of the share of examples that are right.
+def of_share(right: np.ndarray) -> tuple[float, float]:
+  """Returns the exact 95% interval of the share of correct examples.
 
-  That of `bootstrap`; but where all are right, or none is, each draw is the
-  same, and its interval nothing. There it is the exact one of a binomial:
   Clopper and Pearson, Biometrika 26, 1934.
 
   Args:
     right: bool [n], n at least 1.
-    level, draws, seed: as `bootstrap` takes them.
   """
-  right = np.asarray(right, bool)
-  count = int(np.count_nonzero(right))
-  if 0 < count < len(right):
-    return bootstrap(right, level=level, draws=draws, seed=seed)
-  found = stats.binomtest(count, len(right)).proportion_ci(level, 'exact')
-  return float(found.low), float(found.high)
+  correct = int(np.count_nonzero(right))
+  interval = stats.binomtest(correct, len(right)).proportion_ci(LEVEL, 'exact')
+  return float(interval.low), float(interval.high)
 
 
-def bootstrap(
-  values: np.ndarray,
-  *,
-  level: float = LEVEL,
-  draws: int = DRAWS,
-  seed: int = SEED,
+def of_difference(
+  difference: Callable[[np.ndarray], float], examples: int, values: int = 0
 ) -> tuple[float, float]:
-  """Returns the percentile bootstrap interval of a mean.
+  """Returns the 95% paired bootstrap interval of a difference of two metrics.
 
-  Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13: n
-  examples are drawn with replacement, again and again, and the interval holds
-  the middle of their means. How often each value is then drawn is multinomial,
-  and drawn as such: the same distribution as of drawing the examples, without
-  their draws in memory.
+  The percentile interval of Efron and Tibshirani, An Introduction to the
+  Bootstrap, 1993, chapter 13. Examples are drawn, with replacement, for both
+  metrics at once. The seed is fixed.
 
   Args:
-    values: [n], of each example; few different ones, as of right or wrong.
-    level: share of the means that the interval holds.
-    draws: how many means.
-    seed: of the draws: the same values have the same interval.
+    difference: counts -> second metric - first metric; counts is int [n], how
+      often each example is drawn.
+    examples: n.
+    values: that one draw of the metric goes through; n if 0.
   """
-  values = np.asarray(values, np.float64)
-  distinct, counts = np.unique(values, return_counts=True)
-  rng = np.random.default_rng(seed)
-  drawn = rng.multinomial(len(values), counts / len(values), size=draws)
-  means = drawn @ distinct / len(values)
-  outside = (1 - level) / 2
-  low, high = np.quantile(means, [outside, 1 - outside])
-  return float(low), float(high)
+  if examples < 2:  # every draw is the same, which scipy refuses
+    value = difference(np.ones(examples, int))
+    return value, value
+  draws = _MAX_VALUES // max(values, examples)
+  interval = stats.bootstrap(
+    (np.arange(examples),),
+    lambda rows: difference(np.bincount(rows, minlength=examples)),
+    n_resamples=int(np.clip(draws, _MIN_DRAWS, _MAX_DRAWS)),
+    batch=10,  # of draws in memory
+    vectorized=False,
+    confidence_level=LEVEL,
+    method='percentile',
+    rng=np.random.default_rng(SEED),
+  ).confidence_interval
+  return float(interval.low), float(interval.high)
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+  """Returns the two-sided p of McNemar's test, exact by the binomial.
+
+  McNemar, Psychometrika 12, 1947: if two models are equally good, an example
+  that only one of them has correct is either's with probability 1/2.
+
+  Args:
+    only_first, only_second: examples that only one of the models has correct.
+  """
+  differing = only_first + only_second
+  if not differing:
+    return 1.0
+  return float(stats.binomtest(only_first, differing).pvalue)

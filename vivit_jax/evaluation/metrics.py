@@ -1,35 +1,28 @@
-"""Scores of finished predictions, in numpy on the host."""
+"""Classification metrics of finished predictions, in numpy on the host.
+
+Letters: n examples, K classes of a head.
+"""
 
 from collections.abc import Mapping
+from typing import Any
 
 import einops
 import numpy as np
 
 from vivit_jax.errors import UserError
+from vivit_jax.evaluation.average_precision import Ranking
 from vivit_jax.evaluation.averaging import log_probabilities
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-  """Turns logits [..., K] into float64 probabilities [..., K]."""
-  logits = np.asarray(logits, np.float64)
-  exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-  return exponentials / exponentials.sum(axis=-1, keepdims=True)
-
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-  """Turns logits into float64 probabilities, each for itself."""
-  return 1.0 / (1.0 + np.exp(-np.asarray(logits, np.float64)))
 
 
 def top_k(logits: np.ndarray, k: int) -> np.ndarray:
   """Returns the k likeliest classes of each example, the likeliest first.
 
-  Of equal logits the lower class comes first, so that the answer never
-  depends on the sorting algorithm.
+  Ties go to the lower class, so the result does not depend on the sorting
+  algorithm.
 
   Args:
     logits: [n, K].
-    k: how many classes; K where it is larger.
+    k: number of classes; K if it is larger.
 
   Returns:
     int [n, min(k, K)].
@@ -38,21 +31,47 @@ def top_k(logits: np.ndarray, k: int) -> np.ndarray:
   return np.argsort(negated, axis=-1, kind='stable')[:, :k]
 
 
-def first_right(
-  logits: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]
+def correct(
+  logits: Mapping[str, np.ndarray],
+  labels: Mapping[str, np.ndarray],
+  average: str = 'logits',
 ) -> dict[str, np.ndarray]:
-  """Returns which examples the first guess is right for, bool [n].
+  """Returns which examples are correct, bool [n], by metric.
 
-  Of each head, and of 'joint', all heads at once, where there are several;
-  arguments and errors are those of `scores`.
+  Args:
+    logits: [n, K] of each head, n at least 1; or log-probabilities.
+    labels: int [n] of each of these heads; float [n, K], 1 at each label, of a
+      multi-label head. There, a prediction is correct if it is any of them.
+    average: 'probabilities' if `logits` are log-probabilities.
+
+  Returns:
+    '<head>/top1' and '<head>/top5' of each head, within the first min(5, K)
+    classes. With several heads also 'joint/top1', where all heads are correct,
+    and 'joint/top5', where the tuple of labels is among the five likeliest
+    tuples of classes; a tuple's probability is the product over heads.
+
+  Raises:
+    UserError: logits that are not finite, or labels out of range.
   """
-  right = {
-    head: _right(head, values, labels[head], 1)[:, 0]
-    for head, values in logits.items()
-  }
-  if len(right) > 1:
-    right['joint'] = np.all(list(right.values()), axis=0)
-  return right
+  results = {}
+  for head, values in logits.items():
+    _check_finite(head, values)
+    _check_labels(head, values, labels[head])
+    hits = _hits(top_k(values, 5), labels[head])
+    results[f'{head}/top1'] = hits[:, 0]
+    results[f'{head}/top5'] = hits.any(axis=1)
+  if len(logits) > 1:
+    firsts = [results[f'{head}/top1'] for head in logits]
+    tuples = top_tuples(
+      {
+        head: log_probabilities(values, average, np.ndim(labels[head]) == 2)
+        for head, values in logits.items()
+      }
+    )
+    hits = [_hits(guesses, labels[head]) for head, guesses in tuples.items()]
+    results['joint/top1'] = np.all(firsts, axis=0)
+    results['joint/top5'] = np.all(hits, axis=0).any(axis=1)
+  return results
 
 
 def scores(
@@ -60,57 +79,37 @@ def scores(
   labels: Mapping[str, np.ndarray],
   average: str = 'logits',
 ) -> dict[str, float]:
-  """Returns accuracies, as fractions of all examples.
+  """Returns accuracies as fractions of all examples.
 
-  Args:
-    logits: [n, K] of each head, n at least 1; or logarithms of probabilities.
-    labels: int [n] of each of these heads; float [n, K], 1 at each label, of a
-      head with several labels a video: there, a guess is right if it is one of
-      them.
-    average: 'probabilities' if `logits` are logarithms of probabilities.
+  Arguments and errors are those of `correct`.
 
   Returns:
-    '<head>/top1' and '<head>/top5' of each head (within the first min(5, K)
-    classes), and '<head>/mAP' of those with several labels; where there are
-    several heads, 'joint/top1', all of them right at once, and 'joint/top5',
-    one of the five likeliest tuples of classes right in all heads, of which
-    the probability is the product of the heads'; and 'top1', the mean over
-    heads of their top-1.
-
-  Raises:
-    UserError: logits that are not finite, or labels that are no class.
+    '<head>/mAP' of multi-label heads; the mean of each entry of `correct`; and
+    'top1', the mean of top-1 over heads.
   """
-  found = {}
-  for head, values in logits.items():
-    right = _right(head, values, labels[head], 5)
-    if np.ndim(labels[head]) == 2:
-      found[f'{head}/mAP'] = mean_average_precision(values, labels[head])
-    found[f'{head}/top1'] = float(np.mean(right[:, 0]))
-    found[f'{head}/top5'] = float(np.mean(right.any(axis=1)))
-  first = first_right(logits, labels)
-  if 'joint' in first:
-    logs = {
-      head: log_probabilities(values, average, np.ndim(labels[head]) == 2)
-      for head, values in logits.items()
-    }
-    found['joint/top1'] = float(np.mean(first['joint']))
-    found['joint/top5'] = float(np.mean(_tuple_right(logs, labels)))
-  found['top1'] = float(np.mean([first[head] for head in logits]))
-  return found
+  right = correct(logits, labels, average)
+  results = {
+    f'{head}/mAP': Ranking(values, labels[head]).mean()
+    for head, values in logits.items()
+    if np.ndim(labels[head]) == 2
+  }
+  results |= {name: float(np.mean(values)) for name, values in right.items()}
+  top1 = np.mean([right[f'{head}/top1'] for head in logits])
+  return results | {'top1': float(top1)}
 
 
 def top_tuples(
   log_probabilities: Mapping[str, np.ndarray], k: int = 5
 ) -> dict[str, np.ndarray]:
-  """Returns the k likeliest tuples of classes, one of each head.
+  """Returns the k likeliest tuples of classes, one class of each head.
 
-  Exact without forming all tuples: in a tuple among the k likeliest, every
-  class is among its head's k likeliest, and what its first heads have is among
-  their k likeliest tuples. Equal sums: lower ranks of the first heads first.
+  Exact, without forming all tuples: in a tuple among the k likeliest, each
+  class is among its head's k likeliest, and the classes of the first heads are
+  among their k likeliest tuples. Ties go to the lower ranks of the first heads.
 
   Args:
     log_probabilities: [n, K] of each head; a tuple's is their sum.
-    k: how many; all tuples, where there are fewer.
+    k: number of tuples; all tuples, if there are fewer.
 
   Returns:
     int [n, k] of each head: its class in each tuple, the likeliest first.
@@ -136,84 +135,49 @@ def top_tuples(
   return chosen
 
 
-def per_class(logits: np.ndarray, labels: np.ndarray) -> dict[str, list]:
-  """Returns, of each class, its examples and how many are right.
+def per_class(logits: np.ndarray, labels: np.ndarray) -> dict[str, list[Any]]:
+  """Returns lists over the K classes of a head.
 
   Args:
-    logits: [n, K] of a head.
-    labels: int [n]; or float [n, K] of several labels a video.
+    logits: [n, K].
+    labels: int [n]; or float [n, K] of a multi-label head.
 
   Returns:
-    'count', of examples, and 'correct', of those whose first guess it is, and
-    'accuracy', their share; with several labels 'count' and
-    'average_precision'. None for classes without examples.
+    'count', the examples of each class; 'correct', how many of them have it as
+    first prediction; and 'accuracy', correct / count. Of a multi-label head
+    'count' and 'average_precision'. None for classes without examples.
   """
-  classes = logits.shape[1]
   if np.ndim(labels) == 2:
     counts = np.count_nonzero(np.asarray(labels) > 0, axis=0)
+    precisions = Ranking(logits, labels).average_precisions().tolist()
     return {
       'count': counts.tolist(),
-      'average_precision': average_precisions(logits, labels),
+      'average_precision': [
+        p if n else None for p, n in zip(precisions, counts)
+      ],
     }
   right = top_k(logits, 1)[:, 0] == labels
-  counts = np.bincount(labels, minlength=classes)
-  correct = np.bincount(labels[right], minlength=classes)
+  total, hits = _class_counts(right, labels, classes=logits.shape[1])
   return {
-    'count': counts.tolist(),
-    'correct': correct.tolist(),
-    'accuracy': [float(r / n) if n else None for r, n in zip(correct, counts)],
+    'count': total.astype(int).tolist(),
+    'correct': hits.astype(int).tolist(),
+    'accuracy': [float(r / n) if n else None for r, n in zip(hits, total)],
   }
 
 
-def mean_class_accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
-  """Returns the mean of the classes' accuracies; those without examples do not
-  count.
+def mean_class_accuracy(
+  right: np.ndarray, labels: np.ndarray, counts: np.ndarray | None = None
+) -> float:
+  """Returns the mean accuracy over the classes that have examples.
 
   Args:
-    logits: [n, K], n at least 1.
+    right: bool [n], n at least 1.
     labels: int [n].
+    counts: int [n], how often each example counts; None: once.
   """
-  each = per_class(logits, labels)['accuracy']
-  return float(np.mean([value for value in each if value is not None]))
-
-
-def mean_average_precision(logits: np.ndarray, labels: np.ndarray) -> float:
-  """Returns the mean over classes of the average precision of a ranking.
-
-  Classes without examples do not count.
-
-  Args:
-    logits: [n, K].
-    labels: [n, K], above 0 at each label.
-  """
-  each = average_precisions(logits, labels)
-  precisions = [value for value in each if value is not None]
-  return float(np.mean(precisions)) if precisions else 0.0
-
-
-def average_precisions(
-  logits: np.ndarray, labels: np.ndarray
-) -> list[float | None]:
-  """Returns the average precision of each class; None without examples.
-
-  Of a class, the mean, over its examples, of the precision among all examples
-  that rank as high or higher.
-
-  Args:
-    logits: [n, K].
-    labels: [n, K], above 0 at each label.
-  """
-  precisions = []
-  for scores_n, label_n in zip(np.asarray(logits).T, np.asarray(labels).T > 0):
-    if not label_n.any():
-      precisions.append(None)
-      continue
-    # Equal scores: the wrong ones first, lest ties be a gain.
-    order = np.lexsort((label_n, -scores_n))
-    right = label_n[order]
-    share = np.cumsum(right) / np.arange(1, len(right) + 1)
-    precisions.append(float(share[right].mean()))
-  return precisions
+  total, hits = _class_counts(right, labels, counts)
+  seen = total > 0
+  return float(np.mean(hits[seen] / total[seen]))
 
 
 def confusion(
@@ -234,50 +198,45 @@ def confusion(
   return counts
 
 
-def _right(
-  head: str, logits: np.ndarray, labels: np.ndarray, k: int
-) -> np.ndarray:
-  """Returns bool [n, min(k, K)]: which of the first k guesses are right."""
+def _class_counts(
+  right: np.ndarray,
+  labels: np.ndarray,
+  counts: np.ndarray | None = None,
+  classes: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns examples and correct examples of each class, [K] each."""
+  total = np.bincount(labels, counts, minlength=classes)
+  hits = right if counts is None else right * counts
+  return total, np.bincount(labels, hits, minlength=len(total))
+
+
+def _hits(guesses: np.ndarray, labels: np.ndarray) -> np.ndarray:
+  """Returns which guesses [n, k] are correct, bool [n, k]."""
   labels = np.asarray(labels)
-  _check_finite(head, logits)
-  guesses = top_k(logits, k)
   if labels.ndim == 2:
     return np.take_along_axis(labels, guesses, axis=1) > 0
-  _check_classes(head, logits, labels)
   return guesses == labels[:, None]
-
-
-def _tuple_right(
-  log_probabilities: Mapping[str, np.ndarray], labels: Mapping[str, np.ndarray]
-) -> np.ndarray:
-  """Returns bool [n]: whether one of the five likeliest tuples is right."""
-  right = []
-  for head, guesses in top_tuples(log_probabilities).items():
-    if np.ndim(labels[head]) == 2:
-      right.append(np.take_along_axis(labels[head], guesses, axis=1) > 0)
-    else:
-      right.append(guesses == labels[head][:, None])
-  return np.all(right, axis=0).any(axis=1)
 
 
 def _check_finite(head: str, logits: np.ndarray) -> None:
   broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
   if broken.size:
     raise UserError(
-      f'the model gives logits that are not finite for head {head}, for '
-      f'{broken.size} of {len(logits)} examples (the first is number '
-      f'{broken[0]}): take an earlier checkpoint, or train with a lower '
-      'optim.learning_rate.'
+      f'the logits of head {head} are not finite for {broken.size} of '
+      f'{len(logits)} examples, first for number {broken[0]}: use an earlier '
+      'checkpoint, or train with a lower optim.learning_rate.'
     )
 
 
-def _check_classes(head: str, logits: np.ndarray, labels: np.ndarray) -> None:
-  """Raises a UserError for what would count as a wrong guess in silence."""
+def _check_labels(head: str, logits: np.ndarray, labels: np.ndarray) -> None:
+  """Raises a UserError for labels that would silently count as wrong."""
   classes = logits.shape[1]
-  foreign = np.flatnonzero((labels < 0) | (labels >= classes))
-  if foreign.size:
+  if np.ndim(labels) == 2:
+    return
+  outside = np.flatnonzero((labels < 0) | (labels >= classes))
+  if outside.size:
     raise UserError(
-      f'example {foreign[0]} has label {labels[foreign[0]]} for head {head}, '
-      f'but the model knows classes 0 to {classes - 1}: prepare the split '
-      "with the training's label names."
+      f'example {outside[0]} has label {labels[outside[0]]} of head {head}, '
+      f'but the model has classes 0 to {classes - 1}: prepare the split with '
+      "the training's label names."
     )

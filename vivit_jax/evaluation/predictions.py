@@ -1,4 +1,4 @@
-"""What a model says of each view of a split, in memory and in a file."""
+"""Predictions of each view of a split, in memory and in predictions.npz."""
 
 import dataclasses
 import json
@@ -17,15 +17,14 @@ from vivit_jax.evaluation.averaging import average_views, probabilities
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-  """What a model says of a split, in the order of its examples.
+  """A model's predictions of a split, in the order of its examples.
 
   Attributes:
     logits: float32 [n, V, K] of each head, of each view.
-    labels: int32 [n] of each head; float32 [n, K], 1 at each label, of one with
-      several labels a video.
-    index: int [n], places in the split, in order.
-    unreadable: int [m], places of the examples that cannot be read; with
-      `index`, all of the split.
+    labels: int32 [n] of each head; float32 [n, K], 1 at each label, of a
+      multi-label head.
+    index: int [n], indices in the split, in order.
+    unreadable: int [m], indices of the unreadable videos.
   """
 
   logits: dict[str, np.ndarray]
@@ -38,16 +37,16 @@ class Predictions:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """What predictions.npz holds: every example once, with all that it needs.
+  """The content of predictions.npz: every example once, with its labels.
 
   Attributes:
     ids: n names of the examples, in the order of the split.
     logits: float32 [n, V, K] of each head; view = temporal * S + spatial.
-    labels: int32 [n] of each head; float32 [n, K], 1 at each label, of one with
-      several labels a video.
+    labels: int32 [n] of each head; float32 [n, K], 1 at each label, of a
+      multi-label head.
     class_names: K names of each head.
     protocol: as in metrics.json.
-    index: int64 [n], places in the split; None: 0 to n - 1.
+    index: int64 [n], indices in the split; None: 0 to n - 1.
   """
 
   ids: Sequence[str]
@@ -63,9 +62,9 @@ class Table:
     """Returns float64 scores [n, K] of each head, averaged over views.
 
     Args:
-      average: 'logits'; or 'probabilities', whose mean's logarithm is returned;
-        None: the protocol's own.
-      views: places among the V views; None: all.
+      average: 'logits', or 'probabilities': then the logarithm of the mean is
+        returned; None: the protocol's own.
+      views: indices of the views to average; None: all.
     """
     average = average or self.protocol.get('average', 'logits')
     return {
@@ -76,9 +75,10 @@ class Table:
   def probabilities(
     self, average: str | None = None, views: Sequence[int] | None = None
   ) -> dict[str, np.ndarray]:
-    """Returns float64 probabilities [n, K] of each head, as `averaged` does.
+    """Returns float64 probabilities [n, K] of each head.
 
-    They sum to 1 over the classes, but of heads with several labels a video.
+    They sum to 1 over the classes, except for multi-label heads. Arguments are
+    those of `averaged`.
     """
     average = average or self.protocol.get('average', 'logits')
     return {
@@ -87,7 +87,7 @@ class Table:
     }
 
   def write(self, path: str | os.PathLike) -> None:
-    """Writes a compressed npz, whole or not at all; OSError where it cannot."""
+    """Writes a compressed npz, atomically; OSError if it cannot be written."""
     index = np.arange(len(self.ids)) if self.index is None else self.index
     arrays = {
       'ids': np.asarray(self.ids, np.str_),
@@ -108,21 +108,21 @@ class Table:
 
   @classmethod
   def read(cls, path: str | os.PathLike) -> 'Table':
-    """Reads what `write` wrote; of a folder, its predictions.npz.
+    """Reads a file that `write` wrote, or the predictions.npz of a folder.
 
     Raises:
-      UserError: no such file, or not one of these.
+      UserError: the file is missing, damaged or of another kind.
     """
     path = pathlib.Path(path)
     if path.is_dir():
       path = path / 'predictions.npz'
     try:
       with open(path, 'rb') as file:
-        # Of anything else, numpy advises to run what may be in it.
+        # Of other files, numpy's error advises to load pickles.
         if not zipfile.is_zipfile(file):
           raise UserError(
-            f'{path} is no npz, or one that is cut off: name the '
-            'predictions.npz that evaluate.py wrote, or its folder.'
+            f'{path} is not an npz file, or is truncated: give the '
+            'predictions.npz of evaluate.py, or its folder.'
           )
         file.seek(0)
         arrays = dict(np.load(file, allow_pickle=False))
@@ -143,19 +143,20 @@ class Table:
       zipfile.BadZipFile,
     ) as error:
       raise UserError(
-        f'{path} holds no predictions of evaluate.py, or is damaged ({error}).'
+        f'{path} is not a predictions.npz of evaluate.py, or is damaged '
+        f'({error}).'
       ) from None
 
 
 def _checked(arrays: Mapping[str, np.ndarray]) -> Table:
-  """Returns the table of a file's arrays; ValueError where they do not fit."""
+  """Returns the table of a file's arrays; ValueError if they do not fit."""
   protocol = json.loads(str(arrays['protocol']))
   if not isinstance(protocol, dict):
-    raise ValueError('its protocol is no JSON object')
+    raise ValueError('the protocol is not a JSON object')
   average = protocol.get('average', 'logits')
   if average not in ('logits', 'probabilities'):
     raise ValueError(
-      f'its protocol averages {average!r}, not logits or probabilities'
+      f'the protocol averages {average!r}, not logits or probabilities'
     )
   ids, index = arrays['ids'], arrays['index']
   parts = {
@@ -167,23 +168,23 @@ def _checked(arrays: Mapping[str, np.ndarray]) -> Table:
     for part in ('logits', 'labels', 'class_names')
   }
   if not parts['logits']:
-    raise ValueError('it has no logits')
+    raise ValueError('no logits')
   if ids.ndim != 1 or index.shape != ids.shape:
-    raise ValueError('its ids and index do not fit each other')
+    raise ValueError('ids and index have different lengths')
   for head, logits in parts['logits'].items():
     labels, names = parts['labels'][head], parts['class_names'][head]
     if logits.ndim != 3 or logits.dtype.kind != 'f' or 0 in logits.shape[1:]:
-      raise ValueError(f'its logits of {head} are not [n, views, classes]')
+      raise ValueError(f'the logits of {head} are not [n, views, classes]')
     n, _, classes = logits.shape
     if n != len(ids) or names.shape != (classes,):
-      raise ValueError(f'its logits of {head} do not fit its ids and names')
+      raise ValueError(f'the logits of {head} do not fit ids and names')
     if labels.shape not in ((n,), (n, classes)):
-      raise ValueError(f'its labels of {head} do not fit its logits')
+      raise ValueError(f'the labels of {head} do not fit its logits')
     if labels.ndim == 1 and (
       labels.dtype.kind != 'i'
       or (n and not 0 <= labels.min() <= labels.max() < classes)
     ):
-      raise ValueError(f'its labels of {head} are no classes')
+      raise ValueError(f'the labels of {head} are out of range')
   return Table(
     ids=ids.tolist(),
     logits=parts['logits'],

@@ -14,7 +14,7 @@ from vivit_jax import config as configs
 from vivit_jax.config import TrainConfig
 from vivit_jax.data.datasets import VideoSplit
 from vivit_jax.evaluation import metrics, page, summary
-from vivit_jax.evaluation.folder import STAGING, Unwritable
+from vivit_jax.evaluation.output_dir import STAGING, Unwritable
 from vivit_jax.evaluation.predictions import Table
 
 _GUESSES = 5  # columns of predictions.csv

@@ -1,4 +1,4 @@
-"""What metrics.json says of a table of predictions."""
+"""The metrics that metrics.json holds."""
 
 from typing import Any
 
@@ -7,39 +7,42 @@ from vivit_jax.evaluation.predictions import Table
 
 
 def summary(table: Table) -> dict[str, Any]:
-  """Returns the scores of a table.
+  """Returns the metrics of a table of predictions.
 
   Args:
-    table: of at least one example; its protocol says how many temporal and
-      spatial views there are, and what of them is averaged.
+    table: of at least one example; its protocol has 'temporal_views',
+      'spatial_crops' and 'average'.
 
   Returns:
-    'scores': those of `metrics.scores`, and for heads with one label a video
+    'scores': those of `metrics.scores`, and for single-label heads
     '<head>/mean_class_accuracy' and '<head>/calibration_error'; 'intervals':
     [low, high] of each top-1 (`intervals.of_share`); 'views': 'temporal',
     'spatial' and 'scores' of each number of views up to the full one; and
     'per_class', `metrics.per_class` of each head.
 
   Raises:
-    UserError: logits that are not finite, or labels that are no class.
+    UserError: logits that are not finite, or labels out of range.
   """
   average = table.protocol['average']
   averaged = table.averaged()
   labels = table.labels
   scores = metrics.scores(averaged, labels, average)
+  right = metrics.correct(averaged, labels, average)
   for head, probabilities in table.probabilities().items():
     if labels[head].ndim == 1:
+      first = right[f'{head}/top1']
       scores[f'{head}/mean_class_accuracy'] = metrics.mean_class_accuracy(
-        averaged[head], labels[head]
+        first, labels[head]
       )
-      bins = calibration.bins(probabilities, labels[head])
-      scores[f'{head}/calibration_error'] = bins.error()
-  right = metrics.first_right(averaged, labels)
+      scores[f'{head}/calibration_error'] = calibration.error(
+        probabilities.max(axis=1), first
+      )
   return {
     'scores': scores,
     'intervals': {
-      f'{name}/top1': list(intervals.of_share(values))
+      name: list(intervals.of_share(values))
       for name, values in right.items()
+      if name.endswith('/top1')
     },
     'views': _by_views(table),
     'per_class': {
@@ -50,6 +53,7 @@ def summary(table: Table) -> dict[str, Any]:
 
 
 def _by_views(table: Table) -> list[dict[str, Any]]:
+  """Returns the scores of each number of views, the fewest first."""
   protocol = table.protocol
   temporal, spatial = protocol['temporal_views'], protocol['spatial_crops']
   rows = []

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vivit_jax import files
-from vivit_jax.evaluation.folder import Unwritable
+from vivit_jax.evaluation.output_dir import Unwritable
 
 NAME = 'scores.csv'
 _PROTOCOL = ('checkpoint', 'step', 'digest', 'examples')

@@ -1,4 +1,4 @@
-"""Views of a video: a model's logits of each, and which ones fewer would be."""
+"""Views of a video: the logits of each, and subsets with fewer views."""
 
 from collections.abc import Callable
 
@@ -10,14 +10,14 @@ import jax.numpy as jnp
 def of_each_view(
   apply: Callable[[jax.Array], dict[str, jax.Array]],
   video: jax.Array,
-  most: int | None = None,
+  max_clips: int | None = None,
 ) -> dict[str, jax.Array]:
   """Applies a model to every view of every video.
 
   Args:
     apply: clips [n, T, H, W, 3] -> logits [n, K] of each head.
-    video: [b, V, T, H, W, 3], in whatever unit `apply` takes.
-    most: clips that it is given at once; None for all.
+    video: [b, V, T, H, W, 3], in the unit that `apply` takes.
+    max_clips: largest n; None for no limit.
 
   Returns:
     float32 [b, V, K] of each head.
@@ -27,28 +27,28 @@ def of_each_view(
     head: einops.rearrange(
       logits.astype(jnp.float32), '(b v) k -> b v k', v=video.shape[1]
     )
-    for head, logits in _in_parts(apply, clips, most or len(clips)).items()
+    for head, logits in _in_parts(apply, clips, max_clips or len(clips)).items()
   }
 
 
 def _in_parts(
   apply: Callable[[jax.Array], dict[str, jax.Array]],
   clips: jax.Array,
-  most: int,
+  max_clips: int,
 ) -> dict[str, jax.Array]:
-  """Applies a model to clips [n, ...], up to `most` of them at a time.
+  """Applies a model to clips [n, ...], at most `max_clips` at a time.
 
-  The parts are of one size, so that they are compiled once: zeros fill them up,
-  whose logits are dropped.
+  All parts have one size, so that the model is compiled once. Zeros pad the
+  last one; their logits are dropped.
   """
   count = len(clips)
-  parts = -(-count // most)
+  parts = -(-count // max_clips)
   if parts == 1:
     return apply(clips)
   size = -(-count // parts)
-  lacking = [(0, parts * size - count)] + [(0, 0)] * (clips.ndim - 1)
+  padding = [(0, parts * size - count)] + [(0, 0)] * (clips.ndim - 1)
   in_parts = einops.rearrange(
-    jnp.pad(clips, lacking), '(part n) ... -> part n ...', part=parts
+    jnp.pad(clips, padding), '(part n) ... -> part n ...', part=parts
   )
   return {
     head: einops.rearrange(logits, 'part n k -> (part n) k')[:count]
@@ -57,29 +57,29 @@ def _in_parts(
 
 
 def counts(temporal: int, spatial: int) -> list[tuple[int, int]]:
-  """Returns which numbers of views (t, s) a pass over T x S views can score.
+  """Returns the numbers of views (t, s) to score from one pass of T x S views.
 
-  t from 1 to T; s is 1, the centre, or S.
+  t is 1 to T; s is 1, the centre, or S.
   """
   return [(t, s) for s in sorted({1, spatial}) for t in range(1, temporal + 1)]
 
 
 def some(temporal: int, spatial: int, t: int, s: int) -> list[int]:
-  """Returns the places of t x s among T x S views, evenly spread.
+  """Returns the indices of t x s evenly spread views among T x S.
 
-  In time, of t views that were cut for themselves, from the video's beginning
-  to its end, the nearest that there are (the later one of two as near); a
-  single one is the middle. In space, the centre, or all.
+  In time, the views nearest to those of an evaluation with t views, from the
+  video's beginning to its end; ties go to the later one; a single view is the
+  middle one. In space, the centre or all.
 
   Args:
-    temporal, spatial: T and S; the view at temporal * S + spatial.
-    t: from 1 to T.
+    temporal, spatial: T and S; a view has index temporal * S + spatial.
+    t: 1 to T.
     s: 1 or S.
   """
   if t == 1:
     times = [temporal // 2]
   else:
-    # i (T - 1) / (t - 1), rounded, halves up: in whole numbers, hence exact.
+    # i (T - 1) / (t - 1), halves rounded up; in integers, hence exact.
     steps = t - 1
     times = [(2 * i * (temporal - 1) + steps) // (2 * steps) for i in range(t)]
   places = [spatial // 2] if s == 1 else range(spatial)

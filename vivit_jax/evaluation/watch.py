@@ -18,8 +18,8 @@ from vivit_jax import distributed
 from vivit_jax.checkpoints import on_disk
 from vivit_jax.checkpoints.overrides import override
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation import candidates, folder
-from vivit_jax.evaluation.offline import Session
+from vivit_jax.evaluation import checkpoint_selection, output_dir
+from vivit_jax.evaluation.evaluate import Session
 
 _Checkpoint = tuple[int, int]  # its step, and when it was written
 
@@ -72,11 +72,11 @@ def watch(
       time.sleep(poll)
       continue
     waiting = False
-    candidate = candidates.of_step(workdir, step, changed)
+    candidate = checkpoint_selection.of_step(workdir, step, changed)
     try:
       session.score(candidate, session.out / candidate.folder, again=False)
       session.write_table()
-    except folder.Unwritable:
+    except output_dir.Unwritable:
       raise
     except UserError as error:
       attempts[checkpoint] = attempts.get(checkpoint, 0) + 1

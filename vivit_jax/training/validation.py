@@ -11,7 +11,12 @@ from vivit_jax import config as configs
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import pipeline
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation import cross_entropies, forward, metrics, run
+from vivit_jax.evaluation import (
+  cross_entropies,
+  forward,
+  metrics,
+  predict_split,
+)
 from vivit_jax.training import checks
 
 _PERIOD = 1000  # steps, where a config does not say
@@ -65,7 +70,7 @@ def scorer(
       process=jax.process_index(),
       processes=jax.process_count(),
     )
-    predictions = run.score_split(
+    predictions = predict_split.predict_split(
       batches, lambda video: apply(params, video), len(source)
     )
     if len(predictions.unreadable):

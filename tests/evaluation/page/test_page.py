@@ -175,7 +175,9 @@ def test_confusions_are_counted():
 
 def test_calibration_bins_are_listed_and_drawn():
   table = made_up.table({'label': 3}, 20)
-  bins = calibration.bins(table.probabilities()['label'], table.labels['label'])
+  probabilities, labels = table.probabilities()['label'], table.labels['label']
+  right = probabilities.argmax(axis=1) == labels
+  bins = calibration.bins(probabilities.max(axis=1), right)
   some = np.flatnonzero(bins.count)
   html = render(table)
   assert [

@@ -78,7 +78,8 @@ def _calibration(
   probabilities: np.ndarray, labels: np.ndarray
 ) -> dict[str, Any]:
   """Returns the accuracy of the first guess by its probability."""
-  bins = calibration.bins(probabilities, labels)
+  right = probabilities.argmax(axis=1) == labels
+  bins = calibration.bins(probabilities.max(axis=1), right)
   some = bins.count > 0
   model = charts.Line(
     'this model',

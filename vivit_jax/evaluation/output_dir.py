@@ -1,4 +1,4 @@
-"""The folder of an evaluation's results: whether it may be written."""
+"""The output folder of an evaluation: whether it may be written."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from vivit_jax import distributed, locks
 from vivit_jax.errors import UserError
 
-STAGING, UNFINISHED = '.report-', '.unfinished-'  # folders in it
+STAGING, UNFINISHED = '.report-', '.unfinished-'  # prefixes of subfolders
 _OURS = re.compile(
   r'metrics\.json|predictions\.(npz|csv)|report\.html|confusion_.+\.png'
   r'|scores\.csv'
@@ -19,11 +19,11 @@ _OURS = re.compile(
 
 
 class Unwritable(UserError):
-  """A folder that results cannot be written to.
+  """An output folder that cannot be written.
 
   Args:
-    folder: of the results.
-    error: what the system says.
+    folder: the output folder.
+    error: of the system.
   """
 
   def __init__(self, folder: str | os.PathLike, error: OSError):
@@ -35,12 +35,11 @@ class Unwritable(UserError):
 
 @contextlib.contextmanager
 def claimed(folder: pathlib.Path) -> Iterator[None]:
-  """Makes the folder and tries to write to it; a context without others in it.
+  """Makes the folder and locks it against other evaluations.
 
   Raises:
-    Unwritable: it cannot be made, or not be written.
-    UserError: it holds what is of no evaluation, or another process writes
-      there.
+    Unwritable: it cannot be made or written.
+    UserError: it holds other files, or another process evaluates into it.
   """
   check_empty_or_ours(folder)
   try:
@@ -60,28 +59,28 @@ def claimed(folder: pathlib.Path) -> Iterator[None]:
 
 
 def check_empty_or_ours(folder: pathlib.Path) -> None:
-  """Raises a UserError for a folder that holds what is of no evaluation."""
+  """Raises a UserError for a folder with files that no evaluation writes."""
   if _has_results(folder):
     return
   foreign = _foreign(folder)
   if foreign is not None:
     raise UserError(
-      f'{folder} holds {foreign.relative_to(folder)}, which is of no '
-      'evaluation: choose a new or an empty folder with --out.'
+      f'{folder} holds {foreign.relative_to(folder)}, which no evaluation '
+      'wrote: choose a new or an empty folder with --out.'
     )
 
 
 def _has_results(folder: pathlib.Path) -> bool:
   """Returns whether an evaluation has written its metrics.json there."""
   try:
-    found = json.loads((folder / 'metrics.json').read_text('utf-8'))
-    return isinstance(found, dict) and 'protocol' in found
+    results = json.loads((folder / 'metrics.json').read_text('utf-8'))
+    return isinstance(results, dict) and 'protocol' in results
   except (OSError, ValueError):
     return False
 
 
 def _foreign(folder: pathlib.Path) -> pathlib.Path | None:
-  """Returns the first thing in a folder that no evaluation writes, or None."""
+  """Returns the first file in a folder that no evaluation writes, or None."""
   try:
     entries = sorted(folder.iterdir())
   except FileNotFoundError:

@@ -1,13 +1,13 @@
-"""Finished batches: kept, read by the same question alone, damage deleted."""
+"""Finished batches: read by the same evaluation alone, damage deleted."""
 
 import numpy as np
 import pytest
 
-from vivit_jax.evaluation.folder import Unwritable
-from vivit_jax.evaluation.parts import Parts
+from vivit_jax.evaluation.output_dir import Unwritable
+from vivit_jax.evaluation.partial_results import PartialResults
 from vivit_jax.evaluation.predictions import Predictions
 
-NOTHING = Predictions(
+EMPTY = Predictions(
   {'a': np.zeros((0, 2, 3), np.float32)},
   {'a': np.zeros(0, np.int32)},
   np.zeros(0, np.int64),
@@ -22,16 +22,16 @@ def batch(*places):
   )
 
 
-def parts(folder, count=9, **key):
-  return Parts(folder, {'digest': 'x', **key}, NOTHING, count)
+def partial(out, count=9, **key):
+  return PartialResults(out, {'digest': 'x', **key}, EMPTY, count)
 
 
 def test_what_is_added_is_read_once(tmp_path):
-  kept = parts(tmp_path)
+  kept = partial(tmp_path)
   assert kept.read().index.tolist() == []
   for rows in (batch(4, 1), batch(), batch(7, 4)):
     kept.add(rows)
-  found = parts(tmp_path).read()
+  found = partial(tmp_path).read()
   assert sorted(found.index.tolist()) == [1, 4, 7]
   for i, place in enumerate(found.index):
     expected = batch(place)
@@ -41,21 +41,21 @@ def test_what_is_added_is_read_once(tmp_path):
   assert not list(tmp_path.iterdir())
 
 
-def test_another_question_does_not_read_them(tmp_path):
-  parts(tmp_path).add(batch(1))
-  other = parts(tmp_path, crop=8)
+def test_other_settings_do_not_read_them(tmp_path):
+  partial(tmp_path).add(batch(1))
+  other = partial(tmp_path, crop=8)
   assert other.read().index.tolist() == []
-  assert other.others() == list(tmp_path.iterdir())
+  assert other.stale() == list(tmp_path.iterdir())
   other.add(batch(2))
   other.remove()
-  assert other.others() == list(tmp_path.iterdir())
-  # Nor does it delete them: its own question goes on with them.
-  first = parts(tmp_path)
-  assert first.others() == [] and first.read().index.tolist() == [1]
+  assert other.stale() == list(tmp_path.iterdir())
+  # Nor do they delete them: their own evaluation resumes from them.
+  first = partial(tmp_path)
+  assert first.stale() == [] and first.read().index.tolist() == [1]
 
 
-def test_damaged_parts_are_deleted(tmp_path):
-  kept = parts(tmp_path)
+def test_damaged_files_are_deleted(tmp_path):
+  kept = partial(tmp_path)
   for place in range(5):
     kept.add(batch(place))
   (folder,) = tmp_path.iterdir()
@@ -84,13 +84,13 @@ def test_damaged_parts_are_deleted(tmp_path):
     batch(-1),
   ],
 )
-def test_parts_that_do_not_fit_are_deleted(tmp_path, other):
-  kept = parts(tmp_path)
+def test_files_that_do_not_fit_are_deleted(tmp_path, other):
+  kept = partial(tmp_path)
   kept.add(other)
   kept.add(batch(3))
   assert kept.read().index.tolist() == [3]
 
 
-def test_a_part_that_cannot_be_written(tmp_path):
-  with pytest.raises(Unwritable, match='No such file.*--out'):
-    parts(tmp_path / 'gone').add(batch(1))
+def test_a_batch_that_cannot_be_written(tmp_path):
+  with pytest.raises(Unwritable, match='gone'):
+    partial(tmp_path / 'gone').add(batch(1))

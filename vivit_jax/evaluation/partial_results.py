@@ -1,8 +1,8 @@
-"""Finished batches of an evaluation, kept until all are there.
+"""Finished batches of an interrupted evaluation, from which it resumes.
 
-`<out>/.unfinished-<key>/` holds an npz a batch and process. The key is of all
-that logits depend on: what was interrupted is gone on with by the same question
-alone, on whatever number of processes, devices and videos at a time.
+`<out>/.unfinished-<key>/` holds one npz for each batch and process. The key is
+a digest of all settings that logits depend on. So only the same evaluation
+reads them, with any number of processes, devices and videos in a batch.
 """
 
 import hashlib
@@ -17,41 +17,42 @@ from typing import Any
 import numpy as np
 
 from vivit_jax import distributed, files
-from vivit_jax.evaluation.folder import UNFINISHED, Unwritable
+from vivit_jax.evaluation.output_dir import UNFINISHED, Unwritable
 from vivit_jax.evaluation.predictions import Predictions
 
 
-class Parts:
+class PartialResults:
   """The finished batches of one evaluation, of all processes.
 
   Args:
-    folder: of its results; exists.
-    key: JSON of all that logits depend on.
-    nothing: predictions of no example, of the shapes that all have.
+    out: output folder; must exist.
+    key: all settings that logits depend on, as JSON.
+    empty: predictions of no example, with the shapes and types of all.
     example_count: of the split.
   """
 
   def __init__(
     self,
-    folder: pathlib.Path,
+    out: pathlib.Path,
     key: Mapping[str, Any],
-    nothing: Predictions,
+    empty: Predictions,
     example_count: int,
   ):
     text = json.dumps(key, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    self._out = folder
-    self._folder = folder / f'{UNFINISHED}{digest[:16]}'
-    self._nothing, self._example_count = nothing, example_count
+    self._out = out
+    self._folder = out / f'{UNFINISHED}{digest[:16]}'
+    self._empty, self._example_count = empty, example_count
 
   def read(self) -> Predictions:
-    """Returns the examples that are finished, each once; process 0 has them.
+    """Returns the finished examples, each once, in process 0; empty in others.
 
-    What is damaged is deleted. Videos that could not be read are tried again.
+    Deletes damaged files. Unreadable videos are not among them and are tried
+    again.
     """
     if not distributed.first():
-      return self._nothing
-    rows, seen = [self._nothing], set()
+      return self._empty
+    rows, seen = [self._empty], set()
     for path in sorted(self._folder.glob('*.npz')):
       try:
         part = self._read(path)
@@ -64,25 +65,25 @@ class Parts:
     return Predictions(
       logits={
         head: np.concatenate([row.logits[head] for row in rows])
-        for head in self._nothing.logits
+        for head in self._empty.logits
       },
       labels={
         head: np.concatenate([row.labels[head] for row in rows])
-        for head in self._nothing.labels
+        for head in self._empty.labels
       },
       index=np.concatenate([row.index for row in rows]),
     )
 
-  def others(self) -> list[pathlib.Path]:
-    """Returns the parts of other questions, which their own may go on with."""
-    found = sorted(self._out.glob(f'{UNFINISHED}*'))
-    return [folder for folder in found if folder != self._folder]
+  def stale(self) -> list[pathlib.Path]:
+    """Returns the folders of evaluations with other settings."""
+    folders = sorted(self._out.glob(f'{UNFINISHED}*'))
+    return [folder for folder in folders if folder != self._folder]
 
   def add(self, batch: Predictions) -> None:
-    """Keeps what a batch gave, whole or not at all.
+    """Writes a batch, atomically.
 
     Raises:
-      Unwritable: it cannot be kept.
+      Unwritable: it cannot be written.
     """
     arrays = {'index': batch.index}
     for head in batch.logits:
@@ -90,7 +91,7 @@ class Parts:
       arrays[f'labels/{head}'] = batch.labels[head]
     try:
       self._folder.mkdir(exist_ok=True)
-      name = f'{uuid.uuid4().hex}.npz'  # no other process has it
+      name = f'{uuid.uuid4().hex}.npz'  # unique among processes
       with files.replacing(self._folder / name) as unfinished:
         with open(unfinished, 'wb') as file:
           np.savez(file, **arrays)
@@ -98,33 +99,34 @@ class Parts:
       raise Unwritable(self._out, error) from None
 
   def remove(self) -> None:
-    """Deletes all parts, of which the results are written."""
+    """Deletes the finished batches; called once the results are written."""
     shutil.rmtree(self._folder, ignore_errors=True)
 
   def _read(self, path: pathlib.Path) -> Predictions:
-    """Reads a part; ValueError where it is not of this evaluation."""
+    """Reads a file; ValueError if it is not of this evaluation."""
     with np.load(path, allow_pickle=False) as file:
       arrays = dict(file)
     index = arrays['index']
-    found = Predictions(
-      logits={head: arrays[f'logits/{head}'] for head in self._nothing.logits},
-      labels={head: arrays[f'labels/{head}'] for head in self._nothing.labels},
+    batch = Predictions(
+      logits={head: arrays[f'logits/{head}'] for head in self._empty.logits},
+      labels={head: arrays[f'labels/{head}'] for head in self._empty.labels},
       index=index,
     )
-    for mine, theirs in (
-      (self._nothing.logits, found.logits),
-      (self._nothing.labels, found.labels),
+    for empty, values in (
+      (self._empty.logits, batch.logits),
+      (self._empty.labels, batch.labels),
     ):
-      for head, array in mine.items():
+      for head, array in empty.items():
         expected = (len(index), *array.shape[1:])
-        if theirs[head].shape != expected or theirs[head].dtype != array.dtype:
-          raise ValueError(f'{head} is {theirs[head].shape}')
+        if values[head].shape != expected or values[head].dtype != array.dtype:
+          raise ValueError(f'{head} is {values[head].shape}')
     if len(index) and not 0 <= index.min() <= index.max() < self._example_count:
-      raise ValueError('examples that there are not')
-    return found
+      raise ValueError('an example index is out of range')
+    return batch
 
 
 def _at(rows: Predictions, which: np.ndarray) -> Predictions:
+  """Returns the rows where `which` is true."""
   return Predictions(
     logits={head: x[which] for head, x in rows.logits.items()},
     labels={head: x[which] for head, x in rows.labels.items()},

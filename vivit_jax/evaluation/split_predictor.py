@@ -1,0 +1,183 @@
+"""Predicts a split with checkpoints of one model, which is compiled once."""
+
+import contextlib
+import dataclasses
+import pathlib
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+
+from vivit_jax import distributed, models, parallel
+from vivit_jax.checkpoints.loaded import LoadedModel
+from vivit_jax.config import TrainConfig
+from vivit_jax.data import lengths, pipeline
+from vivit_jax.data.datasets import VideoSplit
+from vivit_jax.errors import UserError
+from vivit_jax.evaluation import forward
+from vivit_jax.evaluation.partial_results import PartialResults
+from vivit_jax.evaluation.predict_split import predict_split
+from vivit_jax.evaluation.predictions import Predictions, Table
+
+
+class SplitPredictor:
+  """Predicts a split with checkpoints of one model.
+
+  Args:
+    config: of the evaluation, with its heads.
+    source: the split.
+
+  Raises:
+    UserError: an unknown model, an empty split, or clips and views that do not
+      fit the videos.
+  """
+
+  def __init__(self, config: TrainConfig, source: VideoSplit):
+    if not len(source):
+      raise UserError(
+        f"the split '{config.evaluation.split}' of {config.data.dataset} has "
+        'no examples to evaluate: prepare it again.'
+      )
+    lengths.check_lengths(source, config.data)
+    lengths.check_views(source, config.data, config.evaluation.temporal_views)
+    self._config, self._source = config, source
+    model = models.build(config.model)
+    self._apply = forward.every_view(model, config.data)
+
+  def protocol(self, loaded: LoadedModel) -> dict[str, Any]:
+    """Returns the evaluation protocol of a checkpoint, as JSON."""
+    data, evaluation = self._config.data, self._config.evaluation
+    return {
+      'dataset': data.dataset,
+      'split': evaluation.split,
+      'content': self._source.content,
+      'temporal_views': evaluation.temporal_views,
+      'spatial_crops': evaluation.spatial_crops,
+      'frames': data.frames,
+      'stride': None if data.frames_per_second else data.stride,
+      'frames_per_second': data.frames_per_second,
+      'crop': list(data.crop),
+      'short_side': data.short_side,
+      'short_videos': data.short_videos,
+      'average': evaluation.average,
+      'checkpoint': loaded.name,
+      'step': loaded.step,
+      'weights': 'averaged' if loaded.averaged else 'last',
+      'digest': loaded.digest,
+      'class_order': loaded.class_order,
+    }
+
+  def predict(
+    self, loaded: LoadedModel, out: pathlib.Path
+  ) -> tuple[Table, PartialResults]:
+    """Predicts every example once; resumes an interrupted evaluation.
+
+    Args:
+      loaded: a checkpoint of the model.
+      out: output folder; must exist.
+
+    Returns:
+      The predictions, in every process; and the partial results, to be removed
+      once the predictions are written.
+
+    Raises:
+      UserError: no readable video, or an output folder that cannot be written.
+    """
+    protocol = self.protocol(loaded)
+    partial = self._partial_results(protocol, out)
+    predictions = self._predict(loaded, partial)
+    ids = self._source.ids
+    protocol |= {
+      'examples': len(predictions.index),
+      'unreadable': [ids[i] for i in predictions.unreadable],
+    }
+    table = Table(
+      ids=[ids[i] for i in predictions.index],
+      logits=predictions.logits,
+      labels=predictions.labels,
+      class_names=loaded.label_names,
+      protocol=protocol,
+      index=predictions.index,
+    )
+    return table, partial
+
+  def _partial_results(
+    self, protocol: dict[str, Any], out: pathlib.Path
+  ) -> PartialResults:
+    config, source = self._config, self._source
+    key = protocol | {
+      'model': dataclasses.asdict(config.model),
+      'mean': config.data.mean,
+      'std': config.data.std,
+    }
+    # The digest identifies the weights; these keys change no logit.
+    for name in ('average', 'checkpoint', 'step', 'weights', 'class_order'):
+      del key[name]
+    views = protocol['temporal_views'] * protocol['spatial_crops']
+    logits, labels = {}, {}
+    for head, classes in sorted(config.model.heads.items()):
+      logits[head] = np.zeros((0, views, classes), np.float32)
+      multi_label = head in source.multi_label
+      labels[head] = (
+        np.zeros((0, classes), np.float32)
+        if multi_label
+        else np.zeros(0, np.int32)
+      )
+    empty = Predictions(logits, labels, np.zeros(0, np.int64))
+    return PartialResults(out, key, empty, len(source))
+
+  def _predict(
+    self, loaded: LoadedModel, partial: PartialResults
+  ) -> Predictions:
+    config, source = self._config, self._source
+    done = partial.read()
+    finished = set(distributed.gather(done.index).tolist())
+    remaining = [i for i in range(len(source)) if i not in finished]
+    if distributed.first():
+      _print_partial(partial, len(finished), len(source))
+    params = parallel.replicate(jax.tree.map(jnp.asarray, loaded.stacked))
+    batch_size = forward.padded_batch(config.evaluation.batch_size)
+    with contextlib.ExitStack() as stack:
+      batches = iter(())
+      if remaining:
+        batches = pipeline.evaluation_batches(
+          source,
+          config.data,
+          temporal_views=config.evaluation.temporal_views,
+          spatial_crops=config.evaluation.spatial_crops,
+          batch_size=batch_size,
+          videos=remaining,
+          process=jax.process_index(),
+          processes=jax.process_count(),
+        )
+        stack.enter_context(contextlib.closing(batches))
+      progress = tqdm.tqdm(
+        batches,
+        total=-(-len(remaining) // batch_size),
+        unit='batch',
+        disable=not (sys.stderr.isatty() and distributed.first()),
+      )
+      return predict_split(
+        progress,
+        lambda video: self._apply(params, video),
+        len(source),
+        done=done,
+        keep=partial.add,
+      )
+
+
+def _print_partial(partial: PartialResults, finished: int, videos: int) -> None:
+  """Prints how many videos are done, and which folders are stale."""
+  stale = partial.stale()
+  if stale:
+    print(
+      f'{stale[0].parent} also holds partial results of evaluations with other '
+      'weights or flags. They stay until those are finished; you may delete '
+      f'them: {", ".join(folder.name for folder in stale)}',
+      flush=True,
+    )
+  if finished:
+    print(f'resuming: {finished} of {videos} videos are done', flush=True)
