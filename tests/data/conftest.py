@@ -1,11 +1,11 @@
-"""Broken files of every kind, and a folder of a few good ones."""
+"""A folder of good videos, broken ones of every kind, and their preparation."""
 
 import pathlib
 
 import numpy as np
 import pytest
 
-from vivit_jax.data import moving_shapes
+from vivit_jax.data import moving_shapes, prepare
 
 
 def video(seed: int, frames: int = 23) -> np.ndarray:
@@ -41,7 +41,7 @@ def write_broken(folder: pathlib.Path) -> dict[str, str]:
   damaged[start : start + 900] = bytes(900)
   contents = {
     'empty.mp4': (b'', 'empty'),
-    'text.mp4': (b'These are words, and no video.\n' * 50, 'not a video'),
+    'text.mp4': (b'This is text, not a video.\n' * 50, 'not a video'),
     'cut.mp4': (whole[:half], 'damaged'),
     'damaged.mp4': (bytes(damaged), 'damaged'),
   }
@@ -50,3 +50,29 @@ def write_broken(folder: pathlib.Path) -> dict[str, str]:
   return {name: reason for name, (_, reason) in contents.items()} | {
     'missing.mp4': 'does not exist'
   }
+
+
+def write_csv(folder, names):
+  """Writes annotations of the class 'even' or 'odd'."""
+  path = folder / 'annotations.csv'
+  rows = [
+    f'{name},{"odd" if number % 2 else "even"},train'
+    for number, name in enumerate(names)
+  ]
+  path.write_text('\n'.join(['path,label,split', *rows]) + '\n')
+  return path
+
+
+def run(tmp_path, names, **options):
+  """Prepares tmp_path/videos as 'videos/mine'; returns the summary."""
+  arguments = {
+    'videos': tmp_path / 'videos',
+    'annotations': write_csv(tmp_path, names),
+    'data_dir': tmp_path / 'data',
+    'workers': 1,
+  }
+  return prepare.prepare('videos/mine', **arguments | options)
+
+
+def names(count=10):
+  return [f'{number}.mp4' for number in range(count)]

@@ -1,4 +1,4 @@
-"""Videos whose frames tell their number: a level of grey each."""
+"""Videos whose frames encode their number as a level of grey."""
 
 import fractions
 import pathlib
@@ -37,14 +37,14 @@ def write(
   size: tuple[int, int] = (32, 40),
   **options: str,
 ) -> None:
-  """Writes frames of these numbers (of 0 to before one) to a video.
+  """Writes a video of the frames with these numbers (or 0 to n - 1).
 
   Args:
-    path: its suffix says container and codec.
+    path: its suffix selects container and codec.
     numbers: of the frames.
-    rate: frames a second.
-    ticks: when each is shown, in 1 / rate; None for one after the other.
-    key_frames: frames between them.
+    rate: frames per second.
+    ticks: time of each frame, in 1 / rate; None for a constant rate.
+    key_frames: interval of key frames.
     size: height and width.
     options: of the encoder.
   """

@@ -1,8 +1,8 @@
 """Tiny copies of the public datasets, in their owners' layouts and formats.
 
-Each function writes annotations and videos below a folder, and returns the
-dataset's name, the arguments of `prepare`, and what is to come of it: of each
-split, (id, labels, numbers of the frames) of each video, and the label names.
+Each function writes annotations and videos into a folder. It returns the
+dataset's name, the arguments of `prepare`, the expected splits, as lists of
+(id, labels, frame numbers), and the expected label names.
 """
 
 import json
@@ -198,7 +198,7 @@ def epic(folder: pathlib.Path) -> Copy:
 
 
 def moments(folder: pathlib.Path) -> Copy:
-  """CSVs without a header, and categories in an order of their own."""
+  """CSVs without a header; categories that are not in sorted order."""
   lines(
     folder / 'trainingSet.csv',
     'swimming/yt-a.mp4,swimming,3,0',
@@ -336,7 +336,7 @@ def write_records(
   path: pathlib.Path, records: Iterable[tuple[dict[str, list], list[bytes]]]
 ) -> None:
   """Writes contexts, and pictures, as TensorFlow writes them."""
-  import tensorflow as tf  # the tests' only: it writes what others have
+  import tensorflow as tf  # in tests only: it writes what users have
 
   train = tf.train
   kinds = {
@@ -363,7 +363,7 @@ def write_records(
 
 
 def _second_record(path: pathlib.Path, at_least: int) -> int:
-  """Returns where it begins: after 8 + 4 bytes, the data and 4 bytes."""
+  """Returns its offset: after 8 + 4 bytes, the data and 4 bytes."""
   length = int.from_bytes(path.read_bytes()[:8], 'little')
   assert length > at_least - 16
   return 8 + 4 + length + 4

@@ -1,4 +1,4 @@
-"""Records and folders of videos gone over: what is damaged is told."""
+"""The check of records and folders of videos names what is damaged."""
 
 import os
 import pathlib
@@ -6,8 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import write_broken
-from test_prepare import names, run
+from conftest import names, run, write_broken
 
 from vivit_jax.data import check
 from vivit_jax.errors import UserError
@@ -22,9 +21,9 @@ def state(folder):
 
 
 def test_a_folder_of_videos(videos, capsys):
-  (videos / 'notes.txt').write_text('no video, and not said to be one')
+  (videos / 'notes.txt').write_text('not a video')
   assert check.check(videos, workers=1) == []
-  assert '10 videos, 0 that cannot' in capsys.readouterr().out
+  assert '10 videos, 0 ' in capsys.readouterr().out
   reasons = write_broken(videos)
   del reasons['missing.mp4']
   (videos / 'below').mkdir()
@@ -36,8 +35,8 @@ def test_a_folder_of_videos(videos, capsys):
   for name, reason in reasons.items():
     assert reason in faults[name]
   assert state(videos) == before
-  told = capsys.readouterr().out
-  assert 'below/cut.MP4 is damaged' in told and '14 videos, 4 that' in told
+  output = capsys.readouterr().out
+  assert 'below/cut.MP4 is damaged' in output and '14 videos, 4 ' in output
 
 
 def test_records(tmp_path, videos, capsys):
@@ -50,18 +49,17 @@ def test_records(tmp_path, videos, capsys):
   shard.write_bytes(content)
   before = state(tmp_path)
   ((which, reason),) = check.check(folder, workers=1)
-  assert which == 'train: 3.mp4' and 'damaged record' in reason
+  assert which == 'train: 3.mp4' and '--overwrite' in reason
   assert state(tmp_path) == before
   shard.unlink()
-  with pytest.raises(UserError, match='00003-of-00005 is missing'):
+  with pytest.raises(UserError, match='00003-of-00005'):
     check.check(folder, workers=1)
 
 
-def test_mistakes(tmp_path):
-  with pytest.raises(UserError, match='no folder'):
-    check.check(tmp_path / 'absent')
-  with pytest.raises(UserError, match='neither a prepared dataset nor videos'):
-    check.check(tmp_path)
+def test_a_folder_without_videos_is_refused(tmp_path):
+  for path in (tmp_path / 'absent', tmp_path):
+    with pytest.raises(UserError, match=str(path)):
+      check.check(path)
 
 
 @pytest.mark.slow

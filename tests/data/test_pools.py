@@ -1,4 +1,4 @@
-"""Pools of worker processes: they end with what they were begun for."""
+"""Pools of worker processes: killed workers, errors, and held Ctrl-C."""
 
 import multiprocessing
 import os
@@ -11,7 +11,7 @@ from vivit_jax import processes
 from vivit_jax.errors import UserError
 
 
-def test_a_process_ended_from_outside_is_one_sentence():
+def test_a_killed_worker_is_an_error():
   with pytest.raises(UserError, match='^too little memory$'):
     with processes.pool(1, 'too little memory') as pool:
       pool.submit(os._exit, 9).result()
@@ -32,18 +32,16 @@ def test_an_error_ends_the_processes_at_once():
   'handler, comes',
   [(signal.default_int_handler, True), (signal.SIG_IGN, False)],
 )
-def test_ctrl_c_comes_when_it_is_held_no_more_and_not_where_it_is_ignored(
-  handler, comes
-):
+def test_a_held_ctrl_c_comes_later_unless_it_is_ignored(handler, comes):
   before = signal.signal(signal.SIGINT, handler)
   done = []
   try:
     with processes.interrupts_held():
       os.kill(os.getpid(), signal.SIGINT)
-      done.append('what was begun')
-    done.append('what follows')
+      done.append('inside')
+    done.append('after')
   except KeyboardInterrupt:
-    done.append('the end')
+    done.append('interrupt')
   finally:
     assert signal.signal(signal.SIGINT, before) == handler
-  assert done == ['what was begun', 'the end' if comes else 'what follows']
+  assert done == ['inside', 'interrupt' if comes else 'after']

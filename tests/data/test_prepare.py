@@ -1,4 +1,4 @@
-"""Records: all videos once, frames exact, resumable, whole or absent."""
+"""Preparation: every video once, exact frames, resumable, all or nothing."""
 
 import csv
 import functools
@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 import pickle
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,45 +15,22 @@ import time
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from conftest import video, write_broken
+from conftest import names, run, video, write_broken, write_csv
 
 from vivit_jax.data import (
+  build_dir,
   datasets,
   decode,
+  index,
   moving_shapes,
   prepare,
   records,
   shards,
-  staging,
   storage,
 )
 from vivit_jax.errors import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
-
-
-def write_csv(folder, names, header='path,label,split'):
-  path = folder / 'annotations.csv'
-  rows = [
-    f'{name},{"odd" if number % 2 else "even"},train'
-    for number, name in enumerate(names)
-  ]
-  path.write_text('\n'.join([header, *rows]) + '\n')
-  return path
-
-
-def run(tmp_path, names, **options):
-  arguments = {
-    'videos': tmp_path / 'videos',
-    'annotations': write_csv(tmp_path, names),
-    'data_dir': tmp_path / 'data',
-    'workers': 1,
-  }
-  return prepare.prepare('videos/mine', **arguments | options)
-
-
-def names(count=10):
-  return [f'{number}.mp4' for number in range(count)]
 
 
 def prepare_command(videos, annotations, data_dir, *, workers):
@@ -105,14 +81,14 @@ def test_content_is_a_digest_of_the_index_as_it_is_written(tmp_path, videos):
   annotations = tmp_path / 'a.csv'
   annotations.write_text('\n'.join(['path,verb,noun[]', *rows]) + '\n')
   folder = run(tmp_path, [], annotations=annotations).folder
-  path = records.index_path(folder, 'train')
-  index = json.loads(path.read_text('utf-8'))
+  path = index.index_path(folder, 'train')
+  content = json.loads(path.read_text('utf-8'))
   labels = {'verb': [1, 0, 0], 'noun': [[1], [0, 1], []]}
-  assert index['labels'] == labels
+  assert content['labels'] == labels
   for heads in (['verb', 'noun'], ['noun', 'verb']):
-    index['labels'] = {head: labels[head] for head in heads}
-    path.write_text(json.dumps(index), 'utf-8')
-    text = json.dumps([names(3), [23] * 3, index['labels']])
+    content['labels'] = {head: labels[head] for head in heads}
+    path.write_text(json.dumps(content), 'utf-8')
+    text = json.dumps([names(3), [23] * 3, content['labels']])
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     split = datasets.open_split('videos/mine', tmp_path / 'data', 'train')
     assert split.content == f'3 videos (digest {digest})'
@@ -121,16 +97,16 @@ def test_content_is_a_digest_of_the_index_as_it_is_written(tmp_path, videos):
 def test_only_the_chunks_of_the_frames_are_read(tmp_path, videos):
   run(tmp_path, names(2))
   split = datasets.open_split('videos/mine', tmp_path / 'data', 'train')
-  asked, source = [], split._source
+  requested, reader = [], split._records
 
-  class Source:
-    def __getitems__(self, places):
-      asked.append(list(places))
-      return source.__getitems__(places)
+  class Counting:
+    def __getitems__(self, indices):
+      requested.append(list(indices))
+      return reader.__getitems__(indices)
 
-  split._source = Source()
+  split._records = Counting()
   split.read_frames(1, [12, 3, 5, 13])
-  assert asked == [[3, 4]]  # 3 chunks of video 0 come before
+  assert requested == [[3, 4]]  # after the 3 chunks of video 0
 
 
 def test_tfds_reads_it_without_this_package(tmp_path, videos):
@@ -145,17 +121,17 @@ def test_tfds_reads_it_without_this_package(tmp_path, videos):
 def test_records_of_all_shards_come_as_tfds_reads_them(tmp_path, videos):
   folder = run(tmp_path, names(3)).folder  # 3 shards of 3 records
   expected = tfds.builder_from_directory(folder).as_data_source('train')
-  index = records.read_index(folder, 'train')
-  source = records.Source(
-    sorted(folder.glob('*.array_record-*')), index.shard_lengths
+  reader = records.RecordReader(
+    sorted(folder.glob('*.array_record-*')),
+    index.read_index(folder, 'train').shard_lengths,
   )
-  asked = [8, 0, 4, 3, 0]
-  source.__getitems__(asked)
-  source = pickle.loads(pickle.dumps(source))  # and opens its files again
-  for place, record in zip(asked, source.__getitems__(asked), strict=True):
-    assert list(record.frames) == list(expected[place]['frames'])
-    assert record.video == expected[place]['video'].decode()
-    assert record.first_frame == expected[place]['first_frame']
+  requested = [8, 0, 4, 3, 0]
+  reader.__getitems__(requested)
+  reader = pickle.loads(pickle.dumps(reader))  # opens its files again
+  for i, record in zip(requested, reader.__getitems__(requested), strict=True):
+    assert list(record.frames) == list(expected[i]['frames'])
+    assert record.video == expected[i]['video'].decode()
+    assert record.first_frame == expected[i]['first_frame']
 
 
 def test_broken_videos_are_skipped_by_name_below_the_share(
@@ -163,29 +139,26 @@ def test_broken_videos_are_skipped_by_name_below_the_share(
 ):
   reasons = write_broken(videos)
   every = [*names(), *reasons]
-  with pytest.raises(
-    UserError, match='5 of 15 videos cannot be read'
-  ) as caught:
+  with pytest.raises(UserError, match='5 of 15 .*skipped.csv.*--max_broken'):
     run(tmp_path, every, max_broken=0.3)
-  assert 'skipped.csv' in str(caught.value)
   assert not (tmp_path / 'data' / 'videos' / 'mine' / '1.0.0').exists()
   summary = run(tmp_path, every, max_broken=0.4)
   assert summary.videos == 10
-  told = capsys.readouterr().out
+  output = capsys.readouterr().out
   with open(summary.folder / 'skipped.csv', newline='') as file:
     rows = {row['path']: row['reason'] for row in csv.DictReader(file)}
   assert rows.keys() == reasons.keys()
   for name, reason in reasons.items():
     assert reason in rows[name]
-    assert f'skipped: {name}' in told
+    assert f'skipped: {name}' in output
   split = datasets.open_split('videos/mine', tmp_path / 'data', 'train')
   assert split.ids == names()
 
 
-def test_a_mended_video_is_read_when_it_is_there(tmp_path, videos):
+def test_a_repaired_video_is_read_by_the_next_run(tmp_path, videos):
   write_broken(videos)
   every = [*names(), 'cut.mp4']
-  with pytest.raises(UserError, match='1 of 11 videos'):
+  with pytest.raises(UserError, match='1 of 11 .*cut.mp4'):
     run(tmp_path, every)
   moving_shapes.write_video(videos / 'cut.mp4', video(99))
   assert run(tmp_path, every).videos == 11
@@ -197,7 +170,7 @@ def test_the_same_again_does_nothing_and_other_inputs_are_refused(
   folder = run(tmp_path, names(4)).folder
   before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
   run(tmp_path, names(4))
-  assert 'is there already' in capsys.readouterr().out
+  assert '--overwrite' in capsys.readouterr().out
   assert before == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
   with pytest.raises(UserError, match='--overwrite'):
     run(tmp_path, names(5))
@@ -205,62 +178,40 @@ def test_the_same_again_does_nothing_and_other_inputs_are_refused(
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_where_it_was(tmp_path, videos):
-  """Finished shards are kept, and the result is that of a run in one go."""
-  for number in range(10, 200):
-    os.link(videos / f'{number % 10}.mp4', videos / f'{number}.mp4')
-  every = names(200)
-  annotations = write_csv(tmp_path, every)
-  command = functools.partial(prepare_command, videos, annotations, workers=1)
-  process = subprocess.Popen(command(tmp_path / 'data'), cwd=ROOT)
-  growing = tmp_path / 'data' / 'videos' / 'mine' / '1.0.0.incomplete'
-  limit = time.monotonic() + 60
-  while not list(growing.glob('*.json')) and time.monotonic() < limit:
-    time.sleep(0.01)
-  process.send_signal(signal.SIGKILL)
-  process.wait()
-  done = {
-    path.name.removesuffix('.json'): 0 for path in growing.glob('*-of-*.json')
-  }
-  done = {name: (growing / name).stat().st_mtime_ns for name in done}
-  assert 1 <= len(done) < 16
-  subprocess.run(command(tmp_path / 'data'), cwd=ROOT, check=True)
-  subprocess.run(command(tmp_path / 'other'), cwd=ROOT, check=True)
-  final = tmp_path / 'data' / 'videos' / 'mine' / '1.0.0'
-  for name, written in done.items():
-    assert (final / name).stat().st_mtime_ns == written
-  assert contents(tmp_path / 'data') == contents(tmp_path / 'other')
-  assert not growing.exists()
-
-
-@pytest.mark.slow
-def test_ten_kills_at_random_lose_and_double_nothing(tmp_path, videos):
+def test_kills_lose_and_duplicate_nothing(tmp_path, videos):
+  """Finished shards are kept; the result is that of an uninterrupted run."""
   for number in range(10, 320):
     os.link(videos / f'{number % 10}.mp4', videos / f'{number}.mp4')
   annotations = write_csv(tmp_path, names(320))
   command = functools.partial(prepare_command, videos, annotations, workers=2)
   growing = tmp_path / 'data' / 'videos' / 'mine' / '1.0.0.incomplete'
-  draw, killed = np.random.default_rng(0), 0
-  for _ in range(10):
+
+  def finished():
+    reports = [path.with_suffix('') for path in growing.glob('*-of-*.json')]
+    return {path.name: path.stat().st_mtime_ns for path in reports}
+
+  rng, before = np.random.default_rng(0), {}
+  for kill in range(5):  # two at any time, three after a new shard
     process = subprocess.Popen(command(tmp_path / 'data'), cwd=ROOT)
-    while process.poll() is None and not growing.exists():
+    while process.poll() is None:
+      if growing.exists() and (kill < 2 or len(finished()) > len(before)):
+        break
       time.sleep(0.01)
-    try:
-      process.wait(draw.uniform(0, 1.2) + (1.0 if killed else 0.0))
-    except subprocess.TimeoutExpired:
-      process.kill()
-      killed += 1
-    process.wait()
-    if not growing.exists():  # it came to the end: once more, from nothing
-      shutil.rmtree(tmp_path / 'data')
-  assert killed >= 5
+    time.sleep(rng.uniform(0, 0.2))
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert finished().items() >= before.items()
+    before = finished()
   for folder in ('data', 'other'):
     subprocess.run(command(tmp_path / folder), cwd=ROOT, check=True)
+  final = growing.with_name('1.0.0')
+  for name, written in before.items():
+    assert (final / name).stat().st_mtime_ns == written
   assert contents(tmp_path / 'data') == contents(tmp_path / 'other')
   assert not growing.exists()
 
 
-def test_label_names_of_the_training_number_another_set(tmp_path, videos):
+def test_label_names_of_another_dataset_set_the_order(tmp_path, videos):
   folder = run(tmp_path, names()).folder
   prepare.prepare(
     'videos/later',
@@ -274,13 +225,15 @@ def test_label_names_of_the_training_number_another_set(tmp_path, videos):
   assert split.label_names == {'label': ['even', 'odd']}
 
 
-def test_mistakes_are_one_sentence(tmp_path, videos):
+def test_invalid_inputs_are_refused(tmp_path, videos):
   for dataset, options, words in (
     ('video/mine', {}, ["'video/mine'", "'videos'"]),
     ('videos', {}, ['videos/NAME']),
-    ('videos/mine', {'videos': tmp_path / 'x'}, ['no folder of videos']),
-    ('videos/mine', {'videos': tmp_path}, ['none of the 2 videos', '0.mp4']),
-    ('videos/mine', {'max_broken': 2}, ['--max_broken is 2']),
+    ('videos/mine', {'videos': tmp_path / 'x'}, [str(tmp_path / 'x')]),
+    ('videos/mine', {'videos': tmp_path}, ['--videos', '0.mp4']),
+    ('videos/mine', {'max_broken': 2}, ['--max_broken']),
+    ('videos/mine', {'storage': 'jpg'}, ["'jpg'"]),
+    ('videos/mine', {'split_number': 2}, ['--split_number']),
     ('videos/mine', {'data_dir': tmp_path / 'videos' / '0.mp4'}, ['0.mp4']),
   ):
     arguments = {
@@ -296,12 +249,12 @@ def test_mistakes_are_one_sentence(tmp_path, videos):
     assert '\n' not in str(caught.value)
 
 
-def test_what_is_not_prepared_is_named_with_its_command(prepared):
-  with pytest.raises(UserError, match=r'`python -m .*prepare videos/x --vid'):
+def test_a_dataset_that_is_not_prepared_is_named_with_its_command(prepared):
+  with pytest.raises(UserError, match='prepare videos/x'):
     datasets.open_split('videos/x', prepared, 'train')
-  with pytest.raises(UserError, match="mean 'moving_shapes'"):
+  with pytest.raises(UserError, match="'moving_shapes'"):
     datasets.open_split('moving_shape', prepared, 'train')
-  with pytest.raises(UserError, match="no split 'tset'; it has test, train"):
+  with pytest.raises(UserError, match="'tset'"):
     datasets.open_split('moving_shapes', prepared, 'tset')
 
 
@@ -321,14 +274,14 @@ def test_a_full_disk_is_one_sentence(tmp_path, videos):
   )  # fmt: skip
   last = done.stderr.strip().splitlines()[-1]
   assert done.returncode == 2
-  assert last.startswith('error: cannot write') and 'too large' in last
+  assert last.startswith('error: ') and str(tmp_path / 'data') in last
   assert 'Traceback' not in done.stderr
 
 
 def test_a_second_process_is_kept_out(tmp_path, videos):
   growing = tmp_path / 'data' / 'videos' / 'mine' / '1.0.0.incomplete'
-  with staging.locked(growing):
-    with pytest.raises(UserError, match='another process'):
+  with build_dir.locked(growing):
+    with pytest.raises(UserError, match=str(growing.parent)):
       run(tmp_path, names(2))
   assert run(tmp_path, names(2)).videos == 2
 
@@ -367,17 +320,18 @@ def test_damaged_records_are_named(tmp_path, videos):
   whole = shard.read_bytes()
   split = datasets.open_split('videos/mine', tmp_path / 'data', 'train')
   shard.write_bytes(whole[: len(whole) // 3])
-  with pytest.raises(UserError, match='--overwrite'):
+  with pytest.raises(UserError, match='2.mp4'):
     split.read_frames(2, [0])
   shard.unlink()
-  with pytest.raises(UserError, match='missing'):
+  with pytest.raises(UserError, match=shard.name):
     datasets.open_split('videos/mine', tmp_path / 'data', 'train')
 
 
 def test_plan_spreads_all_videos_over_bounded_shards(tmp_path):
   examples = list(range(100_000))
-  form = storage.Form('jpeg', 95, None)
-  tasks = shards.plan('videos', {'train': examples}, tmp_path, tmp_path, form)
+  options = storage.EncodingOptions('jpeg', 95, None)
+  splits = {'train': examples}
+  tasks = shards.plan('videos', splits, tmp_path, tmp_path, options)
   assert len(tasks) == 256
   assert [e for task in tasks for e in task.examples] == examples
 

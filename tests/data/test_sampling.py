@@ -1,4 +1,4 @@
-"""Frames and boxes against values worked out by hand, and properties."""
+"""Frame numbers and boxes against hand-computed values, and properties."""
 
 import collections
 
@@ -27,7 +27,7 @@ def test_random_clips_begin_everywhere_and_stay_inside():
   assert min(starts.values()) > 400  # of 500 expected, sigma 20
 
 
-def test_a_short_video_is_played_again():
+def test_a_short_video_is_looped():
   clip = sampling.random_clip(5, 4, 2, np.random.default_rng(0))
   assert clip.tolist() == [0, 2, 4, 1]
   assert sampling.uniform_clips(3, 4, 1, 2).tolist() == [[0, 1, 2, 0]] * 2
@@ -61,7 +61,7 @@ def test_uniform_clips():
     # Half the resolution: the box is half as large.
     ((128, 170), (224, 224), 256, 1, [(8, 29, 112, 112)]),
     ((48, 48), (40, 40), 40, 1, [(0, 0, 48, 48)]),
-    # A wide crop of a wide video; and of a square one, its proportions kept.
+    # A wide crop of a wide video, and of a square one: its aspect is kept.
     ((48, 64), (40, 60), 48, 1, [(4, 2, 40, 60)]),
     ((48, 48), (40, 60), 48, 1, [(8, 0, 32, 48)]),
   ],
@@ -112,7 +112,7 @@ def test_a_shrunk_crop_is_averaged():
 
 
 @pytest.mark.parametrize('box', [Box(1, 2, 4, 5), Box(0, 0, 3, 3)])
-def test_a_crop_is_written_where_it_is_wanted(box):
+def test_a_crop_is_written_to_out(box):
   frame = np.random.default_rng(0).integers(256, size=(6, 8, 3), dtype=np.uint8)
   clip = np.zeros((3, 4, 5, 3), np.uint8)
   sampling.crop_and_resize(frame, box, (4, 5), out=clip[1])
@@ -122,7 +122,7 @@ def test_a_crop_is_written_where_it_is_wanted(box):
 
 
 def cut(frames, box, crop, drawn):
-  """Returns what a cutter makes of frames, uint8 [T, *crop, 3]."""
+  """Returns the clip that a cutter cuts from frames, uint8 [T, *crop, 3]."""
   cutter = sampling.cutter(box, crop, drawn)
   clip = np.empty((len(frames), *crop, 3), np.uint8)
   for frame, out in zip(frames, clip):
@@ -137,7 +137,7 @@ def layers(*rows: tuple[str, float]) -> np.ndarray:
   )
 
 
-def test_colour_alone_is_the_plain_crop():
+def test_colour_operations_are_the_plain_crop():
   box = Box(2, 1, 30, 25)
   source = np.arange(40 * 40 * 3).reshape(40, 40, 3).astype(np.uint8)
   np.testing.assert_array_equal(
@@ -147,7 +147,7 @@ def test_colour_alone_is_the_plain_crop():
 
 
 @pytest.mark.parametrize('side', [20, 36, 100])
-def test_one_warp_is_a_resize_and_then_a_warp(side):
+def test_the_combined_warp_is_a_resize_and_a_warp(side):
   rows, columns = np.mgrid[:120, :120]
   smooth = np.stack([rows, columns, (rows + columns) // 2], -1).astype(np.uint8)
   box, crop = Box(7, 11, side, side), (40, 40)
@@ -161,9 +161,9 @@ def test_one_warp_is_a_resize_and_then_a_warp(side):
     flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
     borderValue=(128,) * 3,
   )
-  found = cut([smooth], box, crop, operations)[0]
-  grey = (found == 128).all(-1) | (expected == 128).all(-1)
+  warped = cut([smooth], box, crop, operations)[0]
+  grey = (warped == 128).all(-1) | (expected == 128).all(-1)
   away = cv2.erode((~grey).astype(np.uint8), np.ones((5, 5))).astype(bool)
   assert away.sum() > 600
-  difference = np.abs(found.astype(int) - expected.astype(int))[away]
+  difference = np.abs(warped.astype(int) - expected.astype(int))[away]
   assert difference.max() <= 2

@@ -1,4 +1,4 @@
-"""TFRecords against TensorFlow's own writer, and every kind of damage."""
+"""TFRecords against TensorFlow's writer; damage; other formats."""
 
 import struct
 
@@ -28,14 +28,14 @@ def file(tmp_path_factory):
   return path
 
 
-def test_tensorflows_records_are_read(file):
-  found = list(tfrecords.contexts(file))
-  assert [context['index'] for _, context in found] == [
+def test_records_of_tensorflow_are_read(file):
+  contexts = list(tfrecords.contexts(file))
+  assert [context['index'] for _, context in contexts] == [
     [1, 300, -1],
     [2, 300, -1],
   ]
-  record = tfrecords.read(file, found[1][0])
-  assert record.context == found[1][1]
+  record = tfrecords.read_record(file, contexts[1][0])
+  assert record.context == contexts[1][1]
   assert record.context['name'] == ['größe'.encode(), b'b']
   assert record.context['score'] == [0.5, -2.0]
   assert record.context['none'] == []
@@ -51,7 +51,7 @@ def damaged(file, tmp_path, change):
   return path
 
 
-def test_damage_is_named_with_its_place(file, tmp_path):
+def test_damage_is_named_with_its_offset(file, tmp_path):
   (first, _), (second, _) = tfrecords.contexts(file)
 
   def flip(place):
@@ -61,38 +61,38 @@ def test_damage_is_named_with_its_place(file, tmp_path):
     return change
 
   path = damaged(file, tmp_path, flip(second - 100))
-  tfrecords.read(path, second)
-  with pytest.raises(UnreadableVideo, match='byte 0 does not have its check'):
-    tfrecords.read(path, first)
+  tfrecords.read_record(path, second)
+  with pytest.raises(UnreadableVideo, match='byte 0 '):
+    tfrecords.read_record(path, first)
   path = damaged(file, tmp_path, flip(second + 1))
-  with pytest.raises(UnreadableVideo, match=f'{second} has a damaged length'):
+  with pytest.raises(UnreadableVideo, match=f'byte {second} '):
     list(tfrecords.contexts(path))
   path = damaged(file, tmp_path, flip(0))
-  with pytest.raises(UnreadableVideo, match='no TFRecord file, or damaged'):
+  with pytest.raises(UnreadableVideo, match=path.name):
     list(tfrecords.contexts(path))
 
   def cut(data):
     del data[-50:]
 
   path = damaged(file, tmp_path, cut)
-  tfrecords.read(path, first)
+  tfrecords.read_record(path, first)
   assert len(list(tfrecords.contexts(path))) == 2
-  with pytest.raises(UnreadableVideo, match=f'byte {second} is cut off'):
-    tfrecords.read(path, second)
-  with pytest.raises(UnreadableVideo, match='does not exist'):
-    tfrecords.read(tmp_path / 'absent', 0)
+  with pytest.raises(UnreadableVideo, match=f'byte {second} '):
+    tfrecords.read_record(path, second)
+  with pytest.raises(UnreadableVideo, match='absent'):
+    tfrecords.read_record(tmp_path / 'absent', 0)
 
 
-def test_what_is_no_sequence_example_and_what_is_packed(tmp_path):
+def test_other_formats_are_refused(tmp_path):
   content = b'\x07words'  # wire type 7 does not exist
   head = struct.pack('<Q', len(content))
-  masked = [tfrecords._masked(x) for x in (head, content)]
+  masked = [tfrecords._masked_crc(x) for x in (head, content)]
   path = tmp_path / 'x'
   path.write_bytes(
     head + struct.pack('<I', masked[0]) + content + struct.pack('<I', masked[1])
   )
-  with pytest.raises(UnreadableVideo, match='no tf.SequenceExample'):
-    tfrecords.read(path, 0)
+  with pytest.raises(UnreadableVideo, match='byte 0 '):
+    tfrecords.read_record(path, 0)
   path.write_bytes(b'\x1f\x8b' + bytes(30))
   with pytest.raises(UnreadableVideo, match='gzip'):
     list(tfrecords.contexts(path))

@@ -1,4 +1,4 @@
-"""Parts by their seconds, exactly; variable rates; unusual pictures."""
+"""Exact segments; variable frame rates; unusual images."""
 
 import av
 import numbered
@@ -9,12 +9,13 @@ from vivit_jax.data import decode, timing
 from vivit_jax.data.decode import UnreadableVideo
 
 
-def seen(path, *part):
-  return [numbered.number(i) for i in decode.decode_video(path, None, *part)]
+def seen(path, *segment):
+  images = decode.decode_video(path, None, *segment)
+  return [numbered.number(image) for image in images]
 
 
 @pytest.mark.parametrize('name', ['x.mp4', 'x.mkv', 'x.webm', 'x.avi'])
-def test_a_part_has_exactly_the_frames_of_its_seconds(tmp_path, name):
+def test_a_segment_has_exactly_the_frames_of_its_seconds(tmp_path, name):
   """Frame n is at n / 10 s; key frames at 0, 0.9, 1.8, 2.7 (others by B)."""
   path = tmp_path / name
   numbered.write(path, 36, key_frames=9)
@@ -32,19 +33,19 @@ def test_a_part_has_exactly_the_frames_of_its_seconds(tmp_path, name):
     assert seen(path, begin / 10, begin / 10 + 0.3) == expected
 
 
-def test_a_part_that_is_not_there_is_named(tmp_path):
+def test_a_missing_segment_is_named(tmp_path):
   path = tmp_path / 'x.mp4'
   numbered.write(path, 20)
-  with pytest.raises(UnreadableVideo, match='no frames from 5 to 6 seconds'):
+  with pytest.raises(UnreadableVideo, match='5 to 6 s'):
     seen(path, 5.0, 6.0)
-  with pytest.raises(UnreadableVideo, match='ends at 1.9 seconds, within'):
+  with pytest.raises(UnreadableVideo, match='1.9 s'):
     seen(path, 1.5, 3.0)
-  # Annotations that end a little after the video are none the worse for it.
+  # Annotations may end a little after the video.
   assert seen(path, 1.0, 2.05) == list(range(10, 20))
 
 
-def test_a_part_is_found_by_seeking(tmp_path):
-  """Of 36 frames, those from the key frame on are decoded."""
+def test_a_segment_is_found_by_seeking(tmp_path):
+  """Decoding begins at the key frame before it."""
   path = tmp_path / 'x.mkv'
   numbered.write(path, 36, key_frames=6, bf='0')
   with av.open(str(path)) as container:
@@ -53,7 +54,7 @@ def test_a_part_is_found_by_seeking(tmp_path):
     assert numbered.number(next(frames).to_ndarray(format='rgb24')) == 24
 
 
-def test_a_video_that_begins_late_counts_from_its_beginning(tmp_path):
+def test_times_are_relative_to_the_first_frame(tmp_path):
   path = tmp_path / 'x.mkv'
   numbered.write(path, 20, ticks=range(30, 50))
   with av.open(str(path)) as container:
@@ -62,11 +63,11 @@ def test_a_video_that_begins_late_counts_from_its_beginning(tmp_path):
   assert seen(path, 0.5, 0.8) == [5, 6, 7]
 
 
-def test_frames_at_a_variable_rate_are_shown_at_the_average(tmp_path):
+def test_a_variable_rate_is_resampled_to_its_average(tmp_path):
   """Six frames 0.1 s apart, then one a second later.
 
-  7 frames in 1.5 s are 4 a second: one looks at 0, 0.25, 0.5 ... 1.5 s. From
-  0.5 s on, frame 5 is on display, until 6 comes at 1.5 s.
+  7 frames in 1.5 s are 4 a second: samples at 0, 0.25, 0.5 ... 1.5 s. Frame 5
+  is on display from 0.5 s until frame 6 comes at 1.5 s.
   """
   for name in ('x.mp4', 'x.mkv'):
     path = tmp_path / name
@@ -75,14 +76,14 @@ def test_frames_at_a_variable_rate_are_shown_at_the_average(tmp_path):
 
 
 def test_a_colon_in_a_relative_name_is_no_protocol(tmp_path, monkeypatch):
-  """The video of the test above, by a name that FFmpeg would misread."""
+  """The video of the test above, with a name that FFmpeg would misread."""
   monkeypatch.chdir(tmp_path)
   numbered.write(tmp_path / 'a:b.mkv', 7, ticks=[0, 1, 2, 3, 4, 5, 15])
   assert seen('a:b.mkv') == [0, 2, 5, 5, 5, 5, 6]
   assert decode.frame_rate('a:b.mkv') == pytest.approx(4)
 
 
-def test_a_video_is_gone_through_once_until_it_changes(tmp_path, monkeypatch):
+def test_packet_times_are_cached_until_the_file_changes(tmp_path, monkeypatch):
   times, calls = timing._times, []
 
   def counted(*arguments):
@@ -95,17 +96,17 @@ def test_a_video_is_gone_through_once_until_it_changes(tmp_path, monkeypatch):
   assert seen(path) == [0, 2, 5, 5, 5, 5, 6]
   assert decode.frame_rate(path) == pytest.approx(4)
   assert len(calls) == 1
-  assert seen(path, 0.0, 0.3) != seen(path)  # a part is another question
+  assert seen(path, 0.0, 0.3) != seen(path)  # segments are cached apart
   numbered.write(path, 7)
   assert seen(path) == list(range(7))
   assert decode.frame_rate(path) == pytest.approx(10)
 
 
-def test_a_slow_and_a_fast_half_take_their_own_time(tmp_path):
+def test_a_slow_and_a_fast_half_keep_their_durations(tmp_path):
   """9 frames 0.4 s apart and 25 frames 0.1 s apart: 34 in 5.7 s + 0.1 s.
 
   The mean step is 5.7 / 33 = 0.1727 s: 3.3 s of the slow half are 19 or 20
-  looks, and each of its frames is seen two or three times.
+  samples, and each of its frames is sampled two or three times.
   """
   path = tmp_path / 'x.mp4'
   slow = [4 * n for n in range(9)]
@@ -114,29 +115,29 @@ def test_a_slow_and_a_fast_half_take_their_own_time(tmp_path):
   frames = seen(path)
   assert len(frames) == 34
   expected, ticks = [], [*slow, *range(33, 58)]
-  for look in range(34):
-    tick = look * 57 / 33
+  for sample in range(34):
+    tick = sample * 57 / 33
     expected.append(max(n for n in range(34) if ticks[n] <= tick + 1e-6))
   assert frames == expected
   assert all(2 <= frames.count(n) <= 3 for n in range(8))
 
 
-def test_constant_rates_are_left_alone(tmp_path):
+def test_constant_rates_are_not_resampled(tmp_path):
   for name in ('x.mp4', 'x.mkv', 'x.webm', 'x.avi'):
     numbered.write(tmp_path / name, 30, rate=24)
     assert timing.uneven_moments(tmp_path / name) is None
     assert timing.uneven_moments(tmp_path / name, 0.3, 0.9) is None
-  # One frame dropped by a camera: none is more than one frame off its place.
+  # A camera dropped one frame: no frame is off by more than one.
   numbered.write(tmp_path / 'x.mp4', 20, ticks=[*range(9), *range(10, 21)])
   assert seen(tmp_path / 'x.mp4') == list(range(20))
 
 
-def test_a_part_of_a_variable_rate_has_the_videos_average_rate(tmp_path):
+def test_a_segment_of_a_variable_rate_has_the_videos_average_rate(tmp_path):
   """11 frames 0.1 s apart, then 5 frames 0.8 s apart: 16 in 5 s.
 
   The container's average is 16 frames in (4.2 + 0.8 s =) 5 s or (4.2 + 0.1)
-  s: 3.2 or 3.7 a second. From 1.4 to 3.0 s that is 6 looks, 0.27 to 0.31 s
-  apart, at what is on display: 11 since 1.0 + 0.8 = 1.8 s, 12 since 2.6 s.
+  s: 3.2 or 3.7 a second. From 1.4 to 3.0 s that is 6 samples, 0.27 to 0.31 s
+  apart. On display are 11 since 1.0 + 0.8 = 1.8 s, 12 since 2.6 s.
   """
   path = tmp_path / 'x.mkv'
   ticks = [*range(11), 18, 26, 34, 42, 50]
@@ -144,9 +145,9 @@ def test_a_part_of_a_variable_rate_has_the_videos_average_rate(tmp_path):
   with av.open(str(path)) as container:
     rate = float(container.streams.video[0].average_rate)
   frames = seen(path, 1.4, 3.0)
-  looks = [1.4 + n / rate for n in range(100) if 1.4 + n / rate < 3.0 - 1e-6]
+  times = [1.4 + n / rate for n in range(100) if 1.4 + n / rate < 3.0 - 1e-6]
   expected = [
-    max(n for n in range(16) if ticks[n] <= 10 * look + 1e-2) for look in looks
+    max(n for n in range(16) if ticks[n] <= 10 * time + 1e-2) for time in times
   ]
   assert frames == expected and set(frames) == {10, 11, 12}
 
@@ -160,8 +161,8 @@ def test_a_part_of_a_variable_rate_has_the_videos_average_rate(tmp_path):
     ('ffv1', 'gray10le', 'deep.mkv'),
   ],
 )
-def test_grey_and_alpha_are_pictures_as_any(tmp_path, codec, pixels, name):
-  """And so are sizes that no codec of phones would take: 31 x 45."""
+def test_grey_and_alpha_become_rgb(tmp_path, codec, pixels, name):
+  """With an odd size, which few codecs accept: 31 x 45."""
   picture = np.zeros((31, 45, 3), np.uint8)
   picture[:, 20:] = 200
   path = tmp_path / name
@@ -195,7 +196,7 @@ def test_odd_sizes(tmp_path, size):
   assert [numbered.number(f) for f in frames] == [3, 9]
 
 
-def test_sound_alone_is_refused_by_name(tmp_path):
+def test_a_file_with_sound_only_is_refused(tmp_path):
   path = tmp_path / 'x.mp4'
   with av.open(str(path), 'w') as container:
     stream = container.add_stream('aac', rate=16000)
@@ -205,19 +206,19 @@ def test_sound_alone_is_refused_by_name(tmp_path):
     frame.rate = 16000
     container.mux(stream.encode(frame))
     container.mux(stream.encode())
-  with pytest.raises(UnreadableVideo, match='has no video stream'):
+  with pytest.raises(UnreadableVideo, match='x.mp4'):
     list(decode.decode_video(path))
 
 
-def test_how_long_a_video_lasts(tmp_path):
+def test_duration(tmp_path):
   for name in ('x.mp4', 'x.webm', 'x.avi'):
     numbered.write(tmp_path / name, 20)
     assert decode.seconds(tmp_path / name) == pytest.approx(2.0, abs=0.11)
 
 
 @pytest.mark.parametrize('name', ['x.mp4', 'x.webm', 'x.mkv'])
-def test_the_rate_is_that_of_the_frames_that_come(tmp_path, name):
-  """15 frames in the first second and a half, 5 in the 5 seconds after."""
+def test_the_frame_rate_is_that_of_the_decoded_frames(tmp_path, name):
+  """15 frames in the first 1.5 s, 5 in the next 5 s."""
   path = tmp_path / name
   ticks = [*range(15), *range(15, 65, 10)]
   numbered.write(path, 20, ticks=ticks)

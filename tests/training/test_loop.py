@@ -18,7 +18,7 @@ from vivit_jax.training import loop
     ('data', 'frames', 16, 'shorter than a clip of 16 frames'),
     ('data', 'train_split', 'trian', "no split 'trian'"),
     ('train', 'validation_split', 'val', "is 'val', but moving_shapes has"),
-    ('evaluation', 'temporal_views', 9, '9 temporal views are asked for'),
+    ('evaluation', 'temporal_views', 9, 'temporal_views'),
     ('evaluation', 'split', 'tets', "evaluation.split is 'tets'.*mean 'test'"),
     ('train', 'best_metric', 'verbs/top1', "mean 'verb/top1'"),
     ('train', 'best_metric', 'verb/mAP', 'there are .*verb/loss'),

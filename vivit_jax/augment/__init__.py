@@ -1,1 +1,4 @@
-"""Augmentation of training clips; `draws` keys every random number by name."""
+"""Augmentation of training clips: RandAugment, colours, erasing, mixing.
+
+Random numbers come from named streams (`draws`).
+"""

@@ -1,4 +1,4 @@
-"""Rectangular masks of a picture."""
+"""Rectangular masks of an image."""
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,10 @@ def box_mask(size: tuple[int, int], top, left, bottom, right) -> jax.Array:
   """Returns bool [H, W], true inside a box.
 
   Args:
-    size: height and width of the picture, in pixels.
-    top, left: first row and column inside the box.
-    bottom, right: first row and column past it. All four are scalars, and may
-      lie outside the picture.
+    size: height and width of the image, in pixels.
+    top, left: first row and column inside the box; scalars.
+    bottom, right: first row and column after the box; scalars. The box may
+      extend outside the image.
   """
   rows, columns = jnp.arange(size[0])[:, None], jnp.arange(size[1])
   inside = (rows >= top) & (rows < bottom)

@@ -1,13 +1,13 @@
-"""Colour jitter and grey of a clip, with the reference's strengths."""
+"""Colour jitter and colour drop, with the reference's strengths."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Strengths of the colour jitter in the reference's input pipeline.
-BRIGHTNESS = 32 / 255  # max, added
+# Ranges of the colour jitter in the reference's input pipeline.
+BRIGHTNESS = 32 / 255  # largest offset
 CONTRAST = SATURATION = (0.6, 1.4)  # factors
-HUE = 0.2  # max, in turns, either way
+HUE = 0.2  # largest rotation either way, in turns
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, of RGB
 _RGB_TO_YIQ = np.array(
@@ -22,13 +22,18 @@ _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
 
 
 def drop_colour(clip: jax.Array, key: jax.Array | None = None) -> jax.Array:
-  """Makes a clip [T, H, W, 3] grey: its luma in all channels."""
+  """Returns a clip [T, H, W, 3] in grey: its luma in all channels."""
   del key
   return jnp.broadcast_to((clip @ LUMA)[..., None], clip.shape)
 
 
 def jitter_colour(clip: jax.Array, key: jax.Array) -> jax.Array:
-  """Draws brightness, contrast, saturation and hue for a clip in [0, 1]."""
+  """Changes a clip's colours by random amounts.
+
+  Args:
+    clip: float [T, H, W, 3] in [0, 1].
+    key: of this clip; brightness, contrast, saturation and hue are drawn.
+  """
   low, high = zip((-BRIGHTNESS, BRIGHTNESS), CONTRAST, SATURATION, (-HUE, HUE))
   brightness, contrast, saturation, hue = jax.random.uniform(
     key, (4,), minval=jnp.array(low), maxval=jnp.array(high)
@@ -50,14 +55,14 @@ def change_colour(
   saturation: jax.Array | float = 1.0,
   hue: jax.Array | float = 0.0,
 ) -> jax.Array:
-  """Changes the colours of a clip [T, H, W, 3] and limits them to [0, 1].
+  """Changes the colours of a clip [T, H, W, 3] and clips them to [0, 1].
 
   Args:
     clip: RGB in [0, 1].
-    brightness: added.
-    contrast: factor of the distance to each frame's mean colour.
-    saturation: factor of the distance to the pixel's own grey.
-    hue: turns, in the chroma plane of YIQ.
+    brightness: offset of all channels.
+    contrast: scales the distance from the frame's mean colour.
+    saturation: scales the distance from the pixel's grey.
+    hue: rotation in the chroma plane of YIQ, in turns.
   """
   clip = clip + brightness
   mean = clip.mean(axis=(1, 2), keepdims=True)

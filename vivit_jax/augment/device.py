@@ -1,8 +1,8 @@
-"""Random changes of single clips on the accelerator, alike in all frames.
+"""Augmentations of single clips on the accelerator.
 
-Every draw depends on (the step's key, the change's name, the example's place
-in the global batch), so that neither the number of devices nor of processes
-changes it.
+A change is the same in all frames of a clip. Its random numbers depend only on
+the step's key, the augmentation's name and the example's index in the global
+batch, so they are the same for any number of devices and processes.
 """
 
 import functools
@@ -19,60 +19,68 @@ from vivit_jax.config import AugmentConfig
 def augment(
   video: jax.Array,
   key: jax.Array,
-  place_B: jax.Array,
+  example_index_B: jax.Array,
   config: AugmentConfig,
   randaugment: jax.Array | None = None,
 ) -> jax.Array:
-  """Flips and recolours clips, each with the configured probability.
+  """Returns randomly flipped and recoloured clips.
 
-  In this order: flip, RandAugment's colour operations, colour jitter and drop.
+  The order is flip, RandAugment's colour operations, colour jitter, colour
+  drop.
 
   Args:
     video: uint8 [B, T, H, W, 3].
-    key: the step's 'augment'.
-    place_B: int32 [B], places in the global batch.
-    config: probabilities; those that are 0 cost nothing.
-    randaugment: float32 [B, layers, 4], results of `randaugment.draw`, or None
-      without it.
+    key: the step's key 'augment'.
+    example_index_B: int32 [B], indices in the global batch.
+    config: probabilities; an augmentation of probability 0 is not compiled.
+    randaugment: float32 [B, layers, 4] from `randaugment.draw`, or None.
 
   Returns:
     float32 [B, T, H, W, 3] in [0, 255].
   """
   x = video.astype(jnp.float32)
   if config.flip:
-    x = _change_some(flip, config.flip, x, draws.key_for(key, 'flip'), place_B)
+    flip_key = draws.key_for(key, 'flip')
+    x = _randomly(flip, config.flip, x, flip_key, example_index_B)
   if randaugment is not None:
     x = recolour(x, randaugment)
   if config.colour_jitter or config.colour_drop:
     x = x / 255.0
     if config.colour_jitter:
       jitter_key = draws.key_for(key, 'colour_jitter')
-      x = _change_some(
-        colours.jitter_colour, config.colour_jitter, x, jitter_key, place_B
+      x = _randomly(
+        colours.jitter_colour,
+        config.colour_jitter,
+        x,
+        jitter_key,
+        example_index_B,
       )
     if config.colour_drop:
       drop_key = draws.key_for(key, 'colour_drop')
-      x = _change_some(
-        colours.drop_colour, config.colour_drop, x, drop_key, place_B
+      x = _randomly(
+        colours.drop_colour, config.colour_drop, x, drop_key, example_index_B
       )
     x = x * 255.0
   return x
 
 
 def randomly_erase(
-  video: jax.Array, key: jax.Array, place_B: jax.Array, config: AugmentConfig
+  video: jax.Array,
+  key: jax.Array,
+  example_index_B: jax.Array,
+  config: AugmentConfig,
 ) -> jax.Array:
-  """Erases a random box of clips, with probability `config.erasing`.
+  """Returns clips with a box erased, each with probability `config.erasing`.
 
   Args:
     video: float [B, T, H, W, 3], normalised.
-    key: the step's 'augment'.
-    place_B: int32 [B], places in the global batch.
-    config: `erasing`, and `erasing_fill`, the `fill` of `erasing.erase`.
+    key: the step's key 'augment'.
+    example_index_B: int32 [B], indices in the global batch.
+    config: `erasing`, and `erasing_fill` as in `erasing.erase`.
   """
   erase = functools.partial(erasing.erase, fill=config.erasing_fill)
   key = draws.key_for(key, 'erasing')
-  return _change_some(erase, config.erasing, video, key, place_B)
+  return _randomly(erase, config.erasing, video, key, example_index_B)
 
 
 def flip(clip: jax.Array, key: jax.Array | None = None) -> jax.Array:
@@ -81,26 +89,27 @@ def flip(clip: jax.Array, key: jax.Array | None = None) -> jax.Array:
   return clip[:, :, ::-1]
 
 
-def _change_some(
+def _randomly(
   change: Callable[[jax.Array, jax.Array], jax.Array],
   probability: float,
   video: jax.Array,
   key: jax.Array,
-  place_B: jax.Array,
+  example_index_B: jax.Array,
 ) -> jax.Array:
-  """Changes each clip with a probability.
+  """Applies a change to each clip with a given probability.
 
   Args:
-    change: (clip, its key) -> clip.
-    probability: of a change.
+    change: (clip, key) -> clip.
+    probability: of the change, for each clip.
     video: [B, T, H, W, 3].
-    key: of this change in this step.
-    place_B: int32 [B], places in the global batch.
+    key: of this augmentation in this step.
+    example_index_B: int32 [B], indices in the global batch.
   """
 
-  def one(clip, place):
-    whether, how = jax.random.split(jax.random.fold_in(key, place))
-    changed = change(clip, how)
-    return jnp.where(jax.random.bernoulli(whether, probability), changed, clip)
+  def one(clip, example_index):
+    clip_key = jax.random.fold_in(key, example_index)
+    coin_key, change_key = jax.random.split(clip_key)
+    changed = change(clip, change_key)
+    return jnp.where(jax.random.bernoulli(coin_key, probability), changed, clip)
 
-  return jax.vmap(one)(video, place_B)
+  return jax.vmap(one)(video, example_index_B)

@@ -1,8 +1,8 @@
-"""Random streams by name, so that no two purposes share random numbers.
+"""Named random streams, so that no two purposes share random numbers.
 
-A name becomes a number by its CRC-32, which is the same in every process and
-version of Python. A key or seed is either drawn from or derives named streams,
-never both: JAX's own functions split a key by small numbers.
+The CRC-32 of the name is folded into the key or seed: unlike `hash`, it is the
+same in every process and Python version. A key either feeds a random function
+or derives named streams, never both, because JAX splits keys by small numbers.
 """
 
 import typing
@@ -13,20 +13,20 @@ import jax
 import numpy as np
 
 Name = Literal[
-  # Keys of a training step: training.inputs, training.step.
+  # Derived from the step's key: training.inputs, training.step.
   'augment',
   'mix',
   'network',
-  # Of 'augment', changes of single clips on the accelerator: augment.device.
+  # Derived from 'augment': augment.device.
   'flip',
   'colour_jitter',
   'colour_drop',
   'erasing',
-  # Of 'mix': augment.mixing.
+  # Derived from 'mix': augment.mixing.
   'mixup',
   'cutmix',
   'mixup_or_cutmix',
-  # Of a clip's seed, on the host: data.clips.
+  # Derived from a clip's seed, on the host: data.clips.
   'start',
   'box',
   'randaugment',
@@ -35,35 +35,35 @@ NAMES: tuple[Name, ...] = typing.get_args(Name)
 
 
 def key_for(key: jax.Array, name: Name) -> jax.Array:
-  """Returns the key of a named stream of a JAX key.
+  """Derives the JAX key of a named stream.
 
   Args:
-    key: a step's key, or one that this function returned.
+    key: the step's key, or a key returned by this function.
     name: one of NAMES.
 
   Raises:
-    ValueError: a name that is not listed.
+    ValueError: an unknown name.
   """
   return jax.random.fold_in(key, np.uint32(_listed_digest(name)))
 
 
 def generator_for(seed: int, name: Name) -> np.random.Generator:
-  """Returns the NumPy generator of a named stream of a seed.
+  """Returns the NumPy generator of a named stream.
 
   Args:
     seed: at least 0, below 2**128.
     name: one of NAMES.
 
   Raises:
-    ValueError: a name that is not listed.
+    ValueError: an unknown name.
   """
-  # A list [seed, digest] would run together: a large seed takes several words.
+  # A list [seed, digest] would be ambiguous: a large seed takes several words.
   stream = np.random.SeedSequence(int(seed), spawn_key=(_listed_digest(name),))
   return np.random.default_rng(stream)
 
 
 def digest(name: str) -> int:
-  """Returns the CRC-32 of a name's UTF-8 bytes, from 0 to 2**32 - 1."""
+  """Returns the CRC-32 of a name in UTF-8, from 0 to 2**32 - 1."""
   return zlib.crc32(name.encode())
 
 
@@ -71,7 +71,7 @@ def _listed_digest(name: str) -> int:
   """Returns the digest of one of NAMES."""
   if name not in NAMES:
     raise ValueError(
-      f"there is no random stream '{name}'; draws.Name lists "
-      f'{", ".join(NAMES)}: use one of its own for each purpose.'
+      f"unknown random stream '{name}'; draws.Name lists "
+      f'{", ".join(NAMES)}: add a name for each new purpose.'
     )
   return digest(name)

@@ -1,4 +1,4 @@
-"""Random erasing of one clip (Zhong et al., arXiv 1708.04896)."""
+"""Random erasing (Zhong et al., arXiv 1708.04896)."""
 
 import functools
 import math
@@ -8,34 +8,34 @@ import jax.numpy as jnp
 
 from vivit_jax.augment.boxes import box_mask
 
-AREA = (0.02, 1 / 3)  # of the box, as parts of the picture
+AREA = (0.02, 1 / 3)  # of the box, relative to the image
 ASPECT = (0.3, 3.3)  # of the box, height by width
-_TRIES = 10  # boxes drawn until one fits, as in timm
+_TRIES = 10  # candidate boxes, as in timm
 
 
 def erase(clip: jax.Array, key: jax.Array, fill: str = 'noise') -> jax.Array:
-  """Fills a random box of a clip [T, H, W, C], the same in all frames.
+  """Fills a random box of a clip, the same box in all frames.
 
-  Areas are drawn evenly and aspects evenly in their logarithm, as in timm. A
-  clip stays as it is where none of 10 boxes fits into it.
+  The area is uniform and the aspect log-uniform, as in timm. If none of 10
+  candidate boxes fits, the clip is returned unchanged.
 
   Args:
-    clip: float, normalised.
+    clip: float [T, H, W, C], normalised.
     key: of this clip.
-    fill: 'noise', which has mean 0 and deviation 1 in each pixel and is the
-      same in all frames, or 'mean', the 0 of normalised pixels.
+    fill: 'noise' (standard normal for each pixel, the same in all frames) or
+      'mean' (0, the mean of normalised pixels).
   """
-  where, noise = jax.random.split(key)
-  inside_HxWx1 = _erased_box(where, clip.shape[1:3])[..., None]
+  box_key, noise_key = jax.random.split(key)
+  inside_HxWx1 = _random_box(box_key, clip.shape[1:3])[..., None]
   if fill == 'noise':
-    filling = jax.random.normal(noise, clip.shape[1:], clip.dtype)
+    filling = jax.random.normal(noise_key, clip.shape[1:], clip.dtype)
   else:
     filling = jnp.zeros(clip.shape[1:], clip.dtype)
   return jnp.where(inside_HxWx1, filling, clip)
 
 
-def _erased_box(key: jax.Array, size: tuple[int, int]) -> jax.Array:
-  """Returns bool [H, W], true in the first box out of 10 that fits, if any."""
+def _random_box(key: jax.Array, size: tuple[int, int]) -> jax.Array:
+  """Returns a mask bool [H, W] of the first candidate box that fits, if any."""
   height, width = size
   area_key, aspect_key, top_key, left_key = jax.random.split(key, 4)
   draw = functools.partial(jax.random.uniform, shape=(_TRIES,))

@@ -1,4 +1,4 @@
-"""Mixup and cutmix of neighbours in the global batch, on the accelerator."""
+"""Mixup and cutmix on the accelerator, across the global batch."""
 
 from typing import Any
 
@@ -17,29 +17,30 @@ def mix(
   key: jax.Array,
   config: AugmentConfig,
 ) -> tuple[jax.Array, Any, jax.Array]:
-  """Mixes each example with its neighbour in the global batch.
+  """Mixes each example with the next one of the global batch.
 
-  The whole batch gets mixup (Zhang et al., arXiv 1710.09412) or cutmix (Yun et
-  al., arXiv 1905.04899), and one share of Beta(alpha, alpha); where both are
-  on, cutmix with probability `config.cutmix_probability`, as in timm. Called
-  inside a function mapped over devices.
+  The batch gets either mixup (Zhang et al., arXiv 1710.09412) or cutmix (Yun
+  et al., arXiv 1905.04899), with one mixing weight from Beta(alpha, alpha) for
+  all examples. If both are on, cutmix has probability
+  `config.cutmix_probability`, as in timm. Call it in a function that is mapped
+  over devices.
 
   Args:
     video: float [B, T, H, W, 3].
-    targets: tree of float [B, ...], mixed as the pixels are.
-    key: the step's 'mix'; the same on all devices.
-    config: alphas; `mixup`, `cutmix` or both are above 0.
+    targets: tree of float [B, ...], mixed like the pixels.
+    key: the step's key 'mix'; the same on all devices.
+    config: `mixup` and `cutmix` (alphas); at least one is above 0.
 
   Returns:
-    The mixed video and targets, and the share of its own that each example
-    keeps: with cutmix, the exact part of its pixels.
+    The mixed video, the mixed targets, and the weight of the example itself
+    (float32 []); with cutmix, the exact share of its pixels.
   """
   if config.mixup:
     weight = share = jax.random.beta(
       draws.key_for(key, 'mixup'), config.mixup, config.mixup
     )
   if config.cutmix:
-    own = cutmix_weights(
+    mask_HxW = cutmix_weights(
       draws.key_for(key, 'cutmix'), config.cutmix, video.shape[2:4]
     )
     if config.mixup:
@@ -47,11 +48,11 @@ def mix(
         draws.key_for(key, 'mixup_or_cutmix'), config.cutmix_probability
       )
       weight, share = (
-        jnp.where(cut, own, share),
-        jnp.where(cut, own.mean(), share),
+        jnp.where(cut, mask_HxW, share),
+        jnp.where(cut, mask_HxW.mean(), share),
       )
     else:
-      weight, share = own, own.mean()
+      weight, share = mask_HxW, mask_HxW.mean()
     weight = weight[..., None]
 
   def mixed(x, weight):
@@ -64,10 +65,10 @@ def mix(
 def cutmix_weights(
   key: jax.Array, alpha: float, size: tuple[int, int]
 ) -> jax.Array:
-  """Returns float32 [H, W]: 1 where a picture stays, 0 where it is replaced.
+  """Returns a mask float32 [H, W]: 0 in a random box, 1 elsewhere.
 
-  The box has the picture's proportions and covers 1 - Beta(alpha, alpha) of
-  its area. Its centre is anywhere, and it is cut off at the edges.
+  The box has the image's aspect and an area of 1 - Beta(alpha, alpha). Its
+  centre is uniform in the image, and it is cut off at the edges.
   """
   area_key, *centre_keys = jax.random.split(key, 3)
   side = jnp.sqrt(1.0 - jax.random.beta(area_key, alpha, alpha))

@@ -1,23 +1,23 @@
-"""RandAugment's operations, and the one draw of them for a clip.
+"""RandAugment (Cubuk et al., arXiv 1909.13719): operations and random draws.
 
-RandAugment (Cubuk et al., arXiv 1909.13719) changes a picture by some
-operations, drawn evenly from a list, all of one magnitude. List and strengths
-are those of TensorFlow (tensorflow/models, official/vision/ops/augment.py): 16
-operations and, as often as each, none; a magnitude of 10 is the scale's end,
-and what lies above, as the paper's 15 and 20 (table 7), goes on along the same
-line. So from 10 on, Solarize changes nothing, and from 20 on, Posterize does
-not; Invert, AutoContrast and Equalize have no strength.
+A clip gets a few operations, drawn uniformly from a list, all of one
+magnitude. The list and the strengths are TensorFlow's (tensorflow/models,
+official/vision/ops/augment.py): 16 operations and Identity, all equally
+likely. TensorFlow's scale ends at magnitude 10; larger magnitudes, such as the
+paper's 15 and 20 (table 7), extrapolate. So Solarize changes nothing from 10
+on, and Posterize from 20 on. Invert, AutoContrast and Equalize have no
+strength.
 
-The host draws, and warps clips by the geometric operations
-(`randaugment_geometry`); the draw goes with the batch, and the accelerator
-recolours them (`randaugment_colour`). So geometry comes first: order is kept
-among geometric and among colour operations, not between them, a departure. The
-reference's input pipeline leaves geometry out ('colour').
+The host draws the operations and applies the geometric ones
+(`randaugment_geometry`). The draws travel in the batch, and the accelerator
+applies the colour operations (`randaugment_colour`). A departure: geometry
+always comes before colour; the drawn order is kept within each group. The
+reference's input pipeline has no geometry (operations 'colour').
 """
 
 import numpy as np
 
-# An operation's place in OPERATIONS is its number in a batch.
+# A batch names an operation by its index in OPERATIONS.
 COLOUR = (
   'Identity',
   'AutoContrast',
@@ -34,22 +34,23 @@ COLOUR = (
 )
 GEOMETRY = ('Rotate', 'ShearX', 'ShearY', 'TranslateX', 'TranslateY')
 OPERATIONS = COLOUR + GEOMETRY
-GREY = 128  # where there is no picture
+GREY = 128  # fills pixels from outside the frame
 
-_END = 10.0  # of the scale of magnitudes
-# TensorFlow's lengths are pixels of crops of 224; here they grow with the crop.
-_SIDE = 224
+_MAX_MAGNITUDE = 10.0  # end of TensorFlow's scale
+# TensorFlow gives lengths in pixels of a crop of 224; here they are relative.
+_CROP = 224
 
 
 def strength(operation: str, magnitude: float) -> float:
-  """Returns an operation's argument, without its sign.
+  """Returns the strength of an operation, without its sign; 0 if it has none.
 
-  Bits that are kept (Posterize), the least level that is inverted (Solarize),
-  levels added (SolarizeAdd), factors (Color, Contrast, Brightness, Sharpness),
-  degrees (Rotate), slopes (Shear), and parts of the crop's side that it moves
-  by (Translate), or half a box's side (Cutout).
+  The unit depends on the operation: bits kept (Posterize), lowest inverted
+  level (Solarize), levels added (SolarizeAdd), factor (Color, Contrast,
+  Brightness, Sharpness), degrees (Rotate), slope (Shear), shift relative to
+  the crop's side (Translate), half the square's side relative to the crop's
+  shorter side (Cutout).
   """
-  level = magnitude / _END
+  level = magnitude / _MAX_MAGNITUDE
   match operation:
     case 'Posterize':
       return float(min(8, int(level * 4)))
@@ -60,31 +61,31 @@ def strength(operation: str, magnitude: float) -> float:
     case 'Color' | 'Contrast' | 'Brightness' | 'Sharpness':
       return level * 1.8 + 0.1
     case 'Cutout':
-      return level * 40 / _SIDE
+      return level * 40 / _CROP
     case 'Rotate':
       return level * 30
     case 'ShearX' | 'ShearY':
       return level * 0.3
     case 'TranslateX' | 'TranslateY':
-      return level * 100 / _SIDE
+      return level * 100 / _CROP
   return 0.0
 
 
 def draw(
   layers: int, magnitude: float, operations: str, rng: np.random.Generator
 ) -> np.ndarray:
-  """Draws the operations of one clip, in their order, float32 [layers, 4].
+  """Draws the operations of one clip.
 
   Args:
-    layers: how many.
-    magnitude: of all.
-    operations: 'all', or 'colour' without the geometric ones.
-    rng: draws.
+    layers: number of operations.
+    magnitude: of all operations.
+    operations: 'all', or 'colour' for COLOUR only.
+    rng: the clip's generator.
 
   Returns:
-    Of each layer: the operation's place in OPERATIONS; its strength, of a
-    geometric one with a random sign; and a point of the picture, as parts of
-    its height and width in [0, 1), for Cutout.
+    float32 [layers, 4]. A row has the operation's index in OPERATIONS, its
+    strength (with a random sign if it is geometric), and Cutout's centre: y
+    and x in [0, 1), relative to height and width.
   """
   known = OPERATIONS if operations == 'all' else COLOUR
   rows = []
@@ -97,9 +98,10 @@ def draw(
 
 
 def describe(layers: np.ndarray) -> str:
-  """Returns the operations of a clip, [layers, 4], as 'Rotate -45, Color 2.8'.
+  """Returns the operations of a clip in words: 'Rotate -45, Color 2.8'.
 
-  Identity is left out.
+  Args:
+    layers: float [layers, 4] from `draw`; Identity is omitted.
   """
   words = []
   for number, argument, *_ in layers:

@@ -1,10 +1,11 @@
 """RandAugment's colour operations, on the accelerator.
 
-Each takes a clip, float32 [T, H, W, 3] of whole levels 0 to 255, and a row of
-`randaugment.draw`, float32 [4], and gives whole levels again. Statistics are
-of the whole clip, as in the reference, so that frames change alike. What each
-does is said by TensorFlow and Pillow; Contrast moves away from the clip's mean
-grey as in Pillow, where TensorFlow's code takes the number of pixels for it.
+An operation takes a clip (float32 [T, H, W, 3] of integer levels from 0 to
+255) and its row of `randaugment.draw` (float32 [4]), and returns a clip of
+integer levels. Statistics are computed over the whole clip, as in the
+reference, so that all frames change alike. The operations follow TensorFlow
+and Pillow. Contrast is Pillow's: it scales the distance from the mean grey,
+for which TensorFlow's code uses the number of pixels.
 """
 
 import jax
@@ -16,15 +17,15 @@ from vivit_jax.augment.randaugment import COLOUR, GREY
 
 
 def recolour(video: jax.Array, layers: jax.Array) -> jax.Array:
-  """Applies each clip's colour operations, in their order.
+  """Applies each clip's colour operations in the drawn order.
 
   Args:
-    video: float32 [B, T, H, W, 3], whole levels in [0, 255].
-    layers: float32 [B, n, 4], of `randaugment.draw`; geometric operations, made
-      on the host, change nothing here.
+    video: float32 [B, T, H, W, 3], integer levels in [0, 255].
+    layers: float32 [B, layers, 4] from `randaugment.draw`. Geometric
+      operations are skipped: the host has applied them.
 
   Returns:
-    float32 [B, T, H, W, 3], whole levels in [0, 255].
+    float32 [B, T, H, W, 3], integer levels in [0, 255].
   """
   branches = [_OPERATIONS[name] for name in COLOUR]
 
@@ -36,28 +37,28 @@ def recolour(video: jax.Array, layers: jax.Array) -> jax.Array:
 
     return jax.lax.scan(layer, *clip_and_rows)[0]
 
-  # One clip after the other: a vmapped switch would compute every operation.
+  # Clip by clip: a vmapped switch would compute every operation.
   return jax.lax.map(one_clip, (video, layers))
 
 
 def identity(clip: jax.Array, row: jax.Array) -> jax.Array:
-  """Changes nothing."""
+  """Returns the clip unchanged."""
   del row
   return clip
 
 
 def autocontrast(clip: jax.Array, row: jax.Array) -> jax.Array:
-  """Stretches each channel's levels to 0 and 255."""
+  """Stretches each channel to the range from 0 to 255."""
   del row
   low = clip.min((0, 1, 2), keepdims=True)
   high = clip.max((0, 1, 2), keepdims=True)
   stretched = (clip - low) * (255.0 / jnp.maximum(high - low, 1.0))
-  # A whole product may come out just below itself.
-  return jnp.where(high > low, _whole(stretched + 1e-3), clip)
+  # Rounding may put an exact integer just below itself.
+  return jnp.where(high > low, _integer_levels(stretched + 1e-3), clip)
 
 
 def equalise(clip: jax.Array, row: jax.Array) -> jax.Array:
-  """Makes each channel's histogram even."""
+  """Equalises the histogram of each channel."""
   del row
 
   def channel(x):
@@ -66,15 +67,15 @@ def equalise(clip: jax.Array, row: jax.Array) -> jax.Array:
     last = counts[levels.max()]
     step = (counts.sum() - last) // 255
     before = jnp.cumsum(counts) - counts
-    table = (before + step // 2) // jnp.maximum(step, 1)
-    new = jnp.clip(table, 0, 255)[levels].reshape(x.shape)
+    lookup = (before + step // 2) // jnp.maximum(step, 1)
+    new = jnp.clip(lookup, 0, 255)[levels].reshape(x.shape)
     return jnp.where(step > 0, new.astype(x.dtype), x)
 
   return jnp.stack([channel(clip[..., c]) for c in range(3)], axis=-1)
 
 
 def invert(clip: jax.Array, row: jax.Array) -> jax.Array:
-  """Makes a negative."""
+  """Returns the negative."""
   del row
   return 255.0 - clip
 
@@ -92,16 +93,16 @@ def solarise(clip: jax.Array, row: jax.Array) -> jax.Array:
 
 def solarise_add(clip: jax.Array, row: jax.Array) -> jax.Array:
   """Adds `row[1]` to levels below 128."""
-  return jnp.where(clip < 128, _whole(clip + row[1]), clip)
+  return jnp.where(clip < 128, _integer_levels(clip + row[1]), clip)
 
 
 def colour(clip: jax.Array, row: jax.Array) -> jax.Array:
-  """Moves pixels away from their own grey, by the factor `row[1]`."""
+  """Scales the distance from each pixel's grey by `row[1]`."""
   return _blend(_grey(clip), clip, row[1])
 
 
 def contrast(clip: jax.Array, row: jax.Array) -> jax.Array:
-  """Moves levels away from the clip's mean grey, by the factor `row[1]`."""
+  """Scales the distance from the clip's mean grey by `row[1]`."""
   return _blend(jnp.round(_grey(clip).mean()), clip, row[1])
 
 
@@ -111,10 +112,10 @@ def brightness(clip: jax.Array, row: jax.Array) -> jax.Array:
 
 
 def sharpness(clip: jax.Array, row: jax.Array) -> jax.Array:
-  """Moves pixels away from a smooth picture, by the factor `row[1]`.
+  """Scales the distance from the blurred image by `row[1]`.
 
-  Smooth is the mean of 3 x 3 pixels, the middle one counted 5 times; the
-  outermost pixels stay.
+  The blur is a 3 x 3 mean with weight 5 at the centre. Pixels at the border
+  are unchanged.
   """
   height, width = clip.shape[1:3]
   around = sum(
@@ -122,16 +123,16 @@ def sharpness(clip: jax.Array, row: jax.Array) -> jax.Array:
     for top in range(3)
     for left in range(3)
   )
-  smooth = _whole((around + 4.0 * clip[:, 1:-1, 1:-1]) / 13.0 + 1e-3)
-  inner = _blend(smooth, clip[:, 1:-1, 1:-1], row[1])
+  blurred = _integer_levels((around + 4.0 * clip[:, 1:-1, 1:-1]) / 13.0 + 1e-3)
+  inner = _blend(blurred, clip[:, 1:-1, 1:-1], row[1])
   return clip.at[:, 1:-1, 1:-1].set(inner)
 
 
 def cut_out(clip: jax.Array, row: jax.Array) -> jax.Array:
-  """Makes a square grey, cut off at the edges (arXiv 1708.04552).
+  """Fills a square with grey (Cutout, arXiv 1708.04552).
 
-  It is round the point `row[2:]`, in parts of height and width, and `2 row[1]`
-  of the shorter side wide.
+  Its centre is `row[2:]`, relative to height and width; its side is
+  `2 row[1]`, relative to the shorter side. It is cut off at the edges.
   """
   height, width = clip.shape[1:3]
   half = jnp.round(row[1] * min(height, width))
@@ -156,17 +157,17 @@ _OPERATIONS = {
 }
 
 
-def _whole(x: jax.Array) -> jax.Array:
-  """Cuts levels to whole ones in 0 to 255, as a cast to uint8 would."""
+def _integer_levels(x: jax.Array) -> jax.Array:
+  """Clips to [0, 255] and rounds down, like a saturating cast to uint8."""
   return jnp.floor(jnp.clip(x, 0.0, 255.0))
 
 
 def _grey(clip: jax.Array) -> jax.Array:
-  """Returns the luma (ITU-R BT.601), rounded, [T, H, W, 1]."""
-  # No matrix product: an accelerator may make it with fewer bits.
+  """Returns the luma (ITU-R BT.601), rounded to integers, [T, H, W, 1]."""
+  # No matrix product: an accelerator may compute it in lower precision.
   return jnp.round((clip * jnp.array(LUMA)).sum(-1, keepdims=True))
 
 
 def _blend(start: jax.Array, clip: jax.Array, factor: jax.Array) -> jax.Array:
-  """Goes from `start` towards the clip and, above 1, past it."""
-  return _whole(start + factor * (clip - start))
+  """Interpolates from `start` to the clip; extrapolates for factors above 1."""
+  return _integer_levels(start + factor * (clip - start))

@@ -1,4 +1,4 @@
-"""RandAugment's geometric operations on the host: one affine warp a clip."""
+"""RandAugment's geometric operations, on the host: one affine warp per clip."""
 
 import math
 from collections.abc import Callable
@@ -12,29 +12,29 @@ from vivit_jax.augment import randaugment
 def warper(
   layers: np.ndarray, size: tuple[int, int], crop: tuple[int, int]
 ) -> Callable[[np.ndarray, np.ndarray], None] | None:
-  """Returns (part, out) -> None, which warps a part of a frame into `out`.
+  """Returns a function (part, out) -> None that warps `part` into `out`.
 
-  Resize and all geometric operations are one matrix, and one bilinear
+  The resize and all geometric operations are one matrix and one bilinear
   interpolation. Pixels from outside the part are grey, as in TensorFlow.
 
   Args:
-    layers: float [n, 4], results of `randaugment.draw`.
-    size: height and width of the parts, uint8 [*size, 3].
+    layers: float [layers, 4] from `randaugment.draw`.
+    size: height and width of `part`, uint8 [*size, 3].
     crop: height and width of `out`, uint8 [*crop, 3], C-contiguous.
 
   Returns:
-    The warp, or None where no operation is geometric.
+    The function, or None if no operation is geometric.
   """
   geometry = matrix(layers, crop)
   if geometry is None:
     return None
-  whole = _resize(crop, size) @ geometry
+  total = _resize(crop, size) @ geometry
   outside = _outside(geometry, crop)
 
   def warp(part: np.ndarray, out: np.ndarray) -> None:
     cv2.warpAffine(
       part,
-      whole[:2],
+      total[:2],
       (crop[1], crop[0]),
       dst=out,
       flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -46,9 +46,9 @@ def warper(
 
 
 def _resize(crop: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-  """Returns the matrix from pixels of the crop to those of a part.
+  """Returns the matrix from pixel coordinates of the crop to the part's.
 
-  Pixels are squares round whole coordinates, so that the corner is at -1/2.
+  Integer coordinates are pixel centres, so the image's corner is at -1/2.
   """
   scale_y, scale_x = size[0] / crop[0], size[1] / crop[1]
   return np.array(
@@ -61,42 +61,42 @@ def _resize(crop: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
 
 
 def _outside(geometry: np.ndarray, crop: tuple[int, int]) -> np.ndarray:
-  """Returns bool [*crop], true where a pixel comes from outside the crop."""
+  """Returns a mask bool [*crop] of the pixels taken from outside the crop."""
   rows, columns = np.mgrid[: crop[0], : crop[1]]
-  places = np.stack([columns, rows, np.ones(crop)], axis=-1)
-  x, y = np.moveaxis(places @ geometry[:2].T, -1, 0)
+  pixels = np.stack([columns, rows, np.ones(crop)], axis=-1)
+  x, y = np.moveaxis(pixels @ geometry[:2].T, -1, 0)
   inside = (x >= -0.5) & (x < crop[1] - 0.5) & (y >= -0.5) & (y < crop[0] - 0.5)
   return ~inside
 
 
 def matrix(layers: np.ndarray, crop: tuple[int, int]) -> np.ndarray | None:
-  """Returns where each pixel of the result comes from, or None if from itself.
+  """Returns the matrix of all geometric operations, or None without any.
 
   Args:
-    layers: float [n, 4], results of `randaugment.draw`.
+    layers: float [layers, 4] from `randaugment.draw`.
     crop: height and width, in pixels.
 
   Returns:
-    float64 [3, 3]: (x, y, 1) of the warped crop to that of the crop. Layer i
-    takes its pixels from the result of layer i - 1, so that its matrix stands
-    to the right.
+    float64 [3, 3], from (x, y, 1) of the warped crop to the pixel of the crop
+    that it shows. Layer i reads the output of layer i - 1, so its matrix is a
+    factor on the right.
   """
-  whole = None
+  total = None
   for number, argument, *_ in layers:
     name = randaugment.OPERATIONS[int(number)]
     if name in randaugment.GEOMETRY:
-      one = _matrix(name, float(argument), crop)
-      whole = one if whole is None else whole @ one
-  return whole
+      factor = _matrix(name, float(argument), crop)
+      total = factor if total is None else total @ factor
+  return total
 
 
 def _matrix(
   operation: str, argument: float, crop: tuple[int, int]
 ) -> np.ndarray:
-  """Returns the matrix of one operation, as TensorFlow has it.
+  """Returns TensorFlow's matrix of one operation.
 
-  Rotate turns about the centre, Shear keeps the first row or column, Translate
-  moves the picture left or up where its argument is above 0.
+  Rotate is about the centre. Shear fixes the first row or column. Translate
+  moves the image left or up if the argument is positive.
   """
   height, width = crop
   result = np.eye(3)

@@ -1,8 +1,10 @@
-"""Videos on disk to batches: `prepare` makes records, `pipeline` reads them.
+"""Datasets: preparation of records from videos, and batches from records.
 
-`builders` names the datasets, `readers` read what their owners distribute into
-`annotations`; `sources` finds the frames, in videos (`decode`, `timing`),
-folders or `tfrecords`. `records` is the format on disk, `datasets` opens it,
-and `check` goes over it. `moving_shapes` is the embedded dataset. Nothing here
-imports TensorFlow.
+Preparation (`prepare`): `readers` read the owners' files into `annotations`;
+`raw_videos` yields frames from video files (`decode`, `timing`), folders or
+`tfrecords`; `shards` writes `records` and `build_dir` finishes the dataset.
+`builders` lists the datasets, and `moving_shapes` is the embedded one.
+
+Reading: `datasets` opens a split, `clips` samples and crops, and `pipeline`
+makes batches. `check` decodes everything. Nothing here imports TensorFlow.
 """

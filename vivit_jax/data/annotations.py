@@ -1,6 +1,7 @@
-"""What annotations say of a dataset: its videos, their labels, their order.
+"""Annotations of a dataset: examples, splits and label names.
 
-`vivit_jax.data.readers` makes it from the files that owners distribute.
+`vivit_jax.data.readers` reads them from the files that a dataset's owners
+distribute.
 """
 
 import dataclasses
@@ -12,29 +13,29 @@ from typing import Any
 
 from vivit_jax.errors import UserError, nearest
 
-Label = str | tuple[str, ...]  # several: of a head with many labels a video
+Label = str | tuple[str, ...]  # a tuple for a multi-label head
 
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-  """One annotated video, or part of one.
+  """One annotated video, or one segment of a video.
 
   Attributes:
-    path: of a video file, or of a folder of frames; relative to the folder of
-      videos, with slashes.
+    path: of a video file, a folder of frames or a file of records; relative to
+      the folder of videos, with slashes.
     id: unique in its split.
-    labels: of each head, a name; or names, of a head with many.
-    elsewhere: where else it may be, the first that exists counts: other paths,
-      or folders (with a slash at their ends) that hold the file of `path`.
-    start, end: seconds; the part of a video file from start to before end.
-    frames: first and last number of the part of a folder of frames.
-    record: of a file of records, at which byte the video's begins.
+    labels: the label of each head; for a multi-label head, a tuple of labels.
+    alternatives: other paths to try if `path` does not exist, in this order. A
+      path that ends with a slash is a folder for the file name of `path`.
+    start, end: of the segment, in seconds; `end` is exclusive.
+    frames: first and last number of the segment in a folder of frames.
+    record: byte offset of the video's record in a file of records.
   """
 
   path: str
   id: str
   labels: Mapping[str, Label]
-  elsewhere: tuple[str, ...] = ()
+  alternatives: tuple[str, ...] = ()
   start: float | None = None
   end: float | None = None
   frames: tuple[int, int] | None = None
@@ -46,12 +47,12 @@ Splits = dict[str, list[Example]]
 
 @dataclasses.dataclass(frozen=True)
 class Annotated:
-  """What a reader returns.
+  """The annotations of a dataset, as a reader returns them.
 
   Attributes:
-    splits: the examples of each, in the owners' order.
-    label_names: of each head, in the order of the owners' indices; empty where
-      they number no labels.
+    splits: the examples of each split, in the owners' order.
+    label_names: the labels of each head, in the order of the owners' indices;
+      empty if the owners number no labels.
     notes: sentences for the user: what was left out, and why.
   """
 
@@ -61,7 +62,7 @@ class Annotated:
 
 
 def names_of(label: Label) -> tuple[str, ...]:
-  """Returns the names in a label of one or of many."""
+  """Returns the label names of a single label or of several."""
   return (label,) if isinstance(label, str) else tuple(label)
 
 
@@ -69,63 +70,60 @@ def label_maps(
   splits: Splits,
   train_split: str = 'train',
   label_names: Mapping[str, Sequence[str]] | None = None,
-  source: str = 'the given label names',
+  origin: str = 'the given label names',
 ) -> dict[str, list[str]]:
-  """Returns the names of each head's labels, in the order of their indices.
-
-  The names are the train split's, sorted; all splits' where there is no train
-  split; or those of `label_names`, in its order.
+  """Returns the label names of each head, in the order of their indices.
 
   Args:
     splits: the examples; all have the same heads.
-    train_split: its name.
-    label_names: of each head, or None.
-    source: what an error calls `label_names`.
+    train_split: its labels are taken, sorted, if `label_names` is None. If the
+      dataset has no such split, all splits' labels are.
+    label_names: the names of each head, in order, or None.
+    origin: of `label_names`, for errors.
 
   Raises:
-    UserError: a label that the names do not have, or heads that differ from
-      those of `label_names`.
+    UserError: a label without a name, a head without labels, or heads that
+      differ from those of `label_names`.
   """
   heads = sorted(next(iter(splits.values()))[0].labels)
   if label_names is None:
     known = [train_split] if train_split in splits else list(splits)
-    source = f"the split '{train_split}'"
+    origin = f"the split '{train_split}'"
     maps = {
-      head: sorted(_used(head, (e for s in known for e in splits[s])))
+      head: sorted(_labels_in(head, (e for s in known for e in splits[s])))
       for head in heads
     }
   else:
     if sorted(label_names) != heads:
       raise UserError(
-        f'{source} are of {", ".join(sorted(label_names))}, but '
+        f'{origin} have the heads {", ".join(sorted(label_names))}, but '
         f'the annotations have {", ".join(heads)}.'
       )
     maps = {head: list(label_names[head]) for head in heads}
   for head, names in maps.items():
     if not names:
       raise UserError(
-        f'no video has a label of the head {head}: give labels, or leave its '
-        'column out.'
+        f"no video has a label of the head '{head}': add labels, or remove the "
+        'column.'
       )
   for split, examples in splits.items():
     for head, names in maps.items():
-      strangers = _used(head, examples).difference(names)
-      if strangers:
-        label = min(strangers)
-        verb = 'does' if label_names is None else 'do'
+      unknown = _labels_in(head, examples).difference(names)
+      if unknown:
+        label = min(unknown)
         raise UserError(
-          f"the split '{split}' has the {head} '{label}', which {source} "
-          f'{verb} not have.{nearest(label, names)}'
+          f"the split '{split}' has the {head} '{label}', which is not in "
+          f'{origin}.{nearest(label, names)}'
         )
   return maps
 
 
-def _used(head: str, examples: Iterable[Example]) -> set[str]:
+def _labels_in(head: str, examples: Iterable[Example]) -> set[str]:
   return {name for e in examples for name in names_of(e.labels[head])}
 
 
 def multi_label_heads(splits: Splits) -> list[str]:
-  """Returns the heads of which a video has any number of labels, sorted."""
+  """Returns the heads with any number of labels per video, sorted."""
   first = next(iter(splits.values()))[0]
   return sorted(h for h, x in first.labels.items() if not isinstance(x, str))
 
@@ -135,7 +133,11 @@ def check_classes(
   label_names: Mapping[str, Sequence[str]],
   official: Mapping[str, int],
 ) -> None:
-  """Raises a UserError where a head has not its official number of labels."""
+  """Checks that each head has its official number of labels.
+
+  Raises:
+    UserError: another number, or a missing head.
+  """
   for head, count in official.items():
     names = label_names.get(head)
     if names is None:
@@ -146,20 +148,20 @@ def check_classes(
     if len(names) != count:
       raise UserError(
         f'{dataset} has {count} labels of the head {head}, but the annotations '
-        f"have {len(names)}, '{names[0]}' to '{names[-1]}': give the owners' "
-        'own files, or allow a subset with --any_labels.'
+        f"have {len(names)}, '{names[0]}' to '{names[-1]}': use the owners' "
+        'files, or allow a subset with --any_labels.'
       )
 
 
 def read_label_names(path: str | os.PathLike) -> dict[str, list[str]]:
-  """Reads label names in their order, to prepare another set with them.
+  """Reads label names in their order.
 
   Args:
     path: a JSON file `{head: [names]}`, or the folder of a prepared dataset
-      (`data/videos/mine/1.0.0`), whose names are taken.
+      (`data/videos/mine/1.0.0`).
 
   Raises:
-    UserError: no such file, or another content.
+    UserError: no such file, or no label names in it.
   """
   path = pathlib.Path(path)
   if path.is_dir():
@@ -167,12 +169,12 @@ def read_label_names(path: str | os.PathLike) -> dict[str, list[str]]:
   try:
     names = json.loads(path.read_text('utf-8'))
   except FileNotFoundError:
-    raise UserError(f'there is no JSON of label names at {path}.') from None
+    raise UserError(f'no JSON file of label names at {path}.') from None
   except OSError as error:
     raise UserError(f'cannot read {path}: {error.strerror}.') from None
   except (ValueError, RecursionError) as error:
     raise UserError(
-      f'{path} is damaged, or no JSON of label names: {error}.'
+      f'{path} is damaged, or not a JSON file of label names: {error}.'
     ) from None
   if isinstance(names, dict):
     names = names.get('label_names', names)
@@ -180,14 +182,14 @@ def read_label_names(path: str | os.PathLike) -> dict[str, list[str]]:
 
 
 def checked_names(names: Any, where: str) -> dict[str, list[str]]:
-  """Returns label names in their order, of each head.
+  """Returns validated label names of each head, in their order.
 
   Args:
-    names: what should be {head: names}.
-    where: they are from, for the error.
+    names: expected to be {head: names}.
+    where: begins the error.
 
   Raises:
-    UserError: other content, or a name twice.
+    UserError: other content, or a duplicate name.
   """
   good = isinstance(names, Mapping) and all(
     isinstance(of_head, (list, tuple))

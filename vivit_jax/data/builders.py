@@ -1,7 +1,7 @@
-"""The datasets, as TFDS builders: what they are called, and official facts.
+"""TFDS builders of the datasets: their names and official facts.
 
-The work of writing their records is `prepare`'s, which can go on after a crash
-and uses all cores.
+The records themselves are written by `prepare`, which uses all cores and can
+resume after a crash.
 """
 
 from collections.abc import Mapping
@@ -15,15 +15,15 @@ from vivit_jax.errors import UserError
 class RecordBuilder(
   tfds.core.dataset_builder.FileReaderBuilder, skip_registration=True
 ):
-  """A dataset in the format of `records`; subclasses are the datasets.
+  """A dataset in the format of `records`; a subclass is one dataset.
 
   Attributes:
     DESCRIPTION, CITATION, HOMEPAGE: of the dataset.
-    CLASSES: of each head, the official number of labels; empty where it is
+    CLASSES: official number of labels of each head; empty if the labels are
       the user's.
-    COUNTS: of each split, the official number of videos, where it is known;
-      by its number in front, where there are several ('1/train').
-    MULTIPLE: whether a user names each of them: videos/mine.
+    COUNTS: official number of videos of each split, if known; keyed '1/train'
+      in datasets with several splits into train and test.
+    MULTIPLE: whether the user names a config: videos/mine.
   """
 
   VERSION = tfds.core.Version('1.0.0')
@@ -35,11 +35,11 @@ class RecordBuilder(
   MULTIPLE = False
 
   def __init_subclass__(cls, **options):
-    # Not in TFDS's list of builders, which has some of these names already.
+    # TFDS's own registry has some of these names already.
     super().__init_subclass__(skip_registration=True, **options)
 
   def _create_builder_config(self, builder_config, version):
-    # Any name is a config: that of a user's own folder of videos.
+    # Any name is a config: the user's name for a folder of videos.
     if isinstance(builder_config, str):
       return tfds.core.BuilderConfig(name=builder_config)
     return builder_config
@@ -63,23 +63,23 @@ class RecordBuilder(
 
 
 class Videos(RecordBuilder):
-  """Any folder of videos: the config is the user's name for it."""
+  """A folder of videos; the config is the user's name for it."""
 
   name = 'videos'
-  DESCRIPTION = 'Videos of a folder, with labels from a CSV file.'
+  DESCRIPTION = 'A folder of videos, with labels from a CSV file.'
   MULTIPLE = True
 
 
 class SequenceExamples(RecordBuilder):
-  """What was prepared for the reference code: the config is a user's name."""
+  """TFRecords for the reference code; the config is the user's name."""
 
   name = 'sequence_examples'
-  DESCRIPTION = 'TFRecords of tf.SequenceExample, of DMVR or MediaSequence.'
+  DESCRIPTION = 'TFRecords of tf.SequenceExample, from DMVR or MediaSequence.'
   MULTIPLE = True
 
 
 class MovingShapes(RecordBuilder):
-  """The embedded dataset: `vivit_jax.data.moving_shapes` makes its videos."""
+  """The embedded dataset; `vivit_jax.data.moving_shapes` renders it."""
 
   name = 'moving_shapes'
   DESCRIPTION = 'Short videos of textured shapes that move and return.'
@@ -87,7 +87,7 @@ class MovingShapes(RecordBuilder):
 
 class Kinetics400(RecordBuilder):
   name = 'kinetics400'
-  DESCRIPTION = 'Clips of 10 s from YouTube, of 400 human actions.'
+  DESCRIPTION = '10 s clips of 400 human actions from YouTube.'
   CITATION = """@article{kay2017kinetics,
   title={The Kinetics Human Action Video Dataset},
   author={Kay, Will and Carreira, Jo{\\~a}o and Simonyan, Karen and others},
@@ -98,7 +98,7 @@ class Kinetics400(RecordBuilder):
 
 class Kinetics600(RecordBuilder):
   name = 'kinetics600'
-  DESCRIPTION = 'Clips of 10 s from YouTube, of 600 human actions.'
+  DESCRIPTION = '10 s clips of 600 human actions from YouTube.'
   CITATION = """@article{carreira2018short,
   title={A Short Note about Kinetics-600},
   author={Carreira, Jo{\\~a}o and Noland, Eric and Banki-Horvath, Andras and
@@ -110,7 +110,7 @@ class Kinetics600(RecordBuilder):
 
 class Kinetics700(RecordBuilder):
   name = 'kinetics700'
-  DESCRIPTION = 'Clips of 10 s from YouTube, of 700 human actions.'
+  DESCRIPTION = '10 s clips of 700 human actions from YouTube.'
   CITATION = """@article{carreira2019short,
   title={A Short Note on the Kinetics-700 Human Action Dataset},
   author={Carreira, Jo{\\~a}o and Noland, Eric and Hillier, Chloe and
@@ -122,7 +122,7 @@ class Kinetics700(RecordBuilder):
 
 class SomethingSomethingV2(RecordBuilder):
   name = 'something_something_v2'
-  DESCRIPTION = 'Short videos of people who do something with objects.'
+  DESCRIPTION = 'Short videos of people acting on objects.'
   CITATION = """@inproceedings{goyal2017something,
   title={The "Something Something" Video Database for Learning and Evaluating
          Visual Common Sense},
@@ -135,7 +135,7 @@ class SomethingSomethingV2(RecordBuilder):
 
 class EpicKitchens100(RecordBuilder):
   name = 'epic_kitchens_100'
-  DESCRIPTION = 'Actions, each a verb and a noun, in videos of kitchens.'
+  DESCRIPTION = 'Actions in kitchens, each with a verb and a noun.'
   CITATION = """@article{damen2022rescaling,
   title={Rescaling Egocentric Vision: Collection, Pipeline and Challenges for
          EPIC-KITCHENS-100},
@@ -149,7 +149,7 @@ class EpicKitchens100(RecordBuilder):
 
 class MomentsInTime(RecordBuilder):
   name = 'moments_in_time'
-  DESCRIPTION = 'Clips of 3 s, of 305 actions and events.'
+  DESCRIPTION = '3 s clips of 305 actions and events.'
   CITATION = """@article{monfort2019moments,
   title={Moments in Time Dataset: one million videos for event understanding},
   author={Monfort, Mathew and Andonian, Alex and Zhou, Bolei and others},
@@ -161,7 +161,7 @@ class MomentsInTime(RecordBuilder):
 
 class Ucf101(RecordBuilder):
   name = 'ucf101'
-  DESCRIPTION = 'Clips from YouTube, of 101 human actions.'
+  DESCRIPTION = 'Clips of 101 human actions from YouTube.'
   CITATION = """@article{soomro2012ucf101,
   title={UCF101: A Dataset of 101 Human Actions Classes From Videos in The
          Wild},
@@ -181,7 +181,7 @@ class Ucf101(RecordBuilder):
 
 class Hmdb51(RecordBuilder):
   name = 'hmdb51'
-  DESCRIPTION = 'Clips from films and the web, of 51 human actions.'
+  DESCRIPTION = 'Clips of 51 human actions from films and the web.'
   CITATION = """@inproceedings{kuehne2011hmdb,
   title={HMDB: A Large Video Database for Human Motion Recognition},
   author={Kuehne, Hildegard and Jhuang, Hueihan and Garrote, Est{\\'i}baliz and
@@ -227,7 +227,7 @@ def prepare_command(dataset: str) -> str:
 
 
 def names() -> str:
-  """Returns all datasets in words, for errors."""
+  """Returns the names of all datasets, for messages."""
   return ', '.join(
     f'{name}/NAME' if builder.MULTIPLE else name
     for name, builder in BUILDERS.items()

@@ -1,13 +1,14 @@
-"""What cannot be decoded, of records or of a folder of videos.
+"""Command that lists the videos of a dataset or folder that cannot be decoded.
 
   python -m vivit_jax.data.check data/kinetics400
   python -m vivit_jax.data.check FOLDER_OF_VIDEOS
 
-Everything is decoded, with all cores, and nothing is written.
+It decodes everything, on all cores, and writes nothing.
 """
 
 import concurrent.futures
 import functools
+import itertools
 import os
 import pathlib
 import sys
@@ -19,43 +20,42 @@ from absl import flags
 from vivit_jax import commands, processes
 from vivit_jax.data import datasets, decode
 from vivit_jax.data.containers import UnreadableVideo
+from vivit_jax.data.index import splits_in
 from vivit_jax.errors import UserError
 
-_AHEAD = 32  # tasks of each process that wait for it
-_ENDED = (
-  'a process that decodes was ended from outside (is memory short?): try again '
-  'with fewer --workers.'
+_QUEUED = 32  # tasks per process
+_WORKER_KILLED = (
+  'a worker process was killed (out of memory?): try again with fewer '
+  '--workers.'
 )
 
-Task = tuple[str, str | int]  # a split's name, or '' for files; which of it
-Fault = tuple[str, str]  # which video, and why
+Task = tuple[str, str | int]  # split and video, or '' and file
+Fault = tuple[str, str]  # video and reason
 
 
 def check(path: str | os.PathLike, workers: int | None = None) -> list[Fault]:
-  """Decodes all videos of a folder; prints those that cannot be.
+  """Decodes all videos of a folder; prints those that cannot be decoded.
 
   Args:
-    path: of a prepared dataset, with its version or without, or a folder of
+    path: of a prepared dataset, with or without its version, or of a folder of
       videos.
-    workers: processes; None for one a core.
+    workers: number of processes; None for one per core.
 
   Returns:
-    Of each that cannot be decoded, its path (of records: split and id), and
-    the reason as the rest of a sentence.
+    For each video that cannot be decoded, its path (in records: split and id)
+    and the reason, as the rest of a sentence.
 
   Raises:
-    UserError: no such folder, or neither records nor videos in it.
+    UserError: no such folder, or no videos in it.
   """
   path = pathlib.Path(path)
   if not path.is_dir():
-    raise UserError(f'there is no folder {path}.')
+    raise UserError(f'no folder at {path}.')
   records = _records(path)
   if records is not None:
-    suffix = '.index.json'
-    names = [file.name for file in sorted(records.glob(f'*{suffix}'))]
     tasks = [
       (split, video)
-      for split in (name.removesuffix(suffix) for name in names)
+      for split in splits_in(records)
       for video in range(len(datasets.VideoSplit(records, split)))
     ]
   else:
@@ -66,7 +66,7 @@ def check(path: str | os.PathLike, workers: int | None = None) -> list[Fault]:
     ]
   if not tasks:
     raise UserError(
-      f'{path} holds neither a prepared dataset nor videos '
+      f'{path} has neither a prepared dataset nor videos '
       f'({" ".join(decode.SUFFIXES)}).'
     )
   faults = []
@@ -78,7 +78,7 @@ def check(path: str | os.PathLike, workers: int | None = None) -> list[Fault]:
 
 
 def _records(path: pathlib.Path) -> pathlib.Path | None:
-  """Returns the folder of records that a path means, or None."""
+  """Returns the dataset's folder with records, or None."""
   if (path / 'dataset_info.json').exists():
     return path
   return datasets.find('.', path)
@@ -87,59 +87,48 @@ def _records(path: pathlib.Path) -> pathlib.Path | None:
 def _run(
   folder: pathlib.Path, tasks: Sequence[Task], workers: int | None
 ) -> Iterator[Fault]:
-  """Yields the faults that worker processes find, in no order."""
+  """Yields the faults of all videos, in any order."""
   workers = min(workers or os.cpu_count() or 1, len(tasks))
-  todo, waiting = iter(tasks), {}
+  pending, running = iter(tasks), set()
   with (
-    processes.pool(workers, _ENDED) as pool,
+    processes.pool(workers, _WORKER_KILLED) as pool,
     tqdm.tqdm(total=len(tasks), unit='video', smoothing=0.05) as bar,
   ):
     while True:
       with processes.interrupts_held():
-        for task in todo:
-          waiting[pool.submit(_fault, folder, task)] = task
-          if len(waiting) >= _AHEAD * workers:
-            break
-      if not waiting:
+        for task in itertools.islice(pending, _QUEUED * workers - len(running)):
+          running.add(pool.submit(_fault, folder, task))
+      if not running:
         break
-      done, _ = concurrent.futures.wait(
-        waiting, None, concurrent.futures.FIRST_COMPLETED
+      done, running = concurrent.futures.wait(
+        running, None, concurrent.futures.FIRST_COMPLETED
       )
       for future in done:
-        del waiting[future]
         bar.update()
         if future.result() is not None:
           yield future.result()
 
 
 def _fault(folder: pathlib.Path, task: Task) -> Fault | None:
-  """Returns what is wrong with one video."""
-  split, which = task
+  """Decodes one video; returns its fault, or None."""
+  split, video = task
+  if split:
+    source = _opened(folder, split)
+    name = f'{split}: {source.ids[video]}'
+    frames = source.decode_frames(video, range(source.frame_counts[video]))
+  else:
+    name, frames = video, decode.decode_video(folder / video)
   try:
-    if split:
-      return _fault_of_record(_opened(folder, split), split, which)
-    for _ in decode.decode_video(folder / which):
+    for _ in frames:
       pass
   except UnreadableVideo as error:
-    return which, error.reason
+    return name, error.reason
   return None
 
 
 @functools.lru_cache(4)
 def _opened(folder: pathlib.Path, split: str) -> datasets.VideoSplit:
   return datasets.VideoSplit(folder, split)
-
-
-def _fault_of_record(
-  source: datasets.VideoSplit, split: str, video: int
-) -> Fault | None:
-  name = f'{split}: {source.ids[video]}'
-  try:
-    for _ in source.decode_frames(video, range(source.frame_counts[video])):
-      pass
-  except UnreadableVideo as error:
-    return name, error.reason
-  return None
 
 
 def define_flags() -> None:

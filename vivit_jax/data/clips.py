@@ -1,4 +1,4 @@
-"""Clips and views of videos, cut as their frames are decoded."""
+"""Batches of clips, cropped and warped while their frames are decoded."""
 
 import contextlib
 import ctypes
@@ -16,48 +16,49 @@ from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.data.datasets import VideoSplit
 
 Batch = dict[str, Any]
-NO_VIDEO = -1  # stands where there is none
+NO_VIDEO = -1  # index of padding
 _MADV_POPULATE_WRITE = 23  # of madvise(2), since Linux 5.14
-_MOST_TRIES = 20  # videos in a row that cannot be read
+_MAX_TRIES = 20  # consecutive unreadable videos
 
 
 def training_clips(
   split: VideoSplit,
   data: DataConfig,
   augment: AugmentConfig,
-  mine: slice,
+  local: slice,
   videos_and_seeds: tuple[np.ndarray, np.ndarray],
 ) -> Batch:
-  """Makes this process's clips of a batch, from the seeds of all its clips.
+  """Returns this process's part of a training batch.
 
   Args:
     split: the videos.
-    data, augment: how clips are cut and warped.
-    mine: the part of the batch to make.
-    videos_and_seeds: numbers of the batch's videos, int [n], and seeds of their
-      clips, int [n, repeats]; clip i is of video i % n.
+    data: sampling and crop of the clips.
+    augment: their RandAugment, and the number of repeats.
+    local: this process's clips in the global batch.
+    videos_and_seeds: indices of the global batch's videos, int [n], and seeds
+      of their clips, int [n, repeats]; clip i is of video i % n.
 
   Returns:
     The batch, as `pipeline.train_batches` yields it.
 
   Raises:
-    UnreadableVideo: too many videos in a row cannot be read.
+    UnreadableVideo: too many consecutive videos cannot be read.
   """
   videos, seeds = videos_and_seeds
-  videos = np.tile(videos, augment.repeats)[mine]
-  seeds = seeds.T.ravel()[mine]
+  videos = np.tile(videos, augment.repeats)[local]
+  seeds = seeds.T.ravel()[local]
   unreadable = np.full_like(videos, NO_VIDEO)
   layers = []
   shape = (len(videos), data.frames, *data.crop, 3)
   with _new_batch(shape, data.workers) as clips:
-    for place, clip in enumerate(clips):
-      asked = int(videos[place])
-      videos[place], drawn = _training_clip(
-        split, data, augment, asked, int(seeds[place]), clip
+    for i, clip in enumerate(clips):
+      requested = int(videos[i])
+      videos[i], operations = _readable_clip(
+        split, data, augment, requested, int(seeds[i]), clip
       )
-      layers.append(drawn)
-      if videos[place] != asked:
-        unreadable[place] = asked
+      layers.append(operations)
+      if videos[i] != requested:
+        unreadable[i] = requested
   batch = {
     'video': clips,
     'labels': _labels(split, videos),
@@ -69,7 +70,7 @@ def training_clips(
   return batch
 
 
-def _training_clip(
+def _readable_clip(
   split: VideoSplit,
   data: DataConfig,
   augment: AugmentConfig,
@@ -77,16 +78,16 @@ def _training_clip(
   seed: int,
   clip: np.ndarray,
 ) -> tuple[int, np.ndarray]:
-  """Fills `clip`, of the next video that can be read, if this one cannot.
+  """Fills `clip` from the video, or from the next one that can be read.
 
   Returns:
-    The video that it is of, and the draw of RandAugment.
+    The index of the clip's video, and the draws of RandAugment.
   """
-  for tried in range(1, _MOST_TRIES + 1):
+  for attempt in range(1, _MAX_TRIES + 1):
     try:
       return video, _random_clip(split, data, augment, video, seed, clip)
     except UnreadableVideo:
-      if tried == _MOST_TRIES:
+      if attempt == _MAX_TRIES:
         raise
     video = (video + 1) % len(split)
   raise AssertionError
@@ -100,10 +101,10 @@ def _random_clip(
   seed: int,
   clip: np.ndarray,
 ) -> np.ndarray:
-  """Fills `clip`, uint8 [T, *crop, 3], with a random part of a video.
+  """Fills `clip`, uint8 [T, *crop, 3], with a random clip of a video.
 
   Returns:
-    The draw of RandAugment, float32 [layers, 4].
+    The draws of RandAugment, float32 [layers, 4].
   """
   frames = sampling.random_clip(
     int(split.frame_counts[video]),
@@ -129,9 +130,9 @@ def _random_clip(
         draws.generator_for(seed, 'randaugment'),
       )
       cut = sampling.cutter(box, data.crop, layers)
-    first, *others = np.flatnonzero(frames == number)
+    first, *repeated = np.flatnonzero(frames == number)
     cut(image, clip[first])
-    clip[others] = clip[first]
+    clip[repeated] = clip[first]
   return layers
 
 
@@ -140,32 +141,37 @@ def evaluation_views(
   data: DataConfig,
   temporal_views: int,
   spatial_crops: int,
-  mine: slice,
+  local: slice,
   videos: np.ndarray,
 ) -> Batch:
-  """Makes all views of some videos, as `pipeline.evaluation_batches` yields.
+  """Returns this process's part of an evaluation batch.
 
   Args:
     split: the videos.
-    data: how clips are cut.
-    temporal_views, spatial_crops: of each video.
-    mine: the part of the batch to make.
-    videos: numbers in the split, int [B]; `NO_VIDEO` for padding.
+    data: sampling and crop of the clips.
+    temporal_views: clips of each video.
+    spatial_crops: crops of each clip.
+    local: this process's videos in the global batch.
+    videos: indices of the global batch's videos, int [B]; `NO_VIDEO` for
+      padding.
+
+  Returns:
+    The batch, as `pipeline.evaluation_batches` yields it.
   """
-  videos = np.array(videos)[mine]
+  videos = np.array(videos)[local]
   mask = videos != NO_VIDEO
   unreadable = np.zeros_like(mask)
   views = temporal_views * spatial_crops
   shape = (len(videos), views, data.frames, *data.crop, 3)
   with _new_batch(shape, data.workers) as clips:
     clips[~mask] = 0
-    for place in np.flatnonzero(mask):
-      by_crop = clips[place].reshape(temporal_views, spatial_crops, *shape[2:])
+    for i in np.flatnonzero(mask):
+      by_crop = clips[i].reshape(temporal_views, spatial_crops, *shape[2:])
       try:
-        _uniform_clips(split, data, int(videos[place]), by_crop)
+        _uniform_clips(split, data, int(videos[i]), by_crop)
       except UnreadableVideo:
-        unreadable[place] = True
-        clips[place] = 0
+        unreadable[i] = True
+        clips[i] = 0
   return {
     'video': clips,
     'labels': _labels(split, np.maximum(videos, 0)),
@@ -178,7 +184,10 @@ def evaluation_views(
 def _uniform_clips(
   split: VideoSplit, data: DataConfig, video: int, clips: np.ndarray
 ) -> None:
-  """Fills `clips`, uint8 [views, crops, T, *crop, 3]; decodes frames once."""
+  """Fills `clips`, uint8 [views, crops, T, *crop, 3], with uniform clips.
+
+  A frame that several clips share is decoded once.
+  """
   frames = sampling.uniform_clips(
     int(split.frame_counts[video]),
     data.frames,
@@ -200,17 +209,17 @@ def _uniform_clips(
 
 @contextlib.contextmanager
 def _new_batch(shape: Sequence[int], workers: int) -> Iterator[np.ndarray]:
-  """Gives uint8 memory of a batch to fill; a worker's is seen by its parent.
+  """Yields a uint8 array for a batch; in shared memory if there are workers.
 
-  What is written there need not be copied to the parent.
+  The parent process reads shared memory without a copy.
   """
   if not workers:
     yield np.empty(shape, np.uint8)
     return
   batch = SharedMemoryArray(shape, np.uint8)
   if sys.platform.startswith('linux'):
-    # All pages in one call cost two thirds of as many page faults; a system
-    # that does not know the call refuses it, and faults.
+    # One call is faster than a fault for each page. Systems without the call
+    # return an error, which is ignored.
     address, size = ctypes.c_void_p(batch.ctypes.data), batch.nbytes
     ctypes.CDLL(None).madvise(
       address, ctypes.c_size_t(size), _MADV_POPULATE_WRITE
@@ -218,11 +227,11 @@ def _new_batch(shape: Sequence[int], workers: int) -> Iterator[np.ndarray]:
   try:
     yield batch
   except BaseException:
-    batch.metadata.close_and_unlink_shm()  # nobody else will
+    batch.metadata.close_and_unlink_shm()  # the parent never sees it
     raise
 
 
 def _labels(split: VideoSplit, videos: np.ndarray) -> dict[str, np.ndarray]:
-  """Returns the labels of videos, batched."""
-  each = [split.labels_of(int(video)) for video in videos]
-  return {head: np.stack([labels[head] for labels in each]) for head in each[0]}
+  """Returns the labels of videos, stacked."""
+  rows = [split.labels_of(int(video)) for video in videos]
+  return {head: np.stack([labels[head] for labels in rows]) for head in rows[0]}

@@ -1,4 +1,4 @@
-"""Opening of video files, and what a video that cannot be read is called."""
+"""Opening of video files, and the error for videos that cannot be read."""
 
 import contextlib
 import os
@@ -9,9 +9,9 @@ import av
 
 from vivit_jax.errors import UserError
 
-# Where the usual containers carry their mark: offset, bytes. A file with one
-# that does not open is a damaged video; without, it never was a video.
-_MARKS = (
+# Magic numbers of common containers: offset, bytes. A file with one that does
+# not open is a damaged video; a file without one is no video.
+_MAGIC = (
   (4, b'ftyp'),  # MP4, MOV
   (0, b'\x1aE\xdf\xa3'),  # Matroska, WebM
   (0, b'RIFF'),  # AVI
@@ -23,8 +23,8 @@ class UnreadableVideo(UserError):
   """A video, or one of its frames, that cannot be decoded.
 
   Attributes:
-    path: of the video, or where the frame lies.
-    reason: why, as the rest of a sentence that begins with the path.
+    path: of the video, or a description of the frame.
+    reason: the rest of the sentence that `path` begins.
   """
 
   def __init__(self, path: str | os.PathLike, reason: str):
@@ -37,7 +37,7 @@ class UnreadableVideo(UserError):
 
 @contextlib.contextmanager
 def opened(path: pathlib.Path) -> Iterator[av.container.InputContainer]:
-  """Opens a video file; says in plain words why it cannot be opened.
+  """Opens a video file.
 
   Raises:
     UnreadableVideo: no such file, not a video, or damaged.
@@ -45,18 +45,18 @@ def opened(path: pathlib.Path) -> Iterator[av.container.InputContainer]:
   if os.path.isfile(path) and path.stat().st_size == 0:
     raise UnreadableVideo(path, 'is empty (0 bytes)')
   try:
-    # Absolute, lest FFmpeg take a colon in a name for a protocol.
+    # Absolute, or FFmpeg takes a colon in the name for a protocol.
     container = av.open(str(path.absolute()), metadata_errors='replace')
   except FileNotFoundError:
     raise UnreadableVideo(path, 'does not exist') from None
   except av.error.InvalidDataError:
     with open(path, 'rb') as file:
       head = file.read(16)
-    marked = any(head[at : at + len(mark)] == mark for at, mark in _MARKS)
+    is_video = any(head[at : at + len(magic)] == magic for at, magic in _MAGIC)
     raise UnreadableVideo(
       path,
-      'is damaged: its container cannot be opened (is it cut off?)'
-      if marked
+      'is damaged: its container cannot be opened (is it truncated?)'
+      if is_video
       else 'is not a video',
     ) from None
   except (OSError, av.FFmpegError) as error:
@@ -68,16 +68,16 @@ def opened(path: pathlib.Path) -> Iterator[av.container.InputContainer]:
 def video_stream(
   path: pathlib.Path, container: av.container.InputContainer
 ) -> av.VideoStream:
-  """Returns the first video stream, set to be decoded in one thread.
+  """Returns the first video stream, set up to decode in one thread.
 
   Raises:
-    UnreadableVideo: there is none, or none that can be decoded.
+    UnreadableVideo: no video stream, or no decoder for it.
   """
   if not container.streams.video:
     raise UnreadableVideo(path, 'has no video stream')
   stream = container.streams.video[0]
   if stream.codec_context is None:
-    raise UnreadableVideo(path, 'has a codec that cannot be decoded here')
+    raise UnreadableVideo(path, 'has a codec without a decoder here')
   stream.codec_context.thread_count = 1
   stream.thread_type = 'NONE'
   return stream

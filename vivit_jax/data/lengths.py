@@ -1,4 +1,4 @@
-"""How far clips reach over their videos, and which videos are too short."""
+"""Span of clips in their videos, and checks for videos that are too short."""
 
 import numpy as np
 
@@ -9,68 +9,74 @@ from vivit_jax.errors import UserError
 
 
 def stride_of(split: VideoSplit, data: DataConfig, video: int) -> float:
-  """Returns frames of a video from one of a clip to the next."""
+  """Returns the frames of a video from one frame of a clip to the next."""
   if data.frames_per_second is None:
     return data.stride
   return split.rates[video] / data.frames_per_second
 
 
 def strides(split: VideoSplit, data: DataConfig) -> np.ndarray:
-  """Returns frames of each video from one of a clip to the next, float [n].
+  """Returns the stride of a clip in each video, float [n].
 
   Raises:
-    UserError: frames a second are asked for, and a video's own are not known.
+    UserError: `data.frames_per_second` is set, and a video's rate is unknown.
   """
   if data.frames_per_second is None:
     return np.full(len(split), float(data.stride))
   unknown = np.flatnonzero(~(split.rates > 0))
   if len(unknown):
     raise UserError(
-      f'data.frames_per_second is {data.frames_per_second}, but the frame rate '
-      f"of {len(unknown)} videos is not known ('{split.ids[unknown[0]]}'): use "
+      f'data.frames_per_second is {data.frames_per_second}, but {len(unknown)} '
+      f"videos have an unknown rate ('{split.ids[unknown[0]]}'): use "
       'data.stride instead.'
     )
   return split.rates / data.frames_per_second
 
 
 def _spans(split: VideoSplit, data: DataConfig) -> np.ndarray:
-  """Returns how many frames of each video a clip reaches over, int [n]."""
-  of_each, inverse = np.unique(strides(split, data), return_inverse=True)
-  spans = [sampling.span(data.frames, stride) for stride in of_each]
+  """Returns the frames of each video that a clip spans, int [n]."""
+  unique, inverse = np.unique(strides(split, data), return_inverse=True)
+  spans = [sampling.span(data.frames, stride) for stride in unique]
   return np.asarray(spans, np.int64)[inverse]
 
 
 def check_lengths(split: VideoSplit, data: DataConfig) -> None:
-  """Raises a UserError where videos are shorter than a clip and must not be."""
+  """Checks that all videos are long enough, if `data.short_videos` is 'refuse'.
+
+  Raises:
+    UserError: a video is shorter than a clip.
+  """
   needed = _spans(split, data)
   short = np.flatnonzero(split.frame_counts < needed)
   if data.short_videos == 'refuse' and len(short):
     first = short[0]
     raise UserError(
       f'{len(short)} of {len(split)} videos are shorter than a clip of '
-      f'{data.frames} frames {_pace(data)}, which reaches over '
-      f"{needed[first]}: '{split.ids[first]}' has {split.frame_counts[first]} "
-      'frames. Take fewer data.frames, closer together, or let '
-      "data.short_videos be 'loop' or 'hold' (--short_videos of "
-      'evaluate.py).'
+      f'{data.frames} frames {_pace(data)}, which spans {needed[first]}: '
+      f"'{split.ids[first]}' has {split.frame_counts[first]} frames. Reduce "
+      "data.frames or the stride, or set data.short_videos to 'loop' or 'hold' "
+      '(evaluate.py: --short_videos).'
     )
 
 
 def check_views(split: VideoSplit, data: DataConfig, views: int) -> None:
-  """Raises a UserError where even the longest video repeats views."""
-  rooms = split.frame_counts - _spans(split, data) + 1
-  room = max(1, int(rooms.max(initial=1)))
-  if views > room:
-    longest = split.frame_counts[np.argmax(rooms)]
+  """Checks that the longest video has distinct clips for all views.
+
+  Raises:
+    UserError: it has fewer possible clips than `views`.
+  """
+  possible = split.frame_counts - _spans(split, data) + 1
+  limit = max(1, int(possible.max(initial=1)))
+  if views > limit:
+    longest = split.frame_counts[np.argmax(possible)]
     raise UserError(
-      f'{views} temporal views are asked for, but the longest video has '
-      f'{longest} frames, room for {room} different clips of {data.frames} '
-      f'frames {_pace(data)}: set evaluation.temporal_views, or --views of '
-      f'evaluate.py, to at most {room}.'
+      f'evaluation.temporal_views is {views}, but the longest video, of '
+      f'{longest} frames, has only {limit} distinct clips of {data.frames} '
+      f'frames {_pace(data)}: set it (evaluate.py: --views) to at most {limit}.'
     )
 
 
 def _pace(data: DataConfig) -> str:
   if data.frames_per_second is None:
     return f'at stride {data.stride}'
-  return f'at {data.frames_per_second:g} a second'
+  return f'at {data.frames_per_second:g} frames/s'

@@ -1,15 +1,15 @@
 """The embedded dataset: short videos of textured shapes that move and return.
 
-A clip has a *noun*, its shape, and a *verb*, two motions one after the other.
-The verbs come in pairs of the same two motions in the other order (left then
-right, right then left), each motion undoing the other: the two verbs of a pair
-are one loop of film, begun at another moment. So a model that averages over
-time can tell the pairs apart, but not the verbs of a pair; that takes the order
-of time. The nouns need none.
+A video has a *noun*, its shape, and a *verb*, a motion and its reverse. Verbs
+come in pairs with the two motions in opposite order (left then right, right
+then left): both are the same loop, begun half a loop apart. So a model that
+averages over time can tell the pairs apart, but needs the order of time for the
+two verbs of a pair. The nouns need no time.
 
 Size, colour, texture, speed, turning point, start, orientation and background
-are random and tell nothing. `generate` writes H.264 .mp4 files and annotations
-in the layout of Kinetics, with the columns `verb` and `noun` for `label`.
+are random and independent of the labels. `generate` writes H.264 .mp4 files
+and annotations in Kinetics' layout, with the columns `verb` and `noun` instead
+of `label`.
 """
 
 import concurrent.futures
@@ -39,13 +39,13 @@ DEFAULT_SCENE = Scene()
 
 
 def labels_of(number: int) -> tuple[str, str]:
-  """Returns verb and noun of a split's video: all pairs, equally often."""
+  """Returns verb and noun of a video; all pairs are equally frequent."""
   verb, noun = divmod(number % (len(VERBS) * len(NOUNS)), len(NOUNS))
   return VERBS[verb], NOUNS[noun]
 
 
 def write_video(path: pathlib.Path, video: np.ndarray) -> None:
-  """Writes uint8 [T, H, W, 3] as H.264 in an .mp4, whole or not at all."""
+  """Writes uint8 [T, H, W, 3] as an H.264 .mp4; complete or not at all."""
   with (
     files.replacing(path) as unfinished,
     av.open(str(unfinished), 'w', format='mp4') as container,
@@ -54,7 +54,7 @@ def write_video(path: pathlib.Path, video: np.ndarray) -> None:
     stream.height, stream.width = video.shape[1:3]
     stream.pix_fmt = 'yuv420p'
     stream.thread_count = 1
-    # x264's macroblock tree does not always give the same bits.
+    # x264's macroblock tree is not deterministic.
     stream.options = {'crf': '16', 'preset': 'veryfast', 'mbtree': '0'}
     stream.time_base = fractions.Fraction(1, FRAMES_PER_SECOND)
     for number, image in enumerate(video):
@@ -76,41 +76,43 @@ def _write_one(
   path = folder / 'videos' / name
   if path.exists():
     return
-  rng = _draws(split, number, seed)
+  rng = _generator(split, number, seed)
   write_video(path, render(*labels_of(number), scene, rng))
 
 
 def boxes_of(
   identity: str, scene: Scene = DEFAULT_SCENE, seed: int = 0
 ) -> np.ndarray:
-  """Returns where the shape is in a video: `scenes.boxes`.
+  """Returns the shape's boxes in a video, as `scenes.boxes`.
 
   Args:
-    identity: of the video, as in annotations.csv, or with its times behind it,
-      as in the records and in the names of files.
-    scene, seed: that the videos were written with.
+    identity: as in annotations.csv, or followed by the times, as in records
+      and file names.
+    scene, seed: of the videos.
   """
   name = identity.split('_')[0]
   split, number = name[:-6], int(name[-6:])
-  return boxes(*labels_of(number), scene, _draws(split, number, seed))
+  return boxes(*labels_of(number), scene, _generator(split, number, seed))
 
 
-def _draws(split: str, number: int, seed: int) -> np.random.Generator:
+def _generator(split: str, number: int, seed: int) -> np.random.Generator:
   return np.random.default_rng([seed, list(SPLITS).index(split), number])
 
 
-def _claim(folder: pathlib.Path, made_of: dict[str, float]) -> None:
-  """Writes what the videos are made of, or checks that they are of the same."""
+def _check_parameters(
+  folder: pathlib.Path, parameters: dict[str, float]
+) -> None:
+  """Writes scene.json, or checks that existing videos have the parameters."""
   path = folder / 'scene.json'
   try:
-    there = json.loads(path.read_text('utf-8'))
+    existing = json.loads(path.read_text('utf-8'))
   except (FileNotFoundError, ValueError):
-    there = None
-  if there is None and not any((folder / 'videos').iterdir()):
-    path.write_text(json.dumps(made_of, indent=2) + '\n', 'utf-8')
-  elif there != made_of:
+    existing = None
+  if existing is None and not any((folder / 'videos').iterdir()):
+    path.write_text(json.dumps(parameters, indent=2) + '\n', 'utf-8')
+  elif existing != parameters:
     raise UserError(
-      f'{folder} holds videos of another seed or scene: choose another folder, '
+      f'{folder} has videos of another seed or scene: choose another folder, '
       'or remove that one.'
     )
 
@@ -123,39 +125,45 @@ def generate(
   seed: int = 0,
   workers: int | None = None,
 ) -> None:
-  """Writes videos and annotations; what is already there is kept.
+  """Writes videos and annotations; keeps existing videos.
 
   Args:
-    folder: gets `annotations.csv`, `videos/<id>_<start>_<end>.mp4` and
-      `scene.json`, so that videos of two scenes are never mixed.
-    counts: videos of each split; None for `SPLITS`.
-    scene: how hard the videos are.
-    seed: every video's own randomness comes from (seed, split, number).
-    workers: processes; None for one a core.
+    folder: for `annotations.csv`, `videos/<id>_<start>_<end>.mp4` and
+      `scene.json`, which prevents mixing videos of two scenes.
+    counts: number of videos in each split; None for `SPLITS`.
+    scene: difficulty of the videos.
+    seed: a video's random numbers come from (seed, split, number).
+    workers: number of processes; None for one per core.
+
+  Raises:
+    UserError: invalid counts or seed, a folder that cannot be written, or one
+      with videos of another scene.
   """
   folder = pathlib.Path(folder)
   counts = SPLITS if counts is None else counts
   if min(counts.values()) < 0 or not any(counts.values()):
-    raise UserError(f'the numbers of videos are {counts}; write one or more.')
+    raise UserError(f'the numbers of videos are {counts}: use at least one.')
   if seed < 0:
-    raise UserError(f'the seed is {seed}; at least 0.')
+    raise UserError(f'the seed is {seed}: use 0 or more.')
   try:
     (folder / 'videos').mkdir(parents=True, exist_ok=True)
-    _claim(folder, {'seed': seed, **dataclasses.asdict(scene)})
+    _check_parameters(folder, {'seed': seed, **dataclasses.asdict(scene)})
   except OSError as error:
     raise UserError(f'cannot write to {folder}: {error.strerror}.') from None
   write = functools.partial(_write_one, folder=folder, scene=scene, seed=seed)
-  todo = [(s, n) for s, count in counts.items() for n in range(count)]
+  videos = [(s, n) for s, count in counts.items() for n in range(count)]
   with contextlib.ExitStack() as stack:
-    with processes.interrupts_held():  # half made, they warn at the end
+    # A Ctrl-C in between would leave them half made, with warnings at exit.
+    with processes.interrupts_held():
       pool = concurrent.futures.ProcessPoolExecutor(
         workers, processes.CONTEXT, processes.obey_parent
       )
-      # After Ctrl-C the others are not written first.
+      # Ctrl-C does not wait for the remaining videos.
       stack.callback(pool.shutdown, cancel_futures=True)
-      done = pool.map(write, *zip(*todo), chunksize=50)
-      bar = tqdm.tqdm(done, total=len(todo), unit='video', desc='moving_shapes')
-      stack.enter_context(bar)
+      done = pool.map(write, *zip(*videos), chunksize=50)
+      bar = stack.enter_context(
+        tqdm.tqdm(done, total=len(videos), unit='video', desc='moving_shapes')
+      )
     list(bar)
   seconds = math.ceil(scene.frames / FRAMES_PER_SECOND)
   with open(folder / 'annotations.csv', 'w', newline='') as file:
@@ -163,7 +171,7 @@ def generate(
     writer.writerow(
       ['verb', 'noun', 'youtube_id', 'time_start', 'time_end', 'split']
     )
-    for split, number in todo:
+    for split, number in videos:
       identity = _identity(split, number)
       writer.writerow([*labels_of(number), identity, 0, seconds, split])
 

@@ -1,8 +1,8 @@
-"""Batches of clips, each a function of the seed and the batch's number.
+"""Input pipeline: batches of clips, a function of the seed and the step.
 
-Grain draws the order and every clip's randomness from (seed, position), so the
-same batches come whatever the number of worker processes or hosts, and going
-on at step s needs nothing but s.
+Grain derives the order and every clip's randomness from (seed, position). So
+the batches are the same for any number of workers and hosts, and resuming at a
+step needs only its number.
 """
 
 import ctypes
@@ -38,56 +38,61 @@ def train_batches(
   process: int = 0,
   processes: int = 1,
 ) -> Iterator[Batch]:
-  """Returns an endless iterator over random clips.
+  """Returns an endless iterator over batches of random clips.
 
   With repeated augmentation (Hoffer et al., arXiv 1901.09335), a step takes the
-  next `batch_size / augment.repeats` videos of the epoch, and `repeats` clips
-  of each with draws of their own. Clip i of a batch is of its video
-  i % (batch_size / repeats): neighbours, which mixup mixes, are other videos.
+  next `batch_size / augment.repeats` videos of the epoch, and `repeats`
+  independent clips of each. Clip i of the batch is of its video
+  i % (batch_size / repeats), so neighbours, which mixup mixes, are different
+  videos.
 
   Args:
     split: the videos.
-    data: how clips are cut.
-    augment: what of it is the host's: `repeats`, and RandAugment's draws and
-      warps.
+    data: sampling and crop of the clips.
+    augment: the host's part is `repeats`, and RandAugment's draws and warps.
     seed: of order, starts and crops; each epoch has its own order.
-    batch_size: B clips, over all processes; a multiple of `repeats`.
+    batch_size: B, the clips of all processes; a multiple of `repeats`.
     first_step: number of the first batch.
-    process, processes: this host and how many there are; each makes its own
-      run of consecutive examples of the global batch.
+    process, processes: index and number of the hosts; each makes consecutive
+      examples of the global batch.
 
   Yields:
-    `video` uint8 [B / processes, T, H, W, 3], `labels` of each head (as
-    `VideoSplit.labels_of`, batched), `index`, the videos' numbers in the split,
-    `unreadable`, the number of the video in whose stead it came, or -1, and
-    with RandAugment `randaugment`, the draws for the accelerator, float32
-    [B / processes, layers, 4].
+    A dict for b = B / processes clips:
+      video: uint8 [b, T, H, W, 3].
+      labels: of each head, as `VideoSplit.labels_of`, stacked.
+      index: int [b], the videos' indices in the split.
+      unreadable: int [b], index of the unreadable video that this one
+        replaces, or -1.
+      randaugment: float32 [b, layers, 4], the draws; with RandAugment only.
 
   Raises:
     UserError: videos that are too short.
   """
   lengths.check_lengths(split, data)
-  local = batch_size // processes
-  mine = slice(process * local, (process + 1) * local)
+  local = _local(batch_size, process, processes)
   order = grain.MapDataset.source(range(len(split))).seed(seed)
   if data.balanced is None:
-    draw = functools.partial(_draw, augment.repeats)
+    draw = functools.partial(_with_seeds, augment.repeats)
     draws = order.shuffle().repeat().random_map(draw)
   else:
-    likelihoods = np.cumsum(sampling.balanced(_classes(split, data.balanced)))
-    draw = functools.partial(_pick, augment.repeats, likelihoods)
+    cumulative = np.cumsum(sampling.balanced(_classes(split, data.balanced)))
+    draw = functools.partial(_balanced_draw, augment.repeats, cumulative)
     draws = order.repeat().random_map(draw)
-  make = functools.partial(clips.training_clips, split, data, augment, mine)
+  make = functools.partial(clips.training_clips, split, data, augment, local)
   batches = draws.batch(batch_size // augment.repeats)
   return _iterate(batches[first_step:].map(make), data.workers)
 
 
 def _classes(split: VideoSplit, head: str) -> np.ndarray:
-  """Returns the class of each video, int [n], of the head to balance."""
+  """Returns the classes int [n] of the head to balance.
+
+  Raises:
+    UserError: no such head, or a multi-label head.
+  """
   if head not in split.labels or head in split.multi_label:
     single = [name for name in split.labels if name not in split.multi_label]
     raise UserError(
-      f"data.balanced is '{head}'; it takes a head with one label a video: "
+      f"data.balanced is '{head}'; use a head with one label per video: "
       f'{", ".join(single)}.'
     )
   return split.labels[head]
@@ -108,57 +113,63 @@ def evaluation_batches(
 
   Args:
     split: the videos.
-    data: how clips are cut.
+    data: sampling and crop of the clips.
     temporal_views: evenly spaced clips of a video.
-    spatial_crops: 1, the centre, or 3 along the longer side.
-    batch_size: B, over all processes; the last batch is padded up to it.
-    videos: those to make, at least one, by their numbers in the split, the
-      same in all processes; None: every one.
-    process, processes: this host and how many there are; each makes its own
-      run of consecutive videos of every batch, B / processes of them.
+    spatial_crops: 1 (the centre), or 3 along the longer side.
+    batch_size: B, the videos of all processes; the last batch is padded.
+    videos: indices of the videos to take, at least one, the same in all
+      processes; None for all.
+    process, processes: index and number of the hosts; each makes consecutive
+      videos of every global batch.
 
   Yields:
-    `video` uint8 [B, V, T, H, W, 3], the V views being temporal x spatial,
-    `labels` of each head (as `VideoSplit.labels_of`, batched), `index` [B], the
-    videos' numbers in the split, `mask` bool [B], false where the batch is
-    padded, and `unreadable` bool [B], true for videos that are all zero because
-    they cannot be decoded.
+    A dict for b = B / processes videos with V = temporal x spatial views:
+      video: uint8 [b, V, T, H, W, 3].
+      labels: of each head, as `VideoSplit.labels_of`, stacked.
+      index: int [b], the videos' indices in the split; -1 for padding.
+      mask: bool [b], false for padding.
+      unreadable: bool [b], true for videos that cannot be decoded; their
+        pixels are 0.
 
   Raises:
-    UserError: videos that are too short, or more views than any has room for.
+    UserError: videos that are too short, or more views than distinct clips.
   """
   lengths.check_lengths(split, data)
   lengths.check_views(split, data, temporal_views)
-  asked = range(len(split)) if videos is None else videos
-  padding = -len(asked) % batch_size
-  places = [*asked, *[clips.NO_VIDEO] * padding]
-  local = batch_size // processes
-  mine = slice(process * local, (process + 1) * local)
+  indices = list(range(len(split)) if videos is None else videos)
+  indices += [clips.NO_VIDEO] * (-len(indices) % batch_size)
+  local = _local(batch_size, process, processes)
   views = functools.partial(
-    clips.evaluation_views, split, data, temporal_views, spatial_crops, mine
+    clips.evaluation_views, split, data, temporal_views, spatial_crops, local
   )
-  batches = grain.MapDataset.source(places).batch(batch_size)
+  batches = grain.MapDataset.source(indices).batch(batch_size)
   return _iterate(batches.map(views), data.workers)
 
 
-def _draw(
+def _local(batch_size: int, process: int, processes: int) -> slice:
+  """Returns this process's part of the global batch."""
+  size = batch_size // processes
+  return slice(process * size, (process + 1) * size)
+
+
+def _with_seeds(
   repeats: int, video: int, rng: np.random.Generator
 ) -> tuple[int, np.ndarray]:
-  """Gives a video the seeds of its clips, the same on every host."""
+  """Returns a video with the seeds of its clips, the same on every host."""
   return video, rng.integers(2**62, size=repeats)
 
 
-def _pick(
-  repeats: int, likelihoods: np.ndarray, place: int, rng: np.random.Generator
+def _balanced_draw(
+  repeats: int, cumulative: np.ndarray, position: int, rng: np.random.Generator
 ) -> tuple[int, np.ndarray]:
-  """Draws a video by cumulated likelihoods, and the seeds of its clips."""
-  del place
-  drawn = np.searchsorted(likelihoods, rng.uniform() * likelihoods[-1], 'right')
-  return _draw(repeats, int(min(drawn, len(likelihoods) - 1)), rng)
+  """Draws a video by cumulative probabilities, and the seeds of its clips."""
+  del position
+  drawn = np.searchsorted(cumulative, rng.uniform() * cumulative[-1], 'right')
+  return _with_seeds(repeats, int(min(drawn, len(cumulative) - 1)), rng)
 
 
 def _iterate(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
-  """Yields the batches, made by worker processes; ends them when closed."""
+  """Yields batches from worker processes; closing it ends the processes."""
   if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()  # grain reads absl's flags
   dataset = batches.to_iter_dataset(
@@ -182,20 +193,20 @@ def _iterate(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
 
 
 def _start_worker(worker: int, workers: int) -> None:
-  """Readies a worker process.
+  """Initialises a worker process.
 
-  With large frames, memory that the allocator keeps, instead of giving it back
-  and asking again for every batch, is worth 1.6 times the speed.
+  The allocator keeps freed memory: with large frames, returning it to the
+  system after every batch made workers 1.6 times slower.
   """
   del worker, workers
   processes.obey_parent()
-  # A scheduler sends it to all processes; training finishes its step, for
-  # which it needs batches, and then ends its workers by other means.
+  # A scheduler sends it to all processes. The trainer still needs batches to
+  # finish its step, and then ends its workers itself.
   signal.signal(signal.SIGTERM, signal.SIG_IGN)
   cv2.setNumThreads(1)
   if sys.platform.startswith('linux'):
     library = ctypes.CDLL(None)
-    # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD of mallopt(3), of glibc.
+    # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD of glibc's mallopt(3).
     for parameter, size in ((-3, 1 << 30), (-1, 2**31 - 1), (-2, 64 << 20)):
       if hasattr(library, 'mallopt'):
         library.mallopt(parameter, size)

@@ -1,11 +1,11 @@
-"""From a folder of videos and annotations to records, by one command.
+"""Command that turns videos and annotations into records.
 
   python -m vivit_jax.data.prepare videos/mine --videos=DIR --annotations=CSV
   python -m vivit_jax.data.prepare kinetics400 --videos=DIR --annotations=DIR
   python -m vivit_jax.data.prepare moving_shapes
 
-Shards are written into a folder beside the final one, which takes its name
-when all is there: a dataset is whole or absent, and a stopped run goes on.
+Shards are written into a temporary folder, which is renamed when it is
+complete: a dataset is complete or absent, and an interrupted run resumes.
 """
 
 import json
@@ -19,13 +19,13 @@ from absl import flags
 
 from vivit_jax import commands
 from vivit_jax.data import (
+  build_dir,
   builders,
   datasets,
   moving_shapes,
   readers,
   records,
   shards,
-  staging,
   summary,
 )
 from vivit_jax.data import storage as storages
@@ -57,58 +57,55 @@ def prepare(
   split_number: int | None = None,
   overwrite: bool = False,
 ) -> Summary:
-  """Writes the records of a dataset; what is already written is kept.
+  """Writes the records of a dataset; resumes an interrupted run.
 
   Args:
-    dataset: a name of `builders.BUILDERS`; of videos and sequence_examples
-      with a name of the user's: 'videos/mine'.
+    dataset: a name of `builders.BUILDERS`; for videos and sequence_examples
+      with the user's name: 'videos/mine'.
     videos: folder of the video files.
-    annotations: file, or a folder of them, as the dataset's reader in
-      `vivit_jax.data.readers` takes it; None where the videos hold them.
-    data_dir: where datasets are.
-    storage: 'jpeg', quick to read, or 'video', small.
+    annotations: file or folder, as the dataset's reader in
+      `vivit_jax.data.readers` expects it; None if the video files hold them.
+    data_dir: parent folder of the datasets.
+    storage: 'jpeg' (fast) or 'video' (small).
     short_side: frames are shrunk to it, in pixels; None keeps their size.
-    quality: of JPEGs, 1 to 100 (95); of video, its CRF, 0 to 51, the lower the
+    quality: for 'jpeg', 1 to 100 (95); for 'video', the CRF, 0 to 51, lower is
       better (18).
-    workers: processes; None for one a core.
+    workers: number of processes; None for one per core.
     max_broken: share of the videos that may be unreadable.
-    label_names: JSON file or prepared dataset that gives names and order of
-      the labels; None: the owners', else the training split's own, sorted.
-    any_labels: whether there may be another number of them than the official.
-    split_number: of datasets with three splits into train and test; None: 1.
-    overwrite: replace a dataset of that name made from something else.
+    label_names: JSON file or prepared dataset with the names and order of the
+      labels; None for the owners' order, or else the training split's labels,
+      sorted.
+    any_labels: accept another number of labels than the official one.
+    split_number: 1 to 3, in datasets with three splits into train and test;
+      None for 1.
+    overwrite: replace an existing dataset made from other inputs.
 
   Raises:
-    UserError: annotations, labels or folders that do not do, or too many
-      videos that cannot be read.
+    UserError: invalid options, annotations or folders, or too many broken
+      videos.
   """
   name = _check_name(dataset)
-  _check_options(short_side, workers, max_broken, split_number)
-  form = storages.form(storage, quality, short_side)
-  if split_number is not None and name not in readers.NUMBERED:
-    raise UserError(
-      f'--split_number is of {" and ".join(readers.NUMBERED)} only: leave it '
-      f'out for {name}.'
-    )
+  _check_options(name, short_side, workers, max_broken, split_number)
+  options = storages.encoding_options(storage, quality, short_side)
   videos = pathlib.Path(videos)
   if not videos.is_dir():
-    raise UserError(f'there is no folder of videos {videos}.')
-  splits, names = _annotated(
+    raise UserError(f'no folder of videos at {videos}.')
+  splits, names = _read_annotations(
     name, annotations, videos, split_number or 1, label_names, any_labels
   )
   final = pathlib.Path(data_dir, dataset, str(builders.BUILDERS[name].VERSION))
-  fingerprint = staging.fingerprint(splits, videos, names, form)
+  fingerprint = build_dir.fingerprint(splits, videos, names, options)
   if final.exists() and not overwrite:
-    return _already_there(final, fingerprint)
-  growing = final.with_name(f'{final.name}.incomplete')
+    return _existing(final, fingerprint)
+  folder = final.with_name(f'{final.name}.incomplete')
   begin = time.monotonic()
   try:
-    with staging.locked(growing):
-      staging.begin(growing, fingerprint)
-      tasks = shards.plan(name, splits, growing, videos, form)
+    with build_dir.locked(folder):
+      build_dir.begin(folder, fingerprint)
+      tasks = shards.plan(name, splits, folder, videos, options)
       reports = shards.write(tasks, workers)
       broken = summary.broken_videos(tasks, reports)
-      summary.check_broken(broken, splits, max_broken, videos, growing)
+      summary.check_broken(broken, splits, max_broken, videos, folder)
       metadata = {
         'format': records.FORMAT,
         'label_names': names,
@@ -116,24 +113,18 @@ def prepare(
         'storage': storage,
         'fingerprint': fingerprint,
       }
-      staging.finish(growing, final, dataset, metadata, splits, tasks, reports)
+      build_dir.finish(folder, final, dataset, metadata, splits, tasks, reports)
   except OSError as error:
     raise UserError(
-      f'cannot write {error.filename or growing}: {error.strerror or error}. '
-      'The same command goes on from here.'
+      f'cannot write {error.filename or folder}: {error.strerror or error}. '
+      'Run the same command again to resume.'
     ) from None
-  summary.tell_counts(name, tasks, reports, split_number or 1)
-  done = summary.read(final)
-  size = sum(path.stat().st_size for path in final.iterdir())
-  print(
-    f'{final}: {done.videos} videos, {done.frames} frames, '
-    f'{size / 1e6:.0f} MB{summary.per_hour(size, reports)}, in '
-    f'{time.monotonic() - begin:.0f} s'
+  return summary.print_summary(
+    name, final, tasks, reports, split_number or 1, time.monotonic() - begin
   )
-  return done
 
 
-def _annotated(
+def _read_annotations(
   name: str,
   annotations: str | os.PathLike | None,
   videos: pathlib.Path,
@@ -141,31 +132,32 @@ def _annotated(
   label_names: str | os.PathLike | None,
   any_labels: bool,
 ) -> tuple[Splits, dict[str, list[str]]]:
-  """Returns examples and label names, read and checked."""
+  """Returns validated examples and label names."""
   given = None if label_names is None else read_label_names(label_names)
   try:
-    found = readers.read(
+    annotated = readers.read_annotations(
       name,
       None if annotations is None else pathlib.Path(annotations),
       videos,
       split_number=split_number,
       label_names=given,
     )
-  except UnreadableVideo as error:  # of records that hold their annotations
-    raise UserError(f'{error} Mend it, or move it away.') from None
-  source = 'the given label names' if given else "the owners' label names"
+  except UnreadableVideo as error:  # in a file of records with annotations
+    raise UserError(f'{error} Repair it, or move it away.') from None
   names = label_maps(
-    found.splits, label_names=given or found.label_names or None, source=source
+    annotated.splits,
+    label_names=given or annotated.label_names or None,
+    origin='the given label names' if given else "the owners' label names",
   )
   if not any_labels:
     check_classes(name, names, builders.BUILDERS[name].CLASSES)
-  for note in found.notes:
+  for note in annotated.notes:
     print(f'note: {note}')
-  return found.splits, names
+  return annotated.splits, names
 
 
 def ensure_embedded(dataset: str, data_dir: str | os.PathLike) -> None:
-  """Writes the embedded dataset, if it is the one asked for and is absent."""
+  """Prepares moving_shapes if it is the dataset and does not exist yet."""
   if dataset == 'moving_shapes' and datasets.find(dataset, data_dir) is None:
     prepare_embedded(data_dir)
 
@@ -176,16 +168,16 @@ def prepare_embedded(
   counts: dict[str, int] | None = None,
   **options: Any,
 ) -> None:
-  """Writes moving_shapes, its videos first, and then records of them.
+  """Writes the videos of moving_shapes, then their records.
 
   Args:
-    data_dir: where datasets are.
-    counts: videos of each split; None for `moving_shapes.SPLITS`.
+    data_dir: parent folder of the datasets.
+    counts: number of videos in each split; None for `moving_shapes.SPLITS`.
     options: of `prepare`.
   """
   raw = pathlib.Path(data_dir, 'raw', 'moving_shapes')
   if datasets.find('moving_shapes', data_dir) is None:
-    print(f'writing the embedded dataset, once: first its videos, to {raw}')
+    print(f'writing the videos of the embedded dataset to {raw}, once')
   moving_shapes.generate(raw, counts=counts, workers=options.get('workers'))
   prepare(
     'moving_shapes',
@@ -197,40 +189,46 @@ def prepare_embedded(
 
 
 def _check_name(dataset: str) -> str:
-  """Returns the builder's name of 'builder' or 'builder/<name>'."""
-  name, _, rest = dataset.partition('/')
+  """Returns the builder's name in 'builder' or 'builder/name'."""
+  name, _, config = dataset.partition('/')
   if name not in builders.BUILDERS:
     raise UserError(
-      f"there is no dataset '{dataset}'; there are {builders.names()}, with a "
-      f'NAME of yours.{nearest(name, builders.BUILDERS)}'
+      f"unknown dataset '{dataset}'; use {builders.names()}, with your own "
+      f'NAME.{nearest(name, builders.BUILDERS)}'
     )
-  good = all(c.isalnum() or c in '_-' for c in rest)
-  if builders.BUILDERS[name].MULTIPLE != bool(rest) or not good:
+  valid = all(c.isalnum() or c in '_-' for c in config)
+  if builders.BUILDERS[name].MULTIPLE != bool(config) or not valid:
     raise UserError(
-      f"'{dataset}' does not name a dataset: they are {builders.names()}, with "
-      "a NAME of letters, digits, '_' and '-'."
+      f"'{dataset}' is not a dataset's name; use {builders.names()}, with a "
+      "NAME of letters, digits, '_' and '-'."
     )
   return name
 
 
 def _check_options(
+  name: str,
   short_side: int | None,
   workers: int | None,
   max_broken: float,
   split_number: int | None,
 ) -> None:
-  limits = {
-    'short_side': (short_side, 8, 1 << 14),
-    'workers': (workers, 1, 1024),
-    'max_broken': (max_broken, 0, 1),
-    'split_number': (split_number, 1, 3),
-  }
-  for option, (value, low, high) in limits.items():
+  for option, value, low, high in (
+    ('short_side', short_side, 8, 1 << 14),
+    ('workers', workers, 1, 1024),
+    ('max_broken', max_broken, 0, 1),
+    ('split_number', split_number, 1, 3),
+  ):
     if value is not None and not low <= value <= high:
-      raise UserError(f'--{option} is {value}; it is from {low} to {high}.')
+      raise UserError(f'--{option} is {value}; use {low} to {high}.')
+  if split_number is not None and name not in readers.NUMBERED:
+    raise UserError(
+      f'--split_number is for {" and ".join(readers.NUMBERED)} only: leave it '
+      f'out for {name}.'
+    )
 
 
-def _already_there(final: pathlib.Path, fingerprint: str) -> Summary:
+def _existing(final: pathlib.Path, fingerprint: str) -> Summary:
+  """Returns the summary of an existing dataset made from the same inputs."""
   try:
     metadata = json.loads((final / 'metadata.json').read_text('utf-8'))
   except (OSError, ValueError):
@@ -240,8 +238,8 @@ def _already_there(final: pathlib.Path, fingerprint: str) -> Summary:
       f'{final} was prepared from other annotations, videos or options: choose '
       'another name, or replace it with --overwrite.'
     )
-  print(f'{final} is there already (--overwrite makes it anew)')
-  return summary.read(final)
+  print(f'{final} exists already (--overwrite replaces it)')
+  return summary.summary_of(final)
 
 
 def define_flags() -> None:

@@ -1,6 +1,6 @@
-"""Which frames make a clip, and which box of them is looked at.
+"""Sampling of clips (frame numbers) and crops (boxes).
 
-Pure functions of sizes and a random generator: nothing here reads a video.
+These functions read no video: they depend on sizes and a random generator.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from vivit_jax.augment import randaugment_geometry
 
 
 def span(frames: int, stride: float) -> int:
-  """Returns how many frames of the video a clip reaches over."""
+  """Returns the number of frames of the video that a clip spans."""
   return int(_offsets(frames, stride)[-1]) + 1
 
 
@@ -25,16 +25,16 @@ def random_clip(
   rng: np.random.Generator,
   short: str = 'loop',
 ) -> np.ndarray:
-  """Returns frame numbers of a clip with a random start, int64 [frames].
+  """Returns the frame numbers of a clip with a random start, int64 [frames].
 
   Args:
-    available: frames of the video.
-    frames: of the clip.
-    stride: frames of the video from one of the clip to the next; where it is
-      no whole number, each is the nearest one.
+    available: number of frames in the video.
+    frames: number of frames in the clip.
+    stride: frames of the video from one frame of the clip to the next; frame
+      numbers of a fractional stride are rounded.
     rng: draws the start.
-    short: what a video of fewer frames than `span` does after its last one:
-      'loop', from the beginning, or 'hold'.
+    short: how a video with fewer frames than `span` continues: 'loop' from the
+      beginning, or 'hold' the last frame.
   """
   starts = max(1, available - span(frames, stride) + 1)
   start = rng.integers(starts)
@@ -44,17 +44,20 @@ def random_clip(
 def uniform_clips(
   available: int, frames: int, stride: float, views: int, short: str = 'loop'
 ) -> np.ndarray:
-  """Returns frame numbers of evenly spaced clips, int64 [views, frames].
+  """Returns the frame numbers of evenly spaced clips, int64 [views, frames].
 
-  The first clip begins with the video and the last one ends with it; a single
-  one lies in the middle (paper, section 4.1, as in the reference). Arguments
-  as of `random_clip`.
+  The first clip begins with the video and the last one ends with it. A single
+  clip is in the middle (paper, section 4.1, as in the reference).
+
+  Args:
+    available, frames, stride, short: as in `random_clip`.
+    views: number of clips.
   """
-  room = max(0, available - span(frames, stride))
+  last = max(0, available - span(frames, stride))
   if views == 1:
-    starts = np.array([room // 2])
+    starts = np.array([last // 2])
   else:
-    starts = np.round(np.linspace(0, room, views)).astype(np.int64)
+    starts = np.round(np.linspace(0, last, views)).astype(np.int64)
   return _within(starts[:, None] + _offsets(frames, stride), available, short)
 
 
@@ -69,10 +72,10 @@ def _within(numbers: np.ndarray, available: int, short: str) -> np.ndarray:
 
 
 def balanced(classes: np.ndarray) -> np.ndarray:
-  """Returns likelihoods float64 [n] that draw every class equally often.
+  """Returns probabilities float64 [n] that draw every class equally often.
 
   Args:
-    classes: of each video, int [n]; those without videos are never drawn.
+    classes: of the videos, int [n]; classes without videos are not drawn.
   """
   counts = np.bincount(classes)
   return 1.0 / (counts[classes] * np.count_nonzero(counts))
@@ -80,7 +83,7 @@ def balanced(classes: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-  """A part of a frame, in its own pixels; sides are at least 1."""
+  """A rectangle in a frame, in the frame's pixels; sides are at least 1."""
 
   top: int
   left: int
@@ -95,19 +98,18 @@ def random_box(
   scale_jitter: tuple[float, float],
   rng: np.random.Generator,
 ) -> Box:
-  """Returns the part of a frame that a random crop shows.
+  """Returns the box of a random crop, in the frame's pixels.
 
-  The frame is thought of as resized to a short side of `short_side` times a
-  scale drawn evenly from `scale_jitter`, and a crop is cut from it anywhere
-  (paper, table 7: scale jitter). Drawing the box in the frame's own pixels
-  makes one resize of it.
+  It is the crop that one would cut anywhere from the frame, resized to a short
+  side of `short_side` times a uniform scale (paper, table 7: scale jitter).
+  With the box, crop and resize are one interpolation.
 
   Args:
     size: height and width of the frame, in pixels.
     crop: height and width of the crop, in pixels after the resize.
-    short_side: in pixels after the resize, before the jitter.
+    short_side: of the resized frame without jitter, in pixels.
     scale_jitter: lowest and highest scale.
-    rng: draws.
+    rng: draws scale and position.
   """
   height, width = _box_size(size, crop, short_side * rng.uniform(*scale_jitter))
   top = rng.integers(size[0] - height + 1)
@@ -118,25 +120,25 @@ def random_box(
 def uniform_boxes(
   size: tuple[int, int], crop: tuple[int, int], short_side: int, count: int
 ) -> list[Box]:
-  """Returns the centre (count 1), or 3 boxes evenly along the longer side.
+  """Returns the centre box, or 3 boxes evenly along the longer side.
 
   Args:
     size: height and width of the frame, in pixels.
     crop: height and width of a crop, in pixels after the resize.
-    short_side: of the frame after the resize, in pixels.
+    short_side: of the resized frame, in pixels.
     count: 1 or 3.
   """
   height, width = _box_size(size, crop, short_side)
-  places = [0.5] if count == 1 else np.linspace(0, 1, count)
+  shares = [0.5] if count == 1 else np.linspace(0, 1, count)
   wide = size[1] >= size[0]
   return [
     Box(
-      round((size[0] - height) * (0.5 if wide else place)),
-      round((size[1] - width) * (place if wide else 0.5)),
+      round((size[0] - height) * (0.5 if wide else share)),
+      round((size[1] - width) * (share if wide else 0.5)),
       height,
       width,
     )
-    for place in places
+    for share in shares
   ]
 
 
@@ -146,15 +148,16 @@ def crop_and_resize(
   crop: tuple[int, int],
   out: np.ndarray | None = None,
 ) -> np.ndarray:
-  """Returns the box of a frame [H, W, 3] as uint8 [*crop, 3].
+  """Returns a box of a frame, resized, uint8 [*crop, 3].
 
-  Bilinear where it is enlarged, averaged where it is shrunk.
+  Enlarging is bilinear; shrinking averages areas.
 
   Args:
     frame: uint8 [H, W, 3].
-    box: the part of it.
+    box: in the frame.
     crop: height and width of the result, in pixels.
-    out: where to write it, C-contiguous; None for new memory.
+    out: uint8 [*crop, 3], C-contiguous, to write the result to; None for a new
+      array.
   """
   part = frame[box.top : box.top + box.height, box.left : box.left + box.width]
   if part.shape[:2] == tuple(crop):
@@ -170,17 +173,17 @@ def crop_and_resize(
 def cutter(
   box: Box, crop: tuple[int, int], layers: np.ndarray
 ) -> Callable[[np.ndarray, np.ndarray], None]:
-  """Returns (frame, out) -> None, which fills `out` with the warped box.
+  """Returns a function (frame, out) -> None that crops, resizes and warps.
 
-  Crop, resize and RandAugment's geometric operations are one interpolation; a
-  box of twice the crop or more is averaged down first. The frame is uint8
-  [H, W, 3], and `out` uint8 [*crop, 3], C-contiguous.
+  Crop, resize and RandAugment's geometric operations are one interpolation,
+  but a box of twice the crop or more is first shrunk to the crop. `frame` is
+  uint8 [H, W, 3]; `out` is uint8 [*crop, 3], C-contiguous.
 
   Args:
-    box: the part of the frames that the clip shows.
+    box: in the frames.
     crop: height and width of the result, in pixels.
-    layers: float [n, 4], results of `randaugment.draw`; colour operations are
-      left out.
+    layers: float [layers, 4] from `randaugment.draw`; colour operations are
+      ignored.
   """
   averaged = box.height >= 2 * crop[0]
   size = crop if averaged else (box.height, box.width)
@@ -198,9 +201,9 @@ def cutter(
 def _box_size(
   size: tuple[int, int], crop: tuple[int, int], short_side: float
 ) -> tuple[int, int]:
-  """Returns the crop's height and width in the frame's own pixels.
+  """Returns height and width of the crop in the frame's pixels.
 
-  A crop that is larger than the frame is shrunk in both directions alike.
+  A crop larger than the frame is shrunk, and keeps its aspect.
   """
   ratio = min(size) / short_side
   fit = min(1.0, *(whole / (part * ratio) for whole, part in zip(size, crop)))

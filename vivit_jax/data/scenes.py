@@ -1,7 +1,4 @@
-"""Pictures of moving_shapes: a textured shape that moves and returns.
-
-The courses of the two verbs of a pair are one loop, begun half a loop apart.
-"""
+"""Renderer of moving_shapes: a textured shape that moves and returns."""
 
 import dataclasses
 
@@ -20,25 +17,25 @@ VERBS = (
   'clockwise_then_counterclockwise',
   'counterclockwise_then_clockwise',
 )
-_OVERSAMPLING = 4  # the shape's outline is drawn at this many times the pixels
+_OVERSAMPLING = 4  # of the shape's mask, for smooth edges
 
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-  """How rich, and how hard, the videos are.
+  """Size, length and difficulty of the videos.
 
   Attributes:
-    pixels: height and width of a video, even (H.264 halves the colours).
-    frames: of a video, a little more than the loop.
-    loop: frames after which the motions begin anew: a clip that reaches over
-      so many sees each moment of them once, wherever it begins.
-    contrast: least distance in colour of the shape, the brighter one, from
-      the background, in [0, 1] of the greatest possible one; lower is harder.
-    clutter: blobs in the background, at most; higher is harder.
-    texture: greatest amplitude of the textures of shape and background, on the
-      scale of 255; higher is harder.
-    tilt: greatest angle at which a shape stands, in radians; higher is harder.
-    noise: standard deviation of each frame's own noise, on the scale of 255.
+    pixels: height and width, even (H.264 subsamples colours).
+    frames: of a video; a little more than the loop.
+    loop: period of the motion, in frames: a clip with this span shows each
+      moment of it once, wherever it begins.
+    contrast: smallest colour distance of the (brighter) shape from the
+      background, relative to the largest possible one; lower is harder.
+    clutter: largest number of blobs in the background; higher is harder.
+    texture: largest amplitude of the textures of shape and background, in
+      levels of 255; higher is harder.
+    tilt: largest angle of a shape, in radians; higher is harder.
+    noise: standard deviation of each frame's noise, in levels of 255.
   """
 
   pixels: int = 48
@@ -51,7 +48,7 @@ class Scene:
   noise: float = 4.0
 
   def __post_init__(self):
-    """Raises a UserError for values that no scene can have."""
+    """Raises a UserError for a value out of range."""
     for name, low, high in (
       ('pixels', 16, 4096),
       ('frames', 1, 10_000),
@@ -64,18 +61,18 @@ class Scene:
     ):
       value = getattr(self, name)
       if not low <= value <= high:
-        raise UserError(f'{name} is {value}; it is from {low} to {high}.')
+        raise UserError(f'{name} is {value}: use {low} to {high}.')
     if self.pixels % 2:
-      raise UserError(f'pixels is {self.pixels}; it is even.')
+      raise UserError(f'pixels is {self.pixels}: use an even number.')
 
 
 def _ring(angles: np.ndarray, radius: float | np.ndarray) -> np.ndarray:
-  """Returns points of polar coordinates, float [points, 2] as x, y."""
+  """Returns points x, y of polar coordinates, float [points, 2]."""
   return np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=-1)
 
 
 def _corners(count: int) -> np.ndarray:
-  """Returns the angles of a regular polygon's corners, the first one up."""
+  """Returns the corner angles of a regular polygon with a corner on top."""
   return 2 * np.pi * np.arange(count) / count - np.pi / 2
 
 
@@ -104,7 +101,7 @@ def _arrow() -> np.ndarray:
   return np.array(half + [[-x, y] for x, y in half[:0:-1]])
 
 
-# Outlines, float [points, 2] as x, y in the unit disc.
+# Outlines in the unit disc: points x, y, float [points, 2].
 _OUTLINES = {
   'arrow': _arrow(),
   'circle': _ring(_corners(48), 0.85),
@@ -123,16 +120,13 @@ for _points in _OUTLINES.values():
 def there_and_back(
   frames: int, loop: int, begun: float, turning: float
 ) -> np.ndarray:
-  """Returns a course in [0, 1] that goes 0 -> 1 -> 0 again and again.
+  """Returns a triangle wave 0 -> 1 -> 0, float [frames] in [0, 1].
 
   Args:
     frames: of the video.
-    loop: frames of a whole 0 -> 1 -> 0.
-    begun: frames by which the first loop has begun before the video.
-    turning: frames of the part 0 -> 1.
-
-  Returns:
-    float [frames].
+    loop: period, in frames.
+    begun: frames of the first period before the video's beginning.
+    turning: frames of the rise 0 -> 1.
   """
   phase = (np.arange(frames) + begun) % loop
   return np.where(
@@ -140,69 +134,53 @@ def there_and_back(
   )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Course:
-  """Where a shape is in each frame: each float [frames]."""
+def _course(verb: str, scene: Scene, rng: np.random.Generator) -> np.ndarray:
+  """Draws a shape's course, float [frames, 4]: x, y, radius and angle.
 
-  x: np.ndarray
-  y: np.ndarray
-  radius: np.ndarray
-  angle: np.ndarray
-
-
-def _course(verb: str, scene: Scene, rng: np.random.Generator) -> _Course:
-  """Draws the course of a verb; start, extent and turning point are random."""
+  Position, extent and turning point are random.
+  """
   pair, second = divmod(VERBS.index(verb), 2)
-  # The two verbs of a pair are the same loop, begun a half loop apart: for
-  # that, `begun` and `early` have the same distribution.
+  # The verbs of a pair are one loop, begun half a loop apart, because `begun`
+  # and `early` have the same distribution.
   begun, early = rng.uniform(0, 3 / 16, 2) * scene.loop
   turning = begun + scene.loop / 2 - early
   course = there_and_back(scene.frames, scene.loop, begun, turning)
   if second:
     course = 1 - course
-  radius = scene.pixels * rng.uniform(0.17, 0.24)
+  radius = max_radius = scene.pixels * rng.uniform(0.17, 0.24)
   angle = rng.uniform(-scene.tilt, scene.tilt)
-  still = np.zeros(scene.frames)
-  grown = radius
-  shift = still
+  shift = np.zeros(scene.frames)
   if pair in (0, 1):
     shift = -(course - 0.5) * scene.pixels * rng.uniform(0.22, 0.36)
-  radii, angles = still + radius, still + angle
-  if pair == 2:
-    grown = scene.pixels * rng.uniform(0.28, 0.36)
-    small = scene.pixels * rng.uniform(0.13, 0.18)
-    radii = small + course * (grown - small)
-  if pair == 3:
-    angles = angle + (course - 0.5) * rng.uniform(1.0, 1.6)
-  margin = {
-    axis: grown + 1.5 + np.abs(shift).max() * (pair == index)
-    for index, axis in enumerate('xy')
-  }
-  place = {
-    axis: rng.uniform(low, scene.pixels - low)
-    if 2 * low < scene.pixels
-    else scene.pixels / 2
-    for axis, low in margin.items()
-  }
-  return _Course(
-    x=place['x'] + (shift if pair == 0 else still),
-    y=place['y'] + (shift if pair == 1 else still),
-    radius=radii,
-    angle=angles,
-  )
+  elif pair == 2:
+    max_radius = scene.pixels * rng.uniform(0.28, 0.36)
+    min_radius = scene.pixels * rng.uniform(0.13, 0.18)
+    radius = min_radius + course * (max_radius - min_radius)
+  else:
+    angle = angle + (course - 0.5) * rng.uniform(1.0, 1.6)
+  centre = []
+  for axis in (0, 1):
+    shift_along = shift * (pair == axis)
+    margin = max_radius + 1.5 + np.abs(shift_along).max()
+    middle = scene.pixels / 2
+    if margin < middle:
+      middle = rng.uniform(margin, scene.pixels - margin)
+    centre.append(middle + shift_along)
+  return np.stack(np.broadcast_arrays(*centre, radius, angle), axis=-1)
 
 
-def _outline(noun: str, course: _Course, frame: int) -> np.ndarray:
-  """Returns a shape's outline in a frame, float [points, 2] as x, y."""
-  cos, sin = np.cos(course.angle[frame]), np.sin(course.angle[frame])
+def _outline(noun: str, position: np.ndarray) -> np.ndarray:
+  """Returns a shape's outline at x, y, radius, angle: float [points, 2]."""
+  x, y, radius, angle = position
+  cos, sin = np.cos(angle), np.sin(angle)
   turned = _OUTLINES[noun] @ np.array([[cos, sin], [-sin, cos]])
-  return turned * course.radius[frame] + [course.x[frame], course.y[frame]]
+  return turned * radius + [x, y]
 
 
 def _smooth_noise(
   pixels: int, cells: int, rng: np.random.Generator
 ) -> np.ndarray:
-  """Returns a smooth random texture in [-1, 1], float32 [pixels, pixels, 1]."""
+  """Returns smooth noise in [-1, 1], float32 [pixels, pixels, 1]."""
   coarse = rng.uniform(-1, 1, (cells, cells)).astype(np.float32)
   return cv2.resize(
     coarse, (pixels, pixels), interpolation=cv2.INTER_CUBIC
@@ -212,7 +190,7 @@ def _smooth_noise(
 def _background(
   scene: Scene, colour: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-  """Returns a textured, cluttered background, float32 [pixels, pixels, 3]."""
+  """Returns a background with texture and clutter, float32 [H, W, 3]."""
   image = np.broadcast_to(colour, (scene.pixels, scene.pixels, 3)).copy()
   for _ in range(rng.integers(0, scene.clutter + 1)):
     blob = np.zeros((scene.pixels, scene.pixels), np.float32)
@@ -230,19 +208,26 @@ def _background(
 def _colours(
   scene: Scene, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Draws colours of shape and background that differ by the contrast."""
-  least = scene.contrast * np.sqrt(3) * 255
+  """Draws colours of shape and background with the minimum contrast."""
+  min_distance = scene.contrast * np.sqrt(3) * 255
   while True:
     background = rng.uniform(10, 130, 3).astype(np.float32)
     shape = rng.uniform(110, 245, 3).astype(np.float32)
-    if np.linalg.norm(shape - background) >= least:
+    if np.linalg.norm(shape - background) >= min_distance:
       return shape, background
 
 
 def render(
   verb: str, noun: str, scene: Scene, rng: np.random.Generator
 ) -> np.ndarray:
-  """Returns one video, uint8 [frames, pixels, pixels, 3], RGB."""
+  """Renders one video, uint8 RGB [frames, pixels, pixels, 3].
+
+  Args:
+    verb: one of VERBS.
+    noun: one of NOUNS.
+    scene: its parameters.
+    rng: draws everything else.
+  """
   colour, background_colour = _colours(scene, rng)
   background = _background(scene, background_colour, rng)
   course = _course(verb, scene, rng)
@@ -251,22 +236,18 @@ def render(
   phase = rng.uniform(0, 2 * np.pi)
   rows, columns = np.mgrid[: scene.pixels, : scene.pixels].astype(np.float32)
   video = np.empty((scene.frames, scene.pixels, scene.pixels, 3), np.uint8)
-  big = scene.pixels * _OVERSAMPLING
-  for frame in range(scene.frames):
-    x, y = course.x[frame], course.y[frame]
-    radius, angle = course.radius[frame], course.angle[frame]
-    cos, sin = np.cos(angle), np.sin(angle)
-    turned = _outline(noun, course, frame)
-    mask = np.zeros((big, big), np.uint8)
-    corners = np.round(turned * _OVERSAMPLING).astype(np.int32)
-    cv2.fillPoly(mask, [corners], 255)
-    cover = cv2.resize(
-      mask, (scene.pixels, scene.pixels), interpolation=cv2.INTER_AREA
-    )
-    along = ((columns - x) * cos + (rows - y) * sin) / radius
-    texture = texture_scale * np.sin(stripes * along + phase)[..., None]
-    alpha = cover[..., None].astype(np.float32) / 255
-    image = background * (1 - alpha) + (colour + texture) * alpha
+  size = scene.pixels, scene.pixels
+  for frame, position in enumerate(course):
+    mask = np.zeros([side * _OVERSAMPLING for side in size], np.uint8)
+    corners = np.round(_outline(noun, position) * _OVERSAMPLING)
+    cv2.fillPoly(mask, [corners.astype(np.int32)], 255)
+    mask = cv2.resize(mask, size, interpolation=cv2.INTER_AREA)
+    x, y, radius, angle = position
+    along = (columns - x) * np.cos(angle) + (rows - y) * np.sin(angle)
+    texture = np.sin(stripes * (along / radius) + phase)[..., None]
+    alpha = mask[..., None].astype(np.float32) / 255
+    shape = colour + texture_scale * texture
+    image = background * (1 - alpha) + shape * alpha
     image += rng.normal(0, scene.noise, image.shape)
     video[frame] = np.clip(np.round(image), 0, 255)
   return video
@@ -275,18 +256,16 @@ def render(
 def boxes(
   verb: str, noun: str, scene: Scene, rng: np.random.Generator
 ) -> np.ndarray:
-  """Returns where the shape is, in the video that `render` makes of the same.
+  """Returns the shape's boxes in the video that `render` returns.
+
+  Args:
+    verb, noun, scene, rng: as in `render`.
 
   Returns:
     float [frames, 4]: top, left, bottom and right edge, in pixels.
   """
   _, background_colour = _colours(scene, rng)
-  _background(scene, background_colour, rng)  # for what it draws
-  course = _course(verb, scene, rng)
-  outlines = [_outline(noun, course, n) for n in range(scene.frames)]
-  return np.stack(
-    [
-      np.concatenate([points.min(axis=0)[::-1], points.max(axis=0)[::-1]])
-      for points in outlines
-    ]
-  )
+  _background(scene, background_colour, rng)  # advances the generator
+  outlines = [_outline(noun, x) for x in _course(verb, scene, rng)]
+  corners = [(points.min(axis=0), points.max(axis=0)) for points in outlines]
+  return np.array([[*low[::-1], *high[::-1]] for low, high in corners])

@@ -1,8 +1,8 @@
-"""Writing shards with all cores, so that a stopped run can go on.
+"""Writing of shards by worker processes, resumable after a stop.
 
-A shard holds a run of consecutive videos of a split. When it is whole, a JSON
-file beside it says which videos it holds and which were broken: a shard that
-has its JSON is not made again.
+A shard holds consecutive videos of a split. A JSON report beside it says which
+videos it holds and which are broken; a shard with a report is complete and is
+not written again.
 """
 
 import concurrent.futures
@@ -17,17 +17,16 @@ from typing import Any
 import tqdm
 
 from vivit_jax import files, processes
-from vivit_jax.data import records, sources, storage
+from vivit_jax.data import raw_videos, records, storage
 from vivit_jax.data.annotations import Example, Splits
 from vivit_jax.data.containers import UnreadableVideo
-from vivit_jax.errors import UserError
 
-_VIDEOS = 64  # of a shard, within these bounds:
-_LEAST_SHARDS = 16  # of a split, lest a small one occupy few cores
-_MOST_SHARDS = 256  # of a split: a process may hold all of them open
-_ENDED = (
-  'a process that writes shards was ended from outside (is memory short?): run '
-  'the same command again, perhaps with fewer --workers.'
+_VIDEOS = 64  # per shard, within these bounds:
+_MIN_SHARDS = 16  # per split, so that a small split occupies all cores
+_MAX_SHARDS = 256  # per split: a process may hold all of them open
+_WORKER_KILLED = (
+  'a worker process was killed (out of memory?): run the same command again, '
+  'perhaps with fewer --workers.'
 )
 
 
@@ -36,18 +35,18 @@ class Task:
   """One shard to write.
 
   Attributes:
-    split: of its videos.
+    split: the name of its split.
     path: of the shard's file.
     examples: its videos.
-    videos: the folder of the video files.
-    form: of the frames in the records.
+    videos: the folder of video files.
+    options: how frames are encoded.
   """
 
   split: str
   path: pathlib.Path
   examples: Sequence[Example]
   videos: pathlib.Path
-  form: storage.Form
+  options: storage.EncodingOptions
 
   @property
   def report_path(self) -> pathlib.Path:
@@ -59,70 +58,60 @@ def plan(
   splits: Splits,
   folder: pathlib.Path,
   videos: pathlib.Path,
-  form: storage.Form,
+  options: storage.EncodingOptions,
 ) -> list[Task]:
-  """Returns the tasks that write a dataset's shards into a folder."""
+  """Returns the tasks that write a dataset's shards into `folder`."""
   tasks = []
   for split, examples in splits.items():
     count = -(-len(examples) // _VIDEOS)
-    count = min(max(count, _LEAST_SHARDS), _MOST_SHARDS, len(examples))
+    count = min(max(count, _MIN_SHARDS), _MAX_SHARDS, len(examples))
     bounds = [len(examples) * i // count for i in range(count + 1)]
     for shard in range(count):
-      tasks.append(
-        Task(
-          split,
-          folder / records.shard_name(dataset, split, shard, count),
-          examples[bounds[shard] : bounds[shard + 1]],
-          videos,
-          form,
-        )
-      )
+      path = folder / records.shard_name(dataset, split, shard, count)
+      in_shard = examples[bounds[shard] : bounds[shard + 1]]
+      tasks.append(Task(split, path, in_shard, videos, options))
   return tasks
 
 
 def write(tasks: Sequence[Task], workers: int | None) -> list[dict[str, Any]]:
-  """Writes the shards that are not there yet; returns every shard's report.
+  """Writes the shards that are missing; returns the reports of all shards.
 
-  A report has `records`, their number, and the videos that are `good` (`id`,
-  `path`, `frames`, `seconds`, `rate`) and `broken` (`id`, `path`, `reason`).
+  A report has the number of `records`, the `good` videos (`id`, `path`,
+  `frames`, `seconds`, `rate`) and the `broken` ones (`id`, `path`, `reason`,
+  `file`).
 
   Raises:
-    UserError: a file that cannot be written, or a worker that was ended.
+    OSError: a file cannot be written.
+    UserError: a worker was killed.
   """
-  try:
-    _run(tasks, workers)
-  except OSError as error:
-    raise UserError(
-      f'cannot write {error.filename or tasks[0].path.parent}: '
-      f'{error.strerror or error}. The same command goes on from here.'
-    ) from None
-  return [_report(task) for task in tasks]
-
-
-def _run(tasks: Sequence[Task], workers: int | None) -> None:
-  todo = [task for task in tasks if _report(task) is None]
+  pending = [task for task in tasks if _report(task) is None]
   workers = workers or os.cpu_count() or 1
   videos = sum(len(task.examples) for task in tasks)
-  start = videos - sum(len(task.examples) for task in todo)
+  initial = videos - sum(len(task.examples) for task in pending)
   with contextlib.ExitStack() as stack:
-    with processes.interrupts_held():  # half made, they warn at the end
+    # A Ctrl-C in between would leave them half made, with warnings at exit.
+    with processes.interrupts_held():
       counter = processes.CONTEXT.Value('q', 0)
       pool = stack.enter_context(
         processes.pool(
-          min(workers, max(len(todo), 1)), _ENDED, _start_worker, (counter,)
+          min(workers, max(len(pending), 1)),
+          _WORKER_KILLED,
+          _start_worker,
+          (counter,),
         )
       )
       bar = stack.enter_context(
-        tqdm.tqdm(total=videos, initial=start, unit='video', smoothing=0.05)
+        tqdm.tqdm(total=videos, initial=initial, unit='video', smoothing=0.05)
       )
-      waiting = {pool.submit(_write_shard, task) for task in todo}
-    while waiting:
-      done, waiting = concurrent.futures.wait(
-        waiting, 0.3, concurrent.futures.FIRST_EXCEPTION
+      running = {pool.submit(_write_shard, task) for task in pending}
+    while running:
+      done, running = concurrent.futures.wait(
+        running, 0.3, concurrent.futures.FIRST_EXCEPTION
       )
       for future in done:
         future.result()
-      bar.update(start + counter.value - bar.n)
+      bar.update(initial + counter.value - bar.n)
+  return [_report(task) for task in tasks]
 
 
 def _start_worker(counter) -> None:
@@ -131,34 +120,33 @@ def _start_worker(counter) -> None:
 
 
 def _write_shard(task: Task) -> None:
-  """Decodes a shard's videos and writes them, then the report."""
+  """Decodes and writes a shard's videos, then its report."""
   good, broken = [], []
   with records.open_shard(task.path) as writer:
     for example in task.examples:
       try:
-        chunks = sources.chunks(task.videos, example, task.form)
-        seconds = sources.seconds(task.videos, example)
-        rate = sources.rate(task.videos, example)
+        chunks = raw_videos.chunks(task.videos, example, task.options)
+        seconds = raw_videos.seconds(task.videos, example)
+        rate = raw_videos.rate(task.videos, example)
       except UnreadableVideo as error:
-        path = sources.locate(task.videos, example)
         broken.append(
           {
             'id': example.id,
             'path': example.path,
             'reason': error.reason,
-            'file': _stamp(path),
+            'file': _stamp(raw_videos.locate(task.videos, example)),
           }
         )
       else:
-        count = 0
-        for frames, held in chunks:
-          writer.write(records.serialise(example.id, count, held))
-          count += frames
+        first_frame = 0
+        for count, frames in chunks:
+          writer.write(records.serialise(example.id, first_frame, frames))
+          first_frame += count
         good.append(
           {
             'id': example.id,
             'path': example.path,
-            'frames': count,
+            'frames': first_frame,
             'seconds': seconds,
             'rate': rate,
           }
@@ -171,25 +159,25 @@ def _write_shard(task: Task) -> None:
 
 
 def _report(task: Task) -> dict[str, Any] | None:
-  """Reads a shard's report; None if the shard must be written (again).
+  """Reads a shard's report; returns None if the shard must be written.
 
-  It must where a broken video's file has changed since: it may be mended.
+  A shard is written again if the file of a broken video has changed.
   """
   try:
     report = json.loads(task.report_path.read_text('utf-8'))
   except (OSError, ValueError):
     return None
   examples = {example.id: example for example in task.examples}
-  mended = any(
+  changed = any(
     video.get('id') not in examples
     or video['file']
-    != _stamp(sources.locate(task.videos, examples[video['id']]))
+    != _stamp(raw_videos.locate(task.videos, examples[video['id']]))
     for video in report['broken']
   )
-  return None if mended or not task.path.exists() else report
+  return None if changed or not task.path.exists() else report
 
 
 def _stamp(path: pathlib.Path) -> list[int] | None:
-  """Returns `files.stamp` as JSON gives it back."""
-  found = files.stamp(path)
-  return None if found is None else list(found)
+  """Returns `files.stamp` as a list, as JSON returns it."""
+  stamp = files.stamp(path)
+  return None if stamp is None else list(stamp)

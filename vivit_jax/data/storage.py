@@ -1,8 +1,8 @@
-"""How the frames of a video lie in records: as JPEGs, or as short videos.
+"""Encodings of frames in records: JPEGs, or chunks of H.264.
 
-A record is a *chunk* of consecutive frames. JPEGs are quick to take single
-frames from; a chunk of H.264, which begins with a key frame and needs nothing
-outside itself, is many times smaller and slower to decode.
+A record is a *chunk* of consecutive frames. Single JPEGs are fast to decode. A
+chunk of H.264 begins with a key frame and is self-contained; it is many times
+smaller and slower to decode.
 """
 
 import dataclasses
@@ -18,7 +18,6 @@ from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.errors import UserError, nearest
 
 Image = np.ndarray  # uint8 RGB [H, W, 3]
-Frames = Iterator[tuple[int, Image]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,35 +25,37 @@ class Storage:
   """A way to store frames.
 
   Attributes:
-    chunk_frames: of one record, at most.
-    quality: default, lowest and highest value that `pack` takes.
-    pack: (frames of a chunk, quality) -> what the record holds of them.
-    unpack: (what the record holds, rising places in the chunk, where: for
-      errors) -> the place and frame of each. Raises `UnreadableVideo`.
+    chunk_frames: frames per record; a video's last record may have fewer.
+    quality: default, lowest and highest quality.
+    pack: (frames of a chunk, quality) -> the byte strings of its record.
+    unpack: (byte strings, ascending indices in the chunk, where) -> index and
+      frame of each. Raises UnreadableVideo, whose sentence `where` begins.
   """
 
   chunk_frames: int
   quality: tuple[int, int, int]
   pack: Callable[[Sequence[Image], int], list[bytes]]
-  unpack: Callable[[Sequence[bytes], Sequence[int], str], Frames]
+  unpack: Callable[
+    [Sequence[bytes], Sequence[int], str], Iterator[tuple[int, Image]]
+  ]
 
   def pack_all(
     self, images: Iterable[Image], quality: int
   ) -> Iterator[tuple[int, list[bytes]]]:
-    """Yields the number of frames, and what is held, of each chunk."""
+    """Yields the number of frames and the byte strings of each chunk."""
     images = iter(images)
     while chunk := list(itertools.islice(images, self.chunk_frames)):
       yield len(chunk), self.pack(chunk, quality)
 
 
 @dataclasses.dataclass(frozen=True)
-class Form:
-  """How the frames of a dataset are stored.
+class EncodingOptions:
+  """How the frames of a dataset are encoded.
 
   Attributes:
     storage: a key of `STORAGES`.
     quality: of that storage.
-    short_side: frames are shrunk to it, in pixels; None keeps them.
+    short_side: largest short side, in pixels; None keeps the size.
   """
 
   storage: str
@@ -62,30 +63,32 @@ class Form:
   short_side: int | None
 
 
-def form(name: str, quality: int | None, short_side: int | None) -> Form:
-  """Returns a checked form; the quality None is the storage's own.
+def encoding_options(
+  storage: str, quality: int | None, short_side: int | None
+) -> EncodingOptions:
+  """Returns validated options; None is the storage's default quality.
 
   Raises:
-    UserError: no such storage, or a quality that it has not.
+    UserError: unknown storage, or a quality out of range.
   """
-  default, low, high = find(name).quality
+  default, low, high = get(storage).quality
   quality = default if quality is None else quality
   if not low <= quality <= high:
     raise UserError(
-      f'--quality is {quality}; of {name} it is from {low} to {high}.'
+      f'--quality is {quality}; for {storage} use {low} to {high}.'
     )
-  return Form(name, quality, short_side)
+  return EncodingOptions(storage, quality, short_side)
 
 
-def find(name: str) -> Storage:
+def get(name: str) -> Storage:
   """Returns a storage by its name.
 
   Raises:
-    UserError: no such name.
+    UserError: unknown name.
   """
   if name not in STORAGES:
     raise UserError(
-      f"there is no storage '{name}'; there are {', '.join(STORAGES)}."
+      f"unknown storage '{name}'; use {', '.join(STORAGES)}."
       f'{nearest(name, STORAGES)}'
     )
   return STORAGES[name]
@@ -96,16 +99,16 @@ def _pack_jpegs(images: Sequence[Image], quality: int) -> list[bytes]:
 
 
 def _unpack_jpegs(
-  held: Sequence[bytes], places: Sequence[int], where: str
-) -> Frames:
-  if places[-1] >= len(held):
+  jpegs: Sequence[bytes], indices: Sequence[int], where: str
+) -> Iterator[tuple[int, Image]]:
+  if indices[-1] >= len(jpegs):
     raise UnreadableVideo(where, 'is damaged: frames are missing')
-  for place in places:
-    yield place, decode.decode_jpeg(held[place], where)
+  for index in indices:
+    yield index, decode.decode_jpeg(jpegs[index], where)
 
 
 def _pack_video(images: Sequence[Image], crf: int) -> list[bytes]:
-  """Encodes frames as one stream of H.264 in Annex B, its first one a key."""
+  """Encodes frames as one H.264 stream (Annex B) with one key frame."""
   height, width = images[0].shape[:2]
   codec = av.CodecContext.create('libx264', 'w')
   codec.width, codec.height = width, height
@@ -114,7 +117,7 @@ def _pack_video(images: Sequence[Image], crf: int) -> list[bytes]:
   codec.time_base = fractions.Fraction(1, 25)
   codec.thread_count = 1
   codec.gop_size = len(images)
-  # x264's macroblock tree does not always give the same bits.
+  # x264's macroblock tree is not deterministic.
   codec.options = {
     'crf': str(crf),
     'preset': 'medium',
@@ -122,33 +125,33 @@ def _pack_video(images: Sequence[Image], crf: int) -> list[bytes]:
     'mbtree': '0',
   }
   packets = []
-  for number, image in enumerate(images):
+  for index, image in enumerate(images):
     frame = av.VideoFrame.from_ndarray(image, format='rgb24')
-    frame.pts = number
+    frame.pts = index
     packets += codec.encode(frame)
   packets += codec.encode(None)
   return [b''.join(bytes(packet) for packet in packets)]
 
 
 def _unpack_video(
-  held: Sequence[bytes], places: Sequence[int], where: str
-) -> Frames:
-  """Decodes a chunk as far as its last wanted frame."""
-  wanted, last = set(places), places[-1]
+  streams: Sequence[bytes], indices: Sequence[int], where: str
+) -> Iterator[tuple[int, Image]]:
+  """Decodes a chunk up to the last requested frame."""
+  requested, last = set(indices), indices[-1]
   codec = av.CodecContext.create('h264', 'r')
   codec.thread_count = 1
   try:
     frames = (
       frame
-      for packet in [*codec.parse(held[0]), *codec.parse(None), None]
+      for packet in [*codec.parse(streams[0]), *codec.parse(None), None]
       for frame in codec.decode(packet)
     )
-    for number, frame in enumerate(frames):
+    for index, frame in enumerate(frames):
       if frame.is_corrupt:
         raise UnreadableVideo(where, 'is damaged: a frame is corrupt')
-      if number in wanted:
-        yield number, frame.to_ndarray(format='rgb24')
-      if number == last:
+      if index in requested:
+        yield index, frame.to_ndarray(format='rgb24')
+      if index == last:
         return
   except av.FFmpegError as error:
     raise UnreadableVideo(where, f'is damaged: {error.strerror}') from None
@@ -157,6 +160,6 @@ def _unpack_video(
 
 STORAGES = {
   'jpeg': Storage(10, (95, 1, 100), _pack_jpegs, _unpack_jpegs),
-  # CRF: the lower, the better; 0 loses nothing.
+  # CRF: lower is better; 0 is lossless.
   'video': Storage(32, (18, 0, 51), _pack_video, _unpack_video),
 }

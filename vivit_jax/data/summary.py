@@ -1,4 +1,4 @@
-"""What came of a preparation: counts, what was skipped, disk used."""
+"""Summary of a preparation: videos, broken videos, disk space."""
 
 import csv
 import dataclasses
@@ -8,22 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from vivit_jax.data import builders, readers, records, shards
+from vivit_jax.data import builders, readers, shards
 from vivit_jax.data.annotations import Splits
+from vivit_jax.data.index import read_index, splits_in
 from vivit_jax.errors import UserError
 
-_TOLD = 20  # broken videos that are named on the terminal
+_MAX_LISTED = 20  # broken videos named on the terminal
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-  """What was prepared.
+  """A prepared dataset.
 
   Attributes:
     folder: of the records.
-    videos: that can be read now, of all splits.
-    frames: of these videos.
-    broken: path and reason of each video that cannot.
+    videos: number of readable videos in all splits.
+    frames: number of their frames.
+    broken: path and reason of each broken video.
   """
 
   folder: pathlib.Path
@@ -32,51 +33,58 @@ class Summary:
   broken: list[tuple[str, str]]
 
 
-def tell_counts(
+def print_summary(
   name: str,
+  folder: pathlib.Path,
   tasks: Sequence[shards.Task],
   reports: Sequence[dict[str, Any]],
   split_number: int,
-) -> None:
-  """Prints the videos of each split, beside the official number.
+  seconds: float,
+) -> Summary:
+  """Prints the summary of a new dataset, with official counts, and returns it.
 
   Args:
     name: the builder's.
-    tasks, reports: of all shards, in one order.
+    folder: of the records.
+    tasks: of all shards.
+    reports: of the tasks, in the same order.
     split_number: of `readers.NUMBERED` datasets.
+    seconds: duration of the preparation.
   """
   official = builders.BUILDERS[name].COUNTS
   if name in readers.NUMBERED:
     print(f'split {split_number} of 3')
   for split in dict.fromkeys(task.split for task in tasks):
-    mine = [r for task, r in zip(tasks, reports) if task.split == split]
+    of_split = [r for task, r in zip(tasks, reports) if task.split == split]
     good, broken = (
-      sum(len(report[which]) for report in mine) for which in ('good', 'broken')
+      sum(len(report[key]) for report in of_split) for key in ('good', 'broken')
     )
     count = official.get(split, official.get(f'{split_number}/{split}'))
-    officially = '' if count is None else f', officially {count}'
-    print(f'{split}: {good} videos, {broken} skipped{officially}')
+    suffix = '' if count is None else f', officially {count}'
+    print(f'{split}: {good} videos, {broken} skipped{suffix}')
+  summary = summary_of(folder)
+  size = sum(path.stat().st_size for path in folder.iterdir())
+  print(
+    f'{folder}: {summary.videos} videos, {summary.frames} frames, '
+    f'{size / 1e6:.0f} MB{_per_hour(size, reports)}, in {seconds:.0f} s'
+  )
+  return summary
 
 
-def per_hour(size: int, reports: Sequence[dict[str, Any]]) -> str:
-  """Returns the disk used per hour of video in words, or '' if unknown.
-
-  Args:
-    size: bytes of all.
-    reports: of the shards.
-  """
-  lengths = [
+def _per_hour(size: int, reports: Sequence[dict[str, Any]]) -> str:
+  """Returns the disk space (`size` in bytes) per hour of video; or ''."""
+  seconds = [
     video.get('seconds') for report in reports for video in report['good']
   ]
-  if not lengths or not all(lengths):
+  if not seconds or not all(seconds):
     return ''
-  return f' ({size / 1e6 / (sum(lengths) / 3600):.0f} MB an hour of video)'
+  return f' ({size / 1e6 / (sum(seconds) / 3600):.0f} MB an hour of video)'
 
 
 def broken_videos(
   tasks: Sequence[shards.Task], reports: Sequence[dict[str, Any]]
 ) -> list[tuple[str, str, str]]:
-  """Returns split, path and reason of each video that cannot be read."""
+  """Returns split, path and reason of each broken video."""
   return [
     (task.split, video['path'], video['reason'])
     for task, report in zip(tasks, reports)
@@ -89,43 +97,48 @@ def check_broken(
   splits: Splits,
   max_broken: float,
   videos: pathlib.Path,
-  growing: pathlib.Path,
+  folder: pathlib.Path,
 ) -> None:
-  """Names the broken videos, and raises where they are too many."""
-  with open(growing / 'skipped.csv', 'w', newline='') as file:
+  """Reports broken videos in `folder`/skipped.csv and on the terminal.
+
+  Raises:
+    UserError: more than the share `max_broken`, or a whole split.
+  """
+  with open(folder / 'skipped.csv', 'w', newline='') as file:
     csv.writer(file).writerows([('split', 'path', 'reason'), *broken])
-  for _, path, reason in broken[:_TOLD]:
+  for _, path, reason in broken[:_MAX_LISTED]:
     print(f'skipped: {path} {reason}')
-  if len(broken) > _TOLD:
-    print(f'skipped: and {len(broken) - _TOLD} more')
+  if len(broken) > _MAX_LISTED:
+    print(f'skipped: and {len(broken) - _MAX_LISTED} more')
   total = sum(len(examples) for examples in splits.values())
-  if broken and all(reason == 'does not exist' for *_, reason in broken):
-    if len(broken) == total:
-      raise UserError(
-        f"none of the {total} videos is in {videos} ('{broken[0][1]}' is the "
-        'first): give the folder that the paths begin in as --videos.'
-      )
+  missing = sum(reason == 'does not exist' for *_, reason in broken)
+  if missing == total:
+    raise UserError(
+      f"none of the {total} videos is in {videos} (the first is '"
+      f"{broken[0][1]}'): paths are relative to --videos."
+    )
   if len(broken) > max_broken * total:
     raise UserError(
       f'{len(broken)} of {total} videos cannot be read ({broken[0][1]} '
-      f'{broken[0][2]}), more than the share {max_broken} of --max_broken: '
-      f'mend those listed in {growing / "skipped.csv"}, or allow more; the '
-      'same command goes on from here.'
+      f'{broken[0][2]}): repair those in {folder / "skipped.csv"} and run the '
+      f'same command again, or raise --max_broken, {max_broken}.'
     )
   for split, examples in splits.items():
     if sum(s == split for s, _, _ in broken) == len(examples):
       raise UserError(f"no video of the split '{split}' can be read.")
 
 
-def read(final: pathlib.Path) -> Summary:
-  with open(final / 'skipped.csv', newline='') as file:
+def summary_of(folder: pathlib.Path) -> Summary:
+  """Returns the summary of the dataset in a folder.
+
+  Raises:
+    UserError: an index is damaged.
+  """
+  with open(folder / 'skipped.csv', newline='') as file:
     broken = [(row['path'], row['reason']) for row in csv.DictReader(file)]
-  indexes = [
-    records.read_index(final, path.name.removesuffix('.index.json'))
-    for path in final.glob('*.index.json')
-  ]
+  indexes = [read_index(folder, split) for split in splits_in(folder)]
   return Summary(
-    folder=final,
+    folder=folder,
     videos=sum(len(index.ids) for index in indexes),
     frames=int(sum(np.sum(index.frame_counts) for index in indexes)),
     broken=broken,

@@ -1,9 +1,9 @@
-"""TFRecord files of tf.SequenceExample, read without TensorFlow.
+"""Reader of TFRecord files of tf.SequenceExample, without TensorFlow.
 
-A file is a sequence of: length (uint64), its checksum, data, its checksum;
-little-endian, and the checksums masked CRC-32C (tensorflow/core/lib/io/
-record_writer.h). The data are a protocol buffer (tensorflow/core/example/
-example.proto).
+A record is its length (uint64), the length's checksum, the data, and the
+data's checksum; little-endian, with masked CRC-32C checksums
+(tensorflow/core/lib/io/record_writer.h). The data are a protocol buffer
+(tensorflow/core/example/example.proto).
 """
 
 import dataclasses
@@ -19,9 +19,9 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from vivit_jax.data.containers import UnreadableVideo
 
-_HEAD = struct.Struct('<QI')  # length, its checksum
-_TAIL = struct.Struct('<I')
-_FIRST_READ = 1 << 12  # bytes that usually hold a record's context
+_HEADER = struct.Struct('<QI')  # length and its checksum
+_FOOTER = struct.Struct('<I')  # checksum of the data
+_FIRST_READ = 1 << 12  # bytes; usually enough for a record's context
 
 Values = list[bytes] | list[int] | list[float]
 
@@ -31,8 +31,8 @@ class Record:
   """A tf.SequenceExample.
 
   Attributes:
-    context: values by name.
-    sequences: by name, the values of each step.
+    context: values by feature name.
+    sequences: the values of each step, by feature name.
   """
 
   context: dict[str, Values]
@@ -40,52 +40,52 @@ class Record:
 
 
 def contexts(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Values]]]:
-  """Yields the place and context of each record of a file.
+  """Yields the byte offset and the context of each record of a file.
 
-  The frames are not read, nor is their checksum; `read` does that.
+  Neither the frames nor their checksum are read; `read_record` does that.
 
   Raises:
-    UnreadableVideo: no such file, none of this format, or a damaged length or
-      context: what follows cannot be found.
+    UnreadableVideo: no such file, another format, or a damaged length or
+      context, after which the next record cannot be located.
   """
   with _opened(path) as file:
-    size, at = os.fstat(file.fileno()).st_size, 0
-    while at < size:
-      length = _length(path, file, at)
+    size, offset = os.fstat(file.fileno()).st_size, 0
+    while offset < size:
+      length = _length(path, file, offset)
       head = file.read(min(length, _FIRST_READ))
       try:
         needed = _context_end(head)
         if needed > length:
           raise ValueError
         head += file.read(max(0, needed - len(head)))
-        context = _message(head[:needed]).context
+        context = _parse(head[:needed]).context
       except (ValueError, DecodeError):
-        raise _damage(path, at, 'has a context that cannot be read') from None
-      yield at, context
-      at += _HEAD.size + length + _TAIL.size
-      file.seek(at)
+        raise _damage(path, offset, 'has an invalid context') from None
+      yield offset, context
+      offset += _HEADER.size + length + _FOOTER.size
+      file.seek(offset)
 
 
-def read(path: pathlib.Path, at: int) -> Record:
-  """Returns the record at a place that `contexts` gave, checked.
+def read_record(path: pathlib.Path, offset: int) -> Record:
+  """Returns the record at a byte offset from `contexts`, and checks it.
 
   Raises:
-    UnreadableVideo: it is cut off, damaged or no tf.SequenceExample.
+    UnreadableVideo: it is truncated, damaged or not a tf.SequenceExample.
   """
   with _opened(path) as file:
-    file.seek(at)
-    length = _length(path, file, at)
-    if length > os.fstat(file.fileno()).st_size - at:
-      raise _damage(path, at, 'is cut off')
-    data, tail = file.read(length), file.read(_TAIL.size)
-  if len(data) < length or len(tail) < _TAIL.size:
-    raise _damage(path, at, 'is cut off')
-  if _TAIL.unpack(tail)[0] != _masked(data):
-    raise _damage(path, at, 'does not have its checksum')
+    file.seek(offset)
+    length = _length(path, file, offset)
+    if length > os.fstat(file.fileno()).st_size - offset:
+      raise _damage(path, offset, 'is truncated')
+    data, footer = file.read(length), file.read(_FOOTER.size)
+  if len(data) < length or len(footer) < _FOOTER.size:
+    raise _damage(path, offset, 'is truncated')
+  if _FOOTER.unpack(footer)[0] != _masked_crc(data):
+    raise _damage(path, offset, 'does not match its checksum')
   try:
-    return _message(data)
+    return _parse(data)
   except (ValueError, DecodeError):
-    raise _damage(path, at, 'is no tf.SequenceExample') from None
+    raise _damage(path, offset, 'is not a tf.SequenceExample') from None
 
 
 def _opened(path: pathlib.Path) -> BinaryIO:
@@ -97,49 +97,52 @@ def _opened(path: pathlib.Path) -> BinaryIO:
     raise UnreadableVideo(path, f'cannot be opened: {error.strerror}') from None
 
 
-def _length(path: pathlib.Path, file: BinaryIO, at: int) -> int:
-  head = file.read(_HEAD.size)
-  if at == 0 and head[:2] == b'\x1f\x8b':
+def _length(path: pathlib.Path, file: BinaryIO, offset: int) -> int:
+  """Reads and checks the length of the record at the current position."""
+  header = file.read(_HEADER.size)
+  if offset == 0 and header[:2] == b'\x1f\x8b':
     raise UnreadableVideo(path, 'is compressed: unpack it with gzip first')
-  if at == 0 and len(head) < _HEAD.size:
-    raise UnreadableVideo(path, 'is no TFRecord file: it has a few bytes only')
-  if len(head) < _HEAD.size:
-    raise _damage(path, at, 'is cut off')
-  length, checksum = _HEAD.unpack(head)
-  if checksum != _masked(head[:8]):
-    if at == 0:
-      raise UnreadableVideo(path, 'is no TFRecord file, or damaged at its head')
-    raise _damage(path, at, 'has a damaged length')
+  if offset == 0 and len(header) < _HEADER.size:
+    raise UnreadableVideo(path, 'is too short for a TFRecord file')
+  if len(header) < _HEADER.size:
+    raise _damage(path, offset, 'is truncated')
+  length, checksum = _HEADER.unpack(header)
+  if checksum != _masked_crc(header[:8]):
+    if offset == 0:
+      raise UnreadableVideo(path, 'is not a TFRecord file, or is damaged')
+    raise _damage(path, offset, 'has a damaged length')
   return length
 
 
-def _damage(path: pathlib.Path, at: int, what: str) -> UnreadableVideo:
-  return UnreadableVideo(path, f'is damaged: the record at byte {at} {what}')
+def _damage(path: pathlib.Path, offset: int, fault: str) -> UnreadableVideo:
+  return UnreadableVideo(
+    path, f'is damaged: the record at byte {offset} {fault}'
+  )
 
 
-def _masked(data: bytes) -> int:
+def _masked_crc(data: bytes) -> int:
   checksum = google_crc32c.value(data)
   rotated = (checksum >> 15 | checksum << 17) & 0xFFFFFFFF
   return (rotated + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def _context_end(head: bytes) -> int:
-  """Returns where the context ends; it is written first, if there is one.
+  """Returns the byte after the context, which comes first; 0 without one.
 
-  A protocol buffer's field begins with its number and wire type, 1 and 2 here,
-  and its length, 7 bits a byte.
+  A field of a protocol buffer begins with its number and wire type (1 and 2
+  here) and its length, in 7 bits per byte.
   """
   if head[:1] != b'\x0a':
     return 0
   length = 0
-  for place, byte in enumerate(head[1:11]):
-    length |= (byte & 0x7F) << 7 * place
+  for i, byte in enumerate(head[1:11]):
+    length |= (byte & 0x7F) << 7 * i
     if not byte & 0x80:
-      return 2 + place + length
+      return 2 + i + length
   raise ValueError('the length is too long')
 
 
-def _message(data: bytes) -> Record:
+def _parse(data: bytes) -> Record:
   """Parses a tf.SequenceExample."""
   parsed = tf_example_pb2.SequenceExample.FromString(data)
   steps = parsed.feature_lists.feature_list

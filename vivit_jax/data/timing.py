@@ -1,4 +1,4 @@
-"""When a video's frames are shown: variable rates, and seeking to a moment."""
+"""Frame times of videos: variable frame rates, and seeking."""
 
 import functools
 import itertools
@@ -13,21 +13,21 @@ import av
 from vivit_jax import files
 from vivit_jax.data import containers
 
-_MOST_MOMENTS = 1 << 20  # more are damage: 9 hours at 30 frames/s
-_MOST_RATE = 1000  # frames/s; more is damage, too
+_MAX_MOMENTS = 1 << 20  # 9 hours at 30 frames/s; more means damage
+_MAX_RATE = 1000  # frames/s; more means damage
 _STEPS_BACK = (0.0, 1.0, 4.0, 16.0)  # seconds; then the beginning
 _Image = TypeVar('_Image')
 
 
 def origin(stream: av.VideoStream) -> float:
-  """Returns the time of the stream's beginning, in seconds."""
+  """Returns the stream's start time, in seconds."""
   return float((stream.start_time or 0) * (stream.time_base or 0))
 
 
 def slack(stream: av.VideoStream) -> float:
-  """Returns by how much the container rounds times, in seconds.
+  """Returns the largest rounding error of the container's times, in seconds.
 
-  Where its unit is no small one, it is that of the frames: nothing is rounded.
+  A large time base is that of the frames themselves: nothing is rounded.
   """
   return min(max(1e-6, float(stream.time_base or 0) / 2), 5e-4)
 
@@ -35,44 +35,44 @@ def slack(stream: av.VideoStream) -> float:
 def uneven_moments(
   path: str | os.PathLike, start: float = 0.0, end: float = math.inf
 ) -> tuple[float, ...] | None:
-  """Returns when a video of a variable rate is to be looked at, in seconds.
+  """Returns the times at which to sample a video of variable frame rate.
 
-  The moments are 1 / rate apart: from the first frame to the last, at the
-  average rate of the frames; in a part, from `start` to before `end`, at that
-  of the stream.
+  The times are 1 / rate apart. For a whole video they go from the first frame
+  to the last, at the average rate of the frames; for a segment, from `start`
+  to before `end`, at the stream's average rate.
 
   Args:
     path: of the file.
-    start, end: the part; 0 and infinite for all.
+    start, end: of the segment, in seconds; 0 and infinity for the whole video.
 
   Returns:
-    None where the rate is constant, which is where no frame is more than one
-    frame off its place, or cannot be told.
+    Seconds, ascending; None if the rate is unknown or constant (no frame is
+    more than one frame off its regular time).
   """
   try:
     path = pathlib.Path(path).absolute()
     return _uneven_moments(path, files.stamp(path), start, end)
   except (av.FFmpegError, OSError, IndexError, ValueError, OverflowError):
-    return None  # decoding says what is wrong
+    return None  # decoding will report the error
 
 
-@functools.lru_cache(1)  # a video is decoded, and then asked for its rate
+@functools.lru_cache(1)  # a video is decoded, then asked for its rate
 def _uneven_moments(
   path: pathlib.Path, stamp: tuple[int, int] | None, start: float, end: float
 ) -> tuple[float, ...] | None:
-  """As `uneven_moments`, and raises what reading the file raises."""
-  del stamp  # keys the cache
+  """Like `uneven_moments`, but errors of reading the file propagate."""
+  del stamp  # part of the cache's key
   with containers.opened(path) as container:
     stream = container.streams.video[0]
     times = _times(container, stream, start, end)
     average = float(stream.average_rate or 0)
-    if times is None or not 0 < average <= _MOST_RATE:
+    if times is None or not 0 < average <= _MAX_RATE:
       return None
     inside = [time for time in times if start <= time < end]
     if start > 0 or end < math.inf:
-      moments = _of_part(inside, average, start, end, times[-1] >= end)
+      moments = _in_segment(inside, average, start, end, times[-1] >= end)
       return moments and tuple(moment + slack(stream) for moment in moments)
-    return _of_all(inside)
+    return _in_video(inside)
 
 
 def _times(
@@ -81,13 +81,13 @@ def _times(
   start: float,
   end: float,
 ) -> list[float] | None:
-  """Returns the sorted times of packets: a part's, and one or more after."""
+  """Returns the sorted times of a segment's packets, and of some later ones."""
   begin, rounding, times = origin(stream), slack(stream), []
   if start > 0:
     _seek(container, stream, start)
   for packet in container.demux(stream):
     if not packet.size:
-      continue  # the end
+      continue  # end of stream
     if packet.pts is None:
       return None
     if packet.is_discard:
@@ -98,31 +98,40 @@ def _times(
   return sorted(times) or None
 
 
-def _of_all(times: Sequence[float]) -> tuple[float, ...] | None:
+def _in_video(times: Sequence[float]) -> tuple[float, ...] | None:
+  """Returns the moments of a whole video, or None for a constant rate."""
   steps = len(times) - 1
   if steps < 2 or times[-1] == times[0]:
     return None
   step = (times[-1] - times[0]) / steps
-  moments = tuple(times[0] + place * step for place in range(len(times)))
+  moments = tuple(times[0] + i * step for i in range(len(times)))
   even = all(abs(a - b) <= step for a, b in zip(times, moments))
-  return None if even or len(times) > _MOST_MOMENTS else moments
+  return None if even or len(times) > _MAX_MOMENTS else moments
 
 
-def _of_part(
+def _in_segment(
   times: Sequence[float], rate: float, start: float, end: float, goes_on: bool
 ) -> tuple[float, ...] | None:
-  if not goes_on:  # the video ends in the part
+  """Returns the moments of a segment, or None for a constant rate.
+
+  Args:
+    times: of the segment's frames, in seconds.
+    rate: of the stream, in frames per second.
+    start, end: of the segment.
+    goes_on: whether the video continues after the segment.
+  """
+  if not goes_on:
     end = min(end, times[-1] + 1 / rate) if times else start
   count = math.ceil((end - start) * rate - 0.01)
-  if not 1 <= count <= _MOST_MOMENTS:
+  if not 1 <= count <= _MAX_MOMENTS:
     return None
-  moments = tuple(start + place / rate for place in range(count))
+  moments = tuple(start + i / rate for i in range(count))
   if not times:
     return moments if goes_on else None
-  late = times[0] - start
-  even = abs(len(times) - count) <= 1 and late <= 1.01 / rate
+  delay = times[0] - start
+  even = abs(len(times) - count) <= 1 and delay <= 1.01 / rate
   even = even and all(
-    abs(a - b - late) <= 1 / rate for a, b in zip(times, moments)
+    abs(a - b - delay) <= 1 / rate for a, b in zip(times, moments)
   )
   return None if even else moments
 
@@ -130,26 +139,27 @@ def _of_part(
 def on_display(
   images: Iterator[tuple[float, _Image]], moments: Sequence[float]
 ) -> Iterator[_Image]:
-  """Yields the picture that is on display at each moment.
+  """Yields the image on display at each moment.
 
   Args:
-    images: second and picture, in the order of time.
-    moments: seconds, rising. The first picture is on display before its time.
+    images: time in seconds and image, in the order of time.
+    moments: seconds, ascending. Before the first image's time, that image is
+      on display.
   """
-  shown, place = None, 0
+  shown, count = None, 0
   for time, image in images:
-    while shown is not None and place < len(moments) and moments[place] < time:
+    while shown is not None and count < len(moments) and moments[count] < time:
       yield shown
-      place += 1
+      count += 1
     shown = image
   if shown is not None:
-    yield from itertools.repeat(shown, len(moments) - place)
+    yield from itertools.repeat(shown, len(moments) - count)
 
 
 def _seek(
   container: av.container.InputContainer, stream: av.VideoStream, time: float
 ) -> None:
-  """Goes to a key frame before a time, in seconds from the beginning."""
+  """Seeks to a key frame before a time, in seconds from the beginning."""
   ticks = int((max(time, 0.0) + origin(stream)) / stream.time_base)
   container.seek(ticks, stream=stream)
 
@@ -157,10 +167,10 @@ def _seek(
 def decode_from(
   container: av.container.InputContainer, stream: av.VideoStream, time: float
 ) -> Iterator[av.VideoFrame]:
-  """Yields frames from one at or before a time on, where there is one.
+  """Yields frames, beginning with one at or before a time if possible.
 
-  A container's index may lead to a key frame after it (its order is that of
-  decoding); then the search goes further back.
+  Seeking may land on a key frame after the time, because a container's index
+  is in decoding order. Then it seeks further back.
   """
   latest = time + origin(stream) + slack(stream)
   for back in (*_STEPS_BACK, math.inf):
@@ -169,7 +179,7 @@ def decode_from(
     _seek(container, stream, time - back)
     frames = container.decode(stream)
     first = next(frames, None)
-    found = first is not None and (first.time is None or first.time <= latest)
-    if found or back > time:
+    early = first is not None and (first.time is None or first.time <= latest)
+    if early or back > time:
       return iter(()) if first is None else itertools.chain([first], frames)
   return container.decode(stream)

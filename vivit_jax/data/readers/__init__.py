@@ -1,6 +1,6 @@
-"""Readers of what the owners of datasets distribute, one file a family.
+"""Readers of the annotations that owners distribute, one file per family.
 
-Another dataset is one more reader here, and one more builder in `builders`.
+To add a dataset, add a reader here and a builder in `builders`.
 """
 
 import pathlib
@@ -18,10 +18,10 @@ from vivit_jax.data.readers import (
 )
 from vivit_jax.errors import UserError
 
-NUMBERED = ('ucf101', 'hmdb51')  # have three splits into train and test
+NUMBERED = ('ucf101', 'hmdb51')  # with three splits into train and test
 
 
-def read(
+def read_annotations(
   dataset: str,
   annotations: pathlib.Path | None,
   videos: pathlib.Path,
@@ -33,19 +33,19 @@ def read(
 
   Args:
     dataset: a builder's name.
-    annotations: file or folder, as the dataset's reader takes it; None where
-      the videos hold them.
+    annotations: file or folder, as the dataset's reader expects it; None if
+      the video files hold them.
     videos: the folder of videos.
-    split_number: of `NUMBERED` datasets, 1 to 3.
-    label_names: of each head, for records that hold only their numbers.
+    split_number: 1 to 3, for `NUMBERED` datasets.
+    label_names: of each head, for records with label numbers only.
 
   Raises:
-    UserError: a dataset without a reader, or what the readers raise.
+    UserError: a dataset without a reader, or invalid annotations.
   """
   if dataset == 'sequence_examples':
     return sequence_examples.read(videos, annotations, label_names)
   if annotations is None:
-    raise UserError('--annotations is missing; --help shows the usage.')
+    raise UserError('--annotations is missing: see --help.')
   match dataset:
     case 'moving_shapes':
       return kinetics.read(annotations, heads=('verb', 'noun'))

@@ -1,4 +1,4 @@
-"""EPIC-Kitchens-100: actions in untrimmed videos, each a verb and a noun."""
+"""EPIC-Kitchens-100: actions (verb and noun) in untrimmed videos."""
 
 import functools
 import math
@@ -28,17 +28,17 @@ _COLUMNS = (
 def read(path: str | os.PathLike) -> Annotated:
   """Reads EPIC_100_train.csv and EPIC_100_validation.csv.
 
-  An action is the part of a video from `start_timestamp` to before
-  `stop_timestamp`; in a folder of frames, the files numbered `start_frame` to
-  `stop_frame`. Labels keep the owners' numbers: their names are the keys of
-  EPIC_100_verb_classes.csv and EPIC_100_noun_classes.csv where these are
-  beside, and 'verb 12' where they are not.
+  An action is a segment of a video, from `start_timestamp` to before
+  `stop_timestamp`. In a folder of frames it is the files numbered
+  `start_frame` to `stop_frame`. Labels keep the owners' numbers. Their names
+  are the keys in EPIC_100_verb_classes.csv and EPIC_100_noun_classes.csv in the
+  same folder; without those files, they are 'verb 12'.
 
   Args:
     path: the folder of these files, or one of them.
 
   Raises:
-    UserError: files, columns or cells that do not do.
+    UserError: invalid files, columns or cells.
   """
   path = pathlib.Path(path)
   folder = path if path.is_dir() else path.parent
@@ -67,16 +67,15 @@ def read(path: str | os.PathLike) -> Annotated:
       number = _whole(cells[f'{head}_class'], row.where)
       if number >= len(of_head):
         raise UserError(
-          f'{row.where} has {head}_class {number}; they are 0 to '
-          f'{len(of_head) - 1}.'
+          f'{row.where} has {head}_class {number}: use 0 to {len(of_head) - 1}.'
         )
       labels[head] = of_head[number]
-    path, *elsewhere = _places(cells['participant_id'], cells['video_id'])
+    path, *alternatives = _paths(cells['participant_id'], cells['video_id'])
     return Example(
       path,
       cells['narration_id'],
       labels,
-      tuple(elsewhere),
+      tuple(alternatives),
       start,
       end,
       (first, last),
@@ -84,17 +83,16 @@ def read(path: str | os.PathLike) -> Annotated:
 
   if not files:
     raise UserError(
-      f'{path} is not, and does not hold, EPIC_100_train.csv or '
-      'EPIC_100_validation.csv: give the folder of these files as '
-      '--annotations.'
+      f'{path} has no EPIC_100_train.csv or EPIC_100_validation.csv: give the '
+      'folder of these files as --annotations.'
     )
   splits = tables.read_splits(files, _COLUMNS, example, _COLUMNS)
   return Annotated(splits, names)
 
 
-@functools.cache  # one tuple a video, and not one an action
-def _places(participant: str, video: str) -> tuple[str, ...]:
-  """Returns the paths that a video or its frames may have."""
+@functools.cache  # one tuple per video, not per action
+def _paths(participant: str, video: str) -> tuple[str, ...]:
+  """Returns the possible paths of a video or of its frames."""
   return (
     f'{participant}/videos/{video}.MP4',
     f'{participant}/{video}.MP4',
@@ -111,27 +109,23 @@ def _places(participant: str, video: str) -> tuple[str, ...]:
 def _seconds(text: str, where: str) -> float:
   """'00:01:02.340' -> 62.34."""
   if not re.fullmatch(r'\d+:\d\d:\d\d(\.\d+)?', text):
-    raise UserError(
-      f"{where} has the time '{text}', which is not as 00:01:02.340."
-    )
+    raise UserError(f"{where} has the time '{text}': write it as 00:01:02.340.")
   hours, minutes, seconds = text.split(':')
   return math.fsum((3600 * int(hours), 60 * int(minutes), float(seconds)))
 
 
 def _whole(text: str, where: str) -> int:
   if not text.isdecimal():
-    raise UserError(f"{where} has '{text}' where a whole number is to be.")
+    raise UserError(f"{where} has '{text}' instead of a whole number.")
   return int(text)
 
 
 def _names(folder: pathlib.Path, head: str) -> list[str]:
-  """Returns the names of a head's classes in the order of their numbers."""
+  """Returns the class names of a head, in the order of their numbers."""
   file = folder / _FILE.format(f'{head}_classes')
   if not file.exists():
     return [f'{head} {number}' for number in range(CLASSES[head])]
   numbers = {}
   for row in tables.rows(file, ('id', 'key'), ('id', 'key')):
     numbers[row.cells['key']] = _whole(row.cells['id'], row.where)
-  if sorted(numbers.values()) != list(range(len(numbers))):
-    raise UserError(f'{file} does not number its keys from 0, each once.')
-  return sorted(numbers, key=numbers.get)
+  return tables.in_order(numbers, file)

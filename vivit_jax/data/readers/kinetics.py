@@ -17,20 +17,20 @@ def read(
 ) -> Annotated:
   """Reads annotations in Kinetics' layout.
 
-  A video's file is `<youtube_id>_<start:06d>_<end:06d>.mp4`; it lies in the
-  folder of videos, or in one of its label there (with spaces or underscores),
-  or in either in a folder of its split. A test split without labels is left
-  out.
+  A video file is `<youtube_id>_<start:06d>_<end:06d>.mp4`. It is in the folder
+  of videos or in a subfolder with the label's name (spaces or underscores);
+  either may be below a folder of the split. A test split without labels is
+  left out.
 
   Args:
     path: a CSV file with the columns youtube_id, time_start, time_end
-      (seconds), split and those of `heads`; or a folder of train.csv,
-      validate.csv (or val.csv, validation.csv) and test.csv.
+      (seconds), split and `heads`; or a folder of train.csv, validate.csv (or
+      val.csv, validation.csv) and test.csv.
     heads: columns of labels.
-    default_split: of a file without `split`.
+    default_split: for a file without the column `split`.
 
   Raises:
-    UserError: files, columns, cells or names that do not do.
+    UserError: invalid files, columns, cells or names.
   """
   files = tables.split_files(pathlib.Path(path), default_split)
   without = [file for file in files.values() if _is_unlabelled(file, heads)]
@@ -48,34 +48,33 @@ def read(
         raise UserError(f"{row.where} has no value in column '{head}'.")
     name = _name(row)
     folders = _folders(split, row.cells.get('label', ''))
-    return Example(f'{name}.mp4', name, labels, elsewhere=folders)
+    return Example(f'{name}.mp4', name, labels, folders)
 
   columns = ('youtube_id', 'time_start', 'time_end')
   splits = tables.read_splits(files, (*columns, *heads), example, columns)
   if not splits:
     raise UserError(
-      f"{path} has no labels: it is of a test split, and the owners' files "
-      'with labels are those of train and validation.'
+      f'{path} has a test split only, which has no labels: add the files of '
+      'train and validation.'
     )
   notes = ()
   if unlabelled:
     notes = (
-      f'the {unlabelled} videos of the test split have no labels, and are left '
-      'out',
+      f'{unlabelled} videos of the test split have no labels and are left out',
     )
   return Annotated(splits, notes=notes)
 
 
 def _is_unlabelled(file: pathlib.Path, heads: Sequence[str]) -> bool:
-  """Returns whether a file is the owners' list of unlabelled test videos."""
+  """Returns whether a file lists test videos without labels."""
   header = tables.header(file)
   if not {'youtube_id', 'time_start', 'time_end'} <= set(header):
     return False
   if set(heads) & set(header):
     return False
-  of_rows = {row.cells.get('split') for row in tables.rows(file, (), ())}
+  splits = {row.cells.get('split') for row in tables.rows(file, (), ())}
   named = tables.split_of(file.stem.replace('-', '_').rpartition('_')[2])
-  return of_rows == {'test'} or (of_rows <= {None, ''} and named == 'test')
+  return splits == {'test'} or (splits <= {None, ''} and named == 'test')
 
 
 def _name(row: tables.Row) -> str:
@@ -85,19 +84,21 @@ def _name(row: tables.Row) -> str:
     )
   except (ValueError, OverflowError):
     raise UserError(
-      f'{row.where} has a time_start or time_end that is no number of seconds.'
+      f'{row.where} has a time_start or time_end that is not in seconds.'
     ) from None
   if not 0 <= start < end:
     raise UserError(
-      f'{row.where} goes from second {start} to {end}: an end is after a start.'
+      f'{row.where} has time_start {start} and time_end {end}: the start must '
+      'be at least 0, and the end after it.'
     )
   if '/' in row.cells['youtube_id']:
-    raise UserError(f'{row.where} has a youtube_id with a / in it.')
+    raise UserError(f'{row.where} has a youtube_id that contains a slash.')
   return f'{row.cells["youtube_id"]}_{start:06d}_{end:06d}'
 
 
-@functools.cache  # one tuple a label, and not one a video
+@functools.cache  # one tuple per label, not per video
 def _folders(split: str, label: str) -> tuple[str, ...]:
+  """Returns the folders that may hold a video, each with a final slash."""
   label = label.replace('/', '_')
   classes = dict.fromkeys((label, label.replace(' ', '_'))) if label else ()
   below = ['', *(f'{name}/' for name in classes)]

@@ -11,25 +11,25 @@ _FOLDERS = ('20bn-something-something-v2/',)
 
 
 def read(path: str | os.PathLike) -> Annotated:
-  """Reads the owners' JSON files; a video's file is `<id>.webm`.
+  """Reads the owners' JSON files; a video file is `<id>.webm`.
+
+  A JSON file is a list of objects with `id` and `template`; the label is the
+  template without its brackets. Labels are numbered as in the file of labels.
+  Test videos take their labels from `test-answers.csv` (`id;label`) in the same
+  folder; without it they are left out.
 
   Args:
     path: the folder of `something-something-v2-train.json`, `-validation.json`,
-      `-test.json` and `-labels.json` (or `train.json` ...): lists of objects
-      with `id` and `template`, in which placeholders are in brackets. Labels
-      are numbered as in the last. Or one such file. Test videos have labels
-      only where `test-answers.csv` (`id;label`) is beside, and are left out
-      without.
+      `-test.json` and `-labels.json` (or `train.json` ...), or one of them.
 
   Raises:
-    UserError: files or fields that do not do.
+    UserError: invalid files or fields.
   """
   path = pathlib.Path(path)
   folder = path if path.is_dir() else path.parent
   stem = path.stem.replace('-', '_').rpartition('_')[2]
   files = tables.split_files(path, tables.split_of(stem), '.json')
-  splits, notes = {}, []
-  collector = tables.Collector(splits)
+  collector, notes = tables.Collector(), []
   answers = _answers(folder)
   for split, file in files.items():
     split = split if split in tables.SPLIT_WORDS else 'train'
@@ -44,30 +44,29 @@ def read(path: str | os.PathLike) -> Annotated:
         unlabelled += 1
         continue
       if not isinstance(template, str):
-        raise UserError(f"{where} has no 'template', which is its label.")
+        raise UserError(f"{where} has no label in 'template'.")
       labels = {'label': _plain(template)}
       collector.add(
         split,
-        Example(f'{identity}.webm', identity, labels, elsewhere=_FOLDERS),
+        Example(f'{identity}.webm', identity, labels, _FOLDERS),
         where,
       )
     if unlabelled:
       notes.append(
-        f'the {unlabelled} videos of the test split have no labels, and are '
-        'left out'
+        f'{unlabelled} videos of the test split have no labels and are left out'
       )
-  if not splits:
+  if not collector.splits:
     raise UserError(
-      f'{path} has no labels: it is of a test split, whose labels are in '
-      'test-answers.csv; train.json and validation.json have theirs.'
+      f'{path} has a test split only, which has no labels: add '
+      'test-answers.csv, or the files of train and validation.'
     )
-  return Annotated(splits, _label_names(folder), tuple(notes))
+  return Annotated(collector.splits, _label_names(folder), tuple(notes))
 
 
 def _items(file: pathlib.Path) -> list:
   items = tables.read_json(file)
   if not isinstance(items, list) or not items:
-    raise UserError(f'{file} does not hold a list of videos.')
+    raise UserError(f'{file} must hold a list of videos.')
   return items
 
 
@@ -76,12 +75,13 @@ def _plain(template: str) -> str:
   return template.replace('[', '').replace(']', '').strip()
 
 
-def _one(folder: pathlib.Path, pattern: str) -> pathlib.Path | None:
+def _first_match(folder: pathlib.Path, pattern: str) -> pathlib.Path | None:
   return next(iter(sorted(folder.glob(pattern))), None)
 
 
 def _answers(folder: pathlib.Path) -> dict[str, str]:
-  file = _one(folder, '*test-answers.csv')
+  """Returns the labels of test videos by their ids; {} without the file."""
+  file = _first_match(folder, '*test-answers.csv')
   if file is None:
     return {}
   return {
@@ -92,18 +92,13 @@ def _answers(folder: pathlib.Path) -> dict[str, str]:
 
 
 def _label_names(folder: pathlib.Path) -> dict[str, list[str]]:
-  """Returns the labels in the order of labels.json; {} without one."""
-  file = _one(folder, '*labels.json')
+  """Returns the labels in the order of labels.json; {} without the file."""
+  file = _first_match(folder, '*labels.json')
   if file is None:
     return {}
   numbers = tables.read_json(file)
   try:
-    places = {_plain(label): int(place) for label, place in numbers.items()}
+    indices = {_plain(label): int(index) for label, index in numbers.items()}
   except (AttributeError, TypeError, ValueError):
-    raise UserError(f'{file} does not hold a number of each label.') from None
-  if sorted(places.values()) != list(range(len(numbers))):
-    raise UserError(
-      f'{file} does not number its {len(numbers)} labels from 0 to '
-      f'{len(numbers) - 1}, each once.'
-    )
-  return {'label': sorted(places, key=places.get)}
+    raise UserError(f'{file} must hold {{"label": number}}.') from None
+  return {'label': tables.in_order(indices, file)}

@@ -1,19 +1,18 @@
-"""Tables in files, and the checks that all annotations share."""
+"""Parsing of annotation files, and checks that all readers share."""
 
-import collections
 import contextlib
 import csv
 import dataclasses
 import json
 import pathlib
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from vivit_jax.data.annotations import Example, Splits
 from vivit_jax.errors import UserError, nearest
 
-# What owners call the splits, in names of files and in columns.
+# The owners' names of the splits, in file names and columns.
 SPLIT_WORDS = {
   'train': ('train', 'training'),
   'validation': ('validation', 'validate', 'val'),
@@ -26,8 +25,8 @@ class Row:
   """One line of a table.
 
   Attributes:
-    where: its file and line, for errors.
-    cells: by the names of the columns.
+    where: file and line, for errors.
+    cells: by column name.
   """
 
   where: str
@@ -35,7 +34,7 @@ class Row:
 
 
 def split_of(word: str) -> str:
-  """Returns this package's name of a split; `word` where it is another's."""
+  """Returns the standard name of a split, or `word` if it is not standard."""
   for split, words in SPLIT_WORDS.items():
     if word.lower() in words:
       return split
@@ -45,35 +44,39 @@ def split_of(word: str) -> str:
 def split_files(
   path: pathlib.Path, default_split: str, ending: str = '.csv'
 ) -> dict[str, pathlib.Path]:
-  """Returns the file of each split: `path` itself, or those in the folder.
+  """Returns the annotation file of each split.
 
-  A file in a folder is a split's if its name is one of the split's words, or
-  ends in one after '-' or '_': train.csv, kinetics_val.csv. The plain names,
-  train.csv, validation.csv and test.csv, come before others.
+  A file in a folder belongs to a split if its name is one of SPLIT_WORDS, or
+  ends in one after '-' or '_': train.csv, kinetics_val.csv. The standard names
+  train.csv, validation.csv and test.csv take precedence.
+
+  Args:
+    path: one file, or a folder of files.
+    default_split: of a single file.
+    ending: of the files, '.csv' or '.json'.
 
   Raises:
-    UserError: no such file in the folder, or two of one split.
+    UserError: no such file in the folder, or two for one split.
   """
   if not path.is_dir():
     return {default_split: path}
   files = {}
   for split, words in SPLIT_WORDS.items():
     pattern = rf'(.*[-_])?({"|".join(words)}){re.escape(ending)}'
-    found = sorted(
+    matches = sorted(
       file for file in path.iterdir() if re.fullmatch(pattern, file.name)
     )
-    plain = path / f'{split}{ending}'
-    if len(found) > 1 and plain not in found:
+    standard = path / f'{split}{ending}'
+    if len(matches) > 1 and standard not in matches:
       raise UserError(
-        f'{path} has both {found[0].name} and {found[1].name} for the split '
-        f"'{split}': leave one."
+        f'{path} has both {matches[0].name} and {matches[1].name} for the '
+        f"split '{split}': remove one."
       )
-    if found:
-      files[split] = plain if plain in found else found[0]
+    if matches:
+      files[split] = standard if standard in matches else matches[0]
   if not files:
     raise UserError(
-      f'{path} is a folder without train{ending}, validation{ending} or '
-      f'test{ending}.'
+      f'{path} has no train{ending}, validation{ending} or test{ending}.'
     )
   return files
 
@@ -85,52 +88,65 @@ def read_splits(
   filled: Collection[str] | None = None,
   split_name: Callable[[str], str] = split_of,
 ) -> Splits:
-  """Reads CSV files with a header into checked examples.
+  """Reads CSV files with a header into validated examples.
 
   Args:
-    files: of each split; a column `split` overrides it, line by line.
-    columns: that must be there.
-    example: split and row -> example, or None to leave the row out.
-    filled: columns that need a value; None for all but those that end in [].
-    split_name: what is made of a value of the column `split`.
+    files: the file of each split; a column `split` overrides the split.
+    columns: required columns.
+    example: (split, row) -> example, or None to leave the row out.
+    filled: columns without empty cells; None for all but those that end in [].
+    split_name: normalises a value of the column `split`.
 
   Raises:
-    UserError: files, columns, cells or names that do not do.
+    UserError: invalid files, columns, cells or names.
   """
-  splits, heads = collections.defaultdict(list), {}
-  collector = Collector(splits)
+  collector, heads = Collector(), {}
   for default, file in files.items():
     for row in rows(file, columns, filled):
       split = split_name(row.cells.get('split') or default)
-      one = example(split, row)
-      if one is None:
+      new = example(split, row)
+      if new is None:
         continue
-      collector.add(split, one, row.where)
-      heads[tuple(sorted(one.labels))] = file
+      collector.add(split, new, row.where)
+      heads[tuple(sorted(new.labels))] = file
   if len(heads) > 1:
     first, second, *_ = heads
     raise UserError(
-      f'{heads[first]} has labels {", ".join(first)}, but {heads[second]} has '
-      f'{", ".join(second)}: give all files the same columns.'
+      f'{heads[first]} has the labels {", ".join(first)}, but {heads[second]} '
+      f'has {", ".join(second)}: give all files the same columns.'
     )
-  return dict(splits)
+  return collector.splits
 
 
 class Collector:
-  """Puts examples into splits, and refuses those that cannot be."""
+  """Collects validated examples.
 
-  def __init__(self, splits: Splits):
-    self._splits, self._seen = splits, set()
+  Attributes:
+    splits: the examples of each split, in the order of `add`.
+  """
+
+  def __init__(self):
+    self.splits: Splits = {}
+    self._seen = set()
 
   def add(self, split: str, example: Example, where: str) -> None:
-    """Adds an example; `where` is what an error begins with."""
+    """Adds an example.
+
+    Args:
+      split: its split, created if it is new.
+      example: the example.
+      where: begins the error.
+
+    Raises:
+      UserError: an invalid split or path, or a duplicate id.
+    """
     check_split(split, where)
-    for path in (example.path, *example.elsewhere):
+    for path in (example.path, *example.alternatives):
       check_path(path, where)
     if (split, example.id) in self._seen:
-      raise UserError(f"{where} has '{example.id}' of {split} again.")
+      raise UserError(f"{where} repeats '{example.id}' of the split '{split}'.")
     self._seen.add((split, example.id))
-    self._splits.setdefault(split, []).append(example)
+    self.splits.setdefault(split, []).append(example)
 
 
 def rows(
@@ -142,24 +158,23 @@ def rows(
 
   Args:
     file: the path.
-    columns: that must be there.
-    filled: columns that need a value; None for all but those that end in [].
+    columns: required columns.
+    filled: columns without empty cells; None for all but those that end in [].
 
   Raises:
-    UserError: no such file, or one with columns or cells that do not do.
+    UserError: no such file, or invalid columns or cells.
   """
   numbered = lines(file)
   _, header = next(numbered, (1, []))
   for column in columns:
     if column not in header:
       raise UserError(
-        f"{file} has no column '{column}' in its first line, which is "
+        f"{file} has no column '{column}'; its first line is "
         f"'{','.join(header)}'.{nearest(column, header)}"
       )
   if len(set(header)) < len(header) or (filled is None and '' in header):
     raise UserError(
-      f"{file} has the columns '{','.join(header)}': each needs a name of its "
-      'own.'
+      f"{file} has the columns '{','.join(header)}': give each a unique name."
     )
   if filled is None:
     filled = [column for column in header if not column.endswith('[]')]
@@ -169,7 +184,7 @@ def rows(
     if len(cells) != len(header):
       raise UserError(
         f'{where} has {len(cells)} cells, but the first line has '
-        f'{len(header)} (a comma in a cell needs quotes around the cell).'
+        f'{len(header)}: put quotes around cells that contain commas.'
       )
     row = Row(where, dict(zip(header, cells)))
     for column in filled:
@@ -181,14 +196,14 @@ def rows(
 
 
 def header(file: pathlib.Path) -> list[str]:
-  """Returns the columns of a CSV file; [] of an empty one."""
+  """Returns the column names of a CSV file; [] if it is empty."""
   return next(lines(file), (1, []))[1]
 
 
 def lines(
   file: pathlib.Path, delimiter: str = ','
 ) -> Iterator[tuple[int, list[str]]]:
-  """Yields line number and stripped cells of each line that is not blank."""
+  """Yields line number and stripped cells of each non-blank line."""
   with _reading(file), open(file, encoding='utf-8-sig', newline='') as stream:
     reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True)
     for cells in reader:
@@ -198,15 +213,32 @@ def lines(
 
 
 def words(file: pathlib.Path) -> Iterator[tuple[str, list[str]]]:
-  """Yields place and words of each line of a text that is not blank."""
+  """Yields file with line number, and words, of each non-blank line."""
   with _reading(file), open(file, encoding='utf-8-sig') as stream:
     for number, line in enumerate(stream, 1):
       if line.split():
         yield f'{file} line {number}', line.split()
 
 
+def in_order(numbers: Mapping[str, int], file: pathlib.Path) -> list[str]:
+  """Returns labels in the order of their numbers.
+
+  Args:
+    numbers: label -> number.
+    file: that numbers them; begins the error.
+
+  Raises:
+    UserError: the numbers are not 0 to n - 1, each once.
+  """
+  if sorted(numbers.values()) != list(range(len(numbers))):
+    raise UserError(
+      f'{file} must number its {len(numbers)} labels from 0, each once.'
+    )
+  return sorted(numbers, key=numbers.get)
+
+
 def read_json(file: pathlib.Path) -> Any:
-  """Returns the content of a JSON file, or of one JSON object a line."""
+  """Returns the content of a JSON file; a list, if each line is JSON."""
   with _reading(file):
     text = file.read_text('utf-8-sig')
   try:
@@ -220,13 +252,13 @@ def read_json(file: pathlib.Path) -> Any:
 
 @contextlib.contextmanager
 def _reading(file: pathlib.Path) -> Iterator[None]:
-  """Says in one sentence why a file of annotations cannot be read."""
+  """Raises a UserError if an annotation file cannot be read."""
   try:
     yield
   except FileNotFoundError:
-    raise UserError(f'there are no annotations at {file}.') from None
+    raise UserError(f'no annotations at {file}.') from None
   except UnicodeDecodeError:
-    raise UserError(f'{file} is not text in UTF-8: save it as CSV.') from None
+    raise UserError(f'{file} is not UTF-8 text: save it as CSV.') from None
   except csv.Error as error:
     raise UserError(f'{file} is not a CSV file: {error}.') from None
   except OSError as error:
@@ -234,19 +266,19 @@ def _reading(file: pathlib.Path) -> Iterator[None]:
 
 
 def check_split(split: str, where: str) -> None:
-  """Raises a UserError for what is no name of a split."""
-  # What tfds takes in names of files and in slices such as 'train[:10]'.
+  """Raises a UserError if a split's name is invalid."""
+  # TFDS allows these in file names and in slices such as 'train[:10]'.
   if not re.fullmatch(r'[A-Za-z]\w*', split) or split == 'all':
     raise UserError(
-      f"{where} has the split '{split}': a split's name has letters, digits "
-      "and '_', begins with a letter, and is not 'all'."
+      f"{where} has the split '{split}': use letters, digits and '_', a letter "
+      "first, and not the name 'all'."
     )
 
 
 def check_path(path: str, where: str) -> None:
-  """Raises a UserError for a path that leads out of the folder of videos."""
+  """Raises a UserError if a path leaves the folder of videos."""
   if '\0' in path:
-    raise UserError(f'{where} has a NUL in its path.')
+    raise UserError(f'{where} has a path with a NUL character.')
   pure = pathlib.PurePosixPath(path)
   if pure.is_absolute() or '..' in pure.parts:
     raise UserError(

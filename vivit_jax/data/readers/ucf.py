@@ -1,4 +1,4 @@
-"""UCF-101 and HMDB-51, which have three splits into train and test each."""
+"""UCF-101 and HMDB-51; both have three splits into train and test."""
 
 import os
 import pathlib
@@ -7,7 +7,7 @@ from vivit_jax.data.annotations import Annotated, Example
 from vivit_jax.data.readers import tables
 from vivit_jax.errors import UserError
 
-_HMDB_SPLITS = {'0': None, '1': 'train', '2': 'test'}  # 0: in neither
+_HMDB_SPLITS = {'0': None, '1': 'train', '2': 'test'}  # 0: unused
 
 
 def read_ucf(path: str | os.PathLike, split_number: int = 1) -> Annotated:
@@ -19,12 +19,11 @@ def read_ucf(path: str | os.PathLike, split_number: int = 1) -> Annotated:
     split_number: which of the three splits.
 
   Raises:
-    UserError: files or lines that do not do.
+    UserError: invalid files or lines.
   """
   folder = _folder(path)
   names = _class_names(folder / 'classInd.txt')
-  splits = {}
-  collector = tables.Collector(splits)
+  collector = tables.Collector()
   for split in ('train', 'test'):
     file = folder / f'{split}list{split_number:02d}.txt'
     for where, cells in tables.words(file):
@@ -32,52 +31,51 @@ def read_ucf(path: str | os.PathLike, split_number: int = 1) -> Annotated:
       label, _, name = video.partition('/')
       if not name or label not in names:
         raise UserError(
-          f"{where} has the path '{video}', which does not begin with a class "
-          'of classInd.txt.'
+          f"{where} has the path '{video}': it must begin with a class of "
+          'classInd.txt.'
         )
       if len(cells) > 1 and cells[1] != str(names.index(label) + 1):
         raise UserError(
-          f"{where} numbers '{label}' as {cells[1]}, but classInd.txt as "
-          f'{names.index(label) + 1}.'
+          f"{where} gives '{label}' the number {cells[1]}, but classInd.txt "
+          f'gives it {names.index(label) + 1}.'
         )
-      example = Example(video, name, {'label': label}, elsewhere=(name,))
+      example = Example(video, name, {'label': label}, (name,))
       collector.add(split, example, where)
-  return Annotated(splits, {'label': names})
+  return Annotated(collector.splits, {'label': names})
 
 
 def read_hmdb(path: str | os.PathLike, split_number: int = 1) -> Annotated:
   """Reads HMDB-51's lists; labels are numbered in alphabetical order.
 
   Args:
-    path: the folder of `<class>_test_split<1, 2 or 3>.txt`, whose lines are
-      `file.avi 1` for train, 2 for test, and 0 for neither. A video's file is
-      `<class>/<file>`, or `<file>`.
+    path: the folder of `<class>_test_split<1, 2 or 3>.txt`. A line is a file
+      and 1 (train), 2 (test) or 0 (unused): `file.avi 1`. A video file is
+      `<class>/<file>` or `<file>`.
     split_number: which of the three splits.
 
   Raises:
-    UserError: files or lines that do not do.
+    UserError: invalid files or lines.
   """
   folder, ending = _folder(path), f'_test_split{split_number}.txt'
   files = sorted(
     folder.glob(f'*{ending}'), key=lambda file: file.name.removesuffix(ending)
   )
   if not files:
-    raise UserError(f'{folder} has no files <class>{ending}.')
-  splits = {}
-  collector = tables.Collector(splits)
+    raise UserError(f'{folder} has no file <class>{ending}.')
+  collector = tables.Collector()
   names = [file.name.removesuffix(ending) for file in files]
   for file, label in zip(files, names):
     for where, cells in tables.words(file):
       if len(cells) != 2 or cells[1] not in _HMDB_SPLITS:
-        raise UserError(f"{where} is not a file and 0, 1 or 2: 'file.avi 1'.")
+        raise UserError(f"{where} must be a file and 0, 1 or 2: 'file.avi 1'.")
       video, split = cells[0], _HMDB_SPLITS[cells[1]]
       if split is not None:
-        example = Example(
-          f'{label}/{video}', f'{label}/{video}', {'label': label}, (video,)
-        )
+        identity = f'{label}/{video}'
+        example = Example(identity, identity, {'label': label}, (video,))
         collector.add(split, example, where)
+  splits = collector.splits
   if not splits:
-    raise UserError(f'{folder} has no videos of train or test.')
+    raise UserError(f'{folder} assigns no video to train or test.')
   return Annotated(
     {split: splits[split] for split in ('train', 'test') if split in splits},
     {'label': names},
@@ -88,20 +86,20 @@ def _folder(path: str | os.PathLike) -> pathlib.Path:
   path = pathlib.Path(path)
   if not path.is_dir():
     raise UserError(
-      f"{path} is no folder: give that of the owners' lists of splits."
+      f"{path} is not a folder: give the folder of the owners' split lists."
     )
   return path
 
 
 def _class_names(file: pathlib.Path) -> list[str]:
-  """Returns the classes of classInd.txt, in its order."""
+  """Returns the class names of classInd.txt, in its order."""
   names = []
   for where, cells in tables.words(file):
     if len(cells) != 2 or cells[0] != str(len(names) + 1):
       raise UserError(
-        f'{where} is not the number {len(names) + 1} and its class.'
+        f'{where} must be the number {len(names) + 1} and a class.'
       )
     names.append(cells[1])
   if not names or len(set(names)) < len(names):
-    raise UserError(f'{file} does not name each class once.')
+    raise UserError(f'{file} must name each class once.')
   return names

@@ -1,0 +1,229 @@
+"""Frames of an annotated example, from the files that the user has.
+
+An example is a video file or a segment of one, a folder of images, or a record
+of another program. JPEGs that are small enough are copied, not encoded again.
+"""
+
+import functools
+import os
+import pathlib
+import re
+from collections.abc import Iterator
+
+import numpy as np
+
+from vivit_jax import files
+from vivit_jax.data import decode, storage, tfrecords
+from vivit_jax.data.annotations import Example
+from vivit_jax.data.containers import UnreadableVideo
+
+_IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
+_FRAMES = 'image/encoded'
+_RATE = 'image/frame_rate'
+_MIN_SHARE = 0.9  # of a segment's frames that must exist, as in `decode`
+_JPEG = b'\xff\xd8\xff'
+
+
+def locate(videos: pathlib.Path, example: Example) -> pathlib.Path:
+  """Returns the first existing path of an example, or else its `path`."""
+  first = videos / example.path
+  paths = [first]
+  for other in example.alternatives:
+    path = videos / other
+    paths.append(path / first.name if other.endswith('/') else path)
+  # os.path returns False for impossible names, where pathlib raises.
+  return next((path for path in paths if os.path.exists(path)), first)
+
+
+def frames(
+  videos: pathlib.Path, example: Example, short_side: int | None = None
+) -> Iterator[np.ndarray]:
+  """Yields the frames of an example, uint8 RGB [H, W, 3].
+
+  Args:
+    videos: the folder of videos.
+    example: the example.
+    short_side: as in `decode.decode_video`.
+
+  Raises:
+    UnreadableVideo: the example is missing, damaged or incomplete.
+  """
+  path = locate(videos, example)
+  if _is_video(path, example):
+    yield from decode.decode_video(path, short_side, example.start, example.end)
+    return
+  for _, image in _decoded(path, example):
+    yield decode.shrink(image, short_side)
+
+
+def jpegs(
+  videos: pathlib.Path,
+  example: Example,
+  short_side: int | None = None,
+  quality: int = 95,
+) -> list[bytes]:
+  """Returns the frames of an example as JPEGs.
+
+  Frames that are stored as JPEGs no larger than `short_side` are copied.
+
+  Args:
+    videos, example, short_side: as in `frames`.
+    quality: of new JPEGs, 1 to 100.
+
+  Raises:
+    UnreadableVideo: as in `frames`.
+  """
+  path = locate(videos, example)
+  if _is_video(path, example):
+    return [
+      decode.encode_jpeg(image, quality)
+      for image in frames(videos, example, short_side)
+    ]
+  result = []
+  for data, image in _decoded(path, example):
+    small = decode.shrink(image, short_side)
+    copy = data.startswith(_JPEG) and small is image
+    result.append(data if copy else decode.encode_jpeg(small, quality))
+  return result
+
+
+def chunks(
+  videos: pathlib.Path, example: Example, options: storage.EncodingOptions
+) -> list[tuple[int, list[bytes]]]:
+  """Returns the number of frames and the byte strings of each chunk.
+
+  Args:
+    videos, example: as in `frames`.
+    options: how frames are encoded.
+
+  Raises:
+    UnreadableVideo: as in `frames`.
+  """
+  store = storage.get(options.storage)
+  if options.storage != 'jpeg':
+    images = frames(videos, example, options.short_side)
+    return list(store.pack_all(images, options.quality))
+  encoded = jpegs(videos, example, options.short_side, options.quality)
+  size = store.chunk_frames
+  split = [encoded[at : at + size] for at in range(0, len(encoded), size)]
+  return [(len(chunk), chunk) for chunk in split]
+
+
+def rate(videos: pathlib.Path, example: Example) -> float | None:
+  """Returns the frames per second of an example, or None if unknown.
+
+  Raises:
+    UnreadableVideo: its file cannot be opened.
+  """
+  path = locate(videos, example)
+  if _is_video(path, example):
+    return decode.frame_rate(path, example.start, example.end)
+  if example.record is None:
+    return None
+  values = _record(path, example.record).context.get(_RATE, [])
+  return float(values[0]) if values and isinstance(values[0], float) else None
+
+
+def seconds(videos: pathlib.Path, example: Example) -> float:
+  """Returns the duration of an example; 0 if unknown.
+
+  Raises:
+    UnreadableVideo: its file cannot be opened.
+  """
+  if example.start is not None and example.end is not None:
+    return example.end - example.start
+  path = locate(videos, example)
+  return decode.seconds(path) if _is_video(path, example) else 0.0
+
+
+def _is_video(path: pathlib.Path, example: Example) -> bool:
+  """Returns whether the frames are in a video file (which may be missing)."""
+  return example.record is None and not os.path.isdir(path)
+
+
+def _image_bytes(path: pathlib.Path, example: Example) -> Iterator[bytes]:
+  """Yields the encoded images of a folder or a record."""
+  if example.record is None:
+    for file in _image_files(path, example):
+      try:
+        yield file.read_bytes()
+      except OSError as error:
+        raise UnreadableVideo(
+          path, f'has {file.name}, which cannot be read: {error.strerror}'
+        ) from None
+    return
+  record = _record(path, example.record)
+  steps = record.sequences.get(_FRAMES, [])
+  if not steps:
+    raise UnreadableVideo(
+      path,
+      f"has a record at byte {example.record} without images in '{_FRAMES}'; "
+      f'it has {", ".join(sorted(record.sequences)) or "no sequences"}',
+    )
+  for values in steps:
+    yield values[0] if values and isinstance(values[0], bytes) else b''
+
+
+def _record(path: pathlib.Path, offset: int) -> tfrecords.Record:
+  return _cached_record(path, files.stamp(path), offset)
+
+
+@functools.lru_cache(1)  # a record is read for its frames, then for its rate
+def _cached_record(
+  path: pathlib.Path, stamp: tuple[int, int] | None, offset: int
+) -> tfrecords.Record:
+  del stamp  # part of the cache's key
+  return tfrecords.read_record(path, offset)
+
+
+def _decoded(
+  path: pathlib.Path, example: Example
+) -> Iterator[tuple[bytes, np.ndarray]]:
+  """Yields the encoded bytes and the pixels of each image."""
+  shape = None
+  for number, data in enumerate(_image_bytes(path, example)):
+    image = decode.decode_picture(data)
+    if image is None:
+      record = '' if example.record is None else f' of record {example.record}'
+      raise UnreadableVideo(
+        path, f'is damaged: frame {number}{record} is not an image'
+      )
+    shape = image.shape if shape is None else shape
+    if image.shape != shape:
+      raise UnreadableVideo(path, f'changes its size at frame {number}')
+    yield data, image
+
+
+def _image_files(path: pathlib.Path, example: Example) -> list[pathlib.Path]:
+  """Returns the files of a folder of frames, or of a segment of it."""
+  names = _numbered(path, path.stat().st_mtime_ns)
+  if not names:
+    raise UnreadableVideo(path, 'is a folder without images')
+  first, last = example.frames or (min(names), max(names))
+  existing = [number for number in range(first, last + 1) if number in names]
+  if not existing:
+    raise UnreadableVideo(path, f'has none of the frames {first} to {last}')
+  if len(existing) < existing[-1] - first + 1:
+    missing = next(n for n in range(first, last + 1) if n not in names)
+    raise UnreadableVideo(path, f'has no frame {missing}')
+  if len(existing) < _MIN_SHARE * (last - first + 1):
+    raise UnreadableVideo(
+      path, f'ends at frame {existing[-1]}, in the segment {first} to {last}'
+    )
+  return [path / names[number] for number in existing]
+
+
+@functools.lru_cache(2)  # segments of one video come in sequence
+def _numbered(path: pathlib.Path, modified: int) -> dict[int, str]:
+  """Returns the images of a folder by the last number in their names."""
+  del modified  # part of the cache's key
+  names = {}
+  for file in sorted(path.iterdir()):
+    number = re.search(r'(\d+)\D*$', file.stem)
+    if file.suffix.lower() in _IMAGES and number:
+      other = names.setdefault(int(number[1]), file.name)
+      if other != file.name:
+        raise UnreadableVideo(
+          path, f'has both {other} and {file.name} as frame {int(number[1])}'
+        )
+  return names
