@@ -169,7 +169,7 @@ def test_another_run_starts_from_its_weights_alone(trained, prepared, tmp_path):
   flags = [*train_flags(prepared), f'--config.init_from={trained}']
   out = run('train.py', tmp_path, *flags, '--config.train.seed=1')
   assert f'starting from {trained} (vivit_jax, step ' in out
-  assert '0 arrays as they are' not in out and 'fresh' not in out
+  assert '0 arrays unchanged' not in out and 'fresh' not in out
   found = losses(tmp_path)
   assert sorted(found) == list(range(1, STEPS + 1))
   # The head is zero at a start from nothing: ln 8 + ln 8 without its mixup.

@@ -13,7 +13,7 @@ import time
 import numpy as np
 import pytest
 
-from vivit_jax.checkpoints import on_disk
+from vivit_jax.checkpoints import metadata
 from vivit_jax.data import datasets
 from vivit_jax.evaluation.predictions import Table
 
@@ -206,7 +206,7 @@ def test_a_run_is_watched(prepared, tmp_path):
   told, err = watching.communicate(timeout=300)
   assert watching.returncode == 0, told + err
   assert 'the training has ended at step 6' in told
-  assert on_disk.steps(workdir) == [2, 4, 6]
+  assert metadata.steps(workdir) == [2, 4, 6]
   assert [
     metrics(out / f'step_{n}')['protocol']['step'] for n in (2, 4, 6)
   ] == [

@@ -1,4 +1,4 @@
-"""A new family of models is one file: all else works without knowing it."""
+"""A new family of models is one file: everything else works unchanged."""
 
 import os
 import pathlib
@@ -62,12 +62,12 @@ def run(toy, prepared, tmp_path_factory) -> pathlib.Path:
 
 
 def state_of(folder: pathlib.Path, step: int):
-  with Store(folder, read_only=True, best_metric=None) as store:
+  with Store(folder, read_only=True) as store:
     return store.restore_parameters(step)
 
 
 @pytest.mark.slow
-def test_killed_after_a_step_it_goes_on_bit_for_bit(run, prepared, tmp_path):
+def test_killed_after_a_step_it_resumes_bit_for_bit(run, prepared, tmp_path):
   command = [
     sys.executable, ROOT / 'train.py', f'--config={CONFIG}',
     f'--workdir={tmp_path / "run"}', f'--config.data.data_dir={prepared}',
@@ -94,7 +94,7 @@ def test_it_is_evaluated(run, tmp_path):
   assert (tmp_path / 'out' / 'report.html').exists()
 
 
-def test_it_predicts_what_its_module_computes(run, prepared):
+def test_it_predicts_what_its_module_computes(run):
   model = vivit_jax.load(run, checkpoint='last')
   clips = np.random.default_rng(0).integers(0, 256, (2, 4, 32, 32, 3), np.uint8)
   logits = model.logits(clips)
@@ -149,7 +149,7 @@ def test_it_starts_from_itself_with_another_head_and_crop(
 
 
 def test_its_own_weights_are_never_an_image_model(run):
-  """Its patch kernel has the four axes of an image ViT's."""
+  """Although its patch kernel has four axes, as an image ViT's."""
   weights = sources.read(run)
   assert list(weights.models) == ['two_stages']
   assert weights.arrays['patches/kernel'].ndim == 4
@@ -190,7 +190,7 @@ def test_it_is_in_the_table_with_its_parameters(toy):
   assert table.parameters(cases['small']) == count
 
 
-def test_what_it_has_not_is_refused_in_one_sentence(run, toy, tmp_path):
+def test_what_it_does_not_support_is_refused(run, toy, tmp_path):
   model = vivit_jax.load(run, checkpoint='last')
   with pytest.raises(UserError, match='two_stages') as caught:
     rollout.attention_rollout(model.config.model)
@@ -215,8 +215,8 @@ def test_keys_are_those_of_their_family(toy):
     families.ModelConfig('two_stages', options={'patch': 0})
 
 
-def test_a_config_made_another_familys_keeps_what_was_changed(toy):
-  """Not the old family's defaults, which are the new one's to choose."""
+def test_another_family_keeps_the_options_that_were_changed(toy):
+  """The old family's defaults are not kept."""
   config = configs.default('joint')
   config.model.options.gelu = 'exact'
   configs.set_family(config, 'two_stages')
@@ -235,7 +235,7 @@ def test_a_config_made_another_familys_keeps_what_was_changed(toy):
   'key, value',
   [('dtype', 'bfloat16'), ('stochastic_depth', 0.5), ('remat', 'full')],
 )
-def test_a_key_that_it_does_not_heed_is_refused(toy, key, value):
+def test_a_key_that_it_does_not_support_is_refused(toy, key, value):
   with pytest.raises(UserError, match=f'model.{key} .*two_stages'):
     builder.check(families.ModelConfig('two_stages', **{key: value}))
 

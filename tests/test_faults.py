@@ -79,7 +79,7 @@ def test_a_full_disk_is_said_and_the_last_checkpoint_stays(prepared, tmp_path):
   step = steps_of(tmp_path)
   words = one_sentence(start(tmp_path, prepared, *flags, largest_file=200_000))
   assert 'cannot write checkpoint' in words or 'the last checkpoint' in words
-  assert f'goes on from checkpoint {step}.' in words
+  assert f'resumes from checkpoint {step}.' in words
   assert 'File too large' in words
   assert steps_of(tmp_path) == step
 

@@ -7,7 +7,7 @@ import pytest
 from made import NAMES, parameters
 
 from vivit_jax import config as configs
-from vivit_jax.checkpoints.on_disk import Description
+from vivit_jax.checkpoints.metadata import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
 

@@ -31,7 +31,7 @@ from typing import Any
 
 from vivit_jax import commands, config_file, files, locks, typed
 from vivit_jax import config as configs
-from vivit_jax.checkpoints import run as workdirs
+from vivit_jax.checkpoints import workdir as workdirs
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import INTERRUPTED, TERMINATED, UserError, nearest
 from vivit_jax.models import family as families

@@ -1,4 +1,4 @@
-"""Damaged checkpoints are named with a reason that people understand."""
+"""Damaged checkpoints are named with a reason, and set aside."""
 
 import os
 import pathlib
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vivit_jax import config as configs
-from vivit_jax.checkpoints.on_disk import Description
+from vivit_jax.checkpoints.metadata import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.errors import UserError
 
@@ -30,48 +30,16 @@ def two(tmp_path) -> pathlib.Path:
   return tmp_path
 
 
-def read_all(workdir):
-  with Store(workdir, read_only=True) as store:
-    for step in ('2', '1'):
-      store.describe(store.find(step))
-      store.restore(int(step), STATE)
-    store.find('best')
+def overwritten(name, content):
+  return lambda folder: (folder / '2' / name).write_bytes(content)
 
 
-MISSING = 'a part of it is missing or changed'
-CHANGED = 'a JSON in it is cut off or changed'
+def removed(name):
+  def do(folder):
+    path = folder / '2' / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-
-@pytest.mark.parametrize(
-  'name, content, reason',
-  [
-    ('description/metadata', b'', CHANGED),
-    ('description/metadata', b'\xff\xfe', CHANGED),
-    ('description/metadata', b'null', MISSING),
-    ('description', None, 'No such file or directory'),
-    ('metrics/metrics', b'{"top', CHANGED),
-    ('state', None, MISSING),
-    ('state/_METADATA', None, MISSING),
-    ('state/_METADATA', b'', CHANGED),
-    ('state/manifest.ocdbt', None, 'files of its arrays are missing'),
-    ('state/manifest.ocdbt', b'{}', 'its arrays are cut off or changed'),
-  ],
-)
-def test_the_reason_is_one_for_people(two, capsys, name, content, reason):
-  path = two / 'checkpoints' / '2' / name
-  if content is None and path.is_dir():
-    shutil.rmtree(path)
-  elif content is None:
-    path.unlink()
-  else:
-    path.write_bytes(content)
-  words = rf'^checkpoint 2 in .* is damaged \({reason}\): name another one\.'
-  with pytest.raises(UserError, match=words):
-    read_all(two)
-  with Store(two) as store:
-    store.restore_last(STATE)
-  said = [x for x in capsys.readouterr().err.splitlines() if 'checkpoint' in x]
-  assert len(said) == 1 and f'is damaged ({reason}): it is kept as' in said[0]
+  return do
 
 
 def copied(folder):
@@ -88,41 +56,66 @@ def a_file(folder):
   (folder / '2').write_text('')
 
 
-def metrics_a_folder(folder):
-  (folder / '2' / 'metrics' / 'metrics').unlink()
-  (folder / '2' / 'metrics' / 'metrics').mkdir()
+def metadata_a_folder(folder):
+  removed('description/metadata')(folder)
+  (folder / '2' / 'description' / 'metadata').mkdir()
 
 
-@pytest.mark.parametrize(
-  'do, step, last, reason',
-  [
-    (copied, 99, 2, 'it is a copy of checkpoint 2'),
-    (linked_nowhere, 2, 1, 'No such file or directory'),
-    (a_file, 2, 1, 'Not a directory'),
-    (metrics_a_folder, 2, 1, 'Is a directory'),
-  ],
-)
-def test_what_is_no_checkpoint_is_set_aside(
-  two, capsys, do, step, last, reason
-):
+FILES = 'files are'
+DAMAGE = [
+  (overwritten('description/metadata', b''), FILES),
+  (overwritten('description/metadata', b'\xff\xfe'), FILES),
+  (overwritten('description/metadata', b'null'), FILES),
+  (overwritten('description/metadata', b'{"step": 2}'), FILES),
+  (removed('description'), 'No such file'),
+  (removed('state'), FILES),
+  (removed('state/_METADATA'), FILES),
+  (overwritten('state/_METADATA', b''), FILES),
+  (removed('state/manifest.ocdbt'), FILES),
+  (overwritten('state/manifest.ocdbt', b'{}'), FILES),
+  (copied, 'copy of checkpoint 2'),
+  (linked_nowhere, 'No such file'),
+  (a_file, 'Not a directory'),
+  (metadata_a_folder, 'Is a directory'),
+]
+
+
+@pytest.mark.parametrize('do, reason', DAMAGE)
+def test_a_damaged_checkpoint_is_named_and_set_aside(two, capsys, do, reason):
   folder = two / 'checkpoints'
   do(folder)
-  words = rf'checkpoint {step} .*\({reason}\)|no checkpoint .{step}.'
-  with pytest.raises(UserError, match=words):
-    read_all(two)
+  step = 99 if do is copied else 2
+  with Store(two, read_only=True) as store:
+    with pytest.raises(UserError, match=f'checkpoint {step} .*{reason}'):
+      store.describe(step)
+      store.restore(step, STATE)
   with Store(two) as store:
-    assert store.find('last') == last
     assert store.restore_last(STATE) is not None
-  lines = capsys.readouterr().err.splitlines()
-  assert len(lines) == 1 and f'({reason}): it is kept as {step}.dam' in lines[0]
-  assert (folder / f'{step}.damaged').is_symlink() == (do is linked_nowhere)
+    assert store.find('last') == (2 if do is copied else 1)
+  lines = [x for x in capsys.readouterr().err.splitlines() if 'checkpoint' in x]
+  assert len(lines) == 1 and reason in lines[0]
+  assert f'{step}.damaged' in lines[0]
   assert not (folder / str(step)).exists()
+  aside = folder / f'{step}.damaged'
+  assert aside.is_symlink() if do is linked_nowhere else aside.exists()
 
 
-def test_what_is_removed_while_it_is_read_is_damaged(two, monkeypatch):
-  with Store(two, read_only=True, best_metric=None) as store:
-    # What Orbax says of arrays that go between two of its looks.
-    gone = {'state': None}
-    monkeypatch.setattr(store._manager, 'item_metadata', lambda step: gone)
-    with pytest.raises(UserError, match='checkpoint 2 in .* is damaged'):
+def test_a_checkpoint_that_is_removed_meanwhile_is_damaged(two, monkeypatch):
+  with Store(two, read_only=True) as store:
+    # Orbax's answer for arrays that disappear between two of its reads.
+    monkeypatch.setattr(
+      store._manager, 'item_metadata', lambda step: {'state': None}
+    )
+    with pytest.raises(UserError, match='checkpoint 2 .*damaged'):
       store.restore_parameters(2)
+
+
+def test_memory_that_runs_out_is_no_damage(two, monkeypatch):
+  def exhausted(step, args):
+    raise MemoryError
+
+  with Store(two) as store:
+    monkeypatch.setattr(store._manager, 'restore', exhausted)
+    with pytest.raises(MemoryError):
+      store.restore_last(STATE)
+  assert (two / 'checkpoints' / '2').is_dir()

@@ -1,4 +1,4 @@
-"""One model, from paths of all kinds: the same answers, or one sentence."""
+"""Loading from paths of all kinds gives the same model, or a refusal."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from made import NAMES, blocks, parameters
 import vivit_jax
 from vivit_jax import config as configs
 from vivit_jax.checkpoints import convert
-from vivit_jax.checkpoints.on_disk import Description
+from vivit_jax.checkpoints.metadata import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.errors import UserError
 
@@ -92,7 +92,7 @@ def test_other_names_of_the_same_classes(config, trained, tmp_path):
   for given in (other, tmp_path / 'names.json'):
     found = vivit_jax.load(workdir, class_order=given)
     assert found.predict(FRAMES).heads['noun'].labels[0].isupper()
-  with pytest.raises(UserError, match='of noun .3 classes., and the model has'):
+  with pytest.raises(UserError, match='noun .*verb'):
     vivit_jax.load(workdir, class_order={'noun': NAMES['noun']})
 
 
@@ -102,7 +102,7 @@ def test_heads_of_many_labels(config, trained):
   mean = predictor.logits(clips)['noun'].astype(float).mean(axis=0)
   expected = 1 / (1 + np.exp(-mean))
   np.testing.assert_allclose(probabilities(predictor, 'noun'), expected)
-  with pytest.raises(UserError, match="no head 'nouns'.*the heads are noun"):
+  with pytest.raises(UserError, match="'nouns'.* noun"):
     vivit_jax.load(trained(config, 'again'), multi_label=['nouns'])
 
 
@@ -139,13 +139,13 @@ def test_the_reference_with_a_config(joint, tmp_path):
     predictor.logits(clip[None])['label'], expected, atol=1e-5
   )
   names = [f'name {n}' for n in range(11)]
-  told = []
+  said = []
   predictor = vivit_jax.load(
-    source, config=joint, class_order={'deed': names}, say=told.append
+    source, config=joint, class_order={'deed': names}, say=said.append
   )
   assert predictor.label_names == {'deed': names}
-  assert 'arrays as they are' in told[0]
-  with pytest.raises(UserError, match='has 11 outputs'):
+  assert '56 arrays' in said[0]
+  with pytest.raises(UserError, match='11'):
     vivit_jax.load(source, config=joint, class_order={'deed': names[:5]})
   model = dataclasses.replace(joint.model, heads={'label': 7})
   other = dataclasses.replace(joint, model=model)
@@ -153,7 +153,7 @@ def test_the_reference_with_a_config(joint, tmp_path):
     vivit_jax.load(source, config=other)
 
 
-def test_a_hugging_face_folder_tells_everything(joint, tmp_path):
+def test_a_hugging_face_folder_needs_no_config(joint, tmp_path):
   names = [f'name {n}' for n in range(11)]
   tree = serialization.msgpack_serialize(
     {'params': reference.parameters('model1_joint')}
@@ -214,7 +214,7 @@ def hugging_face(folder, **changes):
   source = reference.FIXTURES / 'model1_joint'
   convert.convert(source, folder, to='huggingface', frames=8, crop=48)
   (folder / 'preprocessor_config.json').unlink()
-  told = {
+  written = {
     'model_type': 'vivit',
     'num_attention_heads': 4,
     'hidden_size': 48,
@@ -224,7 +224,7 @@ def hugging_face(folder, **changes):
     'num_frames': 8,
     'image_size': 48,
   }
-  (folder / 'config.json').write_text(json.dumps(told | changes))
+  (folder / 'config.json').write_text(json.dumps(written | changes))
   return folder
 
 
@@ -239,10 +239,10 @@ def test_a_hugging_face_folder_of_any_width():
 @pytest.mark.parametrize(
   ('changes', 'why'),
   [
-    ({'hidden_size': 50}, 'face: .* width of 50'),
-    ({'num_frames': 7}, 'data.frames is 7'),
-    ({'num_frames': None}, 'is damaged, or no checkpoint'),
-    ({'tubelet_size': 16}, 'is damaged, or no checkpoint'),
+    ({'hidden_size': 50}, 'width of 50'),
+    ({'num_frames': 7}, 'data.frames'),
+    ({'num_frames': None}, 'config.json'),
+    ({'tubelet_size': 16}, 'config.json'),
   ],
 )
 def test_configs_that_cannot_be_built(tmp_path, changes, why):
@@ -251,20 +251,28 @@ def test_configs_that_cannot_be_built(tmp_path, changes, why):
     vivit_jax.load(folder)
 
 
-def test_what_is_no_checkpoint(config, trained, tmp_path):
+def test_what_cannot_be_loaded_is_refused(config, trained, tmp_path):
   (tmp_path / 'empty').mkdir()
   (tmp_path / 'unfinished' / 'checkpoints').mkdir(parents=True)
   (tmp_path / 'text').write_text('hello')
   workdir = trained(config)
+  twice = NAMES | {'noun': ['cup', 'jar', 'cup']}
   for path, options, why in (
-    (tmp_path / 'none', {}, 'there is no checkpoint at'),
-    (tmp_path / 'empty', {}, 'empty is no checkpoint known here'),
-    (tmp_path / 'unfinished', {}, 'has no finished checkpoint yet'),
-    (tmp_path / 'text', {}, 'text is no checkpoint known here'),
-    (reference.FIXTURES / 'model1_joint', {}, 'model1_joint .*give the config'),
-    (tmp_path / 'text', {'config': config}, 'is no checkpoint known here'),
-    (workdir, {'checkpoint': 7}, "no checkpoint '7'"),
-    (workdir, {'config': 'none.py'}, 'there is no config file none.py'),
+    (None, {}, 'None'),
+    (3, {}, '3'),
+    (tmp_path / 'none', {}, 'none'),
+    (tmp_path / 'empty', {}, 'empty'),
+    (tmp_path / 'unfinished', {}, 'unfinished'),
+    (tmp_path / 'text', {}, 'text'),
+    (tmp_path / 'text', {'config': config}, 'text'),
+    (reference.FIXTURES / 'model1_joint', {}, 'model1_joint .*--config'),
+    (workdir, {'checkpoint': 7}, "'7'"),
+    (workdir, {'config': 'none.py'}, 'none.py'),
+    (workdir, {'multi_label': 'noun'}, 'multi_label'),
+    *(
+      (workdir, {'class_order': wrong}, 'class_order')
+      for wrong in (twice, {'noun': 'cup'}, {}, [1], 7)
+    ),
   ):
     with pytest.raises(UserError, match=why):
       vivit_jax.load(path, **options)
@@ -284,32 +292,16 @@ def test_importing_is_light():
   assert done.stdout.split('\n')[:2] == ['[]', 'False'], done.stderr
 
 
-def test_arguments_that_cannot_be(config, trained):
-  workdir = trained(config)
-  for path in (None, 3):
-    with pytest.raises(UserError, match=f'is {path}: give the path of'):
-      vivit_jax.load(path)
-  with pytest.raises(UserError, match=r"it takes heads: \['noun'\]"):
-    vivit_jax.load(workdir, multi_label='noun')
-  twice = NAMES | {'noun': ['cup', 'jar', 'cup']}
-  for wrong in (twice, {'noun': 'cup'}, {}, [1], 7):
-    with pytest.raises(UserError, match='each name once'):
-      vivit_jax.load(workdir, class_order=wrong)
-
-
-def test_a_damaged_checkpoint_is_to_be_replaced_by_another(config, trained):
+def test_a_damaged_checkpoint_is_named(config, trained):
   workdir = trained(config)
   for path in (workdir / 'checkpoints' / '5').rglob('*'):
     if path.is_file() and 'state' in str(path):
       path.write_bytes(b'')
-  with pytest.raises(UserError, match='name another one by --checkpoint') as e:
+  with pytest.raises(UserError, match='checkpoint 5 '):
     vivit_jax.load(workdir)
-  assert 'train.py' not in str(e.value)
 
 
-def test_names_that_are_damaged_are_not_called_missing(
-  config, trained, tmp_path
-):
+def test_damaged_names_are_not_called_missing(config, trained, tmp_path):
   workdir, path = trained(config), tmp_path / 'names.json'
   path.write_text(json.dumps(NAMES)[:-5])
   with pytest.raises(UserError, match=r'names\.json'):
@@ -329,8 +321,8 @@ def test_the_config_may_be_a_runs_own_file(config, trained, tmp_path):
   np.testing.assert_array_equal(probabilities(found), expected)
   broken = tmp_path / 'broken.json'
   broken.write_text(given['config'].read_text()[:-9])
-  with pytest.raises(UserError, match=r'broken\.json: the config is not valid'):
+  with pytest.raises(UserError, match=r'broken\.json'):
     vivit_jax.load(workdir / 'checkpoints' / '5', config=broken)
   broken.write_bytes(b'\xff\xfe\x00')
-  with pytest.raises(UserError, match=r'broken\.json: this is no text'):
+  with pytest.raises(UserError, match=r'broken\.json'):
     vivit_jax.load(workdir / 'checkpoints' / '5', config=broken)

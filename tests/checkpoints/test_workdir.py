@@ -6,7 +6,7 @@ import types
 import pytest
 
 from vivit_jax import config as configs
-from vivit_jax.checkpoints import run as workdir
+from vivit_jax.checkpoints import workdir
 from vivit_jax.errors import UserError
 
 
@@ -23,7 +23,7 @@ def claim(folder, config):
 
 def test_a_folder_in_use_is_refused(tmp_path):
   with workdir.claimed(tmp_path, config()):
-    with pytest.raises(UserError, match='another process is training in'):
+    with pytest.raises(UserError, match=tmp_path.name):
       claim(tmp_path, config())
   claim(tmp_path, config())
 
@@ -35,12 +35,12 @@ def test_the_config_is_written_and_read(tmp_path):
 
 def test_another_config_is_refused_with_its_keys_and_values(tmp_path):
   claim(tmp_path, config())
-  with pytest.raises(UserError, match='train.seed is 0 there and 4 now'):
+  with pytest.raises(UserError, match='train.seed is 0 .* 4'):
     claim(tmp_path, config(seed=4))
   assert workdir.read_config(tmp_path) == config()
 
 
-def test_what_does_not_change_the_curve_may_change(tmp_path):
+def test_keys_that_do_not_affect_the_curve_may_change(tmp_path):
   claim(tmp_path, config())
   claim(tmp_path, config(log_every=7))
   assert workdir.read_config(tmp_path).train.log_every == 7
@@ -48,19 +48,19 @@ def test_what_does_not_change_the_curve_may_change(tmp_path):
 
 def test_an_unwritable_workdir_is_one_sentence(tmp_path):
   (tmp_path / 'file').write_text('')
-  with pytest.raises(UserError, match='cannot write to the workdir'):
+  with pytest.raises(UserError, match='file/run'):
     claim(tmp_path / 'file' / 'run', config())
 
 
 def test_a_folder_that_is_no_workdir(tmp_path):
-  with pytest.raises(UserError, match='no config.json'):
+  with pytest.raises(UserError, match=tmp_path.name):
     workdir.read_config(tmp_path)
 
 
 def test_a_damaged_config_is_named(tmp_path):
   (tmp_path / 'config.json').write_text('{"model": {"fam')
   for use in (workdir.read_config, lambda path: claim(path, config())):
-    with pytest.raises(UserError, match='config.json is damaged.*--workdir'):
+    with pytest.raises(UserError, match='config.json'):
       use(tmp_path)
 
 
@@ -68,32 +68,32 @@ def test_a_check_writes_nothing(tmp_path):
   workdir.check(tmp_path / 'a' / 'b', config())
   assert not (tmp_path / 'a').exists()
   claim(tmp_path / 'a', config())
-  with pytest.raises(UserError, match='seed is 0 there and 4 now'):
+  with pytest.raises(UserError, match='train.seed is 0 .* 4'):
     workdir.check(tmp_path / 'a', config(seed=4))
   (tmp_path / 'file').write_text('')
-  with pytest.raises(UserError, match='cannot write .*/file is no folder'):
+  with pytest.raises(UserError, match='file/run'):
     workdir.check(tmp_path / 'file' / 'run', config())
 
 
 @pytest.mark.parametrize(
   'flag, words',
   [
-    (os.ST_RDONLY, 'is on a read-only file system'),
-    (0, 'is not yours to write to'),
+    (os.ST_RDONLY, 'read-only'),
+    (0, 'not writable'),
   ],
 )
 def test_why_a_folder_cannot_be_written(tmp_path, monkeypatch, flag, words):
-  """As the system tells it, also to root, who may write all else."""
+  """The system's answers, which root would not get."""
   mount = types.SimpleNamespace(f_flag=flag)
   monkeypatch.setattr(os, 'access', lambda *_: False)
   monkeypatch.setattr(os, 'statvfs', lambda _: mount)
-  with pytest.raises(UserError, match=f'{tmp_path} {words}'):
+  with pytest.raises(UserError, match=f'{tmp_path} .*{words}'):
     workdir.check(tmp_path / 'a', config())
 
 
-def test_heads_that_the_dataset_gives_are_not_compared(tmp_path):
+def test_heads_of_the_dataset_are_not_compared(tmp_path):
   resolved = configs.with_heads(config(), {'verb': 3})
   claim(tmp_path, resolved)
   workdir.check(tmp_path, config())
-  with pytest.raises(UserError, match='model.heads.verb is 3 there and 4 now'):
+  with pytest.raises(UserError, match='model.heads.verb is 3 .* 4'):
     workdir.check(tmp_path, configs.with_heads(config(), {'verb': 4}))

@@ -7,7 +7,6 @@ import pytest
 import reference
 
 from vivit_jax import models
-from vivit_jax.errors import UserError
 from vivit_jax.models import blocks, embeddings
 
 
@@ -223,27 +222,3 @@ def test_features_come_before_the_head_and_the_representation_layer():
   np.testing.assert_allclose(
     features.pre_logits @ head['kernel'], logits, atol=1e-5
   )
-
-
-@pytest.mark.parametrize(
-  'key, value, words',
-  [
-    ('family', 'factorized_encoder', "mean 'factorised_encoder'"),
-    ('size', 'XL', 'model.size .* Ti, S, B, L, H'),
-    ('tubelet_init', 'centre_frame', "mean 'central_frame'"),
-    ('positions', 'sinusoid_3d', "mean 'sinusoidal_3d'"),
-    ('pool', 'cls', 'model.pool .* token, mean, attention'),
-    ('order', 'time_first', "mean 'time_space'"),
-    ('remat', 'all', 'model.remat .* none, dots, full'),
-    ('dtype', 'float16', "mean 'bfloat16'"),
-  ],
-)
-def test_names_that_are_not_known_are_told_with_the_nearest(key, value, words):
-  keys = {
-    'family': 'factorised_dot_product',
-    'size': 'S',
-    'heads': {'label': 3},
-    'tubelet': (2, 8, 8),
-  }
-  with pytest.raises(UserError, match=words):
-    built(**keys | {key: value})

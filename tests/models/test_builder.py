@@ -13,31 +13,51 @@ from vivit_jax.models import family as families
 
 
 @pytest.mark.parametrize(
-  ('family', 'option', 'words'),
+  ('family', 'option', 'named'),
   [
-    (
-      'joint',
-      'temporal_layers',
-      "'model.options.temporal_layers' belongs to factorised_encoder;"
-      ' model.family is joint',
-    ),
+    ('joint', 'temporal_layers', ['factorised_encoder', 'joint']),
     (
       'factorised_encoder',
       'layers',
-      'belongs to joint and factorised_self_attention and'
-      ' factorised_dot_product; model.family is factorised_encoder',
+      ['joint', 'factorised_self_attention', 'factorised_dot_product'],
     ),
-    ('factorised_dot_product', 'temporal_init', 'to factorised_self_attention'),
-    ('joint', 'tubelets', "'model.options.tubelets'.*Did you mean 'tubelet'"),
+    ('factorised_dot_product', 'temporal_init', ['factorised_self_attention']),
+    ('joint', 'tubelets', ["'tubelet'"]),
   ],
 )
-def test_an_option_of_another_family_is_said_to_be_its(family, option, words):
-  with pytest.raises(UserError, match=words):
+def test_an_option_of_another_family_is_refused(family, option, named):
+  with pytest.raises(UserError, match=f'model.options.{option}') as caught:
     models.ModelConfig(family, options={option: 2})
+  assert all(name in str(caught.value) for name in named)
 
 
 @pytest.mark.parametrize(
-  ('changes', 'words'),
+  ('key', 'value', 'named'),
+  [
+    ('family', 'factorized_encoder', "'factorised_encoder'"),
+    ('size', 'XL', 'model.size .* Ti, S, B, L, H'),
+    ('size', 'Ti', '3.*model.size'),  # an odd number of heads
+    ('tubelet_init', 'centre_frame', "model.options.tubelet_init .*'central_f"),
+    ('positions', 'sinusoid_3d', "model.options.positions .*'sinusoidal_3d'"),
+    ('order', 'time_first', "model.options.order .*'time_space'"),
+    ('pool', 'cls', 'model.pool .* mean, attention'),
+    ('pool', 'token', 'model.pool .*class token'),
+    ('remat', 'all', 'model.remat .* none, dots, full'),
+    ('dtype', 'float16', "model.dtype .*'bfloat16'"),
+  ],
+)
+def test_models_that_cannot_be_built_are_refused(key, value, named):
+  keys = {
+    'family': 'factorised_dot_product',
+    'size': 'S',
+    'heads': {'label': 3},
+  }
+  with pytest.raises(UserError, match=named):
+    models.build(reference.flat_config(**keys | {key: value}))
+
+
+@pytest.mark.parametrize(
+  ('changes', 'key'),
   [
     ({'remat': 'all'}, 'model.remat'),
     ({'dtype': 'float16'}, 'model.dtype'),
@@ -47,7 +67,7 @@ def test_an_option_of_another_family_is_said_to_be_its(family, option, words):
     ({'order': 'space'}, 'model.options.order'),
   ],
 )
-def test_choices_are_checked_however_a_config_was_made(changes, words):
+def test_choices_are_checked_however_a_config_was_made(changes, key):
   config = reference.config('model3_factorised_self_attention')
   name, value = next(iter(changes.items()))
   if name in reference.COMMON:
@@ -55,7 +75,7 @@ def test_choices_are_checked_however_a_config_was_made(changes, words):
   else:
     options = dataclasses.replace(config.options, **changes)
     config = dataclasses.replace(config, options=options)
-  with pytest.raises(UserError, match=f"{words} is '{value}'"):
+  with pytest.raises(UserError, match=f"{key} .*'{value}'"):
     models.build(config)
 
 
@@ -63,7 +83,7 @@ def test_choices_are_checked_however_a_config_was_made(changes, words):
 def unrolled():
   """Returns the name of a family whose blocks cannot be stacked."""
   family = dataclasses.replace(
-    families.get('joint'), name='unrolled', reads=('dtype',)
+    families.get('joint'), name='unrolled', supports=('dtype',)
   )
   families.register(family)
   yield 'unrolled'
@@ -73,7 +93,7 @@ def unrolled():
 def test_scan_is_refused_where_blocks_cannot_be_stacked(unrolled):
   config = models.ModelConfig(unrolled, heads={'label': 2})
   models.check(config)
-  with pytest.raises(UserError, match='model.scan is True, which unrolled'):
+  with pytest.raises(UserError, match='model.scan .*unrolled'):
     models.build(dataclasses.replace(config, scan=True))
   models.check(dataclasses.replace(config, family='joint', scan=True))
 
@@ -82,6 +102,10 @@ def test_a_name_is_of_one_family(unrolled):
   other = dataclasses.replace(families.get('joint'), name=unrolled)
   with pytest.raises(ValueError, match='unrolled'):
     families.register(other)
+  for changes in ({'pools': ()}, {'pool_sizes': None}):
+    broken = dataclasses.replace(other, name='broken', **changes)
+    with pytest.raises(ValueError, match='broken'):
+      families.register(broken)
 
 
 HEADS = {
@@ -162,5 +186,5 @@ def test_every_parameter_has_a_layer(family, pool):
 @pytest.mark.parametrize('family', LAYERS)
 def test_a_parameter_of_no_rule_is_an_error(family):
   layer_of, _ = builder.layer_of(reference.config(NAMES[family]))
-  with pytest.raises(UserError, match=f'{family} names the parameter adapter/'):
+  with pytest.raises(UserError, match='adapter/kernel'):
     layer_of('adapter/kernel')

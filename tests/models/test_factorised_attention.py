@@ -7,8 +7,6 @@ import plain
 import pytest
 import reference
 
-from vivit_jax import models
-from vivit_jax.errors import UserError
 from vivit_jax.models import blocks
 from vivit_jax.models.vivit import factorised_dot_product as fdp
 from vivit_jax.models.vivit import factorised_self_attention as fsa
@@ -114,31 +112,3 @@ def test_the_temporal_branch_begins_silent(temporal_init):
   }
   learns = temporal_init == 'zero_output'
   assert moved == dict.fromkeys(('query', 'key', 'value', 'out'), learns)
-
-
-@pytest.mark.parametrize(
-  'family', ['factorised_self_attention', 'factorised_dot_product']
-)
-def test_a_class_token_is_refused_with_its_reason(family):
-  with pytest.raises(UserError, match='has no class token: without'):
-    models.build(
-      reference.flat_config(
-        family,
-        size='Ti',
-        heads={'label': 2},
-        tubelet=(2, 8, 8),
-        pool='token',
-      )
-    )
-
-
-def test_an_odd_number_of_heads_cannot_be_halved():
-  with pytest.raises(UserError, match="'Ti', whose 3 attention heads"):
-    models.build(
-      reference.flat_config(
-        'factorised_dot_product',
-        size='Ti',
-        heads={'label': 2},
-        tubelet=(2, 8, 8),
-      )
-    )

@@ -1,4 +1,4 @@
-"""Which grid a checkpoint's positions are of: said, concluded, or asked for."""
+"""The grid of a checkpoint's positions: stated, inferred, or refused."""
 
 import pytest
 
@@ -19,8 +19,8 @@ from vivit_jax.models import resize
     (9, (16, 1, 1), 'TemporalTransformer', (9, 1, 1)),
   ],
 )
-def test_a_grid_is_concluded_or_asked_for(count, guess, encoder, grid):
-  table = resize.Table(
+def test_a_grid_is_inferred_or_refused(count, guess, encoder, grid):
+  grids = resize.PositionGrids(
     grid=guess,
     guess=guess,
     has_token=False,
@@ -28,18 +28,18 @@ def test_a_grid_is_concluded_or_asked_for(count, guess, encoder, grid):
     in_time=encoder == 'TemporalTransformer',
   )
   if grid is None:
-    with pytest.raises(UserError, match=f'^{encoder} has {count} .*init_grid'):
-      resize.grid_of(count, encoder, table)
+    with pytest.raises(UserError, match=f'{encoder} .*init_grid'):
+      resize.grid_of(count, encoder, grids)
   else:
-    assert resize.grid_of(count, encoder, table) == grid
+    assert resize.grid_of(count, encoder, grids) == grid
 
 
 @pytest.mark.parametrize(
   'count, in_space, grid',
   [(36, False, (4, 3, 3)), (9, True, (1, 3, 3)), (45, False, None)],
 )
-def test_a_grid_that_is_stated_counts_before_any_guess(count, in_space, grid):
-  table = resize.Table(
+def test_a_stated_grid_overrides_inference(count, in_space, grid):
+  grids = resize.PositionGrids(
     grid=(1, 6, 6),
     guess=(1, 6, 6),
     has_token=False,
@@ -47,13 +47,13 @@ def test_a_grid_that_is_stated_counts_before_any_guess(count, in_space, grid):
     in_space=in_space,
   )
   if grid is None:
-    with pytest.raises(UserError, match='^pos has 45 .* 4 x 3 x 3 .*init_grid'):
-      resize.grid_of(count, 'pos', table)
+    with pytest.raises(UserError, match='pos .*4 x 3 x 3 .*init_grid'):
+      resize.grid_of(count, 'pos', grids)
   else:
-    assert resize.grid_of(count, 'pos', table) == grid
+    assert resize.grid_of(count, 'pos', grids) == grid
 
 
-def test_the_clip_of_another_tubelet_tells_the_grid():
+def test_the_grid_of_the_same_clip_in_other_tubelets():
   """16 x 14 x 14 of tubelets of 2 x 16 x 16 are 8 x 28 x 28 of 4 x 8 x 8."""
   found = resize.same_clip((8, 28, 28), (4, 8, 8), (2, 16, 16))
   assert found == (16, 14, 14)

@@ -76,10 +76,10 @@ class TwoStages(nn.Module):
 
 
 def resize_bias(array: families.Resizing) -> families.Resized:
-  if array.found.shape == array.start.shape:
-    return array.found, ''
-  value = jax.image.resize(array.found, array.start.shape, 'linear')
-  return np.asarray(value), f'{array.found.shape} -> {array.start.shape}'
+  if array.value.shape == array.initial.shape:
+    return array.value, ''
+  value = jax.image.resize(array.value, array.initial.shape, 'linear')
+  return np.asarray(value), f'{array.value.shape} -> {array.initial.shape}'
 
 
 def check_clip(options: Options, frames: int, crop: tuple[int, int]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vivit_jax import config as configs
-from vivit_jax.checkpoints.on_disk import Description
+from vivit_jax.checkpoints.metadata import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.errors import UserError
 from vivit_jax.training import checks

@@ -1,1 +1,1 @@
-"""What a run leaves on disk, and how it is read again."""
+"""Checkpoints: saving, loading, merging and converting them."""

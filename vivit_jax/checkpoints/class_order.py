@@ -1,4 +1,4 @@
-"""Whether a checkpoint's outputs are the model's, and in which order."""
+"""Matches a checkpoint's classes to the model's and reorders its head."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,22 +8,22 @@ import numpy as np
 from vivit_jax.data import annotations
 from vivit_jax.models import classifier
 
-Names = Mapping[str, Sequence[str]]  # of each head, in the order of its outputs
+Names = Mapping[str, Sequence[str]]  # classes of each head, by output
 
 
 def order_of(class_order: str | None, own: Names | None) -> Names:
-  """Returns the names of a checkpoint's outputs, of heads that are named.
+  """Returns the class names of a checkpoint, without unnamed heads.
 
   Args:
-    class_order: JSON file of a config; it counts before the checkpoint's own.
-    own: what the checkpoint tells.
+    class_order: JSON file named by the config; it overrides the checkpoint.
+    own: class names in the checkpoint.
 
   Raises:
     UserError: a file that cannot be read.
   """
   if class_order is not None:
     return annotations.read_label_names(class_order)
-  # Hugging Face's names, and ours, of classes without names.
+  # Names that Hugging Face and this package give to unnamed classes.
   unnamed = re.compile(r'LABEL_\d+|class \d+')
   return {
     head: classes
@@ -33,7 +33,7 @@ def order_of(class_order: str | None, own: Names | None) -> Names:
 
 
 def numbered(heads: Mapping[str, int]) -> dict[str, list[str]]:
-  """Names classes that have no names, of heads with so many of them."""
+  """Returns placeholder names, given the number of classes of each head."""
   return {
     head: [f'class {number}' for number in range(classes)]
     for head, classes in heads.items()
@@ -43,16 +43,16 @@ def numbered(heads: Mapping[str, int]) -> dict[str, list[str]]:
 def arrange(
   arrays: Mapping[str, np.ndarray], order: Names, wanted: Names | None
 ) -> tuple[dict[str, np.ndarray], str, str]:
-  """Puts the columns of a head into the wanted order, or leaves the head out.
+  """Reorders the columns of a head for the model, or drops the head.
 
   Args:
-    arrays: of a checkpoint; what has no head stays as it is.
-    order: names of its outputs, of heads that are named; of all heads, in the
-      order of the heads.
-    wanted: names of the model's outputs; None if they are not known.
+    arrays: of a checkpoint.
+    order: class names of the checkpoint, where known. If all heads are named,
+      their order is that of the columns.
+    wanted: class names of the model; None if unknown.
 
   Returns:
-    The arrays; how the head was changed, or ''; why it was left out, or ''.
+    The arrays; how the head was changed, or ''; why it was dropped, or ''.
   """
   arrays = dict(arrays)
   head = {n: a for n, a in arrays.items() if classifier.is_head(n)}
@@ -64,17 +64,17 @@ def arrange(
   for name, array in head.items():
     if why or array.shape[-1] != len(columns):
       del arrays[name]
-      why = why or f'another head: {array.shape} there'
+      why = why or f'the source has another head, of shape {array.shape}'
     else:
       arrays[name] = array[..., columns]
-  return arrays, '' if why else "columns in the order of the dataset's", why
+  return arrays, '' if why else "columns in the dataset's order", why
 
 
 def _columns(order: Names, wanted: Names) -> tuple[list[int], str]:
-  """Returns the places of the wanted outputs, or why there are none."""
+  """Returns the column of each wanted output, or why there is none."""
   if not set(order) <= set(wanted):
-    return [], f'another head: {", ".join(sorted(order))} there'
-  # A full order gives the order of the heads too; else it is the model's.
+    return [], f'the source has other heads: {", ".join(sorted(order))}'
+  # Without names for all heads, they are in the model's order.
   sequence = order if set(order) == set(wanted) else wanted
   starts, first = {}, 0
   for head in sequence:
@@ -82,19 +82,20 @@ def _columns(order: Names, wanted: Names) -> tuple[list[int], str]:
     first += len(order.get(head, wanted[head]))
   columns: list[int] = []
   for head, names in wanted.items():
-    there = order.get(head, names)
-    if list(there) == list(names):
+    theirs = order.get(head, names)
+    if list(theirs) == list(names):
       columns += range(starts[head], starts[head] + len(names))
       continue
-    if len(set(there)) < len(there):
-      return [], f'two classes of head {head} have one name there'
-    strange = set(there) ^ set(names)
-    if strange or len(there) != len(names):
+    if len(set(theirs)) < len(theirs):
+      return [], f'two classes of head {head} have the same name'
+    different = set(theirs) ^ set(names)
+    if different or len(theirs) != len(names):
+      one = min(different, default='')
       return [], (
-        f"other classes: '{min(strange)}' of head {head} is in one of them "
-        "alone; name them in the checkpoint's order by "
+        f"other classes: only the source or the model has '{one}' of head "
+        f"{head}; list the source's classes with "
         '--config.class_order=FILE.json'
       )
-    place = {name: number for number, name in enumerate(there)}
-    columns += [starts[head] + place[name] for name in names]
+    number = {name: column for column, name in enumerate(theirs)}
+    columns += [starts[head] + number[name] for name in names]
   return columns, ''

@@ -1,11 +1,12 @@
-"""Weights written in the formats that others read."""
+"""Describes checkpoints, and converts them to other formats."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,31 +14,30 @@ from flax import serialization
 from safetensors.numpy import save_file
 
 from vivit_jax import config as configs
-from vivit_jax import files
-from vivit_jax.checkpoints import foreign, names, sources
-from vivit_jax.checkpoints.on_disk import Description
+from vivit_jax.checkpoints import names, pretrained, sources
+from vivit_jax.checkpoints.metadata import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
+from vivit_jax.models import classifier
 from vivit_jax.models import family as families
 from vivit_jax.models.weights import Clip, Weights
 
 WRITERS = ('native', 'huggingface', 'scenic')
 
 
-def can_start(weights: Weights) -> str:
-  """Returns, for people, which models `init_from` takes these weights for."""
-  as_they_are = [n for n in families.every() if n in weights.models]
-  others = [
-    name
-    for name, family in families.every().items()
-    if set(family.starts_from) & {*weights.models}
-  ]
+def can_initialise(weights: Weights) -> str:
+  """Returns which models `init_from` accepts these weights for, as text."""
+  same, others = [], []
+  for name, family in families.every().items():
+    if name in weights.models:
+      same.append(name)
+    if set(family.initialises_from) & {*weights.models}:
+      others.append(name)
   parts = []
-  if as_they_are:
+  if same:
     parts.append(
-      f'{" or ".join(as_they_are)}, also of other heads, frames, crops and '
-      'tubelets'
+      f'{" or ".join(same)}, also with other heads, frames, crops and tubelets'
     )
   if others:
     parts.append(f'{", ".join(others)}, as {weights.title}')
@@ -45,19 +45,17 @@ def can_start(weights: Weights) -> str:
 
 
 def describe(weights: Weights) -> str:
-  """Returns lines for people: format, model, sizes and parameters."""
-  families_of = [
-    family
-    for name, family in families.every().items()
-    if name in weights.models or set(family.starts_from) & {*weights.models}
-  ]
+  """Returns lines with format, model, sizes and number of parameters."""
   lines = {'format': weights.format, 'model': weights.title}
-  if families_of:
-    lines |= families_of[0].describe(weights.arrays)
-  lines['head'] = foreign.describe_head(weights)
+  for name, family in families.every().items():
+    if {name, *family.initialises_from} & {*weights.models}:
+      lines |= family.describe(weights.arrays)
+      break
+  classes = classifier.classes_of(weights.arrays)
+  lines['head'] = 'none' if classes is None else f'{classes} classes'
   lines['parameters'] = f'{sum(x.size for x in weights.arrays.values()):,}'
   pairs = [*lines.items(), *(('note', note) for note in weights.notes)]
-  pairs.append(('can start', can_start(weights)))
+  pairs.append(('can initialise', can_initialise(weights)))
   return '\n'.join(f'{key:>16}  {value}' for key, value in pairs)
 
 
@@ -71,67 +69,68 @@ def convert(
   short_side: int | None = None,
   config: TrainConfig | None = None,
 ) -> None:
-  """Writes a checkpoint in another format.
+  """Converts a checkpoint to another format.
 
   Args:
-    source: of any format that `sources.read` knows.
-    target: a folder for 'native' (a workdir to evaluate or to start from) and
-      'huggingface', a file for 'scenic'; must not exist.
+    source: path of a checkpoint of any known format.
+    target: a new folder for 'native' (a workdir) and 'huggingface', a new file
+      for 'scenic'.
     to: one of `WRITERS`.
-    frames, crop, short_side: of the clips, in pixels, for 'huggingface'; None
-      for what the checkpoint says, or 32, 224 and 256.
-    config: of the model, for 'native', unless the checkpoint has its own.
+    frames, crop, short_side: of the clips, crop and side in pixels, for
+      'huggingface'; None: the checkpoint's own, or 32, 224 and 256.
+    config: of the model, for 'native', if the checkpoint does not state it.
 
   Raises:
-    UserError: a source that cannot be read, or has no place in the format, or
-      a target that exists or cannot be written.
+    UserError: a source that cannot be read or converted, or a target that
+      exists or cannot be written.
   """
   if target.exists():
-    raise UserError(f'{target} is there already: choose another name.')
-  path = pathlib.Path(source)
-  weights = sources.read(path)
-  about = None
+    raise UserError(f'{target} exists already: choose another name.')
+  weights = sources.read(source)
+  own = None
   if weights.experiment is not None:
-    about = configs.from_mapping(weights.experiment)
+    own = configs.from_mapping(weights.experiment)
   if to == 'native':
-    return _write_native(weights, str(path), target, config or about)
-  write = _writer(weights, to)
-  given = {'frames': frames, 'crop': crop and (crop, crop)}
-  given |= {'short_side': short_side}
-  clip = dataclasses.replace(
-    _clip(about),
-    **{key: value for key, value in given.items() if value is not None},
-  )
-  contents = write(weights, clip)
+    _write_native(weights, str(source), target, config or own)
+    return
+  clip = _clip(own)
+  changes = {
+    'frames': frames,
+    'crop': crop and (crop, crop),
+    'short_side': short_side,
+  }
+  changes = {key: x for key, x in changes.items() if x is not None}
+  write = _exporter(weights, to)
+  contents = write(weights, dataclasses.replace(clip, **changes))
   if to == 'scenic':
-    return _write_msgpack(contents['arrays'], target)
-  _write_hugging_face(contents, target)
+    _write_msgpack(contents['arrays'], target)
+  else:
+    _write_hugging_face(contents, target)
 
 
-def _writer(weights: Weights, to: str):
-  """Returns what makes the contents of files of a format.
+def _exporter(weights: Weights, to: str) -> Callable[..., Mapping[str, Any]]:
+  """Returns the function that exports these weights to a format.
 
   Raises:
-    UserError: no family that the weights are of has the format.
+    UserError: none of their families supports the format.
   """
   able = {n: f for n, f in families.every().items() if to in f.exports}
   for name, family in able.items():
     if name in weights.models:
       return family.exports[to]
   raise UserError(
-    f'these weights are of {weights.title}, and {to} has only '
-    f'{", ".join(able)} of this package.'
+    f'these weights are of {weights.title}, but {to} supports only '
+    f'{", ".join(able)}.'
   )
 
 
 def _clip(config: TrainConfig | None) -> Clip:
-  """Returns the clips of a checkpoint, as far as its own config says."""
+  """Returns the input of a config's model."""
   if config is None:
     return Clip()
   data, model = config.data, config.model
-  frames_seen = families.get(model.family).frames_seen
   return Clip(
-    frames_seen(model.options, data.frames),
+    families.get(model.family).frames_used(model.options, data.frames),
     data.crop,
     data.short_side,
     data.mean,
@@ -139,62 +138,71 @@ def _clip(config: TrainConfig | None) -> Clip:
   )
 
 
+@contextlib.contextmanager
+def _unfinished(target: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Yields a temporary path beside the target, renamed to it at the end.
+
+  Raises:
+    UserError: the target cannot be written.
+  """
+  path = target.with_name(f'.{target.name}.part')
+  try:
+    shutil.rmtree(path, ignore_errors=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    yield path
+    os.replace(path, target)
+  except OSError as error:
+    raise UserError(f'cannot write {target}: {error.strerror}.') from None
+  finally:
+    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+      path.unlink()
+
+
 def _write_native(
   weights: Weights, path: str, target: pathlib.Path, config: TrainConfig | None
 ) -> None:
-  """Writes a workdir whose only checkpoint, of step 0, holds the weights."""
+  """Writes a workdir whose only checkpoint, at step 0, has the weights."""
   if config is None:
-    raise UserError('--config is missing: it says which model the weights are.')
-  loaded = foreign.from_weights(
+    raise UserError(
+      f'set --config to the config of the model: {path} does not state it.'
+    )
+  loaded = pretrained.from_weights(
     weights, path, config, None, say=lambda text: None, exact=True
   )
-  unfinished = target.with_name(f'.{target.name}.part')
-  shutil.rmtree(unfinished, ignore_errors=True)
-  try:
-    unfinished.mkdir(parents=True)
+  with _unfinished(target) as folder:
+    folder.mkdir()
     text = configs.to_json(loaded.config)
-    (unfinished / 'config.json').write_text(text)
-    with Store(unfinished) as store:
+    (folder / 'config.json').write_text(text)
+    with Store(folder) as store:
       about = Description(loaded.config, loaded.label_names)
       store.save(0, {'params': loaded.params}, about)
-    os.replace(unfinished, target)
-  except OSError as error:
-    raise UserError(f'cannot write {target}: {error.strerror}.') from None
 
 
 def _write_msgpack(
   arrays: Mapping[str, np.ndarray], target: pathlib.Path
 ) -> None:
-  """Writes flax msgpack with `params`, scenic's newer layout."""
+  """Writes Flax msgpack with `params`, scenic's newer layout."""
   tree = {
     'params': names.unflatten(arrays),
     'global_step': np.int32(0),
     'model_state': {},
   }
-  try:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with files.replacing(target) as unfinished:
-      unfinished.write_bytes(serialization.msgpack_serialize(tree))
-  except OSError as error:
-    raise UserError(f'cannot write {target}: {error.strerror}.') from None
+  with _unfinished(target) as file:
+    file.write_bytes(serialization.msgpack_serialize(tree))
 
 
 def _write_hugging_face(
-  contents: Mapping[str, Any], folder: pathlib.Path
+  contents: Mapping[str, Any], target: pathlib.Path
 ) -> None:
-  """Writes tensors and configs as a folder, which appears whole."""
-  unfinished = folder.with_name(f'.{folder.name}.part')
-  try:
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+  """Writes a folder of safetensors and JSON files."""
+  with _unfinished(target) as folder:
+    folder.mkdir()
     save_file(
       contents['tensors'],
-      unfinished / 'model.safetensors',
+      folder / 'model.safetensors',
       metadata={'format': 'pt'},
     )
     for name, value in contents.items():
       if name != 'tensors':
-        (unfinished / name).write_text(json.dumps(value, indent=2) + '\n')
-    os.replace(unfinished, folder)
-  except OSError as error:
-    raise UserError(f'cannot write {folder}: {error.strerror}.') from None
+        (folder / name).write_text(json.dumps(value, indent=2) + '\n')

@@ -1,69 +1,57 @@
-"""Whether a dataset's labels mean what a checkpoint's outputs mean."""
+"""Compares the class names of a checkpoint with those of a dataset."""
 
-import itertools
 from collections.abc import Mapping, Sequence
 
 from vivit_jax.errors import UserError, nearest
 
-_MEND = (
+_FIX = (
   "prepare the split with the training's label names (python -m "
   'vivit_jax.data.prepare ... --label_names=FILE.json).'
 )
 
 
 def check_label_names(
-  known: Mapping[str, Sequence[str]], there: Mapping[str, Sequence[str]]
+  checkpoint: Mapping[str, Sequence[str]], dataset: Mapping[str, Sequence[str]]
 ) -> None:
-  """Checks that class i has the same name in a checkpoint and in a dataset.
+  """Raises a UserError unless class i has the same name in both.
 
-  Strict: even a dataset that merely lacks some of the labels numbers the
-  others differently, and would be scored wrongly without a sign of it.
+  A dataset that merely lacks some labels numbers the others differently, so its
+  scores would be wrong without any sign of it.
 
   Args:
-    known: names of the classes, in order, of each head of the checkpoint.
-    there: the same of the dataset; it may have further heads.
-
-  Raises:
-    UserError: the first head that the dataset lacks, or whose names differ.
+    checkpoint: class names of each head, in order.
+    dataset: the same; it may have further heads.
   """
-  for head, names in known.items():
-    if head not in there:
+  for head, names in checkpoint.items():
+    if head not in dataset:
       raise UserError(
-        f"the checkpoint predicts '{head}', but the dataset's heads are "
-        f'{", ".join(sorted(there)) or "none"}: evaluate on a dataset with '
-        f"the training's heads.{nearest(head, there)}"
+        f"the checkpoint predicts '{head}', but the dataset has the heads "
+        f'{", ".join(sorted(dataset)) or "none"}: evaluate on a dataset with '
+        f"the training's heads.{nearest(head, dataset)}"
       )
-    if list(names) != list(there[head]):
-      raise UserError(_difference(head, list(names), list(there[head])))
+    difference, hint = _difference(list(names), list(dataset[head]))
+    if difference:
+      raise UserError(
+        f"the dataset's labels of head {head} are not the checkpoint's: "
+        f'{difference}: {_FIX}{hint}'
+      )
 
 
-def _difference(head: str, known: list[str], there: list[str]) -> str:
-  """Says how two unlike lists of names differ, and what to do."""
-  ours, theirs = set(known), set(there)
-  foreign = [name for name in there if name not in ours]
-  if foreign:
-    return (
-      f"the dataset's label '{foreign[0]}' of head {head} is unknown to the "
-      f'checkpoint ({len(foreign)} of {len(there)} are): {_MEND}'
-      f'{nearest(foreign[0], known)}'
-    )
-  lacking = [name for name in known if name not in theirs]
-  if lacking:
-    return (
-      f"the dataset lacks the checkpoint's label '{lacking[0]}' of head "
-      f'{head} ({len(lacking)} of {len(known)} are lacking), so its labels '
-      f'are numbered differently: {_MEND}'
-    )
-  pairs = itertools.zip_longest(known, there)
-  place, (one, other) = next(
-    (place, pair) for place, pair in enumerate(pairs) if pair[0] != pair[1]
-  )
-  return (
-    f'the labels of head {head} are in another order: class {place} is '
-    f'{_quoted(one)} in the checkpoint and {_quoted(other)} in the '
-    f'dataset; {_MEND}'
-  )
-
-
-def _quoted(name: str | None) -> str:
-  return 'missing' if name is None else f"'{name}'"
+def _difference(checkpoint: list[str], dataset: list[str]) -> tuple[str, str]:
+  """Returns how two lists of class names differ, and a hint; '' if equal."""
+  known, found = set(checkpoint), set(dataset)
+  unknown = [name for name in dataset if name not in known]
+  missing = [name for name in checkpoint if name not in found]
+  if unknown:
+    count = f'{len(unknown)} of {len(dataset)} are'
+    hint = nearest(unknown[0], checkpoint)
+    return f"'{unknown[0]}' is unknown ({count})", hint
+  if missing:
+    count = f'{len(missing)} of {len(checkpoint)} are'
+    return f"'{missing[0]}' is missing ({count})", ''
+  for number, (old, new) in enumerate(zip(checkpoint, dataset)):
+    if old != new:
+      return f"class {number} is '{new}', not '{old}'", ''
+  if len(checkpoint) != len(dataset):
+    return f'{len(dataset)} classes, not {len(checkpoint)}', ''
+  return '', ''

@@ -1,4 +1,4 @@
-"""The one way from a path to a model with its weights, labels and pixels."""
+"""The one way from a path to a model with weights, labels and preprocessing."""
 
 import contextlib
 import dataclasses
@@ -15,12 +15,11 @@ import numpy as np
 from vivit_jax import config as configs
 from vivit_jax import config_file, models
 from vivit_jax.checkpoints import class_order as orders
-from vivit_jax.checkpoints import foreign, merge, names, run, sources
-from vivit_jax.checkpoints.damage import Damaged
+from vivit_jax.checkpoints import merge, names, pretrained, sources
+from vivit_jax.checkpoints import workdir as workdirs
 from vivit_jax.checkpoints.loaded import LoadedModel as LoadedModel
-from vivit_jax.checkpoints.on_disk import Description, last_description
+from vivit_jax.checkpoints.metadata import last_description
 from vivit_jax.checkpoints.sources import native
-from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import annotations
 from vivit_jax.errors import UserError
@@ -30,10 +29,6 @@ from vivit_jax.models.weights import Weights
 Override = Callable[[TrainConfig], TrainConfig]
 
 
-def _same(config: TrainConfig) -> TrainConfig:
-  return config
-
-
 def load(
   path: str | os.PathLike,
   *,
@@ -41,50 +36,51 @@ def load(
   config: TrainConfig | str | os.PathLike | None = None,
   class_order: orders.Names | str | os.PathLike | None = None,
   multi_label: Collection[str] | None = None,
-  override: Override = _same,
+  override: Override = lambda config: config,
   say: Callable[[str], object] = lambda text: None,
 ) -> LoadedModel:
-  """Reads a model from a checkpoint of any kind.
+  """Loads a model from a checkpoint of any format.
 
-  A workdir, one of its checkpoints and a Hugging Face folder of a ViViT say by
-  themselves what they are; other formats need a config.
+  A workdir, one of its checkpoints, and a Hugging Face folder of a ViViT state
+  their config. Other formats need one.
 
   Args:
-    path: of a workdir, or of a checkpoint of any format.
+    path: of a workdir or checkpoint.
     checkpoint: of a workdir: 'best', 'last', or a step.
-    config: an experiment (a ConfigDict will do), or the file of one; None for
-      the checkpoint's own.
-    class_order: names of each head's classes, in the order of the outputs, or
-      JSON of them; None for the checkpoint's own, else the config's.
-    multi_label: heads of which a video may have any number of labels; None for
-      what the checkpoint says.
+    config: an experiment (also as a ConfigDict) or its file; None for the
+      checkpoint's own.
+    class_order: class names of each head in the order of the outputs, or a JSON
+      file of them; None for the checkpoint's own, else the config's.
+    multi_label: heads that allow several labels per video; None for the
+      checkpoint's own.
     override: changes the config.
-    say: gets an account of what became of each array, of foreign formats.
+    say: gets the account of all arrays, for foreign formats.
 
   Raises:
     UserError: no such checkpoint, a damaged one, one that needs a config, or
-      weights and names that do not fit the config.
+      weights or names that do not fit the config.
   """
   if not isinstance(path, (str, os.PathLike)):
     raise UserError(
-      f'the checkpoint is {path!r}: give the path of a workdir or a checkpoint.'
+      f'the checkpoint is {path!r}: pass the path of a workdir or checkpoint.'
     )
   path = pathlib.Path(path)
   if not os.path.exists(path):
     raise UserError(f'there is no checkpoint at {path}.')
-  given = _read_names(class_order)
+  label_names = _read_names(class_order)
   if config is None and native.is_native(path):
+    workdir, which = native.locate(path)
+    which = str(checkpoint) if which == 'best' else which
     with _without_warnings():
-      loaded = _from_native(path, str(checkpoint), override)
-    loaded = _renamed(loaded, given)
+      loaded = _renamed(from_run(workdir, which, override), label_names)
   else:
-    loaded = _from_source(path, config, given, override, say)
+    loaded = _from_source(path, config, label_names, override, say)
   return _with_multi_label(loaded, multi_label)
 
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-  """Silences Orbax's warning that it only reads, which is no news."""
+  """Silences Orbax's warning that it opens a folder read-only."""
   logger = logging.getLogger('absl')
   level = logger.level
   logger.setLevel(max(level, logging.ERROR))
@@ -94,108 +90,84 @@ def _without_warnings() -> Iterator[None]:
     logger.setLevel(level)
 
 
-def _from_native(
-  path: pathlib.Path, checkpoint: str, override: Override
-) -> LoadedModel:
-  """Reads a workdir, its folder of checkpoints, or one of them."""
-  workdir, which = native.place(path)
-  checkpoint = checkpoint if which == 'best' else which
-  try:
-    return from_run(workdir, checkpoint, override)
-  except Damaged as error:
-    raise UserError(
-      f'{error.which} is damaged ({error.reason}): name another one by '
-      '--checkpoint, a step or a path.'
-    ) from None
-
-
 def from_run(
-  workdir: str | os.PathLike, checkpoint: str, override: Override = _same
+  workdir: str | os.PathLike,
+  checkpoint: str,
+  override: Override = lambda config: config,
 ) -> LoadedModel:
-  """Reads a checkpoint of a run.
+  """Loads a checkpoint of a run.
 
-  The config is the workdir's config.json, else the checkpoint's own. Where
-  clips are changed, positions and the like are resized, as for `init_from`.
+  The config is the workdir's config.json, else the checkpoint's own. If clips
+  are changed, positions and the like are resized, as for `init_from`.
 
   Args:
     workdir: of the run.
-    checkpoint: 'best', 'last', or a step's number.
+    checkpoint: 'best', 'last', or the number of a step.
     override: changes the run's config.
 
   Raises:
-    UserError: no such run or checkpoint, a damaged one, or one of another
-      config than the folder's.
+    UserError: no such run or checkpoint, a damaged one, or one with another
+      config than the folder.
   """
-  if not pathlib.Path(workdir).is_dir():
+  workdir = pathlib.Path(workdir)
+  if not workdir.is_dir():
     raise UserError(f'there is no workdir {workdir}: train into it first.')
-  about = None
-  if not pathlib.Path(workdir, 'config.json').exists():
-    about = last_description(workdir)
-    if about is None and pathlib.Path(workdir, 'checkpoints').is_dir():
+  newest = None
+  if not (workdir / 'config.json').exists():
+    newest = last_description(workdir)
+    if newest is None and (workdir / 'checkpoints').is_dir():
       raise UserError(f'{workdir} has no finished checkpoint yet.')
-  config = run.read_config(workdir) if about is None else about.config
-  with _open_store(workdir, checkpoint) as store:
-    step = store.find(checkpoint)
-    if step is None:
-      raise UserError(f'{workdir} has no finished checkpoint yet.')
-    about = store.describe(step)
-    run.check_same(about.config, config, workdir)
-    config = override(config)
-    averaged = config.evaluation.ema and store.has_average(step)
-    params = store.restore_parameters(step, 'ema' if averaged else 'params')
-  known = {head: about.label_names[head] for head in config.model.heads}
-  name = f'step {step}' + (', averaged weights' if averaged else '')
+  own = newest.config if newest else workdirs.read_config(workdir)
+  config = override(own)
+  restored = native.restore(workdir, checkpoint, config.evaluation.ema)
+  about = restored.about
+  workdirs.check_same(about.config, own, workdir)
+  params = restored.params
   if configs.target(config) != configs.target(about.config):
-    params = _resized(params, about, config, f'{name} of {workdir}', name)
+    params = _resized(restored, config, workdir)
   return LoadedModel(
-    name,
+    restored.name,
     config,
     params,
-    known,
+    {head: about.label_names[head] for head in config.model.heads},
     about.multi_label,
-    step,
-    averaged=averaged,
+    restored.step,
+    averaged=restored.averaged,
   )
 
 
 def _resized(
-  params: Any, about: Description, config: TrainConfig, what: str, name: str
+  restored: native.Restored, config: TrainConfig, workdir: pathlib.Path
 ) -> Any:
-  """Returns a run's parameters for clips of another size."""
-  source = native.as_weights(params, about, name)
-  merged = merge.merge(source, foreign.zeros(config), configs.target(config))
-  foreign.check_whole(merged, source, what)
-  if any(row.what != 'loaded' for row in merged.rows):
+  """Returns a run's parameters resized for other clips; reports changes."""
+  source, name = restored.as_weights(), restored.name
+  target = configs.target(config)
+  merged = merge.merge(source, pretrained.shapes(config), target)
+  pretrained.check_whole(merged, source, f'{name} of {workdir}')
+  if any(row.status != 'loaded' for row in merged.rows):
     print(f'{name}, for clips of another size:\n{merged.table()}', flush=True)
   return names.unflatten(merged.arrays)
-
-
-def _open_store(workdir: str | os.PathLike, checkpoint: str) -> Store:
-  """Opens a run's checkpoints; their metrics are read for the best alone."""
-  if checkpoint == 'best':
-    return Store.of_run(workdir)
-  return Store(workdir, read_only=True, best_metric=None)
 
 
 def initialise(
   params: Any, config: TrainConfig, label_names: orders.Names | None = None
 ) -> Any:
-  """Returns parameters with what `config.init_from` has for them.
+  """Returns initial parameters with the weights of `config.init_from`.
 
-  Prints an account of all arrays. Step and optimiser are not taken over.
+  Prints the account of all arrays. Step and optimiser state are not loaded.
 
   Args:
-    params: the model's own initial ones, layers stacked or not.
-    config: says where from, and how.
-    label_names: of the dataset; the source's head is taken for the same ones.
+    params: the model's initial values, blocks stacked or not.
+    config: of the run.
+    label_names: of the dataset; a head is loaded if its classes are the same.
 
   Raises:
     UserError: a file that cannot be read, or weights that do not fit.
   """
-  source = foreign.read(config.init_from, config)
-  fresh = jax.tree.map(np.asarray, stacking.unstack(params))
-  fresh = dict(names.flatten(fresh))
-  merged = foreign.merged_with(source, fresh, config, label_names)
+  source = pretrained.read(config.init_from, config)
+  initial = jax.tree.map(np.asarray, stacking.unstack(params))
+  initial = dict(names.flatten(initial))
+  merged = pretrained.merged_with(source, initial, config, label_names)
   print(f'starting from {config.init_from} ({source.format}):')
   print(merged.table(), flush=True)
   loaded = names.unflatten(merged.arrays)
@@ -207,11 +179,11 @@ def initialise(
 def _from_source(
   path: pathlib.Path,
   config: TrainConfig | str | os.PathLike | None,
-  given: orders.Names | None,
+  label_names: orders.Names | None,
   override: Override,
   say: Callable[[str], object],
 ) -> LoadedModel:
-  """Reads a checkpoint of any format, as the config or the file itself says."""
+  """Loads a checkpoint of any format with the given config or its own."""
   source = None
   if isinstance(config, TrainConfig):
     configs.check(config)
@@ -223,20 +195,19 @@ def _from_source(
     source = sources.read(path)
     config = _own_config(source, path)
   config = override(config)
-  if given is not None:
+  source = source or pretrained.read(path, config)
+  if label_names is not None:
     config = dataclasses.replace(config, class_order=None)
-  source = foreign.read(path, config) if source is None else source
-  if given is not None:
-    source = dataclasses.replace(source, label_names=given)
-  return foreign.from_weights(source, str(path), config, None, say)
+    source = dataclasses.replace(source, label_names=label_names)
+  return pretrained.from_weights(source, str(path), config, None, say)
 
 
 def _own_config(source: Weights, path: pathlib.Path) -> TrainConfig:
-  """Returns the experiment that a checkpoint describes by itself."""
+  """Returns the config that a checkpoint states."""
   if source.experiment is None:
     raise UserError(
-      f'{path} is no workdir, and does not say of itself which model and which '
-      'clips it is of: give the config of its experiment, --config=FILE.'
+      f'{path} does not state its model and clips: pass the config of its '
+      'experiment, --config=FILE.'
     )
   try:
     config = configs.from_mapping(source.experiment)
@@ -257,17 +228,21 @@ def _read_names(
   return annotations.checked_names(class_order, 'class_order')
 
 
-def _renamed(loaded: LoadedModel, given: orders.Names | None) -> LoadedModel:
-  """Gives the outputs of a run other names, of the same heads."""
-  if given is None:
+def _renamed(
+  loaded: LoadedModel, label_names: orders.Names | None
+) -> LoadedModel:
+  """Replaces the class names of a run; heads and numbers must be equal."""
+  if label_names is None:
     return loaded
-  there = {head: len(known) for head, known in loaded.label_names.items()}
-  new = {head: len(known) for head, known in given.items()}
-  if there != new:
+  old, new = (
+    {head: len(classes) for head, classes in of_heads.items()}
+    for of_heads in (loaded.label_names, label_names)
+  )
+  if old != new:
     raise UserError(
-      f'the names are of {_counts(new)}, and the model has {_counts(there)}.'
+      f'class_order has {_counts(new)}, but the model has {_counts(old)}.'
     )
-  return dataclasses.replace(loaded, label_names=given)
+  return dataclasses.replace(loaded, label_names=label_names)
 
 
 def _with_multi_label(
@@ -282,7 +257,7 @@ def _with_multi_label(
   for head in multi_label:
     if head not in loaded.label_names:
       raise UserError(
-        f"there is no head '{head}' of many labels; the heads are "
+        f"multi_label names no head '{head}'; the heads are "
         f'{", ".join(loaded.label_names)}.'
       )
   return dataclasses.replace(loaded, multi_label=tuple(multi_label))

@@ -1,4 +1,4 @@
-"""A model with its weights, its labels and its pixel preprocessing."""
+"""A model with its weights, labels and preprocessing."""
 
 import dataclasses
 import functools
@@ -22,17 +22,17 @@ ASSUMED_ORDER = "assumed: the dataset's"
 
 @dataclasses.dataclass(frozen=True)
 class LoadedModel:
-  """A model with its weights, and how to use it.
+  """A model with its weights, labels and preprocessing.
 
   Attributes:
-    name: of the checkpoint, for people.
-    config: what the model is, and how clips are made of videos.
-    params: nested, layers one by one, on the host.
-    label_names: of each head, in the order of the outputs.
-    multi_label: heads of which a video may have any number of labels.
-    step: of the run; None for a checkpoint without one.
+    name: of the checkpoint, for messages.
+    config: of the model and its clips.
+    params: nested dicts of host arrays, blocks unstacked.
+    label_names: class names of each head, in the order of the outputs.
+    multi_label: heads that allow several labels per video.
+    step: of the training, if it is known.
     class_order: where the class order comes from.
-    averaged: whether the parameters are the moving average of the training's.
+    averaged: whether the parameters are a moving average (`train.ema`).
   """
 
   name: str
@@ -46,22 +46,23 @@ class LoadedModel:
 
   @functools.cached_property
   def model(self) -> nn.Module:
-    """The Flax module; its parameters are `stacked`."""
+    """The Flax module; call it with the parameters `stacked`."""
     return models.build(self.config.model)
 
   @property
   def stacked(self) -> Any:
-    """Parameters as `model` takes them: layers stacked with model.scan."""
+    """Parameters for `model`: blocks are stacked if model.scan is set."""
     scan = self.config.model.scan
     return stacking.stack(self.params) if scan else self.params
 
   @property
   def preprocessing(self) -> dict[str, Any]:
-    """How pixels become what the model sees.
+    """Preprocessing of videos, by name.
 
-    `frames` of a clip, every `stride`-th one of the video, or instead at
-    `frames_per_second`; a short side of `short_side` pixels, of which `crop`
-    (height, width) is cut; (x / 255 - `mean`) / `std`.
+    A clip has `frames` frames, every `stride`-th of the video or at
+    `frames_per_second`. They are resized to a short side of `short_side`
+    pixels, cropped to `crop` (height, width), and normalised:
+    (x / 255 - `mean`) / `std`.
     """
     data = self.config.data
     return {
@@ -76,9 +77,9 @@ class LoadedModel:
 
   @functools.cached_property
   def digest(self) -> str:
-    """SHA-256 of all parameters: their names, types, shapes and bytes.
+    """SHA-256 of the parameters' names, types, shapes and bytes.
 
-    The same weights have the same digest, whatever file they are read from.
+    It does not depend on the format of the file.
     """
     total = hashlib.sha256()
     for name, array in sorted(names.flatten(self.params)):

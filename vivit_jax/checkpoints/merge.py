@@ -1,9 +1,9 @@
-"""A checkpoint's arrays as a model's parameters, every array accounted for.
+"""Merges a checkpoint's arrays into a model and accounts for every array.
 
-Arrays are joined by name. What the target's family can resize is resized; else
-an array of equal shape is loaded. Another head is left as it was. Anything
-missing or unused needs a reason of the family's; without one it is an error.
-No parameter name of any model is known here.
+Arrays are matched by name. An array is resized if the target's family has a
+resize function for it; otherwise its shape must be equal. A head of another
+shape keeps its initial value. Any other missing or unused array is an error
+unless the family explains it. This module knows no parameter name.
 """
 
 import dataclasses
@@ -18,22 +18,30 @@ from vivit_jax.models import builder, classifier, pools
 from vivit_jax.models.family import Resizing, Target
 from vivit_jax.models.weights import Weights
 
+Arrays = Mapping[str, np.ndarray]
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """What became of an array: 'loaded', 'adapted', 'fresh' or 'left over'."""
+  """The account of one array.
 
-  what: str
+  Attributes:
+    status: 'loaded', 'adapted', 'fresh' (initial value) or 'unused'.
+    name: of the array.
+    reason: how it was adapted, or why it is fresh or unused.
+  """
+
+  status: str
   name: str
-  why: str = ''
+  reason: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
 class Merged:
-  """The target's parameters, flat, and an account of all arrays.
+  """The target's parameters and the account of all arrays.
 
   Attributes:
-    arrays: by name, layers one by one.
+    arrays: the target's, by flat name, blocks unstacked.
     rows: one for each array of target and source.
     notes: for the user.
   """
@@ -42,108 +50,107 @@ class Merged:
   rows: list[Row]
   notes: list[str]
 
+  def names(self, status: str) -> list[str]:
+    """Returns the names of all arrays with a status."""
+    return [row.name for row in self.rows if row.status == status]
+
   def table(self) -> str:
-    """Returns lines by kind: loaded ones counted, the others by name."""
-    loaded = sum(row.what == 'loaded' for row in self.rows)
-    lines = [f'{"loaded":>10}  {loaded} arrays as they are']
+    """Returns the account as text; loaded arrays are only counted."""
+    loaded = len(self.names('loaded'))
+    lines = [f'{"loaded":>10}  {loaded} arrays unchanged']
     groups: dict[tuple[str, str, str], list[str]] = {}
     for row in self.rows:
-      if row.what != 'loaded':
+      if row.status != 'loaded':
         pattern = re.sub(r'block_\d+/', 'block_*/', row.name)
-        groups.setdefault((row.what, pattern, row.why), []).append(row.name)
-    for (what, pattern, why), names in groups.items():
-      times = f' ({len(names)} arrays)' if len(names) > 1 else ''
-      lines.append(f'{what:>10}  {pattern}{times}: {why}')
+        key = row.status, pattern, row.reason
+        groups.setdefault(key, []).append(row.name)
+    for (status, pattern, reason), names in groups.items():
+      count = f' ({len(names)} arrays)' if len(names) > 1 else ''
+      lines.append(f'{status:>10}  {pattern}{count}: {reason}')
     lines += [f'{"note":>10}  {note}' for note in self.notes]
     return '\n'.join(lines)
 
 
 def merge(
   source: Weights,
-  fresh: Mapping[str, np.ndarray],
+  initial: Arrays,
   target: Target,
   *,
   class_order: orders.Names | None = None,
   label_names: orders.Names | None = None,
 ) -> Merged:
-  """Returns a model's parameters with what a checkpoint has for them.
+  """Returns a model's parameters with a checkpoint's arrays merged in.
 
   Args:
     source: the checkpoint.
-    fresh: the model's own initial values by flat names, layers one by one; they
-      stay where the source has nothing.
+    initial: the model's initial values by flat name, blocks unstacked; shapes
+      and types will do if no array may stay fresh.
     target: the model.
-    class_order: names of the source's outputs, where they are known.
-    label_names: names of the model's outputs, where they are known.
+    class_order: class names of the source, if known.
+    label_names: class names of the model, if known.
 
   Raises:
-    UserError: a model that cannot start this one, or an array that no rule
-      explains, on either side.
+    UserError: a source that cannot initialise this model, or an array of either
+      that nothing explains.
   """
   source = reading_of(source, target)
   arrays = _renamed(source, target)
-  notes = [
-    *source.notes,
-    *(f'trained with {one}' for one in differences(source, target)),
-  ]
-  arrays, head_how, head_why = orders.arrange(
+  arrays, head_change, head_reason = orders.arrange(
     arrays, class_order or {}, label_names
   )
-  if _starts_otherwise(source, target) and len(label_names or ()) > 1:
-    head_why = head_why or 'one head there, several in the model'
-  if _before_head(source.arrays) != _before_head(fresh):
-    head_why = head_why or 'what is before it is not the same in both'
-  if head_why:
-    arrays = {n: a for n, a in arrays.items() if not classifier.is_head(n)}
-  rows, result, unexplained = [], {}, []
-  for name, start in fresh.items():
-    result[name] = start
-    found = arrays.get(name)
-    if found is None:
-      why = _why_missing(name, source, fresh, target, head_why)
-      rows.append(Row('fresh', name, why or ''))
-      if why is None:
-        unexplained.append(f'{name} is missing.{nearest(name, arrays)}')
+  head_reason = head_reason or _why_no_head(
+    source, initial, target, len(label_names or ())
+  )
+  if head_reason:
+    arrays = {n: x for n, x in arrays.items() if not classifier.is_head(n)}
+  result, rows, errors = dict(initial), [], []
+  for name, start in initial.items():
+    if name not in arrays:
+      reason = _why_missing(name, source, initial, target, head_reason)
+      rows.append(Row('fresh', name, reason or ''))
+      if reason is None:
+        errors.append(f'{name} is missing.{nearest(name, arrays)}')
       continue
-    value, how = _resized(name, found, start, source, target)
+    value, change = _resized(name, arrays[name], start, source, target)
     if value is not None and value.shape == start.shape:
       if classifier.is_head(name):
-        how = how or head_how
+        change = change or head_change
       result[name] = value
-      rows.append(Row('adapted' if how else 'loaded', name, how))
+      rows.append(Row('adapted' if change else 'loaded', name, change))
     elif classifier.is_own(name):
-      rows.append(Row('fresh', name, f'another head: {found.shape} there'))
+      shape = arrays[name].shape
+      rows.append(Row('fresh', name, f'the source has another, {shape}'))
     else:
-      unexplained.append(
-        f'{name} has shape {found.shape}, and the model wants {start.shape}.'
+      errors.append(
+        f'{name} has shape {arrays[name].shape}, but the model {start.shape}.'
       )
-  if head_why:
-    theirs = [name for name in source.arrays if classifier.is_head(name)]
-    rows += [Row('left over', name, head_why) for name in theirs]
-  for name in arrays:
-    if name not in fresh:
-      why = _why_unused(name, source, fresh, target)
-      rows.append(Row('left over', name, why or ''))
-      if why is None:
-        unexplained.append(f'{name} is of no use.{nearest(name, fresh)}')
-  if unexplained:
-    raise _mismatch(source, arrays, fresh, target, unexplained)
-  return Merged(result, rows, notes)
+  if head_reason:
+    heads = filter(classifier.is_head, source.arrays)
+    rows += [Row('unused', name, head_reason) for name in heads]
+  for name in [name for name in arrays if name not in initial]:
+    reason = _why_unused(name, source, initial, target)
+    rows.append(Row('unused', name, reason or ''))
+    if reason is None:
+      errors.append(f'{name} is not in the model.{nearest(name, initial)}')
+  if errors:
+    raise _mismatch(source, arrays, initial, target, errors)
+  trained = [f'trained with {one}' for one in differences(source, target)]
+  return Merged(result, rows, [*source.notes, *trained])
 
 
 def _mismatch(
   source: Weights,
-  arrays: Mapping[str, np.ndarray],
-  fresh: Mapping[str, np.ndarray],
+  arrays: Arrays,
+  initial: Arrays,
   target: Target,
-  unexplained: list[str],
+  errors: list[str],
 ) -> UserError:
-  """Returns the error for arrays that do not fit, by their sizes if it can."""
-  measure = target.family.measure
-  these = f'these weights ({source.format}, {source.title})'
+  """Returns the error for arrays that do not fit, by sizes if possible."""
+  infer = target.family.infer_sizes
+  weights = f'these weights ({source.format}, {source.title})'
   try:
-    theirs, ours = measure(arrays), measure(fresh)
-  except Exception:  # of whatever shapes a file may hold
+    theirs, ours = infer(arrays), infer(initial)
+  except Exception:  # the arrays may have any shape
     theirs, ours = {}, {}
   sizes = [
     f'{key}={theirs[key]} (the model {ours[key]})'
@@ -152,17 +159,20 @@ def _mismatch(
   ]
   if sizes:
     return UserError(
-      f'{these} are of another size: they have {", ".join(sizes)}: set '
-      "model.size, or these keys of model.options, to the weights' own."
+      f'{weights} have another size: {", ".join(sizes)}: set model.size, or '
+      "these keys of model.options, to the weights' values."
     )
-  more = f' And {len(unexplained) - 5} more.' if len(unexplained) > 5 else ''
+  more = f' And {len(errors) - 5} more.' if len(errors) > 5 else ''
   return UserError(
-    f'{these} do not fit the model: {" ".join(unexplained[:5])}{more}'
+    f'{weights} do not fit the model: {" ".join(errors[:5])}{more}'
   )
 
 
 def reading_of(source: Weights, target: Target) -> Weights:
-  """Returns what a checkpoint's arrays are to a model with these options."""
+  """Returns the reading of ambiguous weights that suits the target's options.
+
+  See `Weights.readings`.
+  """
   options = target.model.options
   for needed, reading in source.readings:
     if target.family.name in reading.models and all(
@@ -173,114 +183,107 @@ def reading_of(source: Weights, target: Target) -> Weights:
 
 
 def differences(source: Weights, target: Target) -> list[str]:
-  """Returns in which keys the model is not as the source's own was.
+  """Returns the keys that change what the same arrays compute, with values.
 
-  Those that change what the same arrays compute: options that the family notes,
-  and the pool.
+  These are model.pool and the family's `reported_options`.
   """
-  pool = builder.pool_of(target.model)
-  pairs = {'model.pool': (source.pool, pool)} | {
-    f'model.options.{key}': (
-      source.options.get(key),
-      getattr(target.model.options, key),
-    )
-    for key in target.family.noted
+  options = target.model.options
+  pairs = {'model.pool': (source.pool, builder.pool_of(target.model))} | {
+    f'model.options.{key}': (source.options.get(key), getattr(options, key))
+    for key in target.family.reported_options
   }
   return [
-    f'{key} {theirs}; the model has {mine}'
-    for key, (theirs, mine) in pairs.items()
-    if theirs is not None and theirs != mine
+    f'{key} {theirs}; the model has {ours}'
+    for key, (theirs, ours) in pairs.items()
+    if theirs is not None and theirs != ours
   ]
 
 
-def _starts_otherwise(source: Weights, target: Target) -> bool:
-  """Returns whether the source is another model that the family starts from."""
-  return target.family.name not in source.models
+def _is_same_model(source: Weights, target: Target) -> bool:
+  """Returns whether the source may be of the target's family."""
+  return target.family.name in source.models
 
 
 def _renamed(source: Weights, target: Target) -> dict[str, np.ndarray]:
-  """Returns the source's arrays in the target's names.
+  """Returns the source's arrays under the target's names.
 
   Raises:
-    UserError: a model that the target's family cannot start from, or weights
-      trained for other options.
+    UserError: a model that the target's family cannot be initialised from, or
+      weights trained with other options.
   """
   family = target.family
-  if not _starts_otherwise(source, target):
+  if _is_same_model(source, target):
     _check_options(source, target)
     return dict(source.arrays)
   for model in source.models:
-    if model in family.starts_from:
-      return dict(family.starts_from[model](source.arrays, target))
-  others = ''.join(f', or start from an {name}' for name in family.starts_from)
+    if model in family.initialises_from:
+      return dict(family.initialises_from[model](source.arrays, target))
+  others = ''.join(f', or start from an {m}' for m in family.initialises_from)
   raise UserError(
-    f'these weights ({source.format}) are of {source.title}, and the model is '
-    f'{family.name}: one video model cannot start another; set model.family'
-    f'{others}.'
+    f'these weights ({source.format}) are of {source.title}, but the model is '
+    f'{family.name}: set model.family{others}.'
   )
 
 
 def _check_options(source: Weights, target: Target) -> None:
-  """Raises a UserError for weights that would compute something else."""
-  for key in target.family.binding:
-    mine = getattr(target.model.options, key, None)
-    theirs = source.options.get(key, mine)
-    if mine is not None and theirs is not None and theirs != mine:
+  """Raises a UserError if `fixed_options` are not the source's."""
+  for key in target.family.fixed_options:
+    ours = getattr(target.model.options, key, None)
+    theirs = source.options.get(key)
+    if None not in (ours, theirs) and ours != theirs:
       raise UserError(
         f"these weights ({source.format}) have model.options.{key} '{theirs}', "
-        f"and the model has '{mine}': set it to the weights' own (or, if they "
-        'are otherwise than they seem, --config.init_options="'
-        f'{{{key!r}: {mine!r}}}").'
+        f"but the model has '{ours}': set it to '{theirs}', or overrule the "
+        f'weights with --config.init_options="{{{key!r}: {ours!r}}}".'
       )
 
 
-def _before_head(names: Mapping[str, np.ndarray]) -> tuple[bool, bool]:
-  """Returns whether a representation layer, an attention pool are there."""
-  pool = any(name.startswith(f'{pools.ATTENTION_HEAD}/') for name in names)
-  return classifier.has_representation(names), pool
+def _why_no_head(
+  source: Weights, initial: Arrays, target: Target, heads: int
+) -> str:
+  """Returns why the source's head does not suit the model's features, or ''."""
+  if not _is_same_model(source, target) and heads > 1:
+    return 'the source has one head, the model several'
+  if any(
+    has(source.arrays) != has(initial)
+    for has in (classifier.has_representation, pools.has_attention)
+  ):
+    return 'the layers before the head differ'
+  return ''
 
 
 def _resized(
   name: str,
-  found: np.ndarray,
+  value: np.ndarray,
   start: np.ndarray,
   source: Weights,
   target: Target,
 ) -> tuple[np.ndarray | None, str]:
-  """Returns the array in the model's shape and how, or None."""
-  found = np.asarray(found, np.float32)
+  """Returns an array in the model's shape, or None, and what was changed."""
+  value = np.asarray(value, np.float32)
   for pattern, resize in target.family.resize:
     if re.fullmatch(pattern, name):
-      return resize(Resizing(name, found, start, source, target))
-  return found, ''
+      return resize(Resizing(name, value, start, source, target))
+  return value, ''
 
 
 def _why_missing(
-  name: str,
-  source: Weights,
-  fresh: Mapping[str, np.ndarray],
-  target: Target,
-  head_why: str,
+  name: str, source: Weights, initial: Arrays, target: Target, head_reason: str
 ) -> str | None:
-  """Returns why the source need not have an array; None if it must."""
-  if classifier.is_head(name) and head_why:
-    return head_why
+  """Returns why the source may lack an array; None if it must not."""
+  if classifier.is_head(name) and head_reason:
+    return head_reason
   if classifier.is_own(name):
     return 'the source has no such head'
-  return target.family.missing(name, source, fresh)
+  return target.family.explain_missing(name, source, initial)
 
 
 def _why_unused(
-  name: str,
-  source: Weights,
-  fresh: Mapping[str, np.ndarray],
-  target: Target,
+  name: str, source: Weights, initial: Arrays, target: Target
 ) -> str | None:
-  """Returns why the model has no use for an array; None if it should."""
+  """Returns why the model may leave out an array; None if it must not."""
+  if pools.has_attention([name]):
+    return 'the model does not pool by attention'
   if classifier.is_own(name):
-    return (
-      'the model does not pool by attention'
-      if name.startswith(f'{pools.ATTENTION_HEAD}/')
-      else 'the model has no representation layer'
-    )
-  return target.family.unused(name, source, fresh)
+    return 'the model has no representation layer'
+  return target.family.explain_unused(name, source, initial)

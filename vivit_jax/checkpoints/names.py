@@ -1,4 +1,4 @@
-"""Nested parameters to flat names, and back."""
+"""Converts nested parameters to flat names and back."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,16 +8,20 @@ import numpy as np
 
 from vivit_jax.errors import UserError
 
-_DEEPEST = 20
+_MAX_DEPTH = 20
 
 
 def flatten(tree: Any, prefix: str = '') -> Iterator[tuple[str, np.ndarray]]:
-  """Yields 'a/b/c' and the array of nested dicts; deep ones are refused."""
-  if prefix.count('/') > _DEEPEST:
+  """Yields ('a/b/c', array) for the leaves of nested dicts.
+
+  Raises:
+    UserError: keys that contain a /, or too many levels.
+  """
+  if prefix.count('/') > _MAX_DEPTH:
     raise UserError('the checkpoint is nested too deeply to hold parameters.')
   for key, value in tree.items():
     if '/' in str(key):
-      raise UserError(f"the checkpoint has the key '{key}', with a / in it.")
+      raise UserError(f"the checkpoint has a key with a /: '{key}'.")
     if isinstance(value, dict):
       yield from flatten(value, f'{prefix}{key}/')
     elif value is not None:
@@ -25,5 +29,5 @@ def flatten(tree: Any, prefix: str = '') -> Iterator[tuple[str, np.ndarray]]:
 
 
 def unflatten(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-  """Returns nested dicts: 'a/b/c' -> {'a': {'b': {'c': ...}}}."""
+  """Returns nested dicts: {'a/b': x} -> {'a': {'b': x}}."""
   return flax.traverse_util.unflatten_dict(dict(arrays), sep='/')

@@ -1,4 +1,4 @@
-"""What flags of an evaluation change of a config."""
+"""Overrides of a config by the flags of evaluation and prediction."""
 
 import dataclasses
 import re
@@ -24,24 +24,31 @@ def override(
   short_videos: str | None = None,
   ema: bool | None = None,
 ) -> TrainConfig:
-  """Returns the config with what the flags ask for; None changes nothing.
+  """Returns the config with flags applied; None changes nothing.
 
   Args:
     config: of the run or experiment.
-    split: to score.
+    split: to evaluate.
     views: temporal x spatial, '4x3'.
-    crop: what the model sees, in pixels: '256', or height x width, '256x320'.
-    short_side: that videos are resized to before the crop is cut, in pixels.
+    crop: model input in pixels: '256', or height x width, '256x320'.
+    short_side: of the resized video before the crop, in pixels.
     frames: of a clip.
-    stride: frames of a video from one of a clip to the next.
-    average: 'logits' or 'probabilities'.
-    batch_size: videos at a time.
-    data_dir, short_videos: of the config's section `data`.
-    ema: score the averaged weights, if there are any.
+    stride: between frames of a clip, in frames of the video.
+    average: over views: 'logits' or 'probabilities'.
+    batch_size: videos per batch.
+    data_dir, short_videos: keys of config section `data`.
+    ema: whether to use the averaged weights, if there are any.
 
   Raises:
     UserError: values that do not fit.
   """
+  data = {
+    'data_dir': data_dir,
+    'short_videos': short_videos,
+    'frames': frames,
+    'stride': stride,
+    **_sizes(config.data, crop, short_side),
+  }
   evaluation = {
     'split': split,
     'average': average,
@@ -54,30 +61,21 @@ def override(
       raise UserError(
         f"--views is '{views}'; it takes temporal x spatial views, e.g. 4x3."
       )
-    evaluation |= dict(
-      temporal_views=int(match[1]), spatial_crops=int(match[2])
-    )
-  data = {
-    'data_dir': data_dir,
-    'short_videos': short_videos,
-    'frames': frames,
-    'stride': stride,
-  }
-  data |= _sizes(config.data, crop, short_side)
+    evaluation['temporal_views'] = int(match[1])
+    evaluation['spatial_crops'] = int(match[2])
+  data, evaluation = (
+    {key: value for key, value in section.items() if value is not None}
+    for section in (data, evaluation)
+  )
+  if stride is not None:  # frames_per_second would overrule it
+    data['frames_per_second'] = None
   config = dataclasses.replace(
     config,
-    data=dataclasses.replace(config.data, **_given(data)),
-    evaluation=dataclasses.replace(config.evaluation, **_given(evaluation)),
+    data=dataclasses.replace(config.data, **data),
+    evaluation=dataclasses.replace(config.evaluation, **evaluation),
   )
-  if stride is not None:  # it would not count
-    data = dataclasses.replace(config.data, frames_per_second=None)
-    config = dataclasses.replace(config, data=data)
   configs.check(config)
   return config
-
-
-def _given(values: dict[str, Any]) -> dict[str, Any]:
-  return {key: value for key, value in values.items() if value is not None}
 
 
 def _sizes(
@@ -98,8 +96,8 @@ def _sizes(
   side = data.short_side if short_side is None else short_side
   if min(size) > side:
     raise UserError(
-      f'a crop of {size[0]} x {size[1]} pixels does not fit in videos of a '
-      f'short side of {side}: give --short_side={min(size)} or more.'
+      f'--crop of {size[0]} x {size[1]} exceeds the short side of {side}: set '
+      f'--short_side={min(size)} or more.'
     )
-  # Jitter is of training alone, and would count in the checks of the crop.
+  # Only training jitters, but the check of the crop includes jitter.
   return {'crop': size, 'short_side': side, 'scale_jitter': (1.0, 1.0)}

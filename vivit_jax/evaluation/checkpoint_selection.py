@@ -7,7 +7,7 @@ import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from vivit_jax.checkpoints import foreign, load, on_disk, sources, store
+from vivit_jax.checkpoints import load, metadata, pretrained, sources, store
 from vivit_jax.checkpoints.loaded import LoadedModel
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
@@ -69,7 +69,7 @@ def of_run(
   Raises:
     UserError: no finished checkpoint, or an unknown name.
   """
-  existing = on_disk.steps(workdir)
+  existing = metadata.steps(workdir)
   selected: dict[int, str] = {}  # step -> role, in order
   for name in which:
     if name in ('all', 'last', 'best') and not existing:
@@ -124,7 +124,7 @@ def of_paths(
     paths: of checkpoints of any format, or of folders of them.
     config: of the model.
     dataset_names: class names of each head.
-    grid: of their tokens, as `foreign.from_file` takes it.
+    grid: of their tokens, as `pretrained.from_file` takes it.
 
   Raises:
     UserError: a folder that cannot be read.
@@ -141,14 +141,14 @@ def of_paths(
       folder = _unique_name(one, taken)
       taken.add(folder)
       read = functools.partial(
-        foreign.from_file, one, config, dataset_names, grid
+        pretrained.from_file, one, config, dataset_names, grid
       )
       candidates.append(Candidate(str(one), folder, read, str(one)))
   return candidates
 
 
 def _best(workdir: str | os.PathLike) -> int:
-  with store.Store.of_run(workdir) as run:
+  with store.Store(workdir, read_only=True) as run:
     step = run.find('best')
   if step is None:
     raise UserError(f'{workdir} has no finished checkpoint yet.')

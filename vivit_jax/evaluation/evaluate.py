@@ -13,7 +13,7 @@ import numpy as np
 from vivit_jax import config as configs
 from vivit_jax import distributed
 from vivit_jax.checkpoints import labels
-from vivit_jax.checkpoints import run as workdirs
+from vivit_jax.checkpoints import workdir as workdirs
 from vivit_jax.checkpoints.loaded import LoadedModel
 from vivit_jax.checkpoints.overrides import override
 from vivit_jax.config import TrainConfig

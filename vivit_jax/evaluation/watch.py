@@ -15,7 +15,7 @@ import numpy as np
 
 from vivit_jax import config as configs
 from vivit_jax import distributed
-from vivit_jax.checkpoints import on_disk
+from vivit_jax.checkpoints import metadata
 from vivit_jax.checkpoints.overrides import override
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import checkpoint_selection, output_dir
@@ -80,7 +80,7 @@ def watch(
       raise
     except UserError as error:
       attempts[checkpoint] = attempts.get(checkpoint, 0) + 1
-      if step not in on_disk.steps(workdir):
+      if step not in metadata.steps(workdir):
         print(f'step {step} was removed meanwhile: skipped', flush=True)
       elif attempts[checkpoint] < _ATTEMPTS:
         time.sleep(poll)
@@ -105,7 +105,7 @@ def watch(
 def _wait_for_run(workdir: pathlib.Path, poll: float) -> None:
   """Waits until the run has a checkpoint and a config."""
   waiting = False
-  while not (on_disk.steps(workdir) and (workdir / 'config.json').exists()):
+  while not (metadata.steps(workdir) and (workdir / 'config.json').exists()):
     if not waiting:
       print(f'{workdir}: waiting for the first checkpoint', flush=True)
     waiting = True
@@ -118,7 +118,7 @@ def _next(workdir: str | os.PathLike, seen: set[_Checkpoint]) -> _Checkpoint:
   A step alone does not identify a checkpoint: a run that sets a damaged one
   aside writes the step again.
   """
-  steps = on_disk.steps(workdir)
+  steps = metadata.steps(workdir)
   checkpoints = [(step, _time_written(workdir, step)) for step in steps]
   new = [each for each in checkpoints if each not in seen]
   first = np.array(new[0] if new else (_NONE, 0), np.int64)
@@ -143,7 +143,7 @@ def _last_step(workdir: str | os.PathLike) -> int:
   """Returns the last step that a run will train, or `_NONE` if unknown."""
   last = _NONE
   try:
-    description = on_disk.last_description(workdir)
+    description = metadata.last_description(workdir)
   except UserError:  # all checkpoints are damaged
     description = None
   videos = description and re.match(r'(\d+) videos', description.content or '')

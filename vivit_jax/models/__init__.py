@@ -1,4 +1,4 @@
-"""Video transformers as Flax modules, built from explicit arguments."""
+"""Video transformers as Flax modules, built from a `ModelConfig`."""
 
 from vivit_jax.models.builder import build as build
 from vivit_jax.models.builder import check as check

@@ -1,7 +1,7 @@
-"""The transformer encoder that every model here is made of (paper, eq. 2-4).
+"""The transformer encoder of ViT and ViViT (ViViT paper, eq. 2-4).
 
-Pre-norm blocks of multi-head self-attention and an MLP. Parameter names are
-those of the reference implementation, so that its weights load as they are.
+Pre-norm blocks of multi-head self-attention and an MLP. Parameters have the
+reference implementation's names, so its weights load unchanged.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from vivit_jax.models.attention import attend
 from vivit_jax.models.positions import AddPositions
 from vivit_jax.models.products import matrix_product
 
-# Values of the config key model.remat: what the backward pass keeps in memory
-# instead of recomputing it.
+# Values of the config key model.remat -> which activations are kept in memory
+# for the backward pass. The others are recomputed.
 REMAT_POLICIES = {
-  'none': None,  # everything is kept
+  'none': None,  # all are kept
   'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
   'full': jax.checkpoint_policies.nothing_saveable,
 }
@@ -29,19 +29,19 @@ REMAT_POLICIES = {
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """Settings that all blocks of a model share.
+  """Settings shared by all blocks of a model.
 
   Attributes:
-    attention_heads: of each attention.
+    attention_heads: per attention layer.
     mlp: hidden width of the MLP.
-    stochastic_depth: rate at the last block of an encoder, 0 for none.
-    depth_rates: 'paper', block l of L has l / L of the rate; or 'reference',
-      (l - 1) / (L - 1), so that the first block is never dropped.
-    scan: one traced block for all layers (`nn.scan`), so that compiling does
-      not take longer for deeper models; see `stacking` for its parameters.
+    stochastic_depth: drop rate at the last block of an encoder; 0: none.
+    depth_rates: rate of block l of L as a share of the last one's. 'paper':
+      l / L; 'reference': (l - 1) / (L - 1), which never drops the first block.
+    scan: trace one block for all layers (`nn.scan`): deep models compile as
+      fast as shallow ones. `stacking` describes the parameters.
     remat: a key of `REMAT_POLICIES`.
     attention: one of `attention.ATTENTIONS`.
-    gelu: 'tanh', its approximation, or 'exact' (erf).
+    gelu: 'tanh' (its approximation) or 'exact' (erf).
     epsilon: of the layer norms.
     dtype: of the computation; parameters are float32.
   """
@@ -63,11 +63,11 @@ class Mode:
   """How a forward pass runs.
 
   Attributes:
-    train: whether stochastic depth draws, from the rng `stochastic_depth`.
-    example_B: int [B], each clip's place in the global batch; needed where
-      stochastic depth draws. All frames of a clip share a draw.
-    frozen: modules of which no parameter is trained, by their names
-      ('Transformer/encoderblock_3'); there stochastic depth is off.
+    train: whether stochastic depth is on; it uses the rng `stochastic_depth`.
+    example_B: int [B], each clip's index in the global batch; required with
+      stochastic depth. All frames of a clip share a draw.
+    frozen: names of modules without trained parameters
+      ('Transformer/encoderblock_3'); stochastic depth is off in them.
   """
 
   train: bool = False
@@ -75,7 +75,7 @@ class Mode:
   frozen: Collection[str] = frozenset()
 
   def repeated(self, times: int) -> Mode:
-    """Returns the mode of a batch in which each example comes so many times."""
+    """Returns the mode for a batch with each example repeated `times` times."""
     if self.example_B is None:
       return self
     return dataclasses.replace(
@@ -84,7 +84,7 @@ class Mode:
 
 
 def depth_rates(options: Options, layers: int) -> list[float]:
-  """Returns the rate of stochastic depth of each block (paper, section 4.1)."""
+  """Returns the stochastic depth rate of each block (paper, section 4.1)."""
   if options.depth_rates == 'paper':
     shares = [(layer + 1) / layers for layer in range(layers)]
   else:
@@ -95,21 +95,27 @@ def depth_rates(options: Options, layers: int) -> list[float]:
 def stochastic_depth(
   key: jax.Array, rates_L: jax.Array, branches: int, example_B: jax.Array
 ) -> jax.Array:
-  """Draws which residual branches of which examples are dropped.
+  """Draws the scale of each residual branch and example: 0 or 1 / (1 - rate).
 
-  Each example keeps a branch with probability 1 - rate, and a kept branch is
-  divided by that, so that the expectation is the branch itself (Huang et al.,
-  arXiv 1603.09382; the reference implementation leaves the division out). A
-  draw depends on key, layer, branch and the example's place in the global
-  batch, never on the device.
+  Each example keeps a branch with probability 1 - rate. Kept branches are
+  divided by that, so the expectation is the branch itself (Huang et al., arXiv
+  1603.09382; the reference implementation omits the division). A draw depends
+  on key, layer, branch and the example's index in the global batch, never on
+  the device.
+
+  Args:
+    key: of the step and encoder.
+    rates_L: drop rate of each block.
+    branches: residual branches of a block.
+    example_B: int [B], indices in the global batch.
 
   Returns:
-    float32 [L, branches, B], what each branch is multiplied with.
+    float32 [L, branches, B], factors of the branches.
   """
 
-  def draw(index, rate, place):
+  def draw(index, rate, example):
     uniform = jax.random.uniform(
-      jax.random.fold_in(jax.random.fold_in(key, index), place)
+      jax.random.fold_in(jax.random.fold_in(key, index), example)
     )
     return (uniform >= rate) / (1.0 - rate)
 
@@ -122,20 +128,21 @@ def stochastic_depth(
 def add_branch(
   x_BxNxD: jax.Array, y_BxNxD: jax.Array, scale_B: jax.Array | None
 ) -> jax.Array:
-  """Returns x + scale * y; without a scale, x + y."""
+  """Returns the residual sum x + scale * y; x + y if scale is None."""
   if scale_B is None:
     return x_BxNxD + y_BxNxD
   return x_BxNxD + y_BxNxD * scale_B[:, None, None].astype(y_BxNxD.dtype)
 
 
 def layer_norm(options: Options, name: str | None = None) -> nn.LayerNorm:
+  """Returns a layer norm with the model's epsilon and precision."""
   return nn.LayerNorm(epsilon=options.epsilon, dtype=options.dtype, name=name)
 
 
 def attention(
   options: Options, name: str | None = None, **initializers
 ) -> nn.MultiHeadDotProductAttention:
-  """Returns multi-head self-attention; called as `attention(...)(x, x)`."""
+  """Returns multi-head attention; self-attention is `attention(...)(x, x)`."""
   initializers = {
     'kernel_init': nn.initializers.xavier_uniform()
   } | initializers
@@ -152,7 +159,7 @@ def attention(
 
 
 class MlpBlock(nn.Module):
-  """Two dense layers with a GELU between: [B, N, D] -> [B, N, D]."""
+  """Dense, GELU, dense: [B, N, D] -> [B, N, D]."""
 
   options: Options
 
@@ -170,41 +177,41 @@ class MlpBlock(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-  """Attention, then an MLP, each normed before and added to its input."""
+  """Pre-norm self-attention and MLP, each with a residual connection."""
 
   options: Options
-  grid: tuple[int, int, int]  # t, h and w of the tokens; here all see all
+  grid: tuple[int, int, int]  # (t, h, w) of the tokens, for subclasses
 
   BRANCHES = 2
 
   def attend(self, x_BxNxD: jax.Array) -> jax.Array:
-    """Returns the attention branch [B, N, D]; a kind of block has its own."""
+    """Returns the attention branch [B, N, D]; subclasses override it."""
     return attention(self.options)(x_BxNxD, x_BxNxD)
 
   @nn.compact
   def __call__(
     self, x_BxNxD: jax.Array, scale_RxB: jax.Array | None
   ) -> jax.Array:
-    """Returns [B, N, D]; `scale_RxB` is a layer of `stochastic_depth`'s."""
-    attended, mixed = (None, None) if scale_RxB is None else scale_RxB
+    """Returns [B, N, D]; `scale_RxB` is one layer's `stochastic_depth`."""
+    attention_B, mlp_B = (None, None) if scale_RxB is None else scale_RxB
     y = self.attend(layer_norm(self.options)(x_BxNxD))
-    x = add_branch(x_BxNxD, y, attended)
+    x = add_branch(x_BxNxD, y, attention_B)
     y = layer_norm(self.options)(x)
     y = MlpBlock(self.options)(y)
-    return add_branch(x, y, mixed)
+    return add_branch(x, y, mlp_B)
 
 
 class Encoder(nn.Module):
-  """Positions, `layers` blocks, and a final norm: [B, N, D] -> [B, N, D].
+  """Positions, blocks and a final norm: [B, N, D] -> [B, N, D].
 
   Attributes:
-    layers: L; two encoders in a row each count their own blocks.
+    layers: L, the number of blocks.
     options: of the blocks.
-    grid: the tokens' t, h and w; N is their product, or one more with a class
-      token before the others.
-    positions: a key of `positions.POSITIONS`.
-    block: the module class of a block, made from options and grid. Further
-      arguments come by `functools.partial`.
+    grid: (t, h, w) of the tokens; N is their product, or one more with a class
+      token at the start.
+    positions: one of `positions.POSITIONS`.
+    block: class of a block, called with options, grid and name; bind further
+      arguments with `functools.partial`.
     branches: residual branches of a block.
   """
 
@@ -223,7 +230,7 @@ class Encoder(nn.Module):
     return layer_norm(self.options, name='encoder_norm')(x)
 
   def _branch_scales(self, mode: Mode) -> jax.Array | None:
-    """Draws stochastic depth, [L, branches, B]; None where nothing drops."""
+    """Draws stochastic depth [L, branches, B]; None if all rates are zero."""
     if not mode.train:
       return None
     names = [
@@ -258,7 +265,7 @@ class Encoder(nn.Module):
         variable_axes={'params': 0},
         split_rngs={'params': True},
         length=self.layers,
-        check_constancy_invariants=False,  # which traces a block once more
+        check_constancy_invariants=False,  # would trace the block again
       )
       block = self.block(self.options, self.grid, name='encoderblock')
       return scanned(block, x_BxNxD, scale_LxRxB)[0]

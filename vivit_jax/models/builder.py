@@ -1,4 +1,4 @@
-"""A model from its config, and what can be asked of one without making it."""
+"""Builds a model from its config; its shapes, pool and layer numbers."""
 
 import dataclasses
 from collections.abc import Callable, Collection
@@ -20,18 +20,18 @@ def build(
 
   Args:
     config: with its heads.
-    frozen: as of `blocks.Mode`.
+    frozen: names of modules without trained parameters; see `blocks.Mode`.
 
   Raises:
-    UserError: as of `check`.
+    UserError: as `check` does.
   """
   check(config)
-  of = family.get(config.family)
+  kind = family.get(config.family)
   pool = pool_of(config)
-  if pool in of.own_pools:
-    module = of.own_pools[pool](config)
+  if pool in kind.extra_pools:
+    module = kind.extra_pools[pool](config)
   elif pool == 'attention':
-    attention_heads, mlp = of.pool_sizes(config)
+    attention_heads, mlp = kind.pool_sizes(config)
     dtype = jnp.dtype(config.dtype)
     module = pools.Attention(
       blocks.Options(attention_heads=attention_heads, mlp=mlp, dtype=dtype)
@@ -39,7 +39,7 @@ def build(
   else:
     module = pools.POOLS[pool]()
   return classifier.VideoClassifier(
-    backbone=of.build(config, pool == 'token'),
+    backbone=kind.build(config, pool == 'token'),
     pool=module,
     heads=dict(config.heads),
     representation=config.representation,
@@ -49,40 +49,41 @@ def build(
 
 def check(config: ModelConfig) -> None:
   """Raises a UserError for a config that cannot be built."""
-  of = family.get(config.family)
+  kind = family.get(config.family)
   typed.check(config, 'model')
-  if config.size not in of.sizes:
+  if config.size not in kind.sizes:
     raise UserError(
-      f"model.size is '{config.size}'; {of.name} takes one of "
-      f'{", ".join(of.sizes)}.{nearest(config.size, of.sizes)}'
+      f"model.size is '{config.size}'; {kind.name} takes one of "
+      f'{", ".join(kind.sizes)}.{nearest(config.size, kind.sizes)}'
     )
-  of.check(config)
-  if config.pool not in (None, *of.pools):
+  kind.check(config)
+  if config.pool not in (None, *kind.pools):
     raise UserError(
-      f"model.pool is '{config.pool}', but {of.name} takes one of "
-      f'{", ".join(of.pools)}.{nearest(config.pool, of.pools)}'
+      f"model.pool is '{config.pool}'; {kind.name} takes one of "
+      f'{", ".join(kind.pools)}.{nearest(config.pool, kind.pools)}'
     )
   defaults = ModelConfig()
   for key in family.BUILD_KEYS:
     value = getattr(config, key)
-    if value != getattr(defaults, key) and key not in of.reads:
+    if value != getattr(defaults, key) and key not in kind.supports:
       raise UserError(
-        f'model.{key} is {value}, which {of.name} does not heed: leave it out.'
+        f'model.{key} is {value}, but {kind.name} does not support it: leave '
+        'it out.'
       )
 
 
 def pool_of(config: ModelConfig) -> str:
-  """Returns the pool of a model, its family's default where none is named."""
+  """Returns the name of a model's pool; by default, its family's first."""
   return config.pool or family.get(config.family).pools[0]
 
 
 def with_attention(config: ModelConfig, kind: str) -> ModelConfig:
-  """Returns a model of the same parameters with another form of attention.
+  """Returns the config with another implementation of attention.
 
-  'plain' is computed by any device, and its products can be counted. A family
-  that has one form alone stays as it is.
+  Every device runs 'plain', and its matrix products can be counted. A family
+  without the key model.attention stays unchanged.
   """
-  if 'attention' not in family.get(config.family).reads:
+  if 'attention' not in family.get(config.family).supports:
     return config
   return dataclasses.replace(config, attention=kind)
 
@@ -90,32 +91,29 @@ def with_attention(config: ModelConfig, kind: str) -> ModelConfig:
 def shapes(
   config: ModelConfig, frames: int, crop: tuple[int, int]
 ) -> dict[str, Any]:
-  """Returns the shapes of a model's parameters, without making them."""
+  """Returns a tree of the parameters' shapes, without allocating them."""
   clip = jax.ShapeDtypeStruct((1, frames, *crop, 3), jnp.float32)
   return jax.eval_shape(build(config).init, jax.random.key(0), clip)['params']
 
 
 def layer_of(config: ModelConfig) -> tuple[Callable[[str], int], int]:
-  """Returns name -> layer of a parameter, and the number of the last layer.
+  """Returns a function from parameter name to layer, and the last layer.
 
-  Heads and pools are the last layer, L + 1.
-
-  Raises, when called with a name:
-    UserError: no rule of the family names it.
+  Heads and pools are the last layer, L + 1. The function raises a UserError for
+  a parameter that no layer rule of the family matches.
   """
   layers = family.get(config.family).layers(config)
   last = layers.blocks + 1
 
-  def of(name: str) -> int:
+  def find(name: str) -> int:
     if classifier.is_own(name):
       return last
-    layer = layers.of(name)
+    layer = layers.layer_of(name)
     if layer is None:
       raise UserError(
-        f'no layer rule of {config.family} names the parameter {name}, which '
-        'optim.layer_decay needs: add one to its family, or set '
-        '--config.optim.layer_decay=1.'
+        f'no layer rule of {config.family} matches the parameter {name}: add '
+        'one to the family, or set --config.optim.layer_decay=1.'
       )
     return layer
 
-  return of, last
+  return find, last

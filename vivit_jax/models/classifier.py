@@ -1,4 +1,4 @@
-"""The classifier of every family: a backbone, a pool, and linear heads."""
+"""The video classifier of all families: backbone, pool and linear heads."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from vivit_jax.models.blocks import Mode
 
 HEAD = 'output_projection'
 REPRESENTATION = 'pre_logits'
-# Parameters that belong to no backbone, by the first part of their names.
+# First parts of the names of parameters outside the backbone.
 OWN = (HEAD, REPRESENTATION, pools.ATTENTION_HEAD)
 
 
 @flax.struct.dataclass
 class Features:
-  """A clip, before the head.
+  """The input of the head, and the tokens that it is pooled from.
 
   Attributes:
-    tokens: [B, t, h, w, D], all tokens after the last encoder that has them.
-    pre_logits: float32 [B, D], or of the representation layer's width.
+    tokens: [B, t, h, w, D], output of the last encoder with a token per place.
+    pre_logits: float32 [B, D], or as wide as the representation layer.
   """
 
   tokens: jax.Array
@@ -33,18 +33,18 @@ class Features:
 
 
 class VideoClassifier(nn.Module):
-  """Classifies clips.
+  """Maps clips to the logits of each head.
 
-  One linear layer, zero at the start, serves all heads; its columns are split
-  in the order of `heads`, so a single head has the reference's own names. The
-  backbone's and pool's parameters have no prefix, as in the reference.
+  One linear layer, initialised to zero, serves all heads. Its columns are split
+  in the order of `heads`, so a single head has the reference's names. The
+  parameters of backbone and pool have no prefix, as in the reference.
 
   Attributes:
     backbone: (video [B, T, H, W, 3], `Mode`) -> `pools.Encoded`.
     pool: `pools.Encoded` -> [B, D].
     heads: name of each head -> number of classes, in the order of the columns.
     representation: width of a tanh layer before the head, or None.
-    frozen: as of `Mode`.
+    frozen: see `Mode`.
   """
 
   backbone: nn.Module
@@ -66,12 +66,12 @@ class VideoClassifier(nn.Module):
     example_B: jax.Array | None = None,
     features: bool = False,
   ) -> dict[str, jax.Array] | Features:
-    """Classifies clips.
+    """Returns logits or features of clips.
 
     Args:
       video: float [B, T, H, W, 3], normalised (`pixels.normalise`).
-      train, example_B: as of `Mode`.
-      features: whether to return what comes before the head instead.
+      train, example_B: see `Mode`.
+      features: whether to return the head's input instead of logits.
 
     Returns:
       Logits, float32 [B, K] for each head; or `Features`.
@@ -90,21 +90,21 @@ class VideoClassifier(nn.Module):
 
 
 def is_own(name: str) -> bool:
-  """Returns whether a parameter belongs to a head or pool, by its name."""
+  """Returns whether a parameter belongs to the head or pool, by its name."""
   return name.partition('/')[0] in OWN
 
 
 def is_head(name: str) -> bool:
-  """Returns whether a parameter is the last linear layer's."""
+  """Returns whether a parameter belongs to the head, the last linear layer."""
   return name.startswith(f'{HEAD}/')
 
 
 def has_representation(names: Collection[str]) -> bool:
-  """Returns whether there is a layer before the head."""
+  """Returns whether the parameters have a representation layer."""
   return any(name.startswith(f'{REPRESENTATION}/') for name in names)
 
 
 def classes_of(arrays: Mapping[str, jax.Array]) -> int | None:
-  """Returns how many classes a checkpoint's head has; None without a head."""
+  """Returns the number of outputs of a checkpoint's head; None without one."""
   bias = arrays.get(f'{HEAD}/bias')
   return None if bias is None else bias.size

@@ -1,4 +1,4 @@
-"""From pixels to tokens: tubelets, sampled frames, and the class token."""
+"""Token embeddings: tubelets, sampled frames and the class token."""
 
 from collections.abc import Callable
 
@@ -13,11 +13,11 @@ Initializer = Callable[..., jax.Array]
 
 
 def central_frame(image_kernel: Initializer) -> Initializer:
-  """Initialises a tubelet kernel [t, p, q, C, D] as an image model's.
+  """Returns central-frame initialisation of a tubelet kernel [t, p, q, C, D].
 
-  The frame at floor(t / 2) holds a patch kernel, all others are zero, so that
-  the network begins as an image model of the central frame (paper, section
-  3.4). The reference code zeroes the width axis instead; that is a slip there.
+  The frame at floor(t / 2) holds a patch kernel and the others are zero, so the
+  network starts as an image model of the central frame (paper, section 3.4).
+  The reference code zeroes the width axis instead, by mistake.
 
   Args:
     image_kernel: initialiser of the patch kernel [p, q, C, D].
@@ -30,7 +30,7 @@ def central_frame(image_kernel: Initializer) -> Initializer:
   return init
 
 
-# The values of the config key model.options.tubelet_init.
+# Values of the config key model.options.tubelet_init.
 KERNEL_INITS: dict[str, Initializer] = {
   'central_frame': central_frame(nn.initializers.lecun_normal()),
   'random': nn.initializers.lecun_normal(in_axis=(0, 1, 2, 3), out_axis=4),
@@ -38,10 +38,10 @@ KERNEL_INITS: dict[str, Initializer] = {
 
 
 class TubeletEmbedding(nn.Module):
-  """Non-overlapping tubelets, each projected to one token (paper, eq. 1, 3.2).
+  """Projects non-overlapping tubelets to tokens (paper, eq. 1, section 3.2).
 
-  A 3D convolution whose stride is its kernel, written as a reshape and one
-  matrix product. The kernel keeps the convolution's shape.
+  This is a 3D convolution with stride equal to the kernel size, computed as a
+  reshape and one matrix product. The kernel has the convolution's shape.
 
   Attributes:
     width: D.
@@ -80,18 +80,18 @@ class TubeletEmbedding(nn.Module):
     return tokens + bias.astype(self.dtype)
 
 
-EMBEDDINGS = ('tubelet', 'uniform_frames')  # of the config key model.embedding
+EMBEDDINGS = ('tubelet', 'uniform_frames')  # values of model.options.embedding
 
 
 def middle_frames(video: jax.Array, period: int) -> jax.Array:
-  """Samples frames evenly (paper, section 3.2, figure 2).
+  """Uniform frame sampling: the middle frame of every period.
 
-  The paper's "uniform frame sampling" cuts these frames into patches, as
-  images, and does not look at the others.
+  The model embeds the patches of these frames only (paper, section 3.2, figure
+  2).
 
   Args:
     video: [B, T, H, W, C].
-    period: frames, of which the middle one is taken.
+    period: in frames.
 
   Returns:
     [B, T / period, H, W, C].
@@ -100,7 +100,7 @@ def middle_frames(video: jax.Array, period: int) -> jax.Array:
 
 
 def prepend_class_token(x_BxNxD: jax.Array, token: jax.Array) -> jax.Array:
-  """Puts a token [1, 1, D] before each sequence: [B, N, D] -> [B, N + 1, D]."""
+  """Prepends a token [1, 1, D] to each sequence: [B, N, D] -> [B, N + 1, D]."""
   batch, _, width = x_BxNxD.shape
   tokens = jnp.broadcast_to(token.astype(x_BxNxD.dtype), (batch, 1, width))
   return jnp.concatenate([tokens, x_BxNxD], axis=1)

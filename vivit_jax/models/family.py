@@ -1,9 +1,9 @@
-"""What a family of models says of itself, and the registry of families.
+"""A family of models as data, and the registry of families.
 
-A family is one file that owns its facts: config keys and sizes, how it is
-built, which layer a parameter belongs to, how its arrays are resized, what
-they are called in other projects' files, what is published about it.
-Everything else asks here and knows no parameter name.
+A family is one file. It declares the family's config keys and sizes, builds the
+backbone, and describes the parameters: their layers, how they are resized,
+imported and exported. The rest of the package reads these facts from `Family`
+and knows no parameter name. docs/families.md says how to write one.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ if typing.TYPE_CHECKING:
   from vivit_jax.models.rollout import Rollout
   from vivit_jax.models.weights import File, Weights
 
+  Arrays = Mapping[str, np.ndarray]  # by flat name: 'Transformer/cls'
+
 Grid = tuple[int, int, int]  # tokens: temporal indices, rows, columns
 BUILT_IN = ('vivit',)  # modules of this package that register families
-# Environment variable: further modules that do, with commas between them.
+# Environment variable: further such modules, separated by commas.
 MODULES = 'VIVIT_JAX_FAMILIES'
-# Keys of `ModelConfig` that a family may not read: see `Family.reads`.
+# Keys of `ModelConfig` that a family may ignore; see `Family.supports`.
 BUILD_KEYS = (
   'stochastic_depth',
   'depth_rates',
@@ -44,37 +46,40 @@ BUILD_KEYS = (
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-  """The network: keys of every family, and `options`, the family's own."""
+  """The network: keys common to all families, and the family's `options`."""
 
-  family: str = 'factorised_encoder'  # which says what each option means
-  size: str | None = None  # of its table of sizes; None: its usual one
-  pool: str | None = None  # 'token', 'mean', 'attention'; None: the family's
+  family: str = 'factorised_encoder'
+  size: str | None = None  # a key of the family's sizes; None: its default
+  pool: str | None = None  # one of the family's pools; None: its first
   representation: int | None = None  # width of a tanh layer before the head
   stochastic_depth: float = 0.0  # rate at the last block
-  depth_rates: Literal['paper', 'reference'] = 'paper'  # l / L, or
-  # (l - 1) / (L - 1)
-  scan: bool = False  # one traced block for all layers: compiles faster
-  remat: Literal['none', 'dots', 'full'] = 'none'  # recomputed: less memory
+  # Rate of block l of L: 'paper' l / L, 'reference' (l - 1) / (L - 1).
+  depth_rates: Literal['paper', 'reference'] = 'paper'
+  scan: bool = False  # trace one block for all layers: compiles faster
+  # What the backward pass recomputes, to save memory.
+  remat: Literal['none', 'dots', 'full'] = 'none'
+  # Implementation of attention; see `models.attention`.
   attention: Literal['auto', 'plain', 'blocked', 'chunked', 'cudnn', 'flax'] = (
-    'auto'  # models.attention says what each is
+    'auto'
   )
   dtype: Literal['float32', 'bfloat16'] = 'float32'  # of the computation
-  heads: Mapping[str, int] = dataclasses.field(
-    default_factory=dict
-  )  # name -> classes; empty: every label of the dataset
-  options: Any = None  # of the family; a mapping is parsed, None: its defaults
+  # Head name -> number of classes; empty: every label of the dataset.
+  heads: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  # Instance of `Family.options`, or a mapping of its keys; None: its defaults.
+  options: Any = None
 
   def __post_init__(self):
     family = get(self.family)
     if self.size is None:
-      usual = family.size or next(iter(family.sizes))
-      object.__setattr__(self, 'size', usual)
-    kind = family.options
-    if type(self.options) is not kind:
-      given = self.options
+      size = family.default_size or next(iter(family.sizes))
+      object.__setattr__(self, 'size', size)
+    if type(self.options) is not family.options:
+      given = self.options or {}
       if dataclasses.is_dataclass(given):
         given = dataclasses.asdict(given)
-      parsed = typed.parse(kind, given or {}, 'model.options', self._unknown)
+      parsed = typed.parse(
+        family.options, given, 'model.options', self._unknown
+      )
       object.__setattr__(self, 'options', parsed)
 
   def _unknown(self, key: str) -> str:
@@ -83,23 +88,23 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Layers:
-  """Which layer each parameter belongs to, for layer-wise learning rates.
+  """Layer number of each parameter, for layer-wise learning rates.
 
-  Layer 0 is the embedding, block l of L is layer l, heads and pools are layer
-  L + 1.
+  The embedding is layer 0, block l of L is layer l; heads and pools, which no
+  rule names, are layer L + 1.
 
   Attributes:
     blocks: L.
-    rules: (pattern, layer) pairs; the first pattern found at the start of a
-      parameter's name counts. A layer is a number, or a function of the number
-      that the pattern's group matches.
+    rules: (pattern, layer) pairs. The first pattern that matches the start of
+      a parameter's name counts. A layer is a number, or a function of the
+      number in the pattern's first group.
   """
 
   blocks: int
   rules: Sequence[tuple[str, int | Callable[[int], int]]]
 
-  def of(self, name: str) -> int | None:
-    """Returns the layer of a parameter of the backbone; None if unknown."""
+  def layer_of(self, name: str) -> int | None:
+    """Returns the layer of a backbone parameter, or None if no rule matches."""
     for pattern, layer in self.rules:
       if match := re.match(pattern, name):
         return layer(int(match[1])) if callable(layer) else layer
@@ -108,12 +113,13 @@ class Layers:
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-  """The model that a checkpoint's arrays are fitted to.
+  """The model that a checkpoint's arrays are loaded into.
 
   Attributes:
     model: its config, with heads.
-    frames, crop: of its clips; crop is height and width in pixels.
-    kernel: how an image model's patch kernel becomes a tubelet's:
+    frames: of a clip.
+    crop: height and width of a clip, in pixels.
+    kernel: how an image model's patch kernel becomes a tubelet kernel:
       'central_frame' or 'inflation'.
   """
 
@@ -128,55 +134,63 @@ class Target:
 
   @functools.cached_property
   def grid(self) -> Grid:
-    """t, h and w of the tokens of a clip."""
+    """The token grid (t, h, w) of a clip."""
     return self.family.grid(self.model.options, self.frames, self.crop)
 
 
 @dataclasses.dataclass(frozen=True)
 class Resizing:
-  """An array of a checkpoint that must become one of the target's."""
+  """Input of a resize function: an array of a checkpoint and its target.
+
+  Attributes:
+    name: of the parameter.
+    value: the checkpoint's array.
+    initial: the target's initial value, or its shape and dtype alone.
+    source: the checkpoint.
+    target: the model.
+  """
 
   name: str
-  found: np.ndarray
-  start: np.ndarray  # the target's own initial value
+  value: np.ndarray
+  initial: np.ndarray
   source: Weights
   target: Target
 
 
-# The array in the target's shape and how it came to it ('': as it was); None
-# where nothing explains its shape.
+# Output of a resize function: the array in the target's shape, or None if it
+# cannot be resized; and what was changed, '' for nothing.
 Resized = tuple['np.ndarray | None', str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Import:
-  """How a project's files hold weights that a family can use.
+  """A file format of another project that a family can be loaded from.
 
   Attributes:
-    what: the files, for people: 'an image ViT in npz'.
-    recognises: whether a file is one of them, by names and config alone.
-    read: takes the file's arrays in this package's names; UserError for a file
-      that is not what it seems.
+    title: the format, for messages: 'an image ViT in npz'.
+    matches: whether a file has the format, by its array names and config.
+    read: reads the file's arrays under this package's names. Raises a UserError
+      for a file that turns out to be another model or damaged.
   """
 
-  what: str
-  recognises: Callable[[File], bool]
+  title: str
+  matches: Callable[[File], bool]
   read: Callable[[File], Weights]
 
 
 @dataclasses.dataclass(frozen=True)
 class Published:
-  """A row of the table of models: a variant and what its source says of it.
+  """A published variant: a row of the table in docs/models.md.
 
   Attributes:
-    name: of the variant, as in its source.
-    size: key of the family's sizes.
-    options: that differ from the family's defaults.
-    frames, crop: of the clip; None for the family's usual one.
-    data: keys of the config's section data that its released weights need
-      beside the family's own: mean, std, short_side, ...
-    parameters: millions.
-    gflops: billions of multiply-adds of one clip.
+    name: as in the source.
+    size: a key of the family's sizes.
+    options: those that differ from the family's defaults.
+    frames, crop: of the clip; None: the family's default.
+    data: keys of config section `data` that the released weights need besides
+      `Family.data`: mean, std, short_side, ...
+    parameters: published count, in millions.
+    gflops: published billions of multiply-adds for one clip.
   """
 
   name: str
@@ -189,91 +203,83 @@ class Published:
   gflops: float | None = None
 
 
-def _nothing(*_) -> None:
+def _none(*_) -> None:
   return None
 
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-  """Everything that the rest of the package may ask about a family.
+  """A family of models; only the first six fields are required."""
 
-  Attributes:
-    name: value of the config key model.family.
-    options: frozen dataclass of the family's own config keys; its
-      `__post_init__` checks them.
-    sizes: values of model.size, and what they stand for.
-    size: the usual one; the first if empty.
-    data: keys of the config's section data that its released weights need, the
-      defaults of `config.default`: mean, std, crop, ...
-    build: (config, class_token) -> backbone, a module whose call (video
-      [B, T, H, W, 3], `blocks.Mode`) returns `pools.Encoded`;
-      class_token says whether the pool reads one.
-    grid: (options, frames, crop) -> t, h and w of a clip's tokens.
-    layers: config -> `Layers`.
-    title: for people; the name without underscores if empty.
-    pool_sizes: config -> attention heads and MLP width of an attention pool.
-    pools: values of model.pool; the first is the default.
-    own_pools: those of them that are no key of `pools.POOLS`: config -> module,
-      `pools.Encoded` to [B, D]; its parameters need `layers` rules.
-    reads: those of `BUILD_KEYS` that it heeds; another one is refused. With
-      'scan', its blocks are called `encoderblock_<i>`.
-    check: raises a UserError for a config that cannot be built.
-    check_clip: (options, frames, crop) -> None, or raises a UserError.
-    clip: usual frames and pixels, for the table.
-    resize: (pattern, function) pairs for arrays that depend on clip, crop,
-      tubelet or window. A function is called for every array whose name the
-      pattern fully matches, of equal shape too.
-    imports: files that it can be read from, its own project's and those of the
-      models that it can start from.
-    starts_from: model that a source may be of -> (arrays, target) -> arrays in
-      this family's names.
-    binding: options that a checkpoint's weights were trained for: with another
-      value they would compute something else.
-    noted: options with which they would compute almost the same.
-    frames_seen: (options, frames) -> how many frames of a clip are looked at.
-    missing: (name, source, fresh arrays) -> why the source may lack an array.
-    unused: (name, source, fresh arrays) -> why the target has no use for one.
-    measure: arrays -> sizes read off them, by the options that set them.
-    describe: arrays -> further lines of `checkpoints inspect`.
-    exports: format -> (weights, clip) -> contents; `checkpoints.convert`.
-    attention_flow: (captured, config, batch, grid, rows) -> `Rollout`; None
-      where attention says nothing about places. `captured` are the outputs of
-      modules named query and key, nested as the modules are.
-    published: rows of the table.
-  """
-
-  name: str
+  name: str  # value of model.family
+  # Frozen dataclass of the family's own config keys, `config.model.options`.
+  # Its `__post_init__` may check them.
   options: type
-  sizes: Mapping[str, Any]
+  sizes: Mapping[str, Any]  # values of model.size -> the family's own data
+  # (config, class_token) -> backbone, a Flax module. It is called with a video
+  # [B, T, H, W, 3] and a `blocks.Mode`, and returns `pools.Encoded`.
+  # class_token: whether the pool reads a class token.
   build: Callable[[ModelConfig, bool], nn.Module]
+  # (options, frames, crop) -> token grid (t, h, w) of a clip.
   grid: Callable[[Any, int, tuple[int, int]], Grid]
   layers: Callable[[ModelConfig], Layers]
-  size: str = ''
+
+  # Config and construction.
+  default_size: str = ''  # '': the first size
+  # Keys of config section `data` that its released weights need; the defaults
+  # of `config.default`: mean, std, crop, ...
   data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  title: str = ''
+  # Those of BUILD_KEYS that `build` reads; the others are refused. With 'scan',
+  # blocks must be named `encoderblock_<i>`.
+  supports: Sequence[str] = ()
+  check: Callable[[ModelConfig], None] = _none  # raises UserError
+  # (options, frames, crop): raises UserError.
+  check_clip: Callable[[Any, int, tuple[int, int]], None] = _none
+  pools: Sequence[str] = ('mean',)  # values of model.pool; the first: default
+  # config -> attention heads and MLP width of the pool 'attention'.
   pool_sizes: Callable[[ModelConfig], tuple[int, int]] | None = None
-  pools: Sequence[str] = ('mean',)
-  own_pools: Mapping[str, Callable[[ModelConfig], nn.Module]] = (
+  # Those of `pools` that are not in `pools.POOLS`: name -> config -> module
+  # from `pools.Encoded` to [B, D]. Their parameters need rules in `layers`.
+  extra_pools: Mapping[str, Callable[[ModelConfig], nn.Module]] = (
     dataclasses.field(default_factory=dict)
   )
-  reads: Sequence[str] = ()
-  check: Callable[[ModelConfig], None] = _nothing
-  check_clip: Callable[[Any, int, tuple[int, int]], None] = _nothing
-  clip: tuple[int, int] = (32, 224)
-  resize: Sequence[tuple[str, Callable[[Resizing], Resized]]] = ()
+
+  # Loading weights; used by `checkpoints.merge`.
+  # Formats of its own project, and of the models in `initialises_from`.
   imports: Sequence[Import] = ()
-  starts_from: Mapping[str, Callable[[Mapping, Target], Mapping]] = (
+  # Another model (`Weights.models`) that it can start from -> function
+  # (arrays, target) -> arrays under this family's names.
+  initialises_from: Mapping[str, Callable[[Arrays, Target], Arrays]] = (
     dataclasses.field(default_factory=dict)
   )
-  binding: Sequence[str] = ()
-  noted: Sequence[str] = ()
-  frames_seen: Callable[[Any, int], int] = lambda options, frames: frames
-  missing: Callable[[str, Weights, Mapping], str | None] = _nothing
-  unused: Callable[[str, Weights, Mapping], str | None] = _nothing
-  measure: Callable[[Mapping], Mapping[str, int]] = lambda arrays: {}
-  describe: Callable[[Mapping], Mapping[str, str]] = lambda arrays: {}
+  # (pattern, function) pairs. The function is called for every array whose
+  # whole name matches, also for one of equal shape.
+  resize: Sequence[tuple[str, Callable[[Resizing], Resized]]] = ()
+  # (name, source, initial arrays) -> why the checkpoint may lack the array, or
+  # why the model may leave it out; None: it may not.
+  explain_missing: Callable[[str, Weights, Arrays], str | None] = _none
+  explain_unused: Callable[[str, Weights, Arrays], str | None] = _none
+  # Options that must equal those the weights were trained with.
+  fixed_options: Sequence[str] = ()
+  # Options for which a difference is only reported.
+  reported_options: Sequence[str] = ()
+  # (options, frames) -> how many of a clip's frames the model reads.
+  frames_used: Callable[[Any, int], int] = lambda options, frames: frames
+  # arrays -> sizes read off their shapes, by option, for error messages.
+  infer_sizes: Callable[[Arrays], Mapping[str, int]] = lambda arrays: {}
+  # arrays -> further lines of `checkpoints inspect`.
+  describe: Callable[[Arrays], Mapping[str, str]] = lambda arrays: {}
+  # Format -> function (weights, clip) -> contents; see `checkpoints.convert`.
   exports: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
+
+  # (captured, config, batch, grid, rows) -> attention rollout. `captured` are
+  # the outputs of modules named query and key, nested as the modules are. None:
+  # rollout is refused.
   attention_flow: Callable[..., Rollout] | None = None
+
+  # The table of models.
+  title: str = ''  # '': the name without underscores
+  clip: tuple[int, int] = (32, 224)  # default frames and crop
   published: Sequence[Published] = ()
 
 
@@ -281,16 +287,15 @@ _FAMILIES: dict[str, Family] = {}
 
 
 def register(family: Family) -> Family:
-  """Adds a family to the registry, or replaces one of the name; returns it.
+  """Adds a family to the registry, or replaces a user's one; returns it.
 
   Raises:
     ValueError: the name of a family of this package, or pools that cannot be
       built.
   """
-  there = _FAMILIES.get(family.name)
-  package = __package__ + '.'
-  if there and there.options.__module__.startswith(package):
-    raise ValueError(f"there is a family '{family.name}' already")
+  old = _FAMILIES.get(family.name)
+  if old and old.options.__module__.startswith(f'{__package__}.'):
+    raise ValueError(f"the family '{family.name}' exists already")
   if not family.pools:
     raise ValueError(f'{family.name} names no pool')
   if 'attention' in family.pools and family.pool_sizes is None:
@@ -300,12 +305,16 @@ def register(family: Family) -> Family:
 
 
 def unregister(name: str) -> None:
-  """Removes a family, as a test does with its own."""
+  """Removes a family; for tests."""
   del _FAMILIES[name]
 
 
 def every() -> Mapping[str, Family]:
-  """Returns all families by name."""
+  """Returns all families by name.
+
+  Raises:
+    UserError: a module in the variable `MODULES` cannot be imported.
+  """
   for module in BUILT_IN:
     importlib.import_module(f'{__package__}.{module}')
   for module in filter(None, os.environ.get(MODULES, '').split(',')):
@@ -313,14 +322,14 @@ def every() -> Mapping[str, Family]:
       importlib.import_module(module)
     except ImportError as error:
       raise UserError(
-        f"{MODULES} names the module '{module}', which cannot be imported "
-        f'({error}): put its folder on PYTHONPATH.'
+        f"cannot import '{module}', named by {MODULES} ({error}): put its "
+        'folder on PYTHONPATH.'
       ) from None
   return _FAMILIES
 
 
 def get(name: str) -> Family:
-  """Returns a family.
+  """Returns a family by name.
 
   Raises:
     UserError: an unknown name.
@@ -329,62 +338,49 @@ def get(name: str) -> Family:
   if name not in families:
     raise UserError(
       f"model.family is '{name}'; it takes one of {', '.join(families)}."
-      f'{nearest(str(name), families)} For a family of your own, set '
-      f'{MODULES} to its module.'
+      f'{nearest(str(name), families)} For your own family, set {MODULES} to '
+      'its module.'
     )
   return families[name]
 
 
 def as_family(model: Mapping[str, Any], family: str) -> dict[str, Any]:
-  """Returns the section `model` of a config, made another family's.
+  """Returns the config section `model` with another family.
 
-  Options that both families have keep their values where they differ from the
-  old family's defaults; so does the size, if the new one has it.
+  Options that both families have keep their values if they differ from the old
+  family's defaults; the size is kept if the new family has it.
 
   Raises:
     UserError: an unknown family.
   """
   new, old = get(family), get(model['family'])
-  usual = dataclasses.asdict(old.options())
+  defaults = dataclasses.asdict(old.options())
   options = {
     key: value
     for key, value in model['options'].items()
-    if key in typed.keys(new.options) and value != usual.get(key)
+    if key in typed.keys(new.options) and value != defaults.get(key)
   }
   size = model['size'] if model['size'] in new.sizes else None
   return {**model, 'family': family, 'size': size, 'options': options}
 
 
-def owners(option: str) -> list[str]:
-  """Returns the families that have an option."""
-  return [
-    name
-    for name, family in every().items()
-    if option in typed.keys(family.options)
-  ]
-
-
 def unknown_option(option: str, family: str | None = None) -> str:
-  """Returns the sentence for an option that a family does not have.
+  """Returns the error message for an option that a family does not have.
 
   Args:
     option: without its section.
     family: None if it is not known.
   """
-  whose = owners(option)
-  if whose:
-    of = f'; model.family is {family}' if family else ''
+  key = f"config key 'model.options.{option}'"
+  options = {name: typed.keys(f.options) for name, f in every().items()}
+  owners = [name for name, known in options.items() if option in known]
+  if owners:
+    other = f'; model.family is {family}' if family else ''
+    return f'{key} belongs to {" and ".join(owners)}{other}.'
+  if family:
+    known = options[family]
     return (
-      f"config key 'model.options.{option}' belongs to {' and '.join(whose)}"
-      f'{of}.'
+      f'unknown {key}; {family} has {", ".join(known)}.{nearest(option, known)}'
     )
-  known = (
-    typed.keys(get(family).options)
-    if family
-    else sorted({k for f in every().values() for k in typed.keys(f.options)})
-  )
-  return (
-    f"unknown config key 'model.options.{option}'; "
-    + (f'{family} has {", ".join(known)}.' if family else 'no family has it.')
-    + nearest(option, known)
-  )
+  known = sorted({name for names in options.values() for name in names})
+  return f'unknown {key}; no family has it.{nearest(option, known)}'

@@ -1,8 +1,8 @@
-"""Image ViTs: their files, in the names that ViT-like families start from.
+"""Reads image ViTs, which ViT-like families are initialised from.
 
-An image ViT has ViViT Model 1's parameter names here, and a patch kernel
-[p, q, C, D]. Read are the npz files of vision_transformer and big_vision,
-safetensors of timm, and Hugging Face's folders.
+An image ViT has the parameter names of ViViT Model 1 and a patch kernel
+[p, q, C, D]. Formats: npz of vision_transformer and big_vision, safetensors of
+timm, and Hugging Face folders.
 """
 
 import re
@@ -21,7 +21,7 @@ _POSITIONS = f'Transformer/{POSITIONS}'
 _BLOCK = re.compile(r'(\w*Transformer)/encoderblock_(\d+)/')
 _TANH_GELUS = ('gelu_fast', 'gelu_new', 'gelu_pytorch_tanh')
 _PREFIXES = ('opt/target/', 'params/')
-# (pattern of a name in npz, our name); the first match counts.
+# (pattern of a name in npz, our name); the first match is used.
 _RULES = (
   (r'(Transformer/encoderblock_\d+/)LayerNorm_2/(.+)', r'\1LayerNorm_1/\2'),
   (
@@ -36,7 +36,7 @@ _RULES = (
 
 
 def read_npz(file: File) -> Weights:
-  """Reads either naming, with or without a prefix, stacked layers or not."""
+  """Reads npz in either naming, with or without prefix and stacked layers."""
   arrays = file.load()
   for prefix in _PREFIXES:
     if any(name.startswith(prefix) for name in arrays):
@@ -47,23 +47,23 @@ def read_npz(file: File) -> Weights:
       }
   if 'embedding/kernel' not in arrays:
     raise UserError(
-      f'{file.path} is an npz, but no ViT: it has no embedding/kernel; it has '
+      f'{file.path} holds no ViT: embedding/kernel is missing; it has '
       f'{", ".join(list(arrays)[:5])}.'
     )
   naming = 'big_vision' if 'pos_embedding' in arrays else 'vision_transformer'
   arrays = _renamed(_unstacked(arrays), file)
   if 'cls' in arrays and naming == 'big_vision':
-    # There, the class token's position is part of the token itself.
+    # big_vision's class token includes its position.
     positions = arrays[_POSITIONS]
-    nothing = np.zeros_like(positions[:, :1])
-    arrays[_POSITIONS] = np.concatenate([nothing, positions], axis=1)
+    zero = np.zeros_like(positions[:, :1])
+    arrays[_POSITIONS] = np.concatenate([zero, positions], axis=1)
   return checked(
     Weights(f'image ViT npz ({naming})', arrays, (IMAGE_VIT,)), file
   )
 
 
 def _unstacked(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Splits `Transformer/encoderblock/...` [L, ...] into layers."""
+  """Splits stacked `Transformer/encoderblock/...` [L, ...] into layers."""
   split = {}
   for name, array in arrays.items():
     match = re.fullmatch(r'Transformer/encoderblock/(.+)', name)
@@ -85,17 +85,17 @@ def _renamed(
         renamed[match.expand(ours)] = array
         break
     else:
-      raise UserError(f'{file.path} has an array {name}, which is of no ViT.')
+      raise UserError(f'{file.path} holds no ViT: it has an array {name}.')
   return renamed
 
 
 def read_timm(file: File) -> Weights:
-  """Reads timm's naming, where q, k and v are stacked in one array."""
+  """Reads timm's naming, with q, k and v in one array."""
   arrays = file.load()
   shape = arrays['blocks.0.attn.qkv.weight'].shape
   if len(shape) != 2:
     raise damaged(file.path, f'blocks.0.attn.qkv.weight has shape {shape}')
-  # Their number is not in the file: of 64 each, but in ViT-H.
+  # The file lacks the number of heads: timm's have width 64, but for ViT-H.
   heads = 16 if shape[1] == 1280 else max(shape[1] // 64, 1)
   names = torch_names.from_timm(arrays)
   renamed = torch_names.to_ours(names, heads, file.path)
@@ -107,10 +107,10 @@ def read_timm(file: File) -> Weights:
 
 
 def read_hugging_face(file: File) -> Weights:
-  """Reads the folder of an image ViT; its pooler is no part of its classifier.
+  """Reads a Hugging Face image ViT. Its pooler is unused for classification.
 
   Raises:
-    UserError: another activation than a GELU, or a damaged file.
+    UserError: an activation that is not a GELU, or a damaged file.
   """
   weights = hugging_face_arrays(file, 'vit', (IMAGE_VIT,))
   return checked(weights, file)
@@ -124,15 +124,15 @@ def hugging_face_arrays(
   Args:
     file: safetensors with a config.json beside it.
     prefix: of the backbone's names.
-    models, more: as of `Weights`.
+    models, more: fields of `Weights`.
 
   Raises:
-    UserError: as of `read_hugging_face`.
+    UserError: as `read_hugging_face` does.
   """
   heads = file.config.get('num_attention_heads')
   if type(heads) is not int or heads < 1:
     raise damaged(
-      file.path.with_name('config.json'), 'num_attention_heads is absent'
+      file.path.with_name('config.json'), 'num_attention_heads is missing'
     )
   arrays = {
     name.removeprefix(f'{prefix}.'): array
@@ -156,12 +156,12 @@ def hugging_face_arrays(
   )
 
 
-# Of transformers' own config classes, where a config.json leaves a key out.
+# Defaults of transformers' config classes, for keys that config.json omits.
 _DEFAULTS = {'vit': ('gelu', 1e-12), 'vivit': ('gelu_fast', 1e-6)}
 
 
 def hugging_face_options(file: File) -> dict[str, Any]:
-  """Returns activation and epsilon of a config.json, as options here.
+  """Returns activation and epsilon of a config.json as model options.
 
   Raises:
     UserError: an activation that is not a GELU.
@@ -170,8 +170,8 @@ def hugging_face_options(file: File) -> dict[str, Any]:
   activation = file.config.get('hidden_act', gelu)
   if activation not in ('gelu', *_TANH_GELUS):
     raise UserError(
-      f"{file.path.parent} has hidden_act '{activation}'; a ViT here has a "
-      'GELU.'
+      f"{file.path.parent} has hidden_act '{activation}'; only GELU is "
+      'supported.'
     )
   return {
     'gelu': 'exact' if activation == 'gelu' else 'tanh',
@@ -184,7 +184,7 @@ def _number(key: str) -> int:
 
 
 def has_kernel(file: File) -> bool:
-  """Returns whether an npz file may hold a ViT."""
+  """Returns whether a file may hold a ViT under this package's names."""
   return any(name.endswith('embedding/kernel') for name in file.names)
 
 
@@ -212,77 +212,71 @@ IMPORTS = (
 )
 
 
+# (pattern of a name, its axes); D is the model's width.
+_AXES = (
+  (r'.*/posembed_input/pos_embedding', ('1', 'positions', 'D')),
+  (r'.*/(query|key|value)/kernel', ('inputs', 'heads', 'width per head')),
+  (r'.*/out/kernel', ('heads', 'width per head', 'outputs')),
+  (r'output_projection/kernel', ('features', 'classes')),
+  (r'output_projection/bias', ('classes',)),
+  (r'(?!MAPHead_0/).*(norm|LayerNorm_\w+)/(scale|bias)', ('D',)),
+)
+
+
 def checked(weights: Weights, file: File) -> Weights:
-  """Returns the weights, if they have the structure of a ViT or ViViT.
+  """Returns the weights if they have the structure of a ViT or ViViT.
 
   Raises:
-    UserError: the first fault, as of a damaged file.
+    UserError: the first array that does not fit the others.
   """
-  fault = weights.fault() or _fault(weights.arrays)
-  if fault is not None:
+  if fault := _fault(weights.arrays, IMAGE_VIT in weights.models):
     raise damaged(file.path, fault)
-  if IMAGE_VIT in weights.models:
-    ndim = weights.arrays['embedding/kernel'].ndim
-    if ndim != 4:
-      raise damaged(
-        file.path, f"an image ViT's embedding/kernel has 4 axes, this {ndim}"
-      )
   return weights
 
 
-def _fault(arrays: Mapping[str, np.ndarray]) -> str | None:
-  """Returns the first structural fault, or None."""
+def _fault(arrays: Mapping[str, np.ndarray], image: bool) -> str | None:
+  """Returns the first error in the arrays' structure, or None."""
   kernel = arrays.get('embedding/kernel')
   if kernel is None:
     return 'it has no embedding/kernel'
   if not any(name.endswith('/query/kernel') for name in arrays):
     return 'it has no attention'
-  for pattern, axes, wanted in (
-    (r'embedding/kernel', 'tubelet, colours, width', (4, 5)),
-    (r'.*/posembed_input/pos_embedding', '1, positions, width', (3,)),
-    (r'.*/(query|key|value)/kernel', 'width, heads, width a head', (3,)),
-    (r'.*/out/kernel', 'heads, width a head, width', (3,)),
-    (r'output_projection/kernel', 'width, classes', (2,)),
-    (r'output_projection/bias', 'classes', (1,)),
-  ):
-    for name, array in arrays.items():
-      if re.fullmatch(pattern, name) and array.ndim not in wanted:
-        return f'{name} has shape {array.shape}, not [{axes}]'
+  if kernel.ndim != 4 and (image or kernel.ndim != 5):
+    kind = 'patch' if image else 'tubelet'
+    return (
+      f'embedding/kernel has shape {kernel.shape}, not [{kind}, channels, D]'
+    )
+  width = kernel.shape[-1]
   for name, array in arrays.items():
-    if name.endswith('pos_embedding') and array.shape[2] != kernel.shape[-1]:
-      return f'{name} has shape {array.shape}, not of width {kernel.shape[-1]}'
-  return _odd_norm(arrays, kernel.shape[-1]) or _odd_block(arrays)
-
-
-def _odd_norm(arrays: Mapping[str, np.ndarray], width: int) -> str | None:
-  """Returns which norm is not of the network's width, or None."""
-  for name, array in arrays.items():
-    norm = re.search(r'(norm|LayerNorm_\w+)/(scale|bias)$', name)
-    if norm and not name.startswith('MAPHead_0/') and array.shape != (width,):
-      return f'{name} has shape {array.shape}, not of width {width}'
-  return None
+    for pattern, axes in _AXES:
+      if not re.fullmatch(pattern, name):
+        continue
+      widths = [n for axis, n in zip(axes, array.shape) if axis == 'D']
+      if array.ndim != len(axes) or any(n != width for n in widths):
+        return (
+          f'{name} has shape {array.shape}, not [{", ".join(axes)}] with '
+          f'D = {width}'
+        )
+  return _odd_block(arrays)
 
 
 def _odd_block(arrays: Mapping[str, np.ndarray]) -> str | None:
-  """Returns which block is unlike the others of its encoder, or None.
+  """Returns how the blocks of an encoder differ from its first, or None.
 
-  What all of them lack is found when they are fitted to a model.
+  Arrays that all blocks lack are found when they are merged into a model.
   """
-  parts: dict[str, dict[str, dict[str, tuple[int, ...]]]] = {}
+  encoders: dict[str, dict[int, set]] = {}
   for name, array in arrays.items():
     if match := _BLOCK.match(name):
-      blocks = parts.setdefault(match[1], {})
-      blocks.setdefault(match[2], {})[name[match.end() :]] = array.shape
-  for encoder, blocks in parts.items():
-    numbers = {str(number) for number in range(len(blocks))}
-    if blocks.keys() != numbers:
-      missing = min(numbers - blocks.keys())
-      return f'{encoder} has {len(blocks)} blocks, but none of number {missing}'
-    for number, block in blocks.items():
-      odd = set(block.items()) ^ set(blocks['0'].items())
+      blocks = encoders.setdefault(match[1], {})
+      part = name[match.end() :], array.shape
+      blocks.setdefault(int(match[2]), set()).add(part)
+  for encoder, blocks in encoders.items():
+    for number in sorted({*range(len(blocks)), *blocks}):
+      odd = blocks.get(number, set()) ^ blocks.get(0, set())
       if odd:
         return (
-          f'{encoder}/encoderblock_{number} is unlike encoderblock_0 in '
+          f'{encoder}/encoderblock_{number} differs from encoderblock_0 in '
           f'{min(odd)[0]}'
         )
   return None
@@ -290,34 +284,34 @@ def _odd_block(arrays: Mapping[str, np.ndarray]) -> str | None:
 
 def depths(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
   """Returns the number of blocks of each encoder."""
-  found: dict[str, set[int]] = {}
+  blocks: dict[str, set[int]] = {}
   for name in arrays:
     if match := _BLOCK.match(name):
-      found.setdefault(match[1], set()).add(int(match[2]))
-  return {encoder: len(layers) for encoder, layers in sorted(found.items())}
+      blocks.setdefault(match[1], set()).add(int(match[2]))
+  return {encoder: len(layers) for encoder, layers in sorted(blocks.items())}
 
 
-def measure(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
-  """Returns numbers of layers and widths, by the options that set them."""
-  found: dict[str, int] = {}
+def infer_sizes(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
+  """Returns layers and widths by option; `Family.infer_sizes`."""
+  sizes: dict[str, int] = {}
   for name, array in arrays.items():
     if block := _BLOCK.match(name):
       encoder = block[1].removesuffix('Transformer').lower()
       what = f'{encoder}_layers'.removeprefix('_')
-      found[what] = max(found.get(what, 0), int(block[2]) + 1)
+      sizes[what] = max(sizes.get(what, 0), int(block[2]) + 1)
     if name == 'embedding/kernel':
-      found['width'] = array.shape[-1]
+      sizes['width'] = array.shape[-1]
     elif name.endswith('/query/kernel') and 'MAPHead' not in name:
-      found['attention_heads'] = array.shape[1]
+      sizes['attention_heads'] = array.shape[1]
     elif re.search(r'encoderblock_\d+/MlpBlock(_0)?/Dense_0/kernel$', name):
-      found['mlp_width'] = array.shape[1]
-  return found
+      sizes['mlp_width'] = array.shape[1]
+  return sizes
 
 
 def describe(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-  """Returns blocks, widths, tubelet and tokens of a ViT, for people."""
+  """Returns blocks, widths, tubelet and tokens; `Family.describe`."""
   kernel = arrays['embedding/kernel']
-  sizes = measure(arrays)
+  sizes = infer_sizes(arrays)
   positions = [
     f'{array.shape[1]} in {name.split("/")[0]}'
     for name, array in sorted(arrays.items())

@@ -1,4 +1,4 @@
-"""The pixels that a model sees."""
+"""Normalisation of pixels to the model's input."""
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,14 @@ def normalise(
   mean: tuple[float, float, float],
   std: tuple[float, float, float],
 ) -> jax.Array:
-  """Maps uint8 or float pixels in [0, 255] to (x / 255 - mean) / std.
+  """Normalises pixels in [0, 255]: (x / 255 - mean) / std.
 
   Args:
-    video: [..., 3], RGB.
-    mean, std: one value a channel, on the scale of [0, 1].
+    video: uint8 or float [..., 3], RGB.
+    mean, std: per channel, for pixels in [0, 1].
 
   Returns:
-    float32, of the same shape.
+    float32 [..., 3].
   """
   x = video.astype(jnp.float32) / 255.0
   return (x - jnp.asarray(mean)) / jnp.asarray(std)

@@ -1,8 +1,9 @@
-"""From tokens to the one vector that a head classifies."""
+"""Pools: tokens [B, N, D] to the vector [B, D] that the head classifies."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 import einops
 import flax
@@ -12,18 +13,18 @@ import jax.numpy as jnp
 
 from vivit_jax.models import blocks
 
-ATTENTION_HEAD = 'MAPHead_0'  # big_vision's name of the attention pool
+ATTENTION_HEAD = 'MAPHead_0'  # big_vision's name for the attention pool
 
 
 @flax.struct.dataclass
 class Encoded:
-  """What a backbone makes of a clip.
+  """Output of a backbone for a batch of clips.
 
   Attributes:
-    tokens: [B, t, h, w, D], after the last encoder that sees places.
-    summary: [B, D], a class token's output; None in models without one.
-    sequence: [B, N, D], the tokens that a pool reads where these are not
-      `tokens`: in ViViT's Model 2, one for each temporal index.
+    tokens: [B, t, h, w, D], output of the last encoder with a token per place.
+    summary: [B, D], output of the class token; None without one.
+    sequence: [B, N, D], the tokens to pool, if they are not `tokens`; in
+      ViViT's Model 2, one per temporal index.
   """
 
   tokens: jax.Array
@@ -32,7 +33,7 @@ class Encoded:
 
   @property
   def to_pool(self) -> jax.Array:
-    """The tokens that a pool reads, [B, N, D]."""
+    """The tokens to pool, [B, N, D]."""
     if self.sequence is not None:
       return self.sequence
     return einops.rearrange(self.tokens, 'B t h w D -> B (t h w) D')
@@ -46,22 +47,21 @@ class Token(nn.Module):
 
 
 class Mean(nn.Module):
-  """The mean over all tokens: [B, D]."""
+  """The mean of all tokens: [B, D]."""
 
   def __call__(self, encoded: Encoded) -> jax.Array:
     return encoded.to_pool.mean(axis=1)
 
 
 class Attention(nn.Module):
-  """Attention of one learned query to all tokens, then an MLP: [B, D].
+  """Multihead attention pooling: one learned query, then an MLP: [B, D].
 
-  Multihead attention pooling (Lee et al., arXiv 1810.00825; Zhai et al., arXiv
-  2106.04560, appendix A), in the form and with the names of big_vision's
-  `MAPHead`, so that its weights load as they are: GELU in its tanh
-  approximation and epsilon 1e-6, whatever the backbone has.
+  Lee et al., arXiv 1810.00825; Zhai et al., arXiv 2106.04560, appendix A. Form
+  and names are those of big_vision's `MAPHead`, so its weights load unchanged:
+  tanh-approximated GELU and epsilon 1e-6, whatever the backbone uses.
 
   Attributes:
-    options: attention heads, MLP width and the like of the pool's own block.
+    options: attention heads, MLP width and precision of the pool.
   """
 
   options: blocks.Options
@@ -79,13 +79,18 @@ class _AttentionHead(nn.Module):
     batch, _, width = x_BxNxD.shape
     probe = self.param('probe', nn.initializers.xavier_uniform(), (1, 1, width))
     query = jnp.broadcast_to(probe.astype(x_BxNxD.dtype), (batch, 1, width))
-    # One query: the forms for long sequences have nothing to save.
+    # With one query, the implementations for long sequences save nothing.
     options = dataclasses.replace(self.options, attention='plain')
     name = 'MultiHeadDotProductAttention_0'
     x = blocks.attention(options, name)(query, x_BxNxD)
     y = blocks.layer_norm(self.options, 'LayerNorm_0')(x)
     x = x + blocks.MlpBlock(self.options, name='MlpBlock_0')(y)
     return x[:, 0]
+
+
+def has_attention(names: Collection[str]) -> bool:
+  """Returns whether parameters include an attention pool, by their names."""
+  return any(name.startswith(f'{ATTENTION_HEAD}/') for name in names)
 
 
 POOLS = {'token': Token, 'mean': Mean, 'attention': Attention}

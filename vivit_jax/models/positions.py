@@ -1,4 +1,6 @@
-"""Where a token is: learned or sinusoidal positions, and their resizing."""
+"""Position embeddings, learned or sinusoidal, and their resizing."""
+
+import math
 
 import einops
 import flax.linen as nn
@@ -6,18 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# The values of the config key model.positions.
+# Values of the config key model.options.positions.
 POSITIONS = ('learned', 'sinusoidal_1d', 'sinusoidal_3d', 'none')
 _TEMPERATURE = 10_000.0
 
 
 class AddPositions(nn.Module):
-  """Adds a position to each token of a sequence [B, N, D].
+  """Adds a position embedding to each token of a sequence [B, N, D].
 
   Attributes:
     kind: one of `POSITIONS`.
-    grid: the tokens' t, h and w. A sequence that is one longer begins with a
-      class token, which has a learned position of its own, or none.
+    grid: (t, h, w) of the tokens. A sequence that is one longer starts with a
+      class token. Learned positions include it; sinusoidal ones do not.
   """
 
   kind: str
@@ -44,10 +46,10 @@ class AddPositions(nn.Module):
 
 
 def sinusoids(axes: tuple[int, ...], width: int) -> np.ndarray:
-  """Returns fixed positions of a grid (Vaswani et al., arXiv 1706.03762).
+  """Returns sinusoidal positions of a grid (Vaswani et al., arXiv 1706.03762).
 
-  The width is shared evenly by the axes, and by sine and cosine of each at
-  wavelengths from 2 pi to 10,000 times that; what cannot be shared is zero.
+  The width is divided evenly among the axes and, within each, between sines and
+  cosines of wavelengths from 2 pi to 10,000 times that. The remainder is zero.
 
   Args:
     axes: lengths of the grid's axes.
@@ -72,38 +74,34 @@ def resize_positions(
   old_grid: tuple[int, int, int],
   new_grid: tuple[int, int, int],
 ) -> np.ndarray:
-  """Resizes learned positions to another grid of tokens.
+  """Resizes learned positions to another token grid.
 
-  Space and time are interpolated one after the other, linearly, without
-  antialiasing, as the field does for image models. The position of a class
-  token stays.
+  Interpolates linearly without antialiasing, first in space, then in time.
 
   Args:
-    positions: [1, N, D], N the product of `old_grid`, or one more.
-    old_grid: t, h and w that the positions are for.
-    new_grid: t, h and w that they shall be for.
+    positions: [1, N, D], N the product of `old_grid`.
+    old_grid, new_grid: (t, h, w) before and after.
 
   Returns:
     float32 [1, N', D].
 
   Raises:
-    ValueError: positions that do not fit the old grid.
+    ValueError: N is not the product of `old_grid`.
   """
-  count = int(np.prod(old_grid))
-  extra = positions.shape[1] - count
-  if extra not in (0, 1):
+  if positions.shape[1] != math.prod(old_grid):
     raise ValueError(
-      f'{positions.shape[1]} positions are not of a grid {old_grid}'
+      f'{positions.shape[1]} positions do not fit the grid {old_grid}'
     )
-  class_token, grid = np.split(np.asarray(positions, np.float32), [extra], 1)
   t, h, w = old_grid
-  grid = einops.rearrange(grid[0], '(t h w) D -> t h w D', t=t, h=h, w=w)
+  grid = einops.rearrange(
+    np.asarray(positions, np.float32),
+    '1 (t h w) D -> t h w D',
+    t=t,
+    h=h,
+    w=w,
+  )
   width = grid.shape[-1]
-  for shape in (
-    (t, *new_grid[1:], width),
-    (*new_grid, width),
-  ):
+  for shape in ((t, *new_grid[1:], width), (*new_grid, width)):
     if grid.shape != shape:
       grid = jax.image.resize(grid, shape, 'linear', antialias=False)
-  grid = einops.rearrange(np.asarray(grid), 't h w D -> 1 (t h w) D')
-  return np.concatenate([class_token, grid], axis=1)
+  return einops.rearrange(np.asarray(grid), 't h w D -> 1 (t h w) D')

@@ -1,14 +1,13 @@
-"""Attention rollout: its result, and the steps that families build it from.
+"""Attention rollout (Abnar and Zuidema, arXiv 2005.00928): shared steps.
 
-Abnar and Zuidema, arXiv 2005.00928: a layer passes on half of a token itself
-and half of what it attends to, A' = 0.5 I + 0.5 mean over heads of A, and the
-product over the layers says which tokens the class token, or the mean that is
-read out, is made of. It follows attention alone, not values, MLPs and norms,
-and is of the clip, not of one of its classes.
+Each layer maps tokens by A' = 0.5 I + 0.5 A, where A is the mean attention
+matrix over heads. The product over layers gives each token's share in the
+output, which is the class token or a mean of tokens. Rollout ignores values,
+MLPs and norms, and does not depend on the class.
 
-Only one row of that product is needed, so it is the row that is carried
-backwards through the layers, r <- 0.5 r + 0.5 r A: no product of N x N matrices
-is made, and of A no more than some rows at a time.
+Only one row of the product is needed. It is carried backwards through the
+layers, r <- 0.5 r + 0.5 r A. So no N x N product is computed, and only some
+rows of A are in memory at a time.
 """
 
 from collections.abc import Mapping
@@ -19,18 +18,17 @@ import flax
 import jax
 import jax.numpy as jnp
 
-ROWS = 256  # of A at a time
+ROWS = 256  # rows of A in memory at a time
 
 
 @flax.struct.dataclass
 class Rollout:
-  """Where a model looks in each clip of a batch.
+  """Share of each token in a model's output.
 
   Attributes:
-    attention: float32 [B, t, h, w], the share of each token of the clip; with
-      `kept` it sums to 1.
-    kept: float32 [B], what stays with class tokens, which have no place; 0
-      for models without one.
+    attention: float32 [B, t, h, w], share of each token; the sum plus `kept` is
+      1.
+    kept: float32 [B], share of class tokens; 0 without them.
   """
 
   attention: jax.Array
@@ -38,12 +36,12 @@ class Rollout:
 
   @property
   def space(self) -> jax.Array:
-    """Float32 [B, t, h, w], shares within a temporal index: [h, w] sum to 1."""
+    """Shares within each temporal index, float32 [B, t, h, w]."""
     return self.attention / self.attention.sum(axis=(2, 3), keepdims=True)
 
   @property
   def time(self) -> jax.Array:
-    """Float32 [B, t], the share of each temporal index: [t] sum to 1."""
+    """Share of each temporal index, float32 [B, t]."""
     shares = self.attention.sum(axis=(2, 3))
     return shares / shares.sum(axis=1, keepdims=True)
 
@@ -51,19 +49,19 @@ class Rollout:
 def attended(
   row: jax.Array, query: jax.Array, key: jax.Array, rows: int = ROWS
 ) -> jax.Array:
-  """Returns row @ A, A the mean over heads of the softmax of scaled scores.
+  """Returns row @ A, float32 [S, N], A the mean attention matrix over heads.
 
   Args:
-    row: float32 [S, N], of each of S sequences.
-    query, key: [S, N, heads, width of a head].
-    rows: of A in memory at a time, of each sequence and head.
+    row: float32 [S, N], one row per sequence.
+    query, key: [S, N, heads, d].
+    rows: rows of A in memory at a time, per sequence and head.
   """
   tokens, heads, width = query.shape[1:]
   rows = min(rows, tokens)
-  missing = -tokens % rows  # tokens without a share change nothing
-  row = jnp.pad(row, ((0, 0), (0, missing)))
+  padding = -tokens % rows  # padded tokens have no share
+  row = jnp.pad(row, ((0, 0), (0, padding)))
   query = jnp.pad(
-    query.astype(jnp.float32), ((0, 0), (0, missing), (0, 0), (0, 0))
+    query.astype(jnp.float32), ((0, 0), (0, padding), (0, 0), (0, 0))
   )
   key = key.astype(jnp.float32)
 
@@ -82,20 +80,21 @@ def attended(
 
 
 def with_residual(row: jax.Array, seen: jax.Array) -> jax.Array:
-  """Adds a layer's residual connection: half of a token is itself."""
+  """Adds the residual connection: half of each token's share stays with it."""
   return 0.5 * row + 0.5 * seen
 
 
 def pair(attention: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
-  """Returns the captured queries and keys of one attention module."""
+  """Returns the captured queries and keys of an attention module."""
   query, key = (attention[name]['__call__'][0] for name in ('query', 'key'))
   return query, key
 
 
 def read_out(sequences: int, tokens: int, class_token: bool) -> jax.Array:
-  """Returns the row that the last layer is read with, float32 [S, N].
+  """Returns the initial row, float32 [S, N]: the model's pool as weights.
 
-  The class token's, which comes before `tokens` others, or the mean over them.
+  All weight on the class token, which precedes `tokens` others; without one,
+  equal weights.
   """
   if class_token:
     return jnp.zeros((sequences, tokens + 1)).at[:, 0].set(1.0)
@@ -103,7 +102,7 @@ def read_out(sequences: int, tokens: int, class_token: bool) -> jax.Array:
 
 
 def split(row: jax.Array, class_token: bool) -> tuple[jax.Array, jax.Array]:
-  """Returns what the class token keeps [S], and the others' shares [S, N]."""
+  """Returns the share of the class token [S] and those of the others [S, N]."""
   if class_token:
     return row[:, 0], row[:, 1:]
   return jnp.zeros(len(row)), row

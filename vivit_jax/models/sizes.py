@@ -1,11 +1,11 @@
-"""The table of ViT sizes, which ViViT and its relatives share."""
+"""ViT sizes, shared by ViViT and its relatives."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-  """Blocks, attention heads, D, and the hidden width of the MLP."""
+  """Number of blocks and attention heads, width D, hidden width of the MLP."""
 
   layers: int
   attention_heads: int

@@ -1,9 +1,9 @@
-"""Layers one by one, as on disk, or stacked, as `Options.scan` wants them.
+"""Converts blocks between unstacked (as on disk) and stacked (model.scan).
 
-An encoder's blocks are `encoderblock_0`, `encoderblock_1`, ... in the
-reference's names; stacked, one `encoderblock` whose arrays have a leading axis
-of layers. `unstack` and `stack` go through any tree of dicts, tuples, lists and
-dataclasses, a training state for one, and leave everything else as it is.
+Unstacked blocks are `encoderblock_0`, `encoderblock_1`, ..., as in the
+reference. Stacked, they are one `encoderblock` whose arrays have a leading
+layer axis. `unstack` and `stack` traverse any tree of dicts, tuples, lists and
+dataclasses, such as a training state, and leave other values unchanged.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ _ONE = re.compile(rf'{_STACKED}_(\d+)')
 
 
 def unstack(tree: Any) -> Any:
-  """Returns the tree with blocks one by one: [L, ...] -> L times [...]."""
+  """Returns the tree with blocks unstacked: [L, ...] -> L times [...]."""
   return _walk(tree, _unstack_dict)
 
 
@@ -29,25 +29,12 @@ def stack(tree: Any) -> Any:
 
 
 def is_stacked(path: Sequence[str]) -> bool:
-  """Returns whether the array at a path of keys has an axis of layers."""
+  """Returns whether the array at a path of keys has a layer axis."""
   return _STACKED in path
 
 
-def block_number(key: str) -> int | None:
-  """Returns the number of a block by its key: 0 of stacked ones, else None."""
-  match = _ONE.fullmatch(key)
-  return int(match[1]) if match else 0 if key == _STACKED else None
-
-
-def depth(encoder: dict) -> int:
-  """Returns how many blocks an encoder's parameters are of."""
-  if _STACKED in encoder:
-    return jax.tree.leaves(encoder[_STACKED])[0].shape[0]
-  return sum(block_number(key) is not None for key in encoder)
-
-
 def names(path: Sequence[str], shape: Sequence[int]) -> list[str]:
-  """Returns an array's names on disk: several where layers are stacked."""
+  """Returns the unstacked names of an array: one per layer if stacked."""
   if not is_stacked(path):
     return ['/'.join(path)]
   return [
@@ -84,7 +71,7 @@ def _unstack_dict(tree: dict) -> dict:
 
 
 def _take(x: Any, layer: int) -> Any:
-  """Returns a layer's array, or its shape where there is no more than that."""
+  """Returns one layer of an array or of a ShapeDtypeStruct."""
   if isinstance(x, jax.ShapeDtypeStruct):
     return jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
   return x[layer]

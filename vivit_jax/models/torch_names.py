@@ -1,6 +1,6 @@
-"""Names and layouts of torch's ViTs: Hugging Face's, and timm's.
+"""Parameter names and layouts of PyTorch ViTs: Hugging Face and timm.
 
-One table serves reading and writing. '#' stands for a layer's number.
+One table serves reading and writing. '#' stands for the number of a layer.
 """
 
 import re
@@ -37,7 +37,7 @@ _WHOLE = [
     'Transformer/posembed_input/pos_embedding',
   ),
 ]
-# Of weight and bias: our name, and axes there -> axes here (h attention heads).
+# For weight and bias: our name, their axes, our axes (h attention heads).
 _LAYOUTS = {
   'norm': (('scale', 'D', 'D'), ('bias', 'D', 'D')),
   'dense': (('kernel', 'o i', 'i o'), ('bias', 'o', 'o')),
@@ -59,37 +59,40 @@ _TIMM = {
 }
 
 
-def _table() -> list[tuple[str, str, str, str]]:
-  """Returns (their name, our name, their axes, our axes) of every array."""
+Row = tuple[str, str, str, str]  # their name, our name, their axes, our axes
+
+
+def _rows() -> list[Row]:
   rows = [(theirs, ours, '...', '...') for theirs, ours in _WHOLE]
   for theirs, ours, layout in _PARTS:
-    for ending, (name, there, here) in zip(
-      ('weight', 'bias'), _LAYOUTS[layout]
-    ):
-      rows.append((f'{theirs}.{ending}', f'{ours}/{name}', there, here))
+    for torch_name, (name, *axes) in zip(('weight', 'bias'), _LAYOUTS[layout]):
+      rows.append((f'{theirs}.{torch_name}', f'{ours}/{name}', *axes))
   return rows
 
 
-def _find(name: str, column: int) -> tuple[int | None, tuple] | None:
-  """Returns the layer and the row of a name, by its column in the table."""
-  numbered = re.sub(r'(?<=[._])\d+(?=[./])', '#', name, count=1)
-  layer = re.search(r'(?<=[._])\d+(?=[./])', name) if '#' in numbered else None
-  for row in _table():
-    if row[column] == numbered:
-      return (None if layer is None else int(layer[0])), row
-    if row[column] == name:
-      return None, row
+_BY_THEIRS = {row[0]: row for row in _rows()}
+_BY_OURS = {row[1]: row for row in _rows()}
+
+
+def _find(name: str, table: Mapping[str, Row]) -> tuple[str, Row] | None:
+  """Returns the number of the layer ('' for none) and the row of a name."""
+  if name in table:
+    return '', table[name]
+  if number := re.search(r'(?<=[._])\d+(?=[./])', name):
+    pattern = f'{name[: number.start()]}#{name[number.end() :]}'
+    if pattern in table:
+      return number[0], table[pattern]
   return None
 
 
 def to_ours(
   arrays: Mapping[str, np.ndarray], heads: int, where: object
 ) -> dict[str, np.ndarray]:
-  """Renames a Hugging Face ViT's arrays, without prefix, and lays them out.
+  """Returns a Hugging Face ViT's arrays under our names and layouts.
 
   Args:
-    arrays: of the model.
-    heads: of its attentions.
+    arrays: by their names without the model's prefix.
+    heads: number of attention heads.
     where: the file, for errors.
 
   Raises:
@@ -97,47 +100,47 @@ def to_ours(
   """
   renamed, unknown = {}, []
   for name, array in arrays.items():
-    found = _find(name, 0)
-    if found is None:
+    row = _find(name, _BY_THEIRS)
+    if row is None:
       unknown.append(name)
       continue
-    layer, (_, ours, there, here) = found
-    sizes = {'h': heads} if 'h' in there else {}
+    layer, (_, ours, their_axes, our_axes) = row
+    sizes = {'h': heads} if 'h' in their_axes else {}
     try:
-      array = einops.rearrange(array, f'{there} -> {here}', **sizes)
+      array = einops.rearrange(array, f'{their_axes} -> {our_axes}', **sizes)
     except einops.EinopsError:
       raise UserError(
-        f'{where}: {name} has shape {array.shape}, which is not of a ViT with '
+        f'{where}: {name} has shape {array.shape}, which does not fit '
         f'{heads} attention heads.'
       ) from None
-    renamed[ours.replace('#', str(layer))] = array
+    renamed[ours.replace('#', layer)] = array
   if unknown:
     raise UserError(
-      f'{where} has {len(unknown)} arrays that are of no ViT known here: '
+      f'{where} has {len(unknown)} arrays that no known ViT has: '
       f'{", ".join(unknown[:5])}{" ..." if len(unknown) > 5 else ""}.'
     )
   return renamed
 
 
 def to_theirs(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Undoes `to_ours`.
+  """Returns arrays under Hugging Face's names and layouts; inverts `to_ours`.
 
   Raises:
-    UserError: an array that has no name there.
+    UserError: an array that has no Hugging Face name.
   """
   renamed = {}
   for name, array in arrays.items():
-    found = _find(name, 1)
-    if found is None:
+    row = _find(name, _BY_OURS)
+    if row is None:
       raise UserError(f'{name} has no name in a Hugging Face ViViT.')
-    layer, (theirs, _, there, here) = found
-    array = einops.rearrange(np.asarray(array), f'{here} -> {there}')
-    renamed[theirs.replace('#', str(layer))] = np.ascontiguousarray(array)
+    layer, (theirs, _, their_axes, our_axes) = row
+    array = einops.rearrange(np.asarray(array), f'{our_axes} -> {their_axes}')
+    renamed[theirs.replace('#', layer)] = np.ascontiguousarray(array)
   return renamed
 
 
 def from_timm(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Gives a timm ViT's arrays Hugging Face's names; q, k and v come apart."""
+  """Returns a timm ViT's arrays under Hugging Face's names, q, k, v split."""
   renamed = {}
   for name, array in arrays.items():
     qkv = re.fullmatch(r'blocks\.(\d+)\.attn\.qkv\.(weight|bias)', name)
@@ -147,12 +150,12 @@ def from_timm(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         renamed[f'{layer}.{part}.{qkv[2]}'] = piece
       continue
     for timm, theirs in _TIMM.items():
-      pattern = re.escape(timm).replace(r'\#', '#').replace('#', r'(\d+)')
+      pattern = re.escape(timm).replace(r'\#', r'(\d+)')
       match = re.fullmatch(rf'{pattern}(\.weight|\.bias|)', name)
       if match:
         layer = match[1] if '#' in timm else ''
         renamed[theirs.replace('#', layer) + match[match.lastindex]] = array
         break
     else:
-      renamed[name] = array  # unknown: `to_ours` will name it
+      renamed[name] = array  # `to_ours` reports unknown names
   return renamed

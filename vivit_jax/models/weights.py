@@ -1,4 +1,4 @@
-"""What a checkpoint's file holds, before and after its model is known."""
+"""Contents of checkpoint files: raw arrays, and arrays under our names."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
-IMAGE_VIT = 'image ViT'
+IMAGE_VIT = 'image ViT'  # of `Weights.models`
 
 
 @dataclasses.dataclass(frozen=True)
 class File:
-  """A file of arrays, of any project.
+  """A file of arrays from any project.
 
   Attributes:
     path: of the file.
     container: 'msgpack', 'npz' or 'safetensors'.
-    names: of the arrays, in the file's own naming.
-    load: reads the arrays, by their names.
-    layout: where in the file the parameters were, if that is known.
-    config: of config.json beside the file; empty if there is none.
-    preprocessor: of preprocessor_config.json beside it; empty likewise.
+    names: of the arrays, as in the file.
+    load: reads the arrays by name.
+    layout: where the parameters are in the file, if that is known.
+    config: contents of config.json beside the file; empty if it is missing.
+    preprocessor: contents of preprocessor_config.json, likewise.
   """
 
   path: pathlib.Path
@@ -38,26 +37,28 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class Weights:
-  """A checkpoint's parameters, in this package's names.
+  """A checkpoint's parameters under this package's names.
+
+  Fields that the file does not state have their defaults.
 
   Attributes:
-    format: what the file is, for people.
-    arrays: 'Transformer/encoderblock_0/LayerNorm_0/scale' -> array; layers one
-      by one.
-    models: what the arrays may be of: names of families, or of image models
-      that families start from (`IMAGE_VIT`).
-    label_names: of each head, where the file has them.
-    grid: t, h and w of its tokens, where the file has them.
-    options: of its family, as far as the file has them.
-    experiment: keys of config sections 'model' and 'data', where the file says
-      by itself how the model is used.
-    pool: of its model, where the file has it.
-    readings: what the same arrays are in a model with certain options, where
-      the file alone does not tell: (options, weights) pairs.
-    spare: arrays that the project's own model does not use for classification.
-    notes: for the user of the import.
-    step: of the training, where the file has it.
-    averaged: whether these are the moving average of the training's weights.
+    format: of the file, for messages.
+    arrays: by flat name, layers unstacked:
+      'Transformer/encoderblock_0/LayerNorm_0/scale'.
+    models: candidates for the model: names of families, or of image models
+      that families are initialised from (`IMAGE_VIT`).
+    label_names: class names of each head.
+    grid: token grid (t, h, w) that the positions are for.
+    options: of the family.
+    experiment: config sections 'model' and 'data', if the file states how the
+      model is used.
+    pool: of the model; only this package's checkpoints state it.
+    readings: alternatives that depend on the target's options: (options,
+      weights) pairs.
+    spare: arrays that the project's model does not use for classification.
+    notes: for the user.
+    step: of the training.
+    averaged: whether these are the moving average of the weights.
   """
 
   format: str
@@ -76,26 +77,19 @@ class Weights:
 
   @property
   def title(self) -> str:
-    """The model in words; several where the arrays do not tell."""
+    """The candidate models, for messages."""
     return ' or '.join(self.models)
-
-  def fault(self) -> str | None:
-    """Returns why these arrays cannot be parameters, or None."""
-    for name, array in self.arrays.items():
-      if not jnp.issubdtype(array.dtype, jnp.floating) or not array.size:
-        return f'{name} is {array.dtype} of shape {array.shape}, not floats'
-    return None
 
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-  """What a model sees of a video, for other projects' files.
+  """Input of a model, for export to other projects' formats.
 
   Attributes:
-    frames: of a clip, as many as the model looks at.
+    frames: number of frames that the model reads.
     crop: height and width, in pixels.
-    short_side: pixels that a video is resized to before the crop.
-    mean, std: of the colours, of pixels in [0, 1].
+    short_side: of the resized video before the crop, in pixels.
+    mean, std: per channel, for pixels in [0, 1].
   """
 
   frames: int = 32

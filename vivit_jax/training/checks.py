@@ -10,9 +10,8 @@ import numpy as np
 
 from vivit_jax import config as configs
 from vivit_jax import models, peers
-from vivit_jax.checkpoints import labels
-from vivit_jax.checkpoints import run as workdir
-from vivit_jax.checkpoints.on_disk import (
+from vivit_jax.checkpoints import labels, workdir
+from vivit_jax.checkpoints.metadata import (
   Description,
   has_checkpoints,
   last_description,

@@ -13,7 +13,7 @@ import optax
 from vivit_jax import config as configs
 from vivit_jax import distributed, models, peers
 from vivit_jax.checkpoints import load
-from vivit_jax.checkpoints.on_disk import Description, has_checkpoints
+from vivit_jax.checkpoints.metadata import Description, has_checkpoints
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import datasets, prepare
 from vivit_jax.errors import UserError

@@ -13,8 +13,8 @@ import jax
 import numpy as np
 
 from vivit_jax import distributed, parallel, peers
-from vivit_jax.checkpoints import run as workdir
-from vivit_jax.checkpoints.on_disk import Description
+from vivit_jax.checkpoints import workdir
+from vivit_jax.checkpoints.metadata import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import pipeline
@@ -84,11 +84,7 @@ def _claim(
   if not distributed.first():
     return pathlib.Path(folder), None
   folder = stack.enter_context(workdir.claimed(folder, config))
-  store = Store(
-    folder,
-    keep=config.train.keep_checkpoints,
-    best_metric=config.train.best_metric,
-  )
+  store = Store(folder, keep=config.train.keep_checkpoints)
   return folder, stack.enter_context(store)
 
 

@@ -1,7 +1,7 @@
-"""Checkpoints of every kind, read by content.
+"""Readers of checkpoint files, one module per container format.
 
 Nothing in a file is ever executed: msgpack, npz without pickle, safetensors.
-What a file's names mean is its family's to say (`models.family.Import`).
+Families interpret the names in a file (`models.family.Import`).
 """
 
 from vivit_jax.checkpoints.sources.detect import place as place

@@ -1,9 +1,14 @@
-"""What a path is, by its content: which container, then which family's."""
+"""Detects the format of a checkpoint by content: the container, then a family.
+
+A file may be hostile. Whatever is wrong with it ends in a UserError.
+"""
 
 import os
 import pathlib
 import re
 from collections.abc import Callable
+
+import jax.numpy as jnp
 
 from vivit_jax.checkpoints.sources import (
   flax_msgpack,
@@ -21,7 +26,7 @@ def read(path: str | os.PathLike, *, ema: bool = True) -> Weights:
 
   Args:
     path: of the checkpoint.
-    ema: of this package's own, take the averaged weights, if there are any.
+    ema: whether to read averaged weights, if this package saved some.
 
   Raises:
     UserError: no such file, an unknown format, or a damaged file.
@@ -29,25 +34,23 @@ def read(path: str | os.PathLike, *, ema: bool = True) -> Weights:
   path = pathlib.Path(path)
   try:
     weights = _read(path, ema)
-    fault = weights.fault()
+    for name, array in weights.arrays.items():
+      if not jnp.issubdtype(array.dtype, jnp.floating) or not array.size:
+        raise damaged(path, f'{name} is {array.dtype} of shape {array.shape}')
   except UserError:
     raise
   except OSError as error:
-    raise UserError(
-      f'cannot read the checkpoint {path}: {error.strerror or error}.'
-    ) from None
-  except Exception as error:  # a hostile file may break a reader anywhere
+    raise _unreadable(path, error) from None
+  except Exception as error:
     raise damaged(path, error or repr(error)) from None
-  if fault is not None:
-    raise damaged(path, fault)
   return weights
 
 
 def within(path: str | os.PathLike) -> list[pathlib.Path]:
-  """Returns the checkpoints of a folder that is none itself, in order.
+  """Returns the checkpoints in a folder, in order.
 
-  Files `checkpoint_<step>` come by their steps. A file, a folder that is one
-  checkpoint, and one without any, are the only element.
+  Files `checkpoint_<step>` are sorted by step. For a file, a folder that is one
+  checkpoint, or one without any, returns the path alone.
 
   Raises:
     UserError: a path that cannot be read.
@@ -57,38 +60,39 @@ def within(path: str | os.PathLike) -> list[pathlib.Path]:
     if not path.is_dir() or _is_one(path):
       return [path]
     steps = _by_step(path)
-    found = [steps[step] for step in sorted(steps)]
-    if not found:
-      entries = sorted(path.iterdir())
-      found = [x for x in entries if x.is_file() and _opener_of(x) is not None]
-      found += [x for x in entries if x.is_dir() and _is_one(x)]
+    checkpoints = [steps[step] for step in sorted(steps)]
+    if not checkpoints:
+      folders = [x for x in sorted(path.iterdir()) if x.is_dir()]
+      checkpoints = [*_known_files(path), *filter(_is_one, folders)]
   except OSError as error:
-    raise UserError(
-      f'cannot read the checkpoint {path}: {error.strerror or error}.'
-    ) from None
-  return found if len(found) > 1 else [path]
+    raise _unreadable(path, error) from None
+  return checkpoints if len(checkpoints) > 1 else [path]
 
 
 def place(path: str | os.PathLike) -> pathlib.Path:
-  """Returns where a checkpoint is, the same of a file and its folder alone.
+  """Returns the resolved path of a checkpoint.
 
-  Links are resolved; what cannot be read is where it is said to be.
+  A folder with one checkpoint file resolves to that file. A path that cannot be
+  read is returned unchanged.
   """
   path = pathlib.Path(path)
   try:
-    whole = (path / 'model.safetensors').exists() or native.is_native(path)
-    if path.is_dir() and not whole:
-      files_there = _files_of(path)
-      path = files_there[0] if len(files_there) == 1 else path
+    if path.is_dir() and not _is_whole(path):
+      checkpoints = _files_of(path)
+      path = checkpoints[0] if len(checkpoints) == 1 else path
     return path.resolve()
   except (OSError, UserError):
     return path
 
 
+def _is_whole(folder: pathlib.Path) -> bool:
+  """Returns whether a folder as such is a checkpoint."""
+  return (folder / 'model.safetensors').exists() or native.is_native(folder)
+
+
 def _is_one(folder: pathlib.Path) -> bool:
-  """Returns whether a folder is one checkpoint, as far as its names tell."""
-  whole = (folder / 'model.safetensors').exists()
-  return native.is_native(folder) or whole or len(_by_step(folder)) == 1
+  """Returns whether a folder is, or holds, exactly one checkpoint."""
+  return _is_whole(folder) or len(_by_step(folder)) == 1
 
 
 def _by_step(folder: pathlib.Path) -> dict[int, pathlib.Path]:
@@ -101,51 +105,58 @@ def _by_step(folder: pathlib.Path) -> dict[int, pathlib.Path]:
   }
 
 
+def _known_files(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns a folder's files of known containers, sorted by name."""
+  files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+  return [path for path in files if _opener(path) is not None]
+
+
 def _files_of(folder: pathlib.Path) -> list[pathlib.Path]:
-  """Returns a folder's last `checkpoint_<step>`, else files of any format."""
+  """Returns a folder's last `checkpoint_<step>`, else all known files."""
   steps = _by_step(folder)
-  if steps:
-    return [steps[max(steps)]]
-  found = [path for path in sorted(folder.iterdir()) if path.is_file()]
-  return [path for path in found if _opener_of(path) is not None]
+  return [steps[max(steps)]] if steps else _known_files(folder)
 
 
-def imports() -> list[families.Import]:
-  """Returns what every family can be read from, each once."""
-  found = []
-  for family in families.every().values():
-    found += [one for one in family.imports if one not in found]
-  return found
+def _imports() -> list[families.Import]:
+  """Returns the imports of all families, without duplicates."""
+  return list(
+    dict.fromkeys(x for f in families.every().values() for x in f.imports)
+  )
 
 
 def _known() -> str:
-  return ', '.join(['a workdir of vivit_jax', *(one.what for one in imports())])
+  return ', '.join(['a workdir of vivit_jax', *(x.title for x in _imports())])
+
+
+def _unreadable(path: pathlib.Path, error: OSError) -> UserError:
+  reason = error.strerror or error
+  return UserError(f'cannot read the checkpoint {path}: {reason}.')
 
 
 def _read(path: pathlib.Path, ema: bool = True) -> Weights:
   if '\0' in str(path):
-    raise UserError('the path of the checkpoint has a NUL in it.')
+    raise UserError('the path of the checkpoint contains a NUL.')
   if path.is_dir():
     return _read_folder(path, ema)
-  opened = _opener_of(path)
-  if opened is None:
-    raise UserError(f'{path} is no checkpoint known here: {_known()}.')
-  file = opened(path)
-  for one in imports():
-    if one.recognises(file):
+  opener = _opener(path)
+  if opener is None:
+    raise UserError(f'{path} is not a known checkpoint format: {_known()}.')
+  file = opener(path)
+  for one in _imports():
+    if one.matches(file):
       return one.read(file)
   kind = file.config.get('model_type')
   what = f"a Hugging Face model of type '{kind}'" if kind else file.container
   raise UserError(
-    f'{path} is {what}, but of no model known here: {_known()}; it has '
+    f'{path} is {what}, but not of a known model: {_known()}; it has '
     f'{", ".join(file.names[:5])}.'
   )
 
 
-def _opener_of(path: pathlib.Path) -> Callable[[pathlib.Path], File] | None:
-  """Returns what opens a file, by its first bytes; None for nothing known."""
+def _opener(path: pathlib.Path) -> Callable[[pathlib.Path], File] | None:
+  """Returns the function that opens a file, by its first bytes, or None."""
   if path.exists() and not path.is_file():
-    raise UserError(f'the checkpoint {path} is no file and no folder.')
+    raise UserError(f'the checkpoint {path} is neither a file nor a folder.')
   with open(path, 'rb') as file:
     head = file.read(16)
   if head.startswith(b'PK'):
@@ -168,15 +179,14 @@ def _refuse_pickle(path: pathlib.Path) -> File:
 
 def _read_folder(folder: pathlib.Path, ema: bool) -> Weights:
   if native.is_native(folder):
-    return native.read(folder, ema=ema)[0]
+    return native.read(folder, ema=ema)
   if (folder / 'model.safetensors').exists():
     return _read(folder / 'model.safetensors')
-  readable = _files_of(folder)
-  if len(readable) == 1:
-    return _read(readable[0])
-  several = (
-    f'; it holds {", ".join(path.name for path in readable[:5])}: name one'
-    if readable
-    else ''
+  checkpoints = _files_of(folder)
+  if len(checkpoints) == 1:
+    return _read(checkpoints[0])
+  names = ', '.join(path.name for path in checkpoints[:5])
+  several = f'; name one of its files {names}' if names else ''
+  raise UserError(
+    f'{folder} is not a known checkpoint format: {_known()}{several}.'
   )
-  raise UserError(f'{folder} is no checkpoint known here: {_known()}{several}.')

@@ -1,9 +1,8 @@
-"""flax's msgpack of a training state; it knows no model."""
+"""Reads the msgpack of a Flax training state."""
 
 import pathlib
 from typing import Any
 
-import msgpack
 from flax import serialization
 
 from vivit_jax.checkpoints import names
@@ -14,8 +13,8 @@ from vivit_jax.models.weights import File
 def open_file(path: pathlib.Path) -> File:
   """Opens a msgpack file.
 
-  The parameters are in `optimizer/target`, one level further down in `params`,
-  or in the newer `params`; the optimiser's own state is left.
+  The parameters are in `optimizer/target`, in its subtree `params`, or, in
+  newer files, in `params`. The optimiser's state is ignored.
 
   Raises:
     UserError: a file that is cut off, or has no parameters.
@@ -37,16 +36,7 @@ def open_file(path: pathlib.Path) -> File:
 def _read_msgpack(path: pathlib.Path) -> dict[str, Any]:
   try:
     tree = serialization.msgpack_restore(path.read_bytes())
-  except (
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    OSError,
-    MemoryError,
-    RecursionError,
-    msgpack.exceptions.UnpackException,
-  ) as error:
+  except Exception as error:  # msgpack raises many for broken files
     raise damaged(path, error) from None
   if not isinstance(tree, dict):
     raise damaged(path, 'it holds no parameters')

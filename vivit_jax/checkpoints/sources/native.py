@@ -1,12 +1,13 @@
-"""This package's own checkpoints, as weights to start from."""
+"""Reads this package's own checkpoints as `Weights`."""
 
 import dataclasses
+import os
 import pathlib
 from typing import Any
 
 from vivit_jax import config as configs
 from vivit_jax.checkpoints import names
-from vivit_jax.checkpoints.on_disk import Description
+from vivit_jax.checkpoints.metadata import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.errors import UserError
 from vivit_jax.models import builder
@@ -14,15 +15,15 @@ from vivit_jax.models.weights import Weights
 
 
 def is_native(path: pathlib.Path) -> bool:
-  """Returns whether a folder is a workdir, its checkpoints, or one of them."""
-  path = path.absolute()  # of '.' too, the name counts
+  """Returns whether a path is a workdir, its `checkpoints`, or one of them."""
+  path = path.absolute()  # '.' has no name
   one = path.parent.name == 'checkpoints' and (path / 'description').is_dir()
   several = path.name == 'checkpoints' and any(path.glob('*/description'))
   return one or several or (path / 'checkpoints').is_dir()
 
 
-def place(path: pathlib.Path) -> tuple[pathlib.Path, str]:
-  """Returns the workdir of a path for which `is_native`, and which of it."""
+def locate(path: pathlib.Path) -> tuple[pathlib.Path, str]:
+  """Returns workdir and checkpoint ('best' or a step) of a native path."""
   path = path.absolute()
   if (path / 'checkpoints').is_dir():
     return path, 'best'
@@ -31,42 +32,72 @@ def place(path: pathlib.Path) -> tuple[pathlib.Path, str]:
   return path.parent.parent, path.name
 
 
-def read(
-  path: pathlib.Path, *, ema: bool = True
-) -> tuple[Weights, Description]:
-  """Reads a workdir's best checkpoint, or `<workdir>/checkpoints/<step>`.
+@dataclasses.dataclass(frozen=True)
+class Restored:
+  """Parameters of a run's checkpoint.
 
-  With `ema`, the moving average of its weights, where the run kept one.
+  Attributes:
+    params: nested dicts, blocks unstacked.
+    about: metadata of the checkpoint.
+    step: of the run.
+    averaged: whether the parameters are a moving average (`train.ema`).
   """
-  workdir, which = place(path)
-  with Store.of_run(workdir) as store:
+
+  params: Any
+  about: Description
+  step: int
+  averaged: bool
+
+  @property
+  def name(self) -> str:
+    return f'step {self.step}{", averaged weights" if self.averaged else ""}'
+
+  def as_weights(self) -> Weights:
+    """Returns the parameters as `Weights`."""
+    config = self.about.config
+    return Weights(
+      f'vivit_jax, {self.name}',
+      dict(names.flatten(self.params)),
+      (config.model.family,),
+      self.about.label_names,
+      configs.target(config).grid,
+      options=dataclasses.asdict(config.model.options),
+      experiment=dataclasses.asdict(config),
+      pool=builder.pool_of(config.model),
+      step=self.step,
+      averaged=self.averaged,
+    )
+
+
+def restore(workdir: str | os.PathLike, which: str, ema: bool) -> Restored:
+  """Reads a checkpoint of a run.
+
+  Args:
+    workdir: of the run.
+    which: 'best', 'last', or the number of a step.
+    ema: whether to read the averaged weights, if there are any.
+
+  Raises:
+    UserError: no such checkpoint, or a damaged one.
+  """
+  with Store(workdir, read_only=True) as store:
     step = store.find(which)
     if step is None:
       raise UserError(f'{workdir} has no finished checkpoint yet.')
     about = store.describe(step)
     averaged = ema and store.has_average(step)
     params = store.restore_parameters(step, 'ema' if averaged else 'params')
-  name = f'vivit_jax, step {step}' + (', averaged weights' if averaged else '')
-  weights = as_weights(params, about, name)
-  return dataclasses.replace(weights, step=step, averaged=averaged), about
+  return Restored(params, about, step, averaged)
 
 
-def as_weights(params: Any, about: Description, name: str) -> Weights:
-  """Returns parameters of a run, nested dicts, as weights to start from.
+def read(path: pathlib.Path, *, ema: bool = True) -> Weights:
+  """Reads the best checkpoint of a workdir, or `<workdir>/checkpoints/<step>`.
 
   Args:
-    params: layers not stacked.
-    about: what their checkpoint says of itself.
-    name: of the weights, for people.
+    path: for which `is_native`.
+    ema: as of `restore`.
+
+  Raises:
+    UserError: as `restore` does.
   """
-  config = about.config
-  return Weights(
-    name,
-    dict(names.flatten(params)),
-    (config.model.family,),
-    about.label_names,
-    configs.target(config).grid,
-    options=dataclasses.asdict(config.model.options),
-    experiment=dataclasses.asdict(config),
-    pool=builder.pool_of(config.model),
-  )
+  return restore(*locate(path), ema).as_weights()

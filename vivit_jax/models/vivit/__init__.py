@@ -1,4 +1,4 @@
-"""ViViT's four models as families (arXiv 2103.15691, section 3.3)."""
+"""ViViT's Models 1 to 4 as families (arXiv 2103.15691, section 3.3)."""
 
 import dataclasses
 import functools
@@ -31,17 +31,16 @@ from vivit_jax.models.weights import IMAGE_VIT
 class Options:
   """Config keys of all four models."""
 
+  # Frames, height and width, in pixels.
   tubelet: tuple[int, int, int] = typed.limited((2, 16, 16), at_least=1)
-  # frames, height, width, in pixels
-  embedding: Literal['tubelet', 'uniform_frames'] = 'tubelet'  # or patches of
-  # one frame of each tubelet
-  tubelet_init: Literal['central_frame', 'random'] = 'central_frame'  # of
-  # tubelets
+  # 'uniform_frames': patches of the middle frame of each tubelet.
+  embedding: Literal['tubelet', 'uniform_frames'] = 'tubelet'
+  tubelet_init: Literal['central_frame', 'random'] = 'central_frame'
   positions: Literal['learned', 'sinusoidal_1d', 'sinusoidal_3d', 'none'] = (
     'learned'
   )
-  width: int | None = typed.limited(None, at_least=1)  # D; None, here and
-  # below: the size's own
+  # None, here and below: the value of model.size.
+  width: int | None = typed.limited(None, at_least=1)
   attention_heads: int | None = typed.limited(None, at_least=1)
   mlp_width: int | None = typed.limited(None, at_least=1)
   gelu: Literal['tanh', 'exact'] = 'tanh'
@@ -52,15 +51,14 @@ class Options:
 class JointOptions(Options):
   """Config keys of Model 1."""
 
-  layers: int | None = typed.limited(None, at_least=1)  # None: the size's own
+  layers: int | None = typed.limited(None, at_least=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class FactorisedEncoderOptions(Options):
   """Config keys of Model 2."""
 
-  spatial_layers: int | None = typed.limited(None, at_least=1)  # None: the
-  # size's own
+  spatial_layers: int | None = typed.limited(None, at_least=1)
   temporal_layers: int = typed.limited(4, at_least=0)  # 0: mean over time
 
 
@@ -68,21 +66,23 @@ class FactorisedEncoderOptions(Options):
 class FactorisedDotProductOptions(JointOptions):
   """Config keys of Model 4."""
 
-  order: Literal['space_time', 'time_space'] = 'space_time'  # which half of
-  # the heads is first; time_space for the reference's weights
+  # Axes of the first and second half of the heads; the reference's weights
+  # have 'time_space'.
+  order: Literal['space_time', 'time_space'] = 'space_time'
 
 
 @dataclasses.dataclass(frozen=True)
 class FactorisedSelfAttentionOptions(JointOptions):
   """Config keys of Model 3."""
 
-  order: Literal['space_time', 'time_space'] = 'space_time'  # of the two
-  # attentions of a block; time_space for the reference's weights
+  # Order of a block's two attentions; the reference's weights have
+  # 'time_space'.
+  order: Literal['space_time', 'time_space'] = 'space_time'
   temporal_init: Literal['zero_output', 'zero_all', 'random'] = 'zero_output'
 
 
 def _size(config: ModelConfig) -> Size:
-  """Returns blocks and widths, those of the size unless options name them."""
+  """Returns blocks and widths: those of model.size unless options set them."""
   options, size = config.options, SIZES[config.size]
   depth = getattr(options, 'layers', None) or getattr(
     options, 'spatial_layers', None
@@ -103,8 +103,8 @@ def _build(
   Args:
     module: its class.
     config: of the model.
-    class_token: whether its sequences begin with one.
-    *own: options that the class takes by their names.
+    class_token: whether sequences start with a class token.
+    *own: options that are passed to the class by name.
   """
   size, options = _size(config), config.options
   return module(
@@ -141,17 +141,16 @@ def _check(config: ModelConfig) -> None:
   size = _size(config)
   if size.width % size.attention_heads:
     raise UserError(
-      f'{size.attention_heads} attention heads cannot share a width of '
-      f'{size.width}: set model.options.width or attention_heads.'
+      f'the width of {size.width} is no multiple of {size.attention_heads} '
+      'attention heads: set model.options.width or attention_heads.'
     )
 
 
 def _check_without_token(config: ModelConfig) -> None:
   if config.pool == 'token':
     raise UserError(
-      f"model.pool is 'token', but {config.family} has no class token: without "
-      'temporal index and place, attention along one axis could not reach it. '
-      "Take 'mean'."
+      f"model.pool is 'token', but {config.family} has no class token: a token "
+      "outside the grid has no axis to attend along. Set 'mean'."
     )
   _check(config)
 
@@ -161,8 +160,8 @@ def _check_halves(config: ModelConfig) -> None:
   heads = _size(config).attention_heads
   if heads % 2:
     raise UserError(
-      f'{config.family} cannot halve {heads} attention heads between space '
-      'and time: set another model.size, or model.options.attention_heads.'
+      f'{config.family} needs an even number of attention heads, not {heads}: '
+      'set model.size or model.options.attention_heads.'
     )
 
 
@@ -170,14 +169,14 @@ def _check_clip(options: Options, frames: int, crop: tuple[int, int]) -> None:
   t, *patch = options.tubelet
   if frames % t:
     raise UserError(
-      f'data.frames is {frames}, which model.options.tubelet cuts into pieces '
-      f'of {t} frames: make it a multiple.'
+      f'data.frames is {frames}; model.options.tubelet requires a multiple of '
+      f'{t}.'
     )
   for side, pixels, part in zip(('height', 'width'), crop, patch):
     if pixels % part:
       raise UserError(
-        f'data.crop has {side} {pixels}, which model.options.tubelet cuts into '
-        f'pieces of {part} pixels: make it a multiple.'
+        f'data.crop has {side} {pixels}; model.options.tubelet requires a '
+        f'multiple of {part}.'
       )
 
 
@@ -193,10 +192,10 @@ def _frames_seen(options: Options, frames: int) -> int:
 
 
 def _encoder_rules(encoder: str, first: int, depth: int) -> list:
-  """Returns layer rules of an encoder that comes after `first` blocks.
+  """Returns the layer rules of an encoder that follows `first` blocks.
 
-  Its class token and positions are of the layer before its first block, its
-  norm of the layer after its last one.
+  Its class token and positions belong to the layer before its first block, its
+  norm to the layer after its last.
   """
   return [
     (rf'{encoder}/encoderblock_(\d+)/', lambda block: first + block + 1),
@@ -213,7 +212,7 @@ def _layers(config: ModelConfig) -> Layers:
 
 
 def _layers_of_encoders(config: ModelConfig) -> Layers:
-  """Counts the blocks through, the temporal ones after the spatial ones."""
+  """Numbers the temporal blocks after the spatial ones."""
   depth, temporal = _size(config).layers, config.options.temporal_layers
   rules = [
     ('embedding/', 0),
@@ -233,21 +232,21 @@ _family = functools.partial(
   sizes=SIZES,
   grid=_grid,
   pool_sizes=_pool_sizes,
-  size='B',
-  reads=BUILD_KEYS,
+  default_size='B',
+  supports=BUILD_KEYS,
   check_clip=_check_clip,
-  frames_seen=_frames_seen,
+  frames_used=_frames_seen,
   resize=weights.RESIZE,
-  binding=('order',),
-  noted=('gelu', 'norm_epsilon', 'positions'),
-  missing=weights.missing,
-  unused=weights.unused,
-  measure=image_vit.measure,
+  fixed_options=('order',),
+  reported_options=('gelu', 'norm_epsilon', 'positions'),
+  explain_missing=weights.explain_missing,
+  explain_unused=weights.explain_unused,
+  infer_sizes=image_vit.infer_sizes,
   describe=image_vit.describe,
 )
 
 
-def _starts(rules: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
+def _initialises(rules: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
   return {IMAGE_VIT: weights.renaming(rules)}
 
 
@@ -264,7 +263,7 @@ JOINT = register(
     pools=('token', 'mean', 'attention'),
     check=_check,
     imports=(*_IMPORTS, huggingface.READ),
-    starts_from=_starts(),
+    initialises_from=_initialises(),
     exports=_SCENIC | {'huggingface': huggingface.write},
     attention_flow=rollout.joint,
     published=(
@@ -283,7 +282,7 @@ FACTORISED_ENCODER = register(
     pools=('token', 'mean', 'attention'),
     check=_check,
     imports=_IMPORTS,
-    starts_from=_starts(weights.TO_FACTORISED_ENCODER),
+    initialises_from=_initialises(weights.TO_FACTORISED_ENCODER),
     exports=_SCENIC,
     attention_flow=rollout.factorised_encoder,
     published=(
@@ -314,7 +313,7 @@ FACTORISED_SELF_ATTENTION = register(
     pools=('mean', 'attention'),
     check=_check_without_token,
     imports=_IMPORTS,
-    starts_from=_starts(weights.TO_FACTORISED_SELF_ATTENTION),
+    initialises_from=_initialises(weights.TO_FACTORISED_SELF_ATTENTION),
     exports=_SCENIC,
     attention_flow=rollout.factorised_self_attention,
     published=(
@@ -334,7 +333,7 @@ FACTORISED_DOT_PRODUCT = register(
     pools=('mean', 'attention'),
     check=_check_halves,
     imports=_IMPORTS,
-    starts_from=_starts(),
+    initialises_from=_initialises(),
     exports=_SCENIC,
     attention_flow=rollout.factorised_dot_product,
     published=(

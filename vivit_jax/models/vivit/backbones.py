@@ -1,4 +1,4 @@
-"""ViViT's Models 1 and 2, and what all four share (arXiv 2103.15691, 3.3)."""
+"""ViViT Models 1 and 2, and the base of all four (arXiv 2103.15691, 3.3)."""
 
 import einops
 import flax.linen as nn
@@ -10,17 +10,17 @@ from vivit_jax.models.pools import Encoded
 
 
 class Backbone(nn.Module):
-  """From pixels to tokens; the subclasses say how tokens are encoded.
+  """Embeds a video as tokens, which the subclasses encode.
 
   Attributes:
     width: D.
-    depth: L, blocks of the encoder (of the spatial one in Model 2).
+    depth: L, number of blocks (Model 2: of the spatial encoder).
     options: of the blocks.
     tubelet: frames, height and width of a tubelet, in pixels.
     embedding: one of `embeddings.EMBEDDINGS`.
     kernel_init: a key of `embeddings.KERNEL_INITS`.
     positions: one of `positions.POSITIONS`.
-    class_token: whether each sequence begins with one.
+    class_token: whether each sequence starts with a class token.
   """
 
   width: int
@@ -33,12 +33,12 @@ class Backbone(nn.Module):
   class_token: bool = True
 
   def encode(self, x_BxtxhxwxD: jax.Array, mode: Mode) -> Encoded:
-    """Encodes the tokens of clips."""
+    """Encodes tokens [B, t, h, w, D]."""
     raise NotImplementedError
 
   @nn.compact
   def __call__(self, video: jax.Array, mode: Mode) -> Encoded:
-    """Encodes clips [B, T, H, W, 3], normalised."""
+    """Encodes normalised videos [B, T, H, W, 3]."""
     tubelet = self.tubelet
     if self.embedding == 'uniform_frames':
       video = embeddings.middle_frames(video, tubelet[0])
@@ -52,24 +52,25 @@ class Backbone(nn.Module):
     )(video)
     return self.encode(x, mode)
 
-  # For the subclasses' `encode`, which runs within `__call__`.
+  # For `encode` of the subclasses, which runs within `__call__`.
 
   def encoder(
     self, name: str, layer_count: int, grid: tuple[int, int, int], **block
   ) -> blocks.Encoder:
+    """Returns an encoder with this model's options and positions."""
     return blocks.Encoder(
       layer_count, self.options, grid, self.positions, name=name, **block
     )
 
   def with_class_token(self, x_BxNxD: jax.Array, name: str) -> jax.Array:
-    """Puts a learned token before each sequence, if the model has one."""
+    """Prepends a learned token to each sequence if the model has one."""
     if not self.class_token:
       return x_BxNxD
     token = self.param(name, nn.initializers.zeros, (1, 1, self.width))
     return embeddings.prepend_class_token(x_BxNxD, token)
 
   def split(self, x_BxNxD: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-    """Returns the tokens, and the class token [B, D] or None."""
+    """Splits off the class token: ([B, N, D], [B, D] or None)."""
     if self.class_token:
       return x_BxNxD[:, 1:], x_BxNxD[:, 0]
     return x_BxNxD, None
@@ -77,7 +78,7 @@ class Backbone(nn.Module):
   def encode_jointly(
     self, x_BxtxhxwxD: jax.Array, mode: Mode, **block
   ) -> Encoded:
-    """Runs all tokens through one encoder, `Transformer`; see `encode`."""
+    """Encodes all tokens in one encoder, `Transformer`; see `encode`."""
     grid = t, h, w = x_BxtxhxwxD.shape[1:4]
     x = einops.rearrange(x_BxtxhxwxD, 'B t h w D -> B (t h w) D')
     x = self.with_class_token(x, 'cls')
@@ -88,20 +89,19 @@ class Backbone(nn.Module):
 
 
 class Joint(Backbone):
-  """Model 1: all tokens of a clip attend to all."""
+  """Model 1: spatio-temporal attention among all tokens of a clip."""
 
   def encode(self, x_BxtxhxwxD: jax.Array, mode: Mode) -> Encoded:
     return self.encode_jointly(x_BxtxhxwxD, mode)
 
 
 class FactorisedEncoder(Backbone):
-  """Model 2: a spatial encoder over each temporal index, then a temporal one.
+  """Model 2: a spatial encoder per temporal index, then a temporal encoder.
 
-  The spatial encoder turns the tokens of one temporal index into one vector,
-  its class token or their mean; the temporal encoder, with positions and
-  perhaps a class token of its own, reads those vectors. Without temporal
-  layers the pool reads them: the paper's "average-pooled" baseline, blind to
-  order.
+  The spatial encoder maps the tokens of a temporal index to one vector, the
+  class token or the mean. The temporal encoder reads these vectors, with
+  positions and class token of its own. With temporal_layers=0 the vectors are
+  pooled directly: the paper's "average-pooled" baseline, which ignores order.
 
   Attributes:
     temporal_layers: L_t of the paper; `depth` is L_s.

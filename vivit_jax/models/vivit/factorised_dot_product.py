@@ -15,17 +15,17 @@ from vivit_jax.models.vivit.backbones import Backbone
 
 
 class FactorisedDotProductAttention(nn.Module):
-  """Self-attention whose heads look along one axis of the token grid each.
+  """Self-attention in which each head attends along one axis of the grid.
 
-  Half the heads attend to the tokens of the same temporal index, half to those
-  of the same place; their outputs are concatenated and projected. The
-  parameters are those of plain multi-head attention.
+  Half of the heads attend to tokens of the same temporal index, the other half
+  to tokens of the same spatial position. Their outputs are concatenated and
+  projected. The parameters are those of multi-head attention.
 
   Attributes:
     options: of the block.
-    grid: t, h and w of the tokens.
-    order: which half of the heads is first; 'space_time', the paper's, or
-      'time_space', the reference's.
+    grid: (t, h, w) of the tokens.
+    order: axes of the first and second half of the heads: 'space_time' (paper)
+      or 'time_space' (reference).
   """
 
   options: blocks.Options
@@ -53,7 +53,7 @@ class FactorisedDotProductAttention(nn.Module):
     attend = functools.partial(attention.attend, kind=self.options.attention)
     attended = []
     for axis, (query, key, value) in zip(self.order.split('_'), halves):
-      if axis == 'space':  # sequences are s; B and t run along
+      if axis == 'space':  # B and t are batch axes
         y = attend(query, key, value)
       else:
         along = 'B t s H d -> B s t H d'
@@ -68,7 +68,7 @@ class FactorisedDotProductBlock(blocks.EncoderBlock):
   """A block with factorised dot-product attention.
 
   Attributes:
-    order: as of the attention.
+    order: see `FactorisedDotProductAttention`.
   """
 
   order: str = 'space_time'
@@ -84,10 +84,10 @@ class FactorisedDotProductBlock(blocks.EncoderBlock):
 
 
 class FactorisedDotProduct(Backbone):
-  """One encoder of Model 1's size, half whose heads see space, half time.
+  """Model 4: half of the heads attend over space, half over time.
 
   Attributes:
-    order: which half of the heads is first.
+    order: see `FactorisedDotProductAttention`.
   """
 
   order: str = 'space_time'

@@ -11,9 +11,9 @@ from vivit_jax.models.blocks import Mode
 from vivit_jax.models.pools import Encoded
 from vivit_jax.models.vivit.backbones import Backbone
 
-# The values of the config key model.temporal_init. All-zero weights begin as an
-# image model too, but only the output's bias ever learns: query, key, value and
-# output kernel each have a gradient that another zero multiplies.
+# Values of the config key model.options.temporal_init. 'zero_all' also starts
+# as an image model, but only the output bias ever learns: the gradients of the
+# query, key, value and output kernels are each multiplied by another zero.
 _ZERO = nn.initializers.zeros
 TEMPORAL_INITS = {
   'zero_output': {'out_kernel_init': _ZERO},
@@ -23,12 +23,12 @@ TEMPORAL_INITS = {
 
 
 class FactorisedSelfAttentionBlock(nn.Module):
-  """Attention within a temporal index, attention across time, then an MLP.
+  """Spatial self-attention, temporal self-attention, then an MLP.
 
   Attributes:
     options: of the block.
-    grid: t, h and w of the tokens.
-    order: 'space_time', the paper's, or 'time_space', the reference's.
+    grid: (t, h, w) of the tokens.
+    order: of the attentions: 'space_time' (paper) or 'time_space' (reference).
     temporal_init: a key of `TEMPORAL_INITS`.
   """
 
@@ -47,30 +47,30 @@ class FactorisedSelfAttentionBlock(nn.Module):
   def __call__(
     self, x_BxNxD: jax.Array, scale_RxB: jax.Array | None
   ) -> jax.Array:
-    """Returns [B, N, D]; `scale_RxB` is a layer of `stochastic_depth`'s."""
+    """Returns [B, N, D]; `scale_RxB` is one layer's `stochastic_depth`."""
     scales = [None] * self.BRANCHES if scale_RxB is None else scale_RxB
     sizes = {'B': x_BxNxD.shape[0], 't': self.grid[0]}
     x = x_BxNxD
     for axis, scale in zip(self.order.split('_'), scales):
-      apart, together = self._SEQUENCES[axis]
+      split, merge = self._SEQUENCES[axis]
       y = blocks.layer_norm(self.options, f'LayerNorm_{axis}')(x)
-      y = einops.rearrange(y, apart, t=self.grid[0])
+      y = einops.rearrange(y, split, t=self.grid[0])
       inits = TEMPORAL_INITS[self.temporal_init] if axis == 'time' else {}
       y = blocks.attention(
         self.options, f'MultiHeadDotProductAttention_{axis}', **inits
       )(y, y)
       sizes['s'] = x.shape[1] // self.grid[0]
-      x = blocks.add_branch(x, einops.rearrange(y, together, **sizes), scale)
+      x = blocks.add_branch(x, einops.rearrange(y, merge, **sizes), scale)
     y = blocks.layer_norm(self.options, 'LayerNorm_mlp')(x)
     mlp = blocks.MlpBlock(self.options, name='MlpBlock')
     return blocks.add_branch(x, mlp(y), scales[-1])
 
 
 class FactorisedSelfAttention(Backbone):
-  """One encoder whose blocks attend over space and time by turns.
+  """Model 3: blocks attend over space, then over time.
 
   Attributes:
-    order, temporal_init: of the blocks.
+    order, temporal_init: see `FactorisedSelfAttentionBlock`.
   """
 
   order: str = 'space_time'

@@ -1,27 +1,28 @@
-"""ViViT's Model 1 as Hugging Face's transformers has it, read and written."""
+"""Reads and writes ViViT Model 1 in the format of Hugging Face transformers."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from vivit_jax.errors import UserError, damaged
-from vivit_jax.models import image_vit, torch_names
+from vivit_jax.models import classifier, image_vit, pools, torch_names
 from vivit_jax.models.family import Import
 from vivit_jax.models.sizes import SIZES
 from vivit_jax.models.weights import Clip, File, Weights
 
-_SHORT_SIDE = 256  # the reference's, where no preprocessor says another
+_SHORT_SIDE = 256  # the reference's; used if no preprocessor sets it
 _NOTE = (
-  'pixels are prepared as the reference does ([-1, 1], short side 256), not as '
-  "its preprocessor's defaults would"
+  'pixels are preprocessed as in the reference ([-1, 1], short side 256), not '
+  "with its preprocessor's defaults"
 )
 _POSITIONS = f'Transformer/{image_vit.POSITIONS}'
 
 
 def read(file: File) -> Weights:
-  """Reads a folder of a `VivitForVideoClassification`.
+  """Reads the folder of a `VivitForVideoClassification`.
 
-  Its config.json and preprocessor_config.json say which model and which
-  pixels; nothing says the stride, which is this package's default.
+  config.json and preprocessor_config.json state the model and its pixels, but
+  not the stride, which is this package's default.
 
   Raises:
     UserError: a model that cannot be built here, or a damaged file.
@@ -36,8 +37,8 @@ def read(file: File) -> Weights:
     grid = t, h, w
   except UserError as error:
     raise UserError(f'{config}: {error}') from None
-  except (KeyError, ZeroDivisionError):  # the user's config says it
-    pass
+  except (KeyError, ZeroDivisionError):
+    pass  # the user's config has to state it
   except (TypeError, ValueError) as error:
     raise damaged(config, f'{type(error).__name__}: {error}') from None
   weights = image_vit.hugging_face_arrays(
@@ -61,7 +62,7 @@ READ = Import(
 
 
 def _experiment(file: File) -> dict[str, Any]:
-  """Returns the keys of config sections that the folder's files state."""
+  """Returns the config sections that the folder's JSON files state."""
   config, pixels = file.config, file.preprocessor
   side = int(config['image_size'])
   size, widths = _size(config)
@@ -84,7 +85,7 @@ def _experiment(file: File) -> dict[str, Any]:
 
 
 def _size(config: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
-  """Returns the name of a size, and the widths that it does not have."""
+  """Returns the key of a size, and options for widths that differ from it."""
   keys = ('num_attention_heads', 'hidden_size', 'intermediate_size')
   heads, width, mlp = (int(config[key]) for key in keys)
   for name, size in SIZES.items():
@@ -103,10 +104,10 @@ def _short_side(pixels: Mapping[str, Any], side: int) -> int:
 def _normalisation(
   pixels: Mapping[str, Any],
 ) -> dict[str, tuple[float, float, float]]:
-  """Returns mean and std of pixels in [0, 1] that do what a preprocessor does.
+  """Returns mean and std, for pixels in [0, 1], of a preprocessor.
 
-  One with an offset maps to [-1, 1], as the reference does, and its further
-  normalisation is left out: the weights were not trained with it.
+  A preprocessor with an offset maps to [-1, 1], as the reference does. Its
+  further normalisation is ignored: the weights were trained without it.
   """
   if not pixels or pixels.get('offset', True):
     return {'mean': (0.5, 0.5, 0.5), 'std': (0.5, 0.5, 0.5)}
@@ -119,14 +120,14 @@ def _normalisation(
 
 
 def write(weights: Weights, clip: Clip) -> dict[str, Any]:
-  """Returns the files of a folder that transformers reads; `Family.exports`.
+  """Returns the contents of a folder for transformers; `Family.exports`.
 
   Args:
     weights: of Model 1, with a class token.
-    clip: that the model sees.
+    clip: the model's input.
 
   Raises:
-    UserError: what `VivitForVideoClassification` is not.
+    UserError: a model that `VivitForVideoClassification` does not support.
   """
   _check(weights, clip)
   tensors = {
@@ -141,49 +142,40 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
 
 
 def _check(weights: Weights, clip: Clip) -> None:
-  arrays = weights.arrays
-  wrong = None
-  if list(weights.models) != ['joint']:
-    wrong = f'this is {weights.title}'
-  elif 'cls' not in arrays:
-    wrong = 'this one has no class token'
-  elif _POSITIONS not in arrays:
-    wrong = 'this one has no learned positions'
-  elif any(name.startswith('pre_logits/') for name in arrays):
-    wrong = 'this one has a representation layer'
-  elif any(name.startswith('MAPHead_0/') for name in arrays):
-    wrong = 'this one pools by attention'
-  elif clip.crop[0] != clip.crop[1]:
-    wrong = f'this one has crops of {clip.crop}'
-  elif 'output_projection/bias' not in arrays:
-    wrong = 'this one has no head'
-  elif len(weights.label_names or {}) > 1:
-    wrong = f'this one has the heads {", ".join(weights.label_names)}'
-  if wrong:
-    raise UserError(
-      'Hugging Face has ViViT as Model 1 alone, with a class token, learned '
-      f'positions, square crops and one head; {wrong}.'
-    )
+  """Raises a UserError for a model that transformers does not support."""
+  arrays, heads = weights.arrays, weights.label_names or {}
+  differences = {
+    f'is {weights.title}': list(weights.models) != ['joint'],
+    'has no class token': 'cls' not in arrays,
+    'has no learned positions': _POSITIONS not in arrays,
+    'has a representation layer': classifier.has_representation(arrays),
+    'pools by attention': pools.has_attention(arrays),
+    f'has crops of {clip.crop}': clip.crop[0] != clip.crop[1],
+    'has no head': classifier.classes_of(arrays) is None,
+    f'has the heads {", ".join(heads)}': len(heads) > 1,
+  }
+  for difference, differs in differences.items():
+    if differs:
+      raise UserError(
+        'Hugging Face supports ViViT Model 1 with a class token, learned '
+        f'positions, square crops and one head; this model {difference}.'
+      )
   tubelet = arrays['embedding/kernel'].shape[:-2]
   positions = arrays[_POSITIONS].shape[1] - 1
   sizes = (clip.frames, *clip.crop)
-  tokens = 1
-  for size, part in zip(sizes, tubelet):
-    tokens *= size // part
+  tokens = math.prod(size // part for size, part in zip(sizes, tubelet))
   if any(s % p for s, p in zip(sizes, tubelet)) or positions != tokens:
     raise UserError(
-      f'the weights have {positions} positions and tubelets of {tubelet}, '
-      f'which are not of clips of {clip.frames} frames of {clip.crop} pixels: '
-      'give --frames and --crop.'
+      f'{positions} positions and tubelets of {tubelet} do not fit clips of '
+      f'{clip.frames} frames of {clip.crop} pixels: set --frames and --crop.'
     )
 
 
 def preprocessor(clip: Clip) -> dict[str, Any]:
-  """Returns the preprocessor that prepares pixels as this package does.
+  """Returns preprocessor_config.json that does this package's preprocessing.
 
-  Their resize differs from ours (antialiased, and before the crop): of videos
-  whose short side is `clip.short_side` already, which neither resizes, the
-  pixels are the same.
+  transformers resizes with antialiasing, before the crop, so pixels are equal
+  only for videos whose short side is `clip.short_side` already.
   """
   symmetric = clip.mean == clip.std == (0.5, 0.5, 0.5)  # to [-1, 1]
   height, width = clip.crop
@@ -204,11 +196,12 @@ def preprocessor(clip: Clip) -> dict[str, Any]:
 
 
 def _config(weights: Weights, clip: Clip) -> dict[str, Any]:
-  arrays, sizes = weights.arrays, image_vit.measure(weights.arrays)
-  classes = arrays['output_projection/bias'].size
-  known = [f'LABEL_{number}' for number in range(classes)]
+  """Returns config.json."""
+  arrays, sizes = weights.arrays, image_vit.infer_sizes(weights.arrays)
+  classes = classifier.classes_of(arrays)
+  labels = [f'LABEL_{number}' for number in range(classes)]
   for names in (weights.label_names or {}).values():
-    known = list(names)
+    labels = list(names)
   exact = weights.options.get('gelu') == 'exact'
   return {
     'architectures': ['VivitForVideoClassification'],
@@ -226,6 +219,6 @@ def _config(weights: Weights, clip: Clip) -> dict[str, Any]:
     'hidden_dropout_prob': 0.0,
     'attention_probs_dropout_prob': 0.0,
     'tubelet_size': list(arrays['embedding/kernel'].shape[:3]),
-    'id2label': {str(n): name for n, name in enumerate(known)},
-    'label2id': {name: n for n, name in enumerate(known)},
+    'id2label': {str(n): name for n, name in enumerate(labels)},
+    'label2id': {name: n for n, name in enumerate(labels)},
   }

@@ -1,4 +1,4 @@
-"""Attention rollout through ViViT's four models; `Family.attention_flow`."""
+"""Attention rollout of ViViT's four models; `Family.attention_flow`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,12 +19,12 @@ from vivit_jax.models.rollout import (
 )
 
 Captured = Mapping[str, Any]
-# Sequences along one axis of the grid, of tokens in one, and back.
-_APART = {
+# From one sequence to sequences along an axis of the grid, and back.
+_SPLIT = {
   'space': 'B (t s) ... -> (B t) s ...',
   'time': 'B (t s) ... -> (B s) t ...',
 }
-_TOGETHER = {'space': '(B t) s -> B (t s)', 'time': '(B s) t -> B (t s)'}
+_MERGE = {'space': '(B t) s -> B (t s)', 'time': '(B s) t -> B (t s)'}
 
 
 def joint(
@@ -41,7 +41,7 @@ def joint(
 def factorised_self_attention(
   captured: Captured, config: ModelConfig, batch: int, grid: Grid, rows: int
 ) -> Rollout:
-  """Returns the rollout of Model 3, whose attentions follow one another."""
+  """Returns the rollout of Model 3, whose two attentions are in sequence."""
 
   def through(row, block):
     for axis in reversed(config.options.order.split('_')):
@@ -55,14 +55,14 @@ def factorised_self_attention(
 def factorised_dot_product(
   captured: Captured, config: ModelConfig, batch: int, grid: Grid, rows: int
 ) -> Rollout:
-  """Returns the rollout of Model 4, whose attentions are side by side."""
+  """Returns the rollout of Model 4, whose two attentions are in parallel."""
 
   def through(row, block):
     keys = pair(block['MultiHeadDotProductAttention_0'])
     halves = zip(*(jnp.split(x, 2, axis=-2) for x in keys))
     seen = []
     for axis, half in zip(config.options.order.split('_'), halves):
-      apart = [einops.rearrange(x, _APART[axis], t=grid[0]) for x in half]
+      apart = [einops.rearrange(x, _SPLIT[axis], t=grid[0]) for x in half]
       seen.append(_along(axis, grid[0], row, apart, rows))
     return with_residual(row, sum(seen) / len(seen))
 
@@ -72,7 +72,7 @@ def factorised_dot_product(
 def factorised_encoder(
   captured: Captured, config: ModelConfig, batch: int, grid: Grid, rows: int
 ) -> Rollout:
-  """Returns the rollout of Model 2: that of time, times those of space."""
+  """Returns the rollout of Model 2: temporal times spatial shares."""
   t, h, w = grid
   token = pool_of(config) == 'token'
   time, kept = jnp.full((batch, t), 1 / t), jnp.zeros(batch)
@@ -97,7 +97,7 @@ def _through_one_encoder(
   grid: Grid,
   through: Callable[[jax.Array, Captured], jax.Array],
 ) -> Rollout:
-  """Carries the row through the blocks of `Transformer`, the last one first."""
+  """Carries the row through `Transformer` from its last block to its first."""
   t, h, w = grid
   token = pool_of(config) == 'token'
   row = read_out(batch, t * h * w, token)
@@ -108,7 +108,7 @@ def _through_one_encoder(
 
 
 def _blocks(encoder: Captured) -> list[Captured]:
-  """Returns what was captured in each block, the last one first."""
+  """Returns the captured outputs of each block, the last block first."""
   numbers = sorted(
     (int(key.rpartition('_')[2]) for key in encoder), reverse=True
   )
@@ -127,14 +127,14 @@ def _along(
   keys: tuple[jax.Array, jax.Array],
   rows: int,
 ) -> jax.Array:
-  """Returns `attended` of attention along one axis of the grid, [B, N].
+  """Returns `attended` for attention along one axis of the grid, [B, N].
 
   Args:
     axis: 'space' or 'time'.
-    t: of the grid.
+    t: number of temporal indices.
     row: [B, N].
     keys: queries and keys of the sequences along the axis.
-    rows: as of `attended`.
+    rows: see `attended`.
   """
-  seen = attended(einops.rearrange(row, _APART[axis], t=t), *keys, rows=rows)
-  return einops.rearrange(seen, _TOGETHER[axis], B=len(row))
+  seen = attended(einops.rearrange(row, _SPLIT[axis], t=t), *keys, rows=rows)
+  return einops.rearrange(seen, _MERGE[axis], B=len(row))

@@ -1,4 +1,4 @@
-"""ViViT's parameters: in scenic's files, from an image ViT, in other sizes."""
+"""ViViT's weights: scenic files, initialisation from images, resizing."""
 
 import re
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from vivit_jax.models.image_vit import POSITIONS
 from vivit_jax.models.weights import IMAGE_VIT, File, Weights
 
 Arrays = Mapping[str, np.ndarray]
-# (pattern, replacement): an image ViT's names as those of Models 2 and 3.
+# (pattern, replacement): names of an image ViT -> names of Models 2 and 3.
 TO_FACTORISED_ENCODER = (
   (r'^Transformer/', 'SpatialTransformer/'),
   (r'^cls$', 'cls_SpatialTransformer'),
@@ -28,16 +28,16 @@ TO_FACTORISED_SELF_ATTENTION = (
     r'\1/MultiHeadDotProductAttention_space',
   ),
 )
-_ALIKE = (
-  'Model 1 without class token and Model 4 have the same arrays: they are '
-  "taken for the config's model.family"
+_AMBIGUOUS = (
+  'Model 1 without class token and Model 4 have the same arrays; '
+  'model.family decides'
 )
-# Nothing in the arrays of Models 3 and 4 says it; it is the reference's own.
+# Of the reference; the arrays of Models 3 and 4 do not show it.
 _ORDER = {'order': 'time_space'}
 
 
 def renaming(rules: tuple[tuple[str, str], ...]):
-  """Returns a function that gives an image ViT's arrays a family's names."""
+  """Returns a function that renames an image ViT's arrays for a family."""
 
   def rename(arrays: Arrays, target: Target) -> Arrays:
     del target
@@ -52,19 +52,19 @@ def renaming(rules: tuple[tuple[str, str], ...]):
 
 
 def read_scenic(file: File) -> Weights:
-  """Reads scenic's msgpack, whose names are this package's own.
+  """Reads scenic's msgpack, which has this package's parameter names.
 
-  A patch kernel of four axes is an image ViT's, or of scenic's uniform frame
-  sampling. The names of Models 2 and 3 tell; else the embedding of the model
-  that is loaded does (`Weights.readings`).
+  A patch kernel of four axes belongs to an image ViT or to uniform frame
+  sampling. The names of Models 2 and 3 decide; otherwise the target's embedding
+  does (`Weights.readings`).
   """
   arrays = file.load()
   models, options = _models(arrays), dict(_ORDER)
   layout = f'scenic, flax msgpack ({file.layout})'
-  notes = (_ALIKE,) if len(models) > 1 else ()
+  notes = (_AMBIGUOUS,) if len(models) > 1 else ()
   if arrays['embedding/kernel'].ndim != 4:
-    whole = Weights(layout, arrays, models, options=options, notes=notes)
-    return image_vit.checked(whole, file)
+    weights = Weights(layout, arrays, models, options=options, notes=notes)
+    return image_vit.checked(weights, file)
   frames = {'embedding': 'uniform_frames'}
   kernel = arrays['embedding/kernel'][None]
   video = Weights(
@@ -81,12 +81,12 @@ def read_scenic(file: File) -> Weights:
 
 
 def _models(arrays: Arrays) -> tuple[str, ...]:
-  """Returns the families that have parameters of these names."""
+  """Returns the families whose parameters have these names."""
   if any(name.startswith('SpatialTransformer/') for name in arrays):
     return ('factorised_encoder',)
   if any('LayerNorm_time/' in name for name in arrays):
     return ('factorised_self_attention',)
-  # Model 4 has Model 1's names, but never a class token.
+  # Model 4 has Model 1's names, but no class token.
   if 'cls' in arrays:
     return ('joint',)
   return ('joint', 'factorised_dot_product')
@@ -100,10 +100,10 @@ SCENIC = Import(
 
 
 def write_scenic(weights: Weights, clip: Any) -> dict[str, Any]:
-  """Returns the arrays that scenic reads as they are; `Family.exports`.
+  """Returns the arrays for scenic, which reads them unchanged; `exports`.
 
   Raises:
-    UserError: what scenic computes otherwise.
+    UserError: options that scenic does not have.
   """
   del clip
   options = weights.options
@@ -112,21 +112,20 @@ def write_scenic(weights: Weights, clip: Any) -> dict[str, Any]:
     (None, None),
   ):
     raise UserError(
-      f"these weights have model.options.gelu '{options.get('gelu')}' and "
-      f'norm_epsilon {options.get("norm_epsilon")}, and scenic has tanh and '
-      '1e-6: there, they would be another model.'
+      f"scenic has model.options.gelu 'tanh' and norm_epsilon 1e-6, these "
+      f"weights '{options.get('gelu')}' and {options.get('norm_epsilon')}: "
+      'they cannot be converted.'
     )
   if options.get('order') == 'space_time':
     raise UserError(
-      f'{weights.title} attends over space first (model.options.order), and '
-      'the reference over time first: there, these weights would be another '
-      'model.'
+      f"scenic's {weights.title} has model.options.order 'time_space', these "
+      "weights 'space_time': they cannot be converted."
     )
   return {'arrays': weights.arrays}
 
 
 def resize_positions(array: Resizing) -> Resized:
-  """Repeats or resizes the positions of one encoder; `Family.resize`."""
+  """Resizes or repeats the positions of an encoder; `Family.resize`."""
   encoder, target, source = array.name.split('/')[0], array.target, array.source
   grid, in_time = target.grid, encoder == 'TemporalTransformer'
   image = IMAGE_VIT in source.models
@@ -136,7 +135,7 @@ def resize_positions(array: Resizing) -> Resized:
   elif in_time:
     grid = (grid[0], 1, 1)
   theirs = source.arrays['embedding/kernel'].shape[:-2]
-  table = resize.Table(
+  grids = resize.PositionGrids(
     grid=grid,
     guess=resize.same_clip(grid, _kernel(target.model.options), theirs),
     has_token=_has_token(encoder, source.arrays),
@@ -144,11 +143,11 @@ def resize_positions(array: Resizing) -> Resized:
     in_space=in_space,
     in_time=in_time,
   )
-  return resize.positions(array, table)
+  return resize.positions(array, grids)
 
 
 def _kernel(options: Any) -> tuple[int, int, int]:
-  """Returns frames, height and width of the model's own kernel."""
+  """Returns frames, height and width of the model's kernel."""
   frames, *patch = options.tubelet
   frames = 1 if options.embedding == 'uniform_frames' else frames
   return frames, *patch
@@ -167,9 +166,9 @@ RESIZE = (
 )
 
 
-def missing(name: str, source: Weights, fresh: Arrays) -> str | None:
-  """Returns why the source need not have an array; `Family.missing`."""
-  del fresh
+def explain_missing(name: str, source: Weights, initial: Arrays) -> str | None:
+  """Returns why the source may lack an array; `Family.explain_missing`."""
+  del initial
   image = not {'factorised_encoder', 'factorised_self_attention'} & {
     *source.models
   }
@@ -190,21 +189,21 @@ def missing(name: str, source: Weights, fresh: Arrays) -> str | None:
   return None
 
 
-def unused(name: str, source: Weights, fresh: Arrays) -> str | None:
-  """Returns why the model has no use for an array; `Family.unused`."""
+def explain_unused(name: str, source: Weights, initial: Arrays) -> str | None:
+  """Returns why the model may leave out an array; `Family.explain_unused`."""
   del source
   if name.startswith('pooler/'):
     return 'the model has no representation layer'
   if name.startswith('cls'):
     return 'the model has no such class token'
   if name.startswith('TemporalTransformer/'):
-    mine = image_vit.depths(fresh).get('TemporalTransformer', 0)
+    mine = image_vit.depths(initial).get('TemporalTransformer', 0)
     match = re.match(r'TemporalTransformer/encoderblock_(\d+)/', name)
     if not mine:
       return 'the model averages over time'
     if match and int(match[1]) >= mine:
       return 'the model has fewer temporal layers'
-  if name.endswith(POSITIONS) and not _has_positions(fresh):
+  if name.endswith(POSITIONS) and not _has_positions(initial):
     return 'the model has no learned positions'
   return None
 

@@ -1,4 +1,4 @@
-"""The folder of a run: its config, written once and held to."""
+"""The folder of a run: its config is written once and must not change."""
 
 import contextlib
 import os
@@ -11,8 +11,8 @@ from vivit_jax import files, locks, typed
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 
-# Sections and keys that may change between stopping and going on: the curve
-# of the loss does not depend on them.
+# Sections and keys that may change when a run is resumed: they do not affect
+# the loss curve.
 _FREE = (
   'model.scan',
   'model.remat',
@@ -33,50 +33,53 @@ _FREE = (
   'train.validation_split',
   'evaluation.',
 )
-_PATHS = ('init_from', 'class_order')  # the same file, however it is named
+_PATHS = ('init_from', 'class_order')  # compared as absolute paths
 
 
 def check(workdir: str | os.PathLike, config: TrainConfig) -> None:
-  """Raises what `claimed` would, and leaves the folder as it is.
+  """Raises the errors that `claimed` would, and writes nothing.
 
-  Heads that are the dataset's, not named in the config, are not compared.
+  If the config has no heads, the dataset's heads are not compared.
   """
   folder = pathlib.Path(workdir)
   if (folder / 'config.json').exists():
-    there = _read(folder / 'config.json')
+    saved = _read(folder / 'config.json')
     if not config.model.heads:
-      there = configs.with_heads(there, {})
-    check_same(there, config, folder)
-  parents = [p for p in (folder, *folder.absolute().parents) if p.exists()]
-  if (reason := _why_not_writable(parents[0])) is not None:
+      saved = configs.with_heads(saved, {})
+    check_same(saved, config, folder)
+  parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+  if reason := _why_not_writable(parent):
     raise UserError(
-      f'cannot write to the workdir {folder}: {parents[0]} {reason}. Choose '
+      f'cannot write to the workdir {folder}: {parent} {reason}. Choose '
       'another --workdir.'
     )
 
 
-def _why_not_writable(there: pathlib.Path) -> str | None:
-  """Returns why nothing can be written in what is there; None if it can."""
-  if not there.is_dir():
+def _why_not_writable(folder: pathlib.Path) -> str:
+  """Returns why a folder cannot be written to, '' if it can."""
+  if not folder.is_dir():
     return 'is no folder'
-  if os.access(there, os.W_OK | os.X_OK):
-    return None
-  if os.statvfs(there).f_flag & os.ST_RDONLY:
+  if os.access(folder, os.W_OK | os.X_OK):
+    return ''
+  if os.statvfs(folder).f_flag & os.ST_RDONLY:
     return 'is on a read-only file system'
-  return 'is not yours to write to'
+  return 'is not writable for you'
 
 
 @contextlib.contextmanager
 def claimed(
   workdir: str | os.PathLike, config: TrainConfig
 ) -> Iterator[pathlib.Path]:
-  """Makes the folder and writes `config.json`, or checks the one there.
+  """Creates and locks a workdir; a context that ends the lock.
 
-  A context, in which no other process can claim the folder.
+  Writes `config.json`, or checks that the existing one is the same.
+
+  Yields:
+    The folder.
 
   Raises:
-    UserError: a folder that cannot be written, of another experiment, or in
-      use.
+    UserError: a folder that cannot be written, that has another config, or that
+      another process has locked.
   """
   folder = pathlib.Path(workdir)
   with contextlib.ExitStack() as stack:
@@ -101,39 +104,39 @@ def read_config(workdir: str | os.PathLike) -> TrainConfig:
   """Returns the config of a run.
 
   Raises:
-    UserError: no run there.
+    UserError: a folder without a config.json, or a damaged one.
   """
-  path = pathlib.Path(workdir) / 'config.json'
+  folder = pathlib.Path(workdir)
   try:
-    return _read(path)
+    return _read(folder / 'config.json')
   except OSError:
-    why = 'is no workdir: it has no config.json. Train into it first.'
-    if (pathlib.Path(workdir) / 'checkpoints').is_dir():
-      why = (
-        'has checkpoints, but no config.json any more: the command that '
-        'trained them writes it again.'
+    reason = 'is no workdir: it has no config.json. Train into it first.'
+    if (folder / 'checkpoints').is_dir():
+      reason = (
+        'has checkpoints, but no config.json: repeat the training command to '
+        'write it.'
       )
-    raise UserError(f'{workdir} {why}') from None
+    raise UserError(f'{workdir} {reason}') from None
 
 
 def _read(path: pathlib.Path) -> TrainConfig:
-  """Reads a config; OSError where there is none."""
+  """Reads a config; raises an OSError if the file is missing."""
   try:
     return configs.from_json(path.read_text('utf-8'))
   except (UserError, UnicodeDecodeError) as error:
     raise UserError(
-      f'{path} is damaged, or of another version ({error}): train into another '
+      f'{path} is damaged, or of another version ({error}): choose another '
       '--workdir.'
     ) from None
 
 
 def check_same(
-  there: TrainConfig, asked: TrainConfig, folder: str | os.PathLike
+  saved: TrainConfig, requested: TrainConfig, folder: str | os.PathLike
 ) -> None:
-  """Raises a UserError where keys differ that may not change in a run."""
+  """Raises a UserError if keys differ that must not change during a run."""
   old, new = (
-    {key: _whole(key, value) for key, value in flat(c).items()}
-    for c in (there, asked)
+    {key: _comparable(key, value) for key, value in flat(c).items()}
+    for c in (saved, requested)
   )
   different = [
     f'{key} is {old.get(key)!r} there and {new.get(key)!r} now'
@@ -142,16 +145,15 @@ def check_same(
   ]
   if different:
     raise UserError(
-      f'{folder} holds a run of another config: {"; ".join(different)}. Choose '
+      f'{folder} has a run with another config: {"; ".join(different)}. Choose '
       'another --workdir, or the same values.'
     )
 
 
-def _whole(key: str, value: Any) -> Any:
-  """Returns a value, of a key that is a path the whole path."""
+def _comparable(key: str, value: Any) -> Any:
   return os.path.abspath(value) if value and key in _PATHS else value
 
 
 def flat(config: TrainConfig) -> dict[str, Any]:
-  """Returns a config's values by their dotted keys, empty mappings left out."""
+  """Returns a config's values by dotted key, without empty mappings."""
   return {k: value for k, value in typed.flat(config).items() if value != {}}

@@ -1,0 +1,206 @@
+"""Metadata of a run's checkpoints, read without Orbax.
+
+`<workdir>/checkpoints/<step>/description` is a JSON with the config
+(preprocessing included), label names, scores and checksums. `store` writes it
+beside the arrays.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import zlib
+from collections.abc import Mapping, Sequence
+from concurrent import futures
+from typing import Any
+
+import jax
+import numpy as np
+
+from vivit_jax import config as configs
+from vivit_jax.checkpoints import damage
+from vivit_jax.checkpoints.damage import Damaged
+from vivit_jax.config import TrainConfig
+from vivit_jax.errors import UserError
+
+# Arrays may be this many times larger than their files, plus this many bytes.
+_MAX_COMPRESSION = 100
+_ALLOWANCE = 256 << 20
+
+LabelNames = Mapping[str, list[str]]  # of each head, in the order of logits
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+  """Metadata of a checkpoint.
+
+  Attributes:
+    config: of the run, with its heads.
+    label_names: of each head.
+    content: digest of the training split, if it is known.
+    unlogged: metrics of steps that are not in metrics.jsonl yet.
+    skipped: length of the current streak of non-finite steps.
+    multi_label: heads that allow several labels per video.
+  """
+
+  config: TrainConfig
+  label_names: LabelNames
+  content: str | None = None
+  unlogged: Sequence[Mapping[str, float]] = ()
+  skipped: int = 0
+  multi_label: Sequence[str] = ()
+
+  def to_json(self) -> dict[str, Any]:
+    return {
+      'config': dataclasses.asdict(self.config),
+      'label_names': {k: list(v) for k, v in self.label_names.items()},
+      'content': self.content,
+      'unlogged': [dict(row) for row in self.unlogged],
+      'skipped': self.skipped,
+      'multi_label': list(self.multi_label),
+    }
+
+  @classmethod
+  def from_json(cls, mapping: Mapping[str, Any]) -> 'Description':
+    """Inverts `to_json`.
+
+    Raises:
+      UserError: the config of another version of this package.
+    """
+    try:
+      config = configs.from_mapping(mapping['config'])
+    except UserError as error:
+      raise UserError(
+        f'the checkpoint of step {mapping.get("step")} was written by another '
+        f'version of this package ({error}) Use that version, or train again.'
+      ) from None
+    return cls(
+      config,
+      dict(mapping['label_names']),
+      mapping.get('content'),
+      tuple(mapping.get('unlogged', ())),
+      mapping.get('skipped', 0),
+      tuple(mapping.get('multi_label', ())),
+    )
+
+
+def has_checkpoints(workdir: str | os.PathLike) -> bool:
+  """Returns whether a workdir has a finished checkpoint."""
+  return bool(steps(workdir))
+
+
+def steps_in(folder: pathlib.Path) -> list[int]:
+  """Returns the steps of the finished checkpoints in a folder, ascending."""
+  names = [path.name for path in folder.glob('*')]
+  return sorted(int(name) for name in names if name.isdecimal())
+
+
+def steps(workdir: str | os.PathLike) -> list[int]:
+  """Returns the steps of a workdir's finished checkpoints, ascending."""
+  return steps_in(pathlib.Path(workdir, 'checkpoints'))
+
+
+def last_description(workdir: str | os.PathLike) -> Description | None:
+  """Reads the newest undamaged metadata; None without checkpoints.
+
+  Raises:
+    UserError: all are damaged.
+  """
+  folder = pathlib.Path(workdir).absolute() / 'checkpoints'
+  mapping, _ = damage.newest(
+    folder, steps_in(folder), lambda step: read(folder, step)
+  )
+  return mapping and Description.from_json(mapping)
+
+
+def read(folder: pathlib.Path, step: int) -> dict[str, Any]:
+  """Reads the JSON of a checkpoint's metadata.
+
+  Raises:
+    Damaged: it cannot be read, or is not what was saved.
+  """
+  with damage.reading(folder, step):
+    path = folder / str(step) / 'description' / 'metadata'
+    mapping = json.loads(path.read_text('utf-8'))
+    expected = mapping.pop('checksum')
+    if expected != checksum_of_json(mapping):
+      raise Damaged(folder, step, 'its metadata has changed')
+    if mapping['step'] != step:
+      raise Damaged(folder, step, f'a copy of checkpoint {mapping["step"]}')
+    return mapping
+
+
+def best_score(mapping: Mapping[str, Any]) -> float | None:
+  """Returns the score by `train.best_metric`, larger is better; None without.
+
+  Args:
+    mapping: JSON of a checkpoint's metadata.
+  """
+  metric = mapping['config']['train']['best_metric']
+  score = (mapping.get('scores') or {}).get(metric)
+  if score is None or math.isnan(score):
+    return None
+  return -score if configs.less_is_better(metric) else score
+
+
+def check_shapes(
+  folder: pathlib.Path, step: int, saved: Any, expected: Any
+) -> None:
+  """Raises a UserError if a checkpoint belongs to another model.
+
+  Args:
+    folder: of checkpoints.
+    step: of the checkpoint.
+    saved: tree of the shapes and types in the checkpoint.
+    expected: tree of the shapes and types of the model.
+  """
+  theirs, ours = (
+    sorted(
+      (x.shape, str(np.dtype(x.dtype)))
+      for x in jax.tree.leaves(tree)
+      if getattr(x, 'shape', ())
+    )
+    for tree in (dict(saved), expected)
+  )
+  if theirs != ours:
+    different = [x for x in theirs + ours if (x in theirs) != (x in ours)]
+    raise UserError(
+      f'checkpoint {step} in {folder} belongs to another model: it has '
+      f'{len(theirs)} arrays, the model {len(ours)}; only one of them has '
+      f'{(different or [None])[0]}. Choose another --workdir.'
+    )
+
+
+def check_size(folder: pathlib.Path, step: int, saved: Any) -> None:
+  """Raises `Damaged` if arrays are far larger than their files.
+
+  A few kilobytes of compressed zeros may claim any amount of memory.
+
+  Args:
+    folder: of checkpoints.
+    step: of the checkpoint.
+    saved: tree of the shapes and types in the checkpoint.
+  """
+  files = (folder / str(step)).rglob('*')
+  stored = sum(path.stat().st_size for path in files if path.is_file())
+  claimed = sum(
+    math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize
+    for leaf in jax.tree.leaves(saved)
+  )
+  if claimed > _MAX_COMPRESSION * stored + _ALLOWANCE:
+    reason = f'{claimed} bytes of arrays in {stored} bytes of files'
+    raise Damaged(folder, step, reason)
+
+
+def checksum_of_json(mapping: Mapping[str, Any]) -> int:
+  """Returns a CRC of a JSON object, independent of the order of its keys."""
+  return zlib.crc32(json.dumps(mapping, sort_keys=True).encode())
+
+
+def checksum(tree: Any) -> int:
+  """Returns a CRC of all arrays of a tree, independent of its structure."""
+  arrays = [np.ascontiguousarray(leaf) for leaf in jax.tree.leaves(tree)]
+  with futures.ThreadPoolExecutor(4) as pool:
+    each = pool.map(lambda x: zlib.crc32(x.reshape(-1).view(np.uint8)), arrays)
+    return zlib.crc32(json.dumps(sorted(each)).encode())

@@ -1,0 +1,233 @@
+"""Loads weights of any format as the model of a config."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+
+import flax
+import jax
+
+from vivit_jax import config as configs
+from vivit_jax import typed
+from vivit_jax.checkpoints import class_order as orders
+from vivit_jax.checkpoints import merge, names, sources
+from vivit_jax.checkpoints.loaded import (
+  ASSUMED_ORDER,
+  CONFIGS_ORDER,
+  OWN_ORDER,
+  LoadedModel,
+)
+from vivit_jax.config import TrainConfig
+from vivit_jax.errors import UserError, nearest
+from vivit_jax.models import builder, classifier, stacking
+from vivit_jax.models import family as families
+from vivit_jax.models.weights import Weights
+
+
+def read(
+  path: str | os.PathLike,
+  config: TrainConfig,
+  grid: families.Grid | None = None,
+) -> Weights:
+  """Reads a checkpoint of any format, completed with the config's facts on it.
+
+  Args:
+    path: of the checkpoint.
+    config: with `init_grid`, `init_options` and `evaluation.ema`.
+    grid: token grid (t, h, w) if neither checkpoint nor config states it.
+
+  Raises:
+    UserError: a file that cannot be read, or an unknown option.
+  """
+  known = typed.keys(type(config.model.options))
+  for key in config.init_options:
+    if key not in known:
+      raise UserError(
+        f'init_options.{key} is unknown; {config.model.family} has the options '
+        f'{", ".join(known)}.{nearest(key, known)}'
+      )
+  source = sources.read(path, ema=config.evaluation.ema)
+  return dataclasses.replace(
+    source,
+    grid=config.init_grid or source.grid or grid,
+    options={**source.options, **config.init_options},
+  )
+
+
+def from_file(
+  path: str | os.PathLike,
+  config: TrainConfig,
+  dataset_names: orders.Names,
+  grid: families.Grid | None = None,
+) -> LoadedModel:
+  """Loads a checkpoint of any format to evaluate it on a dataset.
+
+  Args:
+    path: of the checkpoint.
+    config: of the model and its clips.
+    dataset_names: class names of each head.
+    grid: as of `read`.
+
+  Raises:
+    UserError: as `read` and `from_weights` do.
+  """
+  source = read(path, config, grid)
+  return from_weights(source, str(path), config, dataset_names)
+
+
+def from_weights(
+  source: Weights,
+  path: str,
+  config: TrainConfig,
+  dataset_names: orders.Names | None,
+  say: Callable[[str], object] = print,
+  exact: bool = False,
+) -> LoadedModel:
+  """Returns weights as the model of a config.
+
+  The class names are those of `config.class_order`, else the checkpoint's own.
+  If their order is not the dataset's, the outputs are reordered. Without names,
+  the dataset's order is assumed, and a note says so.
+
+  Args:
+    source: the weights.
+    path: of their file.
+    config: of the model.
+    dataset_names: class names of each head. None without a dataset: outputs
+      keep their order, and unnamed classes become 'class 0', 'class 1', ...
+    say: gets the account of all arrays.
+    exact: whether adapted arrays are refused.
+
+  Raises:
+    UserError: weights that do not fit the whole model, or other classes than
+      the dataset's.
+  """
+  wanted = dataset_names
+  if wanted is None:
+    wanted = _names(source, path, config)
+  config = configs.resolve_heads(config, wanted)
+  source = merge.reading_of(source, configs.target(config))
+  _check_same_model(source, path, config)
+  merged = merged_with(source, shapes(config), config, wanted)
+  if dataset_names is not None:
+    _check_classes(path, source, config)
+  check_whole(merged, source, path)
+  adapted = [row for row in merged.rows if row.status == 'adapted']
+  if exact and adapted:
+    raise UserError(
+      f'the weights do not fit the config: {adapted[0].name} would be adapted '
+      f'({adapted[0].reason}).'
+    )
+  say(merged.table())
+  order = _class_order(source, config)
+  if dataset_names is not None and order == ASSUMED_ORDER:
+    say(
+      f"{'note':>10}  the checkpoint does not name its classes: the dataset's "
+      'order is assumed; --config.class_order=FILE.json sets it'
+    )
+  return LoadedModel(
+    path,
+    config,
+    names.unflatten(merged.arrays),
+    {head: list(wanted[head]) for head in config.model.heads},
+    step=source.step,
+    class_order=order,
+    averaged=source.averaged,
+  )
+
+
+def merged_with(
+  source: Weights,
+  initial: merge.Arrays,
+  config: TrainConfig,
+  label_names: orders.Names | None,
+) -> merge.Merged:
+  """Merges a checkpoint into the model of a config, which has heads."""
+  if label_names is not None:
+    label_names = {head: label_names[head] for head in config.model.heads}
+  return merge.merge(
+    source,
+    initial,
+    configs.target(config),
+    class_order=orders.order_of(config.class_order, source.label_names),
+    label_names=label_names,
+  )
+
+
+def _class_order(source: Weights, config: TrainConfig) -> str:
+  """Returns where the class order comes from."""
+  named = orders.order_of(config.class_order, source.label_names)
+  if not set(config.model.heads) <= set(named):
+    return ASSUMED_ORDER
+  return OWN_ORDER if config.class_order is None else CONFIGS_ORDER
+
+
+def _check_same_model(source: Weights, path: str, config: TrainConfig) -> None:
+  """Raises a UserError if a run's weights are loaded with other options."""
+  different = merge.differences(source, configs.target(config))
+  if source.pool is not None and different:  # a checkpoint of this package
+    raise UserError(
+      f'{path} was trained with {"; with ".join(different)}: leave --config '
+      "out, or use the run's values."
+    )
+
+
+def shapes(config: TrainConfig) -> Mapping[str, jax.ShapeDtypeStruct]:
+  """Returns shapes and types of a model's parameters, flat and unstacked."""
+  tree = builder.shapes(config.model, config.data.frames, config.data.crop)
+  return flax.traverse_util.flatten_dict(stacking.unstack(tree), sep='/')
+
+
+def _check_classes(path: str, source: Weights, config: TrainConfig) -> None:
+  """Raises a UserError unless checkpoint and dataset have as many classes."""
+  classes = classifier.classes_of(source.arrays)
+  heads = config.model.heads
+  if classes is not None and classes != sum(heads.values()):
+    wanted = ', '.join(f'{head} {number}' for head, number in heads.items())
+    raise UserError(
+      f'{path} has {classes} classes, but the dataset {config.data.dataset} '
+      f'has {sum(heads.values())} ({wanted}): evaluate on the training '
+      'dataset, or train a new head with --config.init_from.'
+    )
+
+
+def check_whole(merged: merge.Merged, source: Weights, what: str) -> None:
+  """Raises a UserError unless checkpoint and model have the same arrays."""
+  for row in merged.rows:
+    if row.status == 'fresh':
+      raise UserError(
+        f'{what} does not have the whole model: {row.name} is missing '
+        f'({row.reason}); to train from it, use --config.init_from.'
+      )
+    if row.status == 'unused' and row.name not in source.spare:
+      raise UserError(
+        f'{what} has more than the model: {row.name} would be unused '
+        f'({row.reason}): use the config of the whole model.'
+      )
+
+
+def _names(
+  source: Weights, path: str, config: TrainConfig
+) -> dict[str, list[str]]:
+  """Returns the class names of a checkpoint, in the order of its outputs."""
+  outputs = classifier.classes_of(source.arrays)
+  if outputs is None:
+    raise UserError(
+      f'{path} has no head: train one first, with --config.init_from.'
+    )
+  known = orders.order_of(config.class_order, source.label_names)
+  known = known or source.label_names
+  if not known:
+    return orders.numbered(config.model.heads or {'label': outputs})
+  classes = {head: len(of_head) for head, of_head in known.items()}
+  if sum(classes.values()) != outputs:
+    raise UserError(
+      f'there are names for the classes {classes}, but {path} has {outputs} '
+      'outputs: name all of them, in their order.'
+    )
+  if config.model.heads and dict(config.model.heads) != classes:
+    raise UserError(
+      f'model.heads is {dict(config.model.heads)}, but {path} has names for '
+      f'{classes}: leave model.heads out.'
+    )
+  return {head: list(of_head) for head, of_head in known.items()}
