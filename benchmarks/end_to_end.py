@@ -2,18 +2,17 @@
 
   python -m benchmarks.end_to_end
 
-If input, transfer and step overlap, train.py is as fast as the slower part
-alone, the baseline. On a CPU both parts want all cores; so half of the cores
-are the "device", for the process that computes, and half are for the workers
-that decode. By turns, each alone:
+If input, transfer and step overlap, train.py is as fast as its slower part
+alone, the baseline. On a CPU both parts compete for cores, so half of the cores
+compute and half decode. Three programs run by turns:
 
-  input     `pipeline.train_batches`, whose batches are not used
+  input     `pipeline.train_batches`; the batches are not used
   step      the training step on the same batch again, one step in flight
-  train.py  the whole program, timed by the lines that it prints
+  train.py  the whole program, timed by the lines it prints
 
-in two cases: a small model and one worker, so that the input is slower, and a
-larger model, with a worker for each core, so that the step is. The videos are
-those of `benchmarks.input_pipeline`.
+There are two cases: a small model with one worker, where the input is slower,
+and a larger model with a worker per core, where the step is slower. The videos
+are those of `benchmarks.input_pipeline`.
 """
 
 import contextlib
@@ -27,10 +26,13 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from benchmarks import input_pipeline, measure
-from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
+import psutil
+from absl import flags
 
-# Functions import what computes: by then the process is on its cores.
+from benchmarks import input_pipeline, measure
+from vivit_jax.errors import UserError
+
+# Functions import jax, after the process has been moved to its cores.
 
 _CONFIG, _BATCH, _WARM_SECONDS = 'k400_b16x2_fe', 8, 2.0
 _SHARED = {
@@ -44,7 +46,7 @@ _SHARED = {
   'augment.colour_jitter': 0.0,
   'augment.colour_drop': 0.0,
   'train.batch_size': _BATCH,
-  'train.epochs': 1e5,  # until it is stopped
+  'train.epochs': 1e5,  # until the benchmark stops it
   'train.log_every': 10,
   'train.validate_every': 0,
   'train.checkpoint_every': 10**9,
@@ -67,19 +69,20 @@ _CASES = {
 
 def _pin_workers(process: int, cores: Sequence[int]) -> bool:
   """Moves the workers of a process to cores; returns whether it has any."""
-  found = False
-  for worker in measure.tree(process)[1:]:
-    # Not multiprocessing's resource tracker.
-    if 'multiprocessing.spawn' in measure.read_proc(worker, 'cmdline'):
-      found = True
-      for task in pathlib.Path(f'/proc/{worker}/task').iterdir():
-        with contextlib.suppress(ProcessLookupError):  # a thread that ended
-          os.sched_setaffinity(int(task.name), cores)
-  return found
+  pinned = False
+  for worker in psutil.Process(process).children(recursive=True):
+    # A process or a thread may end meanwhile.
+    with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+      # Not multiprocessing's resource tracker.
+      if 'multiprocessing.spawn' in ' '.join(worker.cmdline()):
+        pinned = True
+        for thread in worker.threads():
+          os.sched_setaffinity(thread.id, cores)
+  return pinned
 
 
 def _input(changes: dict, cores: Sequence[int], seconds: float) -> float:
-  """Returns clips/s of the pipeline, once its buffers are empty."""
+  """Returns clips/s of the pipeline after its buffers have emptied."""
   from benchmarks import programs
   from vivit_jax.data import datasets, pipeline
 
@@ -96,13 +99,13 @@ def _input(changes: dict, cores: Sequence[int], seconds: float) -> float:
       batches,
       _BATCH,
       seconds=seconds,
-      warm_batches=4 * len(cores),  # more than is made ahead
+      warm_batches=4 * len(cores),  # more than the buffers hold
       warm_seconds=_WARM_SECONDS,
     )['clips/s']
 
 
 def _step(changes: dict, cores: Sequence[int], seconds: float) -> float:
-  """Returns clips/s of the step, transfers included."""
+  """Returns clips/s of the step, including transfers."""
   import jax
 
   from benchmarks import programs
@@ -123,13 +126,13 @@ def _step(changes: dict, cores: Sequence[int], seconds: float) -> float:
 def _whole(
   changes: dict, device: Sequence[int], cores: Sequence[int], seconds: float
 ) -> float:
-  """Returns clips/s of train.py, by the lines that it prints."""
+  """Returns clips/s of train.py, from the lines it prints."""
   with tempfile.TemporaryDirectory() as workdir:
     command = [sys.executable, 'train.py', f'--config=configs/{_CONFIG}.py']
     command.append(f'--workdir={workdir}/run')
     command += [f'--config.{key}={value}' for key, value in changes.items()]
     root = pathlib.Path(__file__).parent.parent
-    os.sched_setaffinity(0, device)  # which the process inherits
+    os.sched_setaffinity(0, device)  # the new process inherits it
     process = subprocess.Popen(
       command, cwd=root, stdout=subprocess.PIPE, text=True
     )
@@ -147,32 +150,31 @@ def _whole(
     except StopIteration:
       raise UserError('train.py ended before it was measured.') from None
     finally:
-      process.send_signal(signal.SIGTERM)  # it saves, and ends its workers
+      process.send_signal(signal.SIGTERM)  # it saves and ends its workers
       with contextlib.suppress(subprocess.TimeoutExpired):
         process.communicate(timeout=300)
       process.kill()
 
 
 def steps_of(lines: Iterable[str]) -> Iterator[tuple[float, int]]:
-  """Yields the time at which each line of metrics came, and its step."""
+  """Yields the arrival time of each line of metrics, and its step."""
   for line in lines:
     if line.startswith('step ') and '/' in line.split()[1]:
       yield time.perf_counter(), int(line.split()[1].partition('/')[0])
 
 
+def _define(values: flags.FlagValues) -> None:
+  input_pipeline.define_videos(values)
+  measure.define_choices(values, 'cases', _CASES)
+  measure.define_counts(values, rounds=(2, 'Rounds to measure.'))
+
+
 def main(argv: Sequence[str]) -> None:
-  parser = measure.parser(__doc__)
-  add = parser.add_argument
-  add('--cache', default='data/benchmark', help='folder of what is written')
-  add('--videos', type=measure.count, default=24, help='how many are written')
-  add('--cases', nargs='+', choices=_CASES, default=list(_CASES))
-  add('--seconds', type=float, default=3.0, help='of each measurement')
-  add('--rounds', type=measure.count, default=2)
-  args = parser.parse_args(argv)
+  args = measure.parse(argv, _define, __doc__)
   cores = measure.cores()
   device, others = cores[: len(cores) // 2], cores[len(cores) // 2 :]
   if not device or not hasattr(os, 'sched_setaffinity'):
-    raise UserError('two cores are needed, on Linux.')
+    raise UserError('this benchmark needs Linux and two cores.')
   cache = os.path.abspath(args.cache)
   measure.apart(input_pipeline.write_own, cache, args.videos)
   runs, alone = {}, functools.partial(measure.apart, cores=device)
@@ -183,10 +185,10 @@ def main(argv: Sequence[str]) -> None:
     runs[case, 'input'] = functools.partial(alone, _input, changes, *rest)
     runs[case, 'step'] = functools.partial(alone, _step, changes, *rest)
     runs[case, 'train.py'] = functools.partial(_whole, changes, device, *rest)
-  found = measure.by_turns(runs, args.rounds)
+  speeds = measure.by_turns(runs, args.rounds)
   rows = []
   for case in args.cases:
-    *parts, whole = (found[case, x] for x in ('input', 'step', 'train.py'))
+    *parts, whole = (speeds[case, x] for x in ('input', 'step', 'train.py'))
     ratio = measure.ratio(whole, list(map(min, *parts)), '>= 0.9')
     rows.append((case, *map(measure.median, (*parts, whole)), ratio))
   print(measure.machine('jax', 'jaxlib', 'flax'))
@@ -196,5 +198,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
-  with exit_on_user_error(), exit_on_interrupt('interrupted'):
-    main(sys.argv[1:])
+  measure.run(main)

@@ -4,14 +4,14 @@
   python -m benchmarks.input_pipeline --data_dir=data --dataset=videos/mine
 
 Clips are the paper's for Kinetics: 32 frames, stride 2, scale jitter 0.9 to
-1.33 of the short side 256, crop 224. The baselines are the reference's way (as
-scenic and DMVR do it: whole videos as SequenceExamples, tf.data, flip and
-float32 colours on the host, which ours leaves to the accelerator) and processes
-that decode, crop and resize JPEGs in memory and do nothing else. All run by
-turns, each in new processes. The first form writes its own videos, once.
+1.33 of the short side 256, crop 224. There are two baselines. The reference's
+way is that of scenic and DMVR: whole videos as SequenceExamples, tf.data, flips
+and float32 colours on the host, which ours leaves to the accelerator. The other
+baseline is one process per worker that only decodes, crops and resizes JPEGs
+from memory. All run by turns, each in new processes. Without --data_dir, the
+command writes its own videos once.
 """
 
-import argparse
 import contextlib
 import csv
 import functools
@@ -20,42 +20,43 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+import types
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from absl import flags
 
 from benchmarks import measure
 from vivit_jax import processes
-from vivit_jax.errors import exit_on_interrupt, exit_on_user_error
 
-# Functions import what is heavy: a process holds nothing that it does not use.
+# Functions import heavy modules: memory counts only what a process uses.
 
 OWN = 'videos/benchmark'
 _FRAMES, _HEIGHT, _WIDTH = 250, 256, 340  # Kinetics: 10 s of 25 frames
 _CLIP, _STRIDE, _SHORT_SIDE, _CROP, _SCALES = 32, 2, 256, 224, (0.9, 1.33)
 _DECODED = 16  # clips that a bare decoder holds, as JPEG
-_ENDED = 'a decoding process was killed from outside (is memory short?).'
+_ENDED = 'a decoding process was killed; is memory short?'
 _OURS, _REFERENCE = 'ours', "the reference's way, tf.data"
 _BARE = 'bare decode + crop + resize'
 _COLUMNS = ('clips/s', 'CPU ms/clip', 'MB/clip', 'MB memory')
-_RATIOS = (  # of ours and a baseline, with the goal
+_RATIOS = (  # ours / a baseline, and the goal
   ('clips/s', _REFERENCE, '>= 3'),
   ('clips/s', _BARE, '>= 0.7'),
   ('MB/clip', _REFERENCE, '<= 0.25'),
   ('MB memory', _REFERENCE, '<= 0.25'),
-  # CPU time suffers less than speed from what else runs on the machine.
+  # Other load on the machine disturbs CPU time less than speed.
   ('CPU ms/clip', _REFERENCE, None),
   ('CPU ms/clip', _BARE, None),
 )
 
 
 def write_own(data_dir: str | os.PathLike, videos: int) -> None:
-  """Writes textures that move, and prepares them as `OWN`, unless it is there.
+  """Prepares the dataset `OWN` of moving textures, unless it exists.
 
-  Their JPEGs have the bytes of photographs: detail in all sizes.
+  Their JPEGs are as large as those of photographs: detail at all scales.
   """
-  from vivit_jax.data import datasets, prepare
+  from vivit_jax.data import datasets, moving_shapes, prepare
 
   if datasets.find(OWN, data_dir):
     return
@@ -64,7 +65,8 @@ def write_own(data_dir: str | os.PathLike, videos: int) -> None:
   raw.mkdir(parents=True, exist_ok=True)
   rows = [(f'{video}.mp4', f'class {video % 4}') for video in range(videos)]
   for seed, (name, _) in enumerate(rows):
-    _write_video(raw / name, np.random.default_rng(seed))
+    video = _moving_texture(np.random.default_rng(seed))
+    moving_shapes.write_video(raw / name, video)
   annotations = raw / 'annotations.csv'
   with open(annotations, 'w', newline='') as file:
     csv.writer(file).writerows([('path', 'label'), *rows])
@@ -73,21 +75,8 @@ def write_own(data_dir: str | os.PathLike, videos: int) -> None:
     prepare.prepare(OWN, videos=raw, annotations=annotations, **options)
 
 
-def _write_video(path: pathlib.Path, rng: np.random.Generator) -> None:
-  import av
-
-  with av.open(str(path), 'w') as container:
-    stream = container.add_stream('libx264', rate=25)
-    stream.height, stream.width, stream.pix_fmt = _HEIGHT, _WIDTH, 'yuv420p'
-    stream.options = {'crf': '20', 'preset': 'veryfast'}
-    for image in _moving_texture(rng):
-      frame = av.VideoFrame.from_ndarray(image, format='rgb24')
-      container.mux(stream.encode(frame))
-    container.mux(stream.encode())
-
-
-def _moving_texture(rng: np.random.Generator) -> Iterator[np.ndarray]:
-  """Yields uint8 [H, W, 3]: noise of all sizes that drifts and turns."""
+def _moving_texture(rng: np.random.Generator) -> np.ndarray:
+  """Returns uint8 [T, H, W, 3]: noise at all scales that drifts and turns."""
   import cv2
 
   texture = np.zeros((1024, 1024, 3), np.float32)
@@ -99,15 +88,17 @@ def _moving_texture(rng: np.random.Generator) -> Iterator[np.ndarray]:
   texture = np.clip(texture + rng.uniform(80, 170, 3), 0, 255).astype(np.uint8)
   speed, turn = rng.uniform(-2.5, 2.5, 2), rng.uniform(-0.01, 0.01)
   options = {'flags': cv2.WARP_INVERSE_MAP, 'borderMode': cv2.BORDER_WRAP}
+  video = np.empty((_FRAMES, _HEIGHT, _WIDTH, 3), np.uint8)
   for frame in range(_FRAMES):
     cos, sin = np.cos(turn * frame), np.sin(turn * frame)
     matrix = np.array([[cos, -sin, 400], [sin, cos, 400]])
     matrix[:, 2] += speed * frame
-    yield cv2.warpAffine(texture, matrix, (_WIDTH, _HEIGHT), **options)
+    video[frame] = cv2.warpAffine(texture, matrix, (_WIDTH, _HEIGHT), **options)
+  return video
 
 
-def _source(args: argparse.Namespace) -> tuple[Any, Any]:
-  """Returns the videos, and the `DataConfig` of the K400 configs for them."""
+def _source(args: types.SimpleNamespace) -> tuple[Any, Any]:
+  """Returns the videos and the `DataConfig` of a K400 config for them."""
   from configs import k400_b16x2_fe
   from vivit_jax import config as configs
   from vivit_jax.data import datasets
@@ -119,34 +110,34 @@ def _source(args: argparse.Namespace) -> tuple[Any, Any]:
   return datasets.open_split(args.dataset, args.data_dir, args.split), data
 
 
-def _ours(args: argparse.Namespace) -> dict[str, float]:
+def _ours(args: types.SimpleNamespace) -> dict[str, float]:
   from vivit_jax.data import pipeline
 
   source, data = _source(args)
-  size, warm = args.batch_size, 3 * args.workers + 2  # more than is made ahead
+  size, warm = args.batch_size, 3 * args.workers + 2  # more than is buffered
   batches = pipeline.train_batches(source, data, seed=0, batch_size=size)
   with contextlib.closing(batches):
-    found = measure.stream(
+    results = measure.stream(
       batches, size, seconds=args.seconds, warm_batches=warm
     )
-    return found | {'MB/clip': next(batches)['video'].nbytes / size / 1e6}
+    return results | {'MB/clip': next(batches)['video'].nbytes / size / 1e6}
 
 
-def _bare(args: argparse.Namespace) -> dict[str, float]:
-  """Measures one process a worker that decodes, crops and resizes JPEGs."""
+def _bare(args: types.SimpleNamespace) -> dict[str, float]:
+  """Measures processes that decode, crop and resize JPEGs, one per worker."""
   with (
     processes.CONTEXT.Manager() as manager,
     processes.pool(args.workers, _ENDED) as pool,
   ):
     decoder = functools.partial(_decoder, args, manager.Barrier(args.workers))
-    found = list(pool.map(decoder, range(args.workers)))
-  clips, used = sum(x[0] for x in found), sum(x[2] for x in found)
-  speed = sum(count / passed for count, passed, _ in found)
+    results = list(pool.map(decoder, range(args.workers)))
+  clips, used = sum(x[0] for x in results), sum(x[2] for x in results)
+  speed = sum(count / passed for count, passed, _ in results)
   return {'clips/s': speed, 'CPU ms/clip': 1e3 * used / clips}
 
 
-def _decoder(args: argparse.Namespace, start, number: int) -> tuple:
-  """Returns clips, seconds and CPU seconds of one process."""
+def _decoder(args: types.SimpleNamespace, start, number: int) -> tuple:
+  """Returns the clips, seconds and CPU seconds of one process."""
   from vivit_jax.data import decode, pipeline, sampling
 
   pipeline._start_worker(number, args.workers)  # for the allocator's settings
@@ -187,8 +178,8 @@ def _tensorflow():
   return tf
 
 
-def _write_records(args: argparse.Namespace, folder: pathlib.Path) -> None:
-  """Writes whole videos as SequenceExamples, unless they are there."""
+def _write_records(args: types.SimpleNamespace, folder: pathlib.Path) -> None:
+  """Writes whole videos as SequenceExamples, unless they exist."""
   from vivit_jax.data import decode
 
   if folder.exists():
@@ -214,24 +205,24 @@ def _write_records(args: argparse.Namespace, folder: pathlib.Path) -> None:
 
 
 def _reference(
-  args: argparse.Namespace, folder: pathlib.Path
+  args: types.SimpleNamespace, folder: pathlib.Path
 ) -> dict[str, float]:
   batches = iter(_reference_batches(folder, args.batch_size))
-  found = measure.stream(
+  results = measure.stream(
     batches,
     args.batch_size,
     seconds=args.seconds,
     warm_batches=2,
-    warm_seconds=2 * args.seconds,  # until tf.data has tuned itself
+    warm_seconds=2 * args.seconds,  # tf.data tunes itself
   )
   pixels = next(batches).numpy().nbytes
-  return found | {'MB/clip': pixels / args.batch_size / 1e6}
+  return results | {'MB/clip': pixels / args.batch_size / 1e6}
 
 
 def _reference_batches(folder: pathlib.Path, batch_size: int):
-  """Returns float32 [B, T, H, W, 3] in [-1, 1], with the reference's settings.
+  """Returns batches float32 [B, T, H, W, 3] in [-1, 1], as the reference does.
 
-  256 records to shuffle from, 16 threads that parse, else tf.data's own tuning.
+  A shuffle buffer of 256, 16 parsing threads, and tf.data's own tuning.
   """
   tf = _tensorflow()
 
@@ -253,7 +244,7 @@ def _reference_batches(folder: pathlib.Path, batch_size: int):
 
   def cut(video):
     size = tf.cast(tf.shape(video)[1:3], tf.float32)
-    # The reference resizes twice where the short side is not stored so.
+    # The reference resizes twice if videos are stored in another size.
     factor = _SHORT_SIDE / tf.reduce_min(size) * tf.random.uniform([], *_SCALES)
     video = tf.image.resize(video, tf.cast(size * factor, tf.int32))
     video = tf.cast(video, tf.uint8)
@@ -280,7 +271,7 @@ def _sometimes(probability: float, change, video):
 
 
 def _recolour(video):
-  """Returns float32 in [-1, 1], recoloured with the reference's chances."""
+  """Returns float32 in [-1, 1] with the reference's random colours."""
   tf = _tensorflow()
   image, scale = tf.image, {'lower': 0.6, 'upper': 1.4}
   saturation = functools.partial(image.random_saturation, **scale)
@@ -301,19 +292,31 @@ def _recolour(video):
   return _sometimes(0.1, grey, video) * 2 - 1
 
 
+def define_videos(values: flags.FlagValues) -> None:
+  """Defines the flags of the benchmark's own videos and of measuring."""
+  text = 'Folder for what the benchmark writes.'
+  flags.DEFINE_string('cache', 'data/benchmark', text, flag_values=values)
+  text = 'Seconds of each measurement.'
+  flags.DEFINE_float('seconds', 3.0, text, flag_values=values)
+  measure.define_counts(values, videos=(24, 'Videos to write.'))
+
+
+def _define(values: flags.FlagValues) -> None:
+  define_videos(values)
+  string = functools.partial(flags.DEFINE_string, flag_values=values)
+  string('data_dir', None, 'Folder of another dataset to measure.')
+  string('dataset', OWN, 'Its name.')
+  string('split', 'train', 'Its split.')
+  measure.define_counts(
+    values,
+    workers=(len(measure.cores()), 'Decoding processes.'),
+    batch_size=(8, 'Clips of a batch.'),
+    rounds=(3, 'Rounds to measure.'),
+  )
+
+
 def main(argv: Sequence[str]) -> None:
-  parser = measure.parser(__doc__)
-  add, cores = parser.add_argument, len(measure.cores())
-  add('--cache', default='data/benchmark', help='folder of what is written')
-  add('--data_dir', help='of a dataset to measure instead')
-  add('--dataset', default=OWN, help='its name')
-  add('--split', default='train')
-  add('--videos', type=measure.count, default=24, help='how many are written')
-  add('--workers', type=measure.count, default=cores)
-  add('--batch_size', type=measure.count, default=8)
-  add('--seconds', type=float, default=3.0, help='of each measurement')
-  add('--rounds', type=measure.count, default=3)
-  args = parser.parse_args(argv)
+  args = measure.parse(argv, _define, __doc__)
   if not args.data_dir:
     args.data_dir = args.cache
     measure.apart(write_own, args.cache, args.videos)
@@ -327,17 +330,17 @@ def main(argv: Sequence[str]) -> None:
     measure.apart(_write_records, args, folder)
     reference = functools.partial(measure.apart, _reference, args, folder)
     runs[_REFERENCE] = reference
-  found = measure.by_turns(runs, args.rounds)
+  results = measure.by_turns(runs, args.rounds)
   packages = 'grain', 'opencv-python-headless', 'numpy', 'tensorflow-cpu'
   print(measure.machine(*packages))
   print(f'{args.workers} workers; medians of {args.rounds} rounds.\n')
-  columns = {  # by program and column; empty where not measured
+  columns = {  # program, column -> values; none where not measured
     (name, column): [x[column] for x in rounds if column in x]
-    for name, rounds in found.items()
+    for name, rounds in results.items()
     for column in _COLUMNS
   }
   rows = []
-  for name in found:
+  for name in results:
     values = (columns[name, column] for column in _COLUMNS)
     rows.append((name, *(measure.median(x) if x else '' for x in values)))
   print(measure.table(('', *_COLUMNS), rows))
@@ -351,5 +354,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
-  with exit_on_user_error(), exit_on_interrupt('interrupted'):
-    main(sys.argv[1:])
+  measure.run(main)

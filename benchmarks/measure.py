@@ -1,6 +1,5 @@
-"""Shared by all benchmarks: rounds by turns, ratios, processes, their cost."""
+"""Shared by all benchmarks: flags, alternating rounds, ratios, resources."""
 
-import argparse
 import datetime
 import importlib.metadata
 import operator
@@ -10,26 +9,89 @@ import platform
 import statistics
 import sys
 import time
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from vivit_jax import processes
+import psutil  # which orbax-checkpoint requires
+from absl import flags
 
-_FILL_SECONDS = 1.5  # in which prefetch buffers fill while nobody reads
-_ENDED = 'a measuring process was killed from outside (is memory short?).'
+from vivit_jax import processes
+from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
+
+_FILL_SECONDS = 1.5  # for prefetch buffers to fill while nobody reads
+_ENDED = 'a measuring process was killed; is memory short?'
 _RELATIONS = {'<': operator.lt, '<=': operator.le, '>=': operator.ge}
 
 Name = TypeVar('Name')
 Result = TypeVar('Result')
 
 
+def run(main: Callable[[Sequence[str]], None]) -> None:
+  """Runs a command; mistakes and Ctrl-C end it without a traceback."""
+  with exit_on_user_error(), exit_on_interrupt('interrupted'):
+    main(sys.argv[1:])
+
+
+def parse(
+  argv: Sequence[str], define: Callable[[flags.FlagValues], None], usage: str
+) -> types.SimpleNamespace:
+  """Returns the values of a command's flags; --help prints them and exits.
+
+  Args:
+    argv: the arguments, without the program's name.
+    define: defines the flags in the given FlagValues.
+    usage: the text above the flags in --help.
+
+  Raises:
+    UserError: an unknown flag, a bad value, or an argument that is no flag.
+  """
+  values = flags.FlagValues()
+  flags.DEFINE_boolean('help', False, 'Print this.', flag_values=values)
+  define(values)
+  try:
+    rest = values(['benchmark', *argv])
+  except flags.Error as error:
+    raise UserError(str(error)) from None
+  if len(rest) > 1:
+    raise UserError(f"'{rest[1]}' is no flag; flags begin with --.")
+  if values.help:
+    print(f'{usage.strip()}\n{values.get_help()}')
+    sys.exit()
+  return types.SimpleNamespace(**values.flag_values_dict())
+
+
+def define_counts(
+  values: flags.FlagValues, **counts: tuple[int | None, str]
+) -> None:
+  """Defines flags that are integers of at least 1: name=(default, help)."""
+  for name, (default, text) in counts.items():
+    flags.DEFINE_integer(name, default, text, 1, flag_values=values)
+
+
+def define_choices(
+  values: flags.FlagValues,
+  name: str,
+  choices: Iterable[str],
+  default: Iterable[str] | None = None,
+) -> None:
+  """Defines a flag that is a comma-separated list; all choices by default."""
+  choices = list(choices)
+  default = choices if default is None else list(default)
+  text = f'A comma-separated list of {", ".join(choices)}.'
+  flags.DEFINE_list(name, default, text, flag_values=values)
+  flags.register_validator(
+    name, lambda given: set(given) <= set(choices), text, flag_values=values
+  )
+
+
 def by_turns(
   runs: Mapping[Name, Callable[[], Result]], rounds: int, warm_up: bool = False
 ) -> dict[Name, list[Result]]:
-  """Calls every function once a round, and returns the results by name.
+  """Calls every function once per round; returns the results by name.
 
-  What slows the machine for a while then slows all of them. Every second round
-  runs in reverse order. A round to warm up, if asked for, is discarded.
+  Whatever slows the machine for a while then slows all of them. Every second
+  round runs in reverse order. The results of a warm-up round are discarded.
   """
   results = {name: [] for name in runs}
   for number in range(1 - warm_up, rounds + 1):
@@ -49,9 +111,9 @@ def timed(run: Callable[[], Any]) -> float:
 def ratio(
   above: Sequence[float], below: Sequence[float], goal: str | None = None
 ) -> str:
-  """Returns the median of the rounds' ratios with their lowest and highest.
+  """Returns the median of the rounds' ratios with the lowest and the highest.
 
-  A goal is a bound on the median, '<= 0.25' for one; its result is appended.
+  A goal bounds the median, such as '<= 0.25'; the text says if it is reached.
   """
   ratios = [a / b for a, b in zip(above, below, strict=True)]
   median = statistics.median(ratios)
@@ -64,7 +126,7 @@ def ratio(
 
 
 def median(values: Sequence[float], digits: int = 1) -> str:
-  """Returns the median as the cell of a table."""
+  """Returns the median as a table cell."""
   return f'{statistics.median(values):.{digits}f}'
 
 
@@ -74,25 +136,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
   return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines) + '\n'
 
 
-def parser(description: str) -> argparse.ArgumentParser:
-  """Returns a parser of flags whose help is a module's docstring."""
-  form = argparse.RawDescriptionHelpFormatter
-  return argparse.ArgumentParser(description=description, formatter_class=form)
-
-
-def count(text: str) -> int:
-  """Parses a flag that is a whole number of at least 1."""
-  if int(text) < 1:
-    raise argparse.ArgumentTypeError(f'{text} is less than 1')
-  return int(text)
-
-
 def apart(
   function: Callable[..., Result],
   *arguments: Any,
   cores: Sequence[int] | None = None,
 ) -> Result:
-  """Calls a function in a new process, which may use only some of the cores."""
+  """Calls a function in a new process, on some of the cores if given."""
   with processes.pool(1, _ENDED, _begin, (cores,)) as pool:
     with processes.interrupts_held():
       waiting = pool.submit(function, *arguments)
@@ -125,14 +174,15 @@ def stream(
   `seconds`, `warm_batches` and `warm_seconds` are minimums.
 
   Returns:
-    clips/s and, on Linux, CPU ms/clip of all processes and MB memory with full
-    buffers, shared pages counted once (PSS).
+    clips/s, CPU ms/clip of all processes, and on Linux MB memory with full
+    buffers, where shared pages count once (PSS).
   """
   begin = time.perf_counter()
   while warm_batches > 0 or time.perf_counter() - begin < warm_seconds:
     next(batches)
     warm_batches -= 1
-  members = tree(os.getpid())
+  this = psutil.Process()
+  members = [this, *this.children(recursive=True)]
   used = _cpu_seconds(members)
   begin, clips, passed = time.perf_counter(), 0, 0.0
   while passed < seconds:
@@ -141,54 +191,24 @@ def stream(
     passed = time.perf_counter() - begin
   used = _cpu_seconds(members) - used
   time.sleep(_FILL_SECONDS)
-  found = {'clips/s': clips / passed}
-  if memory := sum(map(_memory, members)):
-    found |= {'CPU ms/clip': 1e3 * used / clips, 'MB memory': memory / 1e6}
-  return found
+  results = {'clips/s': clips / passed, 'CPU ms/clip': 1e3 * used / clips}
+  if psutil.LINUX:
+    bytes_used = sum(member.memory_full_info().pss for member in members)
+    results['MB memory'] = bytes_used / 1e6
+  return results
 
 
-def tree(process: int) -> list[int]:
-  """Returns a process and all its descendants, itself first (Linux)."""
-  parents = {}
-  for folder in pathlib.Path('/proc').glob('[0-9]*'):
-    if fields := _stat(int(folder.name)):
-      parents[int(folder.name)] = int(fields[1])
-  members = [process]
-  for member in members:  # grows
-    members += [child for child, parent in parents.items() if parent == member]
-  return members
-
-
-def read_proc(*parts: object) -> str:
-  """Returns the text of a file in /proc, '' where there is none."""
-  try:
-    return pathlib.Path('/proc', *map(str, parts)).read_text()
-  except OSError:
-    return ''
-
-
-def _stat(process: int) -> list[str]:
-  """Returns the fields of /proc/PID/stat after the name."""
-  return read_proc(process, 'stat').rpartition(')')[2].split()
-
-
-def _cpu_seconds(members: Iterable[int]) -> float:
-  stats = filter(None, map(_stat, members))
-  ticks = sum(int(fields[11]) + int(fields[12]) for fields in stats)
-  return ticks / os.sysconf('SC_CLK_TCK')
-
-
-def _memory(process: int) -> int:
-  """Returns the proportional set size (PSS) in bytes; 0 where unknown."""
-  lines = map(str.split, read_proc(process, 'smaps_rollup').splitlines())
-  return sum(int(line[1]) * 1024 for line in lines if line[0] == 'Pss:')
+def _cpu_seconds(members: Iterable[psutil.Process]) -> float:
+  times = [member.cpu_times() for member in members]
+  return sum(used.user + used.system for used in times)
 
 
 def machine(*packages: str) -> str:
-  """Returns the date, the processor and the versions of packages, one line."""
-  lines = [x.split(':') for x in read_proc('cpuinfo').splitlines()]
-  names = [x[1].strip() for x in lines if x[0].startswith('model name')]
-  name = names[0] if names else platform.machine()
+  """Returns the date, the processor and the packages' versions in one line."""
+  cpuinfo = pathlib.Path('/proc/cpuinfo')
+  lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+  names = [x.split(':')[1] for x in lines if x.startswith('model name')]
+  name = names[0].strip() if names else platform.machine()
   versions = [f'Python {platform.python_version()}']
   for package in packages:
     try:

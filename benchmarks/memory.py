@@ -1,47 +1,53 @@
-"""Memory and compile times of a training step, as XLA states them.
+"""Memory and compile times of a training step, as XLA reports them.
 
   python -m benchmarks.memory
-  python -m benchmarks.memory --tables fits --configs k400_l16x2_fe
+  python -m benchmarks.memory --tables=fits --configs=k400_l16x2_fe
 
-Three tables; nothing is run. `plain`: temporary memory (that besides the
-arguments: parameters, momentum, clips) of our step with stacked blocks and
-remat against the reference's form, the baseline, in float32. `fits`: the clips
-of a device for train.py's step of a K400 config, with stacked blocks (XLA on a
-CPU undoes the remat of others), bfloat16 and float32 parameters; an accelerator
-lays out and fuses in its own way. `compile`: seconds to trace and to compile
-train.py's step, stacked and unrolled, of the sizes --size and --larger.
+Three tables; nothing is run.
+
+  plain    temporary memory (without the arguments: parameters, momentum and
+           clips) of our step with stacked blocks and remat; the baseline is
+           the plain model. All in float32.
+  fits     the largest batch per device for train.py's step of a K400 config,
+           with stacked blocks, bfloat16 computation and float32 parameters.
+           (XLA on a CPU undoes the remat of unrolled blocks.) An accelerator
+           lays out and fuses in its own way.
+  compile  seconds to trace and to compile train.py's step, stacked and
+           unrolled, of the sizes --size and --larger
 """
 
-import argparse
 import functools
 import sys
 import time
+import types
 from collections.abc import Mapping, Sequence
 
 import jax
+from absl import flags
 
-from benchmarks import measure, programs, train_step
+from benchmarks import measure, programs
 from vivit_jax import parallel
-from vivit_jax.errors import exit_on_interrupt, exit_on_user_error
+from vivit_jax.errors import UserError
+from vivit_jax.models.sizes import SIZES
 
-_CONFIGS = (*train_step.CONFIGS.values(), 'k400_l16x2_fe')
+_CONFIGS = (*programs.CONFIGS.values(), 'k400_l16x2_fe')
 _DEVICES = (16, 24, 40, 80)  # GB, 1e9 bytes
-_CLIPS = (1, 8, 16)  # that steps are compiled for
+_CLIPS = (1, 8, 16)  # batches for which steps are compiled
 
 
-def _step_bytes(name: str, args: argparse.Namespace, **options) -> tuple:
-  """Returns temporary bytes of a bare step, and those of its arguments."""
+def _step_bytes(name: str, args: types.SimpleNamespace, **options) -> tuple:
+  """Returns temporary bytes of a bare step, and bytes of its arguments."""
   step, shapes = programs.bare(name, args, **options)[1]['step']
   held = step.lower(*shapes).compile().memory_analysis()
   return held.temp_size_in_bytes, held.argument_size_in_bytes
 
 
-def compare_with_plain(args: argparse.Namespace) -> str:
-  """Returns the table of temporary memory by family."""
+def compare_with_plain(args: types.SimpleNamespace) -> str:
+  """Returns the table of temporary memory per family."""
   rows = []
   for family in args.families:
     print(f'plain: {family}', file=sys.stderr, flush=True)
-    one = argparse.Namespace(**vars(args) | {'family': family})
+    one = types.SimpleNamespace(**vars(args) | {'family': family})
     stacked = _step_bytes('ours', one, scan=True, remat='full')
     unrolled, plain = _step_bytes('ours', one), _step_bytes('plain', one)
     # A fifth is the goal for the longest sequence, 3137 tokens.
@@ -60,14 +66,13 @@ def compare_with_plain(args: argparse.Namespace) -> str:
 
 
 def largest_batch(sizes: Mapping[int, float], limit: float) -> int:
-  """Returns the largest power of two of clips that fit, or 0.
+  """Returns the largest batch that fits, a power of two, or 0.
 
-  A few clips need no more than one, where the update of the parameters needs
-  more memory than the gradient; then memory grows along a line.
+  Memory grows linearly with the batch, except for a few clips, where updating
+  the parameters needs more memory than the gradient does.
 
   Args:
-    sizes: bytes of a step by its clips: of one, and of two other numbers, which
-      the line goes through.
+    sizes: bytes of a step for three batches: 1, and two that fix the line.
     limit: bytes of the device.
   """
   (_, one), (few, low), (many, high) = sorted(sizes.items())
@@ -80,8 +85,8 @@ def largest_batch(sizes: Mapping[int, float], limit: float) -> int:
   return batch
 
 
-def what_fits(args: argparse.Namespace) -> str:
-  """Returns the table of bytes by batch, and of the largest batches."""
+def what_fits(args: types.SimpleNamespace) -> str:
+  """Returns the table of bytes per batch, and of the largest batches."""
   rows = []
   for name in args.configs:
     for remat in ('none', 'full'):
@@ -97,15 +102,15 @@ def what_fits(args: argparse.Namespace) -> str:
       amounts = (f'{size / 1e9:.1f}' for size in (*sizes.values(), each))
       fits = (str(largest_batch(sizes, size * 1e9)) for size in _DEVICES)
       rows.append((name, remat, *amounts, *fits))
-  amounts = (*(f'GB, batch {clips}' for clips in _CLIPS), 'GB a clip')
+  amounts = (*(f'GB, batch {clips}' for clips in _CLIPS), 'GB per clip')
   fits = (f'batch in {size} GB' for size in _DEVICES)
   return measure.table(('config', 'remat', *amounts, *fits), rows)
 
 
 def _compile(
-  args: argparse.Namespace, size: str, scan: bool
+  args: types.SimpleNamespace, size: str, scan: bool
 ) -> tuple[float, float]:
-  """Returns seconds to trace and to compile train.py's step, without caches."""
+  """Returns the seconds to trace and to compile train.py's step, uncached."""
   jax.clear_caches()
   changes = {'model.size': size, 'model.scan': scan}
   step, _, *shapes = programs.whole_step(programs.config_of(args, **changes))
@@ -116,8 +121,8 @@ def _compile(
   return middle - begin, time.perf_counter() - middle
 
 
-def compile_times(args: argparse.Namespace) -> str:
-  """Returns the tables of seconds, and of the rounds' ratios."""
+def compile_times(args: types.SimpleNamespace) -> str:
+  """Returns the tables of seconds and of ratios."""
   runs = {
     f'{size}, {form}': functools.partial(_compile, args, size, scan)
     for size, form, scan in (
@@ -127,12 +132,12 @@ def compile_times(args: argparse.Namespace) -> str:
     )
   }
   first, second, third = runs
-  runs[first]()  # not counted: what every first compilation needs
-  found = measure.by_turns(runs, args.rounds)
-  both = {name: list(map(sum, seconds)) for name, seconds in found.items()}
+  runs[first]()  # the first compilation also starts XLA: not counted
+  seconds = measure.by_turns(runs, args.rounds)
+  both = {name: list(map(sum, pairs)) for name, pairs in seconds.items()}
   rows = (
-    (name, *(measure.median(x, 2) for x in (*zip(*seconds), both[name])))
-    for name, seconds in found.items()
+    (name, *(measure.median(x, 2) for x in (*zip(*pairs), both[name])))
+    for name, pairs in seconds.items()
   )
   ratios = (
     (f'{a} / {b}', measure.ratio(both[a], both[b], goal))
@@ -149,18 +154,22 @@ _TABLES = {
 }
 
 
+def _define(values: flags.FlagValues) -> None:
+  programs.define(values)
+  choices = functools.partial(measure.define_choices, values)
+  choices('tables', _TABLES)
+  choices('families', programs.CONFIGS)
+  choices('configs', _CONFIGS)
+  text = 'Second size of the table compile.'
+  flags.DEFINE_enum('larger', 'L', list(SIZES), text, flag_values=values)
+  measure.define_counts(values, rounds=(3, 'Rounds of the table compile.'))
+
+
 def main(argv: Sequence[str]) -> None:
-  parser = measure.parser(__doc__)
-  train_step.define(parser)
-  add, families = parser.add_argument, list(train_step.CONFIGS)
-  add('--tables', nargs='+', choices=_TABLES, default=list(_TABLES))
-  add('--families', nargs='+', choices=families, default=families)
-  add('--configs', nargs='+', choices=_CONFIGS, default=_CONFIGS)
-  add('--larger', default='L')
-  add('--rounds', type=measure.count, default=3, help='of all compilations')
-  args = parser.parse_args(argv)
+  args = measure.parse(argv, _define, __doc__)
+  programs.check_clip(args)
   if args.size == args.larger:
-    parser.error('--larger must differ from --size')
+    raise UserError('--larger must differ from --size.')
   jax.config.update('jax_enable_compilation_cache', False)
   print(measure.machine('jax', 'jaxlib', 'flax'))
   for name in args.tables:
@@ -169,5 +178,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == '__main__':
-  with exit_on_user_error(), exit_on_interrupt('interrupted'):
-    main(sys.argv[1:])
+  measure.run(main)

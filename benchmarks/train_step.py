@@ -1,188 +1,127 @@
-"""Forward pass, training step and matrix products of ours, plain and torch.
+"""Speed of our forward pass and training step against plain flax and torch.
 
   python -m benchmarks.train_step --family=joint --size=B
   python -m benchmarks.train_step --family=joint --torch_python=PATH/python
+  python -m benchmarks.train_step --family=joint --what=forward,step \\
+    --against=ours,attention=plain,attention=chunked,products=lax
+  python -m benchmarks.train_step --what=views --against=ours,views=whole
   python -m benchmarks.train_step --frozen --frames=8 --crop=112 --batch=2
 
-`plain` is the same model as the reference code writes it
-(`benchmarks.programs`), `torch` Hugging Face's ViViT with fused attention, for
-the joint model. Each has a process of its own; they run by turns, and "ours /
-it" is the ratio of the times in one round: `it` is the baseline. `product` is
-the first matrix product of an MLP, 20 times: the speed of the library alone.
+The contestants run by turns, and "ours / it" is the ratio of the times in one
+round; "it" is the baseline:
+
+  plain   the same model with flax's attention, products and embedding
+  torch   Hugging Face's ViViT with fused attention; the joint model only
+  a form  ours with one choice undone, from `benchmarks.programs`
+
+The programs are forward, step, product (the first matrix product of an MLP, 20
+times: the speed of the library alone) and views (forward passes of 12 views per
+video, as evaluation computes them).
 
 --frozen compares train.py's step with `optim.train='^output_projection/'` (the
-head alone) with the whole step, the baseline.
+head alone) to the whole step, the baseline.
 """
 
-import argparse
 import contextlib
+import dataclasses
 import functools
 import importlib.util
 import json
-import math
 import os
 import pathlib
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from absl import flags
 
-from benchmarks import measure
-from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
+from benchmarks import measure, programs
+from vivit_jax.errors import UserError
 
-# An interpreter with torch may have no jax: functions import that.
-
-CONFIGS = {
-  'joint': 'k400_b16x2',
-  'factorised_encoder': 'k400_b16x2_fe',
-  'factorised_self_attention': 'k400_b16x2_fsa',
-  'factorised_dot_product': 'k400_b16x2_fdp',
-}
-_NAMES = ('ours', 'plain', 'torch')
-_WHATS = ('forward', 'step', 'product')
 _PRODUCTS = 20
-_HEAD = '^output_projection/'
-_ROOT = pathlib.Path(__file__).parent.parent
-# All processes share a GPU's memory, most of which jax would reserve.
-_ENVIRONMENT = {'XLA_PYTHON_CLIENT_PREALLOCATE': 'false'}
-_THREADS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')  # torch alone obeys them
+_TORCH = pathlib.Path(__file__).with_name('torch_vivit.py')
+_THREADS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')  # only torch obeys them
 
-Runs = Mapping[str, Callable[[], Any]]  # each returns when its result is ready
+Runs = Mapping[str, Callable[[], float]]  # program -> a call that times it
 
 
-def define(parser: argparse.ArgumentParser) -> None:
-  """Adds the flags of a model and its input."""
-  add, count = parser.add_argument, measure.count
-  add('--family', choices=CONFIGS, default='factorised_encoder')
-  add('--size', default='B')
-  add('--layers', type=count, help="blocks; the size's own by default")
-  add('--frames', type=count, default=32)
-  add('--crop', type=count, default=224)
-  add('--batch', type=count, default=1)
-  add('--dtype', default='float32', choices=('float32', 'bfloat16'))
+def _define(values: flags.FlagValues) -> None:
+  programs.define(values)
+  choices = functools.partial(measure.define_choices, values)
+  whats = ('forward', 'step', 'product')
+  choices('what', (*whats, 'views'), whats)
+  names = ('ours', 'plain', 'torch')
+  choices('against', (*names, *programs.FORMS), names)
+  measure.define_counts(values, rounds=(5, 'Rounds to measure.'))
+  text = 'An interpreter that has torch and transformers.'
+  flags.DEFINE_string('torch_python', None, text, flag_values=values)
+  text = 'Compare a step of the head alone with a whole step.'
+  flags.DEFINE_boolean('frozen', False, text, flag_values=values)
 
 
-def _inputs(args: argparse.Namespace) -> tuple[np.ndarray, ...]:
-  """Returns random video [B, T, H, W, 3], labels [B], x [B N, D], W [D, E]."""
-  draw = np.random.default_rng(0)
-  sides = (args.frames, args.crop, args.crop)
-  tokens = math.prod(side // part for side, part in zip(sides, (2, 16, 16)))
-  width, _, mlp, _ = args.dimensions
-  return (
-    draw.standard_normal((args.batch, *sides, 3), np.float32),
-    draw.integers(0, 400, args.batch).astype(np.int32),
-    draw.standard_normal((args.batch * tokens, width), np.float32),
-    draw.standard_normal((width, mlp), np.float32),
-  )
+class _Jax:
+  """Contestants in this process, which share state and inputs."""
 
+  def __init__(self, args: types.SimpleNamespace):
+    self._args = args
+    initialise, known = programs.bare('ours', args)
+    self._state = initialise(jax.random.key(0))
+    self._inputs = {
+      what: jax.tree.map(lambda x: np.ones(x.shape, x.dtype), shapes[1:])
+      for what, (_, shapes) in known.items()
+      if what in args.what
+    }
+    size = programs.size(args)
+    tokens = args.batch * args.frames // 2 * (args.crop // 16) ** 2
+    shapes = (tokens, size.width), (size.width, size.mlp)
+    self._matrices = [jnp.ones(shape, args.dtype) for shape in shapes]
+    self._multiply = jax.jit(jnp.matmul)
 
-def _in_jax(args: argparse.Namespace) -> tuple[dict, Runs]:
-  """Compiles the programs of --what; also returns the cost of that."""
-  import jax
-  import jax.numpy as jnp
+  def compile(self, name: str) -> tuple[dict, Runs]:
+    """Compiles the programs of --what; also returns what that cost."""
+    about, runs = {'device': jax.local_devices()[0].device_kind}, {}
+    for what, (function, shapes) in programs.bare(name, self._args)[1].items():
+      if what in self._args.what:
+        begin = time.perf_counter()
+        compiled = function.lower(*shapes).compile()
+        about[f'{what} compile'] = time.perf_counter() - begin
+        memory = compiled.memory_analysis()
+        about[f'{what} memory'] = memory.temp_size_in_bytes / 1e6
+        run = self._step if what == 'step' else self._forward
+        runs[what] = functools.partial(run, compiled, *self._inputs[what])
+    runs['product'] = self._product
+    return about, {
+      what: functools.partial(measure.timed, run) for what, run in runs.items()
+    }
 
-  from benchmarks import programs
+  def _forward(self, compiled: Callable, video: np.ndarray) -> np.ndarray:
+    return np.asarray(compiled(self._state[0], video))
 
-  jax.config.update('jax_enable_compilation_cache', False)
-  video, labels, *matrices = _inputs(args)
-  initialise, known = programs.bare(args.serve, args)
-  state = initialise(jax.random.key(0))
-  about = {'device': jax.local_devices()[0].device_kind}
-  compiled = {}
-  for what in [what for what in args.what if what in known]:
-    function, shapes = known[what]
-    begin = time.perf_counter()
-    compiled[what] = function.lower(*shapes).compile()
-    about[f'{what} compile'] = time.perf_counter() - begin
-    memory = compiled[what].memory_analysis()
-    about[f'{what} memory'] = memory.temp_size_in_bytes / 1e6
-  x, kernel = (jnp.asarray(matrix, args.dtype) for matrix in matrices)
-  multiply = jax.jit(jnp.matmul)
-
-  def step():
-    nonlocal state
-    loss, state = compiled['step'](state, video, labels)
+  def _step(self, compiled: Callable, *batch: np.ndarray) -> float:
+    loss, self._state = compiled(self._state, *batch)
     return float(loss)
 
-  def product():
+  def _product(self) -> None:
     for _ in range(_PRODUCTS):
-      multiply(x, kernel).block_until_ready()
-
-  def forward():
-    return np.asarray(compiled['forward'](state[0], video))
-
-  return about, {'forward': forward, 'step': step, 'product': product}
+      self._multiply(*self._matrices).block_until_ready()
 
 
-def _in_torch(args: argparse.Namespace) -> tuple[dict, Runs]:
-  import torch
-  import transformers
-
-  width, heads, mlp, layers = args.dimensions
-  device = 'cuda' if torch.cuda.is_available() else 'cpu'
-  settings = transformers.VivitConfig(
-    image_size=args.crop,
-    num_frames=args.frames,
-    hidden_size=width,
-    num_hidden_layers=layers,
-    num_attention_heads=heads,
-    intermediate_size=mlp,
-    num_labels=400,
-    attn_implementation='sdpa',
-  )
-  model = transformers.VivitForVideoClassification(settings).to(device)
-  dtype = getattr(torch, args.dtype)
-  video, labels, *matrices = _inputs(args)
-  video = torch.as_tensor(np.moveaxis(video, -1, 2).copy(), device=device)
-  labels = torch.as_tensor(labels, dtype=torch.long, device=device)
-  x, kernel = (torch.as_tensor(m, device=device, dtype=dtype) for m in matrices)
-  optimiser = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
-  network = torch.compile(model) if device == 'cuda' else model
-
-  def logits():
-    with torch.autocast(device, dtype, enabled=dtype != torch.float32):
-      return network(pixel_values=video).logits.float()
-
-  def forward():
-    with torch.inference_mode():
-      return logits().cpu()
-
-  def step():
-    optimiser.zero_grad(set_to_none=True)
-    loss = torch.nn.functional.cross_entropy(logits(), labels)
-    loss.backward()
-    optimiser.step()
-    return loss.item()
-
-  def product():
-    with torch.inference_mode():
-      for _ in range(_PRODUCTS):
-        y = x @ kernel
-      return y[0, 0].item()
-
-  about = {'version': torch.__version__, 'threads': torch.get_num_threads()}
-  return about, {'forward': forward, 'step': step, 'product': product}
-
-
-def _serve(args: argparse.Namespace) -> None:
-  """Runs a program for each line of standard input; answers in JSON."""
-  about, runs = (_in_torch if args.serve == 'torch' else _in_jax)(args)
-  print(json.dumps(about), flush=True)
-  for line in sys.stdin:
-    print(measure.timed(runs[line.strip()]), flush=True)
-
-
-def _start(name: str, python: str, argv: Sequence[str]) -> subprocess.Popen:
-  """Returns a process of --serve."""
-  given = {k: v for k, v in os.environ.items() if k not in _THREADS}
+def _start_torch(args: types.SimpleNamespace) -> subprocess.Popen:
+  """Starts `benchmarks.torch_vivit` in its interpreter."""
+  python = args.torch_python or sys.executable
+  keys = ('frames', 'crop', 'batch', 'dtype')
+  settings = {key: getattr(args, key) for key in keys} | {'products': _PRODUCTS}
+  settings |= dataclasses.asdict(programs.size(args))
   try:
     return subprocess.Popen(
-      [python, '-m', 'benchmarks.train_step', *argv, f'--serve={name}'],
-      cwd=_ROOT,
-      env=_ENVIRONMENT | given,
+      [python, _TORCH, json.dumps(settings)],
+      env={k: v for k, v in os.environ.items() if k not in _THREADS},
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
@@ -192,69 +131,76 @@ def _start(name: str, python: str, argv: Sequence[str]) -> subprocess.Popen:
 
 
 def _answer(process: subprocess.Popen, request: str = '') -> Any:
-  """Returns the answer of `_serve` to a line, or its first one."""
+  """Returns the torch process's answer to a line, or its first line."""
   with contextlib.suppress(BrokenPipeError):
     process.stdin.write(request)
     process.stdin.flush()
   line = process.stdout.readline()
   if not line:
-    code, command = process.wait(), ' '.join(process.args)
-    raise UserError(f'{command} ended with code {code}: see above.')
+    raise UserError(f'torch ended with code {process.wait()}: see above.')
   return json.loads(line)
 
 
-def _compare(args: argparse.Namespace, argv: Sequence[str]) -> None:
+def _compare(args: types.SimpleNamespace) -> None:
   """Prints times, ratios, compile times and memory of all programs."""
-  from benchmarks import programs
-
-  names, python = list(args.against), args.torch_python or sys.executable
+  names = list(args.against)
   has_torch = args.torch_python or importlib.util.find_spec('transformers')
   if 'torch' in names and not (has_torch and args.family == 'joint'):
     names.remove('torch')
-  size = programs.size(args)
-  sizes = size.width, size.attention_heads, size.mlp, size.layers
-  argv = [*argv, '--dimensions', *map(str, sizes)]
+  about, known, in_jax = {}, {}, None
   with contextlib.ExitStack() as stack:
-    contestants, about = {}, {}
     for name in names:
-      which = python if name == 'torch' else sys.executable
-      contestants[name] = stack.enter_context(_start(name, which, argv))
-      about[name] = _answer(contestants[name])
+      if name == 'torch':
+        torch = stack.enter_context(_start_torch(args))
+        about[name] = _answer(torch)
+        known[name] = {
+          what: functools.partial(_answer, torch, f'{what}\n')
+          for what in ('forward', 'step', 'product')
+        }
+      else:
+        in_jax = in_jax or _Jax(args)
+        about[name], known[name] = in_jax.compile(name)
     runs = {
-      (name, what): functools.partial(_answer, process, f'{what}\n')
+      (name, what): known[name][what]
       for what in args.what
-      for name, process in contestants.items()
+      for name in names
+      if what in known[name]
     }
     seconds = measure.by_turns(runs, args.rounds, warm_up=True)
+  _print_comparison(args.what, names, about, seconds)
+
+
+def _print_comparison(
+  whats: Sequence[str],
+  names: Sequence[str],
+  about: Mapping[str, dict[str, Any]],
+  seconds: Mapping[tuple[str, str], Sequence[float]],
+) -> None:
   rows = []
   for name in names:
     cells = [name]
-    for what in args.what:
-      mine, first = seconds[name, what], seconds[names[0], what]
-      cells.append(measure.median([1e3 * x for x in mine]))
-      cells.append(measure.ratio(first, mine))
+    for what in whats:
+      mine, first = seconds.get((name, what)), seconds.get((names[0], what))
+      cells.append(measure.median([1e3 * x for x in mine]) if mine else '')
+      cells.append(measure.ratio(first, mine) if mine and first else '')
     for key in ('compile', 'memory'):
-      costs = (about[name].pop(f'{what} {key}', None) for what in args.what)
+      costs = (about[name].pop(f'{what} {key}', None) for what in whats)
       cells.append(', '.join(f'{cost:.1f}' for cost in costs if cost))
     rows.append(cells)
     print(f'{name}:', *(f'{key} {x}' for key, x in about[name].items()))
-  heads = ((f'{w}, ms', f'{names[0]} / it (rounds)') for w in args.what)
+  heads = ((f'{w}, ms', f'{names[0]} / it (rounds)') for w in whats)
   costs = 'compile, s', 'XLA memory, MB'
   print('\n' + measure.table(('', *sum(heads, ()), *costs), rows))
 
 
-def _frozen(args: argparse.Namespace) -> None:
+def _compare_frozen(args: types.SimpleNamespace) -> None:
   """Prints time and memory of a step of the head alone and of a whole step."""
-  import jax
-
-  from benchmarks import programs
-
   runs, memory = {}, {}
   names = whole, head = 'whole step', 'head alone'
   for name in names:
     changes = {'model.stochastic_depth': 0.1, 'optim.name': 'adamw'}
     if name == head:
-      changes['optim.train'] = _HEAD
+      changes['optim.train'] = '^output_projection/'
     begin, held = programs.running_step(programs.config_of(args, **changes))
     runs[name] = functools.partial(
       measure.timed, lambda begin=begin: jax.block_until_ready(begin())
@@ -269,29 +215,17 @@ def _frozen(args: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str]) -> None:
-  parser = measure.parser(__doc__)
-  define(parser)
-  add = parser.add_argument
-  add('--what', nargs='+', choices=_WHATS, default=_WHATS)
-  add('--against', nargs='+', choices=_NAMES, default=_NAMES)
-  add('--rounds', type=measure.count, default=5)
-  add('--torch_python', help='an interpreter with torch and transformers')
-  add('--frozen', action='store_true', help='the head alone against all')
-  add('--serve', choices=_NAMES, help=argparse.SUPPRESS)
-  add('--dimensions', nargs=4, type=int, help=argparse.SUPPRESS)
-  args = parser.parse_args(argv)
-  if args.serve:
-    _serve(args)
-    return
-  if args.frames % 2 or args.crop % 16:
-    raise UserError('--frames must be a multiple of 2, --crop of 16.')
+  args = measure.parse(argv, _define, __doc__)
+  programs.check_clip(args)
+  # Torch shares a GPU's memory, most of which jax would reserve.
+  os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
+  jax.config.update('jax_enable_compilation_cache', False)
   print(measure.machine('jax', 'jaxlib', 'flax'))
   if args.frozen:
-    _frozen(args)
+    _compare_frozen(args)
   else:
-    _compare(args, argv)
+    _compare(args)
 
 
 if __name__ == '__main__':
-  with exit_on_user_error(), exit_on_interrupt('interrupted'):
-    main(sys.argv[1:])
+  measure.run(main)

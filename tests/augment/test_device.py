@@ -7,6 +7,9 @@ import numpy as np
 from vivit_jax.augment import device
 from vivit_jax.config import AugmentConfig
 
+augment = jax.jit(device.augment, static_argnums=3)
+erase = jax.jit(device.randomly_erase, static_argnums=3)
+
 
 def clips(count: int) -> np.ndarray:
   draw = np.random.default_rng(0)
@@ -15,7 +18,7 @@ def clips(count: int) -> np.ndarray:
 
 def test_flip_mirrors_whole_clips_with_its_probability():
   video = clips(200)
-  out = device.augment(
+  out = augment(
     video, jax.random.key(0), jnp.arange(200), AugmentConfig(flip=0.3)
   )
   mirrored = video[:, :, :, ::-1]
@@ -29,8 +32,8 @@ def test_draws_follow_the_place_not_the_position_in_the_array():
   video = clips(8)
   config = AugmentConfig(flip=0.5, colour_jitter=0.8, colour_drop=0.3)
   key = jax.random.key(3)
-  whole = device.augment(video, key, jnp.arange(8), config)
-  part = device.augment(video[5:], key, jnp.arange(5, 8), config)
+  whole = augment(video, key, jnp.arange(8), config)
+  part = augment(video[5:], key, jnp.arange(5, 8), config)
   np.testing.assert_allclose(part, whole[5:], atol=1e-3)
 
 
@@ -38,8 +41,8 @@ def test_erasing_has_its_probability_and_follows_the_place():
   video = np.ones((200, 1, 8, 8, 3), np.float32) * 9
   config = AugmentConfig(erasing=0.3)
   key, places = jax.random.key(1), jnp.arange(200)
-  out = device.randomly_erase(video, key, places, config)
+  out = erase(video, key, places, config)
   erased = (np.asarray(out) != 9).any(axis=(1, 2, 3, 4))
   assert 40 <= erased.sum() <= 80
-  part = device.randomly_erase(video[150:], key, places[150:], config)
+  part = erase(video[150:], key, places[150:], config)
   np.testing.assert_array_equal(part, out[150:])

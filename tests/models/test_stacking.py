@@ -11,6 +11,7 @@ import reference
 from vivit_jax.models import stacking
 
 DROPPING = {'stochastic_depth': 0.5}
+FULL = 'model3_factorised_self_attention'
 
 
 def loss_of(name, **changes):
@@ -31,51 +32,57 @@ def loss_of(name, **changes):
   return loss
 
 
-def loss_and_gradient(name, params, **changes):
+def loss_and_gradient(params, **changes):
+  """Returns loss and gradient of `FULL` with stochastic depth."""
+  loss = loss_of(FULL, **DROPPING, **changes)
   with jax.default_matmul_precision('highest'):
-    return jax.jit(jax.value_and_grad(loss_of(name, **changes)))(params)
+    return jax.jit(jax.value_and_grad(loss))(params)
 
 
 @functools.cache
-def one_by_one(name):
-  """Returns loss and gradient of layers that are neither stacked nor remade."""
-  return loss_and_gradient(name, reference.parameters(name), **DROPPING)
+def unrolled():
+  """Returns loss and gradient of layers neither stacked nor rematerialised."""
+  return loss_and_gradient(reference.parameters(FULL))
 
 
-@pytest.mark.parametrize('name', reference.MODELS)
-def test_scanned_layers_give_the_same_loss_and_gradient(name):
-  params = reference.parameters(name)
-  loss, gradient = one_by_one(name)
-  scanned, stacked = loss_and_gradient(
-    name, stacking.stack(params), scan=True, **DROPPING
+@pytest.mark.parametrize(
+  'scan, remat', [(True, 'none'), (False, 'dots'), (True, 'full')]
+)
+def test_scan_and_remat_give_the_same_loss_and_gradient(scan, remat):
+  params = reference.parameters(FULL)
+  loss, gradient = unrolled()
+  other, found = loss_and_gradient(
+    stacking.stack(params) if scan else params, scan=scan, remat=remat
   )
-  np.testing.assert_allclose(scanned, loss, rtol=1e-5)
+  np.testing.assert_allclose(other, loss, rtol=1e-5)
   jax.tree.map(
     lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5),
-    stacking.unstack(stacked),
+    stacking.unstack(found),
     gradient,
   )
-  plain = loss_of(name)(params)
+
+
+def test_two_encoders_in_a_row_give_the_same_loss():
+  """Each scans its own blocks, and draws its own stochastic depth."""
+  name = 'model2_factorised_encoder'
+  params = reference.parameters(name)
+  loss = jax.jit(loss_of(name, **DROPPING))(params)
+  scanned = loss_of(name, scan=True, **DROPPING)
+  found = jax.jit(scanned)(stacking.stack(params))
+  np.testing.assert_allclose(found, loss, rtol=1e-5)
+  plain = jax.jit(loss_of(name))(params)
   assert abs(plain - loss) > 1e-3 * loss  # something was dropped
 
 
-@pytest.mark.parametrize('remat', ['dots', 'full'])
-@pytest.mark.parametrize('scan', [False, True])
-def test_rematerialised_layers_give_the_same(remat, scan):
-  name = 'model3_factorised_self_attention'
+@pytest.mark.parametrize('name', reference.MODELS)
+def test_scanned_layers_have_the_stacked_parameters(name):
   params = reference.parameters(name)
-  loss, gradient = one_by_one(name)
-  if scan:
-    params = stacking.stack(params)
-  again, other = loss_and_gradient(
-    name, params, remat=remat, scan=scan, **DROPPING
-  )
-  np.testing.assert_allclose(again, loss, rtol=1e-5)
-  jax.tree.map(
-    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-5),
-    stacking.unstack(other),
-    gradient,
-  )
+  video = reference.golden(name)['video']
+  model = reference.model(name, scan=True)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), video)['params']
+  stacked = stacking.stack(params)
+  assert jax.tree.map(np.shape, stacked) == jax.tree.map(np.shape, shapes)
+  jax.tree.map(np.testing.assert_array_equal, stacking.unstack(stacked), params)
 
 
 def test_remat_computes_again():
