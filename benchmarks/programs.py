@@ -162,9 +162,9 @@ def bare(
     return loss, (optax.apply_updates(params, updates), opt_state)
 
   def every_view(params, videos):
-    at_once = None if name == 'views=whole' else evaluation._at_once(sides)
+    max_clips = None if name == 'views=whole' else evaluation._max_clips(sides)
     apply = lambda clips: {'label': forward(params, clips)}  # noqa: E731
-    return views.of_each_view(apply, videos, at_once)['label']
+    return views.of_each_view(apply, videos, max_clips)['label']
 
   state = jax.eval_shape(initialise, jax.random.key(0))
   video, videos = (

@@ -88,7 +88,7 @@ def test_ctrl_c_and_the_same_command_make_the_same_run(
   assert 3 <= stopped < STEPS
   assert f'stopped at step {stopped}' in out
   out = run('train.py', tmp_path, *flags)
-  assert f'going on from step {stopped} of {STEPS}' in out
+  assert f'resuming from step {stopped} of {STEPS}' in out
   expected, found = losses(trained), losses(tmp_path)
   assert sorted(found) == list(range(1, STEPS + 1)) == sorted(expected)
   np.testing.assert_allclose(
@@ -145,7 +145,7 @@ def test_every_option_of_a_step_goes_on_on_other_devices(prepared, tmp_path):
   shutil.rmtree(moved / 'checkpoints' / '4')
   other = ['--config.train.accumulate=4', '--config.model.scan=True']
   out = run('train.py', moved, *flags, *other)
-  assert 'going on from step 2 of 4' in out
+  assert 'resuming from step 2 of 4' in out
   expected, found = losses(whole), losses(moved)
   np.testing.assert_allclose(
     [found[s] for s in (3, 4)], [expected[s] for s in (3, 4)], rtol=1e-5

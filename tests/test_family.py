@@ -23,7 +23,7 @@ from vivit_jax.evaluation import evaluate
 from vivit_jax.inference import export, rollout
 from vivit_jax.models import builder, table
 from vivit_jax.models import family as families
-from vivit_jax.training import loop, parameters
+from vivit_jax.training import loop, param_groups
 
 ROOT = pathlib.Path(__file__).parents[1]
 CONFIG = ROOT / 'tests' / 'toy' / 'config.py'
@@ -118,7 +118,7 @@ def test_its_layers_learn_slower_the_lower_they_are(toy):
     'two_stages', size='small', heads={'label': 3}, options={'depth': 2}
   )
   params = builder.shapes(model, 4, (32, 32))
-  scales = parameters.layer_scales(params, 0.5, model)
+  scales = param_groups.layer_scales(params, 0.5, model)
   found = flax.traverse_util.flatten_dict(scales, sep='/')
   layers = {
     'patches/kernel': 0,

@@ -112,7 +112,7 @@ def test_a_signal_to_all_processes_saves_the_step(
   assert process.returncode == code, out + err
   assert not err.strip(), err
   step = steps_of(tmp_path)
-  said = f'stopped at step {step}; the same command goes on from there'
+  said = f'stopped at step {step}; the same command resumes from there'
   assert [line for line in out.splitlines() if 'stopped' in line] == [said]
   assert step >= 3
   lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()

@@ -23,7 +23,7 @@ FLOORS = [
   'entry points',
 ]
 GROUND = (
-  'errors', 'typed', 'files', 'locks', 'fonts', 'parallel', 'peers',
+  'errors', 'typed', 'files', 'locks', 'fonts', 'parallel',
   'distributed', 'processes', 'compilation_cache', 'commands',
 )  # fmt: skip
 CONFIG = ('config', 'config_checks', 'config_file', 'config_flags')

@@ -94,7 +94,7 @@ def kill_somewhere(process, workdir, draw):
   }[kind]
   delay = draw.uniform(0, 10)
   if kind == 'checkpoint':  # those that a kill left are not of this process
-    while process.poll() is None and not any('going on' in x for x in lines):
+    while process.poll() is None and not any('resuming' in x for x in lines):
       if not any((workdir / 'checkpoints').glob('*')):
         break
       time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What a function needs that is compiled ahead, by hand."""
+"""Functions compiled ahead, and the memory that they need, by hand."""
 
 import jax
 import numpy as np
@@ -6,7 +6,7 @@ import numpy as np
 from vivit_jax import parallel
 
 
-def test_a_function_compiled_ahead_is_the_same_and_tells_its_memory():
+def test_a_function_compiled_ahead_gives_the_same_and_its_memory():
   devices = jax.local_device_count()
   x = np.arange(devices * 1000, dtype=np.float32).reshape(devices, 1000)
   traced = []
@@ -15,21 +15,21 @@ def test_a_function_compiled_ahead_is_the_same_and_tells_its_memory():
     traced.append(1)
     return x * 2.0
 
-  ahead, held = parallel.compiled(parallel.map_over_devices(function), x)
-  np.testing.assert_array_equal(ahead(x), 2.0 * x)
-  np.testing.assert_array_equal(ahead(x + 1), 2.0 * x + 2.0)
+  program, memory = parallel.compiled(parallel.map_over_devices(function), x)
+  np.testing.assert_array_equal(program(x), 2.0 * x)
+  np.testing.assert_array_equal(program(x + 1), 2.0 * x + 2.0)
   assert len(traced) == 1
-  assert held == 2 * 4 * 1000  # what goes in and what comes out
+  assert memory == 2 * 4 * 1000  # argument and result
 
 
-def test_memory_that_is_used_again_counts_once():
+def test_donated_memory_counts_once():
   x = np.zeros((jax.local_device_count(), 1000), np.float32)
   function = parallel.map_over_devices(lambda x: x * 2.0, donate=(0,))
-  _, held = parallel.compiled(function, x)
-  assert held == 4 * 1000
+  _, memory = parallel.compiled(function, x)
+  assert memory == 4 * 1000
 
 
-def test_what_cannot_be_compiled_ahead_stays_as_it_is(monkeypatch):
+def test_in_several_processes_the_function_is_returned(monkeypatch):
   function = parallel.map_over_devices(lambda x: x)
   monkeypatch.setattr(jax, 'process_count', lambda: 2)
   assert parallel.compiled(function, np.zeros(1)) == (function, None)

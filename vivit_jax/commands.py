@@ -78,7 +78,7 @@ def run(
     except BrokenPipeError:  # `| head` has closed the standard output
       return 1
     except Exception as error:
-      _tell_others(error)
+      _exit_from_others(error)
       raise
 
 
@@ -108,17 +108,12 @@ def no_positional(arguments: Sequence[str]) -> None:
   positional(arguments)
 
 
-def _tell_others(error: Exception) -> None:
-  """Ends the other processes of a run, if there are any."""
-  if 'vivit_jax.peers' not in sys.modules:
-    return  # not connected; importing jax takes a second
-  from vivit_jax import distributed, peers
+def _exit_from_others(error: Exception) -> None:
+  """Ends this process, if it is one of several, without waiting for them."""
+  if 'vivit_jax.distributed' in sys.modules:  # else jax would take a second
+    from vivit_jax import distributed
 
-  if distributed.several():
-    if isinstance(error, UserError):
-      peers.tell_end(str(error))
-    else:
-      peers.end_after(error)
+    distributed.exit_after(error)
 
 
 class NoOutput(UserError):

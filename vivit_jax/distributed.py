@@ -1,34 +1,38 @@
-"""One run over several processes, on one machine or many.
+"""Runs of several processes, on one machine or many.
 
-Every process runs the same command. They find each other by flags, or by what
-Slurm, Open MPI and TPU pods set; files are on a file system that all of them
-see, and process 0 alone writes and prints. The processes watch each other: one
-that dies ends the others, within `_HEARTBEAT_SECONDS` and a few.
+Every process runs the same command. They find each other by flags, or by the
+variables of Slurm, Open MPI and TPU pods. All of them see the same files;
+process 0 alone writes and prints.
+
+jax watches the processes: after `_HEARTBEAT_SECONDS` without a heartbeat from
+one, it aborts the others with a message that names it. If process 0 dies, they
+abort at once.
 """
 
+import json
 import logging
 import os
 import sys
-import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from vivit_jax import peers
 from vivit_jax.errors import UserError
 
-_HEARTBEAT_SECONDS = 30  # without a sign of life, a process counts as dead
-_MEETING_SECONDS = 300  # for all processes to start
+_HEARTBEAT_SECONDS = 30  # without one, a process counts as dead
+_CONNECT_SECONDS = 300  # for all processes to start
+_EXIT_SECONDS = 3  # for other processes to end by the same error
 
-# Of Slurm's steps (srun), and of mpirun: how many processes, and which is this.
+# The number of processes and the rank, by Slurm's steps (srun) and by mpirun.
 _SLURM = ('SLURM_NTASKS', 'SLURM_PROCID')
 _OPEN_MPI = ('OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_RANK')
-# What jax reads beside them, to find process 0.
+# What jax also reads, to find process 0.
 _SLURM_NODES = ('SLURM_JOB_ID', 'SLURM_STEP_NODELIST', 'SLURM_LOCALID')
-_OPEN_MPI_NODES = 'OMPI_MCA_orte_hnp_uri'  # not of Open MPI 5
+_OPEN_MPI_NODES = 'OMPI_MCA_orte_hnp_uri'  # missing in Open MPI 5
 
 
 def initialise(
@@ -36,17 +40,17 @@ def initialise(
   processes: int | None = None,
   process: int | None = None,
 ) -> None:
-  """Connects the processes of a run; alone, there is nothing to do.
+  """Connects the processes of a run; does nothing for a single process.
 
-  Call it before anything is computed. It returns when all are there.
+  Call it before any computation. It returns once all processes have called it.
 
   Args:
-    coordinator: 'host:port' of process 0; None: as the launcher says, if any.
-    processes: how many there are; None: as the launcher says.
-    process: the number of this one; None: as the launcher says.
+    coordinator: 'host:port' of process 0; None: from the launcher, if any.
+    processes: their number; None: from the launcher.
+    process: number of this one, from 0; None: from the launcher.
 
   Raises:
-    UserError: flags that do not fit each other, or processes that do not come.
+    UserError: flags that contradict each other, or no connection.
   """
   launched = _launched(os.environ)
   if coordinator is None:
@@ -58,8 +62,8 @@ def initialise(
       _OPEN_MPI_NODES not in os.environ
     ):
       raise UserError(
-        'Open MPI 5 does not say where process 0 is: give '
-        '--coordinator=HOST:PORT of it, with any free port.'
+        'Open MPI 5 does not name the host of process 0: give '
+        '--coordinator=HOST:PORT, with any free port of it.'
       )
   else:
     host, _, port = coordinator.rpartition(':')
@@ -70,84 +74,115 @@ def initialise(
     process = counted[1] if process is None else process
     if processes is None or process is None:
       raise UserError(
-        '--coordinator needs --processes, how many there are, and --process, '
-        'the number of this one.'
+        '--coordinator needs --processes, their number, and --process, the '
+        'number of this one.'
       )
     if not 0 <= process < processes:
       raise UserError(
-        f'--process is {process}; of {processes} processes, it is 0 to '
+        f'--process is {process}; with --processes={processes}, it is 0 to '
         f'{processes - 1}.'
       )
     if processes == 1:
       return
-  # Between processes on CPUs; and signals are this package's to handle.
+  # For CPUs; and stopping.py handles signals, not jax.
   jax.config.update('jax_cpu_collectives_implementation', 'gloo')
   jax.config.update('jax_enable_preemption_service', False)
   logging.getLogger('jax._src.distributed').setLevel(logging.ERROR)
-  # jax would wait as long, and end the process with a stack of C++.
-  alone = threading.Timer(_MEETING_SECONDS, _end_alone, (coordinator, process))
-  alone.daemon = True
-  alone.start()
+  which = '' if process is None else f'process {process} of {processes}: '
+  where = '' if coordinator is None else f' at {coordinator}'
+  print(
+    f'{which}connecting{where}; all processes must start within '
+    f'{_CONNECT_SECONDS} s',
+    file=sys.stderr,
+    flush=True,
+  )
   try:
     jax.distributed.initialize(
       coordinator,
       processes,
       process,
-      initialization_timeout=_MEETING_SECONDS + 60,
+      initialization_timeout=_CONNECT_SECONDS,
       heartbeat_timeout_seconds=_HEARTBEAT_SECONDS,
     )
   except (RuntimeError, ValueError) as error:
-    raise UserError(
-      'the processes of the run do not find each other: '
-      f'{peers.first_line(error)}.'
-    ) from None
-  finally:
-    alone.cancel()
-  peers.watch(_HEARTBEAT_SECONDS)
+    reason = (str(error).splitlines() or [''])[0].rstrip('.')
+    raise UserError(f'the processes cannot connect: {reason}.') from None
   if not first():
     sys.stdout = open(os.devnull, 'w')
 
 
-def _end_alone(coordinator: str | None, process: int | None) -> None:
-  """Ends a process that has waited for others too long."""
-  which = 'this process' if process is None else f'process {process}'
-  where = f' at {coordinator}' if coordinator else ''
-  line = (
-    f'error: the processes of the run do not find each other: {which} has '
-    f'waited for {_MEETING_SECONDS} s{where}. Start all of them, with the same '
-    '--coordinator and --processes.\n'
-  )
-  os.write(2, line.encode())
-  os._exit(2)
+def exit_after(error: Exception) -> None:
+  """Ends this process of several after an error; alone, returns.
+
+  Python's own exit would wait for the other processes, and they maybe for this
+  one. After a failed collective, another process has probably died: this waits
+  until jax aborts it by a message that names that process.
+  """
+  if not several():
+    return
+  mistake = isinstance(error, UserError)
+  if mistake:
+    print(f'error: {error}', file=sys.stderr, flush=True)
+  else:
+    traceback.print_exception(error)
+    sys.stderr.flush()
+  # On CPUs, a failed collective may be a ValueError.
+  if isinstance(error, jax.errors.JaxRuntimeError) or 'Gloo' in str(error):
+    time.sleep(_HEARTBEAT_SECONDS + 15)
+  elif first():
+    time.sleep(_EXIT_SECONDS)  # the others abort when it ends
+  os._exit(2 if mistake else 1)
+
+
+def check_same(what: str, values: Mapping[str, object]) -> None:
+  """Checks that all processes have the same values; a collective.
+
+  Args:
+    what: name of the values, for the error.
+    values: of this process, JSON types.
+
+  Raises:
+    UserError: names the process and the key that differ from process 0's.
+  """
+  line = json.dumps(values) + '\n'
+  lines = bytes(gather(np.frombuffer(line.encode(), np.uint8))).splitlines()
+  mappings = [json.loads(line) for line in lines]
+  expected = mappings[0]
+  for number, other in enumerate(mappings):
+    for key in sorted(expected.keys() | other.keys()):
+      if expected.get(key) != other.get(key):
+        raise UserError(
+          f'{what} differs between processes: {key} is {other.get(key)!r} in '
+          f'process {number} and {expected.get(key)!r} in process 0. Start all '
+          'by the same command.'
+        )
 
 
 def _launched(environment: Mapping[str, str]) -> tuple | None:
-  """Returns how many processes a launcher started, and which this one is.
+  """Returns the number of processes and this one's, from the launcher.
 
-  Each is None where jax asks the launcher itself (a TPU pod); and there is no
-  launcher, or only one process, where the whole is None.
-
-  Raises:
-    UserError: a launcher that does not say where process 0 is.
+  Both are None where jax asks the launcher itself (a TPU pod). The whole is
+  None without a launcher, or with a single process.
   """
   if all(name in environment for name in (*_SLURM, *_SLURM_NODES)):
-    count, number = (int(environment[name]) for name in _SLURM)
-    return (count, number) if count > 1 else None
-  if all(name in environment for name in _OPEN_MPI):
-    count, number = (int(environment[name]) for name in _OPEN_MPI)
-    return (count, number) if count > 1 else None
-  return (None, None) if _on_tpu_pod() else None
+    names = _SLURM
+  elif all(name in environment for name in _OPEN_MPI):
+    names = _OPEN_MPI
+  else:
+    return (None, None) if _on_tpu_pod() else None
+  count, number = (int(environment[name]) for name in names)
+  return (count, number) if count > 1 else None
 
 
 def _on_tpu_pod() -> bool:
-  """Returns whether jax finds this host to be one of several of a TPU pod."""
+  """Returns whether jax detects a TPU pod of several hosts."""
   try:
     from jax._src.clusters import cloud_tpu_cluster
   except ImportError:
     return False
   kinds = (cloud_tpu_cluster.GkeTpuCluster, cloud_tpu_cluster.GceTpuCluster)
-  here = [kind for kind in kinds if kind.is_env_present()]
-  return bool(here) and here[0].get_process_count() > 1
+  present = [kind for kind in kinds if kind.is_env_present()]
+  return bool(present) and present[0].get_process_count() > 1
 
 
 def several() -> bool:
@@ -156,35 +191,41 @@ def several() -> bool:
 
 
 def first() -> bool:
-  """Returns whether this process is the one that writes."""
+  """Returns whether this is process 0, which alone writes and prints."""
   return jax.process_index() == 0
 
 
-def wait_for(there: Callable[[], bool], seconds: float = 1.0) -> None:
-  """Returns when something is there that another process makes.
+def wait_for(is_ready: Callable[[], bool], seconds: float = 1.0) -> None:
+  """Polls until something is ready that another process makes.
 
-  No collective: those give up after a minute on some devices.
+  Not a collective: those may time out.
+
+  Args:
+    is_ready: returns whether it is ready.
+    seconds: from one call to the next.
   """
-  while not there():
+  while not is_ready():
     time.sleep(seconds)
 
 
 def from_first(tree: Any) -> Any:
-  """Returns process 0's arrays, bit for bit, to all.
+  """Broadcasts process 0's arrays to all processes, bit for bit.
 
   Args:
-    tree: host arrays; of the other processes, only shapes and types count.
+    tree: host arrays; other processes need only match in shapes and types.
   """
   if jax.process_count() == 1:
     return tree
   from jax.experimental import multihost_utils
 
-  # As bytes, since what comes is a sum with zeros: -0.0 would lose its sign.
+  # As bytes: jax broadcasts by adding zeros, which would make 0.0 of -0.0.
   arrays = jax.tree.map(np.asarray, tree)
-  bytes_of = jax.tree.map(
-    lambda x: np.frombuffer(np.ascontiguousarray(x).tobytes(), np.uint8), arrays
+  sent = multihost_utils.broadcast_one_to_all(
+    jax.tree.map(
+      lambda x: np.frombuffer(np.ascontiguousarray(x).tobytes(), np.uint8),
+      arrays,
+    )
   )
-  sent = multihost_utils.broadcast_one_to_all(bytes_of)
   return jax.tree.map(
     lambda x, y: np.asarray(y, np.uint8).view(x.dtype).reshape(x.shape),
     arrays,
@@ -193,32 +234,32 @@ def from_first(tree: Any) -> Any:
 
 
 def gather(rows: Any) -> Any:
-  """Returns the rows of all processes, one process after the other.
+  """Concatenates the rows of all processes, in the order of processes.
 
   Args:
-    rows: tree of host arrays [n, ...], n of each process.
+    rows: tree of host arrays [n, ...]; n may differ between processes.
   """
   if jax.process_count() == 1:
     return rows
   from jax.experimental import multihost_utils
 
-  def of_all(x):
+  def concatenate(x):
     x = np.asarray(x)
     counts = multihost_utils.process_allgather(np.array([len(x)], np.int32))
     counts = np.asarray(counts).ravel()
     padding = [(0, int(counts.max()) - len(x)), *[(0, 0)] * (x.ndim - 1)]
     padded = np.ascontiguousarray(np.pad(x, padding))
-    # As bytes, for jax would halve 64 bits.
+    # As bytes: jax would convert 64-bit types to 32 bits.
     row_bytes = padded.dtype.itemsize * int(np.prod(x.shape[1:], dtype=int))
     flat = padded.view(np.uint8).reshape(len(padded), row_bytes)
-    every = np.asarray(multihost_utils.process_allgather(flat))
+    gathered = np.asarray(multihost_utils.process_allgather(flat))
     return np.concatenate(
       [
         np.ascontiguousarray(part[:count])
         .view(x.dtype)
         .reshape(count, *x.shape[1:])
-        for part, count in zip(every, counts)
+        for part, count in zip(gathered, counts)
       ]
     )
 
-  return jax.tree.map(of_all, rows)
+  return jax.tree.map(concatenate, rows)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and whether one has changed."""
+"""Atomic file writes, and a stamp to notice that a file has changed."""
 
 import contextlib
 import os
@@ -8,13 +8,13 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-  """Gives a temporary path, which takes the name of `path` at the end.
+  """Yields a temporary path, which is renamed to `path` at the end.
 
-  It lies beside `path`, is this process's own, and ends in `.part`. After an
-  error it is removed, and what was at `path` is still there.
+  It is beside `path`, unique to this process, and ends in `.part`. After an
+  error it is removed, and a file at `path` is unchanged.
 
   Raises:
-    OSError: the file cannot take that name.
+    OSError: the file cannot be renamed.
   """
   path = pathlib.Path(path)
   unfinished = path.with_name(f'.{path.name}.{os.getpid()}.part')
@@ -26,9 +26,9 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def stamp(path: str | os.PathLike) -> tuple[int, int] | None:
-  """Returns what changes when a file does; None for a missing one."""
+  """Returns a file's size and modification time; None if it is missing."""
   try:
     status = os.stat(path)
-  except (OSError, ValueError):  # or a name that no file can have
+  except (OSError, ValueError):  # ValueError: not a valid name
     return None
   return status.st_size, status.st_mtime_ns

@@ -1,10 +1,10 @@
-"""The one file that knows how work is spread over devices: jax.pmap.
+"""Data parallelism: the one module that uses jax.pmap.
 
-Arrays that are the same everywhere (parameters, optimiser) are replicated with
-a leading device axis; batches are split along their first axis, device d of
-the process taking the d-th run of consecutive examples. So an example's place
-in the global batch is known everywhere (`example_places`), and randomness that
-is keyed by it does not depend on the number of devices.
+Parameters and optimiser state are replicated with a leading device axis.
+Batches are split along their first axis: device d of a process gets the d-th
+run of consecutive examples. So each device knows its examples' places in the
+global batch (`example_places`), and random draws that are keyed by the place do
+not depend on the number of devices.
 """
 
 import functools
@@ -21,7 +21,7 @@ AXIS = 'devices'
 def map_over_devices(
   function: Callable, *, static: tuple[int, ...] = (), donate: tuple = ()
 ) -> Callable:
-  """Returns `function` run on every device, over the leading axis."""
+  """Returns `function` mapped over the leading axis, one entry per device."""
   return jax.pmap(
     function,
     axis_name=AXIS,
@@ -36,23 +36,24 @@ def compiled(
   """Compiles a mapped function ahead of its first call, for these arguments.
 
   Returns:
-    What to call instead, and the bytes that it needs on each device, its
-    arguments included. The function itself, and None, where jax cannot do that:
-    in several processes.
+    The compiled function and the memory that it needs on each device in bytes,
+    arguments included; None if unknown. In several processes, jax cannot do
+    that: the function itself and None.
   """
   if jax.process_count() > 1 or not hasattr(function, 'lower'):
     return function, None
-  ahead = function.lower(*arguments).compile()
-  held = ahead.memory_analysis()
-  if held is None:
-    return ahead, None
-  parts = held.argument_size_in_bytes, held.output_size_in_bytes
-  whole = sum(parts) + held.temp_size_in_bytes - held.alias_size_in_bytes
-  return ahead, int(whole)
+  program = function.lower(*arguments).compile()
+  memory = program.memory_analysis()
+  if memory is None:
+    return program, None
+  held = memory.argument_size_in_bytes + memory.output_size_in_bytes
+  return program, int(
+    held + memory.temp_size_in_bytes - memory.alias_size_in_bytes
+  )
 
 
 def replicate(tree: Any) -> Any:
-  """Gives each local device a copy: [...] -> [devices, ...]."""
+  """Copies a tree to each local device: [...] -> [devices, ...]."""
   devices = jax.local_device_count()
   copy = map_over_devices(lambda x: x)
   return copy(
@@ -64,7 +65,7 @@ def replicate(tree: Any) -> Any:
 
 
 def unreplicate(tree: Any) -> Any:
-  """Takes the first device's copy: [devices, ...] -> [...], on the host."""
+  """Returns the first device's copy on the host: [devices, ...] -> [...]."""
   return jax.tree.map(lambda x: np.asarray(x.addressable_data(0))[0], tree)
 
 
@@ -84,21 +85,21 @@ def unshard(tree: Any) -> Any:
   )
 
 
-def most_anywhere(value: int) -> jax.Array:
-  """Returns [devices]: the largest of what all processes give, maybe not ready.
+def all_reduce_max(value: int) -> jax.Array:
+  """Returns the maximum of all processes' values, [devices].
 
-  A collective: every process must call it as often.
+  A collective, which all processes must call; it runs asynchronously.
   """
   value_D = np.full((jax.local_device_count(),), value, np.int32)
-  return _mapped_most()(value_D)
+  return _mapped_max()(value_D)
 
 
 @functools.cache
-def _mapped_most() -> Callable:
+def _mapped_max() -> Callable:
   return map_over_devices(lambda x: jax.lax.pmax(x, AXIS))
 
 
-# What follows is called inside a function that is mapped over devices.
+# The functions below are called inside a function mapped over devices.
 
 
 def mean_over_devices(tree: Any) -> Any:
@@ -107,15 +108,15 @@ def mean_over_devices(tree: Any) -> Any:
 
 
 def example_places(local_batch: int) -> jax.Array:
-  """Returns int32 [local_batch]: places of examples in the global batch."""
+  """Returns the examples' places in the global batch, int32 [local_batch]."""
   return jax.lax.axis_index(AXIS) * local_batch + jnp.arange(local_batch)
 
 
 def next_example(x: jax.Array) -> jax.Array:
-  """Shifts [b, ...] by one example along the global batch, as a ring.
+  """Rolls [b, ...] by one along the global batch: example i gets i + 1.
 
-  Example i gets example i + 1; a device's last one gets the first of the next
-  device, which comes by a collective permutation.
+  A device's last example gets the first of the next device, by a collective
+  permutation; the last device's is followed by the first device's.
   """
   devices = jax.lax.axis_size(AXIS)
   ring = [(source, (source - 1) % devices) for source in range(devices)]

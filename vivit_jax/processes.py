@@ -1,4 +1,4 @@
-"""Worker processes: pools that end with their parent, held signals."""
+"""Worker processes: pools that end with their parent, and deferred Ctrl-C."""
 
 import concurrent.futures
 import contextlib
@@ -19,9 +19,10 @@ CONTEXT = multiprocessing.get_context('spawn')
 
 
 def end_with_parent(signum: int) -> None:
-  """Lets this process get a signal when its parent ends, even a killed one.
+  """Makes the kernel signal this process when its parent ends (Linux).
 
-  Where the system can do that: Linux. A parent that has ended sends nothing.
+  That works after any end of the parent, SIGKILL included; a parent that has
+  ended before sends nothing.
   """
   if sys.platform.startswith('linux'):
     set_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -29,44 +30,43 @@ def end_with_parent(signum: int) -> None:
 
 
 def obey_parent() -> None:
-  """Readies a worker process: Ctrl-C and its end are the parent's to decide.
+  """Initialises a worker process: it ignores Ctrl-C and ends with its parent.
 
-  The worker ignores Ctrl-C, which a terminal sends to all processes, and ends
-  with its parent, even a killed one, where the system can do that (Linux).
+  A terminal sends Ctrl-C to all processes; the parent decides what it means.
+  Workers of a killed parent end on Linux only.
   """
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   end_with_parent(signal.SIGKILL)
-  # A parent that was killed before that sends nothing any more.
   parent = multiprocessing.parent_process()
   if parent is not None and parent.pid != os.getppid():
-    os._exit(1)
+    os._exit(1)  # the parent was killed before the line above
 
 
 @contextlib.contextmanager
 def interrupts_held() -> Iterator[None]:
-  """Holds Ctrl-C back while workers start; it comes when they have.
+  """Defers Ctrl-C while workers start, and raises it afterwards.
 
-  The workers inherit that it is blocked, so that it does not end them in their
-  imports, before `obey_parent` is called. This process may still get it, in a
-  thread of some library, and notes it for later: a worker that has begun must
-  be told what to do. A process that ignores Ctrl-C, as those that a script
-  begins with `&` do, ignores it here too.
+  Workers inherit the blocked signal, so that it cannot end them during their
+  imports, before `obey_parent`. A library's thread may still receive it in this
+  process: it is noted, for a worker that has started must get its arguments. A
+  process that ignores Ctrl-C, as one started with `&` in a script, goes on
+  ignoring it.
   """
   if threading.current_thread() is not threading.main_thread():
     yield
     return
-  # It is started with the first worker, and then lets Ctrl-C through again.
+  # It starts with the first worker, and would unblock Ctrl-C.
   resource_tracker.ensure_running()
-  came = []
-  handler = signal.signal(signal.SIGINT, lambda *which: came.append(which))
+  received = []
+  handler = signal.signal(signal.SIGINT, lambda *which: received.append(which))
   blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
   try:
     yield
   finally:
     signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     signal.signal(signal.SIGINT, handler)
-    if came and callable(handler):
-      handler(*came[0])
+    if received and callable(handler):
+      handler(*received[0])
 
 
 @contextlib.contextmanager
@@ -76,15 +76,16 @@ def pool(
   begin: Callable[..., None] = obey_parent,
   arguments: tuple[Any, ...] = (),
 ) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
-  """Gives a pool of processes, which an error here ends at once.
+  """Yields a pool of processes, which are terminated after an error here.
 
   Args:
-    workers: how many.
-    ended: the sentence for a process that something else has ended.
-    begin: what each calls first, with `arguments`; it calls `obey_parent`.
+    workers: number of processes.
+    ended: the error's sentence if something else ends a worker.
+    begin: initialiser of each worker; it must call `obey_parent`.
+    arguments: of `begin`.
 
   Raises:
-    UserError: that sentence.
+    UserError: a worker was ended, by the system for example.
   """
   executor = concurrent.futures.ProcessPoolExecutor(
     workers, CONTEXT, begin, arguments
@@ -96,7 +97,7 @@ def pool(
     raise UserError(ended) from None
   except BaseException:
     for worker in set(multiprocessing.active_children()) - others:
-      worker.terminate()  # what it is at may take minutes
+      worker.terminate()  # its task may take minutes
     raise
   finally:
     executor.shutdown(cancel_futures=True)

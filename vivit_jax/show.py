@@ -2,9 +2,9 @@
 
   python -m vivit_jax.show --config=configs/k400_b16x2.py --out=page.html
 
-Augmentations of host and device are made by the train step's own functions, for
-the clips of batch --step. The page is one file, an .html or a .png. Any key of
-the config can be overridden, as in train.py: --config.augment.cutmix=1.0.
+The clips of batch --step are augmented by the functions of training itself. The
+page is one file, .html or .png. Any key of the config can be overridden, as in
+train.py: --config.augment.cutmix=1.0.
 """
 
 import sys
@@ -16,9 +16,9 @@ from vivit_jax import commands, config_flags
 _CONFIG = config_flags.define_config(
   'File of the experiment, e.g. configs/k400_b16x2_fe.py.'
 )
-_OUT = flags.DEFINE_string('out', None, 'The page: a file .html or .png.')
+_OUT = flags.DEFINE_string('out', None, 'File to write, .html or .png.')
 _STEP = flags.DEFINE_integer('step', 0, 'Number of the batch, from 0.')
-_CLIPS = flags.DEFINE_integer('clips', 8, 'Clips to show, from its first.')
+_CLIPS = flags.DEFINE_integer('clips', 8, 'How many clips to show.')
 commands.define_compilation_cache()
 
 
@@ -26,7 +26,7 @@ def main(arguments: list[str]) -> None:
   commands.no_positional(arguments)
   config = config_flags.read_config(_CONFIG)
   commands.keep_programs()
-  from vivit_jax.training import show  # after the checks: it takes seconds
+  from vivit_jax.training import show  # slow: only after the checks
 
   show.write_page(
     config,

@@ -49,7 +49,7 @@ def main() -> None:
     }
     state, metrics = train_step(state, parallel.shard(batch))
     losses.append(float(parallel.unreplicate(metrics['loss'])))
-  params = parallel.unreplicate(step.evaluated(state, config))
+  params = parallel.unreplicate(step.evaluation_params(state, config))
   print(
     json.dumps(
       {

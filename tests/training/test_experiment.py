@@ -1,4 +1,4 @@
-"""What is made of a config and a dataset before training."""
+"""Class weights of an experiment, from the training videos."""
 
 import types
 
@@ -34,5 +34,5 @@ def test_classes_are_counted_in_the_videos_to_train_on():
 
 
 def test_there_must_be_a_head_to_weight():
-  with pytest.raises(UserError, match='no head with one label a video'):
+  with pytest.raises(UserError, match='train.class_weights'):
     weights_of({'tags': [[0], [1]]}, {'tags': 2}, 'inverse', ['tags'])

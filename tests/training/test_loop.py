@@ -1,4 +1,4 @@
-"""What is wrong is said before a workdir is made."""
+"""Mistakes are refused before a workdir is made; heads."""
 
 import sys
 
@@ -11,36 +11,37 @@ from vivit_jax.training import loop
 
 
 @pytest.mark.parametrize(
-  'section, key, value, words',
+  'key, value, named',
   [
-    ('model', 'size', 'XL', "model.size is 'XL'"),
-    ('model', 'family', 'factorized_encoder', "mean 'factorised_encoder'"),
-    ('data', 'frames', 16, 'shorter than a clip of 16 frames'),
-    ('data', 'train_split', 'trian', "no split 'trian'"),
-    ('train', 'validation_split', 'val', "is 'val', but moving_shapes has"),
-    ('evaluation', 'temporal_views', 9, 'temporal_views'),
-    ('evaluation', 'split', 'tets', "evaluation.split is 'tets'.*mean 'test'"),
-    ('train', 'best_metric', 'verbs/top1', "mean 'verb/top1'"),
-    ('train', 'best_metric', 'verb/mAP', 'there are .*verb/loss'),
-    ('train', 'head_weights', {'verbs': 2.0}, "names verbs.*mean 'verb'"),
-    ('train', 'accumulate', 7, 'which train.accumulate cuts in 7 parts'),
-    ('train', 'wandb', 'videos', "is 'videos', but wandb is not installed"),
-    ('optim', 'freeze', '^head', "freeze is '.head', which matches no"),
-    ('', 'init_from', 'absent', 'cannot read the checkpoint absent'),
-    ('', 'init_from', __file__, 'no checkpoint known here'),
+    ('model.size', 'XL', 'model.size'),
+    ('model.family', 'factorized_encoder', "'factorised_encoder'"),
+    ('data.frames', 16, '16 frames'),
+    ('data.train_split', 'trian', "'trian'"),
+    ('train.validation_split', 'val', 'train.validation_split'),
+    ('evaluation.temporal_views', 9, '9 temporal views'),
+    ('evaluation.split', 'tets', "evaluation.split is 'tets'.*'test'"),
+    ('train.best_metric', 'verbs/top1', "train.best_metric.*'verb/top1'"),
+    ('train.best_metric', 'verb/mAP', 'train.best_metric'),
+    ('train.head_weights', {'verbs': 2.0}, "verbs.*'verb'"),
+    ('train.accumulate', 7, 'train.accumulate'),
+    ('train.wandb', 'videos', 'train.wandb'),
+    ('optim.freeze', '^head', 'optim.freeze'),
+    ('init_from', 'absent', 'init_from'),
+    ('init_from', __file__, 'test_loop.py'),
   ],
 )
 def test_a_mistake_leaves_no_workdir(
-  prepared, tmp_path, monkeypatch, section, key, value, words
+  prepared, tmp_path, monkeypatch, key, value, named
 ):
   monkeypatch.setitem(sys.modules, 'wandb', None)
   config = moving_shapes_ti8x2_fe.get_config()
   config.data.data_dir = str(prepared)
-  if section:
-    config[section][key] = value
-  else:
-    config[key] = value
-  with pytest.raises(UserError, match=words):
+  *sections, name = key.split('.')
+  section = config
+  for part in sections:
+    section = section[part]
+  section[name] = value
+  with pytest.raises(UserError, match=named):
     loop.train(configs.resolve(config), tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 

@@ -98,16 +98,16 @@ def test_a_damaged_shard_is_skipped_up_to_a_share(tagged, tmp_path, capsys):
   config.train.epochs = 2.0
   workdir = tmp_path / 'run'
   assert loop.train(configs.resolve(config), workdir) == 0
-  told = capsys.readouterr().out
-  assert told.count("skipped: video '3.mp4' cannot be read (1 so far)") == 1
-  assert '1 of 12 videos of validation cannot be read' in told
+  printed = capsys.readouterr().out
+  assert printed.count("skipped: video '3.mp4' cannot be read (1 so far)") == 1
+  assert '1 of 12 validation videos cannot be read' in printed
   evaluate.evaluate(workdir)
   metrics = workdir / 'evaluation' / 'train' / 'metrics.json'
   protocol = json.loads(metrics.read_text())['protocol']
   assert protocol['examples'] == 11 and protocol['unreadable'] == ['3.mp4']
   assert '1 of 12 videos cannot be read' in capsys.readouterr().out
   config.data.max_unreadable = 0.05
-  with pytest.raises(UserError, match='1 of 12 videos .* the share 0.05'):
+  with pytest.raises(UserError, match='data.max_unreadable'):
     loop.train(configs.resolve(config), tmp_path / 'other')
 
 
@@ -126,5 +126,5 @@ def test_a_validation_that_cannot_be_scored_costs_no_steps(
   )
   workdir = tmp_path / 'run'
   assert loop.train(configs.resolve(config), workdir) == 0
-  assert 'validation is left out: none of the' in capsys.readouterr().out
+  assert 'validation is skipped: none of the' in capsys.readouterr().out
   assert list((workdir / 'checkpoints').glob('2'))

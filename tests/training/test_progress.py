@@ -68,7 +68,7 @@ def test_utilisation_is_in_the_line(tmp_path, capsys):
   assert '16 clips/s  43.2% MFU  ' in capsys.readouterr().out
 
 
-def test_lines_of_steps_that_are_made_again_are_dropped(tmp_path):
+def test_lines_after_the_resumed_step_are_dropped(tmp_path):
   lines = [
     '{"step": 1, "a": 1}',
     '[3]',
@@ -126,9 +126,9 @@ def test_weights_and_biases_get_the_same_metrics(tmp_path, monkeypatch):
   assert len({run.settings['id'] for run in runs}) == len(runs) - 1
 
 
-def test_a_full_disk_is_one_sentence(tmp_path):
+def test_a_full_disk_is_a_user_error(tmp_path):
   progress = Progress(tmp_path, steps=20, batch_size=2, first_step=0)
   (tmp_path / 'metrics.jsonl').symlink_to('/dev/full')
-  with pytest.raises(UserError, match='metrics of step 3 .*: No space left on'):
+  with pytest.raises(UserError, match='step 3 .*No space left'):
     progress.write(3, {'b': 2})
   progress.close()

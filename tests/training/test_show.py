@@ -115,17 +115,17 @@ def test_a_contact_sheet_by_hand():
 
 
 @pytest.mark.parametrize(
-  'keys, words',
+  'keys, named',
   [
-    ({'out': 'page.pdf'}, 'page.pdf; it is a file .html or .png'),
-    ({'clips': 5}, 'from 1 to the 4 of a batch'),
-    ({'step': -1}, '--step is -1'),
-    ({'out': 'no/folder/page.png'}, 'cannot write no/folder/page.png: No such'),
+    ({'out': 'page.pdf'}, 'page.pdf'),
+    ({'clips': 5}, '--clips'),
+    ({'step': -1}, '--step'),
+    ({'out': 'no/folder/page.png'}, 'no/folder/page.png'),
   ],
 )
-def test_mistakes_are_told(prepared, keys, words):
+def test_invalid_flags_are_refused(prepared, keys, named):
   keys = {'out': 'page.html', 'clips': 1} | keys
-  with pytest.raises(UserError, match=words):
+  with pytest.raises(UserError, match=named):
     show.write_page(config(prepared), **keys)
 
 

@@ -154,7 +154,7 @@ def test_a_mixed_example_weighs_as_its_labels_mix():
   weights = np.float32([0.5, 1.0, 7.0])
 
   def ready(batch):
-    return inputs.prepare(
+    return inputs.preprocess(
       batch, jnp.int32(3), config, {'label': 3}, {'label': weights}
     )
 
@@ -231,7 +231,9 @@ def test_which_weights_are_scored(train, evaluation, averaged):
   state = step.TrainState(0, {'a': np.ones(2)}, ())
   state = step.with_parameters(state, {'a': np.ones(2)}, config)
   state = state.replace(params={'a': np.zeros(2)})
-  assert step.evaluated(state, config)['a'].sum() == (2 if averaged else 0)
+  assert step.evaluation_params(state, config)['a'].sum() == (
+    2 if averaged else 0
+  )
 
 
 def tiny_vivit(**changes) -> nn.Module:

@@ -23,7 +23,7 @@ with stopping.signals() as signalled:
 """
 
 
-def test_the_first_signal_is_told_and_handlers_come_back():
+def test_the_first_signal_is_returned_and_handlers_are_restored():
   handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
   wakeup = signal.set_wakeup_fd(-1)
   signal.set_wakeup_fd(wakeup)

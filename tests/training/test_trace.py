@@ -55,7 +55,7 @@ def test_the_steps_of_a_trace(tmp_path, capsys, begin, end, words, count):
   'begin, end, words',
   [
     (0, 2, 'no trace of steps 3 to 5: training ends at step 2'),
-    (5, 8, 'no trace of steps 3 to 5: training goes on from step 5'),
+    (5, 8, 'no trace of steps 3 to 5: training resumes from step 5'),
   ],
 )
 def test_steps_that_are_not_made_are_said(tmp_path, capsys, begin, end, words):

@@ -1,4 +1,4 @@
-"""Losses, optimiser, and the step; `loop` is the trainer.
+"""Losses, optimiser and training step; `loop` is the trainer.
 
 Importing this package imports neither TensorFlow nor a data pipeline.
 """

@@ -1,4 +1,4 @@
-"""What can be wrong with a run, said as early as it can be known."""
+"""Checks of config, data, workdir and training that fail early."""
 
 import math
 import os
@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from vivit_jax import config as configs
-from vivit_jax import models, peers
+from vivit_jax import distributed, models
 from vivit_jax.checkpoints import labels, workdir
 from vivit_jax.checkpoints.metadata import (
   Description,
@@ -19,25 +19,25 @@ from vivit_jax.checkpoints.metadata import (
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import datasets, lengths
 from vivit_jax.errors import UserError, nearest
-from vivit_jax.training import parameters
+from vivit_jax.training import param_groups
 
-# What belongs to the machine of a process.
-_OWN = ('data.data_dir', 'data.workers')
+# Keys that may differ between processes: they depend on the machine.
+_PER_PROCESS = ('data.data_dir', 'data.workers')
 
 
 def check_same(config: TrainConfig) -> None:
-  """Raises a UserError where processes of a run have other configs."""
+  """Raises a UserError if the processes of a run have different configs."""
   keys = workdir.flat(config).items()
-  of_all = {key: value for key, value in keys if key not in _OWN}
-  peers.check_same('config', of_all)
+  common = {key: value for key, value in keys if key not in _PER_PROCESS}
+  distributed.check_same('the config', common)
 
 
 def check_before_data(config: TrainConfig, folder: str | os.PathLike) -> None:
-  """Checks all that can be checked without the dataset.
+  """Runs all checks that need no dataset.
 
   Raises:
-    UserError: as of `check_alone`; a batch that the devices cannot share; or a
-      workdir of another run or that cannot be written.
+    UserError: see `check_alone`; or a batch that the devices cannot share, a
+      workdir of another run, or one that cannot be written.
   """
   check_alone(config, folder)
   configs.check_devices(config, jax.device_count())
@@ -47,44 +47,43 @@ def check_before_data(config: TrainConfig, folder: str | os.PathLike) -> None:
 def check_alone(
   config: TrainConfig, folder: str | os.PathLike | None = None
 ) -> None:
-  """Checks what needs neither the dataset nor the devices.
+  """Runs all checks that need neither dataset nor devices.
 
   Args:
     config: the experiment.
-    folder: its workdir, if it is known. A run that goes on needs `init_from` no
-      more.
+    folder: its workdir, if known. A resumed run does not need `init_from`.
 
   Raises:
-    UserError: a model that there is not, a checkpoint that is not there, or
-      Weights & Biases that is not installed.
+    UserError: an unknown model, a missing checkpoint, or Weights & Biases not
+      installed.
   """
   models.check(config.model)
-  begins = folder is None or not has_checkpoints(folder)
-  if begins and config.init_from and not os.path.exists(config.init_from):
+  is_new = folder is None or not has_checkpoints(folder)
+  if is_new and config.init_from and not os.path.exists(config.init_from):
     raise UserError(
-      f'cannot read the checkpoint {config.init_from}: there is none; '
-      'init_from takes a path.'
+      f"init_from is '{config.init_from}', which does not exist: give the path "
+      'of a checkpoint.'
     )
   if config.train.wandb is not None:
     try:
-      import wandb as wandb  # a second
+      import wandb as wandb  # slow
     except ImportError:
       raise UserError(
         f"train.wandb is '{config.train.wandb}', but wandb is not installed: "
-        'install it, or leave the key out.'
+        'install it, or remove the key.'
       ) from None
 
 
 def check_with_data(config: TrainConfig, train: datasets.VideoSplit) -> None:
-  """Checks clips and scores against the videos, of evaluation's too.
+  """Checks clip, views and metric against the training and evaluation videos.
 
   Args:
     config: with its heads.
-    train: the videos to train on.
+    train: the training videos.
 
   Raises:
-    UserError: videos shorter than a clip, fewer than a batch, or with no room
-      for the views of evaluation; a metric that validation does not give.
+    UserError: videos too short for a clip or for the views of evaluation; or
+      `train.best_metric` is not a metric of validation.
   """
   lengths.check_lengths(train, config.data)
   _check_best_metric(config, train.multi_label)
@@ -94,14 +93,14 @@ def check_with_data(config: TrainConfig, train: datasets.VideoSplit) -> None:
 
 
 def check_parameters(params: Any, config: TrainConfig) -> None:
-  """Checks the keys of optim that go by the names of parameters.
+  """Checks the keys of optim that select parameters by name.
 
   Raises:
-    UserError: a pattern that does not fit, or a parameter of no layer.
+    UserError: a pattern that does not fit, or a parameter without a layer.
   """
-  parameters.learned(params, config.optim)
+  param_groups.trainable(params, config.optim)
   if config.optim.layer_decay != 1.0:
-    parameters.layer_scales(params, config.optim.layer_decay, config.model)
+    param_groups.layer_scales(params, config.optim.layer_decay, config.model)
 
 
 def open_split(config: TrainConfig, split: str) -> datasets.VideoSplit:
@@ -110,10 +109,10 @@ def open_split(config: TrainConfig, split: str) -> datasets.VideoSplit:
 
 
 def open_validation(config: TrainConfig) -> datasets.VideoSplit:
-  """Opens the split that is scored during training.
+  """Opens the validation split.
 
   Raises:
-    UserError: no such split, or videos that are shorter than a clip.
+    UserError: no such split, or videos shorter than a clip.
   """
   without = '--config.train.validate_every=0'
   if config.train.validate_epochs:
@@ -129,14 +128,14 @@ def open_validation(config: TrainConfig) -> datasets.VideoSplit:
 
 
 def _open_named(
-  config: TrainConfig, key: str, split: str, mend: str = ''
+  config: TrainConfig, key: str, split: str, advice: str = ''
 ) -> datasets.VideoSplit:
-  """Opens the split that a key names; an error names the key."""
-  there = datasets.splits(config.data.dataset, config.data.data_dir)
-  if split not in there:
+  """Opens the split that a config key names; an error names the key."""
+  known = datasets.splits(config.data.dataset, config.data.data_dir)
+  if split not in known:
     raise UserError(
-      f"{key} is '{split}', but {config.data.dataset} has {', '.join(there)}: "
-      f'name one of them{mend}.{nearest(split, there)}'
+      f"{key} is '{split}', but {config.data.dataset} has {', '.join(known)}: "
+      f'name one of them{advice}.{nearest(split, known)}'
     )
   return open_split(config, split)
 
@@ -144,7 +143,7 @@ def _open_named(
 def _check_best_metric(
   config: TrainConfig, multi_label: Collection[str]
 ) -> None:
-  """Raises a UserError unless validation gives `train.best_metric`."""
+  """Raises a UserError unless validation computes `train.best_metric`."""
   heads = config.model.heads
   known = [f'{h}/{which}' for h in heads for which in ('top1', 'top5', 'loss')]
   known += [f'{head}/mAP' for head in heads if head in multi_label]
@@ -152,109 +151,109 @@ def _check_best_metric(
   name = config.train.best_metric
   if name not in known:
     raise UserError(
-      f"train.best_metric is '{name}'; there are {', '.join(known)}."
+      f"train.best_metric is '{name}'; it is one of {', '.join(known)}."
       f'{nearest(name, known)}'
     )
 
 
-def check_resumed(folder: str | os.PathLike, now: Description) -> None:
-  """Checks that the checkpoints of a workdir, if any, are of this run.
+def check_resumed(folder: str | os.PathLike, current: Description) -> None:
+  """Checks that the checkpoints of a workdir, if any, belong to this run.
 
   Raises:
-    UserError: what of config, labels and videos differs.
+    UserError: config, labels or training videos differ.
   """
   if not has_checkpoints(folder):
     return
-  there = last_description(folder)
-  workdir.check_same(there.config, now.config, folder)
-  labels.check_label_names(there.label_names, now.label_names)
-  if there.content not in (None, now.content):
+  saved = last_description(folder)
+  workdir.check_same(saved.config, current.config, folder)
+  labels.check_label_names(saved.label_names, current.label_names)
+  if saved.content not in (None, current.content):
+    data = current.config.data
     raise UserError(
-      f'{folder} was trained on {there.content}, and the split '
-      f"'{now.config.data.train_split}' of {now.config.data.dataset} has "
-      f'{now.content} now: prepare it as it was, or begin another --workdir '
-      f'with --config.init_from={folder}.'
+      f'{folder} was trained on {saved.content}, but the split '
+      f"'{data.train_split}' of {data.dataset} now has {current.content}: "
+      'prepare it as before, or start another --workdir with '
+      f'--config.init_from={folder}.'
     )
 
 
-class Unreadable:
-  """Counts the videos that training skips because they cannot be read.
+class UnreadableVideos:
+  """Counts and names the training videos that cannot be read.
 
   Args:
-    source: the videos.
-    most: share of them that may be skipped.
+    source: the training videos.
+    max_share: share of them that may be unreadable.
   """
 
-  def __init__(self, source: datasets.VideoSplit, most: float):
-    self._source, self._most = source, most
-    self._found: set[int] = set()
+  def __init__(self, source: datasets.VideoSplit, max_share: float):
+    self._source, self._max_share = source, max_share
+    self._seen: set[int] = set()
 
-  def note(self, numbers: np.ndarray) -> None:
-    """Names the videos of a batch that are skipped for the first time.
+  def add(self, indices: np.ndarray) -> None:
+    """Prints each unreadable video of a batch, the first time.
 
     Args:
-      numbers: int [b], of videos in the split; -1 for none.
+      indices: int [b], of unreadable videos in the split; -1 for none.
 
     Raises:
-      UserError: they are more than the share by now.
+      UserError: the share is exceeded.
     """
-    for number in sorted({int(n) for n in numbers if n >= 0} - self._found):
-      self._found.add(number)
+    for index in sorted({int(i) for i in indices if i >= 0} - self._seen):
+      self._seen.add(index)
       print(
-        f"\nskipped: video '{self._source.ids[number]}' cannot be read "
-        f'({len(self._found)} so far)',
+        f"\nskipped: video '{self._source.ids[index]}' cannot be read "
+        f'({len(self._seen)} so far)',
         flush=True,
       )
-    if len(self._found) > self._most * len(self._source):
+    if len(self._seen) > self._max_share * len(self._source):
       raise UserError(
-        f'{len(self._found)} of {len(self._source)} videos cannot be read, '
-        f'more than the share {self._most} of data.max_unreadable: find out '
-        'why by `python -m vivit_jax.data.check`, prepare the dataset again, '
-        'or allow more.'
+        f'{len(self._seen)} of {len(self._source)} videos cannot be read, more '
+        f'than the share {self._max_share} of data.max_unreadable. Run `python '
+        '-m vivit_jax.data.check`, prepare the dataset again, or raise the key.'
       )
 
 
 def check_skipped(
-  in_a_row: int,
+  consecutive: int,
   config: TrainConfig,
   step: int,
   learning_rates: tuple[float, float],
 ) -> None:
-  """Raises a UserError after `train.max_skipped` steps that were not finite.
+  """Raises a UserError after `train.max_skipped` consecutive skipped steps.
 
   Args:
-    in_a_row: of the last steps, how many were skipped.
-    config: of the run.
+    consecutive: how many of the last steps were skipped.
+    config: the experiment.
     step: the last one.
-    learning_rates: of that step, and of the last update that was made.
+    learning_rates: of that step, and of the last update made.
   """
-  rate, before = (f'{x:.3g}' for x in learning_rates)
-  last = '' if before == rate else f', after an update at {before}'
-  if in_a_row >= config.train.max_skipped:
-    raise UserError(
-      f'no finite gradient and update in {in_a_row} steps up to step {step}, '
-      f'at learning rate {rate}{last}: training has diverged (diverged.json '
-      'has the last batch and its gradients), and the last checkpoint is as it '
-      'was. Lower optim.learning_rate, or lengthen optim.warmup_epochs, in '
-      'another --workdir.'
-    )
+  if consecutive < config.train.max_skipped:
+    return
+  rate, previous = (f'{x:.3g}' for x in learning_rates)
+  after = '' if previous == rate else f' (last update at {previous})'
+  raise UserError(
+    f'training has diverged: {consecutive} steps up to step {step} had no '
+    f'finite update, at learning rate {rate}{after}. See diverged.json; the '
+    'last good checkpoint is kept. Lower optim.learning_rate or lengthen '
+    'optim.warmup_epochs, in another --workdir.'
+  )
 
 
 def check_finite(loss: float, params: Any, step: int) -> None:
-  """Raises a UserError where training has diverged.
+  """Raises a UserError if the loss or a parameter is not finite.
 
   Args:
-    loss: the mean of some steps.
-    params: host arrays, before they are saved; None to look at the loss alone.
+    loss: mean over some steps.
+    params: host arrays; None to check the loss alone.
     step: the last one.
   """
-  what = None if math.isfinite(loss) else f'the loss is {loss}'
-  if what is None and params is not None:
+  reason = None if math.isfinite(loss) else f'the loss is {loss}'
+  if reason is None and params is not None:
     if not all(np.isfinite(x).all() for x in jax.tree.leaves(params)):
-      what = 'parameters are not finite'
-  if what:
+      reason = 'parameters are not finite'
+  if reason:
     raise UserError(
-      f'{what} at step {step}: training has diverged, and this step is not '
-      'saved. Lower optim.learning_rate, or lengthen optim.warmup_epochs, in '
-      'another --workdir.'
+      f'training has diverged: {reason} at step {step}, which is not saved. '
+      'Lower optim.learning_rate or lengthen optim.warmup_epochs, in another '
+      '--workdir.'
     )

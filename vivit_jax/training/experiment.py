@@ -1,4 +1,4 @@
-"""What a run trains, made and checked before its workdir is touched."""
+"""Builds and checks what a run trains, before its workdir is touched."""
 
 import dataclasses
 import fractions
@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from vivit_jax import config as configs
-from vivit_jax import distributed, models, peers
+from vivit_jax import distributed, models
 from vivit_jax.checkpoints import load
 from vivit_jax.checkpoints.metadata import Description, has_checkpoints
 from vivit_jax.config import TrainConfig
@@ -22,41 +22,46 @@ from vivit_jax.training import checks, losses, optim, step, validation
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-  """What a run trains.
+  """Everything that a run trains with.
 
   Attributes:
     config: with the dataset's heads.
-    source: the videos to train on.
+    source: the training videos.
     model: the network.
-    optimiser: its learning rate is `rate`.
-    rate: updates made before -> the learning rate.
+    optimiser: with the learning rates of `schedule`.
+    schedule: number of updates made -> learning rate.
     steps: of the whole training.
-    validation_period: steps from one validation to the next; None for never.
-    validate: parameters -> scores, of `validation.scorer`; None for never.
-    class_weights: float32 [K] of heads whose examples are weighted by class.
-    about: what a checkpoint says of the run.
+    validation_period: steps between validations; None for never.
+    validation_source: the videos of validation; None for never.
+    validate: parameters -> scores, see `validation.scorer`; None for never.
+    class_weights: float32 [K] of each head with weighted classes.
+    description: metadata that each checkpoint stores.
   """
 
   config: TrainConfig
   source: datasets.VideoSplit
   model: nn.Module
   optimiser: optax.GradientTransformation
-  rate: optax.Schedule
+  schedule: optax.Schedule
   steps: int
   validation_period: fractions.Fraction | None
+  validation_source: datasets.VideoSplit | None
   validate: Callable[[Any], dict[str, float] | None] | None
   class_weights: Mapping[str, np.ndarray]
-  about: Description
+  description: Description
 
 
-def plan(
+def build_experiment(
   config: TrainConfig, folder: str | os.PathLike
 ) -> tuple[Experiment, step.TrainState]:
-  """Returns what a run trains, and its state where no checkpoint is.
+  """Returns the experiment and its initial state.
 
-  That state has the weights of `init_from`, else random parameters from the
-  seed. The embedded dataset is written if it is absent; the workdir stays as it
-  is.
+  The parameters are those of `init_from`, else random from the seed. The
+  embedded dataset is written if it is missing; the workdir is not touched.
+
+  Args:
+    config: as resolved from the config file.
+    folder: the workdir, which need not exist.
 
   Raises:
     UserError: a config that does not fit the dataset, devices or workdir.
@@ -65,14 +70,17 @@ def plan(
   checks.check_before_data(config, folder)
   _ensure_data(config)
   source = checks.open_split(config, config.data.train_split)
-  peers.check_same('dataset', {'its content': source.content})
+  distributed.check_same('the dataset', {'its content': source.content})
   config = configs.resolve_heads(config, source.label_names)
   checks.check_with_data(config, source)
   weights = class_weights(config, source)
   model = models.build(config.model)
   period = validation.period(config, len(source))
-  validate = None if period is None else validation.scorer(model, config)
-  about = Description(
+  validation_source, validate = None, None
+  if period is not None:
+    validation_source = checks.open_validation(config)
+    validate = validation.scorer(model, config, validation_source)
+  description = Description(
     config,
     source.label_names,
     source.content,
@@ -80,40 +88,45 @@ def plan(
   )
   per_epoch = len(source) / configs.videos_per_step(config)
   steps = configs.training_steps(config, len(source))
-  rate = optim.schedule(config.optim, steps=steps, steps_per_epoch=per_epoch)
-  optimiser = optim.optimiser(config.optim, rate, config.model)
+  schedule = optim.schedule(
+    config.optim, steps=steps, steps_per_epoch=per_epoch
+  )
+  optimiser = optim.optimiser(config.optim, schedule, config.model)
   state = step.initialise(model, optimiser, config)
   checks.check_parameters(state.params, config)
   if config.init_from is not None and not has_checkpoints(folder):
     params = load.initialise(state.params, config, source.label_names)
     state = step.with_parameters(state, params, config)
-  checks.check_resumed(folder, about)
-  made = Experiment(
+  checks.check_resumed(folder, description)
+  experiment = Experiment(
     config=config,
     source=source,
     model=model,
     optimiser=optimiser,
-    rate=rate,
+    schedule=schedule,
     steps=steps,
     validation_period=period,
+    validation_source=validation_source,
     validate=validate,
     class_weights=weights,
-    about=about,
+    description=description,
   )
-  return made, state
+  return experiment, state
 
 
 def class_weights(
   config: TrainConfig, source: datasets.VideoSplit
 ) -> dict[str, np.ndarray]:
-  """Returns `train.class_weights` of the heads that have one label a video.
+  """Returns the class weights of each single-label head, float32 [K].
+
+  Empty without `train.class_weights`.
 
   Args:
     config: with its heads.
-    source: the videos to train on, whose classes are counted.
+    source: the training videos, whose classes are counted.
 
   Raises:
-    UserError: there is no such head.
+    UserError: there is no single-label head.
   """
   rule, beta = config.train.class_weights, config.train.class_weights_beta
   if rule is None:
@@ -122,7 +135,7 @@ def class_weights(
   if not heads:
     raise UserError(
       f"train.class_weights is '{rule}', but {config.data.dataset} has no head "
-      'with one label a video: leave it out.'
+      'with one label per video: remove the key.'
     )
   return {
     head: losses.class_weights(
@@ -135,9 +148,9 @@ def class_weights(
 
 
 def _ensure_data(config: TrainConfig) -> None:
-  """Writes the embedded dataset if it is absent, or waits for process 0's."""
+  """Writes the embedded dataset if it is missing, or waits for process 0."""
+  dataset, data_dir = config.data.dataset, config.data.data_dir
   if distributed.first():
-    prepare.ensure_embedded(config.data.dataset, config.data.data_dir)
-  elif config.data.dataset == 'moving_shapes':
-    where = config.data.dataset, config.data.data_dir
-    distributed.wait_for(lambda: datasets.find(*where) is not None)
+    prepare.ensure_embedded(dataset, data_dir)
+  elif dataset == 'moving_shapes':
+    distributed.wait_for(lambda: datasets.find(dataset, data_dir) is not None)

@@ -1,4 +1,4 @@
-"""What the network is given of a training batch: `step` and `show` share it."""
+"""Augmentation and targets of a training batch, on the devices."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,14 +19,14 @@ _ARRAYS = ('video', 'labels', 'randaugment')
 
 @flax.struct.dataclass
 class Inputs:
-  """Augmented clips and what they should be taken for.
+  """Augmented clips with their targets.
 
   Attributes:
     video: float32 [B, T, H, W, 3], normalised.
     targets: distributions over classes, float32 [B, K] of each head.
-    share: float32, what each example has of its own; the rest of pixels,
-      targets and weights is the next one's of the global batch.
-    weights: of each example's loss, float32 [B] of each head that has any.
+    share: float32 [], mixing weight of each example; the next example of the
+      global batch has 1 - share. 1 without mixup or cutmix.
+    weights: loss weight of each example, float32 [B] of each weighted head.
   """
 
   video: jax.Array
@@ -36,17 +36,17 @@ class Inputs:
 
 
 def arrays(batch: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns those arrays of a pipeline's batch that go to the devices."""
+  """Returns the arrays of a pipeline's batch that the devices need."""
   return {key: batch[key] for key in _ARRAYS if key in batch}
 
 
 def step_key(seed: int, step: jax.Array, name: draws.Name) -> jax.Array:
-  """Returns the key of a training step for 'augment', 'mix' or 'network'."""
+  """Returns a step's random key for a purpose: 'augment', 'mix', 'network'."""
   key = jax.random.fold_in(jax.random.key(seed), step)
   return draws.key_for(key, name)
 
 
-def prepare(
+def preprocess(
   batch: Mapping[str, Any],
   step: jax.Array,
   config: TrainConfig,
@@ -58,13 +58,14 @@ def prepare(
   Called inside a function mapped over devices.
 
   Args:
-    batch: `video` uint8 [B, T, H, W, 3], `labels` int32 [B] of each head, and
-      with RandAugment `randaugment` float32 [B, layers, 4].
-    step: int32, updates made before.
+    batch: `video` uint8 [B, T, H, W, 3]; `labels` of each head, int32 [B], or
+      float32 [B, K] of a multi-label head; with RandAugment `randaugment`,
+      float32 [B, layers, 4].
+    step: int32 [], steps made before.
     config: the experiment.
     heads: number of classes of each.
-    class_weights: float32 [K] of each head whose examples are weighted by their
-      class. A mixed example has the mixture of the two weights.
+    class_weights: float32 [K] of each head with weighted classes. A mixed
+      example gets the mixture of both weights.
   """
   video, labels = batch['video'], batch['labels']
   place_B = parallel.example_places(video.shape[0])

@@ -1,4 +1,4 @@
-"""The trainer: restore, then step, report, validate and save, to the end."""
+"""The trainer: restores, then steps, reports, validates and saves."""
 
 import contextlib
 import dataclasses
@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from vivit_jax import distributed, parallel, peers
+from vivit_jax import distributed, parallel
 from vivit_jax.checkpoints import workdir
 from vivit_jax.checkpoints.metadata import Description
 from vivit_jax.checkpoints.store import Store
@@ -20,52 +20,57 @@ from vivit_jax.config import TrainConfig
 from vivit_jax.data import pipeline
 from vivit_jax.training import (
   checks,
-  diverged,
+  divergence,
   experiment,
   inputs,
+  model_stats,
   optim,
-  size,
   step,
   stopping,
+  summary,
 )
-from vivit_jax.training.clock import Clock, step_seconds
 from vivit_jax.training.experiment import Experiment
 from vivit_jax.training.progress import Progress
-from vivit_jax.training.tally import Tally
+from vivit_jax.training.step_metrics import StepMetrics
+from vivit_jax.training.step_timer import StepTimer, step_seconds
 from vivit_jax.training.trace import Trace
 
 
 def train(config: TrainConfig, folder: str | os.PathLike) -> int:
-  """Trains, or goes on with, the experiment in a workdir.
+  """Trains the experiment in a workdir, or resumes its training.
 
   Order of restoration: the last checkpoint of this workdir, else the weights of
   `init_from`, else random parameters from the seed. The embedded dataset is
-  written if it is absent. An epoch is every video of the split once; a step
-  takes `batch_size` clips, `repeats` of each of its videos.
+  written if it is missing. A step takes `batch_size` clips, `repeats` of each
+  video; an epoch is every video of the split once.
+
+  Args:
+    config: as resolved from the config file.
+    folder: the workdir; made if it does not exist.
 
   Returns:
-    The process's exit code: 0, `INTERRUPTED` after Ctrl-C, or `TERMINATED`
+    The process's exit code: 0, `INTERRUPTED` after SIGINT, or `TERMINATED`
     after SIGTERM.
 
   Raises:
     UserError: a config that does not fit the dataset, devices or workdir;
       files that cannot be written; training that has diverged.
   """
-  trained, state = experiment.plan(config, folder)
+  trained, state = experiment.build_experiment(config, folder)
   with contextlib.ExitStack() as stack:
-    signalled = stack.enter_context(stopping.signals())
-    # After all that can be wrong.
+    received_signal = stack.enter_context(stopping.signals())
+    # Only after all checks.
     folder, store = _claim(trained.config, folder, stack)
-    state, there = _restore(store, state, trained.about)
-    run = _Run(trained, state, there, folder, store, stack)
-    del state  # the run has its own, on every device
-    stops = stopping.agreement()
+    state, previous = _restore(store, state, trained.description)
+    run = _Run(trained, state, previous, folder, store, stack)
+    del state  # the run has a copy on every device
+    sync_signal = stopping.sync_stop_signal()
     due = functools.partial(is_due, last=trained.steps)
     for number in range(run.first + 1, trained.steps + 1):
-      run.make(number)
-      stop = stops(signalled())  # once: it may come at any moment
+      run.make_step(number)
+      stop = sync_signal(received_signal())
       if due(number, config.train.log_every):
-        run.report(number)
+        run.schedule_report(number)
       scores = None
       if due(number, trained.validation_period):
         scores = run.validate(number)
@@ -80,7 +85,7 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
 def _claim(
   config: TrainConfig, folder: str | os.PathLike, stack: contextlib.ExitStack
 ) -> tuple[pathlib.Path, Store | None]:
-  """Opens the workdir, which process 0 alone reads and writes."""
+  """Opens the workdir and its checkpoints, in process 0 alone."""
   if not distributed.first():
     return pathlib.Path(folder), None
   folder = stack.enter_context(workdir.claimed(folder, config))
@@ -89,28 +94,24 @@ def _claim(
 
 
 def _restore(
-  store: Store | None, state: step.TrainState, about: Description
+  store: Store | None, state: step.TrainState, description: Description
 ) -> tuple[step.TrainState, Description]:
-  """Returns what the last checkpoint holds, else what is given, to all."""
-  found = store.restore_last(state) if store else None
-  state, there = found or (state, about)
-  if distributed.several():
-    # What takes long is done. The first collective gives up on who is late.
-    peers.wait_for_all('training')
-    jax.block_until_ready(parallel.most_anywhere(0))
-  state, skipped = distributed.from_first((state, there.skipped))
-  return state, dataclasses.replace(there, skipped=int(skipped))
+  """Returns the last checkpoint, else the arguments; a collective."""
+  restored = store.restore_last(state) if store else None
+  state, previous = restored or (state, description)
+  state, skipped = distributed.from_first((state, previous.skipped))
+  return state, dataclasses.replace(previous, skipped=int(skipped))
 
 
 def is_due(
   number: int, every: int | fractions.Fraction | None, last: int
 ) -> bool:
-  """Returns whether a step completes every so many, or is the last one.
+  """Returns whether a periodic action is due after a step.
 
   Args:
     number: of the step, from 1.
-    every: steps, maybe no whole number; None for never.
-    last: number of the last step.
+    every: period in steps, may be fractional; None for never.
+    last: number of the last step, after which every action is due.
   """
   if every is None:
     return False
@@ -118,41 +119,42 @@ def is_due(
 
 
 class _Run:
-  """A run in its workdir: the actions that training is made of.
+  """The actions of a training run in its workdir.
 
   Args:
-    trained: what it trains.
-    state: to go on from.
-    there: what a checkpoint says of the steps before.
+    trained: the experiment.
+    state: initial or restored.
+    previous: metadata of the restored checkpoint.
     folder: the workdir.
-    store: its checkpoints; None but in process 0.
+    store: its checkpoints; None except in process 0.
     stack: closes what this opens.
 
   Attributes:
-    first: the last step that was made before.
+    first: the step that training resumes from, or 0.
   """
 
   def __init__(
     self,
     trained: Experiment,
     state: step.TrainState,
-    there: Description,
+    previous: Description,
     folder: pathlib.Path,
     store: Store | None,
     stack: contextlib.ExitStack,
   ):
     self._trained, self._folder, self._store = trained, folder, store
-    self._tally = Tally(there.unlogged, there.skipped)
+    self._metrics = StepMetrics(previous.unlogged, previous.skipped)
     self.first = self._reported = int(state.step)
-    self._updates = int(optim.updates_made(state.opt_state))  # before
-    # Known beforehand: to compute one would be to wait for the step in flight.
-    self._rate_after = optim.rates(trained.rate, trained.steps)
-    # Of the report that is not written yet: its step, and where time went.
-    self._due: tuple[int, dict[str, float]] | None = None
-    self._begins = True  # no report was written
+    self._restored_updates = int(optim.updates_made(state.opt_state))
+    # Computed now: later, it would wait for the step in flight.
+    self._rate_after = optim.rates(trained.schedule, trained.steps)
+    # The scheduled report: its step and seconds per step.
+    self._scheduled: tuple[int, dict[str, float]] | None = None
+    self._memory: int | None = None  # of a step, from XLA
+    self._is_first_report = True
     self._progress = None
     if distributed.first():
-      self._progress = self._begin(state)
+      self._progress = self._open_progress(state)
       stack.callback(self._progress.close)
     self._state = parallel.replicate(state)
     config, source = trained.config, trained.source
@@ -170,8 +172,10 @@ class _Run:
       processes=jax.process_count(),
     )
     stack.enter_context(contextlib.closing(self._batches))
-    self._unreadable = checks.Unreadable(source, config.data.max_unreadable)
-    self._clock = Clock()
+    self._unreadable = checks.UnreadableVideos(
+      source, config.data.max_unreadable
+    )
+    self._timer = StepTimer()
     self._trace = Trace(
       folder / 'profile',
       config.train.profile_first if distributed.first() else 0,
@@ -181,73 +185,71 @@ class _Run:
     )
     stack.callback(self._trace.close)
 
-  def _begin(self, state: step.TrainState) -> Progress:
-    """Says what is trained, from where, and opens the metrics."""
-    trained, config = self._trained, self._trained.config
-    if self.first:
-      begins = self.first < trained.steps
-      what = 'going on from' if begins else 'training ended at'
-      where = f'step {self.first} of {trained.steps}'
-      print(f'{self._folder}: {what} {where}', flush=True)
-    operations = size.forward_operations(config)
-    print(size.describe(state, operations, config), flush=True)
+  def _open_progress(self, state: step.TrainState) -> Progress:
+    """Prints the summary, and opens the metrics."""
+    config = self._trained.config
+    text = summary.summarise(self._trained, state)
+    print(f'{self._folder}\n{text}', flush=True)
     return Progress(
       self._folder,
-      steps=trained.steps,
+      steps=self._trained.steps,
       batch_size=config.train.batch_size,
       first_step=self.first,
       utilisation=functools.partial(
-        size.utilisation, operations, devices=jax.device_count()
+        model_stats.utilisation,
+        model_stats.forward_operations(config),
+        devices=jax.device_count(),
       ),
       wandb=config.train.wandb,
       config=workdir.flat(config),
     )
 
-  def make(self, number: int) -> None:
-    """Makes a step; it may still be computing when this returns.
+  def make_step(self, number: int) -> None:
+    """Dispatches a step; it may still be computing when this returns.
 
     Raises:
-      UserError: too many videos that cannot be read, too many steps in a row
-        that were not finite, or a checkpoint that cannot be written.
+      UserError: too many unreadable videos, too many consecutive steps that
+        were not finite, or a checkpoint that cannot be written.
     """
     if self._store:
       self._store.check()
     self._trace.before(number, self._state)
-    with self._clock.measure('input'):
+    with self._timer.measure('input'):
       batch = next(self._batches)
-    self._unreadable.note(batch['unreadable'])
+    self._unreadable.add(batch['unreadable'])
     arrays = parallel.shard(inputs.arrays(batch))
     if number == self.first + 1:
       self._compile(arrays)
     self._state, values = self._update(self._state, arrays)
-    self._tally.add(values)
-    self._write_report(ahead=1)
-    most = self._trained.config.train.max_skipped
+    self._metrics.add(values)
+    self._write_report(in_flight=1)
+    limit = self._trained.config.train.max_skipped
     # One step is in flight: more would pile up batches in memory.
-    with self._clock.measure('device'):
-      self._tally.look(ahead=1)
-      if self._tally.in_a_row or most == 1:
-        self._tally.look()  # so that the batch is at hand, if it is the last
+    with self._timer.measure('device'):
+      self._metrics.wait(in_flight=1)
+      if self._metrics.consecutive_skips or limit == 1:
+        self._metrics.wait()  # this step may be the last: keep its batch
     self._trace.after(number, self._state)
-    if self._tally.in_a_row >= most:
+    if self._metrics.consecutive_skips >= limit:
       self._give_up(number, arrays, batch['index'])
 
   def _compile(self, arrays: Mapping[str, Any]) -> None:
-    """Compiles the step, and says what memory it needs."""
-    with self._clock.measure('compile'):
-      ready = parallel.compiled(self._update, self._state, arrays)
-    self._update, self._memory = ready
+    """Compiles the step, and prints the memory that it needs."""
+    with self._timer.measure('compile'):
+      self._update, self._memory = parallel.compiled(
+        self._update, self._state, arrays
+      )
     if self._memory is not None and self._progress:
-      print(size.describe_step(self._memory), flush=True)
+      print(model_stats.describe_step(self._memory), flush=True)
 
   def _give_up(
     self, number: int, arrays: Mapping[str, Any], index: np.ndarray
   ) -> None:
-    """Raises a UserError, and leaves what is needed to look at it."""
+    """Writes diverged.json, and raises a UserError."""
     trained = self._trained
-    rate, before = self._rates()
+    rates = self._learning_rates()
     index = distributed.gather(index)
-    norms = diverged.gradient_norms(
+    norms = divergence.gradient_norms(
       self._state,
       arrays,
       trained.model,
@@ -256,64 +258,62 @@ class _Run:
     )
     if distributed.first():
       ids = [trained.source.ids[i] for i in index]
-      diverged.write(self._folder, number, (rate, before), index, ids, norms)
+      divergence.write_report(self._folder, number, rates, index, ids, norms)
     checks.check_skipped(
-      self._tally.in_a_row, trained.config, number, (rate, before)
+      self._metrics.consecutive_skips, trained.config, number, rates
     )
 
-  def _rates(self) -> tuple[float, float]:
-    """Returns the learning rates of the last step and of the last update.
+  def _learning_rates(self) -> tuple[float, float]:
+    """Returns the learning rates of the last finished step and last update.
 
-    Of the steps that are looked at. The rates differ where the step is skipped:
-    nothing came of its own.
+    They differ if that step was skipped.
     """
-    made = self._updates + self._tally.updates
-    before = float(self._rate_after[max(made - 1, 0)])
-    skipped = self._tally.in_a_row > 0
-    return float(self._rate_after[made]) if skipped else before, before
+    updates = self._restored_updates + self._metrics.updates
+    last = float(self._rate_after[max(updates - 1, 0)])
+    skipped = self._metrics.consecutive_skips > 0
+    return float(self._rate_after[updates]) if skipped else last, last
 
-  def report(self, number: int) -> None:
-    """Has the means over the steps since the last report written.
+  def schedule_report(self, number: int) -> None:
+    """Schedules a report of mean metrics since the last one.
 
-    That is done when the next step has begun, so that the devices compute
-    meanwhile, or by what needs all steps to be done.
+    It is written once the next step is dispatched, so that the devices stay
+    busy, or before anything that waits for all steps.
     """
-    self._due = number, self._clock.report(number - self._reported)
+    self._scheduled = number, self._timer.report(number - self._reported)
     self._reported = number
 
-  def _write_report(self, ahead: int = 0) -> None:
-    """Writes the report that is due, if any.
+  def _write_report(self, in_flight: int = 0) -> None:
+    """Writes the scheduled report, if any.
 
     Args:
-      ahead: of the steps, how many have begun after those that it is of.
+      in_flight: the last steps, which are not part of it.
 
     Raises:
-      UserError: the loss is not finite, or files that cannot be written.
+      UserError: the loss is not finite, or files cannot be written.
     """
-    if self._due is None:
+    if self._scheduled is None:
       return
-    (number, times), self._due = self._due, None
-    with self._clock.measure('device'):
-      self._tally.look(ahead)
-    report = self._tally.report(ahead)
-    report |= {'learning_rate': self._rates()[0]}
+    (number, times), self._scheduled = self._scheduled, None
+    with self._timer.measure('device'):
+      self._metrics.wait(in_flight)
+    report = self._metrics.report(in_flight)
+    report |= {'learning_rate': self._learning_rates()[0]}
     report |= times
-    if (held := size.peak_memory()) is not None:
-      report['peak_memory_bytes'] = held
+    if (peak := model_stats.peak_memory()) is not None:
+      report['peak_memory_bytes'] = peak
     checks.check_finite(report.get('loss', 0.0), None, number)
     if self._progress:
-      # Where XLA did not tell it before the first step.
-      if self._begins and self._memory is None:
-        if line := size.describe_step(None):
+      if self._is_first_report and self._memory is None:
+        if line := model_stats.describe_step(None):
           print(line, flush=True)
-      self._begins = False
+      self._is_first_report = False
       self._progress.report(number, report, step_seconds(times))
 
   def validate(self, number: int) -> dict[str, float] | None:
-    """Returns the validation's scores, and writes them; None without."""
+    """Validates, and writes the scores; None if that fails."""
     self._finish_steps()
-    with self._clock.measure('validation'):
-      params = step.evaluated(self._state, self._trained.config)
+    with self._timer.measure('validation'):
+      params = step.evaluation_params(self._state, self._trained.config)
       scores = self._trained.validate(params)
     if self._progress and scores:
       self._progress.report_validation(number, scores)
@@ -323,32 +323,32 @@ class _Run:
     """Starts writing a checkpoint, in process 0.
 
     Raises:
-      UserError: parameters are not finite, or files that cannot be written.
+      UserError: parameters are not finite, or files cannot be written.
     """
     self._finish_steps()
     if self._store is None:
       return
-    with self._clock.measure('checkpoint'):
+    with self._timer.measure('checkpoint'):
       saved = parallel.unreplicate(self._state)
       checks.check_finite(0.0, saved.params, number)
-      now = dataclasses.replace(
-        self._trained.about,
-        unlogged=tuple(self._tally.rows()),
-        skipped=self._tally.in_a_row,
+      description = dataclasses.replace(
+        self._trained.description,
+        unlogged=tuple(self._metrics.rows()),
+        skipped=self._metrics.consecutive_skips,
       )
-      self._store.save(number, saved, now, scores)
+      self._store.save(number, saved, description, scores)
 
   def _finish_steps(self) -> None:
-    """Waits for the step in flight, so that its time is its own."""
-    with self._clock.measure('device'):
-      self._tally.look()
+    """Waits for the step in flight, and counts the time as its own."""
+    with self._timer.measure('device'):
+      self._metrics.wait()
     self._write_report()
 
   def stop(self, number: int) -> None:
-    """Waits until the last checkpoint is written, and says how to go on."""
+    """Waits until the last checkpoint is written, and says how to resume."""
     if self._store:
       self._store.wait()
     print(
-      f'\nstopped at step {number}; the same command goes on from there',
+      f'\nstopped at step {number}; the same command resumes from there',
       flush=True,
     )

@@ -1,4 +1,4 @@
-"""Targets and losses of named heads."""
+"""Targets, losses and accuracies of named heads."""
 
 from collections.abc import Collection, Mapping
 
@@ -11,10 +11,16 @@ import optax
 def smooth_targets(
   labels_B: jax.Array, classes: int, smoothing: float
 ) -> jax.Array:
-  """Returns float32 [B, K]: 1 - smoothing + smoothing / K at the label.
+  """Returns smoothed labels, float32 [B, K].
 
-  Every other class gets smoothing / K (Szegedy et al., arXiv 1512.00567). Of
-  multi-label labels, [B, K], each class is smoothed as one of two.
+  The label's class gets 1 - smoothing + smoothing / K, every other class
+  smoothing / K (Szegedy et al., arXiv 1512.00567). Multi-label labels, [B, K],
+  are smoothed as one of two classes each.
+
+  Args:
+    labels_B: int [B], or [B, K] of a multi-label head.
+    classes: K.
+    smoothing: from 0 to 1.
   """
   if labels_B.ndim == 2:
     return labels_B * (1.0 - smoothing) + smoothing / 2
@@ -23,17 +29,18 @@ def smooth_targets(
 
 
 def class_weights(counts_K: np.ndarray, rule: str, beta: float) -> np.ndarray:
-  """Returns float32 [K]: what the loss of a class's examples is multiplied by.
+  """Returns the loss weight of each class, float32 [K].
 
-  Of a class with n examples, in proportion to 1 / n ('inverse'), 1 / sqrt(n)
-  ('inverse_sqrt'), or (1 - beta) / (1 - beta^n), one over the effective number
-  of samples ('effective': Cui et al., arXiv 1901.05555). The mean over all
-  examples is 1, as without weights; in that paper, it is 1 over classes.
+  For a class with n examples, it is proportional to 1 / n ('inverse'),
+  1 / sqrt(n) ('inverse_sqrt') or (1 - beta) / (1 - beta^n), the inverse of the
+  effective number of samples ('effective': Cui et al., arXiv 1901.05555). The
+  mean over all examples is 1, as without weights; in that paper, the mean over
+  classes is 1.
 
   Args:
     counts_K: examples of each class, int [K]; a class without any gets 0.
-    rule: of `train.class_weights`.
-    beta: of 'effective', at least 0 and below 1; 0 gives equal weights.
+    rule: value of `train.class_weights`.
+    beta: for 'effective', at least 0 and below 1; 0 gives equal weights.
   """
   n = np.maximum(counts_K, 1).astype(np.float64)
   weights = {
@@ -52,20 +59,20 @@ def cross_entropy(
   weights: Mapping[str, float] | None = None,
   example_weights: Mapping[str, jax.Array] | None = None,
 ) -> jax.Array:
-  """Returns the cross-entropy, mean over examples, sum over heads.
+  """Returns the cross-entropy, float32 []: mean over examples, sum over heads.
 
-  The mean is the sum over the number of examples, whatever their weights: so it
-  is the same however a batch is split over devices.
+  The mean divides by the number of examples, not by the sum of their weights,
+  so that it does not depend on how a batch is split over devices.
 
   Args:
     logits: float32 [B, K] of each head.
-    targets: distributions over classes, float32 [B, K] of each head; of a
+    targets: distributions over classes, float32 [B, K] of each head; for a
       multi-label head, the probability of each class.
-    multi_label: heads of which every class is a yes or no of its own: sigmoid
-      instead of softmax, summed over the classes.
-    weights: what a head's term is multiplied with; 1 of those without.
-    example_weights: what an example's term of a head is multiplied with,
-      float32 [B]; 1 of heads without.
+    multi_label: heads with an independent yes or no per class: sigmoid instead
+      of softmax, summed over the classes.
+    weights: factor of each head's term; 1 if missing.
+    example_weights: factor of each example's term by head, float32 [B]; 1 if
+      missing.
   """
   weights, example_weights = weights or {}, example_weights or {}
 
@@ -86,21 +93,21 @@ def _loss(logits, targets, multi_label: bool) -> jax.Array:
 def accuracies(
   logits: Mapping[str, jax.Array], labels: Mapping[str, jax.Array]
 ) -> dict[str, jax.Array]:
-  """Returns each head's share of right first guesses, as '<head>/top1'.
+  """Returns the top-1 accuracy of each head as '<head>/top1', float32 [].
 
-  With mixup or cutmix, the label of the first of two mixed videos counts as
-  right, and the share is lower than it would be of whole videos.
+  With mixup or cutmix, the correct label is that of the first of the two mixed
+  videos, so the accuracy is lower than on whole videos.
 
   Args:
     logits: [B, K] of each head.
-    labels: int [B], or [B, K], 1 at each label, of a multi-label head.
+    labels: int [B]; or [B, K], 1 at each label, of a multi-label head.
   """
 
-  def right(head):
-    guess_B = logits[head].argmax(-1)
+  def correct(head):
+    top_B = logits[head].argmax(-1)
     if labels[head].ndim == 2:
-      chosen = jnp.take_along_axis(labels[head], guess_B[:, None], axis=1)
+      chosen = jnp.take_along_axis(labels[head], top_B[:, None], axis=1)
       return chosen[:, 0] > 0
-    return guess_B == labels[head]
+    return top_B == labels[head]
 
-  return {f'{head}/top1': jnp.mean(right(head)) for head in logits}
+  return {f'{head}/top1': jnp.mean(correct(head)) for head in logits}

@@ -1,4 +1,4 @@
-"""The optimiser and its schedule, from optax."""
+"""Learning rate schedules and optimisers, built from optax."""
 
 import jax
 import jax.numpy as jnp
@@ -7,25 +7,25 @@ import optax
 
 from vivit_jax.config import OptimConfig
 from vivit_jax.models.family import ModelConfig
-from vivit_jax.training import parameters
+from vivit_jax.training import param_groups
 
-_EPSILON = {'lamb': 1e-6}  # of those that have not Adam's own, 1e-8
+_EPSILON = {'lamb': 1e-6}  # default; Adam's, 1e-8, for all others
 
 
 def schedule(
   config: OptimConfig, *, steps: int, steps_per_epoch: float
 ) -> optax.Schedule:
-  """Returns step -> learning rate: linear warm-up from 0, then the schedule.
+  """Returns step -> learning rate: linear warm-up from 0, then a decay.
 
-  'cosine', 'linear' and 'polynomial' go from the peak to `final_rate` of it:
-  by half a cosine, by a line, by (1 - share done) ** `power`. 'step' multiplies
-  the peak with `decay_factor` at the end of each `decay_epochs` epochs of the
-  training, warm-up included; 'constant' stays.
+  'cosine', 'linear' and 'polynomial' decay from the peak to `final_rate` times
+  the peak: by half a cosine, linearly, or as (1 - progress) ** `power`. 'step'
+  multiplies the rate by `decay_factor` after every `decay_epochs` epochs,
+  counted from the start of training; 'constant' stays at the peak.
 
   Args:
-    config: the schedule, its peak and the length of the warm-up.
+    config: schedule, peak and length of the warm-up.
     steps: of the whole training.
-    steps_per_epoch: turns epochs into steps.
+    steps_per_epoch: converts epochs to steps.
   """
   peak = config.learning_rate
   warmup = config.warmup_steps
@@ -54,28 +54,28 @@ def schedule(
 
 
 def rates(rate: optax.Schedule, steps: int) -> np.ndarray:
-  """Returns the learning rates of a schedule by step, float32 [steps + 1]."""
+  """Returns the learning rate at each step from 0, float32 [steps + 1]."""
   return np.asarray(jax.jit(jax.vmap(rate))(jnp.arange(steps + 1)))
 
 
 def optimiser(
   config: OptimConfig, rate: optax.Schedule, model: ModelConfig | None = None
 ) -> optax.GradientTransformation:
-  """Returns clip by global norm, then the rule of `config.name`.
+  """Returns the optimiser: clip by global norm, update rule, layer-wise decay.
 
-  The gradient that it is given is the mean over all devices already, so that
-  the clip does not depend on their number. Then each layer's update is scaled
-  (`parameters.layer_scales`). Its `init` takes all parameters, and makes a
-  state for those that learn (`parameters.learned`); its `update` takes those
-  alone, so that frozen ones have no part in the clip either.
+  Its `init` takes all parameters, and creates state for the trainable ones only
+  (`param_groups.trainable`). Its `update` takes trainable parameters and their
+  gradients only, so that the norm to clip does not include frozen ones; the
+  gradients are already averaged over all devices. `init` raises a UserError for
+  patterns or layer rules that do not fit the parameters.
+
+  Not `optax.partition` with `set_to_zero`: its `update` needs a gradient for
+  frozen parameters too, and here none is computed.
 
   Args:
-    config: the rule.
-    rate: updates made before -> the learning rate.
-    model: whose layers `config.layer_decay` goes by; None without one.
-
-  `init` raises:
-    UserError: patterns or layer rules that do not fit the parameters.
+    config: the update rule, clip and patterns.
+    rate: number of updates made -> learning rate.
+    model: has the layers of `config.layer_decay`; may be None without it.
   """
   parts = []
   if config.clip_norm is not None:
@@ -83,15 +83,23 @@ def optimiser(
   whole = optax.chain(*parts, *_rule(config, rate))
   if config.layer_decay != 1.0:
     whole = optax.chain(whole, _scaled_layers(config.layer_decay, model))
-  if config.freeze is not None or config.train is not None:
-    whole = _of_learned(whole, config)
-  return whole
+  if config.freeze is None and config.train is None:
+    return whole
+
+  def init(params):
+    mask = param_groups.trainable(params, config)
+    return whole.init(param_groups.select(params, mask))
+
+  return optax.GradientTransformation(init, whole.update)
 
 
 def updates_made(opt_state: optax.OptState) -> jax.Array:
-  """Returns how many updates an optimiser of `optimiser` has made, int32 [...].
+  """Returns the number of updates made, int32 [...]; skipped steps excluded.
 
-  By it goes the learning rate; steps that were skipped do not count.
+  The learning rate depends on it.
+
+  Args:
+    opt_state: of an optimiser that `optimiser` returned.
   """
   return optax.tree.get_all_with_path(opt_state, 'count')[-1][1]
 
@@ -99,17 +107,17 @@ def updates_made(opt_state: optax.OptState) -> jax.Array:
 def _rule(
   config: OptimConfig, rate: optax.Schedule
 ) -> list[optax.GradientTransformation]:
-  """Returns what becomes of the clipped gradient, in order.
+  """Returns the transformations of the update rule, in order.
 
-  The weight decay of sgd, adam and lars is added to the gradient; that of
-  adamw, lamb and lion is decoupled. LAMB (You et al., arXiv 1904.00962) adapts
-  the rate of every parameter, LARS (You et al., arXiv 1708.03888) that of
-  those that decay, with its coefficient of 0.001.
+  sgd, adam and lars add weight decay to the gradient; adamw, lamb and lion
+  decouple it. LAMB (You et al., arXiv 1904.00962) scales the update of every
+  parameter by a trust ratio; LARS (You et al., arXiv 1708.03888) that of
+  parameters with weight decay, with a coefficient of 0.001.
   """
   decay, moments = config.weight_decay, dict(b1=config.b1, b2=config.b2)
   adams = moments | dict(eps=config.epsilon or _EPSILON.get(config.name, 1e-8))
-  decoupled = dict(weight_decay=decay, mask=parameters.decayed)
-  added = optax.add_decayed_weights(decay, parameters.decayed)
+  decoupled = dict(weight_decay=decay, mask=param_groups.decay_mask)
+  added = optax.add_decayed_weights(decay, param_groups.decay_mask)
   momentum = dict(decay=config.momentum, nesterov=config.nesterov)
   match config.name:
     case 'sgd':
@@ -132,44 +140,32 @@ def _rule(
     case 'lars':
       return [
         added,
-        optax.masked(_trust_ratio(0.001), parameters.decayed),
+        optax.masked(_trust_ratio(0.001), param_groups.decay_mask),
         optax.scale_by_learning_rate(rate),
         optax.trace(**momentum),
       ]
 
 
 def _trust_ratio(coefficient: float) -> optax.GradientTransformation:
-  """Returns `optax.scale_by_trust_ratio` of each layer, stacked or not."""
-  one = optax.scale_by_trust_ratio(trust_coefficient=coefficient)
+  """Returns `optax.scale_by_trust_ratio` for each layer, stacked or not."""
+  ratio = optax.scale_by_trust_ratio(trust_coefficient=coefficient)
 
   def scale(update, weights):
-    return one.update(update, optax.EmptyState(), weights)[0]
+    return ratio.update(update, optax.EmptyState(), weights)[0]
 
   return optax.stateless(
-    lambda updates, params: parameters.each_layer(scale, updates, params)
+    lambda updates, params: param_groups.map_layers(scale, updates, params)
   )
-
-
-def _of_learned(
-  inner: optax.GradientTransformation, config: OptimConfig
-) -> optax.GradientTransformation:
-  """Returns `inner` with a state for the parameters that learn alone."""
-
-  def init(params):
-    chosen = parameters.learned(params, config)
-    return inner.init(parameters.select(params, chosen))
-
-  return optax.GradientTransformation(init, inner.update)
 
 
 def _scaled_layers(
   decay: float, model: ModelConfig
 ) -> optax.GradientTransformation:
-  """Returns the scaling of updates by `parameters.layer_scales`."""
+  """Returns the scaling of updates by `param_groups.layer_scales`."""
 
   def scale(updates, params):
     del params
-    scales = parameters.layer_scales(updates, decay, model)
-    return jax.tree.map(lambda x, share: x * share, updates, scales)
+    scales = param_groups.layer_scales(updates, decay, model)
+    return jax.tree.map(lambda x, scale: x * scale, updates, scales)
 
   return optax.stateless(scale)

@@ -1,4 +1,4 @@
-"""A run's metrics: a line for people, JSON lines and TensorBoard for tools."""
+"""Metrics of a run: a line on the terminal, JSON lines and TensorBoard."""
 
 import contextlib
 import hashlib
@@ -15,21 +15,20 @@ from vivit_jax.errors import UserError
 
 
 class Progress:
-  """Writes metrics of steps to the terminal and into the workdir.
+  """Writes metrics to the terminal and into the workdir.
 
-  `metrics.jsonl` gets one object a line, `{"step": ..., "<name>": ...}`, and
-  `tensorboard/` the same through clu's writers.
+  `metrics.jsonl` gets one object per line, `{"step": ..., "<name>": ...}`, and
+  `tensorboard/` the same values, by clu.
 
   Args:
     workdir: of the run.
     steps: of the whole training.
-    batch_size: clips of a step.
-    first_step: where this process begins; earlier lines are kept, those of
-      steps that are made again are dropped.
-    utilisation: clips a second -> the share of the devices' peak, or None.
-    wandb: project of Weights & Biases to log to as well; None for none. It is
-      installed.
-    config: what that is told of the run.
+    batch_size: clips per step.
+    first_step: the step to resume from; lines of later steps are removed.
+    utilisation: clips per second -> model FLOPs utilisation, or None.
+    wandb: project of Weights & Biases to log to as well; None for none. The
+      package must be installed.
+    config: run config logged to W&B.
 
   Raises:
     UserError: files that cannot be written.
@@ -75,19 +74,19 @@ class Progress:
         if json.loads(line)['step'] <= step:
           lines.append(line)
       except (ValueError, KeyError, TypeError):
-        continue  # cut off by a hard stop
+        continue  # cut off by a kill
     with files.replacing(self._path) as unfinished:
       unfinished.write_text(''.join(line + '\n' for line in lines))
 
   def report(
     self, step: int, metrics: dict[str, float], step_seconds: float
   ) -> None:
-    """Writes training metrics of a step, and the speed.
+    """Writes mean training metrics and the speed.
 
     Args:
-      step: the last one made.
+      step: the last one of the means.
       metrics: means over the steps since the last report.
-      step_seconds: mean time of these, without validation and checkpoints.
+      step_seconds: mean seconds per step, without validation and checkpoints.
     """
     self._last_step = step
     rate = self._batch_size / max(step_seconds, 1e-9)
@@ -95,8 +94,8 @@ class Progress:
     if (utilised := self._utilisation(rate)) is not None:
       speed['mfu'] = utilised
     self.write(step, {f'train/{k}': v for k, v in (metrics | speed).items()})
-    spent, made = time.monotonic() - self._start[1], step - self._start[0]
-    left = spent / max(made, 1) * (self._steps - step)
+    elapsed, made = time.monotonic() - self._start[1], step - self._start[0]
+    left = elapsed / max(made, 1) * (self._steps - step)
     shown = {n: v for n, v in metrics.items() if n == 'loss' or _is_top1(n)}
     parts = (
       f'step {step}/{self._steps}',
@@ -120,10 +119,10 @@ class Progress:
     self._show(f'validation at step {step}  {_join(scores)}', stay=True)
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
-    """Writes metrics to the files alone.
+    """Writes metrics to the files only.
 
     Raises:
-      UserError: they cannot be written.
+      UserError: a file cannot be written.
     """
     values = {name: float(value) for name, value in metrics.items()}
     with self._writing(step):
@@ -144,20 +143,20 @@ class Progress:
 
   @contextlib.contextmanager
   def _writing(self, step: int) -> Iterator[None]:
-    """Turns what a full disk raises, here or in TensorFlow, into one."""
+    """Turns errors of a full disk, here or in TensorFlow, into a UserError."""
     try:
       yield
     except Exception as error:
       reason = getattr(error, 'strerror', None) or str(error).splitlines()[0]
       raise UserError(
         f'cannot write metrics of step {step} to {self._path.parent}: '
-        f'{reason}. Mend it, and the same command goes on from the last '
+        f'{reason}. After repair, the same command resumes from the last '
         'checkpoint.'
       ) from None
 
   def _show(self, line: str, stay: bool = False) -> None:
     if sys.stdout.isatty():
-      # A line that the terminal breaks could not be written over.
+      # A wrapped line could not be overwritten.
       cut = None if stay else shutil.get_terminal_size().columns - 1
       print(f'\r\x1b[2K{line[:cut]}', end='\n' if stay else '', flush=True)
     else:
@@ -167,7 +166,7 @@ class Progress:
 def _wandb_run(
   project: str, workdir: pathlib.Path, config: Mapping[str, Any] | None
 ):
-  """Begins a run of Weights & Biases, or goes on with this workdir's."""
+  """Starts the W&B run of this workdir, or resumes it."""
   import wandb
 
   place = str(workdir.absolute())
@@ -177,7 +176,7 @@ def _wandb_run(
     id=hashlib.sha256(place.encode()).hexdigest()[:16],
     dir=str(workdir),
     config=None if config is None else dict(config),
-    allow_val_change=True,  # of what may change in a run
+    allow_val_change=True,  # some keys may change when a run resumes
     resume='allow',
   )
 

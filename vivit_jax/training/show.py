@@ -1,4 +1,4 @@
-"""A training batch as the network is given it, on a page for people."""
+"""A page that shows a training batch as the network sees it."""
 
 import contextlib
 import dataclasses
@@ -34,29 +34,29 @@ def write_page(
   clips: int = 8,
   name: str = '',
 ) -> None:
-  """Writes the first clips of a training batch, as the network is given them.
+  """Writes a page with the first clips of a training batch.
 
-  The embedded dataset is written if it is absent.
+  The embedded dataset is written if it is missing.
 
   Args:
     config: the experiment.
-    out: a file .html or .png; it appears whole or not at all.
+    out: file to write, .html or .png; it is written atomically.
     step: number of the batch, from 0.
-    clips: how many of it.
+    clips: how many clips of it.
     name: of the experiment, for the page's title.
 
   Raises:
-    UserError: a batch, a number of clips or a file that there cannot be.
+    UserError: an invalid batch, number of clips or file.
   """
   out = pathlib.Path(out)
   if out.suffix not in WRITERS:
-    raise UserError(f'--out is {out}; it is a file .html or .png.')
+    raise UserError(f'--out is {out}; it must end in .html or .png.')
   if step < 0:
-    raise UserError(f'--step is {step}; at least 0.')
+    raise UserError(f'--step is {step}; it must be at least 0.')
   batch_size = config.train.batch_size
   if not 1 <= clips <= batch_size:
     raise UserError(
-      f'--clips is {clips}; it is from 1 to the {batch_size} of a batch.'
+      f'--clips is {clips}; it must be 1 to {batch_size}, the batch size.'
     )
   configs.check_devices(config, jax.local_device_count())
   prepare.ensure_embedded(config.data.dataset, config.data.data_dir)
@@ -75,16 +75,16 @@ def write_page(
 def training_sheets(
   config: TrainConfig, split: datasets.VideoSplit, step: int
 ) -> list[Sheet]:
-  """Returns the clips of a training batch, after all augmentation, in order.
+  """Returns the augmented clips of a training batch, in order.
 
   Args:
     config: with its heads.
-    split: the videos to train on.
+    split: the training videos.
     step: number of the batch, from 0.
   """
   batches = pipeline.train_batches(
     split,
-    dataclasses.replace(config.data, workers=0),  # of one batch
+    dataclasses.replace(config.data, workers=0),  # for a single batch
     augment=config.augment,
     seed=config.train.seed,
     batch_size=config.train.batch_size,
@@ -93,17 +93,17 @@ def training_sheets(
   with contextlib.closing(batches):
     batch = next(batches)
 
-  def ready(arrays, step):
-    return inputs.prepare(arrays, step, config, config.model.heads)
+  def preprocess(arrays, step):
+    return inputs.preprocess(arrays, step, config, config.model.heads)
 
-  given = parallel.map_over_devices(ready)(
+  ready = parallel.map_over_devices(preprocess)(
     parallel.shard(inputs.arrays(batch)), parallel.replicate(np.int32(step))
   )
   labels = {head: batch['labels'][head] for head in config.model.heads}
-  share = float(parallel.unreplicate(given.share))
+  share = float(parallel.unreplicate(ready.share))
   mean, std = np.float32(config.data.mean), np.float32(config.data.std)
   sheets = []
-  for place, clip in enumerate(parallel.unshard(given.video)):
+  for place, clip in enumerate(parallel.unshard(ready.video)):
     levels = np.clip((np.asarray(clip) * std + mean) * 255.0, 0.0, 255.0)
     drawn = batch.get('randaugment')
     sheets.append(
@@ -123,11 +123,12 @@ def _labels(
   place: int,
   share: float,
 ) -> dict[str, str]:
-  """Returns each head's label in words, with the shares of a mixed one."""
+  """Returns each head's class names, with shares if the clip is mixed."""
   words = {}
   for head, values in labels.items():
     own, other = (
-      _named(names[head], values[at % len(values)]) for at in (place, place + 1)
+      _class_name(names[head], values[at % len(values)])
+      for at in (place, place + 1)
     )
     words[head] = own
     if share < 1 and own != other:
@@ -135,15 +136,15 @@ def _labels(
   return words
 
 
-def _named(names: Sequence[str], label: np.ndarray) -> str:
-  """Returns a label's name, or those of several, of a multi-label head."""
+def _class_name(names: Sequence[str], label: np.ndarray) -> str:
+  """Returns a label's class name, or all names of a multi-label head."""
   if label.ndim:
     return '; '.join(names[k] for k in np.flatnonzero(label)) or 'none'
   return names[label]
 
 
 def _title(config: TrainConfig, step: int, clips: int, name: str) -> list[str]:
-  """Returns the lines above the clips: which they are, and what is on."""
+  """Returns the lines above the clips: the batch and its augmentation."""
   data, size = config.data, ' x '.join(str(side) for side in config.data.crop)
   off = dataclasses.asdict(AugmentConfig(flip=0.0))
   on = {
@@ -157,9 +158,9 @@ def _title(config: TrainConfig, step: int, clips: int, name: str) -> list[str]:
     f'Training batch {step} of {name or data.dataset}',
     f'{clips} of {config.train.batch_size} clips from {data.dataset}, '
     f'{data.train_split}: {data.frames} frames of {size} pixels',
-    'Augmentation: ' + (_say(on) if on else 'none'),
+    'Augmentation: ' + (_list(on) if on else 'none'),
   ]
 
 
-def _say(values: Mapping[str, Any]) -> str:
+def _list(values: Mapping[str, Any]) -> str:
   return ', '.join(f'{key} {value}' for key, value in values.items())

@@ -1,4 +1,4 @@
-"""One update: augment, forward, loss, mean of gradients, clip, update."""
+"""The training step: augment, forward, loss, mean gradient, clip, update."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,17 +13,24 @@ import optax
 
 from vivit_jax import parallel
 from vivit_jax.config import TrainConfig
-from vivit_jax.training import inputs, losses, parameters
+from vivit_jax.training import inputs, losses, param_groups
 
 
 @flax.struct.dataclass
 class TrainState:
-  """What training carries on: all that a checkpoint must hold."""
+  """The training state, which a checkpoint stores.
 
-  step: jax.Array  # int32, updates made or skipped
+  Attributes:
+    step: int32 [], steps made, skipped ones included.
+    params: parameters of the model.
+    opt_state: state of the optimiser, for trainable parameters.
+    ema: moving average of `params`; None without `train.ema`.
+  """
+
+  step: jax.Array
   params: Any
   opt_state: optax.OptState
-  ema: Any = None  # a moving average of `params`, where `train.ema` asks
+  ema: Any = None
 
 
 def initialise(
@@ -31,7 +38,7 @@ def initialise(
   optimiser: optax.GradientTransformation,
   config: TrainConfig,
 ) -> TrainState:
-  """Returns the state before the first step, random from the seed."""
+  """Returns the initial state, with random parameters from the seed."""
   video = jnp.zeros((1, config.data.frames, *config.data.crop, 3))
   key = jax.random.key(config.train.seed)
   params = jax.jit(model.init)(key, video)['params']
@@ -42,15 +49,15 @@ def initialise(
 def with_parameters(
   state: TrainState, params: Any, config: TrainConfig
 ) -> TrainState:
-  """Returns the state before the first step from these parameters."""
+  """Returns an initial state with other parameters."""
   ema = jax.tree.map(jnp.copy, params) if config.train.ema else None
   return state.replace(params=params, ema=ema)
 
 
-def evaluated(state: TrainState, config: TrainConfig) -> Any:
-  """Returns the parameters that validation scores: `evaluation.ema`."""
-  averaged = state.ema is not None and config.evaluation.ema
-  return state.ema if averaged else state.params
+def evaluation_params(state: TrainState, config: TrainConfig) -> Any:
+  """Returns the parameters to validate: the average, if `evaluation.ema`."""
+  use_average = state.ema is not None and config.evaluation.ema
+  return state.ema if use_average else state.params
 
 
 def train_step(
@@ -63,23 +70,27 @@ def train_step(
 ]:
   """Returns (state, batch) -> (state, metrics), mapped over devices.
 
-  State and metrics have a leading device axis; the batch is sharded: `video`
-  uint8 [devices, b, T, H, W, 3], `labels` of each head, int32 [devices, b], or
-  float32 [devices, b, K] where a video may have several, and with RandAugment
-  `randaugment`, float32 [devices, b, layers, 4].
-  Metrics are means over the global batch. The old state's memory is reused.
+  State and metrics have a leading device axis. Metrics are means over the
+  global batch. The state's memory is reused.
 
-  Where the loss, or the norm of gradient or update, is not finite, the step
-  counts, its metric `skipped` is 1, and all else of the state stays, the
-  optimiser's count of updates too, by which the learning rate goes. Frozen
-  parameters (`parameters.learned`) pass through as they are.
+  If the loss, or the norm of gradient or update, is not finite, the step is
+  skipped: its metric `skipped` is 1, `step` is incremented, and nothing else
+  changes, the optimiser's count included, which decides the learning rate.
+  `optax.apply_if_finite` would check the gradient alone, and apply a bad one
+  after some failures.
 
   Args:
     model: the network.
-    optimiser: of its parameters.
+    optimiser: from `optim.optimiser`.
     config: the experiment.
-    class_weights: float32 [K] of each head whose examples are weighted by their
-      class; the metric `loss` is weighted too.
+    class_weights: float32 [K] of each head with weighted classes; the metric
+      `loss` is weighted too.
+
+  The returned function takes:
+    state: replicated.
+    batch: sharded: `video` uint8 [devices, b, T, H, W, 3]; `labels` of each
+      head, int32 [devices, b], or float32 [devices, b, K] of a multi-label
+      head; with RandAugment `randaugment`, float32 [devices, b, layers, 4].
   """
 
   def step(state, batch):
@@ -87,32 +98,30 @@ def train_step(
       batch, state.step, state.params, model, config, class_weights
     )
     metrics['gradient_norm'] = optax.tree.norm(gradient)
-    chosen = parameters.learned(state.params, config.optim)
-    before = _Changing(
-      parameters.select(state.params, chosen),
+    mask = param_groups.trainable(state.params, config.optim)
+    old = _Trainable(
+      param_groups.select(state.params, mask),
       state.opt_state,
-      None if state.ema is None else parameters.select(state.ema, chosen),
+      None if state.ema is None else param_groups.select(state.ema, mask),
     )
-    updates, opt_state = optimiser.update(
-      gradient, before.opt_state, before.params
-    )
-    params = optax.apply_updates(before.params, updates)
-    ema = averaged(before.ema, params, state.step, config.train.ema)
-    # A rate may be so large that a finite gradient leads to no finite place.
+    updates, opt_state = optimiser.update(gradient, old.opt_state, old.params)
+    params = optax.apply_updates(old.params, updates)
+    ema = update_ema(old.ema, params, state.step, config.train.ema)
+    # A large learning rate may overflow the update of a finite gradient.
     finite = jnp.isfinite(
       metrics['loss'] + metrics['gradient_norm'] + optax.tree.norm(updates)
     )
     metrics['skipped'] = 1.0 - finite
-    after = jax.tree.map(
+    new = jax.tree.map(
       lambda new, old: jnp.where(finite, new, old),
-      _Changing(params, opt_state, ema),
-      before,
+      _Trainable(params, opt_state, ema),
+      old,
     )
     state = TrainState(
       step=state.step + 1,
-      params=parameters.replaced(state.params, after.params),
-      opt_state=after.opt_state,
-      ema=state.ema and parameters.replaced(state.ema, after.ema),
+      params=param_groups.merge(state.params, new.params),
+      opt_state=new.opt_state,
+      ema=state.ema and param_groups.merge(state.ema, new.ema),
     )
     return state, metrics
 
@@ -120,8 +129,8 @@ def train_step(
 
 
 @flax.struct.dataclass
-class _Changing:
-  """The parts of a state that an update changes: those that learn."""
+class _Trainable:
+  """The part of a state that an update changes, of trainable parameters."""
 
   params: Any
   opt_state: optax.OptState
@@ -136,41 +145,49 @@ def gradient_of_step(
   config: TrainConfig,
   class_weights: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[Any, dict[str, jax.Array]]:
-  """Returns the gradient of the parameters that learn, and the metrics.
+  """Returns the gradient of the trainable parameters, and the metrics.
 
-  With `optim.sam_rho`, the gradient is that of the point `uphill`, and the
-  metrics are of the parameters. Called inside a function mapped over devices,
-  with the arguments of `gradient_on`.
+  With `optim.sam_rho`, the gradient is taken at the point `uphill`, and the
+  metrics at `params`. Called inside a function mapped over devices.
+
+  Args:
+    batch: a device's part of the batch, see `train_step`.
+    step: int32 [], steps made before.
+    params: all parameters.
+    model: the network.
+    config: the experiment.
+    class_weights: see `train_step`.
   """
-  gradient_of = gradient_on(batch, step, params, model, config, class_weights)
-  chosen = parameters.learned(params, config.optim)
-  learned = parameters.select(params, chosen)
-  gradient, metrics = gradient_of(learned)
+  gradient_at = _gradient_function(
+    batch, step, params, model, config, class_weights
+  )
+  mask = param_groups.trainable(params, config.optim)
+  trainable = param_groups.select(params, mask)
+  gradient, metrics = gradient_at(trainable)
   if config.optim.sam_rho:
-    # The gradient is the mean over all devices: so is where it leads to.
-    near = uphill(learned, gradient, config.optim.sam_rho)
-    gradient = gradient_of(near)[0]
+    # The gradient is averaged already, so all devices go uphill alike.
+    gradient = gradient_at(uphill(trainable, gradient, config.optim.sam_rho))[0]
   return gradient, metrics
 
 
 def uphill(params: Any, gradient: Any, distance: float) -> Any:
-  """Returns the parameters, moved along the gradient by a distance.
+  """Returns the parameters moved along the gradient by a distance.
 
-  The loss there, to first order the largest within that distance, is what SAM
-  descends (Foret et al., arXiv 2010.01412, equation 2; `optim.sam_rho`). The
-  norm is that of all parameters together; a gradient of zero moves nothing.
+  To first order, the loss there is the largest within that distance; SAM
+  descends its gradient (Foret et al., arXiv 2010.01412, equation 2). The norm
+  is taken over all parameters together; a zero gradient moves nothing.
   """
-  share = distance / (optax.tree.norm(gradient) + 1e-12)
-  return jax.tree.map(lambda x, g: x + share * g, params, gradient)
+  scale = distance / (optax.tree.norm(gradient) + 1e-12)
+  return jax.tree.map(lambda x, g: x + scale * g, params, gradient)
 
 
-def averaged(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
-  """Returns the moving average of parameters after a step; None of None.
+def update_ema(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
+  """Returns the moving average of parameters after a step; None if it is None.
 
-  The decay is min(decay, (1 + t) / (10 + t)), t steps having been made before,
-  so that the random start is soon forgotten (TensorFlow's
-  ExponentialMovingAverage with `num_updates`, timm's ModelEmaV3 has the like).
-  What does not change, frozen parameters, is kept bit by bit.
+  The decay is min(decay, (1 + t) / (10 + t)) after t steps, which forgets the
+  random initialisation early (as TensorFlow's ExponentialMovingAverage with
+  `num_updates`; timm's ModelEmaV3 has a similar warm-up). Parameters that do
+  not change are kept bit for bit.
   """
   if ema is None:
     return None
@@ -180,7 +197,7 @@ def averaged(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
   )
 
 
-def gradient_on(
+def _gradient_function(
   batch: Mapping[str, Any],
   step: jax.Array,
   params: Any,
@@ -188,72 +205,61 @@ def gradient_on(
   config: TrainConfig,
   class_weights: Mapping[str, np.ndarray] | None = None,
 ) -> Callable[[Any], tuple[Any, dict[str, jax.Array]]]:
-  """Returns learned parameters -> (gradient, metrics), over the global batch.
+  """Returns trainable parameters -> (gradient, metrics) of the global batch.
 
-  Both are means. Every device computes them in `train.accumulate` parts of
-  consecutive clips, one after another. All draws are keyed by the step and the
-  clips' places, so that neither the parts nor a second call change them. Called
-  inside a function mapped over devices.
-
-  Args:
-    batch: of this device, as `train_step` takes it.
-    step: int32, updates made before.
-    params: all of them; those that do not learn are taken from here.
-    model: the network.
-    config: the experiment.
-    class_weights: as of `train_step`.
+  Both are means. Each device splits its clips into `train.accumulate` parts and
+  processes one after another. Random draws are keyed by step and place in the
+  batch, so neither the parts nor a second call change them.
   """
-  chosen = parameters.learned(params, config.optim)
-  if frozen := parameters.frozen_modules(chosen, params):
+  mask = param_groups.trainable(params, config.optim)
+  if frozen := param_groups.frozen_modules(mask, params):
     model = model.clone(frozen=frozen)
-  ready = inputs.prepare(batch, step, config, model.heads, class_weights)
+  ready = inputs.preprocess(batch, step, config, model.heads, class_weights)
   place_B = parallel.example_places(ready.video.shape[0])
   network_key = inputs.step_key(config.train.seed, step, 'network')
   clips = (ready.video, ready.targets, ready.weights, batch['labels'], place_B)
   parts = config.train.accumulate
 
-  def of_part(learned, clips):
+  def part_gradient(trainable, clips):
     video, targets, weights, labels, place_B = clips
     multi_label = [head for head, x in labels.items() if x.ndim == 2]
 
-    def loss_of(learned):
+    def loss_and_logits(trainable):
       logits = model.apply(
-        {'params': parameters.replaced(params, learned)},
+        {'params': param_groups.merge(params, trainable)},
         video,
         train=True,
         example_B=place_B,
         rngs={'stochastic_depth': network_key},
       )
       loss = losses.cross_entropy(
-        logits,
-        targets,
-        multi_label,
-        config.train.head_weights,
-        weights,
+        logits, targets, multi_label, config.train.head_weights, weights
       )
       return loss, logits
 
-    with_gradient = jax.value_and_grad(loss_of, has_aux=True)
-    (loss, logits), gradient = with_gradient(learned)
+    with_gradient = jax.value_and_grad(loss_and_logits, has_aux=True)
+    (loss, logits), gradient = with_gradient(trainable)
     return gradient, {'loss': loss, **losses.accuracies(logits, labels)}
 
-  def of_all(learned):
+  def device_gradient(trainable):
     if parts == 1:
-      return of_part(learned, clips)
-    in_parts = jax.tree.map(
+      return part_gradient(trainable, clips)
+    split = jax.tree.map(
       lambda x: einops.rearrange(x, '(part b) ... -> part b ...', part=parts),
       clips,
     )
-    one = jax.tree.map(lambda x: x[0], in_parts)
-    total = jax.tree.map(
+    first = jax.tree.map(lambda x: x[0], split)
+    zeros = jax.tree.map(
       lambda x: jnp.zeros(x.shape, x.dtype),
-      jax.eval_shape(of_part, learned, one),
+      jax.eval_shape(part_gradient, trainable, first),
     )
 
     def add(total, part):
-      return jax.tree.map(jnp.add, total, of_part(learned, part)), None
+      return jax.tree.map(jnp.add, total, part_gradient(trainable, part)), None
 
-    total, _ = jax.lax.scan(add, total, in_parts)
+    total, _ = jax.lax.scan(add, zeros, split)
     return jax.tree.map(lambda x: x / parts, total)
 
-  return lambda learned: parallel.mean_over_devices(of_all(learned))
+  return lambda trainable: parallel.mean_over_devices(
+    device_gradient(trainable)
+  )

@@ -1,4 +1,4 @@
-"""Signals that end a run after a step, in all its processes at the same one."""
+"""Stops a run after a step on SIGINT or SIGTERM, in all its processes."""
 
 import contextlib
 import os
@@ -11,73 +11,75 @@ import jax
 from vivit_jax import parallel
 from vivit_jax.errors import INTERRUPTED, TERMINATED
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 @contextlib.contextmanager
 def signals() -> Iterator[Callable[[], int]]:
-  """Gives what tells the signal that came, SIGINT or SIGTERM, or 0.
+  """Catches SIGINT and SIGTERM; yields a function that returns the first one.
 
-  A second one, of either kind, ends the process at once: files are written
-  whole or not at all, and worker processes end with this. To be entered in the
-  main thread.
+  The function returns 0 while there is none. A second signal, of either kind,
+  ends the process at once: files are written atomically, and worker processes
+  end with their parent. Enter this in the main thread.
   """
-  came = []
-  before = {
-    which: signal.signal(which, lambda signum, _: came.append(signum))
-    for which in (signal.SIGINT, signal.SIGTERM)
+  received = []
+  handlers = {
+    which: signal.signal(which, lambda signum, _: received.append(signum))
+    for which in _SIGNALS
   }
   try:
-    with _second_ends():
-      yield lambda: came[0] if came else 0
+    with _exit_on_second():
+      yield lambda: received[0] if received else 0
   finally:
-    for which, handler in before.items():
+    for which, handler in handlers.items():
       signal.signal(which, handler)
 
 
 @contextlib.contextmanager
-def _second_ends() -> Iterator[None]:
-  """Ends the process at the second signal, also while XLA compiles.
+def _exit_on_second() -> Iterator[None]:
+  """Ends the process at the second signal, even while XLA compiles.
 
-  Python's handlers wait until the main thread is back from C++; that a signal
-  came is written to a pipe at once.
+  Python runs its handlers only once the main thread returns from C++, but
+  writes each signal's number to this pipe at once.
   """
   reading, writing = os.pipe()
   os.set_blocking(writing, False)
-  before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-  watcher = threading.Thread(target=_end_at_second, args=(reading,))
-  watcher.daemon = True
+  previous = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+  watcher = threading.Thread(target=_watch, args=(reading,), daemon=True)
   watcher.start()
   try:
     yield
   finally:
-    signal.set_wakeup_fd(before)
-    os.close(writing)  # which ends the watcher
+    signal.set_wakeup_fd(previous)
+    os.close(writing)  # ends the watcher
     watcher.join()
     os.close(reading)
 
 
-def _end_at_second(reading: int) -> None:
-  came = 0
+def _watch(reading: int) -> None:
+  count = 0
   while signum := os.read(reading, 1):
-    came += signum[0] in (signal.SIGINT, signal.SIGTERM)
-    if came > 1:
+    count += signum[0] in _SIGNALS
+    if count > 1:
       os.write(2, b'\ninterrupted\n')
       os._exit(exit_code(signum[0]))
 
 
-def agreement() -> Callable[[int], int]:
-  """Returns a signal here -> the signal that all processes stop by, or 0.
+def sync_stop_signal() -> Callable[[int], int]:
+  """Returns a function: this process's signal -> the signal to stop by, or 0.
 
-  They learn of it a step later, so that none waits for another.
+  All processes must call it once after each step. It returns the largest signal
+  of all processes, as of the previous call, so that none waits for another.
   """
   if jax.process_count() == 1:
     return lambda signum: signum
-  asked = []
+  pending = []
 
-  def agree(signum: int) -> int:
-    asked.append(parallel.most_anywhere(signum))
-    return int(parallel.unreplicate(asked.pop(0))) if len(asked) > 1 else 0
+  def sync(signum: int) -> int:
+    pending.append(parallel.all_reduce_max(signum))
+    return int(parallel.unreplicate(pending.pop(0))) if len(pending) > 1 else 0
 
-  return agree
+  return sync
 
 
 def exit_code(signum: int) -> int:

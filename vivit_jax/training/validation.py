@@ -1,4 +1,4 @@
-"""Scores of the validation split during training, and when they are due."""
+"""Validation during training: its period and its scores."""
 
 import fractions
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import jax
 
 from vivit_jax import config as configs
 from vivit_jax.config import TrainConfig
-from vivit_jax.data import pipeline
+from vivit_jax.data import datasets, pipeline
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import (
   cross_entropies,
@@ -17,47 +17,49 @@ from vivit_jax.evaluation import (
   metrics,
   predict_split,
 )
-from vivit_jax.training import checks
 
-_PERIOD = 1000  # steps, where a config does not say
+_DEFAULT_PERIOD = 1000  # steps
 
 
 def period(config: TrainConfig, videos: int) -> fractions.Fraction | None:
-  """Returns how many steps there are from one validation to the next.
+  """Returns the exact number of steps between validations; None for never.
 
-  Exactly, and maybe no whole number: by epochs, validation follows the steps
-  that complete them. None for never.
+  If it is given in epochs, it may be fractional: validation then follows the
+  step that completes them.
 
   Args:
     config: the experiment.
-    videos: of the split to train on.
+    videos: size of the training split.
   """
-  run = config.train
-  if run.validate_epochs:
-    epochs = fractions.Fraction(str(run.validate_epochs))  # 0.1 is a tenth
+  train = config.train
+  if train.validate_epochs:
+    epochs = fractions.Fraction(str(train.validate_epochs))  # 0.1 is 1 / 10
     return epochs * videos / configs.videos_per_step(config)
-  every = _PERIOD if run.validate_every is None else run.validate_every
+  every = train.validate_every
+  every = _DEFAULT_PERIOD if every is None else every
   return fractions.Fraction(every) if every else None
 
 
 def scorer(
-  model: nn.Module, config: TrainConfig
+  model: nn.Module, config: TrainConfig, source: datasets.VideoSplit
 ) -> Callable[[Any], dict[str, float] | None]:
-  """Returns parameters -> scores of the validation split, one view each.
+  """Returns a function: parameters -> scores of the validation split.
 
-  None, with a sentence, where it cannot be scored: training goes on.
+  Each video is scored by one view. If that fails, the function prints the
+  reason and returns None, and training continues.
 
-  Raises:
-    UserError: no such split, or videos that are shorter than a clip.
+  Args:
+    model: the network.
+    config: the experiment.
+    source: the validation split.
   """
-  source = checks.open_validation(config)
   apply = forward.every_view(model, config.data)
 
   def validate(params) -> dict[str, float] | None:
     try:
       return score(params)
     except UserError as error:
-      print(f'\nvalidation is left out: {error}', flush=True)
+      print(f'\nvalidation is skipped: {error}', flush=True)
       return None
 
   def score(params) -> dict[str, float]:
@@ -76,8 +78,8 @@ def scorer(
     if len(predictions.unreadable):
       first = source.ids[predictions.unreadable[0]]
       print(
-        f'\n{len(predictions.unreadable)} of {len(source)} videos of '
-        f"validation cannot be read, and count nowhere ('{first}' is the first)"
+        f'\n{len(predictions.unreadable)} of {len(source)} validation videos '
+        f"cannot be read and are left out (first: '{first}')"
       )
     logits = {head: x[:, 0] for head, x in predictions.logits.items()}
     losses = cross_entropies.cross_entropies(

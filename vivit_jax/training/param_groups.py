@@ -1,7 +1,7 @@
-"""What training does to a parameter by its name: decay, rates, freezing.
+"""Which parameters decay, are frozen or learn slower, by their names.
 
-Names are those of checkpoints, 'encoderblock_3' of a stack, whether a model's
-layers are stacked (`models.stacking`) or not.
+Names are those of checkpoints, as `encoderblock_3`, even if the model stacks
+its layers (`models.stacking`).
 """
 
 import re
@@ -18,25 +18,26 @@ from vivit_jax.models import builder, stacking
 from vivit_jax.models.family import ModelConfig
 
 
-def decayed(params: Any) -> dict:
-  """Returns a tree of bools: True for kernels, which weight decay shrinks.
+def decay_mask(params: Any) -> dict:
+  """Returns a tree of bools: True for parameters with weight decay, kernels.
 
-  Biases, norms, positions and class tokens are left alone.
+  Biases, norms, position embeddings and class tokens do not decay.
   """
   return jax.tree_util.tree_map_with_path(
     lambda path, _: path[-1].key == 'kernel', params
   )
 
 
-def each_layer(function: Any, first: Any, *others: Any) -> Any:
-  """Maps a function of one layer's arrays over trees of parameters.
+def map_layers(function: Any, first: Any, *others: Any) -> Any:
+  """Maps a function over trees of parameters, each stacked layer by itself.
 
-  What is computed of a whole array, its norm for one, is thus the same whether
-  layers are stacked or not.
+  So a result that depends on a whole array, such as its norm, is the same for
+  stacked and separate layers.
 
   Args:
-    function: arrays -> an array, of the same leaf of each tree.
-    first, others: trees of dicts.
+    function: the arrays of one parameter, one of each tree -> an array.
+    first: tree of dicts.
+    *others: trees of the same structure.
   """
 
   def call(path, *leaves):
@@ -46,41 +47,41 @@ def each_layer(function: Any, first: Any, *others: Any) -> Any:
   return jax.tree_util.tree_map_with_path(call, first, *others)
 
 
-def learned(params: Any, config: OptimConfig) -> dict:
+def trainable(params: Any, config: OptimConfig) -> dict:
   """Returns a tree of bools: True for the parameters that training changes.
 
-  Those that `config.train` matches, if it is given, and `config.freeze` does
-  not. A pattern is a regular expression found anywhere in the name ('^' for its
-  start).
+  These match `config.train` (if it is not None) and do not match
+  `config.freeze`. Patterns are regular expressions, found anywhere in the name;
+  '^' is its start.
 
   Args:
     params: arrays or their shapes.
-    config: the patterns.
+    config: has the patterns.
 
   Raises:
-    UserError: a pattern that is found nowhere, or in some of the layers that
-      are stacked in one array; or nothing left to learn.
+    UserError: a pattern matches nothing, or only some of the layers stacked in
+      one array; or no parameter is trainable.
   """
   flat = traverse_util.flatten_dict(params)
-  taken = dict.fromkeys(flat, True)
+  chosen = dict.fromkeys(flat, True)
   if config.train is not None:
-    taken = _matches(flat, 'train', config.train)
+    chosen = _matches(flat, 'train', config.train)
   if config.freeze is not None:
     frozen = _matches(flat, 'freeze', config.freeze)
-    taken = {path: taken[path] and not frozen[path] for path in flat}
-  if not any(taken.values()):
+    chosen = {path: chosen[path] and not frozen[path] for path in flat}
+  if not any(chosen.values()):
     raise UserError(
-      f"optim.train is '{config.train}' and optim.freeze is '{config.freeze}', "
-      'which leave no parameter to train: change one of them.'
+      f"optim.train '{config.train}' and optim.freeze '{config.freeze}' leave "
+      'no parameter to train: change one of them.'
     )
-  return traverse_util.unflatten_dict(taken)
+  return traverse_util.unflatten_dict(chosen)
 
 
 def _matches(
   flat: dict[tuple[str, ...], Any], key: str, pattern: str
 ) -> dict[tuple[str, ...], bool]:
-  """Returns whether a pattern is found in the name of each parameter."""
-  found = {}
+  """Returns whether the pattern of a config key matches each parameter."""
+  result = {}
   for path, x in flat.items():
     names = stacking.names(path, x.shape)
     matches = [name for name in names if re.search(pattern, name)]
@@ -90,8 +91,8 @@ def _matches(
         f"optim.{key} is '{pattern}', which matches {matches[0]} but not "
         f'{other}, and model.scan stacks them: set --config.model.scan=False.'
       )
-    found[path] = bool(matches)
-  if not any(found.values()):
+    result[path] = bool(matches)
+  if not any(result.values()):
     names = [
       n for path, x in flat.items() for n in stacking.names(path, x.shape)
     ]
@@ -99,13 +100,13 @@ def _matches(
     raise UserError(
       f"optim.{key} is '{pattern}', which matches no parameter: write a "
       f'regular expression for names that begin with {parts}.'
-      f'{nearest(pattern.strip("^$/"), _beginnings(names))}'
+      f'{nearest(pattern.strip("^$/"), _parts_of(names))}'
     )
-  return found
+  return result
 
 
-def _beginnings(names: Iterable[str]) -> list[str]:
-  """Returns the parts of names, and what names begin with, up to a '/'."""
+def _parts_of(names: Iterable[str]) -> list[str]:
+  """Returns the parts of names between slashes, and all prefixes up to one."""
   found = {}
   for name in names:
     parts = name.split('/')
@@ -114,59 +115,57 @@ def _beginnings(names: Iterable[str]) -> list[str]:
   return list(found)
 
 
-def select(tree: dict, chosen: dict) -> dict:
-  """Returns nested dicts with those leaves alone that `chosen` has True for."""
-  of = traverse_util.flatten_dict(chosen)
+def select(tree: dict, mask: dict) -> dict:
+  """Returns nested dicts with only those leaves where `mask` is True."""
+  keep = traverse_util.flatten_dict(mask)
   flat = traverse_util.flatten_dict(tree)
   return traverse_util.unflatten_dict(
-    {path: x for path, x in flat.items() if of[path]}
+    {path: x for path, x in flat.items() if keep[path]}
   )
 
 
-def replaced(whole: dict, part: dict) -> dict:
-  """Returns `whole` with the leaves that `part` has in their stead."""
+def merge(whole: dict, part: dict) -> dict:
+  """Returns `whole` with the leaves of `part` instead of its own."""
   flat = traverse_util.flatten_dict(whole)
   return traverse_util.unflatten_dict(flat | traverse_util.flatten_dict(part))
 
 
-def frozen_modules(chosen: dict, shapes: dict) -> frozenset[str]:
-  """Returns the names of modules of which no parameter learns.
+def frozen_modules(mask: dict, shapes: dict) -> frozenset[str]:
+  """Returns the names of modules without a trainable parameter.
 
   Args:
-    chosen: as `learned` returns it.
-    shapes: of the same parameters.
+    mask: from `trainable`.
+    shapes: arrays or shapes of the same parameters.
   """
   learns: dict[str, bool] = {}
   flat = traverse_util.flatten_dict(shapes)
-  for path, value in traverse_util.flatten_dict(chosen).items():
+  for path, value in traverse_util.flatten_dict(mask).items():
     for name in stacking.names(path, flat[path].shape):
       parts = name.split('/')
       for end in range(1, len(parts)):
         module = '/'.join(parts[:end])
         learns[module] = learns.get(module, False) or value
-  return frozenset(
-    module for module, any_learns in learns.items() if not any_learns
-  )
+  return frozenset(module for module, value in learns.items() if not value)
 
 
 def layer_scales(params: Any, decay: float, model: ModelConfig) -> dict:
-  """Returns what the learning rate of each parameter is multiplied with.
+  """Returns the learning rate factors of layer-wise decay.
 
-  That is decay to the power of L + 1 - l: the embedding, class token and
-  positions are layer 0, block l of L is layer l, the head and what is before it
-  are layer L + 1 (BEiT, arXiv 2106.08254; MAE, arXiv 2111.06377). The family
-  says which layer a parameter is of (`Family.layers`).
+  The factor is decay ** (L + 1 - l): the embedding, class token and positions
+  are layer 0, block l of L is layer l, and the head with what precedes it layer
+  L + 1 (BEiT, arXiv 2106.08254; MAE, arXiv 2111.06377). The model's family
+  assigns parameters to layers (`Family.layers`).
 
   Args:
     params: arrays or their shapes.
-    decay: above 0; 1 for the same rate everywhere.
-    model: the config of the model.
+    decay: above 0; with 1, all factors are 1.
+    model: the model's config.
 
   Returns:
     A tree of floats; of stacked layers, float32 [L, 1, ...].
 
   Raises:
-    UserError: a parameter that no rule of the family names.
+    UserError: a parameter that no rule of the family matches.
   """
   layer_of, last = builder.layer_of(model)
 

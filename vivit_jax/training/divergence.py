@@ -1,4 +1,4 @@
-"""What a run that has diverged leaves to look at: `diverged.json`."""
+"""Diagnosis of a diverged run: gradient norms, written to `diverged.json`."""
 
 import json
 import math
@@ -25,16 +25,17 @@ def gradient_norms(
   config: TrainConfig,
   class_weights: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, float]:
-  """Returns the loss, and the norm of each layer's gradient.
+  """Returns the loss and the gradient norm of each layer.
 
-  A layer is what holds arrays: `.../MultiHeadDotProductAttention_0/query`; an
-  array that no layer holds, as `cls`, stands for itself. Frozen ones have 0.
+  A layer is a module with parameters, as `.../MlpBlock_0/Dense_0`; a parameter
+  without a module, as `cls`, is its own layer. Frozen layers have 0.
 
   Args:
-    state: replicated, as the last step left it, which it did not change but for
-      its number.
-    batch: that step's, sharded.
-    model, config, class_weights: of the run.
+    state: replicated, after the skipped step, which changed `step` alone.
+    batch: of that step, sharded.
+    model: the network.
+    config: the experiment.
+    class_weights: see `step.train_step`.
   """
 
   def norms(state, batch):
@@ -49,12 +50,12 @@ def gradient_norms(
       k: jnp.sqrt(x) for k, x in squares.items()
     }
 
-  found = parallel.unreplicate(parallel.map_over_devices(norms)(state, batch))
-  return {key: float(value) for key, value in found.items()}
+  result = parallel.unreplicate(parallel.map_over_devices(norms)(state, batch))
+  return {key: float(value) for key, value in result.items()}
 
 
 def _by_layer(tree: Any) -> list[tuple[str, jax.Array]]:
-  """Returns the arrays of a tree of parameters with their layers' names."""
+  """Returns (layer, array) for each array of a tree of parameters."""
   leaves = jax.tree_util.tree_leaves_with_path(stacking.unstack(tree))
   return [
     ('/'.join(str(key.key) for key in path[:-1] or path), leaf)
@@ -62,37 +63,38 @@ def _by_layer(tree: Any) -> list[tuple[str, jax.Array]]:
   ]
 
 
-def write(
+def write_report(
   folder: pathlib.Path,
   step: int,
   learning_rates: tuple[float, float],
   index: np.ndarray,
   ids: Sequence[str],
-  found: Mapping[str, float],
+  norms: Mapping[str, float],
 ) -> None:
   """Writes `<folder>/diverged.json`.
 
-  Numbers that are not finite stand there as words, 'nan' or 'inf'.
+  Numbers that are not finite are written as text, 'nan' or 'inf'.
 
   Args:
-    folder: of the run.
+    folder: the workdir.
     step: the last one.
-    learning_rates: of that step, and of the last update that was made.
-    index: int [B], the videos of its batch.
+    learning_rates: of that step, and of the last update made.
+    index: int [B], the videos of its batch in the split.
     ids: their names.
-    found: as of `gradient_norms`.
+    norms: from `gradient_norms`.
 
   Raises:
     UserError: the file cannot be written.
   """
-  norms = {k: _number(v) for k, v in found.items() if k != 'loss'}
   report = {
     'step': step,
     'learning_rate': _number(learning_rates[0]),
     'learning_rate_of_last_update': _number(learning_rates[1]),
-    'loss': _number(found['loss']),
+    'loss': _number(norms['loss']),
     'videos': [{'index': int(i), 'id': name} for i, name in zip(index, ids)],
-    'gradient_norms': norms,
+    'gradient_norms': {
+      layer: _number(norm) for layer, norm in norms.items() if layer != 'loss'
+    },
   }
   path = folder / 'diverged.json'
   try:

@@ -8,7 +8,7 @@ from flax import traverse_util
 from vivit_jax.config import OptimConfig
 from vivit_jax.errors import UserError
 from vivit_jax.models import builder, stacking
-from vivit_jax.training import parameters
+from vivit_jax.training import param_groups
 
 DECAY = 0.5
 LAYERS_OF_BOTH = {'spatial_layers': 3, 'temporal_layers': 2}
@@ -53,7 +53,7 @@ def shapes(**changes) -> dict:
 
 def scales(**changes) -> dict:
   return flat(
-    parameters.layer_scales(shapes(**changes), DECAY, model(**changes))
+    param_groups.layer_scales(shapes(**changes), DECAY, model(**changes))
   )
 
 
@@ -69,7 +69,9 @@ def test_only_kernels_decay():
     'cls_SpatialTransformer': 1.0,
   }
   true = [
-    name for name, value in flat(parameters.decayed(params)).items() if value
+    name
+    for name, value in flat(param_groups.decay_mask(params)).items()
+    if value
   ]
   assert true == ['dense/kernel']
 
@@ -106,10 +108,10 @@ def test_one_encoder_is_as_in_beit():
 
 
 @pytest.mark.parametrize('scan', [False, True])
-def test_what_a_pattern_freezes(scan):
+def test_parameters_that_a_pattern_freezes(scan):
   params = shapes(scan=scan)
   patterns = OptimConfig(freeze='^embedding/|^SpatialT.*/LayerNorm_0')
-  found = flat(parameters.learned(params, patterns))
+  found = flat(param_groups.trainable(params, patterns))
   names = [name for name, value in found.items() if not value]
   block = 'SpatialTransformer/encoderblock'
   blocks = [block] if scan else [f'{block}_{n}' for n in range(3)]
@@ -128,32 +130,38 @@ def test_names_are_those_of_checkpoints():
 
 
 @pytest.mark.parametrize(
-  'scan, pattern, words',
+  'scan, patterns, named',
   [
-    (False, '^embeding', "with .*SpatialT.*. Did you mean 'embedding'"),
-    (True, 'encoderblocks_0/', "no parameter: .*mean 'encoderblock_0'"),
-    (False, '^SpatialTransformr/', "mean 'SpatialTransformer'"),
-    (False, '^head', 'no parameter: [^?]*$'),  # nothing near
-    (False, '', 'which leave no parameter to train'),
-    (True, 'block_0', 'block_0/.* but not .*block_1/.*model.scan=False'),
+    (False, {'freeze': '^embeding'}, "optim.freeze.*'embedding'"),
+    (True, {'freeze': 'encoderblocks_0/'}, "optim.freeze.*'encoderblock_0'"),
+    (False, {'freeze': '^SpatialTransformr/'}, "'SpatialTransformer'"),
+    (False, {'freeze': '^head'}, 'optim.freeze [^?]*$'),  # nothing is near
+    (False, {'freeze': ''}, 'optim.freeze'),
+    (True, {'freeze': 'block_0'}, 'block_0/.*block_1/.*model.scan=False'),
+    (False, {'train': '^nothing'}, 'optim.train'),
+    (
+      False,
+      {'train': '^embedding', 'freeze': '^embedding'},
+      'optim.train .*optim.freeze',
+    ),
   ],
 )
-def test_a_pattern_that_does_not_fit(scan, pattern, words):
-  with pytest.raises(UserError, match=words):
-    parameters.learned(shapes(scan=scan), OptimConfig(freeze=pattern))
+def test_a_pattern_that_does_not_fit_is_refused(scan, patterns, named):
+  with pytest.raises(UserError, match=named):
+    param_groups.trainable(shapes(scan=scan), OptimConfig(**patterns))
 
 
 @pytest.mark.parametrize('scan', [False, True])
-def test_what_a_pattern_trains(scan):
-  """Beside one that freezes; the modules that are frozen whole are named."""
+def test_parameters_that_a_pattern_trains(scan):
+  """Together with `freeze`; modules that are frozen as a whole are listed."""
   params = shapes(scan=scan)
   patterns = OptimConfig(train='^TemporalT|^output_proj', freeze='LayerNorm_1')
-  chosen = parameters.learned(params, patterns)
+  chosen = param_groups.trainable(params, patterns)
   names = [name for name, value in flat(chosen).items() if value]
   assert all(n.startswith(('TemporalT', 'output_projection')) for n in names)
   assert not any('LayerNorm_1' in name for name in names)
   assert any('LayerNorm_0' in name for name in names)
-  frozen = parameters.frozen_modules(chosen, params)
+  frozen = param_groups.frozen_modules(chosen, params)
   assert {'embedding', 'pre_logits', 'SpatialTransformer'} <= frozen
   assert 'SpatialTransformer/encoderblock_2' in frozen
   assert 'TemporalTransformer/encoderblock_1/LayerNorm_1' in frozen
@@ -161,15 +169,7 @@ def test_what_a_pattern_trains(scan):
   assert 'output_projection' not in frozen
 
 
-def test_a_pattern_that_trains_nothing():
-  with pytest.raises(UserError, match='optim.train .*no parameter'):
-    parameters.learned(shapes(), OptimConfig(train='^nothing'))
-  patterns = OptimConfig(train='^embedding', freeze='^embedding')
-  with pytest.raises(UserError, match='optim.train .*optim.freeze'):
-    parameters.learned(shapes(), patterns)
-
-
-def test_a_parameter_of_no_layer_is_named():
+def test_a_parameter_without_a_layer_is_refused():
   strange = shapes() | {'adapter': {'kernel': np.zeros((2, 2))}}
   with pytest.raises(UserError, match='adapter/kernel.*optim.layer_decay'):
-    parameters.layer_scales(strange, DECAY, model())
+    param_groups.layer_scales(strange, DECAY, model())

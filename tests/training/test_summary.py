@@ -1,0 +1,71 @@
+"""The summary states what is trained, with figures made by hand."""
+
+import types
+
+import jax
+import numpy as np
+import pytest
+
+from configs import k400_b16x2_fe
+from vivit_jax import config as configs
+from vivit_jax.models import arithmetic
+from vivit_jax.training import step, summary
+
+
+@pytest.fixture
+def experiment():
+  config = configs.resolve(k400_b16x2_fe.get_config())
+  names = {'noun': list('abcdef'), 'verb': ['go', 'run']}
+
+  class Source:
+    label_names = names
+    multi_label = frozenset(['verb'])
+
+    def __len__(self):
+      return 48
+
+  return types.SimpleNamespace(
+    config=configs.with_heads(config, {'noun': 6, 'verb': 2}),
+    source=Source(),
+    validation_source=range(22),
+    validation_period=12.5,
+    steps=600,
+  )
+
+
+def lines_of(experiment, number=0):
+  params = {'a': np.zeros((1000, 250), np.float32)}  # a million bytes
+  state = step.TrainState(
+    np.int32(number), params, (params, params), ema={'a': params['a'][:100]}
+  )
+  return summary.summarise(experiment, state).splitlines()
+
+
+def test_each_line_by_hand(experiment, monkeypatch):
+  monkeypatch.setattr(arithmetic, 'peak_operations', lambda device: 312e12)
+  model, noun, verb, data, clip, optimiser, training, devices, memory, start = (
+    lines_of(experiment)
+  )
+  assert 'factorised_encoder B: 250,000 parameters, 283.3 GFLOPs' in model
+  assert "'noun': 6 classes (a, b, c, d, ...)" in noun
+  assert "'verb': 2 classes" in verb and verb.endswith('(go, run)')
+  assert "48 videos of 'train', 22 of 'validation' every 12.5 steps" in data
+  assert '32 frames of 224 x 224 pixels, stride 2' in clip
+  assert clip.endswith('mean 0.5, std 0.5')
+  assert 'sgd, learning rate 0.1, cosine' in optimiser
+  assert '600 steps (30 epochs) of 64 clips' in training
+  assert f'{jax.device_count()} x cpu in 1 process' in devices
+  assert '312 TFLOPS' in devices
+  assert (
+    'parameters 1.0 MB, optimiser 2.0 MB, averaged weights 0.1 MB' in memory
+  )
+  # The weights of an image model, by this config.
+  assert start.endswith(str(experiment.config.init_from or 'random parameters'))
+
+
+def test_a_resumed_run_and_one_without_validation(experiment):
+  experiment.validation_source = experiment.validation_period = None
+  lines = lines_of(experiment, 7)
+  assert lines[3].endswith('no validation')
+  assert 'resuming from step 7 of 600' in lines[-1]
+  assert 'ended at step 600 of 600' in lines_of(experiment, 600)[-1]

@@ -1,0 +1,46 @@
+"""Seconds per step: waiting for input, for the device, and the rest."""
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+
+_STEP_PARTS = ('input', 'device', 'host')  # without validation, checkpoints
+
+
+def step_seconds(report: Mapping[str, float]) -> float:
+  """Returns seconds per step without validation and checkpoints.
+
+  Args:
+    report: from `StepTimer.report`.
+  """
+  return sum(report.get(f'seconds/{part}', 0.0) for part in _STEP_PARTS)
+
+
+class StepTimer:
+  """Sums the time of named parts between reports; the rest is 'host'."""
+
+  def __init__(self):
+    self._start = time.monotonic()
+    self._parts: dict[str, float] = {}
+
+  @contextlib.contextmanager
+  def measure(self, part: str) -> Iterator[None]:
+    """Adds the time spent in this context to a part, after an error too."""
+    start = time.monotonic()
+    try:
+      yield
+    finally:
+      passed = time.monotonic() - start
+      self._parts[part] = self._parts.get(part, 0.0) + passed
+
+  def report(self, steps: int) -> dict[str, float]:
+    """Returns seconds per step as 'seconds/<part>', and resets the timer.
+
+    Args:
+      steps: made since the last report.
+    """
+    now = time.monotonic()
+    rest = now - self._start - sum(self._parts.values())
+    seconds = self._parts | {'host': max(rest, 0.0)}
+    self._start, self._parts = now, {}
+    return {f'seconds/{part}': s / max(steps, 1) for part, s in seconds.items()}
