@@ -35,3 +35,15 @@ def without_warnings() -> Iterator[None]:
   with warnings.catch_warnings():
     warnings.filterwarnings('ignore', message='Glyph')
     yield
+
+
+def shortened(text: str, length: int) -> str:
+  """Returns printable text of one line, without its middle if it is long.
+
+  The end of a name often identifies it as well as its beginning.
+  """
+  text = ' '.join(''.join(c if c.isprintable() else ' ' for c in text).split())
+  if len(text) <= length:
+    return text
+  end = length // 3
+  return f'{text[: length - end - 1]}…{text[len(text) - end :]}'

@@ -1,15 +1,69 @@
-"""Says what videos show, with a trained model.
+"""Predicts the labels of videos with a trained model.
 
   python -m vivit_jax.predict VIDEO... --workdir=runs/demo
   python -m vivit_jax.predict FOLDER 'more/*.mp4' --checkpoint=PATH --json
   python -m vivit_jax.predict LONG.mp4 --workdir=runs/demo --timeline
 
-docs/predict.md shows what each flag gives.
+Exit codes: 0; 1 if a video failed; 2 for a mistake in the flags; 130 on Ctrl-C.
+docs/predict.md shows the output of each flag.
 """
 
+import dataclasses
+import functools
 import sys
 
-from vivit_jax.inference import command
+from absl import flags
+
+from vivit_jax import commands
+from vivit_jax.inference import command, model_flags
+
+model_flags.define()
+flags.DEFINE_integer(
+  'stride', None, 'A clip takes every stride-th frame.', lower_bound=1
+)
+flags.DEFINE_enum(
+  'short_videos',
+  None,
+  ('refuse', 'loop', 'hold'),
+  'For videos shorter than a clip: an error, a loop, or a repeated last frame.',
+)
+flags.DEFINE_string(
+  'views', None, "Temporal x spatial views, such as 4x3; default: the config's."
+)
+flags.DEFINE_integer('top', 5, 'Number of labels of each head.', lower_bound=1)
+flags.DEFINE_boolean('json', False, 'Print a JSON line for each video.')
+flags.DEFINE_string('explain', None, 'Folder for pictures of the attention.')
+flags.DEFINE_string('features', None, '.npz file for ids and pooled features.')
+flags.DEFINE_boolean(
+  'tokens', False, 'With --features: save all tokens instead.'
+)
+flags.DEFINE_boolean('timeline', False, 'Predict windows of long videos.')
+flags.DEFINE_float(
+  'window', None, 'Seconds of a window; default: the length of a clip.'
+)
+flags.DEFINE_float(
+  'window_stride', None, 'Seconds between windows; default: --window.'
+)
+flags.DEFINE_string(
+  'timeline_pictures', None, 'Folder for plots of the time lines.'
+)
+
+
+def main(arguments: list[str]) -> int:
+  for stream in (sys.stdout, sys.stderr):  # file names that are invalid UTF-8
+    stream.reconfigure(errors='backslashreplace')
+  values = flags.FLAGS
+  model_flags.check()
+  names = [field.name for field in dataclasses.fields(command.Options)]
+  options = command.Options(**{name: values[name].value for name in names})
+  load = functools.partial(
+    model_flags.load, stride=values.stride, short_videos=values.short_videos
+  )
+  try:
+    return command.run(arguments[1:], options, load)
+  except BrokenPipeError:  # `| head` has closed the standard output
+    return 1
+
 
 if __name__ == '__main__':
-  sys.exit(command.main())
+  sys.exit(commands.run(main, __doc__))

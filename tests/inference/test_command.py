@@ -1,4 +1,4 @@
-"""python -m vivit_jax.predict, as its users start it."""
+"""python -m vivit_jax.predict: its checks, output and files."""
 
 import itertools
 import json
@@ -8,13 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
 from made import blocks, write
 
 import vivit_jax
-from vivit_jax.inference import command
+from vivit_jax.errors import UserError
+from vivit_jax.inference import command, model_flags
+from vivit_jax.inference.command import Options
+from vivit_jax.inference.videos import open_video
 
 ROOT = pathlib.Path(vivit_jax.__file__).parents[1]
 
@@ -34,59 +38,51 @@ def videos(tmp_path):
   (folder / 'cut.mkv').write_bytes(whole[: len(whole) // 2])
   (folder / 'text.mp4').write_text('no video')
   (folder / 'empty.mp4').touch()
-  (folder / 'notes.txt').write_text('not looked at')
+  (folder / 'notes.txt').write_text('no video')
   return folder
 
 
-def predict(*arguments, **options):
+def start(*arguments, **options):
+  """Runs the command in a process of its own."""
   return subprocess.run(
     [sys.executable, '-m', 'vivit_jax.predict', *map(str, arguments)],
-    capture_output=True,
+    **{'stdout': subprocess.PIPE, 'stderr': subprocess.PIPE} | options,
     text=True,
     cwd=ROOT,
-    **options,
   )
 
 
-@pytest.mark.slow
-def test_damaged_videos_are_named_and_the_others_go_on(run, videos, tmp_path):
-  out = tmp_path / 'features.npz'
-  done = predict(
-    videos, 'none.mp4', f'--workdir={run}', '--json', '--top=2',
-    '--views=2x1', f'--features={out}', f'--explain={tmp_path / "seen"}',
-  )  # fmt: skip
-  assert done.returncode == 1
-  lines = [json.loads(line) for line in done.stdout.splitlines()]
-  told = {pathlib.Path(line['video']).name: line for line in lines}
-  assert sorted(told) == ['0.mkv', '1.mkv', 'cut.mkv', 'empty.mp4', 'text.mp4']
-  failed = {name for name, line in told.items() if 'error' in line}
-  assert failed == {'cut.mkv', 'empty.mp4', 'text.mp4'}
-  errors = done.stderr.splitlines()
-  assert len(errors) == 4, done.stderr
-  assert all(line.startswith('error: ') for line in errors)
-  assert 'there is no video none.mp4' in errors[0]
-  assert 'empty (0 bytes)' in done.stderr
+def test_unreadable_videos_are_reported_and_the_others_predicted(
+  run, videos, tmp_path, capsys
+):
+  features, folder = tmp_path / 'features.npz', tmp_path / 'seen'
+  options = Options(
+    views='2x1', top=2, json=True, features=str(features), explain=str(folder)
+  )
   predictor = vivit_jax.load(run)
-  found = np.load(out)
-  assert [pathlib.Path(name).name for name in found['ids']] == [
-    '0.mkv',
-    '1.mkv',
-  ]
-  for name, row in zip(found['ids'], found['pooled']):
-    expected = predictor.features(str(name), views='2x1')
-    np.testing.assert_allclose(row, expected, atol=1e-5)
-    one = predictor.predict(str(name), views='2x1', top=2)
-    line = told[pathlib.Path(name).name]
-    assert [x['label'] for x in line['heads']['noun']] == list(
-      one.heads['noun'].labels
-    )
-    np.testing.assert_allclose(
-      [x['probability'] for x in line['heads']['noun']],
-      one.heads['noun'].probabilities,
-      atol=1e-5,
-    )
-    assert all(os.path.getsize(path) for path in line['pictures'])
-  assert len(list((tmp_path / 'seen').iterdir())) == 4
+  arguments = [str(videos), 'none.mp4']
+  assert command.run(arguments, options, lambda: predictor) == 1
+  output = capsys.readouterr()
+  lines = [json.loads(line) for line in output.out.splitlines()]
+  results = {pathlib.Path(line['video']).name: line for line in lines}
+  damaged = {'cut.mkv', 'empty.mp4', 'text.mp4'}
+  assert results.keys() == damaged | {'0.mkv', '1.mkv'}
+  assert {name for name, line in results.items() if 'error' in line} == damaged
+  errors = output.err.splitlines()
+  assert len(errors) == 4 and all(x.startswith('error: ') for x in errors)
+  for name in (*damaged, 'none.mp4'):
+    assert any(name in error for error in errors)
+  with np.load(features) as file:
+    rows = dict(zip(file['ids'], file['pooled'], strict=True))
+  assert list(rows) == [str(videos / '0.mkv'), str(videos / '1.mkv')]
+  for path, row in rows.items():
+    expected = predictor.features(str(path), views='2x1')
+    np.testing.assert_array_equal(row, expected)
+    prediction = predictor.predict(str(path), views='2x1', top=2)
+    line = results[pathlib.Path(path).name]
+    assert line['heads'] == prediction.to_json()['heads']
+    assert all(os.path.getsize(picture) for picture in line['pictures'])
+  assert len(list(folder.iterdir())) == 4
 
 
 @pytest.mark.slow
@@ -111,8 +107,9 @@ def test_interrupts(run, tmp_path):
 
 HOUR = r"""
 import re, sys
-from vivit_jax.inference import command
-code = command.main(sys.argv[1:])
+sys.argv[0] = 'predict'
+from vivit_jax import commands, predict
+code = commands.run(predict.main, '')
 status = open('/proc/self/status').read()
 print(re.search(r'VmHWM:\s*(\d+) kB', status)[1], file=sys.stderr)
 sys.exit(code)
@@ -120,7 +117,9 @@ sys.exit(code)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not os.path.exists('/proc/self/status'), reason='of Linux')
+@pytest.mark.skipif(
+  not os.path.exists('/proc/self/status'), reason='needs /proc'
+)
 def test_an_hour_of_video_in_bounded_memory(run, tmp_path):
   """Raw, the hour is 36000 frames of 49 kB: 1.7 GB."""
   peaks, lines = [], []
@@ -144,154 +143,193 @@ def test_an_hour_of_video_in_bounded_memory(run, tmp_path):
   assert peaks[1] - peaks[0] < 100e6
 
 
-def main(*arguments):
-  try:
-    return command.main([str(argument) for argument in arguments])
-  except SystemExit as ended:
-    return ended.code
-
-
-@pytest.fixture
-def here(monkeypatch):
-  """Lets `command.main` run in this process, and raise its sentences."""
-  monkeypatch.setattr(signal, 'signal', lambda *_: None)
-  monkeypatch.setattr(command.commands, 'quieten_libraries', lambda: None)
-  monkeypatch.setattr(os, '_exit', sys.exit)
-  for stream in ('stdout', 'stderr'):
-    monkeypatch.setattr(
-      type(getattr(sys, stream)), 'reconfigure', lambda *_, **__: None, False
-    )
+@pytest.mark.parametrize(
+  'arguments, changes, words',
+  [
+    ([], {}, 'no video'),
+    (['none.mp4'], {}, 'none.mp4'),
+    (['nothing'], {}, 'nothing'),
+    (['nothing/*.mp4'], {}, r'nothing/\*.mp4'),
+    (['VIDEO'], {'views': '3'}, '--views'),
+    (['VIDEO'], {'views': '3x2'}, '--views'),
+    (['VIDEO'], {'tokens': True}, '--tokens needs --features'),
+    (['VIDEO'], {'window': 3.0}, '--window needs --timeline'),
+    (['VIDEO'], {'timeline': True, 'window': 0.0}, '--window'),
+    (['VIDEO'], {'timeline': True, 'window_stride': np.nan}, '--window_stride'),
+    (['VIDEO'], {'timeline': True, 'explain': 'x'}, '--explain'),
+    (['VIDEO'], {'timeline': True, 'features': 'x.npz'}, '--features'),
+    (['VIDEO'], {'features': 'VIDEO/x.npz'}, '0.mkv'),
+    (['VIDEO'], {'features': 'nothing.npz'}, 'nothing.npz'),
+    (['VIDEO'], {'features': 'x.txt'}, 'x.txt'),
+    (['VIDEO'], {'explain': 'VIDEO'}, '0.mkv'),
+    (['a.gif'], {'explain': '.'}, 'a.gif'),
+    (['./x.npz'], {'features': 'x.npz'}, 'x.npz'),
+  ],
+)
+def test_mistakes_are_refused_before_any_work(
+  videos, tmp_path, monkeypatch, arguments, changes, words
+):
+  monkeypatch.chdir(tmp_path)
+  for name in ('nothing', 'nothing.npz'):
+    pathlib.Path(name).mkdir()
+  for name in ('a.gif', 'x.npz'):
+    pathlib.Path(name).touch()
+  before = sorted(tmp_path.rglob('*'))
+  video = str(videos / '0.mkv')
+  arguments = [text.replace('VIDEO', video) for text in arguments]
+  for name, value in changes.items():
+    if isinstance(value, str):
+      changes = changes | {name: value.replace('VIDEO', video)}
+  with pytest.raises(UserError, match=words):
+    command.run(arguments, Options(**changes), pytest.fail)
+  assert sorted(tmp_path.rglob('*')) == before
 
 
 @pytest.mark.parametrize(
-  ('arguments', 'why'),
+  'changes, words',
   [
-    ([], 'no video is given'),
-    (['none.mp4', '--workdir=RUN'], 'there is no video none.mp4'),
-    (['EMPTY', '--workdir=RUN'], 'holds no videos'),
-    (['EMPTY/*.mp4', '--workdir=RUN'], 'matches no videos'),
-    (['VIDEO'], 'give --workdir'),
-    (['-dash.mp4', '--workdir=RUN'], 'give that file as ./-dash.mp4.'),
-    (['VIDEO', '--workdir=RUN', '--tops=3'], 'unknown flag --tops=3;'),
-    (['VIDEO', '--checkpoint=best'], 'give its --workdir too'),
-    (['VIDEO', '--workdir=none'], 'there is no workdir none'),
-    (['VIDEO', '--checkpoint=none'], 'there is no checkpoint at none'),
-    (['VIDEO', '--workdir=RUN', '--config=c.py'], 'leave --config out'),
-    (['VIDEO', '--workdir=RUN', '--checkpoint=9'], "no checkpoint '9'"),
-    (['VIDEO', '--workdir=RUN', '--top=0'], '--top is 0'),
-    (['VIDEO', '--workdir=RUN', '--stride=0'], '--stride is 0'),
-    (['VIDEO', '--workdir=RUN', '--views=3'], "--views is '3'"),
-    (['VIDEO', '--workdir=RUN', '--tokens'], '--tokens goes with --features'),
-    (['VIDEO', '--workdir=RUN', '--window=3'], 'goes with --timeline'),
-    (['VIDEO', '--workdir=RUN', '--timeline', '--window=0'], '--window is 0'),
-    (['VIDEO', '--workdir=RUN', '--timeline', '--window=1e9'], 'is a week'),
-    (
-      ['VIDEO', '--workdir=RUN', '--timeline', '--explain=x'],
-      '--explain is of',
-    ),
-    (['VIDEO', '--workdir=RUN', '--features=none/x.npz'], 'cannot write none'),
-    (['VIDEO', '--workdir=RUN', '--features=VIDEO'], 'is one of the videos'),
-    (['VIDEO', '--workdir=RUN', '--features=x.txt'], 'does not end in .npz'),
-    (['VIDEO', '--workdir=RUN', '--explain=VIDEO'], 'cannot make the folder'),
+    ({}, '--workdir'),
+    ({'checkpoint': 'best'}, '--checkpoint=best'),
+    ({'workdir': 'none'}, 'none'),
+    ({'workdir': '.', 'config': 'c.py'}, '--config'),
   ],
 )
-def test_mistakes(
-  here, config, trained, videos, tmp_path, capsys, monkeypatch, arguments, why
-):
-  (tmp_path / 'nothing').mkdir()
-  (tmp_path / '-dash.mp4').touch()
-  monkeypatch.chdir(tmp_path)
-  names = {
-    'RUN': str(trained(config)),
-    'EMPTY': str(tmp_path / 'nothing'),
-    'VIDEO': str(videos / '0.mkv'),
-  }
-  for name, value in names.items():
-    arguments = [text.replace(name, value) for text in arguments]
-  assert main(*arguments) == 2
-  told = capsys.readouterr()
-  assert told.out == ''
-  errors = [s for s in told.err.splitlines() if 'absl' not in s]
-  assert len(errors) == 1 and why in errors[0], told.err
-  assert sorted(path.name for path in tmp_path.iterdir()) == [
-    '-dash.mp4', 'nothing', 'run', 'videos'
-  ]  # fmt: skip
+def test_flags_that_select_no_model_are_refused(changes, words):
+  values = dict.fromkeys(('workdir', 'checkpoint', 'config')) | changes
+  with pytest.raises(UserError, match=words):
+    model_flags.check(types.SimpleNamespace(**values))
 
 
-def test_text_time_lines_and_tokens(
-  here, config, trained, videos, tmp_path, capsys
-):
-  run, path = trained(config), videos / '1.mkv'
-  predictor = vivit_jax.load(run)
-  assert main(path, f'--workdir={run}', '--top=1') == 0
+@pytest.mark.parametrize(
+  'flags, words',
+  [
+    (['--top=0'], '--top=0'),
+    (['--tops=3'], '--tops'),
+    (['--short_videos=cut'], '--short_videos=cut'),
+    (['--workdir=none'], '--workdir=none'),
+    (['--checkpoint=none'], 'none'),
+  ],
+)
+def test_a_mistake_is_one_sentence(videos, flags, words):
+  done = start(videos / '0.mkv', *flags)
+  assert done.returncode == 2
+  assert done.stdout == ''
+  assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+  assert words in done.stderr
+
+
+def test_text_time_lines_and_tokens(run, videos, tmp_path, capsys):
+  predictor, path = vivit_jax.load(run), videos / '1.mkv'
+
+  def lines(**options):
+    arguments = [str(path)]
+    assert command.run(arguments, Options(**options), lambda: predictor) == 0
+    return capsys.readouterr().out.splitlines()
+
   ranking = predictor.predict(path).heads['noun']
-  lines = capsys.readouterr().out.splitlines()
-  assert lines[0] == str(path)
-  assert lines[1].split() == [
+  first, second, *_ = lines(top=1)
+  assert first == str(path)
+  assert second.split() == [
     'noun', f'{ranking.probabilities[0]:.4f}', ranking.labels[0]
   ]  # fmt: skip
-  pictures = tmp_path / 'lines'
-  assert 0 == main(
-    path, f'--workdir={run}', '--timeline', '--window=1', '--window_stride=1',
-    f'--timeline_pictures={pictures}',
-  )  # fmt: skip
-  lines = capsys.readouterr().out.splitlines()
-  nouns = [line.split() for line in lines if ' noun ' in line]
+  pictures, timeline = tmp_path / 'lines', {'timeline': True, 'window': 1.0}
+  text = lines(**timeline, timeline_pictures=str(pictures))
+  nouns = [line.split() for line in text if ' noun ' in line]
   assert nouns[0][0].startswith('0:00.0-')
   assert nouns[-1][0].endswith('-0:02.4')
   assert [path.name for path in pictures.iterdir()] == ['1.timeline.png']
-  out = tmp_path / 'tokens.npz'
-  assert 0 == main(path, f'--workdir={run}', f'--features={out}', '--tokens')
+  (line,) = lines(**timeline, json=True)
+  windows = [x.to_json() for x in predictor.timeline(path, window=1.0, top=5)]
+  assert json.loads(line)['windows'] == windows
+  assert json.loads(line)['timeline'].keys() == {'noun', 'verb'}
+  out = tmp_path / 'new' / 'tokens.npz'
+  lines(features=str(out), tokens=True)
   np.testing.assert_array_equal(
     np.load(out)['tokens'], predictor.features(path, tokens=True)[None]
   )
 
 
-def test_what_is_read_is_not_written_over(
-  here, config, trained, videos, capsys
-):
-  run, moving = trained(config), videos / 'a.gif'
-  (videos / '0.mkv').rename(moving)
-  content = moving.read_bytes()
-  assert main(moving, f'--workdir={run}', f'--explain={videos}') == 2
-  assert 'a.gif is one of the videos' in capsys.readouterr().err
-  assert moving.read_bytes() == content
-
-
-def test_a_pipe_is_named_and_the_others_go_on(
-  here, config, trained, videos, capsys
-):
-  for name in ('cut.mkv', 'text.mp4', 'empty.mp4', '0.mkv'):
-    (videos / name).unlink()
-  os.mkfifo(videos / '0.mp4')  # no one ever writes to it
-  assert main(videos, f'--workdir={trained(config)}') == 1
-  told = capsys.readouterr()
-  assert told.out.startswith(str(videos / '1.mkv'))
-  assert f'error: {videos / "0.mp4"} is no regular file' in told.err
-
-
-def test_videos_before_and_after_flags(here, config, trained, videos, capsys):
+def test_flags_may_precede_and_follow_videos(run, videos):
   first, second = videos / '0.mkv', videos / '1.mkv'
-  assert main(first, f'--workdir={trained(config)}', second, '--top=1') == 0
-  lines = capsys.readouterr().out.splitlines()
-  assert [line for line in lines if 'videos' in line] == [
-    str(first), str(second)
-  ]  # fmt: skip
+  done = start('--top=1', first, f'--workdir={run}', '--noema', second)
+  assert done.returncode == 0, done.stderr
+  names = [x for x in done.stdout.splitlines() if not x.startswith(' ')]
+  assert names == [str(first), str(second)]
 
 
-@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='of Linux')
-@pytest.mark.parametrize('more', [[], ['--json'], ['--timeline']])
-def test_a_full_disk_is_told_of_once(run, videos, more):
-  arguments = [videos / '0.mkv', videos / '1.mkv', f'--workdir={run}', *more]
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
+@pytest.mark.parametrize('more', [[], ['--timeline']])
+def test_a_full_disk_is_one_error(run, videos, more):
   with open('/dev/full', 'w') as full:
-    done = subprocess.run(
-      [sys.executable, '-m', 'vivit_jax.predict', *map(str, arguments)],
-      stdout=full,
-      stderr=subprocess.PIPE,
-      text=True,
-      cwd=ROOT,
+    done = start(
+      videos / '0.mkv', videos / '1.mkv', f'--workdir={run}', *more, stdout=full
     )
   assert done.returncode == 2
-  assert done.stderr.splitlines() == [
-    'error: cannot write to the standard output: No space left on device.'
-  ]
+  assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+  for name in (
+    'a.mp4',
+    'b.MKV',
+    'notes.txt',
+    '._a.mp4',
+    'odd',
+    'clip[1].mp4',
+    'deep/er/c.webm',
+    'deep/a.mp4',
+    'deep/folder.mp4/d.mp4',
+    'empty/none.txt',
+  ):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+  pathlib.Path(tmp_path, 'link.mp4').symlink_to('a.mp4')
+  os.mkfifo(tmp_path / 'deep/pipe.mp4')
+  monkeypatch.chdir(tmp_path)
+
+
+DEEP = [
+  'deep/a.mp4', 'deep/er/c.webm', 'deep/folder.mp4/d.mp4', 'deep/pipe.mp4'
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+  'arguments, expected',
+  [
+    (['.'], ['a.mp4', 'b.MKV', 'clip[1].mp4', *DEEP]),
+    (['*'], ['a.mp4', 'b.MKV', 'clip[1].mp4', *DEEP]),
+    (['odd', 'a.mp4'], ['odd', 'a.mp4']),  # a file may have any name
+    (['**/*.webm'], ['deep/er/c.webm']),
+    (['clip[1].mp4'], ['clip[1].mp4']),
+    (['a.mp4', 'a*', './a.mp4', 'deep/../a.mp4', 'link.mp4'], ['a.mp4']),
+    (['deep', 'deep/*'], DEEP),
+  ],
+)
+def test_files_folders_and_globs(folder, arguments, expected):
+  paths, missing = command.find_videos(arguments)
+  assert [path.as_posix() for path in paths] == expected
+  assert not missing
+
+
+def test_missing_videos_are_named(folder):
+  arguments = ['none.mp4', 'a.mp4', 'empty', '*.flv', 'n\0', 'x' * 5000]
+  paths, missing = command.find_videos(arguments)
+  assert [str(path) for path in paths] == ['a.mp4']
+  arguments.remove('a.mp4')
+  assert len(missing) == len(arguments)
+  for argument, error in zip(arguments, missing):
+    assert argument in str(error)
+
+
+def test_a_pipe_is_an_error_and_is_not_waited_for(folder):
+  with pytest.raises(UserError, match='pipe.mp4'):
+    open_video('deep/pipe.mp4')
+
+
+def test_names_of_outputs_are_unique():
+  paths = ['a/x.mp4', 'b/x.mp4', 'y.mp4', 'b_x.mp4', '/b/x.mp4', 'A/X.mp4']
+  names = command.output_names([pathlib.Path(path) for path in paths])
+  assert names[:3] == ['a_x.mp4', 'b_x.mp4', 'y']
+  assert len({name.casefold() for name in names}) == len(paths)

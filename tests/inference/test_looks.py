@@ -1,4 +1,4 @@
-"""A trained model looks at what moves: rollout on moving_shapes."""
+"""Rollout of a trained model attends to the moving shape."""
 
 import os
 import pathlib
@@ -27,7 +27,7 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def model(data_dir, tmp_path_factory):
-  """Returns a model after a few hundred steps: it has begun to learn."""
+  """Returns a model after a few hundred steps of training."""
   workdir = tmp_path_factory.mktemp('run') / 'short'
   done = subprocess.run(
     [
@@ -49,10 +49,10 @@ def model(data_dir, tmp_path_factory):
 
 
 def cover(boxes, data, tubelet):
-  """Returns how much of each token is within boxes, [t, h, w] in [0, 1].
+  """Returns the fraction of each token inside boxes, [t, h, w] in [0, 1].
 
   Args:
-    boxes: of each frame of a clip: `scenes.boxes`.
+    boxes: of each frame of a clip, see `scenes.boxes`.
     data, tubelet: of the config.
   """
   crop = sampling.uniform_boxes((48, 48), data.crop, data.short_side, 1)[0]
@@ -73,7 +73,7 @@ def cover(boxes, data, tubelet):
 
 
 @pytest.mark.slow
-def test_attention_within_the_shapes_box_is_above_that_outside(model, data_dir):
+def test_attention_is_higher_inside_the_shapes_box(model, data_dir):
   data, tubelet = model.config.data, model.config.model.options.tubelet
   explainer = explain.Explainer(model)
   folder = data_dir / 'raw' / 'moving_shapes' / 'videos'
@@ -91,7 +91,7 @@ def test_attention_within_the_shapes_box_is_above_that_outside(model, data_dir):
     return within / ((space * (1 - inside)).sum() / (1 - inside).sum())
 
   own = [ratio(*pair) for pair in zip(spaces, covers, strict=True)]
-  # Boxes are in the middle more often than not: so are those of others.
+  # Boxes of other videos are a control, since most are near the middle.
   moved = covers[17:] + covers[:17]
   others = [ratio(*pair) for pair in zip(spaces, moved, strict=True)]
   assert np.mean(np.array(own) > 1) > 0.9

@@ -1,4 +1,4 @@
-"""Where a model looks, beside attention that is known."""
+"""Attention rollout equals known attention and an independent rollout."""
 
 import functools
 
@@ -37,7 +37,7 @@ def clips(count=2):
 
 
 def parameters(config, scale=4.0):
-  """Returns random parameters, whose attention is far from even."""
+  """Returns random parameters with attention far from uniform."""
   params = models.build(config).init(jax.random.key(0), clips())['params']
 
   def sharpen(path, x):
@@ -67,8 +67,8 @@ CASES = [
 every_case = pytest.mark.parametrize('family, changes', CASES)
 
 
-# An independent rollout: whole N x N matrices, of the weights that the model's
-# own attention computes, multiplied in the order of the layers.
+# An independent rollout: full N x N matrices of the attention weights that the
+# model computes, multiplied in the order of the layers.
 
 
 class Recorder:
@@ -88,7 +88,7 @@ class Recorder:
       y = jnp.einsum('...hqk,...khd->...qhd', weights, value)
       return y.astype(value.dtype)
 
-    # The doors that flax's attention and Model 4's go through.
+    # The functions that compute attention in flax and in Model 4.
     monkeypatch.setattr(blocks, 'attend', attend)
     monkeypatch.setattr(attention, 'attend', attend)
 
@@ -111,21 +111,21 @@ def over_grid(weights, axis):
 
 
 def product(matrices):
-  """Returns the rollout of layers, the first one first."""
+  """Returns the rollout of layers, given in their order."""
   size = matrices[0].shape[0]
   steps = [0.5 * np.eye(size) + 0.5 * matrix for matrix in matrices]
   return functools.reduce(lambda done, step: step @ done, steps)
 
 
 def read_out(matrix, pool):
-  """Returns what stays with the class token, and the tokens' shares."""
+  """Returns the share of the class token, and those of the tokens."""
   if pool == 'token':
     return matrix[0, 0], matrix[0, 1:]
   return 0.0, matrix.mean(axis=0)
 
 
 def expected_rollout(config, weights, clip):
-  """Returns attention [t, h, w] and what is kept, from all the weights."""
+  """Returns attention [t, h, w] and the kept share, from all weights."""
   pool = builder.pool_of(config)
   if config.family == 'joint':
     matrices = [layer[clip].mean(axis=0) for layer in weights]
@@ -148,10 +148,10 @@ def expected_rollout(config, weights, clip):
   matrices = []
   for layer in range(LAYERS):
     pair = []
-    for axis, found in zip(axes, weights[2 * layer :]):
-      if found.ndim == 4:  # sequences and batch in one axis
-        found = einops.rearrange(found, '(B S) H q k -> B S H q k', B=2)
-      apart = einops.rearrange(found, 'B S H q k -> B H S q k')
+    for axis, result in zip(axes, weights[2 * layer :]):
+      if result.ndim == 4:  # sequences and batch in one axis
+        result = einops.rearrange(result, '(B S) H q k -> B S H q k', B=2)
+      apart = einops.rearrange(result, 'B S H q k -> B H S q k')
       pair.append(over_grid(apart[clip], axis))
     if config.family == 'factorised_dot_product':
       pair = [(pair[0] + pair[1]) / 2]
@@ -161,10 +161,10 @@ def expected_rollout(config, weights, clip):
 
 
 @every_case
-def test_it_is_the_product_of_whole_matrices(family, changes, monkeypatch):
+def test_rollout_is_the_product_of_full_matrices(family, changes, monkeypatch):
   config = config_of(family, **changes)
   params = parameters(config)
-  found = rollout.attention_rollout(config)(params, clips())
+  result = rollout.attention_rollout(config)(params, clips())
   with monkeypatch.context() as patch:
     recorder = Recorder(patch)
     models.build(config).apply({'params': params}, clips())
@@ -173,17 +173,17 @@ def test_it_is_the_product_of_whole_matrices(family, changes, monkeypatch):
   for clip in range(2):
     expected, kept = expected_rollout(config, recorder.weights, clip)
     assert expected.max() > 1.5 * expected.min()  # somewhere in particular
-    np.testing.assert_allclose(found.attention[clip], expected, atol=tolerance)
-    np.testing.assert_allclose(found.kept[clip], kept, atol=tolerance)
+    np.testing.assert_allclose(result.attention[clip], expected, atol=tolerance)
+    np.testing.assert_allclose(result.kept[clip], kept, atol=tolerance)
     np.testing.assert_allclose(expected.sum() + kept, 1, atol=1e-6)
 
 
-# Attention that is known without computing any: even where queries are zero,
-# and all on one token where keys are told apart by a mark that none else has.
+# Known attention: uniform if queries are zero, and all on one token if only
+# that token's key has a certain feature.
 
 
 def even(params):
-  """Returns the parameters with queries of zero: all attend to all alike."""
+  """Returns the parameters with zero queries, so attention is uniform."""
 
   def still(path, x):
     return 0 * x if 'query' in [step.key for step in path] else x
@@ -194,8 +194,8 @@ def even(params):
 @pytest.mark.parametrize(
   'family, changes, kept',
   [
-    # The class token's row is [1, 0, ...] at first; each layer halves what is
-    # above the even share of 1 / 25, or 1 / 9 in space and 1 / 4 in time.
+    # The class token's row starts as [1, 0, ...]. Each layer halves its excess
+    # over the uniform 1 / 25, or 1 / 9 in space and 1 / 4 in time.
     ('joint', {}, 1 / 25 + 24 / 25 / 4),
     (
       'factorised_encoder',
@@ -209,19 +209,19 @@ def even(params):
     ('factorised_dot_product', {}, 0),
   ],
 )
-def test_even_attention_looks_everywhere_alike(family, changes, kept):
+def test_uniform_attention_has_a_uniform_rollout(family, changes, kept):
   config = config_of(family, **changes)
-  found = rollout.attention_rollout(config)(even(parameters(config)), clips())
-  np.testing.assert_allclose(found.kept, kept, rtol=1e-5)
+  result = rollout.attention_rollout(config)(even(parameters(config)), clips())
+  np.testing.assert_allclose(result.kept, kept, rtol=1e-5)
   np.testing.assert_allclose(
-    found.attention, (1 - kept) / (T * H * W), rtol=1e-5
+    result.attention, (1 - kept) / (T * H * W), rtol=1e-5
   )
-  np.testing.assert_allclose(found.time, 1 / T, rtol=1e-5)
-  np.testing.assert_allclose(found.space, 1 / (H * W), rtol=1e-5)
+  np.testing.assert_allclose(result.time, 1 / T, rtol=1e-5)
+  np.testing.assert_allclose(result.space, 1 / (H * W), rtol=1e-5)
 
 
-def marking(params, encoder, grid, place):
-  """Returns the encoder's parameters, all of whose attention is on one place.
+def marking(params, encoder, grid, position):
+  """Returns parameters with all attention of an encoder on one token.
 
   One feature of the positions is large there and negative elsewhere, survives
   the norms, and is the only one that keys see.
@@ -230,10 +230,10 @@ def marking(params, encoder, grid, place):
     params: of the model, with a class token or without.
     encoder: its name.
     grid: of its tokens.
-    place: in the grid.
+    position: in the grid.
   """
   marks = -np.ones(grid)
-  marks[place] = 1
+  marks[position] = 1
   positions = params[encoder]['posembed_input']['pos_embedding']
   marks = np.concatenate(
     [-np.ones(positions.shape[1] - marks.size), marks.ravel()]
@@ -261,83 +261,83 @@ def marking(params, encoder, grid, place):
   return {**params, encoder: changed}
 
 
-def halved(layers, size, place):
-  """Returns the row of an average whose layers all attend to one of `size`."""
+def halved(layers, size, position):
+  """Returns the rollout of a mean if all layers attend to one of `size`."""
   row = np.full(size, 1 / size)
   for _ in range(layers):
     row = row / 2
-    row[place] += 0.5
+    row[position] += 0.5
   return row
 
 
-def test_all_attention_on_one_token_is_found_by_the_joint_model():
+def test_attention_to_one_token_in_the_joint_model():
   config = config_of('joint')
-  place = (1, 0, 2)
-  params = marking(parameters(config), 'Transformer', (T, H, W), place)
-  found = rollout.attention_rollout(config)(params, clips())
+  position = (1, 0, 2)
+  params = marking(parameters(config), 'Transformer', (T, H, W), position)
+  result = rollout.attention_rollout(config)(params, clips())
   expected = np.zeros((T, H, W))
-  expected[place] = 0.75  # half at the last layer, half of the rest before
-  np.testing.assert_allclose(found.attention[1], expected, atol=1e-5)
-  np.testing.assert_allclose(found.kept, 0.25, atol=1e-6)
+  expected[position] = 0.75  # half at the last layer, half of the rest before
+  np.testing.assert_allclose(result.attention[1], expected, atol=1e-5)
+  np.testing.assert_allclose(result.kept, 0.25, atol=1e-6)
 
 
-def test_model_2_multiplies_a_time_with_a_place():
+def test_model_2_multiplies_space_and_time():
   config = config_of('factorised_encoder', pool='mean')
   params = marking(parameters(config), 'SpatialTransformer', (H, W), (1, 3))
   params = marking(params, 'TemporalTransformer', (T,), (2,))
-  found = rollout.attention_rollout(config)(params, clips())
+  result = rollout.attention_rollout(config)(params, clips())
   time = halved(LAYERS, T, 2)
   space = halved(LAYERS, H * W, W + 3).reshape(H, W)
   expected = time[:, None, None] * space
-  np.testing.assert_allclose(found.attention[0], expected, atol=1e-5)
-  np.testing.assert_allclose(found.time[0], time, atol=1e-6)
-  np.testing.assert_allclose(found.space[0, 1], space, atol=1e-6)
+  np.testing.assert_allclose(result.attention[0], expected, atol=1e-5)
+  np.testing.assert_allclose(result.time[0], time, atol=1e-6)
+  np.testing.assert_allclose(result.space[0, 1], space, atol=1e-6)
 
 
 @pytest.mark.parametrize('order', ['space_time', 'time_space'])
-def test_model_3_attends_to_a_place_and_then_to_a_time(order):
-  """Along either axis, the marked token of the sequence, or all where none."""
+def test_model_3_attends_over_space_and_then_time(order):
+  """Along an axis, the marked token, or all if the sequence has none."""
   config = config_of('factorised_self_attention', order=order)
-  place = (1, 0, 2)
-  params = marking(parameters(config), 'Transformer', (T, H, W), place)
-  found = rollout.attention_rollout(config)(params, clips())
+  position = (1, 0, 2)
+  params = marking(parameters(config), 'Transformer', (T, H, W), position)
+  result = rollout.attention_rollout(config)(params, clips())
   expected = np.full((T, H, W), 1 / (T * H * W))
   for _ in range(LAYERS):
     for axis in reversed(order.split('_')):
-      expected = (expected + seen_along(axis, expected, place)) / 2
-  np.testing.assert_allclose(found.attention[0], expected, atol=1e-5)
+      expected = (expected + seen_along(axis, expected, position)) / 2
+  np.testing.assert_allclose(result.attention[0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize('order', ['space_time', 'time_space'])
-def test_model_4_attends_half_to_a_place_and_half_to_a_time(order):
+def test_model_4_attends_half_over_space_and_half_over_time(order):
   config = config_of('factorised_dot_product', order=order)
-  place = (1, 0, 2)
-  params = marking(parameters(config), 'Transformer', (T, H, W), place)
-  found = rollout.attention_rollout(config)(params, clips())
+  position = (1, 0, 2)
+  params = marking(parameters(config), 'Transformer', (T, H, W), position)
+  result = rollout.attention_rollout(config)(params, clips())
   expected = np.full((T, H, W), 1 / (T * H * W))
   for _ in range(LAYERS):
-    seen = [seen_along(axis, expected, place) for axis in ('space', 'time')]
+    seen = [seen_along(axis, expected, position) for axis in ('space', 'time')]
     expected = (expected + sum(seen) / 2) / 2
-  np.testing.assert_allclose(found.attention[0], expected, atol=1e-5)
+  np.testing.assert_allclose(result.attention[0], expected, atol=1e-5)
 
 
-def seen_along(axis, shares, place):
-  """Returns what shares become by one attention, whose keys mark a token."""
-  t, h, w = place
+def seen_along(axis, shares, position):
+  """Returns shares after one attention along an axis to a marked token."""
+  t, h, w = position
   if axis == 'space':
     seen = np.broadcast_to(shares.mean(axis=(1, 2), keepdims=True), (T, H, W))
     seen = seen.copy()
     seen[t] = 0
-    seen[place] = shares[t].sum()
+    seen[position] = shares[t].sum()
   else:
     seen = np.broadcast_to(shares.mean(axis=0), (T, H, W)).copy()
     seen[:, h, w] = 0
-    seen[place] = shares[:, h, w].sum()
+    seen[position] = shares[:, h, w].sum()
   return seen
 
 
 @pytest.mark.parametrize('rows', [1, 7, 25, 1000])
-def test_rows_may_come_in_parts_of_any_size(rows):
+def test_any_number_of_rows_at_a_time(rows):
   config = config_of('joint')
   params = parameters(config)
   whole = rollout.attention_rollout(config, rows=5)(params, clips())
@@ -363,8 +363,8 @@ def test_a_clip_does_not_depend_on_its_neighbours():
   assert np.abs(both.attention[0] - both.attention[1]).max() > 1e-3
 
 
-def test_no_matrix_of_all_tokens_is_kept():
-  """Of N = 1025 tokens, no array of N x N elements is in the program."""
+def test_no_full_attention_matrix_is_in_memory():
+  """With N = 1025 tokens, the program has no array of N x N elements."""
   tokens, rows = 1025, 64
   row = jax.ShapeDtypeStruct((1, tokens), np.float32)
   vectors = jax.ShapeDtypeStruct((1, tokens, 2, 4), np.float32)
@@ -378,7 +378,7 @@ def test_no_matrix_of_all_tokens_is_kept():
 
 
 @pytest.mark.parametrize('family', ['joint', 'factorised_self_attention'])
-def test_a_pool_that_attends_is_refused(family):
+def test_attention_pooling_is_refused(family):
   config = config_of(family, pool='attention')
   with pytest.raises(UserError, match=r'model\.pool'):
     rollout.attention_rollout(config)

@@ -1,11 +1,11 @@
-"""Time lines, by windows whose labels are known."""
+"""Segments and plots of windows with known labels."""
 
 import numpy as np
 import pytest
 from made import blocks
 
 import vivit_jax
-from vivit_jax.inference import timeline, timeline_picture
+from vivit_jax.inference import timeline
 from vivit_jax.inference.predictor import Ranking, Window
 
 
@@ -18,7 +18,7 @@ def window(start, end, **labels):
 
 
 def test_neighbours_with_the_same_label_are_one():
-  found = list(
+  result = list(
     timeline.segments(
       [
         window(0, 4, verb=('stir', 0.9)),
@@ -28,18 +28,17 @@ def test_neighbours_with_the_same_label_are_one():
       ]
     )
   )
-  assert [(s.start, s.end, s.label) for s in found] == [
+  assert [(s.start, s.end, s.label) for s in result] == [
     (0, 8, 'stir'),
-    (8, 11, 'pour'),  # the overlap from 10 to 12 is shared out
+    (8, 11, 'pour'),  # the middle of the overlap from 10 to 12
     (11, 14, 'stir'),
   ]
-  assert found[0].probability == pytest.approx(0.8)
-  assert timeline.line(found[0], 10) == '0:00-0:08 stir 0.80'
-  assert timeline.line(found[0], 4, heads=2) == '0:00.0-0:08.0 verb stir 0.80'
+  assert result[0].probability == pytest.approx(0.8)
+  assert timeline.line(result[0]) == '0:00.0-0:08.0 verb stir 0.80'
 
 
 def test_heads_have_their_own_segments():
-  found = list(
+  result = list(
     timeline.segments(
       [
         window(0, 1, verb=('stir', 0.9), noun=('cup', 0.9)),
@@ -47,32 +46,37 @@ def test_heads_have_their_own_segments():
       ]
     )
   )
-  assert {(s.head, s.start, s.end, s.label) for s in found} == {
+  assert {(s.head, s.start, s.end, s.label) for s in result} == {
     ('verb', 0, 1, 'stir'),
     ('verb', 1, 2, 'pour'),
     ('noun', 0, 2, 'cup'),
   }
 
 
-def test_clocks():
-  assert timeline.clock(0) == '0:00'
-  assert timeline.clock(59.6) == '1:00'
-  assert timeline.clock(3723) == '1:02:03'
-  assert timeline.clock(59.96, whole=False) == '1:00.0'
-  assert timeline.clock(3599.94, whole=False) == '59:59.9'
+@pytest.mark.parametrize(
+  'seconds, text',
+  [
+    (0, '0:00.0'),
+    (59.96, '1:00.0'),
+    (3599.94, '59:59.9'),
+    (3723, '1:02:03.0'),
+  ],
+)
+def test_clock(seconds, text):
+  assert timeline.clock(seconds) == text
 
 
 def test_a_window_is_predicted_as_the_video_that_it_is(config, trained):
   predictor = vivit_jax.load(trained(config))
   frames = blocks(5, 97, (32, 48))
-  found = list(
+  result = list(
     predictor.timeline(
       frames, window=2.0, stride=0.7, views='2x3', frames_per_second=10
     )
   )
-  assert [round(10 * w.start) for w in found] == [*range(0, 78, 7)]
-  assert found[-1].end == pytest.approx(9.7)
-  for one in found:
+  assert [round(10 * w.start) for w in result] == [*range(0, 78, 7)]
+  assert result[-1].end == pytest.approx(9.7)
+  for one in result:
     first = round(10 * one.start)
     part = predictor.predict(frames[first : first + 20], views='2x3')
     for head, ranking in one.heads.items():
@@ -81,79 +85,39 @@ def test_a_window_is_predicted_as_the_video_that_it_is(config, trained):
       )
 
 
-def test_a_picture_has_bands_where_the_labels_are(tmp_path):
-  windows = [
-    window(0, 4, verb=('$tir_', 0.9)),
-    window(4, 8, verb=('_pour' * 20, 0.8)),
-  ]
-  names = {'verb': ['$tir_', '_pour' * 20]}
-  figure = timeline_picture.draw('a $ and _', windows, names)
-  (axes,) = figure.axes
-  bands = [patch for patch in axes.patches if patch.get_width() == 4]
-  assert [band.get_x() for band in bands] == [0, 4]
-  # `window` gives the first class the likeliest one's probability.
-  assert [list(curve.get_ydata()) for curve in axes.lines] == [
-    pytest.approx([0.9, 0.8]),
-    pytest.approx([0.1, 0.2]),
-  ]
-  assert bands[0].get_facecolor() != bands[1].get_facecolor()
-  timeline_picture.write(tmp_path / 'new' / 'line.png', 'a $', windows, names)
-  assert [p.name for p in (tmp_path / 'new').iterdir()] == ['line.png']
-
-
 def ranked(start, end, every, names):
-  """Returns a window of one head, of these probabilities."""
+  """Returns a window of one head with these probabilities."""
   every = np.array(every, float)
   order = np.argsort(-every)
-  labels = tuple(names[place] for place in order)
+  labels = tuple(names[index] for index in order)
   return Window(start, end, {'verb': Ranking(labels, every[order], every)})
 
 
-def test_many_windows_are_averaged_to_what_a_picture_can_show():
-  names = ['stir', 'pour']
+def test_the_plot_has_bands_and_curves(tmp_path):
+  names = ['$tir_', '_pour' * 20]
   windows = [
-    ranked(n / 2, n / 2 + 0.5, [0.9, 0.1] if n % 3 else [0.0, 1.0], names)
-    for n in range(7200)
+    ranked(0, 4, [0.9, 0.1], names),
+    ranked(4, 8, [0.2, 0.8], names),
   ]
-  few = timeline_picture.merged(windows[:7], {'verb': names}, 3)
-  assert [(w.start, w.end) for w in few] == [(0, 1.5), (1.5, 3.0), (3.0, 3.5)]
-  np.testing.assert_allclose(
-    [w.heads['verb'].every for w in few], [[0.6, 0.4], [0.6, 0.4], [0, 1]]
-  )
-  assert [w.heads['verb'].labels[0] for w in few] == ['stir', 'stir', 'pour']
-  figure = timeline_picture.draw('an hour', windows, {'verb': names})
+  figure = timeline.draw('a $ and _', windows, {'verb': names})
   (axes,) = figure.axes
-  assert len(axes.patches) < 10
-  curves = {curve.get_label(): curve.get_ydata() for curve in axes.lines}
-  assert len(curves['stir']) == 300
-  np.testing.assert_allclose(curves['stir'], 0.6)
-  assert axes.get_xlim() == (0, 3600)
+  bands = [patch for patch in axes.patches if patch.get_width() == 4]
+  assert [band.get_x() for band in bands] == [0, 4]
+  assert [list(curve.get_ydata()) for curve in axes.lines] == [
+    pytest.approx([0.9, 0.2]),
+    pytest.approx([0.1, 0.8]),
+  ]
+  assert bands[0].get_facecolor() != bands[1].get_facecolor()
+  timeline.write(tmp_path / 'new' / 'line.png', 'a $', windows, {'verb': names})
+  assert [p.name for p in (tmp_path / 'new').iterdir()] == ['line.png']
 
 
-def test_the_legend_counts_the_labels_that_it_leaves_out():
+@pytest.mark.parametrize('count, more', [(9, []), (12, ['and 3 more'])])
+def test_the_legend_counts_the_labels_without_a_colour(count, more):
   names = [f'label {n}' for n in range(14)]
-  windows = [ranked(n, n + 1, np.eye(14)[n], names) for n in range(12)]
-  (axes,) = timeline_picture.draw('many', windows, {'verb': names}).axes
-  told = [text.get_text() for text in axes.get_legend().get_texts()]
-  assert told == [*names[:9], 'and 3 more']
-  (axes,) = timeline_picture.draw('few', windows[:9], {'verb': names}).axes
-  told = [text.get_text() for text in axes.get_legend().get_texts()]
-  assert told == names[:9]
-
-
-@pytest.mark.parametrize('classes', [2, 14, 400])
-def test_a_class_has_its_colour_in_every_picture(classes):
-  names = [f'label {n}' for n in range(classes)]
-
-  def colours(*places):
-    windows = [
-      ranked(n, n + 1, np.eye(classes)[place], names)
-      for n, place in enumerate(places)
-    ]
-    (axes,) = timeline_picture.draw('one', windows, {'verb': names}).axes
-    return {x.get_label(): tuple(x.get_color()) for x in axes.lines}
-
-  assert colours(0, 1) == colours(1, 0)
-  assert colours(1) == {'label 1': colours(0, 1)['label 1']}
-  every = {timeline_picture.colour(n, classes) for n in range(classes)}
-  assert len(every) == classes
+  windows = [ranked(n, n + 1, np.eye(14)[n], names) for n in range(count)]
+  (axes,) = timeline.draw('many', windows, {'verb': names}).axes
+  texts = [text.get_text() for text in axes.get_legend().get_texts()]
+  assert texts == [*names[:9], *more]
+  colours = [curve.get_color() for curve in axes.lines]
+  assert len(set(colours)) == 9

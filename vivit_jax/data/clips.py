@@ -195,16 +195,8 @@ def _uniform_clips(
     len(clips),
     data.short_videos,
   )
-  boxes = None
   for number, image in split.decode_frames(video, np.unique(frames)):
-    if boxes is None:
-      boxes = sampling.uniform_boxes(
-        image.shape[:2], data.crop, data.short_side, clips.shape[1]
-      )
-    views, times = np.nonzero(frames == number)
-    for crop, box in enumerate(boxes):
-      part = sampling.crop_and_resize(image, box, data.crop)
-      clips[views, crop, times] = part
+    sampling.add_frame(clips, frames, number, image, data.short_side)
 
 
 @contextlib.contextmanager

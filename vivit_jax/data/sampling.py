@@ -170,6 +170,29 @@ def crop_and_resize(
   return cv2.resize(part, (crop[1], crop[0]), dst=out, interpolation=method)
 
 
+def add_frame(
+  clips: np.ndarray,
+  numbers: np.ndarray,
+  number: int,
+  image: np.ndarray,
+  short_side: int,
+) -> None:
+  """Writes a decoded frame into all evaluation clips that contain it.
+
+  Args:
+    clips: uint8 [views, crops, T, *crop, 3], written in place.
+    numbers: frame numbers of each temporal view, int [views, T].
+    number: frame number of the image.
+    image: uint8 [H, W, 3].
+    short_side: of the frame after the resize, in pixels.
+  """
+  views, times = np.nonzero(numbers == number)
+  crop = clips.shape[3:5]
+  boxes = uniform_boxes(image.shape[:2], crop, short_side, clips.shape[1])
+  for index, box in enumerate(boxes):
+    clips[views, index, times] = crop_and_resize(image, box, crop)
+
+
 def cutter(
   box: Box, crop: tuple[int, int], layers: np.ndarray
 ) -> Callable[[np.ndarray, np.ndarray], None]:

@@ -1,1 +1,1 @@
-"""A trained model at work on single videos: predictions, features, pictures."""
+"""Predicts single videos: labels, features, time lines, attention, export."""

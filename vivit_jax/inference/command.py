@@ -1,176 +1,327 @@
-"""python -m vivit_jax.predict: its flags, and what they lead to."""
+"""Predicts the videos of a command line; reports on stdout and in files."""
 
-import argparse
+import collections
+import dataclasses
+import glob
+import itertools
+import json
+import math
 import os
 import pathlib
-import signal
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from vivit_jax import commands
-from vivit_jax.errors import UserError, exit_on_user_error
-from vivit_jax.inference import model_flags
+import numpy as np
 
+from vivit_jax import commands, files
+from vivit_jax.data import decode
+from vivit_jax.errors import UserError
 
-def parser() -> argparse.ArgumentParser:
-  """Returns the parser of the command line."""
-  found = argparse.ArgumentParser(
-    prog='python -m vivit_jax.predict',
-    description='Says what videos show: the likeliest labels of each head.',
-    epilog='Exit codes: 0, 1 if a video failed, 2 for mistakes, 130 on Ctrl-C.',
-    allow_abbrev=False,
-  )
-  add = found.add_argument
-  add('videos', nargs='*', metavar='VIDEO', help='file, folder, or quoted glob')
-  model_flags.define(found)
-  group = found.add_argument_group('how a video is seen')
-  add = group.add_argument
-  add('--views', help="temporal x spatial, e.g. 4x3 (the config's own)")
-  add('--stride', type=int, help='frames from one of a clip to the next')
-  add('--short_videos', choices=('refuse', 'loop', 'hold'))
-  group = found.add_argument_group('what is told')
-  add = group.add_argument
-  add('--top', type=int, default=5, help='labels of each head (5)')
-  add('--json', action='store_true', help='a line of JSON for each video')
-  add('--explain', metavar='DIR', help='pictures of where the model looks')
-  add('--features', metavar='NPZ', help='writes ids and pooled features')
-  add('--tokens', action='store_true', help='with --features: of each token')
-  group = found.add_argument_group('long videos')
-  add = group.add_argument
-  add('--timeline', action='store_true', help='what is to be seen when')
-  add('--window', type=float, metavar='S', help="seconds (a clip's length)")
-  add('--window_stride', type=float, metavar='S', help='seconds (--window)')
-  add('--timeline_pictures', metavar='DIR', help='a PNG of each time line')
-  return found
+if TYPE_CHECKING:
+  from vivit_jax.inference.predictor import Prediction, Predictor, Window
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-  """Parses a command line, does what it asks for, returns the exit code."""
-  commands.quieten_libraries()
-  signal.signal(signal.SIGINT, commands.end_at_once)
-  for stream in (sys.stdout, sys.stderr):  # names that are no valid text
-    stream.reconfigure(errors='backslashreplace')
-  flags, unknown = parser().parse_known_intermixed_args(arguments)
-  with exit_on_user_error(at_once=True):
-    _check_unknown(unknown)
-    try:
-      return _run(flags)
-    except BrokenPipeError:  # of `| head`
-      return 1
-  return 0
+_PICTURES = ('.png', '.gif', '.timeline.png')  # suffixes of all outputs
 
 
-def _run(flags: argparse.Namespace) -> int:
-  _check(flags)
-  from vivit_jax.inference import find
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """Values of the flags in vivit_jax/predict.py that do not select a model."""
 
-  paths, missing = find.find(flags.videos)
+  views: str | None = None
+  top: int = 5
+  json: bool = False
+  explain: str | None = None
+  features: str | None = None
+  tokens: bool = False
+  timeline: bool = False
+  window: float | None = None
+  window_stride: float | None = None
+  timeline_pictures: str | None = None
+
+  def check(self) -> None:
+    """Raises a UserError if the options contradict each other."""
+    for name in ('window', 'window_stride'):
+      seconds = getattr(self, name)
+      if seconds is not None and not 0 < seconds < math.inf:
+        raise UserError(f'--{name}={seconds:g} is not above 0 seconds.')
+    for name, required in (
+      ('tokens', 'features'),
+      ('window', 'timeline'),
+      ('window_stride', 'timeline'),
+      ('timeline_pictures', 'timeline'),
+    ):
+      given = getattr(self, name) not in (None, False)
+      if given and not getattr(self, required):
+        raise UserError(f'--{name} needs --{required}: set that too.')
+    for name in ('explain', 'features'):
+      if self.timeline and getattr(self, name) is not None:
+        raise UserError(
+          f'--{name} and --timeline exclude each other: leave out one of them.'
+        )
+    if self.views is not None and not re.fullmatch(
+      r'[1-9]\d*x[13]', self.views
+    ):
+      raise UserError(
+        f'--views={self.views} is not temporal x spatial, such as 4x3, with 1 '
+        'or 3 spatial views.'
+      )
+    if self.features is not None and not self.features.endswith('.npz'):
+      raise UserError(
+        f'--features={self.features} is not an .npz file: use a name such as '
+        'features.npz.'
+      )
+
+
+def run(
+  arguments: Sequence[str], options: Options, load: Callable[[], 'Predictor']
+) -> int:
+  """Predicts videos, and returns the exit code: 1 if any video failed.
+
+  Args:
+    arguments: files, folders and globs, see `find_videos`.
+    options: what to compute and to report.
+    load: returns the model; called after all checks.
+
+  Raises:
+    UserError: invalid options, no video at all, or an output that cannot be
+      written. An unreadable video is reported, and the others follow.
+  """
+  options.check()
+  paths, missing = find_videos(arguments)
   if not paths:
     raise missing[0]
-  names = find.names(paths)
-  _check_places(flags, paths, names)
-  predictor = model_flags.load(
-    flags, stride=flags.stride, short_videos=flags.short_videos
-  )
-  from vivit_jax.inference.reporting import Reporter  # jax takes a second
-
-  reporter = Reporter(
-    predictor,
-    names=names,
-    views=flags.views,
-    top=flags.top,
-    as_json=flags.json,
-    explain=flags.explain,
-    features=flags.features,
-    tokens=flags.tokens,
-    timeline=flags.timeline,
-    window=flags.window,
-    window_stride=flags.window_stride,
-    pictures=flags.timeline_pictures,
-  )
-  failed = len(missing)
+  stems = [None] * len(paths)
+  outputs = [] if options.features is None else [pathlib.Path(options.features)]
+  if folder := options.explain or options.timeline_pictures:
+    stems = [pathlib.Path(folder, name) for name in output_names(paths)]
+    outputs += [x.with_name(x.name + y) for x in stems for y in _PICTURES]
+  _check_outputs(paths, outputs)
+  predictor = load()
+  report = _Report(predictor, options)
   for error in missing:
     print(f'error: {error}', file=sys.stderr)
-  for place, path in enumerate(_progress(paths)):
+  failed = len(missing)
+  for path, stem in zip(_progress(paths), stems):
     try:
-      reporter.report(place, path)
+      report.add(path, stem)
     except commands.NoOutput:
       raise
     except UserError as error:
       failed += 1
-      reporter.fail(path, error)
-  reporter.finish()
+      print(f'error: {error}', file=sys.stderr, flush=True)
+      if options.json:
+        commands.say(json.dumps({'video': str(path), 'error': str(error)}))
+  report.save_features()
   return 1 if failed else 0
 
 
-def _progress(paths: Sequence[pathlib.Path]) -> Iterator[pathlib.Path]:
-  """Yields the paths, with a bar on a terminal that no output goes to."""
+def find_videos(
+  arguments: Sequence[str],
+) -> tuple[list[pathlib.Path], list[UserError]]:
+  """Returns videos in the order of the arguments, and errors for the missing.
+
+  Args:
+    arguments: files with any name; folders, searched recursively for video
+      suffixes; or globs of both. A file given twice is returned once.
+  """
+  if not arguments:
+    raise UserError('no video: give files, folders or globs; see --help.')
+  paths: dict[str, pathlib.Path] = {}  # real path -> first spelling
+  missing = []
+  for argument in arguments:
+    try:
+      for path in _videos_of(argument):
+        paths.setdefault(os.path.realpath(path), path)
+    except UserError as error:
+      missing.append(error)
+  return list(paths.values()), missing
+
+
+def _videos_of(argument: str) -> list[pathlib.Path]:
+  is_folder = os.path.isdir(argument)  # pathlib raises for overlong names
+  if os.path.lexists(argument) and not is_folder:
+    return [pathlib.Path(argument)]
+  matches = [argument]
+  if not is_folder:
+    matches = sorted(glob.glob(argument, recursive=True))
+  videos = []
+  for match in map(pathlib.Path, matches):
+    files = sorted(match.rglob('*')) if match.is_dir() else [match]
+    videos += [path for path in files if _is_video(path)]
+  if not videos and (is_folder or glob.has_magic(argument)):
+    raise UserError(
+      f"no videos in '{argument}' (suffixes: {' '.join(decode.SUFFIXES)})."
+    )
+  if not videos:
+    raise UserError(f'no such video: {argument}.')
+  return videos
+
+
+def _is_video(path: pathlib.Path) -> bool:
+  # macOS leaves hidden files '._clip.mp4' beside videos.
+  hidden = path.name.startswith('.')
+  return (
+    not hidden and path.suffix.lower() in decode.SUFFIXES and not path.is_dir()
+  )
+
+
+def output_names(paths: Sequence[pathlib.Path]) -> list[str]:
+  """Returns a unique file name for the outputs of each video.
+
+  It is the stem of the video, or its whole path if several have that stem.
+  """
+  stems = collections.Counter(path.stem.casefold() for path in paths)
+  names: dict[str, str] = {}
+  for path in paths:
+    name = path.stem
+    if stems[name.casefold()] > 1:
+      name = '_'.join(x for x in path.parts if x not in ('/', '..', '.'))
+    while name.casefold() in names:
+      name += '_'
+    names[name.casefold()] = name
+  return list(names.values())
+
+
+def _check_outputs(
+  paths: Sequence[pathlib.Path], outputs: Sequence[pathlib.Path]
+) -> None:
+  """Raises a UserError if an output cannot be written, or is a video."""
+  videos = {os.path.realpath(path) for path in paths}
+  for path in outputs:
+    if os.path.realpath(path) in videos:
+      raise UserError(f'{path} would overwrite a video: choose another folder.')
+    if os.path.isdir(path):
+      raise UserError(f'{path} is a folder: choose another name.')
+  for folder in {path.parent for path in outputs}:
+    while not os.path.lexists(folder):  # it will be created
+      folder = folder.parent
+    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
+      raise UserError(f'{folder} is not a folder that you can write to.')
+
+
+def _progress(paths: Sequence[pathlib.Path]) -> Sequence[pathlib.Path]:
+  """Returns the paths, with a progress bar if stderr alone is a terminal."""
   import tqdm
 
   hidden = not sys.stderr.isatty() or sys.stdout.isatty() or len(paths) < 2
-  return iter(tqdm.tqdm(paths, unit='video', disable=hidden))
+  return tqdm.tqdm(paths, unit='video', disable=hidden)
 
 
-def _check_unknown(arguments: Sequence[str]) -> None:
-  """Raises a UserError for arguments that are no flags of this command."""
-  if not arguments:
-    return
-  if os.path.lexists(arguments[0]):
-    raise UserError(
-      f'{arguments[0]} begins as flags do: give that file as ./{arguments[0]}.'
-    )
-  raise UserError(f'unknown flag {arguments[0]}; --help shows the flags.')
+class _Report:
+  """Predicts videos one by one, and prints and saves the results."""
 
+  def __init__(self, predictor: 'Predictor', options: Options):
+    self._predictor, self._options = predictor, options
+    self._ids: list[str] = []
+    self._features: list[np.ndarray] = []
+    if options.explain is not None:
+      from vivit_jax.inference.explain import Explainer  # imports matplotlib
 
-def _check_places(
-  flags: argparse.Namespace,
-  paths: Sequence[pathlib.Path],
-  names: Sequence[str],
-) -> None:
-  """Raises a UserError where something would be written over a video."""
-  from vivit_jax.inference import places
+      self._explainer = Explainer(predictor)
 
-  if flags.features is not None:
-    places.check_features(flags.features, paths)
-  for folder, endings in (
-    (flags.explain, places.PICTURES),
-    (flags.timeline_pictures, (places.TIMELINE,)),
-  ):
-    if folder is not None:
-      places.check_pictures(folder, names, endings, paths)
+  def add(self, path: pathlib.Path, stem: pathlib.Path | None) -> None:
+    """Predicts a video and reports the result.
 
+    Args:
+      path: of the video.
+      stem: of its pictures, a path without suffix; None for no pictures.
 
-def _check(flags: argparse.Namespace) -> None:
-  """Raises a UserError where flags do not fit each other."""
-  given = {
-    k for k, x in vars(flags).items() if x is not None and x is not False
-  }
-  if not flags.videos:
-    raise UserError(
-      'no video is given: name files, folders or globs; --help shows the usage.'
-    )
-  model_flags.check(flags)
-  if flags.top < 1:
-    raise UserError(f'--top is {flags.top}; at least 1.')
-  if flags.stride is not None and flags.stride < 1:
-    raise UserError(f'--stride is {flags.stride} frames; at least 1.')
-  for name in ('window', 'window_stride'):
-    seconds = getattr(flags, name)
-    if seconds is not None:
-      from vivit_jax.inference import cutting  # takes a second
+    Raises:
+      UserError: the video cannot be read, or an output cannot be written.
+    """
+    if self._options.timeline:
+      self._add_windows(path, stem)
+    else:
+      self._add_whole(path, stem)
 
-      cutting.check_seconds(f'--{name}', seconds)
-  for one, other in (
-    ('tokens', 'features'),
-    ('window', 'timeline'),
-    ('window_stride', 'timeline'),
-    ('timeline_pictures', 'timeline'),
-  ):
-    if one in given and other not in given:
-      raise UserError(f'--{one} goes with --{other}: give that too.')
-  for other in ('explain', 'features'):
-    if 'timeline' in given and other in given:
+  def save_features(self) -> None:
+    """Writes the features of all videos, if they are requested."""
+    if self._options.features is None or not self._ids:
+      return
+    path = pathlib.Path(self._options.features)
+    kind = 'tokens' if self._options.tokens else 'pooled'
+    arrays = {'ids': np.asarray(self._ids), kind: np.stack(self._features)}
+    try:
+      path.parent.mkdir(parents=True, exist_ok=True)
+      with files.replacing(path) as unfinished:
+        with open(unfinished, 'wb') as file:
+          np.savez(file, **arrays)
+    except OSError as error:
       raise UserError(
-        f'--{other} is of whole videos, --timeline of their parts: ask for '
-        'one of them at a time.'
+        f'cannot write {path}: {error.strerror or error}.'
+      ) from None
+
+  def _add_whole(self, path: pathlib.Path, stem: pathlib.Path | None) -> None:
+    options, predictor = self._options, self._predictor
+    clips = predictor.clips(path, views=options.views)
+    prediction = predictor.predict_clips(clips, str(path), top=options.top)
+    if options.features is not None:
+      features = (
+        predictor.features(path, tokens=True)
+        if options.tokens
+        else predictor.features_of(clips)
       )
+      self._ids.append(str(path))
+      self._features.append(features)
+    pictures = []
+    if stem is not None:
+      from vivit_jax.inference import explain  # imports matplotlib
+
+      explanation = self._explainer.of_video(path, prediction.heads)
+      pictures = [str(p) for p in explain.write(stem, explanation)]
+    if options.json:
+      more = {'pictures': pictures} if pictures else {}
+      commands.say(json.dumps(prediction.to_json() | more))
+    else:
+      lines = [prediction.video, *_label_lines(prediction)]
+      lines += [f'{"picture":>16}  {picture}' for picture in pictures]
+      commands.say('\n'.join(lines))
+
+  def _add_windows(self, path: pathlib.Path, stem: pathlib.Path | None) -> None:
+    from vivit_jax.inference import timeline  # imports matplotlib
+
+    options, heads = self._options, self._predictor.label_names
+    windows = []
+
+    def recorded() -> Iterator['Window']:
+      for window in self._predictor.timeline(
+        path,
+        window=options.window,
+        stride=options.window_stride,
+        views=options.views,
+        top=options.top,
+      ):
+        if options.json or stem is not None:
+          windows.append(window)
+        yield window
+
+    segments: dict[str, list[dict[str, Any]]] = {head: [] for head in heads}
+    if not options.json:
+      commands.say(path)
+    for segment in timeline.segments(recorded()):
+      segments[segment.head].append(segment.to_json())
+      if not options.json:
+        commands.say(f'  {timeline.line(segment)}')
+    if stem is not None:
+      picture = stem.with_name(f'{stem.name}.timeline.png')
+      timeline.write(picture, path.name, windows, heads)
+    if options.json:
+      results = {
+        'video': str(path),
+        'timeline': segments,
+        'windows': [window.to_json() for window in windows],
+      }
+      commands.say(json.dumps(results))
+
+
+def _label_lines(prediction: 'Prediction') -> Iterator[str]:
+  """Yields a line for each label of each head."""
+  for head, ranking in prediction.heads.items():
+    names = itertools.chain([head], itertools.repeat(''))
+    for name, label, probability in zip(
+      names, ranking.labels, ranking.probabilities
+    ):
+      yield f'{name:>16}  {probability:.4f}  {label}'

@@ -1,79 +1,115 @@
-"""Where a model looks in a clip, as a picture and as a short animation.
+"""Where a model looks in a clip, as a picture and as an animation.
 
-`<name>.png`: frames of the clip, the same under the heat map of where the model
-looks within each, and the time curve below them, what share each moment has.
-`<name>.gif`: all frames beside their heat maps, with the curve running along.
+`<name>.png` shows frames of the clip, the same frames under heat maps of the
+attention, and below them the share of attention at each time. `<name>.gif`
+shows every frame beside its heat map.
 """
 
+import dataclasses
 import io
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import cv2
+import einops
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from PIL import Image
 
 from vivit_jax import files, fonts
 from vivit_jax.errors import UserError
-from vivit_jax.inference import cutting, videos
-from vivit_jax.inference.animation import animation
-from vivit_jax.inference.drawing import Explanation
-from vivit_jax.inference.picture import picture
+from vivit_jax.inference import videos, views
 from vivit_jax.inference.predictor import Predictor, Ranking
 from vivit_jax.inference.rollout import attention_rollout
 from vivit_jax.models import pixels
 
+# Lightness rises evenly, so it works in grey and for colour-blind eyes.
+COLOURS = matplotlib.colormaps['inferno']
+_HEAT_WEIGHT = 0.62  # of the heat map in an overlay; the rest is the grey frame
+_MIN_RANGE = 0.2  # of the colours, so that a uniform map looks uniform
+_PIXELS = 224  # smaller frames are enlarged to about this width
+_COLUMNS, _MAX_COLUMNS = 8, 16  # of the picture: in a band, in all
+_MAX_PAGES = 64  # of the animation
+_GIF_RATES = (2.0, 12.5)  # pages per second, min and max
+_CURVE = 0.75  # inches, height of the time curve
+_LEADING = 1.5  # distance of lines of text, in font sizes
+
+
+@dataclasses.dataclass(frozen=True)
+class Explanation:
+  """A clip, its attention and its prediction.
+
+  Attributes:
+    frames: uint8 [T, H, W, 3], the model's input.
+    space: float [t, h, w], attention within each temporal index, relative to
+      uniform attention.
+    time: float [t], attention of each temporal index, relative to uniform.
+    heads: ranking of each head.
+    title: name of the video.
+    interval: seconds between frames of the clip, or None.
+  """
+
+  frames: np.ndarray
+  space: np.ndarray
+  time: np.ndarray
+  heads: Mapping[str, Ranking]
+  title: str
+  interval: float | None = None
+
+  @property
+  def tubelet(self) -> int:
+    """Frames per temporal index."""
+    return len(self.frames) // len(self.time)
+
+  @property
+  def aspect(self) -> float:
+    """Height of a frame divided by its width."""
+    return self.frames.shape[1] / self.frames.shape[2]
+
 
 class Explainer:
-  """Finds out where a predictor's model looks; compiled at the first clip."""
+  """Attention rollout of a predictor's model, compiled at the first clip."""
 
   def __init__(self, predictor: Predictor):
+    """Raises a UserError for a model without attention rollout."""
     self._predictor = predictor
     self._rollout = attention_rollout(predictor.config.model)
 
   def of_video(
     self, video: videos.Source, heads: Mapping[str, Ranking]
   ) -> Explanation:
-    """Returns what there is to draw of a video's middle clip.
+    """Returns the explanation of a video's middle clip.
 
     Args:
       video: path of a file, or frames, uint8 RGB [T, H, W, 3].
-      heads: of its prediction.
+      heads: of its prediction, for the captions.
 
     Raises:
-      UserError: a video that cannot be read, or is too short.
+      UserError: the video cannot be read, or is too short.
     """
-    data, opened = self._predictor.config.data, videos.open_video(video)
-    clip = cutting.cut(opened, data, cutting.Views(1, 1))[0]
+    predictor, opened = self._predictor, videos.open_video(video)
+    data = predictor.config.data
+    clip = views.cut_views(opened, data, (1, 1))
+    rollout = self._rollout(
+      predictor.params, pixels.normalise(clip, data.mean, data.std)
+    )
+    space, time = np.asarray(rollout.space[0]), np.asarray(rollout.time[0])
     interval = None
     if opened.rate:
-      interval = cutting.stride_of(opened, data) / opened.rate
-    return self.of_clip(clip, heads, opened.name, interval)
-
-  def of_clip(
-    self,
-    clip: np.ndarray,
-    heads: Mapping[str, Ranking],
-    title: str,
-    interval: float | None = None,
-  ) -> Explanation:
-    """Returns what there is to draw of a clip.
-
-    Args:
-      clip: uint8 [T, H, W, 3], a view of `Predictor.clips`.
-      heads: of its prediction.
-      title, interval: as of `Explanation`.
-    """
-    data = self._predictor.config.data
-    found = self._rollout(
-      self._predictor.params, pixels.normalise(clip[None], data.mean, data.std)
-    )
-    space, time = np.asarray(found.space[0]), np.asarray(found.time[0])
+      interval = views.stride_of(opened, data) / opened.rate
     return Explanation(
-      frames=clip,
+      frames=clip[0],
       space=space * space[0].size,
       time=time * time.size,
       heads=heads,
-      title=title,
+      title=opened.name,
       interval=interval,
     )
 
@@ -81,19 +117,19 @@ class Explainer:
 def write(
   stem: str | os.PathLike, explanation: Explanation
 ) -> tuple[pathlib.Path, pathlib.Path]:
-  """Writes `<stem>.png` and `<stem>.gif`, each whole or not at all.
+  """Writes `<stem>.png` and `<stem>.gif`, each of them atomically.
 
-  The same explanation always gives the same bytes.
+  The same explanation gives the same bytes.
 
   Raises:
-    UserError: a place that cannot be written to.
+    UserError: the files cannot be written.
   """
   stem = pathlib.Path(stem)
   paths = stem.with_name(f'{stem.name}.png'), stem.with_name(f'{stem.name}.gif')
+  png = io.BytesIO()
   with fonts.without_warnings():
-    png = io.BytesIO()
-    picture(explanation).savefig(png, format='png')
-    contents = png.getvalue(), animation(explanation)
+    draw_picture(explanation).savefig(png, format='png')
+    contents = png.getvalue(), draw_animation(explanation)
   try:
     stem.parent.mkdir(parents=True, exist_ok=True)
     for path, content in zip(paths, contents):
@@ -104,3 +140,235 @@ def write(
       f'cannot write {stem}.png and .gif: {error.strerror or error}.'
     ) from None
   return paths
+
+
+def draw_picture(explanation: Explanation) -> Figure:
+  """Draws frames, heat maps and the time curve, in bands of 8 columns.
+
+  With more than 16 temporal indices, a column stands for several of them, and
+  shows the middle one. The curve shows them all.
+  """
+  group = -(-len(explanation.time) // _MAX_COLUMNS)  # indices of a column
+  starts = np.arange(0, len(explanation.time), group)
+  columns = min(_COLUMNS, len(starts))
+  bands = [starts[i : i + columns] for i in range(0, len(starts), columns)]
+  width = max(6.0, 1.5 * columns)
+  height = width / columns * explanation.aspect
+  lines = _caption(explanation, labels=3)
+  figure, rows = _stacked(
+    width, [height, height, _CURVE] * len(bands), 0.7 * len(bands) + 0.8, lines
+  )
+  for number, band in enumerate(bands):
+    _draw_band(rows[3 * number :][:3], explanation, band, group)
+    for axes in rows[3 * number :][:3]:
+      axes.set_xlim(band[0] - 0.5, band[0] + group * columns - 0.5)
+  colours = ScalarMappable(
+    Normalize(*colour_limits(explanation.space)), COLOURS
+  )
+  bar = figure.colorbar(
+    colours, ax=rows, location='bottom', aspect=45, format='{x:g}x'
+  )
+  bar.ax.tick_params(labelsize=8)
+  note = '; times are within the clip' if explanation.interval else ''
+  bar.set_label(
+    f'where: attention (rollout), 1x where it is uniform{note}', fontsize=9
+  )
+  return figure
+
+
+def _draw_band(
+  rows: Sequence[Axes], explanation: Explanation, starts: np.ndarray, group: int
+) -> None:
+  """Draws frames, heat maps and time curve of some columns.
+
+  Args:
+    rows: axes of the three.
+    explanation: to draw.
+    starts: first temporal index of each column.
+    group: temporal indices of a column.
+  """
+  tubelet, limits = explanation.tubelet, colour_limits(explanation.space)
+  middles = np.minimum(starts + group // 2, len(explanation.time) - 1)
+  frames = _enlarged(explanation.frames[middles * tubelet + tubelet // 2])
+  heat_maps = overlay(frames, explanation.space[middles], limits)
+  extent = starts[0] - 0.5, starts[-1] + group - 0.5, 0, 1
+  for axes, images in zip(rows, (frames, heat_maps)):
+    axes.imshow(_side_by_side(images), aspect='auto', extent=extent)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+  curve = rows[2]
+  _draw_curve(curve, explanation)
+  times = [_times(explanation, start, group) for start in starts]
+  curve.set_xticks(starts + (group - 1) / 2, times)
+  curve.set_yticks([0, 1], ['0', '1x'])
+  curve.tick_params(labelsize=8, length=0)
+  curve.spines[['top', 'right']].set_visible(False)
+  for axes, name in zip(rows, ('frame', 'where', 'when')):
+    axes.set_ylabel(name, rotation=0, ha='right', va='center', fontsize=9)
+
+
+def draw_animation(explanation: Explanation) -> bytes:
+  """Draws each frame beside its heat map, as a GIF in an endless loop.
+
+  Of more than 64 frames, it shows every second, third, ... one.
+  """
+  step = -(-len(explanation.frames) // _MAX_PAGES)
+  frames = _enlarged(explanation.frames[::step])
+  space = np.repeat(explanation.space, explanation.tubelet, axis=0)[::step]
+  heat_maps = overlay(frames, space, colour_limits(explanation.space))
+  pairs = [_side_by_side(pair) for pair in zip(frames, heat_maps)]
+  lines = _caption(explanation, labels=1)
+  figure, (top, curve) = _stacked(
+    5.4, [2.7 * explanation.aspect, _CURVE], 0.2, lines
+  )
+  top.set_axis_off()
+  curve.set_axis_off()
+  image = top.imshow(pairs[0], aspect='auto')
+  _draw_curve(curve, explanation)
+  curve.set_xlim(-0.5, len(explanation.time) - 0.5)
+  cursor = curve.axvline(0, color='black', linewidth=2.5)
+  canvas, pages = FigureCanvasAgg(figure), []
+  for number, pair in enumerate(pairs):
+    image.set_data(pair)
+    position = (number * step + 0.5) / explanation.tubelet - 0.5
+    cursor.set_xdata([position, position])
+    canvas.draw()
+    figure.set_layout_engine('none')  # keep the layout of the first page
+    page = Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+    pages.append(page.quantize())
+  rate = 1 / (explanation.interval * step) if explanation.interval else 5.0
+  content = io.BytesIO()
+  pages[0].save(
+    content,
+    format='GIF',
+    save_all=True,
+    append_images=pages[1:],
+    duration=10 * round(100 / np.clip(rate, *_GIF_RATES)),  # ms, as GIFs count
+    loop=0,
+    optimize=False,
+  )
+  return content.getvalue()
+
+
+def colour_limits(space: np.ndarray) -> tuple[float, float]:
+  """Returns the values of the darkest and the brightest colour.
+
+  They are the min and max of `space`, [t, h, w], but at least 0.2 apart.
+  """
+  low, high = float(space.min()), float(space.max())
+  margin = max(0.0, _MIN_RANGE - (high - low)) / 2
+  return low - margin, high + margin
+
+
+def overlay(
+  frames: np.ndarray, heat: np.ndarray, limits: tuple[float, float]
+) -> np.ndarray:
+  """Returns grey frames under the colours of their heat maps.
+
+  Args:
+    frames: uint8 [T, H, W, 3].
+    heat: float [T, h, w], resized to the frames.
+    limits: values of the darkest and the brightest colour.
+
+  Returns:
+    uint8 [T, H, W, 3].
+  """
+  size, result = (frames.shape[2], frames.shape[1]), []
+  for frame, values in zip(frames, heat, strict=True):
+    smooth = cv2.resize(values.astype(np.float32), size)
+    colours = COLOURS(Normalize(*limits, clip=True)(smooth))[..., :3]
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)[..., None] / 255
+    mixed = _HEAT_WEIGHT * colours + (1 - _HEAT_WEIGHT) * grey
+    result.append(np.round(mixed * 255).astype(np.uint8))
+  return np.stack(result)
+
+
+def _enlarged(frames: np.ndarray) -> np.ndarray:
+  """Returns frames [T, H, W, 3] with small frames' pixels as squares."""
+  factor = max(1, round(_PIXELS / frames.shape[2]))
+  return einops.repeat(frames, 'T H W C -> T (H i) (W j) C', i=factor, j=factor)
+
+
+def _side_by_side(images) -> np.ndarray:
+  """Returns images [n, H, W, 3] in a row, with white gaps."""
+  gap = ((0, 0), (0, 0), (4, 4), (0, 0))
+  images = np.pad(np.stack(images), gap, constant_values=255)
+  return einops.rearrange(images, 'n H W C -> H (n W) C')
+
+
+def _stacked(
+  width: float,
+  heights: Sequence[float],
+  margin: float,
+  lines: Sequence[tuple[str, float, str]],
+) -> tuple[Figure, np.ndarray]:
+  """Returns a figure, and its axes one below the other.
+
+  Args:
+    width: of the axes, in inches.
+    heights: of each, in inches.
+    margin: height for tick labels and the like, in inches.
+    lines: text, font size and weight of each line above the axes.
+  """
+  caption = _LEADING * sum(size for _, size, _ in lines) / 72 + 0.1
+  width_all, height_all = width + 0.7, sum(heights) + margin + caption
+  top = 1 - caption / height_all
+  figure = Figure(
+    (width_all, height_all),
+    dpi=100,
+    layout=ConstrainedLayoutEngine(rect=(0.01, 0.01, 0.98, top - 0.01)),
+  )
+  rows = figure.subplots(len(heights), squeeze=False, height_ratios=heights)
+  rows = rows[:, 0]
+  for axes, height in zip(rows, heights):
+    axes.set_box_aspect(height / width)
+  offset = 0.0  # inches below the upper edge
+  for text, size, weight in lines:
+    offset += _LEADING * size / 72
+    figure.text(
+      0.1 / width_all,
+      1 - offset / height_all,
+      text,
+      fontsize=size,
+      fontweight=weight,
+      fontfamily=fonts.families(),
+      parse_math=False,
+    )
+  return figure, rows
+
+
+def _draw_curve(axes: Axes, explanation: Explanation) -> None:
+  """Draws the time curve, with a dashed line where attention is uniform."""
+  time = explanation.time
+  edges = np.arange(len(time) + 1) - 0.5
+  axes.stairs(time, edges, color='#0b5394', linewidth=2)
+  axes.stairs(time, edges, fill=True, color='#0b5394', alpha=0.22)
+  axes.axhline(1, color='#333333', linewidth=1, linestyle='--')
+  axes.set_ylim(0, 1.15 * max(1.0, float(time.max())))
+
+
+def _times(explanation: Explanation, start: int, group: int) -> str:
+  """Returns the time and the frame numbers of a column."""
+  first = start * explanation.tubelet
+  end = min(start + group, len(explanation.time)) * explanation.tubelet
+  text = f'frames {first + 1}\u2013{end}' if end > first + 1 else f'frame {end}'
+  if explanation.interval is None:
+    return text
+  return f'{first * explanation.interval:.2f} s\n{text}'
+
+
+def _caption(
+  explanation: Explanation, labels: int
+) -> list[tuple[str, float, str]]:
+  """Returns text, font size and weight of the title and each head's labels."""
+  lines = [(fonts.shortened(explanation.title, 70), 9.0, 'normal')]
+  for head, ranking in explanation.heads.items():
+    texts = [
+      f'{fonts.shortened(label, 28)} {probability:.1%}'
+      for label, probability in zip(ranking.labels, ranking.probabilities)
+    ]
+    lines.append((f'{fonts.shortened(head, 12)}: {texts[0]}', 12.0, 'bold'))
+    if others := texts[1:labels]:
+      lines.append(('    '.join(others), 9.0, 'normal'))
+  return lines

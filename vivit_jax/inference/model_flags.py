@@ -1,12 +1,12 @@
 """Flags that select a trained model, of every command that loads one."""
 
-import argparse
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from vivit_jax import commands
 from vivit_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,32 +15,25 @@ if TYPE_CHECKING:
 # Flags defined here are listed by the --help of the command that calls this.
 flags.disclaim_key_flags()
 
-_STRINGS = {
-  'workdir': 'Folder of a training run.',
-  'checkpoint': "'best' (default), 'last' or a step of --workdir; or a path.",
-  'config': 'Config file, for a checkpoint that does not contain one.',
-  'class_order': 'JSON file {head: [class names in output order]}.',
-  'compilation_cache': "Folder for compiled programs, or 'off'; the default is "
-  "in the user's cache folder.",
-}
-_MULTI_LABEL = 'Head with any number of labels per video.'
-_EMA = 'Use the averaged weights, if there are any.'
 _OF_RUNS = ('best', 'last')  # values of --checkpoint, besides a step
 
 
-def define(parser: argparse.ArgumentParser | None = None) -> None:
-  """Defines the flags, as absl flags or as arguments of a parser."""
-  if parser is None:
-    for name, text in _STRINGS.items():
-      flags.DEFINE_string(name, None, text)
-    flags.DEFINE_multi_string('multi_label', None, _MULTI_LABEL)
-    flags.DEFINE_boolean('ema', None, _EMA)
-    return
-  add = parser.add_argument_group('model').add_argument
-  for name, text in _STRINGS.items():
-    add(f'--{name}', help=text)
-  add('--multi_label', action='append', help=_MULTI_LABEL)
-  add('--ema', action=argparse.BooleanOptionalAction, help=_EMA)
+def define() -> None:
+  """Defines the flags."""
+  for name, text in {
+    'workdir': 'Folder of a training run.',
+    'checkpoint': "'best' (default), 'last' or a step of --workdir; or a path.",
+    'config': 'Config file, for a checkpoint that does not contain one.',
+    'class_order': 'JSON file {head: [class names in output order]}.',
+  }.items():
+    flags.DEFINE_string(name, None, text)
+  flags.DEFINE_multi_string(
+    'multi_label', None, 'Head with any number of labels per video.'
+  )
+  flags.DEFINE_boolean(
+    'ema', None, 'Use the averaged weights, if there are any.'
+  )
+  commands.define_compilation_cache()
 
 
 def check(values: Any = flags.FLAGS) -> None:
@@ -62,12 +55,12 @@ def check(values: Any = flags.FLAGS) -> None:
     )
 
 
-def load(values: Any = flags.FLAGS, **options: Any) -> 'Predictor':
+def load(**options: Any) -> 'Predictor':
   """Returns the selected model; `options` are those of `predictor.load`."""
-  from vivit_jax import compilation_cache  # importing jax takes a second
-  from vivit_jax.inference import predictor
+  from vivit_jax.inference import predictor  # importing jax takes a second
 
-  compilation_cache.set_up(values.compilation_cache)
+  commands.keep_programs()
+  values = flags.FLAGS
   options |= {
     'config': values.config,
     'class_order': values.class_order,

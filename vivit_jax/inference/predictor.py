@@ -1,12 +1,12 @@
-"""A trained model that answers for single videos."""
+"""Predictions and features of single videos by a trained model."""
 
 import dataclasses
 import itertools
+import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -18,18 +18,20 @@ from vivit_jax.checkpoints.loaded import LoadedModel
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import averaging, metrics
-from vivit_jax.inference import cutting, videos
+from vivit_jax.inference import videos
+from vivit_jax.inference.videos import Video
+from vivit_jax.inference.views import Views, cut_views, window_clips
 from vivit_jax.models import pixels
 
-_MOST_CLIPS = 16  # in one pass through the model
+_MAX_CLIPS = 16  # in one forward pass
 
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-  """The likeliest classes of a head, the likeliest first.
+  """The most probable classes of a head, most probable first.
 
   Attributes:
-    labels: their names.
+    labels: names of the classes.
     probabilities: float64, of each of them.
     every: float64 [K], of all classes, in the order of `label_names`.
   """
@@ -47,12 +49,7 @@ class Ranking:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-  """What a model says of a video.
-
-  Attributes:
-    video: its name.
-    heads: the ranking of each head.
-  """
+  """The prediction for a video: its name, and the ranking of each head."""
 
   video: str
   heads: Mapping[str, Ranking]
@@ -64,7 +61,7 @@ class Prediction:
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-  """What a model says of a part of a video, from `start` to `end` seconds."""
+  """The prediction for a video from `start` to `end` seconds."""
 
   start: float
   end: float
@@ -84,15 +81,15 @@ def load(
   short_videos: str | None = None,
   **options: Any,
 ) -> 'Predictor':
-  """Reads a model, to look at videos with; `vivit_jax.load` is this.
+  """Loads a trained model; `vivit_jax.load` calls this.
 
   Args:
     path: of a workdir, or of a checkpoint of any format.
-    ema, stride, short_videos: as of `overrides.override`.
-    **options: as of `checkpoints.load.load`.
+    ema, stride, short_videos: see `overrides.override`.
+    **options: see `checkpoints.load.load`.
 
   Raises:
-    UserError: as `checkpoints.load.load`.
+    UserError: see `checkpoints.load.load`.
   """
 
   def override(config: TrainConfig) -> TrainConfig:
@@ -104,24 +101,24 @@ def load(
 
 
 class Predictor:
-  """A model with its weights, its labels and its way to see videos.
+  """A trained model with its labels and its preprocessing.
 
-  `vivit_jax.load` makes one. The model is compiled at the first clip, once for
-  each number of views, and computes on jax's first device.
+  `vivit_jax.load` returns one. The model runs on jax's first device. It is
+  compiled at the first clip, once for each number of views.
 
   Attributes:
-    name: of the checkpoint, for people.
+    name: of the checkpoint, for messages.
     config: of the experiment.
     label_names: of each head, in the order of its outputs.
-    multi_label: heads of which a video may have any number of labels; their
-      probabilities are each for itself, and do not sum to 1.
-    preprocessing: as of `LoadedModel`.
-    model: the Flax module, of which `params` are the parameters.
-    params: on the device.
+    multi_label: heads with any number of labels per video. Their probabilities
+      are independent and do not sum to 1.
+    preprocessing: see `LoadedModel`.
+    model: the Flax module.
+    params: its parameters, on the device.
   """
 
   def __init__(self, loaded: LoadedModel):
-    """Takes what `checkpoints.load` read."""
+    """Wraps the result of `checkpoints.load.load`."""
     self.name = loaded.name
     self.config: TrainConfig = loaded.config
     self.label_names = {k: list(v) for k, v in loaded.label_names.items()}
@@ -139,9 +136,12 @@ class Predictor:
     views: str | None = None,
     frames_per_second: float | None = None,
   ) -> np.ndarray:
-    """Returns the views of a video, uint8 [V, T, H, W, 3], as evaluate.py does.
+    """Returns the views of a video as evaluation cuts them.
 
-    Arguments and errors as of `predict`.
+    Args and errors: see `predict`.
+
+    Returns:
+      uint8 [V, T, H, W, 3].
     """
     opened = videos.open_video(video, frames_per_second)
     return self._cut(opened, views)
@@ -154,18 +154,18 @@ class Predictor:
     top: int = 5,
     frames_per_second: float | None = None,
   ) -> Prediction:
-    """Says what a video shows.
+    """Predicts the labels of a video.
 
     Args:
       video: path of a file, or frames, uint8 RGB [T, H, W, 3].
-      views: temporal x spatial views, '4x3'; None for those of the config's
-        evaluation.
-      top: how many classes of each head.
-      frames_per_second: of frames in memory, where the config's clips are so
-        many frames a second; of a file, instead of its own.
+      views: temporal x spatial views, '4x3'; None for the config's.
+      top: number of labels of each head.
+      frames_per_second: frame rate of frames in memory, needed if the config
+        sets `data.frames_per_second`; of a file, replaces its own rate.
 
     Raises:
-      UserError: a video that cannot be read, or is too short.
+      UserError: the video cannot be read or is too short, or an argument is
+        invalid.
     """
     _check_top(top)
     opened = videos.open_video(video, frames_per_second)
@@ -174,7 +174,11 @@ class Predictor:
   def predict_clips(
     self, clips: np.ndarray, name: str = 'the video', *, top: int = 5
   ) -> Prediction:
-    """Does what `predict` does, with the clips that `clips` returned."""
+    """Predicts the labels of a video from its `clips`, uint8 [V, T, H, W, 3].
+
+    Raises:
+      UserError: clips that do not fit the model.
+    """
     _check_top(top)
     return Prediction(name, self._rank(self.logits(clips), top))
 
@@ -186,24 +190,24 @@ class Predictor:
     views: str | None = None,
     frames_per_second: float | None = None,
   ) -> np.ndarray:
-    """Returns what the model's head would see of a video, for other work.
+    """Returns the input of the classification heads, for other programs.
 
     Args:
-      video, frames_per_second: as of `predict`.
-      tokens: of one clip in the middle, instead of all views.
-      views: as of `predict`; not with `tokens`.
+      video, frames_per_second: see `predict`.
+      tokens: return the tokens of the middle clip instead.
+      views: see `predict`; not with `tokens`.
 
     Returns:
-      float32 [D], averaged over the views; or all tokens after the encoder (in
-      Model 2, after the spatial one), [t, h, w, D].
+      float32 [D], averaged over the views; or all tokens after the encoder (of
+      Model 2, after the spatial encoder), [t, h, w, D].
 
     Raises:
-      UserError: as of `predict`.
+      UserError: see `predict`.
     """
     if tokens and views not in (None, '1x1'):
       raise UserError(
-        f"tokens are of one clip, the middle one, not of views '{views}': "
-        'leave the views out.'
+        f"views are '{views}', but tokens are of the middle clip alone: leave "
+        'views out.'
       )
     clips = self.clips(
       video,
@@ -222,130 +226,141 @@ class Predictor:
     top: int = 5,
     frames_per_second: float | None = None,
   ) -> Iterator[Window]:
-    """Yields what the parts of a long video show, as they are decoded.
+    """Yields predictions for windows of a long video, while it is decoded.
+
+    The last window ends with the video. A video shorter than `window` is one
+    window.
 
     Args:
-      video, top, frames_per_second: as of `predict`.
-      window: seconds; None for the length of a clip. The last one ends with the
-        video; a shorter video is one window.
-      stride: seconds from one window to the next; None for `window`.
-      views: of each window; None for as many clips as fit, of the centre.
+      video, top, frames_per_second: see `predict`.
+      window: seconds; None for the length of a clip.
+      stride: seconds between the starts of windows; None for `window`.
+      views: of each window; None for as many centre-crop clips as fit into it.
 
     Raises:
-      UserError: a video that cannot be read, or of unknown rate; a window
-        shorter than a clip.
+      UserError: the video cannot be read, its frame rate is unknown, or a
+        window is shorter than a clip.
     """
     _check_top(top)
-    for name, seconds in (('window', window), ('stride', stride)):
-      cutting.check_seconds(f'the {name}', seconds)
-    parts = cutting.windows(
+    check_seconds('window', window)
+    check_seconds('stride', stride)
+    parts = window_clips(
       videos.open_video(video, frames_per_second),
       self.config.data,
-      None if views is None else cutting.parse(views),
+      None if views is None else self._views(views),
       window,
       stride,
     )
     first = next(parts)
-    together = max(1, _MOST_CLIPS // len(first.clips))
+    count = len(first.clips)
+    together = max(1, _MAX_CLIPS // count)  # windows in a forward pass
     parts = itertools.chain([first], parts)
     while batch := list(itertools.islice(parts, together)):
-      clips = np.stack([part.clips for part in batch])
-      # Always of one shape, lest the model be compiled again.
-      missing = ((0, together - len(batch)), *[(0, 0)] * (clips.ndim - 1))
-      logits = self._run(np.pad(clips, missing))
-      for place, part in enumerate(batch):
-        mine = {head: found[place] for head, found in logits.items()}
-        yield Window(part.start, part.end, self._rank(mine, top))
+      clips = np.concatenate([part.clips for part in batch])
+      # One shape for all batches, so that the model is compiled once.
+      logits = self.logits(_padded(clips, together * count))
+      for index, part in enumerate(batch):
+        rows = slice(index * count, (index + 1) * count)
+        heads = {head: values[rows] for head, values in logits.items()}
+        yield Window(part.start, part.end, self._rank(heads, top))
 
   def logits(self, clips: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns float32 [V, K] of each head, of clips uint8 [V, T, H, W, 3]."""
+    """Returns the logits of each head, float32 [V, K].
+
+    Args:
+      clips: uint8 [V, T, H, W, 3], of `clips`.
+    """
     return self._apply(self._logits, clips)
 
   def features_of(
     self, clips: np.ndarray, *, tokens: bool = False
   ) -> np.ndarray:
-    """Returns `features` of clips, uint8 [V, T, H, W, 3]."""
+    """Returns the `features` of clips, uint8 [V, T, H, W, 3]."""
     kind = 'tokens' if tokens else 'pooled'
-    each = self._apply(self._features, clips)[kind]
-    return each[0] if tokens else each.mean(axis=0)
+    features = self._apply(self._features, clips)[kind]
+    return features[0] if tokens else features.mean(axis=0)
 
   def _apply(
     self, function: Callable, clips: np.ndarray
   ) -> dict[str, np.ndarray]:
-    """Returns what a compiled function gives of all clips."""
+    """Returns the outputs of a compiled function for all clips."""
     clips = self._checked(clips)
+    size = min(len(clips), _MAX_CLIPS)
     try:
-      found = [function(self.params, part) for part in _parts(clips)]
-      return _joined(found, len(clips))
+      outputs = [
+        function(self.params, _padded(clips[start : start + size], size))
+        for start in range(0, len(clips), size)
+      ]
+      return {
+        name: np.concatenate([np.asarray(x[name]) for x in outputs])[
+          : len(clips)
+        ]
+        for name in outputs[0]
+      }
     except jax.errors.JaxRuntimeError as error:
       if 'RESOURCE_EXHAUSTED' not in str(error):
         raise
       raise UserError(
-        f'the device has no memory for {min(len(clips), _MOST_CLIPS)} clips at '
-        'a time: ask for fewer --views.'
+        f'the device has too little memory for {size} clips: use fewer --views.'
       ) from None
 
   def _checked(self, clips: np.ndarray) -> np.ndarray:
-    """Returns clips as an array, if they are what the model takes."""
+    """Returns clips as an array, or raises a UserError."""
     data = self.config.data
-    wanted = (data.frames, *data.crop, 3)
+    shape = (data.frames, *data.crop, 3)
+    wanted = f'uint8 [V, {", ".join(map(str, shape))}]'
     try:
       clips = np.asarray(clips)
     except ValueError:
       raise UserError(
-        f'the clips are not of one shape: give uint8 [V, {_listed(wanted)}].'
+        f'the clips have different shapes; the model takes {wanted}.'
       ) from None
-    if clips.dtype != np.uint8 or clips.shape[1:] != wanted or not len(clips):
+    if clips.dtype != np.uint8 or clips.shape[1:] != shape or not len(clips):
       raise UserError(
-        f'the clips are {clips.dtype} of shape [{_listed(clips.shape)}]; the '
-        f'model takes uint8 [V, {_listed(wanted)}] of one view or more, as '
-        'clips() returns them.'
+        f'the clips are {clips.dtype} {list(clips.shape)}; the model takes '
+        f'{wanted}, the result of clips().'
       )
     return clips
 
-  def _run(self, clips: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns float32 [n, V, K] of clips [n, V, T, H, W, 3]."""
-    count = len(clips)
-    flat = einops.rearrange(clips, 'n V ... -> (n V) ...')
-    return {
-      head: einops.rearrange(found, '(n V) K -> n V K', n=count)
-      for head, found in self.logits(flat).items()
-    }
+  def _cut(self, video: Video, views: str | None) -> np.ndarray:
+    return cut_views(video, self.config.data, self._views(views))
 
-  def _cut(self, opened: videos.Video, asked: str | None) -> np.ndarray:
-    evaluation = self.config.evaluation
-    wanted = cutting.Views(evaluation.temporal_views, evaluation.spatial_crops)
-    if asked is not None:
-      wanted = cutting.parse(asked)
-    return cutting.cut(opened, self.config.data, wanted)
+  def _views(self, views: str | None) -> Views:
+    """Returns the numbers of temporal and of spatial views of '4x3'."""
+    if views is not None and not isinstance(views, str):
+      raise UserError(f"views are {views!r}; they are text, such as '4x3'.")
+    evaluation = overrides.override(self.config, views=views).evaluation
+    return evaluation.temporal_views, evaluation.spatial_crops
 
   def _rank(
     self, logits: Mapping[str, np.ndarray], top: int
   ) -> dict[str, Ranking]:
-    """Ranks classes by logits [V, K] of each head, averaged over the views."""
-    ranked, average = {}, self.config.evaluation.average
-    for head, each in logits.items():
-      if not np.isfinite(each).all():
+    """Ranks the classes of each head by logits [V, K], averaged over views."""
+    rankings, average = {}, self.config.evaluation.average
+    for head, values in logits.items():
+      if not np.isfinite(values).all():
         raise UserError(
-          f'the model gives logits that are not finite for head {head}: take '
-          'an earlier checkpoint.'
+          f'the logits of head {head} are not finite: use an earlier '
+          '--checkpoint.'
         )
-      several = head in self.multi_label
-      scores = averaging.average_views(each[None], average, several)
-      every = averaging.probabilities(scores, average, several)[0]
+      multi_label = head in self.multi_label
+      scores = averaging.average_views(values[None], average, multi_label)
+      every = averaging.probabilities(scores, average, multi_label)[0]
       first = metrics.top_k(scores, top)[0]
-      names = tuple(self.label_names[head][place] for place in first)
-      ranked[head] = Ranking(names, every[first], every)
-    return ranked
+      names = tuple(self.label_names[head][index] for index in first)
+      rankings[head] = Ranking(names, every[first], every)
+    return rankings
+
+
+def check_seconds(name: str, seconds: float | None) -> None:
+  """Raises a UserError if `seconds` is neither None nor a positive number."""
+  if seconds is not None and not 0 < seconds < math.inf:
+    raise UserError(f'{name} is {seconds:g} seconds; it must be above 0.')
 
 
 def _check_top(top: int) -> None:
   if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
-    raise UserError(f'top is {top!r}; a whole number of labels, at least 1.')
-
-
-def _listed(shape: Iterable[int]) -> str:
-  return ', '.join(str(size) for size in shape)
+    raise UserError(f'top is {top!r}; it takes an integer of at least 1.')
 
 
 def _compiled(
@@ -355,27 +370,15 @@ def _compiled(
 
   def apply(params, clips):
     clips = pixels.normalise(clips, config.data.mean, config.data.std)
-    found = model.apply({'params': params}, clips, features=features)
+    outputs = model.apply({'params': params}, clips, features=features)
     if features:
-      found = {'tokens': found.tokens, 'pooled': found.pre_logits}
-    return jax.tree.map(lambda x: x.astype(jnp.float32), found)
+      outputs = {'tokens': outputs.tokens, 'pooled': outputs.pre_logits}
+    return jax.tree.map(lambda x: x.astype(jnp.float32), outputs)
 
   return jax.jit(apply)
 
 
-def _parts(clips: np.ndarray) -> Iterator[np.ndarray]:
-  """Yields clips, always as many at a time; the last ones are padded."""
-  size = min(len(clips), _MOST_CLIPS)
-  for start in range(0, len(clips), size):
-    part = clips[start : start + size]
-    missing = ((0, size - len(part)), *[(0, 0)] * (part.ndim - 1))
-    yield np.pad(part, missing)
-
-
-def _joined(
-  found: list[dict[str, jax.Array]], count: int
-) -> dict[str, np.ndarray]:
-  return {
-    name: np.concatenate([np.asarray(part[name]) for part in found])[:count]
-    for name in found[0]
-  }
+def _padded(array: np.ndarray, count: int) -> np.ndarray:
+  """Returns an array with zeros appended along the first axis."""
+  missing = count - len(array)
+  return np.pad(array, [(0, missing), *[(0, 0)] * (array.ndim - 1)])

@@ -1,4 +1,4 @@
-"""Where a model looks: attention rollout of any family that has one."""
+"""Attention rollout (Abnar and Zuidema, arXiv 2005.00928) of any family."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,36 +13,35 @@ from vivit_jax.models import builder, family, rollout, stacking
 from vivit_jax.models.family import ModelConfig
 from vivit_jax.models.rollout import Rollout as Rollout
 
-_POOLS = ('token', 'mean')  # how the last layer is read is known of these
+_POOLS = ('token', 'mean')  # pools whose weights rollout knows
 
 
 def attention_rollout(
   config: ModelConfig, rows: int = rollout.ROWS
 ) -> Callable[[Any, jax.Array], Rollout]:
-  """Returns (parameters, videos) -> rollout, compiled once for a shape.
+  """Returns (parameters, videos) -> rollout, compiled once for each shape.
 
-  Parameters are the model's, layers one by one or stacked; videos are float
-  [B, T, H, W, 3], normalised (`pixels.normalise`). The attention is computed
-  again in float32 from the queries and keys of the model's own forward pass.
+  Layers of the parameters may be stacked. Videos are float [B, T, H, W, 3],
+  normalised by `pixels.normalise`. The attention is recomputed in float32 from
+  the queries and keys of a forward pass.
 
   Args:
     config: of the model.
-    rows: of an attention matrix that are in memory at a time.
+    rows: rows of an attention matrix in memory at a time.
 
   Raises:
-    UserError: a family whose attention says nothing about places, or a pool
-      whose weights are not known to rollout.
+    UserError: rollout is not defined for the family or the pool.
   """
-  of = family.get(config.family)
-  if of.attention_flow is None:
+  model_family = family.get(config.family)
+  if model_family.attention_flow is None:
     raise UserError(
-      f'attention rollout is not defined for {of.name}: explain a model of '
-      f'{", ".join(_with_rollout())}.'
+      f'attention rollout is not defined for {model_family.name}; it is for '
+      f'{", ".join(_families_with_rollout())}.'
     )
   if (pool := builder.pool_of(config)) not in _POOLS:
     raise UserError(
-      f'attention rollout reads a class token or a mean, and model.pool is '
-      f"'{pool}': explain a model with pool {' or '.join(_POOLS)}."
+      f"attention rollout is not defined for model.pool='{pool}'; it is for "
+      f'{" and ".join(_POOLS)}.'
     )
   config = dataclasses.replace(config, scan=False, remat='none')
   model = models.build(config)
@@ -56,15 +55,15 @@ def attention_rollout(
       mutable='intermediates',
     )
     batch, frames, *crop, _ = video.shape
-    grid = of.grid(config.options, frames, tuple(crop))
+    grid = model_family.grid(config.options, frames, tuple(crop))
     with jax.default_matmul_precision('highest'):
       captured = state['intermediates']
-      return of.attention_flow(captured, config, batch, grid, rows)
+      return model_family.attention_flow(captured, config, batch, grid, rows)
 
   return jax.jit(flow)
 
 
-def _with_rollout() -> list[str]:
+def _families_with_rollout() -> list[str]:
   return [n for n, f in family.every().items() if f.attention_flow is not None]
 
 

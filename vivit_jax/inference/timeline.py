@@ -1,23 +1,36 @@
-"""What the windows of a long video say, as a line of time."""
+"""The time line of a long video: segments with the same label, and a plot."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+import os
+import pathlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from vivit_jax import files, fonts
+from vivit_jax.errors import UserError
 from vivit_jax.inference.predictor import Window
 
-_WHOLE_SECONDS = 10.0  # windows that are as long need no parts of a second
+_TAB10 = matplotlib.colormaps['tab10'].colors
+_COLOURS = _TAB10[:7] + _TAB10[8:]  # without grey
+_OTHERS = 'lightgrey'  # colour of all other labels
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-  """Neighbouring windows with the same likeliest label of a head.
+  """Neighbouring windows with the same top label of a head.
 
   Attributes:
-    head: whose label.
+    head: name of the head.
     start, end: seconds.
-    label: the likeliest one in each of the windows.
-    probability: its mean over the windows.
+    label: top label of all the windows.
+    probability: mean probability of that label.
   """
 
   head: str
@@ -36,53 +49,139 @@ class Segment:
 
 
 def segments(windows: Iterable[Window]) -> Iterator[Segment]:
-  """Yields segments of all heads, each when it ends.
+  """Yields the segments of all heads, each one as it ends.
 
-  Where windows overlap, or leave gaps, one ends and the next begins in the
-  middle of what they share, or leave out: a moment is in one segment of a head.
+  Segments of a head do not overlap. Where windows overlap, or leave a gap, the
+  boundary is in the middle of it.
   """
-  opened: dict[str, tuple[float, str, list[float]]] = {}
-  before = None
+  unfinished: dict[str, tuple[float, str, list[float]]] = {}
+  previous = None
+
+  def finished(head: str, end: float) -> Segment:
+    start, label, probabilities = unfinished.pop(head)
+    mean = sum(probabilities) / len(probabilities)
+    return Segment(head, start, end, label, mean)
+
   for window in windows:
-    middle = window.start
-    if before is not None:
-      middle = (before.end + window.start) / 2
+    boundary = window.start
+    if previous is not None:
+      boundary = (previous.end + window.start) / 2
     for head, ranking in window.heads.items():
       label, probability = ranking.labels[0], float(ranking.probabilities[0])
-      if head in opened and opened[head][1] != label:
-        yield _closed(head, opened.pop(head), middle)
-      opened.setdefault(head, (middle, label, []))[2].append(probability)
-    before = window
-  for head, held in opened.items():
-    yield _closed(head, held, before.end)
+      if head in unfinished and unfinished[head][1] != label:
+        yield finished(head, boundary)
+      unfinished.setdefault(head, (boundary, label, []))[2].append(probability)
+    previous = window
+  for head in list(unfinished):
+    yield finished(head, previous.end)
 
 
-def _closed(
-  head: str, held: tuple[float, str, list[float]], end: float
-) -> Segment:
-  start, label, probabilities = held
-  mean = sum(probabilities) / len(probabilities)
-  return Segment(head, start, end, label, mean)
-
-
-def clock(seconds: float, whole: bool = True) -> str:
-  """Returns '1:02:03', or '2:03' below an hour; '2:03.4' if not whole."""
-  tenths = round(seconds) * 10 if whole else round(seconds * 10)
-  minutes, tenths = divmod(tenths, 600)
+def clock(seconds: float) -> str:
+  """Returns '1:02:03.4', or '2:03.4' below an hour."""
+  minutes, tenths = divmod(round(seconds * 10), 600)
   hours, minutes = divmod(minutes, 60)
-  rest = f'{tenths // 10:02}' + ('' if whole else f'.{tenths % 10}')
+  rest = f'{tenths // 10:02}.{tenths % 10}'
   return f'{hours}:{minutes:02}:{rest}' if hours else f'{minutes}:{rest}'
 
 
-def line(segment: Segment, window: float | None, heads: int = 1) -> str:
-  """Returns '0:00-0:12 stir 0.91', for people.
+def line(segment: Segment) -> str:
+  """Returns '0:00.0-0:12.0 verb stir 0.91'."""
+  return (
+    f'{clock(segment.start)}-{clock(segment.end)} {segment.head} '
+    f'{segment.label} {segment.probability:.2f}'
+  )
+
+
+def write(
+  path: str | os.PathLike,
+  title: str,
+  windows: Sequence[Window],
+  label_names: Mapping[str, Sequence[str]],
+) -> None:
+  """Writes the plot of a time line as a PNG, atomically.
 
   Args:
-    segment: what to say.
-    window: seconds of the windows asked for, or None.
-    heads: of the model; of several, the line names its own.
+    path: of the PNG.
+    title: of the plot.
+    windows: all windows of a video, at least one.
+    label_names: of each head, in the order of its outputs.
+
+  Raises:
+    UserError: the file cannot be written.
   """
-  whole = window is not None and window >= _WHOLE_SECONDS
-  times = f'{clock(segment.start, whole)}-{clock(segment.end, whole)}'
-  whose = f'{segment.head} ' if heads > 1 else ''
-  return f'{times} {whose}{segment.label} {segment.probability:.2f}'
+  path = pathlib.Path(path)
+  figure = draw(title, windows, label_names)
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path) as unfinished, fonts.without_warnings():
+      figure.savefig(unfinished, format='png')
+  except OSError as error:
+    raise UserError(
+      f'cannot write {path}: {error.strerror or error}.'
+    ) from None
+
+
+def draw(
+  title: str,
+  windows: Sequence[Window],
+  label_names: Mapping[str, Sequence[str]],
+) -> Figure:
+  """Plots a band of segments and the probabilities of each head."""
+  figure = Figure(
+    (12, 0.6 + 2.6 * len(label_names)), dpi=110, layout='constrained'
+  )
+  figure.suptitle(
+    fonts.shortened(title, 100),
+    fontsize=11,
+    fontfamily=fonts.families(),
+    parse_math=False,
+  )
+  every = list(segments(windows))
+  rows = figure.subplots(len(label_names), squeeze=False)[:, 0]
+  for axes, (head, names) in zip(rows, label_names.items()):
+    _draw_head(axes, windows, [s for s in every if s.head == head], names)
+    axes.set_ylabel(f'{head}: probability', parse_math=False)
+  return figure
+
+
+def _draw_head(
+  axes: Axes,
+  windows: Sequence[Window],
+  bands: Sequence[Segment],
+  names: Sequence[str],
+) -> None:
+  """Plots one head; the labels that last longest get a colour and a curve."""
+  seconds: Counter[str] = Counter()
+  for segment in bands:
+    seconds[segment.label] += segment.end - segment.start
+  labels = [label for label, _ in seconds.most_common(len(_COLOURS))]
+  colours = dict(zip(labels, _COLOURS))
+  for segment in bands:
+    colour = colours.get(segment.label, _OTHERS)
+    axes.axvspan(
+      segment.start, segment.end, ymin=0.92, color=colour, linewidth=0
+    )
+  times = [(window.start + window.end) / 2 for window in windows]
+  handles, marker = [], 'o' if len(windows) < 60 else None
+  for label, colour in colours.items():
+    index = names.index(label)
+    values = [window.heads[bands[0].head].every[index] for window in windows]
+    handles += axes.plot(
+      times, values, color=colour, marker=marker, markersize=3
+    )
+  texts = [fonts.shortened(label, 32) for label in labels]
+  if len(seconds) > len(labels):
+    handles.append(Patch(color=_OTHERS))
+    texts.append(f'and {len(seconds) - len(labels)} more')
+  legend = axes.legend(
+    handles, texts, loc='center left', bbox_to_anchor=(1, 0.5), frameon=False
+  )
+  for text in legend.get_texts():
+    text.set(parse_math=False, fontfamily=fonts.families(), fontsize=8)
+  axes.set(ylim=(0, 1.1), xlim=(windows[0].start, windows[-1].end))
+  axes.set_yticks([0, 0.5, 1])
+  axes.xaxis.set_major_locator(MaxNLocator(10))
+  axes.xaxis.set_major_formatter(
+    FuncFormatter(lambda seconds, _: clock(max(seconds, 0)))
+  )
+  axes.grid(alpha=0.3)

@@ -1,4 +1,4 @@
-"""Videos to look at: files, or frames in memory."""
+"""A video to predict: a file, or frames in memory."""
 
 import dataclasses
 import functools
@@ -19,13 +19,13 @@ Source = str | os.PathLike | np.ndarray | Sequence[np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-  """Frames that can be had one after another, more than once.
+  """A video that can be decoded repeatedly.
 
   Attributes:
-    name: for people.
-    rate: frames a second; None where nothing tells.
-    count: of frames; of a file, what its container says without decoding,
-      which may be a few off, or 0.
+    name: for messages.
+    rate: frames per second; None if unknown.
+    count: number of frames; of a file, the number that its container reports,
+      which may be slightly wrong, or 0.
     decode: yields the frames, uint8 [H, W, 3].
   """
 
@@ -36,69 +36,55 @@ class Video:
 
 
 def open_video(source: Source, frames_per_second: float | None = None) -> Video:
-  """Opens a file, or takes frames as they are.
+  """Returns the video of a file, or of frames in memory.
 
   Args:
     source: path of a video, or its frames, uint8 RGB [T, H, W, 3].
-    frames_per_second: of frames in memory; of a file, instead of its own.
+    frames_per_second: of frames in memory; of a file, replaces its own rate.
 
   Raises:
-    UserError: what is no video, or no rate.
+    UserError: the source is not a video, or the rate not a positive number.
   """
-  if frames_per_second is not None:
-    _check_rate(frames_per_second)
-  if isinstance(source, (str, os.PathLike)):
-    path = pathlib.Path(source)
-    _check_regular(path)
-    # What cannot be opened says so here.
-    rate = frames_per_second or decode.frame_rate(path)
-    frames = functools.partial(decode.decode_video, path)
-    return Video(str(path), rate, _count(path), frames)
-  frames = _checked(source)
-  return Video(
-    'the video', frames_per_second, len(frames), lambda: iter(frames)
-  )
-
-
-def _check_rate(rate: float) -> None:
-  if not isinstance(rate, numbers.Real) or not 0 < rate < math.inf:
-    raise UserError(f'frames_per_second is {rate!r}; a number above 0.')
-
-
-def _check_regular(path: pathlib.Path) -> None:
-  """Raises a UserError for pipes and the like, which reading waits for."""
-  # Folders, and what is not there, say so where they are opened.
-  known = os.path.isfile(path) or os.path.isdir(path)
-  if os.path.exists(path) and not known:
+  rate = frames_per_second
+  if rate is not None and not (
+    isinstance(rate, numbers.Real) and 0 < rate < math.inf
+  ):
     raise UserError(
-      f'{path} is no regular file: give the path of a video, or write the '
-      'video to a file first.'
+      f'frames_per_second is {rate!r}; it takes a number above 0.'
     )
+  if not isinstance(source, (str, os.PathLike)):
+    frames = _checked(source)
+    return Video('the video', rate, len(frames), lambda: iter(frames))
+  path = pathlib.Path(source)
+  # Reading a pipe would wait. Missing files and folders fail when opened.
+  if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
+    raise UserError(f'{path} is not a regular file: save the video first.')
+  rate = rate or decode.frame_rate(path)
+  frames = functools.partial(decode.decode_video, path)
+  return Video(str(path), rate, _reported_count(path), frames)
 
 
 def _checked(source: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
-  """Returns frames as one array, uint8 [T, H, W, 3]."""
+  """Returns frames as one array, uint8 [T, H, W, 3], or raises a UserError."""
   try:
     frames = np.asarray(source)
   except ValueError:
-    raise UserError(
-      'the frames of the video are not of one size: give uint8 [T, H, W, 3].'
-    ) from None
+    raise UserError('the frames of the video differ in size.') from None
+  *_, channels = frames.shape or (0,)
   if (
     frames.dtype != np.uint8
-    or frames.ndim != 4
-    or frames.shape[-1] != 3
+    or (frames.ndim, channels) != (4, 3)
     or not frames.size
   ):
     raise UserError(
-      f'the video is {frames.dtype} of shape {list(frames.shape)}; give a '
-      'path, or frames as uint8 RGB [T, H, W, 3].'
+      f'the video is {frames.dtype} {list(frames.shape)}; it takes a path, or '
+      'frames as uint8 RGB [T, H, W, 3].'
     )
   return frames
 
 
-def _count(path: pathlib.Path) -> int:
-  """Returns how many frames `decode_video` will probably yield."""
+def _reported_count(path: pathlib.Path) -> int:
+  """Returns the number of frames without decoding, or 0 if unknown."""
   moments = timing.uneven_moments(path)
   if moments is not None:
     return len(moments)
@@ -107,4 +93,4 @@ def _count(path: pathlib.Path) -> int:
       packets = container.demux(container.streams.video[0])
       return sum(bool(p.size) and not p.is_discard for p in packets)
   except (av.FFmpegError, OSError, IndexError, ValueError, OverflowError):
-    return 0  # decoding says what is wrong
+    return 0  # decoding raises the error

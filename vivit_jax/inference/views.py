@@ -1,0 +1,212 @@
+"""Views of a video, and of windows that slide over it, cut as in evaluation.
+
+Frames are decoded one after another, and only the crops of frames that are part
+of a clip are kept. Memory does not grow with the length of a video.
+"""
+
+import collections
+import dataclasses
+import itertools
+from collections.abc import Iterator
+
+import einops
+import numpy as np
+
+from vivit_jax.config import DataConfig
+from vivit_jax.data import sampling
+from vivit_jax.errors import UserError
+from vivit_jax.inference.videos import Video
+
+Views = tuple[int, int]  # number of temporal views and of spatial crops
+
+
+@dataclasses.dataclass(frozen=True)
+class WindowClips:
+  """Clips uint8 [V, T, H, W, 3] of a window from `start` to `end` seconds."""
+
+  start: float
+  end: float
+  clips: np.ndarray
+
+
+def stride_of(video: Video, data: DataConfig) -> float:
+  """Returns the distance of a clip's frames, in frames of the video.
+
+  Raises:
+    UserError: `data.frames_per_second` is set, but the video's rate is unknown.
+  """
+  if data.frames_per_second is None:
+    return data.stride
+  if not video.rate:
+    raise UserError(
+      f'data.frames_per_second is {data.frames_per_second:g}, but the frame '
+      f'rate of {video.name} is unknown: pass frames_per_second.'
+    )
+  return video.rate / data.frames_per_second
+
+
+def cut_views(video: Video, data: DataConfig, views: Views) -> np.ndarray:
+  """Returns all views of a video, as evaluation cuts them.
+
+  The video is decoded once, and again only if its container reports a wrong
+  number of frames.
+
+  Returns:
+    uint8 [V, T, H, W, 3]; view = temporal * crops + crop.
+
+  Raises:
+    UserError: the video cannot be read, or is shorter than a clip.
+  """
+  stride = stride_of(video, data)
+  count = video.count
+  if count < sampling.span(data.frames, stride):
+    count = _count_frames(video)  # the error needs the exact number
+  while True:
+    _check_length(video, data, count, stride)
+    numbers = sampling.uniform_clips(
+      count, data.frames, stride, views[0], data.short_videos
+    )
+    cutter, decoded = _Cutter(numbers, data, views[1]), 0
+    for number, image in enumerate(video.decode()):
+      cutter.add(number, image)
+      decoded = number + 1
+    if decoded == count:
+      return cutter.clips()
+    count = decoded
+
+
+def window_clips(
+  video: Video,
+  data: DataConfig,
+  views: Views | None,
+  window: float | None,
+  stride: float | None,
+) -> Iterator[WindowClips]:
+  """Yields the clips of windows that slide over a video.
+
+  The last window ends with the video. A video shorter than `window` is one
+  window.
+
+  Args:
+    video: decoded once; its end again if the container reports a wrong number
+      of frames.
+    data: how clips are cut.
+    views: of each window; None for as many centre-crop clips as fit into it.
+    window: seconds; None for the length of a clip.
+    stride: seconds between the starts of windows; None for `window`.
+
+  Raises:
+    UserError: the video cannot be read, its frame rate is unknown, a window is
+      shorter than a clip, or the stride shorter than a frame.
+  """
+  clip_stride, rate = stride_of(video, data), _rate(video)
+  span = sampling.span(data.frames, clip_stride)
+  length = span if window is None else round(window * rate)
+  hop = length if stride is None else stride * rate
+  if length < span:
+    raise UserError(
+      f'a window of {window:g} seconds has {length} frames of {video.name}, '
+      f'and a clip spans {span}: use at least {span / rate:.2f} seconds.'
+    )
+  if hop < 1:
+    raise UserError(
+      f'a window stride of {stride:g} seconds is less than a frame of '
+      f'{video.name}: use at least {1 / rate:.3f} seconds.'
+    )
+
+  def whole(count: int) -> WindowClips:
+    every = views or (max(1, count // span), 1)
+    return WindowClips(0.0, count / rate, cut_views(video, data, every))
+
+  count = video.count
+  if count < length and (count := _count_frames(video)) < length:
+    yield whole(count)
+    return
+  temporal, spatial = views or (length // span, 1)
+  numbers = sampling.uniform_clips(length, data.frames, clip_stride, temporal)
+  starts = _starts(count, length, hop)
+  start = next(starts)
+  unfinished: collections.deque[tuple[int, _Cutter]] = collections.deque()
+  end = decoded = 0
+  for number, image in enumerate(video.decode()):
+    decoded = number + 1
+    if number == start:
+      unfinished.append((start, _Cutter(start + numbers, data, spatial)))
+      start = next(starts)
+    for _, cutter in unfinished:
+      cutter.add(number, image)
+    if unfinished and unfinished[0][0] + length == decoded:
+      first, cutter = unfinished.popleft()
+      end = decoded
+      yield WindowClips(first / rate, end / rate, cutter.clips())
+  if decoded < length:
+    yield whole(decoded)
+  elif end < decoded:  # the container reported a wrong number of frames
+    first = decoded - length
+    cutter = _Cutter(first + numbers, data, spatial)
+    for number, image in enumerate(video.decode()):
+      cutter.add(number, image)
+    yield WindowClips(first / rate, decoded / rate, cutter.clips())
+
+
+class _Cutter:
+  """Fills the clips of some views while frames are decoded."""
+
+  def __init__(self, numbers: np.ndarray, data: DataConfig, spatial: int):
+    """Takes the frame numbers of each temporal view, int [views, T]."""
+    self._numbers, self._short_side = numbers, data.short_side
+    self._needed = frozenset(numbers.ravel().tolist())
+    shape = (len(numbers), spatial, data.frames, *data.crop, 3)
+    self._clips = np.zeros(shape, np.uint8)
+
+  def add(self, number: int, image: np.ndarray) -> None:
+    """Adds a frame of the video, if any clip contains it."""
+    if number in self._needed:
+      sampling.add_frame(
+        self._clips, self._numbers, number, image, self._short_side
+      )
+
+  def clips(self) -> np.ndarray:
+    """Returns uint8 [V, T, H, W, 3]."""
+    return einops.rearrange(self._clips, 'v s ... -> (v s) ...')
+
+
+def _starts(count: int, length: int, hop: float) -> Iterator[int]:
+  """Yields the first frame of each window, without end.
+
+  The window that ends with frame `count` is one of them. Later ones are for
+  videos with more frames than their container reports.
+  """
+  previous, last = -1, count - length
+  for index in itertools.count():
+    start = round(index * hop)
+    if previous < last < start:
+      yield last
+    yield start
+    previous = start
+
+
+def _count_frames(video: Video) -> int:
+  return sum(1 for _ in video.decode())
+
+
+def _rate(video: Video) -> float:
+  if not video.rate:
+    raise UserError(
+      f'the frame rate of {video.name} is unknown, and windows are in seconds: '
+      'pass frames_per_second.'
+    )
+  return video.rate
+
+
+def _check_length(
+  video: Video, data: DataConfig, count: int, stride: float
+) -> None:
+  """Raises a UserError if a video is too short for a clip."""
+  span = sampling.span(data.frames, stride)
+  if data.short_videos == 'refuse' and count < span:
+    raise UserError(
+      f'{video.name} has {count} frames, and a clip spans {span}: '
+      '--short_videos=loop repeats the video, --short_videos=hold its last '
+      'frame.'
+    )
