@@ -143,13 +143,13 @@ def apart(
 ) -> Result:
   """Calls a function in a new process, on some of the cores if given."""
   with processes.pool(1, _ENDED, _begin, (cores,)) as pool:
-    with processes.interrupts_held():
+    with processes.defer_sigint():
       waiting = pool.submit(function, *arguments)
     return waiting.result()
 
 
 def _begin(cores: Sequence[int] | None) -> None:
-  processes.obey_parent()
+  processes.init_worker()
   if cores is not None:
     os.sched_setaffinity(0, cores)
 

@@ -265,5 +265,10 @@ def _explain(error: Exception, _: list[str]) -> Exception | None:
     sentence = re.sub(
       'could not convert string to float: ', 'no number: ', sentence
     )
+    sentence = re.sub(
+      r"\('Non-boolean argument to boolean flag', (.*)\)$",
+      r'\1 is not true or false',
+      sentence,
+    )
     return UserError(f'{sentence}.')
   return None

@@ -2,9 +2,9 @@
 
 Parameters and optimiser state are replicated with a leading device axis.
 Batches are split along their first axis: device d of a process gets the d-th
-run of consecutive examples. So each device knows its examples' places in the
-global batch (`example_places`), and random draws that are keyed by the place do
-not depend on the number of devices.
+run of consecutive examples. Each device knows the indices of its examples in
+the global batch (`example_indices`). Random draws are keyed by this index, so
+they do not depend on the number of devices.
 """
 
 import functools
@@ -107,7 +107,7 @@ def mean_over_devices(tree: Any) -> Any:
   return jax.lax.pmean(tree, AXIS)
 
 
-def example_places(local_batch: int) -> jax.Array:
+def example_indices(local_batch: int) -> jax.Array:
   """Returns the examples' places in the global batch, int32 [local_batch]."""
   return jax.lax.axis_index(AXIS) * local_batch + jnp.arange(local_batch)
 

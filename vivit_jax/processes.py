@@ -29,7 +29,7 @@ def end_with_parent(signum: int) -> None:
     ctypes.CDLL(None).prctl(set_death_signal, signum)
 
 
-def obey_parent() -> None:
+def init_worker() -> None:
   """Initialises a worker process: it ignores Ctrl-C and ends with its parent.
 
   A terminal sends Ctrl-C to all processes; the parent decides what it means.
@@ -43,11 +43,11 @@ def obey_parent() -> None:
 
 
 @contextlib.contextmanager
-def interrupts_held() -> Iterator[None]:
+def defer_sigint() -> Iterator[None]:
   """Defers Ctrl-C while workers start, and raises it afterwards.
 
   Workers inherit the blocked signal, so that it cannot end them during their
-  imports, before `obey_parent`. A library's thread may still receive it in this
+  imports, before `init_worker`. A library's thread may still receive it in this
   process: it is noted, for a worker that has started must get its arguments. A
   process that ignores Ctrl-C, as one started with `&` in a script, goes on
   ignoring it.
@@ -73,7 +73,7 @@ def interrupts_held() -> Iterator[None]:
 def pool(
   workers: int,
   ended: str,
-  begin: Callable[..., None] = obey_parent,
+  begin: Callable[..., None] = init_worker,
   arguments: tuple[Any, ...] = (),
 ) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
   """Yields a pool of processes, which are terminated after an error here.
@@ -81,7 +81,7 @@ def pool(
   Args:
     workers: number of processes.
     ended: the error's sentence if something else ends a worker.
-    begin: initialiser of each worker; it must call `obey_parent`.
+    begin: initialiser of each worker; it must call `init_worker`.
     arguments: of `begin`.
 
   Raises:

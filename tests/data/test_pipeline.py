@@ -339,7 +339,7 @@ def test_evaluation_marks_unreadable_videos(split):
 
 def test_frames_per_second_set_the_stride(split):
   """The videos have 10 frames per second."""
-  assert set(split.rates) == {10.0}
+  assert set(split.frame_rates) == {10.0}
   requested = []
   for change in ({'stride': 2}, {'frames_per_second': 5.0}):
     recorder = Recorder(split)
@@ -355,7 +355,9 @@ def test_frames_per_second_set_the_stride(split):
 
 def test_an_unknown_frame_rate_is_named(split):
   unknown = Recorder(split)
-  unknown.rates = np.where(np.arange(len(split)) == 2, np.nan, split.rates)
+  unknown.frame_rates = np.where(
+    np.arange(len(split)) == 2, np.nan, split.frame_rates
+  )
   data = dataclasses.replace(DATA, frames_per_second=5.0)
   with pytest.raises(UserError, match=split.ids[2]):
     train(unknown, data=data)

@@ -36,7 +36,7 @@ def test_a_held_ctrl_c_comes_later_unless_it_is_ignored(handler, comes):
   before = signal.signal(signal.SIGINT, handler)
   done = []
   try:
-    with processes.interrupts_held():
+    with processes.defer_sigint():
       os.kill(os.getpid(), signal.SIGINT)
       done.append('inside')
     done.append('after')

@@ -125,8 +125,8 @@ def test_a_slow_and_a_fast_half_keep_their_durations(tmp_path):
 def test_constant_rates_are_not_resampled(tmp_path):
   for name in ('x.mp4', 'x.mkv', 'x.webm', 'x.avi'):
     numbered.write(tmp_path / name, 30, rate=24)
-    assert timing.uneven_moments(tmp_path / name) is None
-    assert timing.uneven_moments(tmp_path / name, 0.3, 0.9) is None
+    assert timing.resample_times(tmp_path / name) is None
+    assert timing.resample_times(tmp_path / name, 0.3, 0.9) is None
   # A camera dropped one frame: no frame is off by more than one.
   numbered.write(tmp_path / 'x.mp4', 20, ticks=[*range(9), *range(10, 21)])
   assert seen(tmp_path / 'x.mp4') == list(range(20))

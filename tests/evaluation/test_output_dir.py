@@ -47,7 +47,7 @@ def test_foreign_folders_are_refused_and_left_alone(tmp_path, name):
 
 def test_a_folder_that_cannot_be_made(tmp_path):
   (tmp_path / 'file').write_text('')
-  with pytest.raises(output_dir.Unwritable, match='file/x'):
+  with pytest.raises(output_dir.UnwritableOutput, match='file/x'):
     with output_dir.claimed(tmp_path / 'file' / 'x'):
       raise AssertionError
 
@@ -55,7 +55,7 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason='root writes anywhere')
 def test_a_folder_that_is_read_only(tmp_path):
   tmp_path.chmod(0o500)
-  with pytest.raises(output_dir.Unwritable, match=str(tmp_path)):
+  with pytest.raises(output_dir.UnwritableOutput, match=str(tmp_path)):
     with output_dir.claimed(tmp_path):
       raise AssertionError
 

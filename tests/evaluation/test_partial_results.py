@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vivit_jax.evaluation.output_dir import Unwritable
+from vivit_jax.evaluation.output_dir import UnwritableOutput
 from vivit_jax.evaluation.partial_results import PartialResults
 from vivit_jax.evaluation.predictions import Predictions
 
@@ -92,5 +92,5 @@ def test_files_that_do_not_fit_are_deleted(tmp_path, other):
 
 
 def test_a_batch_that_cannot_be_written(tmp_path):
-  with pytest.raises(Unwritable, match='gone'):
+  with pytest.raises(UnwritableOutput, match='gone'):
     partial(tmp_path / 'gone').add(batch(1))

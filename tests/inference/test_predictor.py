@@ -80,7 +80,7 @@ def test_evaluation_gives_the_same_probabilities(
     path = videos / identity
     frames = split.read_frames(index, range(split.frame_counts[index]))
     np.testing.assert_array_equal(frames, list(decode.decode_video(path)))
-    rate = split.rates[index]
+    rate = split.frame_rates[index]
     for source, options in ((path, {}), (frames, {'frames_per_second': rate})):
       result = predictor.predict(source, views=views, top=9, **options)
       for head, ranking in result.heads.items():

@@ -18,7 +18,7 @@ from vivit_jax.training import loop
     ('data.frames', 16, '16 frames'),
     ('data.train_split', 'trian', "'trian'"),
     ('train.validation_split', 'val', 'train.validation_split'),
-    ('evaluation.temporal_views', 9, '9 temporal views'),
+    ('evaluation.temporal_views', 9, 'evaluation.temporal_views is 9'),
     ('evaluation.split', 'tets', "evaluation.split is 'tets'.*'test'"),
     ('train.best_metric', 'verbs/top1', "train.best_metric.*'verb/top1'"),
     ('train.best_metric', 'verb/mAP', 'train.best_metric'),
@@ -54,5 +54,5 @@ def test_heads_come_from_the_dataset():
   one = configs.with_heads(config, {'verb': 2})
   assert configs.resolve_heads(one, names).model.heads == {'verb': 2}
   wrong = configs.with_heads(config, {'verb': 5})
-  with pytest.raises(UserError, match='verb with 5 classes'):
+  with pytest.raises(UserError, match='model.heads.verb is 5'):
     configs.resolve_heads(wrong, names)

@@ -14,8 +14,8 @@ from configs import moving_shapes_ti8x2_fe
 from vivit_jax import config as configs
 from vivit_jax.data import datasets, pipeline
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation.page import contact_sheets
-from vivit_jax.evaluation.page.contact_sheets import Sheet
+from vivit_jax.evaluation.page import clip_sheets
+from vivit_jax.evaluation.page.clip_sheets import Sheet
 from vivit_jax.training import show
 
 
@@ -95,22 +95,22 @@ def test_a_page_is_whole_and_needs_nothing_else(prepared, tmp_path):
 
 def test_names_are_text_not_html(tmp_path):
   sheet = Sheet(np.zeros((1, 8, 8, 3), np.uint8), 'a', {'x': '<b> & $y$'})
-  contact_sheets.write_html(tmp_path / 'a.html', ['<i>'], [sheet])
+  clip_sheets.write_html(tmp_path / 'a.html', ['<i>'], [sheet])
   text = (tmp_path / 'a.html').read_text()
   assert '&lt;b&gt; &amp; $y$' in text and '<i>' not in text
-  contact_sheets.write_png(tmp_path / 'a.png', ['$'], [sheet] * 2)
+  clip_sheets.write_png(tmp_path / 'a.png', ['$'], [sheet] * 2)
   assert cv2.imread(str(tmp_path / 'a.png')).shape[1] == 1000
 
 
 def test_a_contact_sheet_by_hand():
   frames = np.arange(10, dtype=np.uint8)[:, None, None, None]
   frames = np.broadcast_to(frames, (10, 100, 120, 3))
-  sheet = contact_sheets.contact_sheet(frames)
+  sheet = clip_sheets.contact_sheet(frames)
   assert sheet.shape == (202, 8 * 122 - 2, 3)
   assert (sheet[:100, :120] == 0).all() and (sheet[100:102] == 255).all()
   assert (sheet[102:, 122:242] == 9).all()
   assert (sheet[102:, 242:] == 255).all()
-  small = contact_sheets.contact_sheet(frames[:2, :8, :10])
+  small = clip_sheets.contact_sheet(frames[:2, :8, :10])
   assert small.shape == (80, 202, 3)
 
 

@@ -16,7 +16,7 @@ from vivit_jax.models import stacking
 
 # Where the class order comes from.
 OWN_ORDER = "the checkpoint's"
-CONFIGS_ORDER = 'config.class_order'
+CONFIG_ORDER = 'config.class_order'
 ASSUMED_ORDER = "assumed: the dataset's"
 
 

@@ -13,7 +13,7 @@ from vivit_jax.checkpoints import class_order as orders
 from vivit_jax.checkpoints import merge, names, sources
 from vivit_jax.checkpoints.loaded import (
   ASSUMED_ORDER,
-  CONFIGS_ORDER,
+  CONFIG_ORDER,
   OWN_ORDER,
   LoadedModel,
 )
@@ -159,7 +159,7 @@ def _class_order(source: Weights, config: TrainConfig) -> str:
   named = orders.order_of(config.class_order, source.label_names)
   if not set(config.model.heads) <= set(named):
     return ASSUMED_ORDER
-  return OWN_ORDER if config.class_order is None else CONFIGS_ORDER
+  return OWN_ORDER if config.class_order is None else CONFIG_ORDER
 
 
 def _check_same_model(source: Weights, path: str, config: TrainConfig) -> None:

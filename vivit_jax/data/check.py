@@ -95,7 +95,7 @@ def _run(
     tqdm.tqdm(total=len(tasks), unit='video', smoothing=0.05) as bar,
   ):
     while True:
-      with processes.interrupts_held():
+      with processes.defer_sigint():
         for task in itertools.islice(pending, _QUEUED * workers - len(running)):
           running.add(pool.submit(_fault, folder, task))
       if not running:

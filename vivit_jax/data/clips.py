@@ -11,7 +11,7 @@ from grain.multiprocessing import SharedMemoryArray
 
 from vivit_jax.augment import draws, randaugment
 from vivit_jax.config import AugmentConfig, DataConfig
-from vivit_jax.data import lengths, sampling
+from vivit_jax.data import clip_span, sampling
 from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.data.datasets import VideoSplit
 
@@ -109,7 +109,7 @@ def _random_clip(
   frames = sampling.random_clip(
     int(split.frame_counts[video]),
     data.frames,
-    lengths.stride_of(split, data, video),
+    clip_span.stride_of(split, data, video),
     draws.generator_for(seed, 'start'),
     data.short_videos,
   )
@@ -191,7 +191,7 @@ def _uniform_clips(
   frames = sampling.uniform_clips(
     int(split.frame_counts[video]),
     data.frames,
-    lengths.stride_of(split, data, video),
+    clip_span.stride_of(split, data, video),
     len(clips),
     data.short_videos,
   )

@@ -30,7 +30,7 @@ class VideoSplit:
     labels: of each head, int32 [n]; for a multi-label head, a list of lists.
     multi_label: the heads with any number of labels per video.
     frame_counts: of the videos, int32 [n].
-    rates: of the videos in frames per second, float64 [n]; nan if unknown.
+    frame_rates: frames per second of each video, float64 [n]; nan: unknown.
   """
 
   def __init__(self, folder: str | os.PathLike, split: str):
@@ -60,7 +60,7 @@ class VideoSplit:
       for head in self.label_names
     }
     self._heads_on_disk = list(index.labels)
-    self.rates = np.asarray(index.rates, np.float64)
+    self.frame_rates = np.asarray(index.rates, np.float64)
     chunk_frames = storage.get(self._storage).chunk_frames
     chunks = records.chunks_of(self.frame_counts, chunk_frames)
     if chunks.sum() != sum(index.shard_lengths):

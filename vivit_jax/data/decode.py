@@ -55,7 +55,7 @@ def decode_video(
   path = pathlib.Path(path)
   whole = start is None and end is None
   start, end = start or 0.0, math.inf if end is None else end
-  moments = timing.uneven_moments(path, start, end)
+  moments = timing.resample_times(path, start, end)
   with containers.opened(path) as container:
     stream = containers.video_stream(path, container)
     if whole:
@@ -186,7 +186,7 @@ def frame_rate(
     UnreadableVideo: the file cannot be opened.
   """
   path = pathlib.Path(path)
-  moments = timing.uneven_moments(
+  moments = timing.resample_times(
     path, start or 0.0, math.inf if end is None else end
   )
   if moments is not None and len(moments) > 1:
@@ -262,13 +262,13 @@ def decode_jpeg(data: bytes, where: str) -> np.ndarray:
     UnreadableVideo: empty, truncated or not a JPEG. (Flipped bits mostly go
       unnoticed: JPEG has no checksum. The records have one.)
   """
-  image = decode_picture(data)
+  image = decode_image(data)
   if image is None:
     raise UnreadableVideo(where, 'is a damaged JPEG')
   return image
 
 
-def decode_picture(data: bytes) -> np.ndarray | None:
+def decode_image(data: bytes) -> np.ndarray | None:
   """Returns an image of any format, uint8 RGB [H, W, 3], or None if invalid."""
   if not data:
     return None

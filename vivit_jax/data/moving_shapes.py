@@ -154,9 +154,9 @@ def generate(
   videos = [(s, n) for s, count in counts.items() for n in range(count)]
   with contextlib.ExitStack() as stack:
     # A Ctrl-C in between would leave them half made, with warnings at exit.
-    with processes.interrupts_held():
+    with processes.defer_sigint():
       pool = concurrent.futures.ProcessPoolExecutor(
-        workers, processes.CONTEXT, processes.obey_parent
+        workers, processes.CONTEXT, processes.init_worker
       )
       # Ctrl-C does not wait for the remaining videos.
       stack.callback(pool.shutdown, cancel_futures=True)

@@ -19,7 +19,7 @@ from grain.multiprocessing import MultiprocessingOptions
 
 from vivit_jax import processes
 from vivit_jax.config import AugmentConfig, DataConfig
-from vivit_jax.data import clips, lengths, sampling
+from vivit_jax.data import clip_span, clips, sampling
 from vivit_jax.data.clips import Batch
 from vivit_jax.data.datasets import VideoSplit
 from vivit_jax.errors import UserError
@@ -68,7 +68,7 @@ def train_batches(
   Raises:
     UserError: videos that are too short.
   """
-  lengths.check_lengths(split, data)
+  clip_span.check_lengths(split, data)
   local = _local(batch_size, process, processes)
   order = grain.MapDataset.source(range(len(split))).seed(seed)
   if data.balanced is None:
@@ -134,8 +134,8 @@ def evaluation_batches(
   Raises:
     UserError: videos that are too short, or more views than distinct clips.
   """
-  lengths.check_lengths(split, data)
-  lengths.check_views(split, data, temporal_views)
+  clip_span.check_lengths(split, data)
+  clip_span.check_views(split, data, temporal_views)
   indices = list(range(len(split)) if videos is None else videos)
   indices += [clips.NO_VIDEO] * (-len(indices) % batch_size)
   local = _local(batch_size, process, processes)
@@ -181,7 +181,7 @@ def _iterate(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
     )
   iterator = iter(dataset)
   try:
-    with processes.interrupts_held():
+    with processes.defer_sigint():
       batch = next(iterator, None)
     while batch is not None:
       yield batch
@@ -199,7 +199,7 @@ def _start_worker(worker: int, workers: int) -> None:
   system after every batch made workers 1.6 times slower.
   """
   del worker, workers
-  processes.obey_parent()
+  processes.init_worker()
   # A scheduler sends it to all processes. The trainer still needs batches to
   # finish its step, and then ends its workers itself.
   signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -182,7 +182,7 @@ def _decoded(
   """Yields the encoded bytes and the pixels of each image."""
   shape = None
   for number, data in enumerate(_image_bytes(path, example)):
-    image = decode.decode_picture(data)
+    image = decode.decode_image(data)
     if image is None:
       record = '' if example.record is None else f' of record {example.record}'
       raise UnreadableVideo(

@@ -90,7 +90,7 @@ def write(tasks: Sequence[Task], workers: int | None) -> list[dict[str, Any]]:
   initial = videos - sum(len(task.examples) for task in pending)
   with contextlib.ExitStack() as stack:
     # A Ctrl-C in between would leave them half made, with warnings at exit.
-    with processes.interrupts_held():
+    with processes.defer_sigint():
       counter = processes.CONTEXT.Value('q', 0)
       pool = stack.enter_context(
         processes.pool(
@@ -115,7 +115,7 @@ def write(tasks: Sequence[Task], workers: int | None) -> list[dict[str, Any]]:
 
 
 def _start_worker(counter) -> None:
-  processes.obey_parent()
+  processes.init_worker()
   _write_shard.counter = counter
 
 

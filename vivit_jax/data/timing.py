@@ -32,7 +32,7 @@ def slack(stream: av.VideoStream) -> float:
   return min(max(1e-6, float(stream.time_base or 0) / 2), 5e-4)
 
 
-def uneven_moments(
+def resample_times(
   path: str | os.PathLike, start: float = 0.0, end: float = math.inf
 ) -> tuple[float, ...] | None:
   """Returns the times at which to sample a video of variable frame rate.
@@ -60,7 +60,7 @@ def uneven_moments(
 def _uneven_moments(
   path: pathlib.Path, stamp: tuple[int, int] | None, start: float, end: float
 ) -> tuple[float, ...] | None:
-  """Like `uneven_moments`, but errors of reading the file propagate."""
+  """Like `resample_times`, but errors of reading the file propagate."""
   del stamp  # part of the cache's key
   with containers.opened(path) as container:
     stream = container.streams.video[0]

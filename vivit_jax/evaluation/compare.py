@@ -24,22 +24,26 @@ from vivit_jax.evaluation import alignment, comparison
 from vivit_jax.evaluation.comparison import ClassRow, Comparison, Row
 from vivit_jax.evaluation.predictions import Table
 
-_HEAD = flags.DEFINE_list('head', [], 'Heads to compare; default: all shared.')
-_COMMON = flags.DEFINE_boolean(
-  'common', False, 'Compare the shared examples only.'
-)
-_AVERAGE = flags.DEFINE_enum(
-  'average',
-  None,
-  ['logits', 'probabilities'],
-  "Average over views, for both; default: each evaluation's own.",
-)
-_CLASSES = flags.DEFINE_integer(
-  'classes', 8, 'Number of classes to print that gain, and that lose.'
-)
-_OUT = flags.DEFINE_string(
-  'out', None, 'A page .html, or a folder for comparison.html.'
-)
+
+def define_flags() -> None:
+  """Defines the flags of this command."""
+  flags.DEFINE_list('head', [], 'Heads to compare; default: all shared.')
+  flags.DEFINE_boolean('common', False, 'Compare the shared examples only.')
+  flags.DEFINE_enum(
+    'average',
+    None,
+    ['logits', 'probabilities'],
+    "Average over views, for both; default: each evaluation's own.",
+  )
+  flags.DEFINE_integer(
+    'classes',
+    8,
+    'Number of classes to print that gain, and that lose.',
+    lower_bound=0,
+  )
+  flags.DEFINE_string(
+    'out', None, 'A page .html, or a folder for comparison.html.'
+  )
 
 
 def main(arguments: list[str]) -> None:
@@ -49,25 +53,24 @@ def main(arguments: list[str]) -> None:
       f'give two evaluations, A and B, not {len(evaluations)}; --help shows '
       'the usage.'
     )
-  if _CLASSES.value < 0:
-    raise UserError(f'--classes is {_CLASSES.value}; it must be at least 0.')
+  values = flags.FLAGS
   tables = [Table.read(path) for path in evaluations]
   results = comparison.compare(
     *tables,
-    heads=_HEAD.value,
-    common=_COMMON.value,
-    average=_AVERAGE.value,
+    heads=values.head,
+    common=values.common,
+    average=values.average,
   )
   names = [
     describe(path, table.protocol)
     for path, table in zip(evaluations, tables, strict=True)
   ]
-  print('\n'.join(render(results, names, _CLASSES.value)))
-  if _OUT.value is not None:
+  print('\n'.join(render(results, names, values.classes)))
+  if values.out is not None:
     # Imported late: the page's dependencies take seconds.
     from vivit_jax.evaluation.page import compared
 
-    out = pathlib.Path(_OUT.value)
+    out = pathlib.Path(values.out)
     if out.suffix != '.html':
       out = out / 'comparison.html'
     compared.write(out, results, names)
@@ -146,4 +149,5 @@ def _class_lines(head: str, rows: Sequence[ClassRow], number: int) -> list[str]:
 
 
 if __name__ == '__main__':
+  define_flags()
   sys.exit(commands.run(main, __doc__))

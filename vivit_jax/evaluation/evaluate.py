@@ -79,7 +79,7 @@ def evaluate(
     print(f'{candidate.name}:', flush=True)
     try:
       session.score(candidate, session.out / candidate.folder)
-    except output_dir.Unwritable:
+    except output_dir.UnwritableOutput:
       raise
     except UserError as error:
       failed.append(candidate.name)

@@ -18,7 +18,7 @@ _OURS = re.compile(
 )
 
 
-class Unwritable(UserError):
+class UnwritableOutput(UserError):
   """An output folder that cannot be written.
 
   Args:
@@ -38,7 +38,7 @@ def claimed(folder: pathlib.Path) -> Iterator[None]:
   """Makes the folder and locks it against other evaluations.
 
   Raises:
-    Unwritable: it cannot be made or written.
+    UnwritableOutput: it cannot be made or written.
     UserError: it holds other files, or another process evaluates into it.
   """
   check_empty_or_ours(folder)
@@ -47,7 +47,7 @@ def claimed(folder: pathlib.Path) -> Iterator[None]:
     with tempfile.TemporaryFile(dir=folder) as file:
       file.write(b'.')
   except OSError as error:
-    raise Unwritable(folder, error) from None
+    raise UnwritableOutput(folder, error) from None
   with contextlib.ExitStack() as stack:
     if distributed.first():
       in_use = (
@@ -86,7 +86,7 @@ def _foreign(folder: pathlib.Path) -> pathlib.Path | None:
   except FileNotFoundError:
     return None
   except OSError as error:
-    raise Unwritable(folder, error) from None
+    raise UnwritableOutput(folder, error) from None
   for path in entries:
     if path.is_dir():
       known = path.name.startswith((STAGING, UNFINISHED)) or _has_results(path)

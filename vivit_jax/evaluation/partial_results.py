@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from vivit_jax import distributed, files
-from vivit_jax.evaluation.output_dir import UNFINISHED, Unwritable
+from vivit_jax.evaluation.output_dir import UNFINISHED, UnwritableOutput
 from vivit_jax.evaluation.predictions import Predictions
 
 
@@ -83,7 +83,7 @@ class PartialResults:
     """Writes a batch, atomically.
 
     Raises:
-      Unwritable: it cannot be written.
+      UnwritableOutput: it cannot be written.
     """
     arrays = {'index': batch.index}
     for head in batch.logits:
@@ -96,7 +96,7 @@ class PartialResults:
         with open(unfinished, 'wb') as file:
           np.savez(file, **arrays)
     except OSError as error:
-      raise Unwritable(self._out, error) from None
+      raise UnwritableOutput(self._out, error) from None
 
   def remove(self) -> None:
     """Deletes the finished batches; called once the results are written."""

@@ -14,7 +14,7 @@ from vivit_jax import config as configs
 from vivit_jax.config import TrainConfig
 from vivit_jax.data.datasets import VideoSplit
 from vivit_jax.evaluation import metrics, page, summary
-from vivit_jax.evaluation.output_dir import STAGING, Unwritable
+from vivit_jax.evaluation.output_dir import STAGING, UnwritableOutput
 from vivit_jax.evaluation.predictions import Table
 
 _GUESSES = 5  # columns of predictions.csv
@@ -59,7 +59,7 @@ def write(
     workdir: of the run, for the page's training curves; None for none.
 
   Raises:
-    Unwritable: the folder cannot be written.
+    UnwritableOutput: the folder cannot be written.
   """
   folder = pathlib.Path(folder)
   staging = folder / f'{STAGING}{os.getpid()}'
@@ -80,7 +80,7 @@ def write(
     for path in written:
       os.replace(path, folder / path.name)
   except OSError as error:
-    raise Unwritable(folder, error) from error
+    raise UnwritableOutput(folder, error) from error
   finally:
     shutil.rmtree(staging, ignore_errors=True)
 

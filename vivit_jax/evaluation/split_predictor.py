@@ -14,7 +14,7 @@ import tqdm
 from vivit_jax import distributed, models, parallel
 from vivit_jax.checkpoints.loaded import LoadedModel
 from vivit_jax.config import TrainConfig
-from vivit_jax.data import lengths, pipeline
+from vivit_jax.data import clip_span, pipeline
 from vivit_jax.data.datasets import VideoSplit
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import forward
@@ -41,8 +41,8 @@ class SplitPredictor:
         f"the split '{config.evaluation.split}' of {config.data.dataset} has "
         'no examples to evaluate: prepare it again.'
       )
-    lengths.check_lengths(source, config.data)
-    lengths.check_views(source, config.data, config.evaluation.temporal_views)
+    clip_span.check_lengths(source, config.data)
+    clip_span.check_views(source, config.data, config.evaluation.temporal_views)
     self._config, self._source = config, source
     model = models.build(config.model)
     self._apply = forward.every_view(model, config.data)

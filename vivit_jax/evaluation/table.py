@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from vivit_jax import files
-from vivit_jax.evaluation.output_dir import Unwritable
+from vivit_jax.evaluation.output_dir import UnwritableOutput
 
 NAME = 'scores.csv'
 _PROTOCOL = ('checkpoint', 'step', 'digest', 'examples')
@@ -38,7 +38,7 @@ def write(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
     rows: values by column; a missing value is an empty cell.
 
   Raises:
-    Unwritable: the folder cannot be written.
+    UnwritableOutput: the folder cannot be written.
   """
   try:
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def write(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
         writer.writeheader()
         writer.writerows(rows)
   except OSError as error:
-    raise Unwritable(folder, error) from None
+    raise UnwritableOutput(folder, error) from None
 
 
 def lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:

@@ -76,7 +76,7 @@ def watch(
     try:
       session.score(candidate, session.out / candidate.folder, again=False)
       session.write_table()
-    except output_dir.Unwritable:
+    except output_dir.UnwritableOutput:
       raise
     except UserError as error:
       attempts[checkpoint] = attempts.get(checkpoint, 0) + 1

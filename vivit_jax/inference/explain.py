@@ -25,7 +25,7 @@ from PIL import Image
 
 from vivit_jax import files, fonts
 from vivit_jax.errors import UserError
-from vivit_jax.inference import videos, views
+from vivit_jax.inference import video_views, videos
 from vivit_jax.inference.predictor import Predictor, Ranking
 from vivit_jax.inference.rollout import attention_rollout
 from vivit_jax.models import pixels
@@ -96,14 +96,14 @@ class Explainer:
     """
     predictor, opened = self._predictor, videos.open_video(video)
     data = predictor.config.data
-    clip = views.cut_views(opened, data, (1, 1))
+    clip = video_views.cut_views(opened, data, (1, 1))
     rollout = self._rollout(
       predictor.params, pixels.normalise(clip, data.mean, data.std)
     )
     space, time = np.asarray(rollout.space[0]), np.asarray(rollout.time[0])
     interval = None
     if opened.rate:
-      interval = views.stride_of(opened, data) / opened.rate
+      interval = video_views.stride_of(opened, data) / opened.rate
     return Explanation(
       frames=clip[0],
       space=space * space[0].size,

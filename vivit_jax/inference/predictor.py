@@ -19,8 +19,8 @@ from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import averaging, metrics
 from vivit_jax.inference import videos
+from vivit_jax.inference.video_views import Views, cut_views, window_clips
 from vivit_jax.inference.videos import Video
-from vivit_jax.inference.views import Views, cut_views, window_clips
 from vivit_jax.models import pixels
 
 _MAX_CLIPS = 16  # in one forward pass

@@ -85,7 +85,7 @@ def _checked(source: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
 
 def _reported_count(path: pathlib.Path) -> int:
   """Returns the number of frames without decoding, or 0 if unknown."""
-  moments = timing.uneven_moments(path)
+  moments = timing.resample_times(path)
   if moments is not None:
     return len(moments)
   try:

@@ -17,7 +17,7 @@ from vivit_jax.checkpoints.metadata import (
   last_description,
 )
 from vivit_jax.config import TrainConfig
-from vivit_jax.data import datasets, lengths
+from vivit_jax.data import clip_span, datasets
 from vivit_jax.errors import UserError, nearest
 from vivit_jax.training import param_groups
 
@@ -85,11 +85,11 @@ def check_with_data(config: TrainConfig, train: datasets.VideoSplit) -> None:
     UserError: videos too short for a clip or for the views of evaluation; or
       `train.best_metric` is not a metric of validation.
   """
-  lengths.check_lengths(train, config.data)
+  clip_span.check_lengths(train, config.data)
   _check_best_metric(config, train.multi_label)
   scored = _open_named(config, 'evaluation.split', config.evaluation.split)
-  lengths.check_lengths(scored, config.data)
-  lengths.check_views(scored, config.data, config.evaluation.temporal_views)
+  clip_span.check_lengths(scored, config.data)
+  clip_span.check_views(scored, config.data, config.evaluation.temporal_views)
 
 
 def check_parameters(params: Any, config: TrainConfig) -> None:
@@ -123,7 +123,7 @@ def open_validation(config: TrainConfig) -> datasets.VideoSplit:
     config.train.validation_split,
     f', or train without validation by {without}',
   )
-  lengths.check_lengths(source, config.data)
+  clip_span.check_lengths(source, config.data)
   return source
 
 

@@ -68,7 +68,7 @@ def preprocess(
       example gets the mixture of both weights.
   """
   video, labels = batch['video'], batch['labels']
-  place_B = parallel.example_places(video.shape[0])
+  place_B = parallel.example_indices(video.shape[0])
   augment_key = step_key(config.train.seed, step, 'augment')
   video = device.augment(
     video, augment_key, place_B, config.augment, batch.get('randaugment')

@@ -25,9 +25,9 @@ from vivit_jax.training import (
   inputs,
   model_stats,
   optim,
+  run_summary,
   step,
   stopping,
-  summary,
 )
 from vivit_jax.training.experiment import Experiment
 from vivit_jax.training.progress import Progress
@@ -188,7 +188,7 @@ class _Run:
   def _open_progress(self, state: step.TrainState) -> Progress:
     """Prints the summary, and opens the metrics."""
     config = self._trained.config
-    text = summary.summarise(self._trained, state)
+    text = run_summary.summarise(self._trained, state)
     print(f'{self._folder}\n{text}', flush=True)
     return Progress(
       self._folder,

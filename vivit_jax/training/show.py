@@ -16,13 +16,13 @@ from vivit_jax.augment import randaugment
 from vivit_jax.config import AugmentConfig, TrainConfig
 from vivit_jax.data import datasets, pipeline, prepare
 from vivit_jax.errors import UserError
-from vivit_jax.evaluation.page import contact_sheets
-from vivit_jax.evaluation.page.contact_sheets import Sheet
+from vivit_jax.evaluation.page import clip_sheets
+from vivit_jax.evaluation.page.clip_sheets import Sheet
 from vivit_jax.training import checks, inputs
 
 WRITERS = {
-  '.html': contact_sheets.write_html,
-  '.png': contact_sheets.write_png,
+  '.html': clip_sheets.write_html,
+  '.png': clip_sheets.write_png,
 }
 
 

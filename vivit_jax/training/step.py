@@ -215,7 +215,7 @@ def _gradient_function(
   if frozen := param_groups.frozen_modules(mask, params):
     model = model.clone(frozen=frozen)
   ready = inputs.preprocess(batch, step, config, model.heads, class_weights)
-  place_B = parallel.example_places(ready.video.shape[0])
+  place_B = parallel.example_indices(ready.video.shape[0])
   network_key = inputs.step_key(config.train.seed, step, 'network')
   clips = (ready.video, ready.targets, ready.weights, batch['labels'], place_B)
   parts = config.train.accumulate

@@ -91,7 +91,7 @@ class Videos:
   def __init__(self, ids: list[str], frames: int = 20, size=(40, 60)):
     self.ids = list(ids)
     self.frame_counts = np.full(len(self.ids), frames)
-    self.rates = np.full(len(self.ids), 10.0)
+    self.frame_rates = np.full(len(self.ids), 10.0)
     self.size = size
     self.decoded = []
 

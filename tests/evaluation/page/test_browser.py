@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vivit_jax.evaluation import comparison, page
-from vivit_jax.evaluation.page import compared, contact_sheets, document
+from vivit_jax.evaluation.page import clip_sheets, compared, document
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
 DRIVER = shutil.which('chromedriver')
@@ -111,8 +111,8 @@ def pages(tmp_path_factory) -> dict[str, str]:
   found = comparison.compare(tables['few'], other)
   compared.write(folder / 'compared.html', found, ['<b>a</b>', 'b' * 300])
   clip = np.zeros((32, 40, 60, 3), np.uint8)
-  sheets = [contact_sheets.Sheet(clip, 'n' * 300, {'l': '<b>' * 90})] * 3
-  contact_sheets.write_html(folder / 'clips.html', ['batch', 'line'], sheets)
+  sheets = [clip_sheets.Sheet(clip, 'n' * 300, {'l': '<b>' * 90})] * 3
+  clip_sheets.write_html(folder / 'clips.html', ['batch', 'line'], sheets)
   return {path.stem: path.as_uri() for path in folder.glob('*.html')}
 
 

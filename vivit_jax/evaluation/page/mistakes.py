@@ -8,7 +8,7 @@ import numpy as np
 from vivit_jax.data.datasets import VideoSplit
 from vivit_jax.data.decode import UnreadableVideo
 from vivit_jax.evaluation import metrics
-from vivit_jax.evaluation.page import contact_sheets
+from vivit_jax.evaluation.page import clip_sheets
 from vivit_jax.evaluation.page.document import count
 
 _FRAMES = 8  # of a video
@@ -88,10 +88,10 @@ def frames(source: VideoSplit | None, example: str) -> dict[str, Any]:
   except UnreadableVideo:
     return {'frames': [], 'about': 'This video can no longer be read.'}
   about = f'{len(numbers)} of {count(available, "frame")}'
-  rate = float(source.rates[place])
+  rate = float(source.frame_rates[place])
   if np.isfinite(rate) and rate > 0:
     about += f', {available / rate:.1f} seconds'
-  images = [contact_sheets.image(_shrunk(x), _QUALITY) for x in decoded]
+  images = [clip_sheets.image(_shrunk(x), _QUALITY) for x in decoded]
   return {'frames': images, 'about': about}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from vivit_jax.config import DataConfig
 from vivit_jax.errors import UserError
-from vivit_jax.inference import views
+from vivit_jax.inference import video_views
 from vivit_jax.inference.videos import Video
 
 DATA = DataConfig(frames=3, stride=2, crop=(8, 8), short_side=8)  # over 5
@@ -32,7 +32,7 @@ def numbers(clips: np.ndarray) -> list[list[int]]:
 
 @pytest.mark.parametrize('count', [20, 19, 24, 3, 0, 200])
 def test_views_whatever_the_container_says(count):
-  result = views.cut_views(video(20, count), DATA, (3, 1))
+  result = video_views.cut_views(video(20, count), DATA, (3, 1))
   # Starts from 0 to 15; the middle one at 7.5, which is even 8.
   assert numbers(result) == [[0, 2, 4], [8, 10, 12], [15, 17, 19]]
 
@@ -44,14 +44,14 @@ def test_crops_are_within_views():
       image[:] = np.arange(24)[:, None] + 30 * number
       yield image
 
-  result = views.cut_views(Video('wide', 10, 5, decode), DATA, (1, 3))
+  result = video_views.cut_views(Video('wide', 10, 5, decode), DATA, (1, 3))
   lefts = result[:, 1, 0, 0, 0] - 60
   assert lefts.tolist() == [0, 8, 16]
 
 
 def test_strides_are_of_the_videos_rate():
   data = dataclasses.replace(DATA, frames_per_second=4.0)
-  result = views.cut_views(video(6), data, (1, 1))  # every 2.5th
+  result = video_views.cut_views(video(6), data, (1, 1))  # every 2.5th
   assert numbers(result) == [[0, 3, 5]]
 
 
@@ -61,7 +61,9 @@ def spans(parts):
 
 @pytest.mark.parametrize('count', [23, 22, 24, 20, 33, 46, 5, 0])
 def test_windows_whatever_the_container_says(count):
-  parts = list(views.window_clips(video(23, count), DATA, None, 0.5, None))
+  parts = list(
+    video_views.window_clips(video(23, count), DATA, None, 0.5, None)
+  )
   wanted = [(0.0, 0.5), (0.5, 1.0), (1.0, 1.5), (1.5, 2.0), (1.8, 2.3)]
   if count in (22, 20, 5):  # a last window that was not the last
     extra = {22: (1.7, 2.2), 20: None, 5: None}[count]
@@ -73,39 +75,39 @@ def test_windows_whatever_the_container_says(count):
 
 
 def test_windows_that_overlap_and_hold_several_clips():
-  parts = list(views.window_clips(video(30), DATA, None, 1.1, 0.8))
+  parts = list(video_views.window_clips(video(30), DATA, None, 1.1, 0.8))
   assert spans(parts) == [(0.0, 1.1), (0.8, 1.9), (1.6, 2.7), (1.9, 3.0)]
   # 11 frames have room for two clips over 5, from the 0th and the 6th on.
   assert numbers(parts[1].clips) == [[8, 10, 12], [14, 16, 18]]
 
 
 def test_gaps_between_windows():
-  parts = list(views.window_clips(video(30), DATA, (1, 1), 0.5, 1.2))
+  parts = list(video_views.window_clips(video(30), DATA, (1, 1), 0.5, 1.2))
   assert spans(parts) == [(0.0, 0.5), (1.2, 1.7), (2.4, 2.9), (2.5, 3.0)]
 
 
 def test_strides_that_are_no_whole_frames():
-  parts = list(views.window_clips(video(12), DATA, None, 0.5, 0.25))
+  parts = list(video_views.window_clips(video(12), DATA, None, 0.5, 0.25))
   assert [round(part.start * 10) for part in parts] == [0, 2, 5, 7]
 
 
 def test_a_window_longer_than_the_video_is_all_of_it():
-  (part,) = views.window_clips(video(7), DATA, None, 60.0, None)
+  (part,) = video_views.window_clips(video(7), DATA, None, 60.0, None)
   assert (part.start, part.end) == (0.0, 0.7)
   assert numbers(part.clips) == [[1, 3, 5]]  # as many as fit, in the middle
 
 
 @pytest.mark.parametrize('count', [13, 12, 0, 200])
 def test_a_window_has_no_more_clips_than_its_video_holds(count):
-  (part,) = views.window_clips(video(13, count), DATA, None, 15.0, None)
+  (part,) = video_views.window_clips(video(13, count), DATA, None, 15.0, None)
   assert (part.start, part.end) == (0.0, 1.3)
   assert numbers(part.clips) == [[0, 2, 4], [8, 10, 12]]
-  (part,) = views.window_clips(video(13, count), DATA, (3, 1), 15.0, None)
+  (part,) = video_views.window_clips(video(13, count), DATA, (3, 1), 15.0, None)
   assert numbers(part.clips) == [[0, 2, 4], [4, 6, 8], [8, 10, 12]]
 
 
 def test_a_container_that_says_too_little_shortens_no_window():
-  parts = list(views.window_clips(video(23, 5), DATA, None, 1.0, None))
+  parts = list(video_views.window_clips(video(23, 5), DATA, None, 1.0, None))
   assert spans(parts) == [(0.0, 1.0), (1.0, 2.0), (1.3, 2.3)]
 
 
@@ -114,7 +116,7 @@ def test_windows_keep_few_frames():
 
   def peak(frames):
     tracemalloc.start()
-    for _ in views.window_clips(video(frames), DATA, None, 0.5, 0.1):
+    for _ in video_views.window_clips(video(frames), DATA, None, 0.5, 0.1):
       pass
     result = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -136,9 +138,9 @@ def test_windows_keep_few_frames():
 def test_invalid_windows_are_refused(arguments, changes, words):
   opened = video(**{'frames': 30} | changes)
   with pytest.raises(UserError, match=words):
-    next(views.window_clips(opened, DATA, *arguments))
+    next(video_views.window_clips(opened, DATA, *arguments))
 
 
 def test_a_video_shorter_than_a_clip_is_refused():
   with pytest.raises(UserError, match='short_videos'):
-    views.cut_views(video(1), DATA, (1, 1))
+    video_views.cut_views(video(1), DATA, (1, 1))

@@ -9,7 +9,7 @@ import pytest
 from configs import k400_b16x2_fe
 from vivit_jax import config as configs
 from vivit_jax.models import arithmetic
-from vivit_jax.training import step, summary
+from vivit_jax.training import run_summary, step
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def lines_of(experiment, number=0):
   state = step.TrainState(
     np.int32(number), params, (params, params), ema={'a': params['a'][:100]}
   )
-  return summary.summarise(experiment, state).splitlines()
+  return run_summary.summarise(experiment, state).splitlines()
 
 
 def test_each_line_by_hand(experiment, monkeypatch):

@@ -12,7 +12,7 @@ def stride_of(split: VideoSplit, data: DataConfig, video: int) -> float:
   """Returns the frames of a video from one frame of a clip to the next."""
   if data.frames_per_second is None:
     return data.stride
-  return split.rates[video] / data.frames_per_second
+  return split.frame_rates[video] / data.frames_per_second
 
 
 def strides(split: VideoSplit, data: DataConfig) -> np.ndarray:
@@ -23,14 +23,14 @@ def strides(split: VideoSplit, data: DataConfig) -> np.ndarray:
   """
   if data.frames_per_second is None:
     return np.full(len(split), float(data.stride))
-  unknown = np.flatnonzero(~(split.rates > 0))
+  unknown = np.flatnonzero(~(split.frame_rates > 0))
   if len(unknown):
     raise UserError(
       f'data.frames_per_second is {data.frames_per_second}, but {len(unknown)} '
       f"videos have an unknown rate ('{split.ids[unknown[0]]}'): use "
       'data.stride instead.'
     )
-  return split.rates / data.frames_per_second
+  return split.frame_rates / data.frames_per_second
 
 
 def _spans(split: VideoSplit, data: DataConfig) -> np.ndarray:
