@@ -3,12 +3,11 @@
 Each form undoes one choice of `vivit_jax.models`, to measure what that gains:
 
   attention=X     the config key model.attention is X; 'auto' by default
-  products=lax    jax.lax.dot_general in place of `products.matrix_product`
   embedding=conv  a 3D convolution in place of a reshape and a product
   views=whole     all views of a video at once in evaluation, not in parts
 
-The plain model undoes all of them: attention, products and embedding are those
-of flax, as in the reference code. Models have no dropout or stochastic depth.
+The plain model undoes all of them: attention and embedding are those of flax,
+as in the reference code. Models have no dropout or stochastic depth.
 """
 
 import contextlib
@@ -34,10 +33,9 @@ from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import forward as evaluation
 from vivit_jax.evaluation import views
-from vivit_jax.models import blocks, embeddings
+from vivit_jax.models import embeddings
 from vivit_jax.models.attention import ATTENTIONS
 from vivit_jax.models.sizes import SIZES, Size
-from vivit_jax.models.vivit import factorised_dot_product
 from vivit_jax.training import optim
 from vivit_jax.training import step as training
 
@@ -48,7 +46,7 @@ CONFIGS = {
   'factorised_dot_product': 'k400_b16x2_fdp',
 }
 _ATTENTIONS = {f'attention={kind}': kind for kind in ATTENTIONS}
-FORMS = (*_ATTENTIONS, 'products=lax', 'embedding=conv', 'views=whole')
+FORMS = (*_ATTENTIONS, 'embedding=conv', 'views=whole')
 _CLASSES = 400
 _VIEWS = 12  # 4 x 3, the paper's
 
@@ -84,20 +82,11 @@ def _depth_key(family: str) -> str:
   return 'spatial_layers' if family == 'factorised_encoder' else 'layers'
 
 
-@contextlib.contextmanager
-def _choices_of(name: str) -> Iterator[None]:
-  """Replaces our products and embedding while a form is traced."""
-  with contextlib.ExitStack() as stack:
-
-    def replace(module, attribute, value):
-      stack.enter_context(mock.patch.object(module, attribute, value))
-
-    if name in ('plain', 'products=lax'):
-      for module in (blocks, embeddings, factorised_dot_product):
-        replace(module, 'matrix_product', jax.lax.dot_general)
-    if name in ('plain', 'embedding=conv'):
-      replace(embeddings, 'TubeletEmbedding', _convolution)
-    yield
+def _choices_of(name: str) -> contextlib.AbstractContextManager:
+  """Replaces our embedding while a form is traced."""
+  if name in ('plain', 'embedding=conv'):
+    return mock.patch.object(embeddings, 'TubeletEmbedding', _convolution)
+  return contextlib.nullcontext()
 
 
 def _convolution(width, tubelet, kernel_init, dtype, name) -> nn.Module:
@@ -162,7 +151,7 @@ def bare(
     return loss, (optax.apply_updates(params, updates), opt_state)
 
   def every_view(params, videos):
-    max_clips = None if name == 'views=whole' else evaluation._max_clips(sides)
+    max_clips = None if name == 'views=whole' else evaluation.max_clips(sides)
     apply = lambda clips: {'label': forward(params, clips)}  # noqa: E731
     return views.of_each_view(apply, videos, max_clips)['label']
 

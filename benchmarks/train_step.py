@@ -3,14 +3,14 @@
   python -m benchmarks.train_step --family=joint --size=B
   python -m benchmarks.train_step --family=joint --torch_python=PATH/python
   python -m benchmarks.train_step --family=joint --what=forward,step \\
-    --against=ours,attention=plain,attention=chunked,products=lax
+    --against=ours,attention=plain,attention=chunked
   python -m benchmarks.train_step --what=views --against=ours,views=whole
   python -m benchmarks.train_step --frozen --frames=8 --crop=112 --batch=2
 
 The contestants run by turns, and "ours / it" is the ratio of the times in one
 round; "it" is the baseline:
 
-  plain   the same model with flax's attention, products and embedding
+  plain   the same model with flax's attention and embedding
   torch   Hugging Face's ViViT with fused attention; the joint model only
   a form  ours with one choice undone, from `benchmarks.programs`
 

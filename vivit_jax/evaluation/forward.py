@@ -34,7 +34,7 @@ def every_view(
       clips = pixels.normalise(clips, data.mean, data.std)
       return model.apply({'params': params}, clips, train=False)
 
-    return views.of_each_view(apply, video, _max_clips(video.shape[2:]))
+    return views.of_each_view(apply, video, max_clips(video.shape[2:]))
 
   mapped = parallel.map_over_devices(forward)
 
@@ -44,7 +44,7 @@ def every_view(
   return call
 
 
-def _max_clips(clip: tuple[int, ...]) -> int | None:
+def max_clips(clip: tuple[int, ...]) -> int | None:
   """Returns the largest batch of clips of a shape; None for no limit."""
   if jax.default_backend() != 'cpu':
     return None

@@ -16,7 +16,6 @@ import jax.numpy as jnp
 
 from vivit_jax.models.attention import attend
 from vivit_jax.models.positions import AddPositions
-from vivit_jax.models.products import matrix_product
 
 # Values of the config key model.remat -> which activations are kept in memory
 # for the backward pass. The others are recomputed.
@@ -151,8 +150,6 @@ def attention(
     dtype=options.dtype,
     deterministic=True,
     attention_fn=functools.partial(attend, kind=options.attention),
-    qkv_dot_general=matrix_product,
-    out_dot_general=matrix_product,
     name=name,
     **initializers,
   )
@@ -169,7 +166,6 @@ class MlpBlock(nn.Module):
       kernel_init=nn.initializers.xavier_uniform(),
       bias_init=nn.initializers.normal(1e-6),
       dtype=self.options.dtype,
-      dot_general=matrix_product,
     )
     x = nn.Dense(self.options.mlp, **inits)(x_BxNxD)
     x = nn.gelu(x, approximate=self.options.gelu == 'tanh')

@@ -7,8 +7,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vivit_jax.models.products import matrix_product
-
 Initializer = Callable[..., jax.Array]
 
 
@@ -72,7 +70,7 @@ class TubeletEmbedding(nn.Module):
       p=height,
       q=width,
     )
-    tokens = matrix_product(
+    tokens = jax.lax.dot_general(
       tubelets.astype(self.dtype),
       kernel.astype(self.dtype),
       (((4, 5, 6, 7), (0, 1, 2, 3)), ((), ())),

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from vivit_jax.models import attention, blocks
 from vivit_jax.models.blocks import Mode
 from vivit_jax.models.pools import Encoded
-from vivit_jax.models.products import matrix_product
 from vivit_jax.models.vivit.backbones import Backbone
 
 
@@ -39,7 +38,6 @@ class FactorisedDotProductAttention(nn.Module):
     inits = dict(
       kernel_init=nn.initializers.xavier_uniform(),
       dtype=self.options.dtype,
-      dot_general=matrix_product,
     )
     grids = [
       einops.rearrange(
