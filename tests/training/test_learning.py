@@ -15,13 +15,10 @@ from vivit_jax.data import scenes
 from vivit_jax.models import pixels
 from vivit_jax.training import optim, step
 
-# Plain shapes on plain grounds, which a small model learns in a minute.
-SCENE = scenes.Scene(
-  pixels=40, contrast=0.5, clutter=0, texture=0.0, tilt=0.0, noise=0.0
-)
+SCENE = scenes.Scene(pixels=40)  # else as the demo's
 VERBS = scenes.VERBS[:4]  # two pairs: left and right, up and down
 CROP = 32
-STEPS, BATCH = 500, 32
+STEPS, BATCH = 1000, 32  # three seeds of three reach 0.99 by step 700
 
 
 def config(experiment, **changes) -> TrainConfig:
@@ -123,6 +120,7 @@ def losses(dtype: str, steps: int = 20) -> np.ndarray:
   return np.array(found)
 
 
+@pytest.mark.slow
 def test_bfloat16_learns_as_float32_does():
   single, half = losses('float32'), losses('bfloat16')
   assert (single != half).any()  # the precision has an effect
