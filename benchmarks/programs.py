@@ -15,7 +15,7 @@ import dataclasses
 import functools
 import importlib
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
