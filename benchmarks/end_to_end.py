@@ -1,13 +1,13 @@
-"""Clips/s of train.py against the slower of its input and its step (Linux).
+"""Does train.py overlap input and training step? Clips/s of each (Linux).
 
   python -m benchmarks.end_to_end
 
-If input, transfer and step overlap, train.py is as fast as its slower part
-alone, the baseline. On a CPU both parts compete for cores, so half of the cores
-compute and half decode. Three programs run by turns:
+If input, transfer and step overlap, train.py is as fast as the slower part
+alone, which is the baseline. On a CPU, both parts compete for cores, so half of
+the cores compute and half decode. Three programs run in turn:
 
   input     `pipeline.train_batches`; the batches are not used
-  step      the training step on the same batch again, one step in flight
+  step      the training step, on the same batch each time
   train.py  the whole program, timed by the lines it prints
 
 There are two cases: a small model with one worker, where the input is slower,
@@ -32,7 +32,7 @@ from absl import flags
 from benchmarks import input_pipeline, measure
 from vivit_jax.errors import UserError
 
-# Functions import jax, after the process has been moved to its cores.
+# jax is imported in functions, after the process is pinned to its cores.
 
 _CONFIG, _BATCH, _WARM_SECONDS = 'k400_b16x2_fe', 8, 2.0
 _SHARED = {
@@ -68,12 +68,12 @@ _CASES = {
 
 
 def _pin_workers(process: int, cores: Sequence[int]) -> bool:
-  """Moves the workers of a process to cores; returns whether it has any."""
+  """Pins the workers of a process to cores; returns whether it has any."""
   pinned = False
   for worker in psutil.Process(process).children(recursive=True):
     # A process or a thread may end meanwhile.
     with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-      # Not multiprocessing's resource tracker.
+      # Leaves out multiprocessing's resource tracker.
       if 'multiprocessing.spawn' in ' '.join(worker.cmdline()):
         pinned = True
         for thread in worker.threads():
@@ -82,7 +82,7 @@ def _pin_workers(process: int, cores: Sequence[int]) -> bool:
 
 
 def _input(changes: dict, cores: Sequence[int], seconds: float) -> float:
-  """Returns clips/s of the pipeline after its buffers have emptied."""
+  """Returns clips/s of the pipeline, after its prefetched batches are used."""
   from benchmarks import programs
   from vivit_jax.data import datasets, pipeline
 
@@ -105,7 +105,7 @@ def _input(changes: dict, cores: Sequence[int], seconds: float) -> float:
 
 
 def _step(changes: dict, cores: Sequence[int], seconds: float) -> float:
-  """Returns clips/s of the step, including transfers."""
+  """Returns clips/s of the step, with transfers and one step in flight."""
   import jax
 
   from benchmarks import programs
@@ -150,14 +150,14 @@ def _whole(
     except StopIteration:
       raise UserError('train.py ended before it was measured.') from None
     finally:
-      process.send_signal(signal.SIGTERM)  # it saves and ends its workers
+      process.send_signal(signal.SIGTERM)  # train.py saves and ends its workers
       with contextlib.suppress(subprocess.TimeoutExpired):
         process.communicate(timeout=300)
       process.kill()
 
 
 def steps_of(lines: Iterable[str]) -> Iterator[tuple[float, int]]:
-  """Yields the arrival time of each line of metrics, and its step."""
+  """Yields arrival time and step of each line with metrics."""
   for line in lines:
     if line.startswith('step ') and '/' in line.split()[1]:
       yield time.perf_counter(), int(line.split()[1].partition('/')[0])

@@ -1,15 +1,19 @@
-"""Speed, CPU time and memory of the input: ours, tf.data and bare decoding.
+"""Speed, CPU time and memory of the input pipeline against two baselines.
 
   python -m benchmarks.input_pipeline
   python -m benchmarks.input_pipeline --data_dir=data --dataset=videos/mine
 
-Clips are the paper's for Kinetics: 32 frames, stride 2, scale jitter 0.9 to
-1.33 of the short side 256, crop 224. There are two baselines. The reference's
-way is that of scenic and DMVR: whole videos as SequenceExamples, tf.data, flips
-and float32 colours on the host, which ours leaves to the accelerator. The other
-baseline is one process per worker that only decodes, crops and resizes JPEGs
-from memory. All run by turns, each in new processes. Without --data_dir, the
-command writes its own videos once.
+Clips are those of the paper for Kinetics: 32 frames, stride 2, short side 256
+with scale jitter 0.9 to 1.33, crop 224. The baselines are:
+
+  reference  tf.data as in scenic and DMVR: whole videos as SequenceExamples,
+             with flips and float32 colours on the host (ours does both on the
+             accelerator)
+  bare       one process per worker that only decodes, crops and resizes JPEGs
+             from memory
+
+All run in turn, each in new processes. Without --data_dir, the command first
+writes its own videos.
 """
 
 import contextlib
@@ -30,22 +34,23 @@ from absl import flags
 from benchmarks import measure
 from vivit_jax import processes
 
-# Functions import heavy modules: memory counts only what a process uses.
+# Heavy modules are imported in functions, so that they do not add to the
+# measured memory of processes that do not use them.
 
 OWN = 'videos/benchmark'
-_FRAMES, _HEIGHT, _WIDTH = 250, 256, 340  # Kinetics: 10 s of 25 frames
+_FRAMES, _HEIGHT, _WIDTH = 250, 256, 340  # as in Kinetics: 10 s at 25 fps
 _CLIP, _STRIDE, _SHORT_SIDE, _CROP, _SCALES = 32, 2, 256, 224, (0.9, 1.33)
-_DECODED = 16  # clips that a bare decoder holds, as JPEG
+_DECODED = 16  # clips of JPEGs that a bare decoder holds in memory
 _ENDED = 'a decoding process was killed; is memory short?'
 _OURS, _REFERENCE = 'ours', "the reference's way, tf.data"
 _BARE = 'bare decode + crop + resize'
 _COLUMNS = ('clips/s', 'CPU ms/clip', 'MB/clip', 'MB memory')
-_RATIOS = (  # ours / a baseline, and the goal
+_RATIOS = (  # column, baseline, and goal for ours / baseline
   ('clips/s', _REFERENCE, '>= 3'),
   ('clips/s', _BARE, '>= 0.7'),
   ('MB/clip', _REFERENCE, '<= 0.25'),
   ('MB memory', _REFERENCE, '<= 0.25'),
-  # Other load on the machine disturbs CPU time less than speed.
+  # Other load on the machine changes CPU time less than speed.
   ('CPU ms/clip', _REFERENCE, None),
   ('CPU ms/clip', _BARE, None),
 )
@@ -54,7 +59,8 @@ _RATIOS = (  # ours / a baseline, and the goal
 def write_own(data_dir: str | os.PathLike, videos: int) -> None:
   """Prepares the dataset `OWN` of moving textures, unless it exists.
 
-  Their JPEGs are as large as those of photographs: detail at all scales.
+  Textures have detail at all scales, so that their JPEGs are as large as those
+  of photographs.
   """
   from vivit_jax.data import datasets, moving_shapes, prepare
 
@@ -76,7 +82,7 @@ def write_own(data_dir: str | os.PathLike, videos: int) -> None:
 
 
 def _moving_texture(rng: np.random.Generator) -> np.ndarray:
-  """Returns uint8 [T, H, W, 3]: noise at all scales that drifts and turns."""
+  """Returns a video, uint8 [T, H, W, 3], of drifting and rotating noise."""
   import cv2
 
   texture = np.zeros((1024, 1024, 3), np.float32)
@@ -98,7 +104,7 @@ def _moving_texture(rng: np.random.Generator) -> np.ndarray:
 
 
 def _source(args: types.SimpleNamespace) -> tuple[Any, Any]:
-  """Returns the videos and the `DataConfig` of a K400 config for them."""
+  """Returns the split to measure, and its `DataConfig` from a K400 config."""
   from configs import k400_b16x2_fe
   from vivit_jax import config as configs
   from vivit_jax.data import datasets
@@ -114,7 +120,8 @@ def _ours(args: types.SimpleNamespace) -> dict[str, float]:
   from vivit_jax.data import pipeline
 
   source, data = _source(args)
-  size, warm = args.batch_size, 3 * args.workers + 2  # more than is buffered
+  # Warms up with more batches than the buffers hold.
+  size, warm = args.batch_size, 3 * args.workers + 2
   batches = pipeline.train_batches(source, data, seed=0, batch_size=size)
   with contextlib.closing(batches):
     results = measure.stream(
@@ -124,7 +131,7 @@ def _ours(args: types.SimpleNamespace) -> dict[str, float]:
 
 
 def _bare(args: types.SimpleNamespace) -> dict[str, float]:
-  """Measures processes that decode, crop and resize JPEGs, one per worker."""
+  """Measures one process per worker, which decodes, crops and resizes JPEGs."""
   with (
     processes.CONTEXT.Manager() as manager,
     processes.pool(args.workers, _ENDED) as pool,
@@ -153,12 +160,12 @@ def _decoder(args: types.SimpleNamespace, start, number: int) -> tuple:
 
   def work(jpegs):
     box = None
-    for place, jpeg in enumerate(jpegs):
+    for index, jpeg in enumerate(jpegs):
       image = decode.decode_jpeg(jpeg, 'a clip')
       box = box or sampling.random_box(
         image.shape[:2], data.crop, _SHORT_SIDE, _SCALES, rng
       )
-      sampling.crop_and_resize(image, box, data.crop, out=clip[place])
+      sampling.crop_and_resize(image, box, data.crop, out=clip[index])
 
   work(clips[0])
   start.wait()
@@ -179,7 +186,7 @@ def _tensorflow():
 
 
 def _write_records(args: types.SimpleNamespace, folder: pathlib.Path) -> None:
-  """Writes whole videos as SequenceExamples, unless they exist."""
+  """Writes whole videos as SequenceExamples, unless the folder exists."""
   from vivit_jax.data import decode
 
   if folder.exists():
@@ -213,17 +220,14 @@ def _reference(
     args.batch_size,
     seconds=args.seconds,
     warm_batches=2,
-    warm_seconds=2 * args.seconds,  # tf.data tunes itself
+    warm_seconds=2 * args.seconds,  # for tf.data to tune itself
   )
   pixels = next(batches).numpy().nbytes
   return results | {'MB/clip': pixels / args.batch_size / 1e6}
 
 
 def _reference_batches(folder: pathlib.Path, batch_size: int):
-  """Returns batches float32 [B, T, H, W, 3] in [-1, 1], as the reference does.
-
-  A shuffle buffer of 256, 16 parsing threads, and tf.data's own tuning.
-  """
+  """Returns batches float32 [B, T, H, W, 3] in [-1, 1], as in the reference."""
   tf = _tensorflow()
 
   def parse(record):
@@ -244,7 +248,7 @@ def _reference_batches(folder: pathlib.Path, batch_size: int):
 
   def cut(video):
     size = tf.cast(tf.shape(video)[1:3], tf.float32)
-    # The reference resizes twice if videos are stored in another size.
+    # The reference first resizes videos that are stored in another size.
     factor = _SHORT_SIDE / tf.reduce_min(size) * tf.random.uniform([], *_SCALES)
     video = tf.image.resize(video, tf.cast(size * factor, tf.int32))
     video = tf.cast(video, tf.uint8)
@@ -271,7 +275,7 @@ def _sometimes(probability: float, change, video):
 
 
 def _recolour(video):
-  """Returns float32 in [-1, 1] with the reference's random colours."""
+  """Returns a video in float32 [-1, 1], with the reference's random colours."""
   tf = _tensorflow()
   image, scale = tf.image, {'lower': 0.6, 'upper': 1.4}
   saturation = functools.partial(image.random_saturation, **scale)
@@ -293,8 +297,8 @@ def _recolour(video):
 
 
 def define_videos(values: flags.FlagValues) -> None:
-  """Defines the flags of the benchmark's own videos and of measuring."""
-  text = 'Folder for what the benchmark writes.'
+  """Defines --cache, --seconds and --videos."""
+  text = "Folder for the benchmark's own videos and records."
   flags.DEFINE_string('cache', 'data/benchmark', text, flag_values=values)
   text = 'Seconds of each measurement.'
   flags.DEFINE_float('seconds', 3.0, text, flag_values=values)
@@ -305,12 +309,12 @@ def _define(values: flags.FlagValues) -> None:
   define_videos(values)
   string = functools.partial(flags.DEFINE_string, flag_values=values)
   string('data_dir', None, 'Folder of another dataset to measure.')
-  string('dataset', OWN, 'Its name.')
-  string('split', 'train', 'Its split.')
+  string('dataset', OWN, 'Name of the dataset.')
+  string('split', 'train', 'Split of the dataset.')
   measure.define_counts(
     values,
     workers=(len(measure.cores()), 'Decoding processes.'),
-    batch_size=(8, 'Clips of a batch.'),
+    batch_size=(8, 'Clips per batch.'),
     rounds=(3, 'Rounds to measure.'),
   )
 
@@ -334,7 +338,7 @@ def main(argv: Sequence[str]) -> None:
   packages = 'grain', 'opencv-python-headless', 'numpy', 'tensorflow-cpu'
   print(measure.machine(*packages))
   print(f'{args.workers} workers; medians of {args.rounds} rounds.\n')
-  columns = {  # program, column -> values; none where not measured
+  columns = {  # (program, column) -> values of the rounds; empty: not measured
     (name, column): [x[column] for x in rounds if column in x]
     for name, rounds in results.items()
     for column in _COLUMNS

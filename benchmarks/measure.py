@@ -1,4 +1,4 @@
-"""Shared by all benchmarks: flags, alternating rounds, ratios, resources."""
+"""Shared by all benchmarks: flags, alternating runs, ratios, CPU and memory."""
 
 import datetime
 import importlib.metadata
@@ -13,13 +13,13 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-import psutil  # which orbax-checkpoint requires
+import psutil
 from absl import flags
 
 from vivit_jax import processes
 from vivit_jax.errors import UserError, exit_on_interrupt, exit_on_user_error
 
-_FILL_SECONDS = 1.5  # for prefetch buffers to fill while nobody reads
+_FILL_SECONDS = 1.5  # for prefetch buffers to fill
 _ENDED = 'a measuring process was killed; is memory short?'
 _RELATIONS = {'<': operator.lt, '<=': operator.le, '>=': operator.ge}
 
@@ -28,7 +28,7 @@ Result = TypeVar('Result')
 
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
-  """Runs a command; mistakes and Ctrl-C end it without a traceback."""
+  """Runs a command; user errors and Ctrl-C end it without a traceback."""
   with exit_on_user_error(), exit_on_interrupt('interrupted'):
     main(sys.argv[1:])
 
@@ -40,11 +40,12 @@ def parse(
 
   Args:
     argv: the arguments, without the program's name.
-    define: defines the flags in the given FlagValues.
-    usage: the text above the flags in --help.
+    define: defines the flags in a FlagValues.
+    usage: text above the flags in --help.
 
   Raises:
-    UserError: an unknown flag, a bad value, or an argument that is no flag.
+    UserError: a flag is unknown, a value is invalid, or an argument is not a
+      flag.
   """
   values = flags.FlagValues()
   flags.DEFINE_boolean('help', False, 'Print this.', flag_values=values)
@@ -54,7 +55,7 @@ def parse(
   except flags.Error as error:
     raise UserError(str(error)) from None
   if len(rest) > 1:
-    raise UserError(f"'{rest[1]}' is no flag; flags begin with --.")
+    raise UserError(f"'{rest[1]}' is not a flag; flags begin with --.")
   if values.help:
     print(f'{usage.strip()}\n{values.get_help()}')
     sys.exit()
@@ -64,7 +65,7 @@ def parse(
 def define_counts(
   values: flags.FlagValues, **counts: tuple[int | None, str]
 ) -> None:
-  """Defines flags that are integers of at least 1: name=(default, help)."""
+  """Defines flags for integers of at least 1, from name=(default, help)."""
   for name, (default, text) in counts.items():
     flags.DEFINE_integer(name, default, text, 1, flag_values=values)
 
@@ -75,7 +76,7 @@ def define_choices(
   choices: Iterable[str],
   default: Iterable[str] | None = None,
 ) -> None:
-  """Defines a flag that is a comma-separated list; all choices by default."""
+  """Defines a flag for a comma-separated list; by default all choices."""
   choices = list(choices)
   default = choices if default is None else list(default)
   text = f'A comma-separated list of {", ".join(choices)}.'
@@ -90,8 +91,8 @@ def by_turns(
 ) -> dict[Name, list[Result]]:
   """Calls every function once per round; returns the results by name.
 
-  Whatever slows the machine for a while then slows all of them. Every second
-  round runs in reverse order. The results of a warm-up round are discarded.
+  So if the machine is slow for a while, all functions are slow. Every second
+  round runs in reverse order. Results of the warm-up round are discarded.
   """
   results = {name: [] for name in runs}
   for number in range(1 - warm_up, rounds + 1):
@@ -102,7 +103,7 @@ def by_turns(
 
 
 def timed(run: Callable[[], Any]) -> float:
-  """Calls a function and returns the seconds it took."""
+  """Returns the seconds that a call of a function takes."""
   begin = time.perf_counter()
   run()
   return time.perf_counter() - begin
@@ -111,9 +112,9 @@ def timed(run: Callable[[], Any]) -> float:
 def ratio(
   above: Sequence[float], below: Sequence[float], goal: str | None = None
 ) -> str:
-  """Returns the median of the rounds' ratios with the lowest and the highest.
+  """Returns above / below as 'median (min to max)' over the rounds.
 
-  A goal bounds the median, such as '<= 0.25'; the text says if it is reached.
+  With a goal for the median, such as '<= 0.25', adds whether it is reached.
   """
   ratios = [a / b for a, b in zip(above, below, strict=True)]
   median = statistics.median(ratios)
@@ -131,7 +132,7 @@ def median(values: Sequence[float], digits: int = 1) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-  """Returns a Markdown table and an empty line."""
+  """Returns a Markdown table with a newline at the end."""
   lines = [header, ['---'] * len(header), *rows]
   return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines) + '\n'
 
@@ -141,7 +142,7 @@ def apart(
   *arguments: Any,
   cores: Sequence[int] | None = None,
 ) -> Result:
-  """Calls a function in a new process, on some of the cores if given."""
+  """Calls a function in a new process; `cores`, if given, are where it runs."""
   with processes.pool(1, _ENDED, _begin, (cores,)) as pool:
     with processes.defer_sigint():
       waiting = pool.submit(function, *arguments)
@@ -169,13 +170,13 @@ def stream(
   warm_batches: int,
   warm_seconds: float = 0.0,
 ) -> dict[str, float]:
-  """Measures a stream after a warm-up, in this process and its descendants.
+  """Measures a stream of batches after a warm-up.
 
   `seconds`, `warm_batches` and `warm_seconds` are minimums.
 
   Returns:
-    clips/s, CPU ms/clip of all processes, and on Linux MB memory with full
-    buffers, where shared pages count once (PSS).
+    'clips/s'; 'CPU ms/clip' of this process and its descendants; and on Linux
+    their 'MB memory' with full buffers, shared pages counted once (PSS).
   """
   begin = time.perf_counter()
   while warm_batches > 0 or time.perf_counter() - begin < warm_seconds:
@@ -204,7 +205,7 @@ def _cpu_seconds(members: Iterable[psutil.Process]) -> float:
 
 
 def machine(*packages: str) -> str:
-  """Returns the date, the processor and the packages' versions in one line."""
+  """Returns a line with the date, the processor and versions of packages."""
   cpuinfo = pathlib.Path('/proc/cpuinfo')
   lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
   names = [x.split(':')[1] for x in lines if x.startswith('model name')]

@@ -1,19 +1,20 @@
-"""Memory and compile times of a training step, as XLA reports them.
+"""Memory (as XLA reports it) and compile time of a training step.
 
   python -m benchmarks.memory
   python -m benchmarks.memory --tables=fits --configs=k400_l16x2_fe
 
-Three tables; nothing is run.
+Steps are compiled, not run. There are three tables:
 
-  plain    temporary memory (without the arguments: parameters, momentum and
-           clips) of our step with stacked blocks and remat; the baseline is
-           the plain model. All in float32.
+  plain    temporary memory of our step with stacked blocks and remat, against
+           the plain model. Arguments (parameters, momentum and clips) are not
+           included.
   fits     the largest batch per device for train.py's step of a K400 config,
            with stacked blocks, bfloat16 computation and float32 parameters.
-           (XLA on a CPU undoes the remat of unrolled blocks.) An accelerator
-           lays out and fuses in its own way.
+           Figures from a CPU are estimates: accelerators choose other layouts
+           and fusions. (Blocks are stacked, because XLA on a CPU undoes the
+           remat of unrolled blocks.)
   compile  seconds to trace and to compile train.py's step, stacked and
-           unrolled, of the sizes --size and --larger
+           unrolled, for the sizes --size and --larger
 """
 
 import functools
@@ -31,12 +32,12 @@ from vivit_jax.errors import UserError
 from vivit_jax.models.sizes import SIZES
 
 _CONFIGS = (*programs.CONFIGS.values(), 'k400_l16x2_fe')
-_DEVICES = (16, 24, 40, 80)  # GB, 1e9 bytes
-_CLIPS = (1, 8, 16)  # batches for which steps are compiled
+_DEVICES = (16, 24, 40, 80)  # memory of a device in GB, 1e9 bytes
+_CLIPS = (1, 8, 16)  # batch sizes to compile steps for
 
 
 def _step_bytes(name: str, args: types.SimpleNamespace, **options) -> tuple:
-  """Returns temporary bytes of a bare step, and bytes of its arguments."""
+  """Returns the temporary bytes and the argument bytes of a bare step."""
   step, shapes = programs.bare(name, args, **options)[1]['step']
   held = step.lower(*shapes).compile().memory_analysis()
   return held.temp_size_in_bytes, held.argument_size_in_bytes
@@ -50,7 +51,7 @@ def compare_with_plain(args: types.SimpleNamespace) -> str:
     one = types.SimpleNamespace(**vars(args) | {'family': family})
     stacked = _step_bytes('ours', one, scan=True, remat='full')
     unrolled, plain = _step_bytes('ours', one), _step_bytes('plain', one)
-    # A fifth is the goal for the longest sequence, 3137 tokens.
+    # The goal is a fifth for the longest sequence, 3137 tokens.
     full = (family, args.frames, args.crop) == ('joint', 32, 224)
     rows.append(
       (
@@ -66,13 +67,14 @@ def compare_with_plain(args: types.SimpleNamespace) -> str:
 
 
 def largest_batch(sizes: Mapping[int, float], limit: float) -> int:
-  """Returns the largest batch that fits, a power of two, or 0.
+  """Returns the largest batch size that fits, a power of two or 0.
 
-  Memory grows linearly with the batch, except for a few clips, where updating
-  the parameters needs more memory than the gradient does.
+  Memory grows linearly with the batch size. Small batches are the exception,
+  because updating the parameters needs more memory than their gradient.
 
   Args:
-    sizes: bytes of a step for three batches: 1, and two that fix the line.
+    sizes: bytes of a step for three batch sizes: 1, and two that determine the
+      line.
     limit: bytes of the device.
   """
   (_, one), (few, low), (many, high) = sorted(sizes.items())
@@ -86,7 +88,7 @@ def largest_batch(sizes: Mapping[int, float], limit: float) -> int:
 
 
 def what_fits(args: types.SimpleNamespace) -> str:
-  """Returns the table of bytes per batch, and of the largest batches."""
+  """Returns the table of memory by batch size, and of the largest batches."""
   rows = []
   for name in args.configs:
     for remat in ('none', 'full'):
@@ -110,7 +112,7 @@ def what_fits(args: types.SimpleNamespace) -> str:
 def _compile(
   args: types.SimpleNamespace, size: str, scan: bool
 ) -> tuple[float, float]:
-  """Returns the seconds to trace and to compile train.py's step, uncached."""
+  """Returns the seconds to trace and to compile train.py's step, no cache."""
   jax.clear_caches()
   changes = {'model.size': size, 'model.scan': scan}
   step, _, *shapes = programs.whole_step(programs.config_of(args, **changes))
@@ -122,7 +124,7 @@ def _compile(
 
 
 def compile_times(args: types.SimpleNamespace) -> str:
-  """Returns the tables of seconds and of ratios."""
+  """Returns the table of seconds and the table of ratios."""
   runs = {
     f'{size}, {form}': functools.partial(_compile, args, size, scan)
     for size, form, scan in (
@@ -132,7 +134,7 @@ def compile_times(args: types.SimpleNamespace) -> str:
     )
   }
   first, second, third = runs
-  runs[first]()  # the first compilation also starts XLA: not counted
+  runs[first]()  # not counted, because the first compilation also starts XLA
   seconds = measure.by_turns(runs, args.rounds)
   both = {name: list(map(sum, pairs)) for name, pairs in seconds.items()}
   rows = (
@@ -160,9 +162,9 @@ def _define(values: flags.FlagValues) -> None:
   choices('tables', _TABLES)
   choices('families', programs.CONFIGS)
   choices('configs', _CONFIGS)
-  text = 'Second size of the table compile.'
+  text = "Second size in the table 'compile'."
   flags.DEFINE_enum('larger', 'L', list(SIZES), text, flag_values=values)
-  measure.define_counts(values, rounds=(3, 'Rounds of the table compile.'))
+  measure.define_counts(values, rounds=(3, "Rounds for the table 'compile'."))
 
 
 def main(argv: Sequence[str]) -> None:

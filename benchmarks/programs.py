@@ -1,13 +1,13 @@
-"""The programs that benchmarks compile: ours, and ours with other choices.
+"""The programs that benchmarks compile: our model, and variants of it.
 
-Each form undoes one choice of `vivit_jax.models`, to measure what that gains:
+A form replaces one design choice of our model, to measure its effect:
 
-  attention=X     the config key model.attention is X; 'auto' by default
-  embedding=conv  a 3D convolution in place of a reshape and a product
-  views=whole     all views of a video at once in evaluation, not in parts
+  attention=X     model.attention=X, instead of 'auto'
+  embedding=conv  a 3D convolution, instead of a reshape and a matrix product
+  views=whole     evaluates all views of a video at once, instead of in parts
 
-The plain model undoes all of them: attention and embedding are those of flax,
-as in the reference code. Models have no dropout or stochastic depth.
+The plain model has flax's attention and a 3D convolution, as the reference code
+does. Models have no dropout or stochastic depth.
 """
 
 import contextlib
@@ -48,18 +48,18 @@ CONFIGS = {
 _ATTENTIONS = {f'attention={kind}': kind for kind in ATTENTIONS}
 FORMS = (*_ATTENTIONS, 'embedding=conv', 'views=whole')
 _CLASSES = 400
-_VIEWS = 12  # 4 x 3, the paper's
+_VIEWS = 12  # 4 x 3, as in the paper
 
 
 def define(values: flags.FlagValues) -> None:
   """Defines the flags of a model and its input."""
   enum = functools.partial(flags.DEFINE_enum, flag_values=values)
-  enum('family', 'factorised_encoder', list(CONFIGS), 'Kind of model.')
-  enum('size', 'B', list(SIZES), 'Width, heads and blocks.')
-  enum('dtype', 'float32', ['float32', 'bfloat16'], 'Of the computation.')
+  enum('family', 'factorised_encoder', list(CONFIGS), 'Model family.')
+  enum('size', 'B', list(SIZES), 'Model size.')
+  enum('dtype', 'float32', ['float32', 'bfloat16'], 'Computation dtype.')
   measure.define_counts(
     values,
-    layers=(None, "Blocks; by default the size's."),
+    layers=(None, 'Number of blocks; default: from --size.'),
     frames=(32, 'Frames of a clip.'),
     crop=(224, 'Height and width of a clip.'),
     batch=(1, 'Clips per device.'),
@@ -67,13 +67,13 @@ def define(values: flags.FlagValues) -> None:
 
 
 def check_clip(args: types.SimpleNamespace) -> None:
-  """Raises a UserError for a clip that is no whole number of tubelets."""
+  """Raises a UserError if a clip is not a whole number of tubelets."""
   if args.frames % 2 or args.crop % 16:
     raise UserError('--frames must be a multiple of 2, --crop of 16.')
 
 
 def size(args: types.SimpleNamespace) -> Size:
-  """Returns the size of --size, with as many blocks as --layers."""
+  """Returns the `Size` for --size, with --layers blocks if given."""
   size = SIZES[args.size]
   return dataclasses.replace(size, layers=args.layers or size.layers)
 
@@ -82,15 +82,15 @@ def _depth_key(family: str) -> str:
   return 'spatial_layers' if family == 'factorised_encoder' else 'layers'
 
 
-def _choices_of(name: str) -> contextlib.AbstractContextManager:
-  """Replaces our embedding while a form is traced."""
+def _embedding_of(name: str) -> contextlib.AbstractContextManager:
+  """Replaces our embedding while a model that needs another one is traced."""
   if name in ('plain', 'embedding=conv'):
     return mock.patch.object(embeddings, 'TubeletEmbedding', _convolution)
   return contextlib.nullcontext()
 
 
 def _convolution(width, tubelet, kernel_init, dtype, name) -> nn.Module:
-  """Returns a tubelet embedding as the reference code has it."""
+  """Returns a tubelet embedding as in the reference code."""
   return nn.Conv(
     width,
     tubelet,
@@ -105,16 +105,17 @@ def _convolution(width, tubelet, kernel_init, dtype, name) -> nn.Module:
 def bare(
   name: str, args: types.SimpleNamespace, scan: bool = False, remat='none'
 ) -> tuple[Callable, dict[str, tuple[Callable, tuple]]]:
-  """Returns a model's initialisation and its programs, each with shapes.
+  """Returns a model's initialisation, and its programs with argument shapes.
 
-  The initialisation maps a key to (params, opt_state). 'forward' maps params
-  and video [B, T, H, W, 3] to logits [B, K]; 'step' maps (params, opt_state),
-  video and labels [B] to the loss and the new state; 'views' maps params and
-  videos [B, V, T, H, W, 3] to logits [B, V, K], as evaluation does.
+  Initialisation maps a key to the state, (params, opt_state). The programs:
+
+    forward  params, video [B, T, H, W, 3] -> logits [B, K]
+    step     state, video, labels [B] -> loss, new state
+    views    params, videos [B, V, T, H, W, 3] -> logits [B, V, K]
 
   Args:
     name: 'ours', 'plain', or one of `FORMS`.
-    args: flags of `define`.
+    args: values of the flags in `define`.
     scan, remat: keys of the model's config.
   """
   attention = _ATTENTIONS | {'plain': 'flax'}
@@ -136,7 +137,7 @@ def bare(
     return params, optimiser.init(params)
 
   def forward(params, video):
-    with _choices_of(name):
+    with _embedding_of(name):
       return model.apply({'params': params}, video)['label']
 
   def step(state, video, labels):
@@ -169,7 +170,7 @@ def bare(
 
 
 def config(name: str, batch: int, **changes: Any) -> TrainConfig:
-  """Returns a config of configs/ with changes; `batch` is clips per device."""
+  """Returns a changed config from configs/; `batch` is clips per device."""
   keys = importlib.import_module(f'configs.{name}').get_config()
   changes['train.batch_size'] = batch * jax.local_device_count()
   keys.update_from_flattened_dict(changes)
@@ -177,7 +178,7 @@ def config(name: str, batch: int, **changes: Any) -> TrainConfig:
 
 
 def config_of(args: types.SimpleNamespace, **changes: Any) -> TrainConfig:
-  """Returns the K400 config of --family with the other flags and changes."""
+  """Returns the K400 config of --family, with other flags and `changes`."""
   clip = {'data.frames': args.frames, 'data.crop': (args.crop, args.crop)}
   clip[f'model.options.{_depth_key(args.family)}'] = args.layers
   model = {'model.size': args.size, 'model.dtype': args.dtype}
@@ -188,8 +189,8 @@ def config_of(args: types.SimpleNamespace, **changes: Any) -> TrainConfig:
 def whole_step(config: TrainConfig) -> tuple[Callable, Callable, Any, Any]:
   """Returns train.py's step, its initialisation, and state and batch shapes.
 
-  The initialisation takes nothing and returns the state of one device. The
-  shapes have a leading axis of devices, as the step expects.
+  Initialisation takes no arguments and returns the state of one device. The
+  shapes have a leading axis for devices, as the step expects.
   """
   model = models.build(config.model)
   optimiser = optim.optimiser(config.optim, lambda _: 1e-3, config.model)
@@ -211,9 +212,9 @@ def whole_step(config: TrainConfig) -> tuple[Callable, Callable, Any, Any]:
 
 
 def running_step(config: TrainConfig) -> tuple[Callable[[], Any], int]:
-  """Returns a function that starts a step of train.py, and bytes per device.
+  """Returns a function that starts train.py's step, and its bytes per device.
 
-  Each call transfers a batch and returns metrics that may not be ready yet.
+  Each call transfers a batch and may return before the metrics are computed.
   """
   step, initialise, _, shapes = whole_step(config)
   state = parallel.replicate(initialise())

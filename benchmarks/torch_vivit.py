@@ -1,9 +1,10 @@
-"""Hugging Face's ViViT in torch, a contestant of `benchmarks.train_step`.
+"""Hugging Face's ViViT in torch, a contestant in `benchmarks.train_step`.
 
-It runs in any interpreter that has torch and transformers, and imports nothing
-of this project. Its argument is a JSON object: frames, crop, batch, dtype,
-width, attention_heads, mlp and layers. It prints its versions as JSON, then for
-each line of standard input ('forward', 'step' or 'product') the seconds.
+It imports nothing from this project, so that it runs in any interpreter with
+torch and transformers. Its argument is a JSON object with frames, crop, batch,
+dtype, products, width, attention_heads, mlp and layers. It first prints version
+and threads as JSON. Then it reads lines ('forward', 'step' or 'product') from
+standard input, runs each and prints the seconds.
 """
 
 import json
@@ -17,7 +18,7 @@ import transformers
 
 
 def programs(args: types.SimpleNamespace) -> Mapping[str, Callable]:
-  """Returns the programs, which return when their results are ready."""
+  """Returns the programs; each blocks until its result is computed."""
   device = 'cuda' if torch.cuda.is_available() else 'cpu'
   settings = transformers.VivitConfig(
     image_size=args.crop,

@@ -7,19 +7,20 @@
   python -m benchmarks.train_step --what=views --against=ours,views=whole
   python -m benchmarks.train_step --frozen --frames=8 --crop=112 --batch=2
 
-The contestants run by turns, and "ours / it" is the ratio of the times in one
-round; "it" is the baseline:
+The contestants in --against run in turn. In the column "ours / it", the time of
+the first contestant is divided by that of the row's contestant, per round:
 
-  plain   the same model with flax's attention and embedding
-  torch   Hugging Face's ViViT with fused attention; the joint model only
-  a form  ours with one choice undone, from `benchmarks.programs`
+  ours    our model
+  plain   our model with flax's attention and a 3D convolution as embedding
+  torch   Hugging Face's ViViT with fused attention; for --family=joint only
+  a form  our model with one other choice, see `benchmarks.programs`
 
-The programs are forward, step, product (the first matrix product of an MLP, 20
-times: the speed of the library alone) and views (forward passes of 12 views per
-video, as evaluation computes them).
+The programs in --what are forward, step, product (the first matrix product of
+an MLP, 20 times, to compare the libraries alone) and views (forward passes of
+12 views per video, as in evaluation).
 
---frozen compares train.py's step with `optim.train='^output_projection/'` (the
-head alone) to the whole step, the baseline.
+--frozen compares train.py's step with `optim.train='^output_projection/'` (only
+the head is trained) to the whole step.
 """
 
 import contextlib
@@ -59,14 +60,14 @@ def _define(values: flags.FlagValues) -> None:
   names = ('ours', 'plain', 'torch')
   choices('against', (*names, *programs.FORMS), names)
   measure.define_counts(values, rounds=(5, 'Rounds to measure.'))
-  text = 'An interpreter that has torch and transformers.'
+  text = 'A Python interpreter with torch and transformers.'
   flags.DEFINE_string('torch_python', None, text, flag_values=values)
-  text = 'Compare a step of the head alone with a whole step.'
+  text = 'Compare a step that trains only the head with a whole step.'
   flags.DEFINE_boolean('frozen', False, text, flag_values=values)
 
 
 class _Jax:
-  """Contestants in this process, which share state and inputs."""
+  """The jax contestants, which share state and inputs."""
 
   def __init__(self, args: types.SimpleNamespace):
     self._args = args
@@ -84,7 +85,12 @@ class _Jax:
     self._multiply = jax.jit(jnp.matmul)
 
   def compile(self, name: str) -> tuple[dict, Runs]:
-    """Compiles the programs of --what; also returns what that cost."""
+    """Compiles the programs in --what.
+
+    Returns:
+      The device and, per program, compile seconds and MB of temporary memory;
+      and a timed call of each program.
+    """
     about, runs = {'device': jax.local_devices()[0].device_kind}, {}
     for what, (function, shapes) in programs.bare(name, self._args)[1].items():
       if what in self._args.what:
@@ -113,7 +119,7 @@ class _Jax:
 
 
 def _start_torch(args: types.SimpleNamespace) -> subprocess.Popen:
-  """Starts `benchmarks.torch_vivit` in its interpreter."""
+  """Starts `benchmarks.torch_vivit` with --torch_python or this interpreter."""
   python = args.torch_python or sys.executable
   keys = ('frames', 'crop', 'batch', 'dtype')
   settings = {key: getattr(args, key) for key in keys} | {'products': _PRODUCTS}
@@ -131,7 +137,7 @@ def _start_torch(args: types.SimpleNamespace) -> subprocess.Popen:
 
 
 def _answer(process: subprocess.Popen, request: str = '') -> Any:
-  """Returns the torch process's answer to a line, or its first line."""
+  """Sends a line, if any, to the torch process and returns its next line."""
   with contextlib.suppress(BrokenPipeError):
     process.stdin.write(request)
     process.stdin.flush()
@@ -142,7 +148,7 @@ def _answer(process: subprocess.Popen, request: str = '') -> Any:
 
 
 def _compare(args: types.SimpleNamespace) -> None:
-  """Prints times, ratios, compile times and memory of all programs."""
+  """Runs all programs; prints times, ratios, compile times and memory."""
   names = list(args.against)
   has_torch = args.torch_python or importlib.util.find_spec('transformers')
   if 'torch' in names and not (has_torch and args.family == 'joint'):
@@ -194,7 +200,7 @@ def _print_comparison(
 
 
 def _compare_frozen(args: types.SimpleNamespace) -> None:
-  """Prints time and memory of a step of the head alone and of a whole step."""
+  """Prints time and memory of a step for the head alone and of a whole step."""
   runs, memory = {}, {}
   names = whole, head = 'whole step', 'head alone'
   for name in names:
@@ -217,7 +223,7 @@ def _compare_frozen(args: types.SimpleNamespace) -> None:
 def main(argv: Sequence[str]) -> None:
   args = measure.parse(argv, _define, __doc__)
   programs.check_clip(args)
-  # Torch shares a GPU's memory, most of which jax would reserve.
+  # jax must not reserve most of a GPU's memory, because torch needs some.
   os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
   jax.config.update('jax_enable_compilation_cache', False)
   print(measure.machine('jax', 'jaxlib', 'flax'))

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 # Ranges of the colour jitter in the reference's input pipeline.
-BRIGHTNESS = 32 / 255  # largest offset
+BRIGHTNESS = 32 / 255  # max offset, up or down
 CONTRAST = SATURATION = (0.6, 1.4)  # factors
-HUE = 0.2  # largest rotation either way, in turns
+HUE = 0.2  # max rotation either way, in turns
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, of RGB
 _RGB_TO_YIQ = np.array(
@@ -22,17 +22,17 @@ _YIQ_TO_RGB = np.linalg.inv(_RGB_TO_YIQ)
 
 
 def drop_colour(clip: jax.Array, key: jax.Array | None = None) -> jax.Array:
-  """Returns a clip [T, H, W, 3] in grey: its luma in all channels."""
+  """Returns a clip [T, H, W, 3] in grey: every channel is the luma."""
   del key
   return jnp.broadcast_to((clip @ LUMA)[..., None], clip.shape)
 
 
 def jitter_colour(clip: jax.Array, key: jax.Array) -> jax.Array:
-  """Changes a clip's colours by random amounts.
+  """Randomly changes brightness, contrast, saturation and hue of a clip.
 
   Args:
     clip: float [T, H, W, 3] in [0, 1].
-    key: of this clip; brightness, contrast, saturation and hue are drawn.
+    key: the clip's random key.
   """
   low, high = zip((-BRIGHTNESS, BRIGHTNESS), CONTRAST, SATURATION, (-HUE, HUE))
   brightness, contrast, saturation, hue = jax.random.uniform(
@@ -55,10 +55,10 @@ def change_colour(
   saturation: jax.Array | float = 1.0,
   hue: jax.Array | float = 0.0,
 ) -> jax.Array:
-  """Changes the colours of a clip [T, H, W, 3] and clips them to [0, 1].
+  """Returns a clip with changed colours, limited to [0, 1].
 
   Args:
-    clip: RGB in [0, 1].
+    clip: RGB, float [T, H, W, 3] in [0, 1].
     brightness: offset of all channels.
     contrast: scales the distance from the frame's mean colour.
     saturation: scales the distance from the pixel's grey.

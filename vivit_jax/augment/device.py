@@ -1,8 +1,8 @@
 """Augmentations of single clips on the accelerator.
 
-A change is the same in all frames of a clip. Its random numbers depend only on
-the step's key, the augmentation's name and the example's index in the global
-batch, so they are the same for any number of devices and processes.
+All frames of a clip change alike. Random numbers depend only on the step's key,
+the augmentation's name and the example's index in the global batch, so they are
+the same for any number of devices and processes.
 """
 
 import functools
@@ -30,7 +30,7 @@ def augment(
 
   Args:
     video: uint8 [B, T, H, W, 3].
-    key: the step's key 'augment'.
+    key: the step's key for 'augment'.
     example_index_B: int32 [B], indices in the global batch.
     config: probabilities; an augmentation of probability 0 is not compiled.
     randaugment: float32 [B, layers, 4] from `randaugment.draw`, or None.
@@ -74,7 +74,7 @@ def randomly_erase(
 
   Args:
     video: float [B, T, H, W, 3], normalised.
-    key: the step's key 'augment'.
+    key: the step's key for 'augment'.
     example_index_B: int32 [B], indices in the global batch.
     config: `erasing`, and `erasing_fill` as in `erasing.erase`.
   """
@@ -100,9 +100,9 @@ def _randomly(
 
   Args:
     change: (clip, key) -> clip.
-    probability: of the change, for each clip.
+    probability: that a clip is changed.
     video: [B, T, H, W, 3].
-    key: of this augmentation in this step.
+    key: key of this augmentation in this step.
     example_index_B: int32 [B], indices in the global batch.
   """
 

@@ -1,8 +1,8 @@
 """Named random streams, so that no two purposes share random numbers.
 
-The CRC-32 of the name is folded into the key or seed: unlike `hash`, it is the
-same in every process and Python version. A key either feeds a random function
-or derives named streams, never both, because JAX splits keys by small numbers.
+The name's CRC-32 is folded into the key or seed: unlike `hash`, it is the same
+in every process and Python version. A key either feeds a random function or
+derives named streams, never both: `jax.random.split` could derive equal keys.
 """
 
 import typing

@@ -8,20 +8,20 @@ import jax.numpy as jnp
 
 from vivit_jax.augment.boxes import box_mask
 
-AREA = (0.02, 1 / 3)  # of the box, relative to the image
-ASPECT = (0.3, 3.3)  # of the box, height by width
+AREA = (0.02, 1 / 3)  # area of the box, relative to the image
+ASPECT = (0.3, 3.3)  # height of the box by its width
 _TRIES = 10  # candidate boxes, as in timm
 
 
 def erase(clip: jax.Array, key: jax.Array, fill: str = 'noise') -> jax.Array:
-  """Fills a random box of a clip, the same box in all frames.
+  """Fills a random box of a clip; the box is the same in all frames.
 
   The area is uniform and the aspect log-uniform, as in timm. If none of 10
   candidate boxes fits, the clip is returned unchanged.
 
   Args:
     clip: float [T, H, W, C], normalised.
-    key: of this clip.
+    key: the clip's random key.
     fill: 'noise' (standard normal for each pixel, the same in all frames) or
       'mean' (0, the mean of normalised pixels).
   """
@@ -35,7 +35,7 @@ def erase(clip: jax.Array, key: jax.Array, fill: str = 'noise') -> jax.Array:
 
 
 def _random_box(key: jax.Array, size: tuple[int, int]) -> jax.Array:
-  """Returns a mask bool [H, W] of the first candidate box that fits, if any."""
+  """Returns bool [H, W], true in the first candidate box that fits, if any."""
   height, width = size
   area_key, aspect_key, top_key, left_key = jax.random.split(key, 4)
   draw = functools.partial(jax.random.uniform, shape=(_TRIES,))

@@ -17,7 +17,7 @@ def mix(
   key: jax.Array,
   config: AugmentConfig,
 ) -> tuple[jax.Array, Any, jax.Array]:
-  """Mixes each example with the next one of the global batch.
+  """Mixes each example with the next one in the global batch.
 
   The batch gets either mixup (Zhang et al., arXiv 1710.09412) or cutmix (Yun
   et al., arXiv 1905.04899), with one mixing weight from Beta(alpha, alpha) for
@@ -27,13 +27,13 @@ def mix(
 
   Args:
     video: float [B, T, H, W, 3].
-    targets: tree of float [B, ...], mixed like the pixels.
-    key: the step's key 'mix'; the same on all devices.
+    targets: tree of float [B, ...], mixed with the returned weight.
+    key: the step's key for 'mix'; the same on all devices.
     config: `mixup` and `cutmix` (alphas); at least one is above 0.
 
   Returns:
-    The mixed video, the mixed targets, and the weight of the example itself
-    (float32 []); with cutmix, the exact share of its pixels.
+    The mixed video, the mixed targets, and each example's own weight, float32
+    []; with cutmix, it is the exact share of pixels that the example keeps.
   """
   if config.mixup:
     weight = share = jax.random.beta(
@@ -67,8 +67,9 @@ def cutmix_weights(
 ) -> jax.Array:
   """Returns a mask float32 [H, W]: 0 in a random box, 1 elsewhere.
 
-  The box has the image's aspect and an area of 1 - Beta(alpha, alpha). Its
-  centre is uniform in the image, and it is cut off at the edges.
+  The box has the image's aspect ratio, and a random area relative to the image:
+  1 - Beta(alpha, alpha). Its centre is uniform in the image, and it is cut off
+  at the edges.
   """
   area_key, *centre_keys = jax.random.split(key, 3)
   side = jnp.sqrt(1.0 - jax.random.beta(area_key, alpha, alpha))

@@ -1,17 +1,16 @@
 """RandAugment (Cubuk et al., arXiv 1909.13719): operations and random draws.
 
-A clip gets a few operations, drawn uniformly from a list, all of one
+A clip gets a few operations, drawn uniformly from a list, all of the same
 magnitude. The list and the strengths are TensorFlow's (tensorflow/models,
-official/vision/ops/augment.py): 16 operations and Identity, all equally
-likely. TensorFlow's scale ends at magnitude 10; larger magnitudes, such as the
-paper's 15 and 20 (table 7), extrapolate. So Solarize changes nothing from 10
-on, and Posterize from 20 on. Invert, AutoContrast and Equalize have no
-strength.
+official/vision/ops/augment.py): 16 operations and Identity. TensorFlow's scale
+ends at magnitude 10; larger magnitudes, such as the paper's 15 and 20
+(table 7), extrapolate. So Solarize changes nothing at magnitude 10 or more, nor
+Posterize at 20 or more. Invert, AutoContrast and Equalize have no strength.
 
 The host draws the operations and applies the geometric ones
-(`randaugment_geometry`). The draws travel in the batch, and the accelerator
-applies the colour operations (`randaugment_colour`). A departure: geometry
-always comes before colour; the drawn order is kept within each group. The
+(`randaugment_geometry`). The batch carries the draws to the accelerator, which
+applies the colour operations (`randaugment_colour`). Departure from TensorFlow:
+geometry always comes before colour; within each, the drawn order is kept. The
 reference's input pipeline has no geometry (operations 'colour').
 """
 
@@ -37,8 +36,7 @@ OPERATIONS = COLOUR + GEOMETRY
 GREY = 128  # fills pixels from outside the frame
 
 _MAX_MAGNITUDE = 10.0  # end of TensorFlow's scale
-# TensorFlow gives lengths in pixels of a crop of 224; here they are relative.
-_CROP = 224
+_CROP = 224  # TensorFlow's lengths are pixels of this crop; ours are relative
 
 
 def strength(operation: str, magnitude: float) -> float:
@@ -78,7 +76,7 @@ def draw(
 
   Args:
     layers: number of operations.
-    magnitude: of all operations.
+    magnitude: strength of each operation, on TensorFlow's scale.
     operations: 'all', or 'colour' for COLOUR only.
     rng: the clip's generator.
 
@@ -98,7 +96,7 @@ def draw(
 
 
 def describe(layers: np.ndarray) -> str:
-  """Returns the operations of a clip in words: 'Rotate -45, Color 2.8'.
+  """Returns a clip's operations in words, such as 'Rotate -45, Color 2.8'.
 
   Args:
     layers: float [layers, 4] from `draw`; Identity is omitted.

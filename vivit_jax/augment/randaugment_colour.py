@@ -1,11 +1,11 @@
 """RandAugment's colour operations, on the accelerator.
 
-An operation takes a clip (float32 [T, H, W, 3] of integer levels from 0 to
-255) and its row of `randaugment.draw` (float32 [4]), and returns a clip of
-integer levels. Statistics are computed over the whole clip, as in the
-reference, so that all frames change alike. The operations follow TensorFlow
-and Pillow. Contrast is Pillow's: it scales the distance from the mean grey,
-for which TensorFlow's code uses the number of pixels.
+An operation takes a clip (float32 [T, H, W, 3], integer levels from 0 to 255)
+and its row from `randaugment.draw` (float32 [4]), and returns a clip of integer
+levels. Statistics are computed over the whole clip, as in the reference, so
+that all frames change alike. The operations follow TensorFlow and Pillow; where
+they differ, in Contrast, ours is Pillow's: it scales the distance from the mean
+grey. TensorFlow's code puts the number of pixels in place of that mean.
 """
 
 import jax
@@ -17,7 +17,7 @@ from vivit_jax.augment.randaugment import COLOUR, GREY
 
 
 def recolour(video: jax.Array, layers: jax.Array) -> jax.Array:
-  """Applies each clip's colour operations in the drawn order.
+  """Applies each clip's colour operations, in the order drawn.
 
   Args:
     video: float32 [B, T, H, W, 3], integer levels in [0, 255].
@@ -53,7 +53,7 @@ def autocontrast(clip: jax.Array, row: jax.Array) -> jax.Array:
   low = clip.min((0, 1, 2), keepdims=True)
   high = clip.max((0, 1, 2), keepdims=True)
   stretched = (clip - low) * (255.0 / jnp.maximum(high - low, 1.0))
-  # Rounding may put an exact integer just below itself.
+  # + 1e-3: a rounding error must not turn an exact integer into the one below.
   return jnp.where(high > low, _integer_levels(stretched + 1e-3), clip)
 
 

@@ -46,7 +46,7 @@ def warper(
 
 
 def _resize(crop: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
-  """Returns the matrix from pixel coordinates of the crop to the part's.
+  """Returns the matrix from pixel coordinates of the crop to those of the part.
 
   Integer coordinates are pixel centres, so the image's corner is at -1/2.
   """
@@ -61,7 +61,7 @@ def _resize(crop: tuple[int, int], size: tuple[int, int]) -> np.ndarray:
 
 
 def _outside(geometry: np.ndarray, crop: tuple[int, int]) -> np.ndarray:
-  """Returns a mask bool [*crop] of the pixels taken from outside the crop."""
+  """Returns bool [*crop], true for pixels taken from outside the crop."""
   rows, columns = np.mgrid[: crop[0], : crop[1]]
   pixels = np.stack([columns, rows, np.ones(crop)], axis=-1)
   x, y = np.moveaxis(pixels @ geometry[:2].T, -1, 0)
@@ -70,16 +70,16 @@ def _outside(geometry: np.ndarray, crop: tuple[int, int]) -> np.ndarray:
 
 
 def matrix(layers: np.ndarray, crop: tuple[int, int]) -> np.ndarray | None:
-  """Returns the matrix of all geometric operations, or None without any.
+  """Returns one matrix for all geometric operations; None if there are none.
 
   Args:
     layers: float [layers, 4] from `randaugment.draw`.
     crop: height and width, in pixels.
 
   Returns:
-    float64 [3, 3], from (x, y, 1) of the warped crop to the pixel of the crop
-    that it shows. Layer i reads the output of layer i - 1, so its matrix is a
-    factor on the right.
+    float64 [3, 3]. It maps (x, y, 1) of a pixel in the warped crop to where
+    that pixel comes from in the crop. Layer i reads the output of layer i - 1,
+    so its matrix is a factor on the right.
   """
   total = None
   for number, argument, *_ in layers:

@@ -15,12 +15,12 @@ from vivit_jax.errors import UserError
 
 _TO = flags.DEFINE_enum('to', None, convert.WRITERS, 'Format to convert to.')
 _CONFIG = flags.DEFINE_string(
-  'config', None, 'native: config file of the model.'
+  'config', None, 'native: config file, if SRC does not state its model.'
 )
-_FRAMES = flags.DEFINE_integer('frames', None, 'huggingface: frames of a clip.')
-_CROP = flags.DEFINE_integer('crop', None, 'huggingface: pixels of the crop.')
+_FRAMES = flags.DEFINE_integer('frames', None, 'huggingface: frames per clip.')
+_CROP = flags.DEFINE_integer('crop', None, 'huggingface: crop size in pixels.')
 _SHORT_SIDE = flags.DEFINE_integer(
-  'short_side', None, "huggingface: pixels of a video's shorter side."
+  'short_side', None, 'huggingface: short side of resized videos in pixels.'
 )
 
 

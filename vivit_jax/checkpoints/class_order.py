@@ -8,14 +8,14 @@ import numpy as np
 from vivit_jax.data import annotations
 from vivit_jax.models import classifier
 
-Names = Mapping[str, Sequence[str]]  # classes of each head, by output
+Names = Mapping[str, Sequence[str]]  # head -> class names, in output order
 
 
 def order_of(class_order: str | None, own: Names | None) -> Names:
-  """Returns the class names of a checkpoint, without unnamed heads.
+  """Returns a checkpoint's class names, without heads that have placeholders.
 
   Args:
-    class_order: JSON file named by the config; it overrides the checkpoint.
+    class_order: JSON file that replaces the checkpoint's names, or None.
     own: class names in the checkpoint.
 
   Raises:
@@ -23,7 +23,7 @@ def order_of(class_order: str | None, own: Names | None) -> Names:
   """
   if class_order is not None:
     return annotations.read_label_names(class_order)
-  # Names that Hugging Face and this package give to unnamed classes.
+  # Placeholders of Hugging Face and of `numbered`.
   unnamed = re.compile(r'LABEL_\d+|class \d+')
   return {
     head: classes
@@ -33,7 +33,7 @@ def order_of(class_order: str | None, own: Names | None) -> Names:
 
 
 def numbered(heads: Mapping[str, int]) -> dict[str, list[str]]:
-  """Returns placeholder names, given the number of classes of each head."""
+  """Returns placeholder class names, given head -> number of classes."""
   return {
     head: [f'class {number}' for number in range(classes)]
     for head, classes in heads.items()
@@ -43,13 +43,13 @@ def numbered(heads: Mapping[str, int]) -> dict[str, list[str]]:
 def arrange(
   arrays: Mapping[str, np.ndarray], order: Names, wanted: Names | None
 ) -> tuple[dict[str, np.ndarray], str, str]:
-  """Reorders the columns of a head for the model, or drops the head.
+  """Reorders a checkpoint's head columns for the model, or drops the head.
 
   Args:
-    arrays: of a checkpoint.
-    order: class names of the checkpoint, where known. If all heads are named,
-      their order is that of the columns.
-    wanted: class names of the model; None if unknown.
+    arrays: the checkpoint's arrays.
+    order: the checkpoint's class names, for the heads that have some. If all
+      do, the heads are in the order of the columns.
+    wanted: the model's class names; None if unknown.
 
   Returns:
     The arrays; how the head was changed, or ''; why it was dropped, or ''.
@@ -71,10 +71,11 @@ def arrange(
 
 
 def _columns(order: Names, wanted: Names) -> tuple[list[int], str]:
-  """Returns the column of each wanted output, or why there is none."""
+  """Returns the column of each wanted class, or why the classes differ."""
   if not set(order) <= set(wanted):
     return [], f'the source has other heads: {", ".join(sorted(order))}'
-  # Without names for all heads, they are in the model's order.
+  # Unless all heads have names, the columns are assumed to be in the model's
+  # order of heads.
   sequence = order if set(order) == set(wanted) else wanted
   starts, first = {}, 0
   for head in sequence:

@@ -27,7 +27,7 @@ WRITERS = ('native', 'huggingface', 'scenic')
 
 
 def can_initialise(weights: Weights) -> str:
-  """Returns which models `init_from` accepts these weights for, as text."""
+  """Returns the models that these weights can initialise, as text."""
   same, others = [], []
   for name, family in families.every().items():
     if name in weights.models:
@@ -45,7 +45,7 @@ def can_initialise(weights: Weights) -> str:
 
 
 def describe(weights: Weights) -> str:
-  """Returns lines with format, model, sizes and number of parameters."""
+  """Returns a text with format, model, sizes and number of parameters."""
   lines = {'format': weights.format, 'model': weights.title}
   for name, family in families.every().items():
     if {name, *family.initialises_from} & {*weights.models}:
@@ -76,9 +76,10 @@ def convert(
     target: a new folder for 'native' (a workdir) and 'huggingface', a new file
       for 'scenic'.
     to: one of `WRITERS`.
-    frames, crop, short_side: of the clips, crop and side in pixels, for
-      'huggingface'; None: the checkpoint's own, or 32, 224 and 256.
-    config: of the model, for 'native', if the checkpoint does not state it.
+    frames, crop, short_side: for 'huggingface': frames per clip, pixels of the
+      square crop and of the resized video's short side; None: the checkpoint's
+      values, or 32, 224 and 256.
+    config: for 'native', if the checkpoint does not state its config.
 
   Raises:
     UserError: a source that cannot be read or converted, or a target that
@@ -125,7 +126,7 @@ def _exporter(weights: Weights, to: str) -> Callable[..., Mapping[str, Any]]:
 
 
 def _clip(config: TrainConfig | None) -> Clip:
-  """Returns the input of a config's model."""
+  """Returns a model's input; the default one without a config."""
   if config is None:
     return Clip()
   data, model = config.data, config.model
@@ -140,7 +141,7 @@ def _clip(config: TrainConfig | None) -> Clip:
 
 @contextlib.contextmanager
 def _unfinished(target: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yields a temporary path beside the target, renamed to it at the end.
+  """Yields a temporary path, which is renamed to the target at the end.
 
   Raises:
     UserError: the target cannot be written.

@@ -1,4 +1,4 @@
-"""Damaged checkpoints: detection, reasons, and names to set them aside."""
+"""Damaged checkpoints: errors, the newest undamaged one, new folder names."""
 
 import contextlib
 import os
@@ -14,7 +14,7 @@ class Damaged(UserError):
   """A checkpoint that cannot be read, or is not what was saved.
 
   Args:
-    folder: of checkpoints.
+    folder: the folder `checkpoints`.
     step: of the checkpoint.
     reason: in a few words.
   """
@@ -37,7 +37,7 @@ def reading(folder: pathlib.Path, step: int) -> Iterator[None]:
 
 
 def system_reason(error: Exception) -> str:
-  """Returns the operating system's reason for an error, '' without one."""
+  """Returns the operating system's message for an error, or ''."""
   if isinstance(error, OSError) and error.strerror:
     return error.strerror
   code = re.search(r"os_error_code='(\d+)|OS error (\d+)", str(error))
@@ -47,15 +47,16 @@ def system_reason(error: Exception) -> str:
 def newest(
   folder: pathlib.Path, steps: Iterable[int], read: Callable[[int], Any]
 ) -> tuple[Any, dict[int, Damaged]]:
-  """Reads the newest step that is not damaged.
+  """Reads the newest undamaged checkpoint.
 
   Args:
-    folder: of checkpoints.
-    steps: of all checkpoints.
-    read: reads one of them; raises `Damaged`.
+    folder: the folder `checkpoints`.
+    steps: steps of all checkpoints.
+    read: reads one step; raises `Damaged`.
 
   Returns:
-    The output of `read`, None without checkpoints; errors of newer steps.
+    The output of `read` (None without checkpoints), and the errors of newer
+    steps.
 
   Raises:
     UserError: all steps are damaged.
@@ -73,7 +74,7 @@ def newest(
 def check_not_all(
   folder: pathlib.Path, damaged: Collection[int], steps: Collection[int]
 ) -> None:
-  """Raises a UserError if there are steps and all are damaged."""
+  """Raises a UserError if all steps are damaged; not if there are none."""
   if damaged and len(damaged) == len(steps):
     listed = ', '.join(str(step) for step in sorted(damaged))
     raise UserError(
@@ -83,7 +84,7 @@ def check_not_all(
 
 
 def aside(folder: pathlib.Path, step: int) -> pathlib.Path:
-  """Returns an unused name for a damaged checkpoint: `<step>.damaged`."""
+  """Returns an unused path to rename a damaged checkpoint to."""
   name = folder / f'{step}.damaged'
   number = 1
   while name.exists():

@@ -15,12 +15,12 @@ def check_label_names(
 ) -> None:
   """Raises a UserError unless class i has the same name in both.
 
-  A dataset that merely lacks some labels numbers the others differently, so its
-  scores would be wrong without any sign of it.
+  A dataset that lacks a label numbers the other ones differently, so scores
+  would be silently wrong.
 
   Args:
-    checkpoint: class names of each head, in order.
-    dataset: the same; it may have further heads.
+    checkpoint: head -> class names, in output order.
+    dataset: the same; it may have more heads.
   """
   for head, names in checkpoint.items():
     if head not in dataset:

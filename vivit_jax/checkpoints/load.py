@@ -1,4 +1,4 @@
-"""The one way from a path to a model with weights, labels and preprocessing."""
+"""Loads models with weights, labels and preprocessing from any checkpoint."""
 
 import contextlib
 import dataclasses
@@ -46,15 +46,15 @@ def load(
 
   Args:
     path: of a workdir or checkpoint.
-    checkpoint: of a workdir: 'best', 'last', or a step.
-    config: an experiment (also as a ConfigDict) or its file; None for the
-      checkpoint's own.
-    class_order: class names of each head in the order of the outputs, or a JSON
-      file of them; None for the checkpoint's own, else the config's.
+    checkpoint: which checkpoint of a workdir: 'best', 'last', or a step.
+    config: a config (`TrainConfig` or ConfigDict) or config file; None for the
+      checkpoint's.
+    class_order: head -> class names in output order, or a JSON file of them;
+      None for `class_order` of a given config, else the checkpoint's names.
     multi_label: heads that allow several labels per video; None for the
-      checkpoint's own.
+      checkpoint's.
     override: changes the config.
-    say: gets the account of all arrays, for foreign formats.
+    say: receives the table of arrays, for other projects' formats.
 
   Raises:
     UserError: no such checkpoint, a damaged one, one that needs a config, or
@@ -72,7 +72,8 @@ def load(
     workdir, which = native.locate(path)
     which = str(checkpoint) if which == 'best' else which
     with _without_warnings():
-      loaded = _renamed(from_run(workdir, which, override), label_names)
+      loaded = from_run(workdir, which, override)
+    loaded = _with_label_names(loaded, label_names)
   else:
     loaded = _from_source(path, config, label_names, override, say)
   return _with_multi_label(loaded, multi_label)
@@ -97,17 +98,18 @@ def from_run(
 ) -> LoadedModel:
   """Loads a checkpoint of a run.
 
-  The config is the workdir's config.json, else the checkpoint's own. If clips
-  are changed, positions and the like are resized, as for `init_from`.
+  The config is the workdir's config.json, or the checkpoint's if that file is
+  missing. If `override` changes the clips, positions and other arrays are
+  resized, as for `init_from`.
 
   Args:
     workdir: of the run.
-    checkpoint: 'best', 'last', or the number of a step.
-    override: changes the run's config.
+    checkpoint: 'best', 'last', or a step.
+    override: changes the config.
 
   Raises:
-    UserError: no such run or checkpoint, a damaged one, or one with another
-      config than the folder.
+    UserError: no such run or checkpoint, a damaged one, or one whose config
+      differs from the workdir's.
   """
   workdir = pathlib.Path(workdir)
   if not workdir.is_dir():
@@ -139,7 +141,7 @@ def from_run(
 def _resized(
   restored: native.Restored, config: TrainConfig, workdir: pathlib.Path
 ) -> Any:
-  """Returns a run's parameters resized for other clips; reports changes."""
+  """Returns a run's parameters, resized for other clips; prints the changes."""
   source, name = restored.as_weights(), restored.name
   target = configs.target(config)
   merged = merge.merge(source, pretrained.shapes(config), target)
@@ -154,12 +156,12 @@ def initialise(
 ) -> Any:
   """Returns initial parameters with the weights of `config.init_from`.
 
-  Prints the account of all arrays. Step and optimiser state are not loaded.
+  Prints the table of arrays. Step and optimiser state are not loaded.
 
   Args:
     params: the model's initial values, blocks stacked or not.
     config: of the run.
-    label_names: of the dataset; a head is loaded if its classes are the same.
+    label_names: of the dataset; the head is loaded if its classes are the same.
 
   Raises:
     UserError: a file that cannot be read, or weights that do not fit.
@@ -203,7 +205,7 @@ def _from_source(
 
 
 def _own_config(source: Weights, path: pathlib.Path) -> TrainConfig:
-  """Returns the config that a checkpoint states."""
+  """Returns the checkpoint's config."""
   if source.experiment is None:
     raise UserError(
       f'{path} does not state its model and clips: pass the config of its '
@@ -228,10 +230,10 @@ def _read_names(
   return annotations.checked_names(class_order, 'class_order')
 
 
-def _renamed(
+def _with_label_names(
   loaded: LoadedModel, label_names: orders.Names | None
 ) -> LoadedModel:
-  """Replaces the class names of a run; heads and numbers must be equal."""
+  """Replaces the class names; heads and numbers of classes must be equal."""
   if label_names is None:
     return loaded
   old, new = (

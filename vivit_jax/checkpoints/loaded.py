@@ -26,11 +26,11 @@ class LoadedModel:
 
   Attributes:
     name: of the checkpoint, for messages.
-    config: of the model and its clips.
+    config: config of the model and its clips, heads included.
     params: nested dicts of host arrays, blocks unstacked.
-    label_names: class names of each head, in the order of the outputs.
+    label_names: head -> class names, in output order.
     multi_label: heads that allow several labels per video.
-    step: of the training, if it is known.
+    step: training step, if known.
     class_order: where the class order comes from.
     averaged: whether the parameters are a moving average (`train.ema`).
   """
@@ -57,11 +57,11 @@ class LoadedModel:
 
   @property
   def preprocessing(self) -> dict[str, Any]:
-    """Preprocessing of videos, by name.
+    """Preprocessing parameters.
 
-    A clip has `frames` frames, every `stride`-th of the video or at
-    `frames_per_second`. They are resized to a short side of `short_side`
-    pixels, cropped to `crop` (height, width), and normalised:
+    A clip has `frames` frames: every `stride`-th one of the video, or
+    `frames_per_second` of them. Frames are resized to a short side of
+    `short_side` pixels, cropped to `crop` (height, width), and normalised:
     (x / 255 - `mean`) / `std`.
     """
     data = self.config.data
@@ -77,9 +77,9 @@ class LoadedModel:
 
   @functools.cached_property
   def digest(self) -> str:
-    """SHA-256 of the parameters' names, types, shapes and bytes.
+    """SHA-256 of the parameters' names, dtypes, shapes and bytes.
 
-    It does not depend on the format of the file.
+    Independent of the file format.
     """
     total = hashlib.sha256()
     for name, array in sorted(names.flatten(self.params)):

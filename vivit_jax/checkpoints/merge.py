@@ -1,9 +1,9 @@
-"""Merges a checkpoint's arrays into a model and accounts for every array.
+"""Merges a checkpoint's arrays into a model and records each array's status.
 
-Arrays are matched by name. An array is resized if the target's family has a
-resize function for it; otherwise its shape must be equal. A head of another
-shape keeps its initial value. Any other missing or unused array is an error
-unless the family explains it. This module knows no parameter name.
+Arrays are matched by name. If the target's family has a resize function for an
+array, it is resized; otherwise its shape must match. If the head's shape
+differs, the model's head keeps its initial value. Any other missing or unused
+array is an error unless the family explains it.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """The account of one array.
+  """Status of one array.
 
   Attributes:
     status: 'loaded', 'adapted', 'fresh' (initial value) or 'unused'.
@@ -38,12 +38,12 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Merged:
-  """The target's parameters and the account of all arrays.
+  """The target's parameters and the status of every array.
 
   Attributes:
-    arrays: the target's, by flat name, blocks unstacked.
-    rows: one for each array of target and source.
-    notes: for the user.
+    arrays: the target's parameters by flat name, blocks unstacked.
+    rows: one for each array of target or source.
+    notes: messages for the user.
   """
 
   arrays: dict[str, np.ndarray]
@@ -55,7 +55,7 @@ class Merged:
     return [row.name for row in self.rows if row.status == status]
 
   def table(self) -> str:
-    """Returns the account as text; loaded arrays are only counted."""
+    """Returns rows and notes as text; loaded arrays are only counted."""
     loaded = len(self.names('loaded'))
     lines = [f'{"loaded":>10}  {loaded} arrays unchanged']
     groups: dict[tuple[str, str, str], list[str]] = {}
@@ -83,15 +83,15 @@ def merge(
 
   Args:
     source: the checkpoint.
-    initial: the model's initial values by flat name, blocks unstacked; shapes
-      and types will do if no array may stay fresh.
+    initial: the model's initial values by flat name, blocks unstacked. Shapes
+      and dtypes suffice if the caller refuses 'fresh' arrays.
     target: the model.
     class_order: class names of the source, if known.
     label_names: class names of the model, if known.
 
   Raises:
-    UserError: a source that cannot initialise this model, or an array of either
-      that nothing explains.
+    UserError: a source that cannot initialise this model, or a missing or
+      unused array that the family does not explain.
   """
   source = reading_of(source, target)
   arrays = _renamed(source, target)
@@ -145,7 +145,7 @@ def _mismatch(
   target: Target,
   errors: list[str],
 ) -> UserError:
-  """Returns the error for arrays that do not fit, by sizes if possible."""
+  """Returns the error for arrays that do not fit; states sizes if possible."""
   infer = target.family.infer_sizes
   weights = f'these weights ({source.format}, {source.title})'
   try:
@@ -169,10 +169,7 @@ def _mismatch(
 
 
 def reading_of(source: Weights, target: Target) -> Weights:
-  """Returns the reading of ambiguous weights that suits the target's options.
-
-  See `Weights.readings`.
-  """
+  """Returns the entry of `source.readings` that fits the target, or source."""
   options = target.model.options
   for needed, reading in source.readings:
     if target.family.name in reading.models and all(
@@ -183,9 +180,10 @@ def reading_of(source: Weights, target: Target) -> Weights:
 
 
 def differences(source: Weights, target: Target) -> list[str]:
-  """Returns the keys that change what the same arrays compute, with values.
+  """Returns settings that changed since training, as text.
 
-  These are model.pool and the family's `reported_options`.
+  Compares model.pool and the family's `reported_options`: with the same arrays,
+  they change the output.
   """
   options = target.model.options
   pairs = {'model.pool': (source.pool, builder.pool_of(target.model))} | {
@@ -200,7 +198,7 @@ def differences(source: Weights, target: Target) -> list[str]:
 
 
 def _is_same_model(source: Weights, target: Target) -> bool:
-  """Returns whether the source may be of the target's family."""
+  """Returns whether the target's family is a candidate for the source."""
   return target.family.name in source.models
 
 
@@ -226,7 +224,7 @@ def _renamed(source: Weights, target: Target) -> dict[str, np.ndarray]:
 
 
 def _check_options(source: Weights, target: Target) -> None:
-  """Raises a UserError if `fixed_options` are not the source's."""
+  """Raises a UserError if `Family.fixed_options` differ from the source's."""
   for key in target.family.fixed_options:
     ours = getattr(target.model.options, key, None)
     theirs = source.options.get(key)
@@ -241,7 +239,7 @@ def _check_options(source: Weights, target: Target) -> None:
 def _why_no_head(
   source: Weights, initial: Arrays, target: Target, heads: int
 ) -> str:
-  """Returns why the source's head does not suit the model's features, or ''."""
+  """Returns why the source's head cannot be used in the model, or ''."""
   if not _is_same_model(source, target) and heads > 1:
     return 'the source has one head, the model several'
   if any(
@@ -259,7 +257,7 @@ def _resized(
   source: Weights,
   target: Target,
 ) -> tuple[np.ndarray | None, str]:
-  """Returns an array in the model's shape, or None, and what was changed."""
+  """Resizes an array if the family has a function for it; see `Resized`."""
   value = np.asarray(value, np.float32)
   for pattern, resize in target.family.resize:
     if re.fullmatch(pattern, name):
@@ -281,7 +279,7 @@ def _why_missing(
 def _why_unused(
   name: str, source: Weights, initial: Arrays, target: Target
 ) -> str | None:
-  """Returns why the model may leave out an array; None if it must not."""
+  """Returns why the model may lack an array; None if it must not."""
   if pools.has_attention([name]):
     return 'the model does not pool by attention'
   if classifier.is_own(name):

@@ -1,8 +1,7 @@
 """Metadata of a run's checkpoints, read without Orbax.
 
-`<workdir>/checkpoints/<step>/description` is a JSON with the config
-(preprocessing included), label names, scores and checksums. `store` writes it
-beside the arrays.
+`<workdir>/checkpoints/<step>/description/metadata` is JSON with config, label
+names, scores and checksums. `store` writes it.
 """
 
 import dataclasses
@@ -24,11 +23,11 @@ from vivit_jax.checkpoints.damage import Damaged
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 
-# Arrays may be this many times larger than their files, plus this many bytes.
+# Max bytes of arrays: this factor times the bytes of files, plus the allowance.
 _MAX_COMPRESSION = 100
 _ALLOWANCE = 256 << 20
 
-LabelNames = Mapping[str, list[str]]  # of each head, in the order of logits
+LabelNames = Mapping[str, list[str]]  # head -> class names, in output order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +35,11 @@ class Description:
   """Metadata of a checkpoint.
 
   Attributes:
-    config: of the run, with its heads.
-    label_names: of each head.
-    content: digest of the training split, if it is known.
+    config: config of the run, heads included.
+    label_names: head -> class names, in output order.
+    content: digest of the training split, if known.
     unlogged: metrics of steps that are not in metrics.jsonl yet.
-    skipped: length of the current streak of non-finite steps.
+    skipped: number of consecutive non-finite steps up to this one.
     multi_label: heads that allow several labels per video.
   """
 
@@ -66,7 +65,7 @@ class Description:
     """Inverts `to_json`.
 
     Raises:
-      UserError: the config of another version of this package.
+      UserError: another version of this package wrote the config.
     """
     try:
       config = configs.from_mapping(mapping['config'])
@@ -102,10 +101,10 @@ def steps(workdir: str | os.PathLike) -> list[int]:
 
 
 def last_description(workdir: str | os.PathLike) -> Description | None:
-  """Reads the newest undamaged metadata; None without checkpoints.
+  """Reads a workdir's newest undamaged metadata; None without checkpoints.
 
   Raises:
-    UserError: all are damaged.
+    UserError: the metadata of all checkpoints is damaged.
   """
   folder = pathlib.Path(workdir).absolute() / 'checkpoints'
   mapping, _ = damage.newest(
@@ -115,10 +114,10 @@ def last_description(workdir: str | os.PathLike) -> Description | None:
 
 
 def read(folder: pathlib.Path, step: int) -> dict[str, Any]:
-  """Reads the JSON of a checkpoint's metadata.
+  """Reads a checkpoint's metadata as JSON.
 
   Raises:
-    Damaged: it cannot be read, or is not what was saved.
+    Damaged: the file cannot be read, or was changed.
   """
   with damage.reading(folder, step):
     path = folder / str(step) / 'description' / 'metadata'
@@ -132,10 +131,10 @@ def read(folder: pathlib.Path, step: int) -> dict[str, Any]:
 
 
 def best_score(mapping: Mapping[str, Any]) -> float | None:
-  """Returns the score by `train.best_metric`, larger is better; None without.
+  """Returns the score for `train.best_metric`, or None; larger is better.
 
   Args:
-    mapping: JSON of a checkpoint's metadata.
+    mapping: a checkpoint's metadata as JSON.
   """
   metric = mapping['config']['train']['best_metric']
   score = (mapping.get('scores') or {}).get(metric)
@@ -147,13 +146,13 @@ def best_score(mapping: Mapping[str, Any]) -> float | None:
 def check_shapes(
   folder: pathlib.Path, step: int, saved: Any, expected: Any
 ) -> None:
-  """Raises a UserError if a checkpoint belongs to another model.
+  """Raises a UserError if checkpoint and model differ in shapes or dtypes.
 
   Args:
-    folder: of checkpoints.
+    folder: the folder `checkpoints`.
     step: of the checkpoint.
-    saved: tree of the shapes and types in the checkpoint.
-    expected: tree of the shapes and types of the model.
+    saved: tree of the checkpoint's shapes and dtypes.
+    expected: tree of the model's shapes and dtypes.
   """
   theirs, ours = (
     sorted(
@@ -175,12 +174,12 @@ def check_shapes(
 def check_size(folder: pathlib.Path, step: int, saved: Any) -> None:
   """Raises `Damaged` if arrays are far larger than their files.
 
-  A few kilobytes of compressed zeros may claim any amount of memory.
+  A few kilobytes of compressed zeros could fill the memory.
 
   Args:
-    folder: of checkpoints.
+    folder: the folder `checkpoints`.
     step: of the checkpoint.
-    saved: tree of the shapes and types in the checkpoint.
+    saved: tree of the checkpoint's shapes and dtypes.
   """
   files = (folder / str(step)).rglob('*')
   stored = sum(path.stat().st_size for path in files if path.is_file())
@@ -194,12 +193,12 @@ def check_size(folder: pathlib.Path, step: int, saved: Any) -> None:
 
 
 def checksum_of_json(mapping: Mapping[str, Any]) -> int:
-  """Returns a CRC of a JSON object, independent of the order of its keys."""
+  """Returns a CRC of a JSON object, independent of key order."""
   return zlib.crc32(json.dumps(mapping, sort_keys=True).encode())
 
 
 def checksum(tree: Any) -> int:
-  """Returns a CRC of all arrays of a tree, independent of its structure."""
+  """Returns a CRC of a tree's arrays, independent of their order and names."""
   arrays = [np.ascontiguousarray(leaf) for leaf in jax.tree.leaves(tree)]
   with futures.ThreadPoolExecutor(4) as pool:
     each = pool.map(lambda x: zlib.crc32(x.reshape(-1).view(np.uint8)), arrays)

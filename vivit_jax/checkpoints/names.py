@@ -15,7 +15,7 @@ def flatten(tree: Any, prefix: str = '') -> Iterator[tuple[str, np.ndarray]]:
   """Yields ('a/b/c', array) for the leaves of nested dicts.
 
   Raises:
-    UserError: keys that contain a /, or too many levels.
+    UserError: a key contains a /, or the tree has too many levels.
   """
   if prefix.count('/') > _MAX_DEPTH:
     raise UserError('the checkpoint is nested too deeply to hold parameters.')

@@ -1,4 +1,4 @@
-"""Overrides of a config by the flags of evaluation and prediction."""
+"""Applies flags of evaluation and prediction to a config."""
 
 import dataclasses
 import re
@@ -24,23 +24,24 @@ def override(
   short_videos: str | None = None,
   ema: bool | None = None,
 ) -> TrainConfig:
-  """Returns the config with flags applied; None changes nothing.
+  """Returns the config with flags applied; None leaves a value unchanged.
 
   Args:
-    config: of the run or experiment.
-    split: to evaluate.
-    views: temporal x spatial, '4x3'.
-    crop: model input in pixels: '256', or height x width, '256x320'.
+    config: of the run.
+    split: split to evaluate.
+    views: number of temporal x spatial views: '4x3'.
+    crop: the model's input in pixels: '256', or height x width, '256x320'.
     short_side: of the resized video before the crop, in pixels.
-    frames: of a clip.
-    stride: between frames of a clip, in frames of the video.
-    average: over views: 'logits' or 'probabilities'.
+    frames: frames per clip.
+    stride: step between frames of a clip, in frames of the video; replaces
+      frames_per_second.
+    average: what to average over views: 'logits' or 'probabilities'.
     batch_size: videos per batch.
-    data_dir, short_videos: keys of config section `data`.
-    ema: whether to use the averaged weights, if there are any.
+    data_dir, short_videos: values of config section `data`.
+    ema: whether to use the averaged weights, if the checkpoint has them.
 
   Raises:
-    UserError: values that do not fit.
+    UserError: invalid values.
   """
   data = {
     'data_dir': data_dir,
@@ -67,7 +68,7 @@ def override(
     {key: value for key, value in section.items() if value is not None}
     for section in (data, evaluation)
   )
-  if stride is not None:  # frames_per_second would overrule it
+  if stride is not None:  # frames_per_second would take precedence
     data['frames_per_second'] = None
   config = dataclasses.replace(
     config,
@@ -99,5 +100,5 @@ def _sizes(
       f'--crop of {size[0]} x {size[1]} exceeds the short side of {side}: set '
       f'--short_side={min(size)} or more.'
     )
-  # Only training jitters, but the check of the crop includes jitter.
+  # Jitter is not used here, but the config's check of the crop includes it.
   return {'crop': size, 'short_side': side, 'scale_jitter': (1.0, 1.0)}

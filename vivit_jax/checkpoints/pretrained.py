@@ -1,4 +1,4 @@
-"""Loads weights of any format as the model of a config."""
+"""Loads weights of any format into the model of a config."""
 
 import dataclasses
 import os
@@ -29,12 +29,14 @@ def read(
   config: TrainConfig,
   grid: families.Grid | None = None,
 ) -> Weights:
-  """Reads a checkpoint of any format, completed with the config's facts on it.
+  """Reads a checkpoint of any format.
+
+  `init_grid` and `init_options` of the config override what the file states.
 
   Args:
     path: of the checkpoint.
-    config: with `init_grid`, `init_options` and `evaluation.ema`.
-    grid: token grid (t, h, w) if neither checkpoint nor config states it.
+    config: config of the model to load into.
+    grid: token grid (t, h, w) if neither checkpoint nor config states one.
 
   Raises:
     UserError: a file that cannot be read, or an unknown option.
@@ -64,12 +66,12 @@ def from_file(
 
   Args:
     path: of the checkpoint.
-    config: of the model and its clips.
-    dataset_names: class names of each head.
-    grid: as of `read`.
+    config: config of the model and its clips.
+    dataset_names: the dataset's class names.
+    grid: see `read`.
 
   Raises:
-    UserError: as `read` and `from_weights` do.
+    UserError: see `read` and `from_weights`.
   """
   source = read(path, config, grid)
   return from_weights(source, str(path), config, dataset_names)
@@ -83,20 +85,20 @@ def from_weights(
   say: Callable[[str], object] = print,
   exact: bool = False,
 ) -> LoadedModel:
-  """Returns weights as the model of a config.
+  """Returns the model of a config with the given weights.
 
-  The class names are those of `config.class_order`, else the checkpoint's own.
-  If their order is not the dataset's, the outputs are reordered. Without names,
-  the dataset's order is assumed, and a note says so.
+  Class names come from `config.class_order`, else from the checkpoint. If the
+  dataset has another order, outputs are reordered. Without class names, the
+  dataset's order is assumed, and a note is added to the table.
 
   Args:
     source: the weights.
     path: of their file.
-    config: of the model.
-    dataset_names: class names of each head. None without a dataset: outputs
+    config: config of the model and its clips.
+    dataset_names: the dataset's class names. None without a dataset: outputs
       keep their order, and unnamed classes become 'class 0', 'class 1', ...
-    say: gets the account of all arrays.
-    exact: whether adapted arrays are refused.
+    say: receives the table of arrays.
+    exact: whether to refuse adapted arrays.
 
   Raises:
     UserError: weights that do not fit the whole model, or other classes than
@@ -142,7 +144,7 @@ def merged_with(
   config: TrainConfig,
   label_names: orders.Names | None,
 ) -> merge.Merged:
-  """Merges a checkpoint into the model of a config, which has heads."""
+  """Merges a checkpoint into the model of a config, which must have heads."""
   if label_names is not None:
     label_names = {head: label_names[head] for head in config.model.heads}
   return merge.merge(
@@ -163,7 +165,7 @@ def _class_order(source: Weights, config: TrainConfig) -> str:
 
 
 def _check_same_model(source: Weights, path: str, config: TrainConfig) -> None:
-  """Raises a UserError if a run's weights are loaded with other options."""
+  """Raises a UserError if a run's weights would be used with other settings."""
   different = merge.differences(source, configs.target(config))
   if source.pool is not None and different:  # a checkpoint of this package
     raise UserError(
@@ -173,13 +175,13 @@ def _check_same_model(source: Weights, path: str, config: TrainConfig) -> None:
 
 
 def shapes(config: TrainConfig) -> Mapping[str, jax.ShapeDtypeStruct]:
-  """Returns shapes and types of a model's parameters, flat and unstacked."""
+  """Returns parameter shapes and dtypes by flat name, blocks unstacked."""
   tree = builder.shapes(config.model, config.data.frames, config.data.crop)
   return flax.traverse_util.flatten_dict(stacking.unstack(tree), sep='/')
 
 
 def _check_classes(path: str, source: Weights, config: TrainConfig) -> None:
-  """Raises a UserError unless checkpoint and dataset have as many classes."""
+  """Raises a UserError if checkpoint and dataset differ in class count."""
   classes = classifier.classes_of(source.arrays)
   heads = config.model.heads
   if classes is not None and classes != sum(heads.values()):
@@ -209,7 +211,7 @@ def check_whole(merged: merge.Merged, source: Weights, what: str) -> None:
 def _names(
   source: Weights, path: str, config: TrainConfig
 ) -> dict[str, list[str]]:
-  """Returns the class names of a checkpoint, in the order of its outputs."""
+  """Returns a checkpoint's class names in output order, or placeholders."""
   outputs = classifier.classes_of(source.arrays)
   if outputs is None:
     raise UserError(

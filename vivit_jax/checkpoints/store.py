@@ -1,12 +1,12 @@
 """Saves and restores a run's checkpoints: Orbax arrays and their metadata.
 
 `<workdir>/checkpoints/<step>/state` holds step, parameters and optimiser state.
-`<step>/description` is a JSON (`metadata`) with the config and label names, so
-a checkpoint alone says how to use it.
+`<step>/description` is JSON (`metadata`) with the config and label names, so a
+checkpoint can be used without the rest of the workdir.
 
-Orbax writes a checkpoint under a temporary name and renames it, before deletion
-too, so a kill never leaves part of one. A checkpoint that is damaged all the
-same is renamed to `<step>.damaged`.
+Orbax renames a checkpoint after writing it and before deleting it, so a killed
+process never leaves part of one. A checkpoint that is damaged anyway is renamed
+to `<step>.damaged`.
 """
 
 import contextlib
@@ -32,16 +32,17 @@ _REMOVED = '.removed'  # folder of checkpoints that are being deleted
 
 
 class Store:
-  """The checkpoints of a workdir; a context that ends when all are written.
+  """The checkpoints of a workdir; a context manager that waits for writes.
 
   Args:
     workdir: contains the folder `checkpoints`.
-    keep: number of last checkpoints to keep, besides the best one. Those saved
-      during a streak of skipped steps do not count.
-    read_only: whether the folder must exist, and stays unchanged.
+    keep: number of most recent checkpoints to keep, besides the best one. Those
+      saved during a streak of skipped steps do not count.
+    read_only: whether to leave the folder, which must exist, unchanged.
 
   Raises:
-    UserError: no checkpoints to read, or a folder that cannot be written.
+    UserError: the folder is missing or cannot be written, or all checkpoints
+      are damaged.
   """
 
   def __init__(
@@ -97,13 +98,13 @@ class Store:
     description: Description,
     scores: Mapping[str, float] | None = None,
   ) -> None:
-    """Starts writing a checkpoint in the background.
+    """Starts to write a checkpoint in the background, unless the step is saved.
 
     Args:
-      step: of the run.
+      step: training step.
       state: tree of host arrays.
-      description: of the checkpoint.
-      scores: of the validation at this step, by metric.
+      description: metadata of the checkpoint.
+      scores: metric -> validation score at this step.
 
     Raises:
       UserError: this checkpoint or the previous one cannot be written.
@@ -131,7 +132,7 @@ class Store:
       )
 
   def check(self) -> None:
-    """Checks for an error of the last `save`; does not wait for it.
+    """Raises the error of the last `save`, if any; does not wait for its end.
 
     Raises:
       UserError: the checkpoint cannot be written.
@@ -150,11 +151,11 @@ class Store:
       self._manager.wait_until_finished()
 
   def find(self, which: str = 'last') -> int | None:
-    """Returns the step of a checkpoint, None if there are none.
+    """Returns the step of a checkpoint; None without checkpoints.
 
     Args:
-      which: 'last', 'best' (by `train.best_metric`; the last one without
-        scores), or the number of a step.
+      which: 'last', 'best' by `train.best_metric` (the last one if none has a
+        score), or a step.
 
     Raises:
       UserError: no such step, or damaged metadata.
@@ -177,13 +178,14 @@ class Store:
   def restore_last(self, template: Any) -> tuple[Any, Description] | None:
     """Restores the newest undamaged checkpoint; None without checkpoints.
 
-    Newer, damaged ones are reported and renamed to `<step>.damaged`.
+    Reports newer, damaged ones and renames them to `<step>.damaged`.
 
     Args:
-      template: as of `restore`.
+      template: see `restore`.
 
     Raises:
-      UserError: all are damaged, and stay unchanged; or another model's.
+      UserError: all checkpoints are damaged (none is renamed then), or one
+        belongs to another model.
     """
     restored, damaged = damage.newest(
       self._folder,
@@ -197,7 +199,7 @@ class Store:
     return restored
 
   def _read_undamaged(self) -> dict[int, dict[str, Any]]:
-    """Reads the metadata of all checkpoints; sets damaged ones aside."""
+    """Returns step -> metadata; renames checkpoints with damaged metadata."""
     read, damaged = {}, {}
     for step in metadata.steps_in(self._folder):
       try:
@@ -221,10 +223,10 @@ class Store:
     )
 
   def describe(self, step: int) -> Description:
-    """Reads the metadata of a checkpoint.
+    """Reads a checkpoint's metadata.
 
     Raises:
-      Damaged: it cannot be read.
+      UserError: damaged metadata, or metadata of another package version.
     """
     return Description.from_json(metadata.read(self._folder, step))
 
@@ -233,8 +235,8 @@ class Store:
 
     Args:
       step: of an existing checkpoint.
-      template: tree of arrays or shapes. Its blocks may be stacked or not,
-        whichever they were when saved.
+      template: tree of arrays or shapes, blocks stacked or not. The blocks that
+        were saved may be either, too.
 
     Raises:
       UserError: the checkpoint is damaged, or belongs to another model.
@@ -265,7 +267,10 @@ class Store:
 
     Args:
       step: of an existing checkpoint.
-      which: 'params', or 'ema' for the averaged ones (`has_average`).
+      which: 'params', or 'ema' for the averaged weights (see `has_average`).
+
+    Raises:
+      Damaged: the checkpoint is damaged.
     """
     with damage.reading(self._folder, step):
       saved = dict(self._manager.item_metadata(step)['state'])
@@ -291,10 +296,10 @@ class Store:
 
 
 class _Policy(checkpoint_managers.PreservationPolicy):
-  """Keeps the last `keep` good checkpoints, the newest and the best.
+  """Keeps the newest and the best checkpoint, and the last `keep` good ones.
 
-  A checkpoint saved during a streak of skipped steps may be what causes them,
-  so it must not displace a good one.
+  A checkpoint is good unless it was saved during a streak of skipped steps: its
+  parameters may be the cause of the streak.
   """
 
   def __init__(self, keep: int):
@@ -303,7 +308,7 @@ class _Policy(checkpoint_managers.PreservationPolicy):
     self._bad: set[int] = set()
 
   def add(self, step: int, mapping: Mapping[str, Any]) -> None:
-    """Registers a checkpoint by the JSON of its metadata."""
+    """Registers a checkpoint, given its metadata as JSON."""
     self._scores[step] = metadata.best_score(mapping)
     if mapping.get('skipped'):
       self._bad.add(step)
@@ -322,16 +327,13 @@ class _Policy(checkpoint_managers.PreservationPolicy):
 
 
 def _best(scores: Mapping[int, float | None]) -> int:
-  """Returns the step with the best score, the newest one on ties.
-
-  Without any scores, returns the last step.
-  """
+  """Returns the step with the best score; the last one on ties or without."""
   scored = {step: x for step, x in scores.items() if x is not None}
   return max(scored or scores, key=lambda step: (scored.get(step, 0.0), step))
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:
-  """Returns options with which Orbax does not wait for other processes.
+  """Returns Orbax options not to wait for other processes.
 
   Parameters are the same in all processes, and only process 0 writes.
   """

@@ -1,4 +1,4 @@
-"""The folder of a run: its config is written once and must not change."""
+"""The folder of a run; a resumed run may change few keys of its config."""
 
 import contextlib
 import os
@@ -11,8 +11,8 @@ from vivit_jax import files, locks, typed
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 
-# Sections and keys that may change when a run is resumed: they do not affect
-# the loss curve.
+# Prefixes of keys that may change when a run is resumed: they do not affect the
+# loss curve.
 _FREE = (
   'model.scan',
   'model.remat',
@@ -37,9 +37,9 @@ _PATHS = ('init_from', 'class_order')  # compared as absolute paths
 
 
 def check(workdir: str | os.PathLike, config: TrainConfig) -> None:
-  """Raises the errors that `claimed` would, and writes nothing.
+  """Raises the errors of `claimed` but for the lock; writes nothing.
 
-  If the config has no heads, the dataset's heads are not compared.
+  If the config has no heads, heads are not compared.
   """
   folder = pathlib.Path(workdir)
   if (folder / 'config.json').exists():
@@ -70,9 +70,9 @@ def _why_not_writable(folder: pathlib.Path) -> str:
 def claimed(
   workdir: str | os.PathLike, config: TrainConfig
 ) -> Iterator[pathlib.Path]:
-  """Creates and locks a workdir; a context that ends the lock.
+  """Creates a workdir and locks it until the context exits.
 
-  Writes `config.json`, or checks that the existing one is the same.
+  Checks an existing `config.json` (`check_same`), then writes the new config.
 
   Yields:
     The folder.
@@ -120,7 +120,7 @@ def read_config(workdir: str | os.PathLike) -> TrainConfig:
 
 
 def _read(path: pathlib.Path) -> TrainConfig:
-  """Reads a config; raises an OSError if the file is missing."""
+  """Reads a config; raises an OSError if the file cannot be read."""
   try:
     return configs.from_json(path.read_text('utf-8'))
   except (UserError, UnicodeDecodeError) as error:
@@ -133,7 +133,7 @@ def _read(path: pathlib.Path) -> TrainConfig:
 def check_same(
   saved: TrainConfig, requested: TrainConfig, folder: str | os.PathLike
 ) -> None:
-  """Raises a UserError if keys differ that must not change during a run."""
+  """Raises a UserError if a key differs that must not change during a run."""
   old, new = (
     {key: _comparable(key, value) for key, value in flat(c).items()}
     for c in (saved, requested)

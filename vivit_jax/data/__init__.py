@@ -1,10 +1,10 @@
-"""Datasets: preparation of records from videos, and batches from records.
+"""Datasets: from videos to records, and from records to batches.
 
-Preparation (`prepare`): `readers` read the owners' files into `annotations`;
+Preparation (`prepare`): `readers` parse the owners' files into `annotations`;
 `raw_videos` yields frames from video files (`decode`, `timing`), folders or
-`tfrecords`; `shards` writes `records` and `build_dir` finishes the dataset.
-`builders` lists the datasets, and `moving_shapes` is the embedded one.
+`tfrecords`; `shards` writes `records`, and `build_dir` finishes the dataset.
+`builders` lists all datasets; `moving_shapes` generates the embedded one.
 
 Reading: `datasets` opens a split, `clips` samples and crops, and `pipeline`
-makes batches. `check` decodes everything. Nothing here imports TensorFlow.
+makes batches. `check` lists unreadable videos. Nothing here imports TensorFlow.
 """

@@ -21,14 +21,14 @@ class Example:
   """One annotated video, or one segment of a video.
 
   Attributes:
-    path: of a video file, a folder of frames or a file of records; relative to
-      the folder of videos, with slashes.
+    path: video file, folder of frames, or file of records; relative to the
+      folder of videos, with slashes.
     id: unique in its split.
     labels: the label of each head; for a multi-label head, a tuple of labels.
     alternatives: other paths to try if `path` does not exist, in this order. A
       path that ends with a slash is a folder for the file name of `path`.
-    start, end: of the segment, in seconds; `end` is exclusive.
-    frames: first and last number of the segment in a folder of frames.
+    start, end: bounds of the segment, in seconds; `end` is exclusive.
+    frames: first and last frame number of the segment, for a folder of frames.
     record: byte offset of the video's record in a file of records.
   """
 
@@ -62,7 +62,7 @@ class Annotated:
 
 
 def names_of(label: Label) -> tuple[str, ...]:
-  """Returns the label names of a single label or of several."""
+  """Returns the names in a label, as a tuple."""
   return (label,) if isinstance(label, str) else tuple(label)
 
 
@@ -76,10 +76,10 @@ def label_maps(
 
   Args:
     splits: the examples; all have the same heads.
-    train_split: its labels are taken, sorted, if `label_names` is None. If the
-      dataset has no such split, all splits' labels are.
+    train_split: without `label_names`, this split's labels, sorted; if the
+      dataset has no such split, the labels of all splits.
     label_names: the names of each head, in order, or None.
-    origin: of `label_names`, for errors.
+    origin: where `label_names` come from, for errors.
 
   Raises:
     UserError: a label without a name, a head without labels, or heads that
@@ -123,7 +123,7 @@ def _labels_in(head: str, examples: Iterable[Example]) -> set[str]:
 
 
 def multi_label_heads(splits: Splits) -> list[str]:
-  """Returns the heads with any number of labels per video, sorted."""
+  """Returns the multi-label heads, sorted."""
   first = next(iter(splits.values()))[0]
   return sorted(h for h, x in first.labels.items() if not isinstance(x, str))
 
@@ -136,7 +136,7 @@ def check_classes(
   """Checks that each head has its official number of labels.
 
   Raises:
-    UserError: another number, or a missing head.
+    UserError: a wrong number of labels, or a missing head.
   """
   for head, count in official.items():
     names = label_names.get(head)
@@ -154,7 +154,7 @@ def check_classes(
 
 
 def read_label_names(path: str | os.PathLike) -> dict[str, list[str]]:
-  """Reads label names in their order.
+  """Reads the label names of each head, in the order of their indices.
 
   Args:
     path: a JSON file `{head: [names]}`, or the folder of a prepared dataset
@@ -185,7 +185,7 @@ def checked_names(names: Any, where: str) -> dict[str, list[str]]:
   """Returns validated label names of each head, in their order.
 
   Args:
-    names: expected to be {head: names}.
+    names: should be {head: names}.
     where: begins the error.
 
   Raises:

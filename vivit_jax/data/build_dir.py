@@ -42,7 +42,7 @@ def fingerprint(
 
 
 def _identity(example: Example) -> list[Any]:
-  """Returns the fields of an example that determine its records."""
+  """Returns the fields of an example that go into the fingerprint."""
   segment = {
     field: getattr(example, field)
     for field in ('start', 'end', 'frames', 'record')
@@ -137,8 +137,8 @@ def _write_tfds_info(
   """Writes the files that make a folder of shards a TFDS dataset.
 
   Args:
-    dataset: 'moving_shapes', 'videos/mine'.
-    folder: of the shards.
+    dataset: its name, such as 'moving_shapes' or 'videos/mine'.
+    folder: the folder of shards.
     shard_lengths: number of records in each shard, for each split.
     metadata: content of metadata.json.
   """

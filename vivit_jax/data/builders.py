@@ -1,7 +1,6 @@
-"""TFDS builders of the datasets: their names and official facts.
+"""TFDS builders of the datasets: names, citations, official counts.
 
-The records themselves are written by `prepare`, which uses all cores and can
-resume after a crash.
+They write no records: `prepare` does, on all cores, and resumes after a crash.
 """
 
 from collections.abc import Mapping
@@ -23,7 +22,7 @@ class RecordBuilder(
       the user's.
     COUNTS: official number of videos of each split, if known; keyed '1/train'
       in datasets with several splits into train and test.
-    MULTIPLE: whether the user names a config: videos/mine.
+    MULTIPLE: whether the user adds a name, as in videos/mine.
   """
 
   VERSION = tfds.core.Version('1.0.0')
@@ -35,11 +34,11 @@ class RecordBuilder(
   MULTIPLE = False
 
   def __init_subclass__(cls, **options):
-    # TFDS's own registry has some of these names already.
+    # TFDS's own registry already has some of these names.
     super().__init_subclass__(skip_registration=True, **options)
 
   def _create_builder_config(self, builder_config, version):
-    # Any name is a config: the user's name for a folder of videos.
+    # The user may choose any name for a folder of videos.
     if isinstance(builder_config, str):
       return tfds.core.BuilderConfig(name=builder_config)
     return builder_config

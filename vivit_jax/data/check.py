@@ -1,9 +1,9 @@
-"""Command that lists the videos of a dataset or folder that cannot be decoded.
+"""Lists the unreadable videos of a prepared dataset or of a folder.
 
   python -m vivit_jax.data.check data/kinetics400
   python -m vivit_jax.data.check FOLDER_OF_VIDEOS
 
-It decodes everything, on all cores, and writes nothing.
+It decodes every video, on all cores, and writes no files.
 """
 
 import concurrent.futures
@@ -37,13 +37,13 @@ def check(path: str | os.PathLike, workers: int | None = None) -> list[Fault]:
   """Decodes all videos of a folder; prints those that cannot be decoded.
 
   Args:
-    path: of a prepared dataset, with or without its version, or of a folder of
-      videos.
+    path: folder of a prepared dataset, with or without the version, or folder
+      of videos.
     workers: number of processes; None for one per core.
 
   Returns:
-    For each video that cannot be decoded, its path (in records: split and id)
-    and the reason, as the rest of a sentence.
+    (path, reason) of each video that cannot be decoded. In a prepared dataset,
+    split and id replace the path.
 
   Raises:
     UserError: no such folder, or no videos in it.
@@ -78,7 +78,7 @@ def check(path: str | os.PathLike, workers: int | None = None) -> list[Fault]:
 
 
 def _records(path: pathlib.Path) -> pathlib.Path | None:
-  """Returns the dataset's folder with records, or None."""
+  """Returns the folder of a prepared dataset's records, or None."""
   if (path / 'dataset_info.json').exists():
     return path
   return datasets.find('.', path)
@@ -134,7 +134,7 @@ def _opened(folder: pathlib.Path, split: str) -> datasets.VideoSplit:
 def define_flags() -> None:
   """Defines the flags of this command."""
   flags.DEFINE_integer(
-    'workers', None, 'Processes; the default is one a core.', lower_bound=1
+    'workers', None, 'Processes; by default, one per core.', lower_bound=1
   )
   flags.DEFINE_alias('num_workers', 'workers')
 

@@ -1,4 +1,4 @@
-"""Span of clips in their videos, and checks for videos that are too short."""
+"""How many video frames a clip spans, and checks for videos too short."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from vivit_jax.errors import UserError
 
 
 def stride_of(split: VideoSplit, data: DataConfig, video: int) -> float:
-  """Returns the frames of a video from one frame of a clip to the next."""
+  """Returns the step between frames of a clip, in frames of the video."""
   if data.frames_per_second is None:
     return data.stride
   return split.frame_rates[video] / data.frames_per_second
@@ -34,7 +34,7 @@ def strides(split: VideoSplit, data: DataConfig) -> np.ndarray:
 
 
 def _spans(split: VideoSplit, data: DataConfig) -> np.ndarray:
-  """Returns the frames of each video that a clip spans, int [n]."""
+  """Returns how many frames a clip spans in each video, int [n]."""
   unique, inverse = np.unique(strides(split, data), return_inverse=True)
   spans = [sampling.span(data.frames, stride) for stride in unique]
   return np.asarray(spans, np.int64)[inverse]
@@ -63,7 +63,7 @@ def check_views(split: VideoSplit, data: DataConfig, views: int) -> None:
   """Checks that the longest video has distinct clips for all views.
 
   Raises:
-    UserError: it has fewer possible clips than `views`.
+    UserError: every video has fewer distinct clips than `views`.
   """
   possible = split.frame_counts - _spans(split, data) + 1
   limit = max(1, int(possible.max(initial=1)))

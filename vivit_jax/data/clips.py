@@ -33,10 +33,10 @@ def training_clips(
   Args:
     split: the videos.
     data: sampling and crop of the clips.
-    augment: their RandAugment, and the number of repeats.
+    augment: RandAugment, and `repeats`, the number of clips per video.
     local: this process's clips in the global batch.
     videos_and_seeds: indices of the global batch's videos, int [n], and seeds
-      of their clips, int [n, repeats]; clip i is of video i % n.
+      of their clips, int [n, repeats]. Clip i shows video i % n.
 
   Returns:
     The batch, as `pipeline.train_batches` yields it.
@@ -78,10 +78,10 @@ def _readable_clip(
   seed: int,
   clip: np.ndarray,
 ) -> tuple[int, np.ndarray]:
-  """Fills `clip` from the video, or from the next one that can be read.
+  """Fills `clip` from the video, or from the next readable one.
 
   Returns:
-    The index of the clip's video, and the draws of RandAugment.
+    The index of the video used, and RandAugment's draws.
   """
   for attempt in range(1, _MAX_TRIES + 1):
     try:
@@ -104,7 +104,7 @@ def _random_clip(
   """Fills `clip`, uint8 [T, *crop, 3], with a random clip of a video.
 
   Returns:
-    The draws of RandAugment, float32 [layers, 4].
+    RandAugment's draws, float32 [layers, 4].
   """
   frames = sampling.random_clip(
     int(split.frame_counts[video]),
@@ -210,8 +210,8 @@ def _new_batch(shape: Sequence[int], workers: int) -> Iterator[np.ndarray]:
     return
   batch = SharedMemoryArray(shape, np.uint8)
   if sys.platform.startswith('linux'):
-    # One call is faster than a fault for each page. Systems without the call
-    # return an error, which is ignored.
+    # Allocates all pages in one call, which is faster than a page fault for
+    # each. Older kernels return an error, which is ignored.
     address, size = ctypes.c_void_p(batch.ctypes.data), batch.nbytes
     ctypes.CDLL(None).madvise(
       address, ctypes.c_size_t(size), _MADV_POPULATE_WRITE

@@ -9,8 +9,8 @@ import av
 
 from vivit_jax.errors import UserError
 
-# Magic numbers of common containers: offset, bytes. A file with one that does
-# not open is a damaged video; a file without one is no video.
+# Magic numbers of common containers: offset, bytes. If a file does not open,
+# they tell a damaged video from a file that is not a video.
 _MAGIC = (
   (4, b'ftyp'),  # MP4, MOV
   (0, b'\x1aE\xdf\xa3'),  # Matroska, WebM
@@ -23,8 +23,8 @@ class UnreadableVideo(UserError):
   """A video, or one of its frames, that cannot be decoded.
 
   Attributes:
-    path: of the video, or a description of the frame.
-    reason: the rest of the sentence that `path` begins.
+    path: path or description of the video; begins the message.
+    reason: the rest of the message, such as 'does not exist'.
   """
 
   def __init__(self, path: str | os.PathLike, reason: str):

@@ -25,19 +25,20 @@ class VideoSplit:
   Can be pickled, for worker processes.
 
   Attributes:
-    label_names: of each head, in the order of label indices; heads sorted.
-    ids: of the videos, in order.
-    labels: of each head, int32 [n]; for a multi-label head, a list of lists.
+    label_names: names of each head's labels, by label index; heads are sorted.
+    ids: video ids, in the order of the index.
+    labels: label indices of each head, int32 [n]; for a multi-label head, a
+      list of lists.
     multi_label: the heads with any number of labels per video.
-    frame_counts: of the videos, int32 [n].
-    frame_rates: frames per second of each video, float64 [n]; nan: unknown.
+    frame_counts: number of frames of each video, int32 [n].
+    frame_rates: frames per second of each video, float64 [n]; nan if unknown.
   """
 
   def __init__(self, folder: str | os.PathLike, split: str):
-    """Reads the index; `open_split` finds the folder.
+    """Reads the index. `open_split` does it by the dataset's name.
 
     Args:
-      folder: of one version of a dataset: data/videos/mine/1.0.0.
+      folder: one version of a dataset, such as data/videos/mine/1.0.0.
       split: 'train', 'validation', ...
 
     Raises:
@@ -80,7 +81,8 @@ class VideoSplit:
   def content(self) -> str:
     """Number of videos, and a digest of their ids, lengths and labels.
 
-    Compares datasets; the digest is that of the index on disk.
+    It is equal for splits with the same content. Checkpoints store it, so its
+    heads stay in the order of the index on disk.
     """
     labels = {
       head: self.labels[head]
@@ -96,9 +98,10 @@ class VideoSplit:
     return f'VideoSplit({str(self._folder)!r}, {self._split!r})'
 
   def labels_of(self, video: int) -> dict[str, np.ndarray]:
-    """Returns a video's label of each head.
+    """Returns a video's label for each head.
 
-    An int32 [] class; for a multi-label head, float32 [K] with 1 at each label.
+    A label is a class index, int32 []; for a multi-label head, float32 [K], 1
+    for each class of the video and 0 for the others.
     """
     labels = {}
     for head, column in self.labels.items():
@@ -183,8 +186,8 @@ def open_split(
   """Opens a split of a prepared dataset, in its newest version.
 
   Args:
-    dataset: 'moving_shapes', 'videos/mine'.
-    data_dir: `prepare` wrote the dataset there.
+    dataset: its name, such as 'moving_shapes' or 'videos/mine'.
+    data_dir: parent folder of all datasets, as given to `prepare`.
     split: 'train', 'validation', ...
 
   Raises:

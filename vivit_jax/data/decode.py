@@ -12,14 +12,14 @@ import numpy as np
 from vivit_jax.data import containers, orientation, timing
 from vivit_jax.data.containers import UnreadableVideo
 
-# A search of a folder takes files with these suffixes for videos.
+# Files with these suffixes count as videos when a folder is searched.
 SUFFIXES = (
   '.3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv'
 ).split()
 
-# Share of the declared frames that a complete video has at least. Less than 1,
-# because intact files may lack a few: edit lists hide frames, and cuts without
-# re-encoding leave some that cannot be decoded.
+# Min share of the declared frames in a complete video. Intact files may lack a
+# few: edit lists hide frames, and cutting without re-encoding leaves frames
+# that cannot be decoded.
 _MIN_SHARE = 0.9
 
 # PyAV's errors for damaged files; the last three are for impossible sizes.
@@ -35,22 +35,23 @@ def decode_video(
   """Yields the frames of a file's first video stream, in one thread.
 
   The file's display matrix (rotation, mirror) is applied. A variable frame
-  rate is resampled to its average: the frames on display at regular times are
-  yielded. Damage that the codec conceals is not detected. A truncated video
+  rate is resampled to its average: the frames are those on display at regular
+  times. Damage that the codec conceals is not detected. A truncated video
   raises after its last frame.
 
   Args:
-    path: of the file.
-    short_side: larger frames are shrunk to it, in pixels; None keeps the size.
-    start: of the segment, in seconds; exact, by seeking. None for 0.
-    end: of the segment, in seconds, exclusive; None for the video's end.
+    path: the video file.
+    short_side: max short side, in pixels; larger frames are shrunk. None keeps
+      the size.
+    start: start of the segment, in seconds, exact to a frame; None for 0.
+    end: end of the segment, in seconds, exclusive; None for the video's end.
 
   Yields:
     uint8 RGB [H, W, 3]; all frames have the same size.
 
   Raises:
-    UnreadableVideo: no such file, not a video, damaged or truncated, or the
-      segment is not in it.
+    UnreadableVideo: no such file, not a video, damaged or truncated, or
+      without the whole segment.
   """
   path = pathlib.Path(path)
   whole = start is None and end is None
@@ -75,7 +76,7 @@ def seconds(path: str | os.PathLike) -> float:
   """Returns the duration of a file's video in seconds; 0 if unknown.
 
   Raises:
-    UnreadableVideo: it cannot be opened.
+    UnreadableVideo: the file cannot be opened.
   """
   path = pathlib.Path(path)
   with containers.opened(path) as container:
@@ -97,8 +98,8 @@ def _images(
     for time, frame in frames:
       if frame.is_corrupt:
         raise UnreadableVideo(path, f'is damaged: frame {count} is corrupt')
-      # Key frames only: reading side data makes a reference cycle, and hundreds
-      # of such frames would wait in memory for the garbage collector.
+      # Key frames only: reading side data makes a reference cycle, which would
+      # keep hundreds of frames in memory until the garbage collector runs.
       if orient is None or frame.key_frame:
         orient = orientation.display_transform(frame)
       image = orient(frame.to_ndarray(format='rgb24'))
@@ -137,7 +138,7 @@ def _segment(
   end: float,
   with_previous: bool,
 ) -> Iterator[Timed]:
-  """Yields time and frame of a segment; optionally first the frame before it.
+  """Yields time and frame of a segment, optionally from the frame before it.
 
   Raises:
     UnreadableVideo: the segment has no frames, or the video ends within it.
@@ -175,9 +176,9 @@ def _segment(
 def frame_rate(
   path: str | os.PathLike, start: float | None = None, end: float | None = None
 ) -> float | None:
-  """Returns the frames per second that `decode_video` yields, or None.
+  """Returns the frames per second of `decode_video`; None if unknown.
 
-  A variable rate is that of the resampled frames; None is an unknown rate.
+  For a variable rate, that is the rate after resampling.
 
   Args:
     path, start, end: as in `decode_video`.
@@ -205,7 +206,7 @@ def _check_complete(
   """Raises UnreadableVideo if a video is truncated.
 
   Args:
-    path: of the file.
+    path: the video file.
     container: the opened file.
     count: number of decoded frames.
     end: time of the last frame, in seconds.
@@ -219,8 +220,8 @@ def _check_complete(
         path, f'is damaged: it ends after {count} of {stream.frames} frames'
       )
     return
-  # Matroska declares no number of frames, and only the duration of the whole
-  # file, whose sound may be longer than the video.
+  # Matroska declares no number of frames, only the duration of the whole file,
+  # whose sound may be longer than the video.
   duration = container.duration
   if duration is None or len(container.streams) > 1 or count == 1:
     return
@@ -234,7 +235,7 @@ def _check_complete(
 def shrink(image: np.ndarray, short_side: int | None) -> np.ndarray:
   """Shrinks an image [H, W, 3] to a short side of at most `short_side` pixels.
 
-  The aspect is kept. A small enough image is returned itself, not a copy.
+  The aspect ratio is kept. An image that is small enough is returned uncopied.
   """
   height, width = image.shape[:2]
   if short_side is None or min(height, width) <= short_side:
@@ -245,22 +246,22 @@ def shrink(image: np.ndarray, short_side: int | None) -> np.ndarray:
 
 
 def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
-  """Returns an image, uint8 RGB [H, W, 3], as JPEG of quality 1 to 100."""
+  """Encodes an image, uint8 RGB [H, W, 3], as JPEG of quality 1 to 100."""
   bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
   _, data = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
   return data.tobytes()
 
 
 def decode_jpeg(data: bytes, where: str) -> np.ndarray:
-  """Returns the image of a JPEG, uint8 RGB [H, W, 3].
+  """Decodes a JPEG to uint8 RGB [H, W, 3].
 
   Args:
     data: one JPEG.
-    where: video and frame; begins the error.
+    where: names the video, and begins the error.
 
   Raises:
-    UnreadableVideo: empty, truncated or not a JPEG. (Flipped bits mostly go
-      unnoticed: JPEG has no checksum. The records have one.)
+    UnreadableVideo: empty, truncated or not a JPEG. Most flipped bits go
+      unnoticed: JPEG has no checksum, but records have one.
   """
   image = decode_image(data)
   if image is None:
@@ -269,7 +270,7 @@ def decode_jpeg(data: bytes, where: str) -> np.ndarray:
 
 
 def decode_image(data: bytes) -> np.ndarray | None:
-  """Returns an image of any format, uint8 RGB [H, W, 3], or None if invalid."""
+  """Decodes an image file to uint8 RGB [H, W, 3]; returns None if invalid."""
   if not data:
     return None
   return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)

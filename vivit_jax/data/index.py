@@ -17,10 +17,10 @@ class Index:
 
   Attributes:
     shard_lengths: number of records in each shard.
-    ids: of the videos; unique.
-    paths: of the video files, relative to the folder of videos.
-    frame_counts: of the videos.
-    rates: of the videos, in frames per second; None if unknown.
+    ids: unique id of each video.
+    paths: file of each video, relative to the folder of videos.
+    frame_counts: number of frames of each video.
+    rates: frames per second of each video; None if unknown.
     labels: for each head, the label index of each video; for a multi-label
       head, a list of indices.
   """
@@ -55,7 +55,7 @@ def read_index(folder: pathlib.Path, split: str) -> Index:
   """Reads a split's index from a dataset's folder.
 
   Raises:
-    UserError: it is damaged.
+    UserError: the index is missing or damaged.
   """
   path = index_path(folder, split)
   try:

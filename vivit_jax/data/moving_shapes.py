@@ -2,9 +2,9 @@
 
 A video has a *noun*, its shape, and a *verb*, a motion and its reverse. Verbs
 come in pairs with the two motions in opposite order (left then right, right
-then left): both are the same loop, begun half a loop apart. So a model that
-averages over time can tell the pairs apart, but needs the order of time for the
-two verbs of a pair. The nouns need no time.
+then left): both are the same loop, started half a loop apart. So a model that
+averages over time can tell pairs apart, but not the two verbs of a pair. The
+noun is visible in every frame.
 
 Size, colour, texture, speed, turning point, start, orientation and background
 are random and independent of the labels. `generate` writes H.264 .mp4 files
@@ -39,13 +39,13 @@ DEFAULT_SCENE = Scene()
 
 
 def labels_of(number: int) -> tuple[str, str]:
-  """Returns verb and noun of a video; all pairs are equally frequent."""
+  """Returns a video's verb and noun; all combinations are equally frequent."""
   verb, noun = divmod(number % (len(VERBS) * len(NOUNS)), len(NOUNS))
   return VERBS[verb], NOUNS[noun]
 
 
 def write_video(path: pathlib.Path, video: np.ndarray) -> None:
-  """Writes uint8 [T, H, W, 3] as an H.264 .mp4; complete or not at all."""
+  """Writes uint8 [T, H, W, 3] atomically as an H.264 .mp4."""
   with (
     files.replacing(path) as unfinished,
     av.open(str(unfinished), 'w', format='mp4') as container,
@@ -83,12 +83,12 @@ def _write_one(
 def boxes_of(
   identity: str, scene: Scene = DEFAULT_SCENE, seed: int = 0
 ) -> np.ndarray:
-  """Returns the shape's boxes in a video, as `scenes.boxes`.
+  """Returns the shape's box in each frame of a video, as `scenes.boxes` does.
 
   Args:
-    identity: as in annotations.csv, or followed by the times, as in records
-      and file names.
-    scene, seed: of the videos.
+    identity: video id, as in annotations.csv (without the times) or in records
+      and file names (with them).
+    scene, seed: as given to `generate`.
   """
   name = identity.split('_')[0]
   split, number = name[:-6], int(name[-6:])
@@ -102,7 +102,7 @@ def _generator(split: str, number: int, seed: int) -> np.random.Generator:
 def _check_parameters(
   folder: pathlib.Path, parameters: dict[str, float]
 ) -> None:
-  """Writes scene.json, or checks that existing videos have the parameters."""
+  """Writes scene.json, or checks that existing videos have these parameters."""
   path = folder / 'scene.json'
   try:
     existing = json.loads(path.read_text('utf-8'))
@@ -128,16 +128,16 @@ def generate(
   """Writes videos and annotations; keeps existing videos.
 
   Args:
-    folder: for `annotations.csv`, `videos/<id>_<start>_<end>.mp4` and
+    folder: gets `annotations.csv`, `videos/<id>_<start>_<end>.mp4`, and
       `scene.json`, which prevents mixing videos of two scenes.
     counts: number of videos in each split; None for `SPLITS`.
-    scene: difficulty of the videos.
+    scene: size, length and difficulty of the videos.
     seed: a video's random numbers come from (seed, split, number).
     workers: number of processes; None for one per core.
 
   Raises:
-    UserError: invalid counts or seed, a folder that cannot be written, or one
-      with videos of another scene.
+    UserError: invalid counts or seed, or a folder that cannot be written or
+      has videos of another scene or seed.
   """
   folder = pathlib.Path(folder)
   counts = SPLITS if counts is None else counts
@@ -153,7 +153,7 @@ def generate(
   write = functools.partial(_write_one, folder=folder, scene=scene, seed=seed)
   videos = [(s, n) for s, count in counts.items() for n in range(count)]
   with contextlib.ExitStack() as stack:
-    # A Ctrl-C in between would leave them half made, with warnings at exit.
+    # A Ctrl-C here would leave the pool half started, with warnings at exit.
     with processes.defer_sigint():
       pool = concurrent.futures.ProcessPoolExecutor(
         workers, processes.CONTEXT, processes.init_worker
@@ -179,16 +179,16 @@ def generate(
 def define_flags() -> None:
   """Defines the flags of this command."""
   flags.DEFINE_string('out', 'data/raw/moving_shapes', 'Folder to write into.')
-  flags.DEFINE_integer('seed', 0, 'Of all randomness.')
+  flags.DEFINE_integer('seed', 0, 'Random seed.')
   for split, count in SPLITS.items():
-    flags.DEFINE_integer(split, count, f'Videos of the {split} split.')
+    flags.DEFINE_integer(split, count, f'Number of {split} videos.')
   for field in dataclasses.fields(Scene):
     define = (
       flags.DEFINE_integer
       if isinstance(field.default, int)
       else flags.DEFINE_float
     )
-    define(field.name, field.default, 'Scene, in vivit_jax/data/scenes.py.')
+    define(field.name, field.default, 'See Scene in vivit_jax/data/scenes.py.')
 
 
 def main(arguments: list[str]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 def display_transform(
   frame: av.VideoFrame,
 ) -> Callable[[np.ndarray], np.ndarray]:
-  """Returns the function that applies a display matrix to [H, W, 3]."""
+  """Returns a function that applies the frame's display matrix to [H, W, 3]."""
   for data in frame.side_data:
     if data.type.name == 'DISPLAYMATRIX':
       # x' = a x + c y, y' = b x + d y, in units of 1 / 65536.
@@ -23,7 +23,7 @@ def display_transform(
 
 
 def _mirrored(image: np.ndarray, a: float, b: float, d: float) -> np.ndarray:
-  """Applies a mirroring display matrix, as of selfie cameras."""
+  """Applies a display matrix that mirrors, as selfie cameras write it."""
   if abs(a) > abs(b):
     return image[:, ::-1] if a < d else image[::-1]
   transposed = np.swapaxes(image, 0, 1)

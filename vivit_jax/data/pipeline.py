@@ -1,8 +1,8 @@
-"""Input pipeline: batches of clips, a function of the seed and the step.
+"""Input pipeline: batches of clips, determined by the seed and the step.
 
 Grain derives the order and every clip's randomness from (seed, position). So
-the batches are the same for any number of workers and hosts, and resuming at a
-step needs only its number.
+the batches are the same for any number of workers and hosts, and resuming needs
+only the step's number.
 """
 
 import ctypes
@@ -42,24 +42,25 @@ def train_batches(
 
   With repeated augmentation (Hoffer et al., arXiv 1901.09335), a step takes the
   next `batch_size / augment.repeats` videos of the epoch, and `repeats`
-  independent clips of each. Clip i of the batch is of its video
-  i % (batch_size / repeats), so neighbours, which mixup mixes, are different
-  videos.
+  independent clips of each. Clip i of the batch shows video
+  i % (batch_size / repeats) of these: mixup mixes neighbours, which should be
+  different videos. With `data.balanced`, there are no epochs: every video is
+  drawn independently.
 
   Args:
     split: the videos.
     data: sampling and crop of the clips.
-    augment: the host's part is `repeats`, and RandAugment's draws and warps.
-    seed: of order, starts and crops; each epoch has its own order.
+    augment: only `repeats`, and RandAugment's draws and warps, are used here.
+    seed: determines order and clips; each epoch has its own order.
     batch_size: B, the clips of all processes; a multiple of `repeats`.
     first_step: number of the first batch.
-    process, processes: index and number of the hosts; each makes consecutive
-      examples of the global batch.
+    process, processes: index of this host, and number of hosts. Each makes a
+      consecutive part of the global batch.
 
   Yields:
     A dict for b = B / processes clips:
       video: uint8 [b, T, H, W, 3].
-      labels: of each head, as `VideoSplit.labels_of`, stacked.
+      labels: results of `VideoSplit.labels_of`, stacked for each head.
       index: int [b], the videos' indices in the split.
       unreadable: int [b], index of the unreadable video that this one
         replaces, or -1.
@@ -119,13 +120,13 @@ def evaluation_batches(
     batch_size: B, the videos of all processes; the last batch is padded.
     videos: indices of the videos to take, at least one, the same in all
       processes; None for all.
-    process, processes: index and number of the hosts; each makes consecutive
-      videos of every global batch.
+    process, processes: index of this host, and number of hosts. Each makes a
+      consecutive part of every global batch.
 
   Yields:
     A dict for b = B / processes videos with V = temporal x spatial views:
       video: uint8 [b, V, T, H, W, 3].
-      labels: of each head, as `VideoSplit.labels_of`, stacked.
+      labels: results of `VideoSplit.labels_of`, stacked for each head.
       index: int [b], the videos' indices in the split; -1 for padding.
       mask: bool [b], false for padding.
       unreadable: bool [b], true for videos that cannot be decoded; their
@@ -200,8 +201,8 @@ def _start_worker(worker: int, workers: int) -> None:
   """
   del worker, workers
   processes.init_worker()
-  # A scheduler sends it to all processes. The trainer still needs batches to
-  # finish its step, and then ends its workers itself.
+  # A scheduler sends SIGTERM to all processes, but the trainer needs batches to
+  # finish its step. It then ends its workers itself.
   signal.signal(signal.SIGTERM, signal.SIG_IGN)
   cv2.setNumThreads(1)
   if sys.platform.startswith('linux'):

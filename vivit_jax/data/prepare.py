@@ -1,11 +1,11 @@
-"""Command that turns videos and annotations into records.
+"""Converts videos and annotations to records.
 
   python -m vivit_jax.data.prepare videos/mine --videos=DIR --annotations=CSV
   python -m vivit_jax.data.prepare kinetics400 --videos=DIR --annotations=DIR
   python -m vivit_jax.data.prepare moving_shapes
 
-Shards are written into a temporary folder, which is renamed when it is
-complete: a dataset is complete or absent, and an interrupted run resumes.
+Shards are written into a temporary folder, which is renamed at the end: a
+dataset is complete or absent. The same command resumes an interrupted run.
 """
 
 import json
@@ -60,24 +60,24 @@ def prepare(
   """Writes the records of a dataset; resumes an interrupted run.
 
   Args:
-    dataset: a name of `builders.BUILDERS`; for videos and sequence_examples
-      with the user's name: 'videos/mine'.
+    dataset: a key of `builders.BUILDERS`; after 'videos' or
+      'sequence_examples', also a name of your choice: 'videos/mine'.
     videos: folder of the video files.
     annotations: file or folder, as the dataset's reader in
       `vivit_jax.data.readers` expects it; None if the video files hold them.
     data_dir: parent folder of the datasets.
     storage: 'jpeg' (fast) or 'video' (small).
-    short_side: frames are shrunk to it, in pixels; None keeps their size.
-    quality: for 'jpeg', 1 to 100 (95); for 'video', the CRF, 0 to 51, lower is
-      better (18).
+    short_side: max short side, in pixels; larger frames are shrunk. None keeps
+      their size.
+    quality: for 'jpeg', 1 to 100 (default 95); for 'video', the CRF, 0 to 51,
+      lower is better (default 18).
     workers: number of processes; None for one per core.
-    max_broken: share of the videos that may be unreadable.
-    label_names: JSON file or prepared dataset with the names and order of the
-      labels; None for the owners' order, or else the training split's labels,
+    max_broken: max share of unreadable videos.
+    label_names: JSON file or prepared dataset with the labels in order; None
+      for the owners' order if there is one, else the training split's labels,
       sorted.
-    any_labels: accept another number of labels than the official one.
-    split_number: 1 to 3, in datasets with three splits into train and test;
-      None for 1.
+    any_labels: accept a number of labels that is not the official one.
+    split_number: 1 to 3, for `readers.NUMBERED` datasets; None for 1.
     overwrite: replace an existing dataset made from other inputs.
 
   Raises:
@@ -132,7 +132,7 @@ def _read_annotations(
   label_names: str | os.PathLike | None,
   any_labels: bool,
 ) -> tuple[Splits, dict[str, list[str]]]:
-  """Returns validated examples and label names."""
+  """Returns validated examples and label names; prints the reader's notes."""
   given = None if label_names is None else read_label_names(label_names)
   try:
     annotated = readers.read_annotations(
@@ -142,7 +142,7 @@ def _read_annotations(
       split_number=split_number,
       label_names=given,
     )
-  except UnreadableVideo as error:  # in a file of records with annotations
+  except UnreadableVideo as error:  # a TFRecord file that holds the labels
     raise UserError(f'{error} Repair it, or move it away.') from None
   names = label_maps(
     annotated.splits,
@@ -173,7 +173,7 @@ def prepare_embedded(
   Args:
     data_dir: parent folder of the datasets.
     counts: number of videos in each split; None for `moving_shapes.SPLITS`.
-    options: of `prepare`.
+    options: other arguments of `prepare`.
   """
   raw = pathlib.Path(data_dir, 'raw', 'moving_shapes')
   if datasets.find('moving_shapes', data_dir) is None:
@@ -249,19 +249,19 @@ def define_flags() -> None:
   string('annotations', None, "The dataset owners' file, or folder of files.")
   string('data_dir', 'data', 'Folder of all datasets.')
   flags.DEFINE_alias('out', 'data_dir')
-  integer('short_side', None, 'Shrink frames to this shorter side, in pixels.')
+  integer('short_side', None, 'Shrink frames to this short side, in pixels.')
   flags.DEFINE_enum(
     'storage', 'jpeg', ('jpeg', 'video'), 'jpeg reads faster, video is smaller.'
   )
   integer('quality', None, 'jpeg: 1 to 100 (95); video: CRF, 0 to 51 (18).')
-  integer('workers', None, 'Processes; the default is one a core.')
+  integer('workers', None, 'Processes; by default, one per core.')
   flags.DEFINE_alias('num_workers', 'workers')
   flags.DEFINE_float('max_broken', 0.01, 'Max share of unreadable videos.')
   string(
     'label_names', None, 'JSON file with the names of the labels in order.'
   )
   flags.DEFINE_bool(
-    'any_labels', False, 'Allow another number of labels than the official one.'
+    'any_labels', False, 'Accept any number of labels, not just the official.'
   )
   integer('split_number', None, 'ucf101 and hmdb51: 1 (default), 2 or 3.')
   flags.DEFINE_bool('overwrite', False, 'Replace an existing dataset.')
@@ -290,6 +290,6 @@ def main(arguments: list[str]) -> None:
 
 if __name__ == '__main__':
   define_flags()
-  usage = f'{__doc__}\nDatasets: {builders.names()}, with a NAME of yours.'
+  usage = f'{__doc__}\nDatasets: {builders.names()}; choose any NAME.'
   stopped = 'stopped; the same command goes on'
   sys.exit(commands.run(main, usage, interrupted=stopped))

@@ -1,7 +1,7 @@
-"""Frames of an annotated example, from the files that the user has.
+"""Frames and frame rate of an annotated example, from the user's files.
 
 An example is a video file or a segment of one, a folder of images, or a record
-of another program. JPEGs that are small enough are copied, not encoded again.
+in a TFRecord file.
 """
 
 import functools
@@ -20,7 +20,7 @@ from vivit_jax.data.containers import UnreadableVideo
 _IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 _FRAMES = 'image/encoded'
 _RATE = 'image/frame_rate'
-_MIN_SHARE = 0.9  # of a segment's frames that must exist, as in `decode`
+_MIN_SHARE = 0.9  # min share of a segment's frames that exist, as in `decode`
 _JPEG = b'\xff\xd8\xff'
 
 
@@ -64,11 +64,11 @@ def jpegs(
 ) -> list[bytes]:
   """Returns the frames of an example as JPEGs.
 
-  Frames that are stored as JPEGs no larger than `short_side` are copied.
+  JPEGs no larger than `short_side` are copied, not encoded again.
 
   Args:
     videos, example, short_side: as in `frames`.
-    quality: of new JPEGs, 1 to 100.
+    quality: JPEG quality, 1 to 100, of frames that are encoded.
 
   Raises:
     UnreadableVideo: as in `frames`.

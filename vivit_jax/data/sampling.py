@@ -1,6 +1,6 @@
-"""Sampling of clips (frame numbers) and crops (boxes).
+"""Sampling of clips (frame numbers) and crops (boxes), and cutting of crops.
 
-These functions read no video: they depend on sizes and a random generator.
+Nothing here reads a video file.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from vivit_jax.augment import randaugment_geometry
 
 
 def span(frames: int, stride: float) -> int:
-  """Returns the number of frames of the video that a clip spans."""
+  """Returns how many frames of the video a clip spans, first to last."""
   return int(_offsets(frames, stride)[-1]) + 1
 
 
@@ -30,11 +30,11 @@ def random_clip(
   Args:
     available: number of frames in the video.
     frames: number of frames in the clip.
-    stride: frames of the video from one frame of the clip to the next; frame
-      numbers of a fractional stride are rounded.
+    stride: step between frames of the clip, in frames of the video. With a
+      fractional stride, frame numbers are rounded.
     rng: draws the start.
-    short: how a video with fewer frames than `span` continues: 'loop' from the
-      beginning, or 'hold' the last frame.
+    short: what follows the last frame of a video shorter than `span`: 'loop'
+      restarts the video, 'hold' repeats the last frame.
   """
   starts = max(1, available - span(frames, stride) + 1)
   start = rng.integers(starts)
@@ -46,8 +46,8 @@ def uniform_clips(
 ) -> np.ndarray:
   """Returns the frame numbers of evenly spaced clips, int64 [views, frames].
 
-  The first clip begins with the video and the last one ends with it. A single
-  clip is in the middle (paper, section 4.1, as in the reference).
+  The first clip begins with the video, and the last one ends with it. A single
+  clip is centred (paper, section 4.1, as in the reference).
 
   Args:
     available, frames, stride, short: as in `random_clip`.
@@ -72,10 +72,13 @@ def _within(numbers: np.ndarray, available: int, short: str) -> np.ndarray:
 
 
 def balanced(classes: np.ndarray) -> np.ndarray:
-  """Returns probabilities float64 [n] that draw every class equally often.
+  """Returns sampling probabilities of videos that balance their classes.
 
   Args:
-    classes: of the videos, int [n]; classes without videos are not drawn.
+    classes: class of each video, int [n].
+
+  Returns:
+    float64 [n]; each class that has videos gets the same total probability.
   """
   counts = np.bincount(classes)
   return 1.0 / (counts[classes] * np.count_nonzero(counts))
@@ -100,14 +103,14 @@ def random_box(
 ) -> Box:
   """Returns the box of a random crop, in the frame's pixels.
 
-  It is the crop that one would cut anywhere from the frame, resized to a short
-  side of `short_side` times a uniform scale (paper, table 7: scale jitter).
-  With the box, crop and resize are one interpolation.
+  Cutting this box and resizing it to `crop` is one interpolation. It replaces
+  a resize of the frame to a short side of `short_side` times a uniform random
+  scale (paper, table 7: scale jitter), and a crop at a random position.
 
   Args:
     size: height and width of the frame, in pixels.
     crop: height and width of the crop, in pixels after the resize.
-    short_side: of the resized frame without jitter, in pixels.
+    short_side: short side of the resized frame before jitter, in pixels.
     scale_jitter: lowest and highest scale.
     rng: draws scale and position.
   """
@@ -120,12 +123,12 @@ def random_box(
 def uniform_boxes(
   size: tuple[int, int], crop: tuple[int, int], short_side: int, count: int
 ) -> list[Box]:
-  """Returns the centre box, or 3 boxes evenly along the longer side.
+  """Returns the centre box, or 3 boxes evenly spaced along the longer side.
 
   Args:
     size: height and width of the frame, in pixels.
     crop: height and width of a crop, in pixels after the resize.
-    short_side: of the resized frame, in pixels.
+    short_side: short side of the resized frame, in pixels.
     count: 1 or 3.
   """
   height, width = _box_size(size, crop, short_side)
@@ -156,8 +159,8 @@ def crop_and_resize(
     frame: uint8 [H, W, 3].
     box: in the frame.
     crop: height and width of the result, in pixels.
-    out: uint8 [*crop, 3], C-contiguous, to write the result to; None for a new
-      array.
+    out: uint8 [*crop, 3], C-contiguous, to write the result to. None for a new
+      array, or a view of `frame` if nothing is resized.
   """
   part = frame[box.top : box.top + box.height, box.left : box.left + box.width]
   if part.shape[:2] == tuple(crop):
@@ -184,7 +187,7 @@ def add_frame(
     numbers: frame numbers of each temporal view, int [views, T].
     number: frame number of the image.
     image: uint8 [H, W, 3].
-    short_side: of the frame after the resize, in pixels.
+    short_side: short side of the frame after the resize, in pixels.
   """
   views, times = np.nonzero(numbers == number)
   crop = clips.shape[3:5]
@@ -198,12 +201,13 @@ def cutter(
 ) -> Callable[[np.ndarray, np.ndarray], None]:
   """Returns a function (frame, out) -> None that crops, resizes and warps.
 
-  Crop, resize and RandAugment's geometric operations are one interpolation,
-  but a box of twice the crop or more is first shrunk to the crop. `frame` is
-  uint8 [H, W, 3]; `out` is uint8 [*crop, 3], C-contiguous.
+  Crop, resize and RandAugment's geometric operations are one bilinear
+  interpolation. It would alias for a box at least twice as high as the crop, so
+  such a box is first shrunk to the crop's size. `frame` is uint8 [H, W, 3];
+  `out` is uint8 [*crop, 3], C-contiguous.
 
   Args:
-    box: in the frames.
+    box: the part of each frame to cut.
     crop: height and width of the result, in pixels.
     layers: float [layers, 4] from `randaugment.draw`; colour operations are
       ignored.
@@ -226,7 +230,7 @@ def _box_size(
 ) -> tuple[int, int]:
   """Returns height and width of the crop in the frame's pixels.
 
-  A crop larger than the frame is shrunk, and keeps its aspect.
+  A crop larger than the frame is shrunk; its aspect ratio is kept.
   """
   ratio = min(size) / short_side
   fit = min(1.0, *(whole / (part * ratio) for whole, part in zip(size, crop)))

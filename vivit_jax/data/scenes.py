@@ -26,16 +26,16 @@ class Scene:
 
   Attributes:
     pixels: height and width, even (H.264 subsamples colours).
-    frames: of a video; a little more than the loop.
-    loop: period of the motion, in frames: a clip with this span shows each
-      moment of it once, wherever it begins.
-    contrast: smallest colour distance of the (brighter) shape from the
-      background, relative to the largest possible one; lower is harder.
-    clutter: largest number of blobs in the background; higher is harder.
-    texture: largest amplitude of the textures of shape and background, in
-      levels of 255; higher is harder.
-    tilt: largest angle of a shape, in radians; higher is harder.
-    noise: standard deviation of each frame's noise, in levels of 255.
+    frames: frames per video; a little more than `loop`.
+    loop: period of the motion, in frames. A clip that spans one period shows
+      the whole motion once, wherever it begins.
+    contrast: min colour distance between the (brighter) shape and the
+      background, relative to the distance of white from black; lower is harder.
+    clutter: max number of blobs in the background; higher is harder.
+    texture: max amplitude of the textures of shape and background, in levels
+      from 0 to 255; higher is harder.
+    tilt: max angle of a shape, in radians; higher is harder.
+    noise: standard deviation of each frame's noise, in levels from 0 to 255.
   """
 
   pixels: int = 48
@@ -67,7 +67,7 @@ class Scene:
 
 
 def _ring(angles: np.ndarray, radius: float | np.ndarray) -> np.ndarray:
-  """Returns points x, y of polar coordinates, float [points, 2]."""
+  """Converts polar coordinates to points x, y, float [points, 2]."""
   return np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=-1)
 
 
@@ -123,10 +123,10 @@ def there_and_back(
   """Returns a triangle wave 0 -> 1 -> 0, float [frames] in [0, 1].
 
   Args:
-    frames: of the video.
+    frames: number of frames of the video.
     loop: period, in frames.
-    begun: frames of the first period before the video's beginning.
-    turning: frames of the rise 0 -> 1.
+    begun: phase at the video's first frame, in frames.
+    turning: length of the rise 0 -> 1, in frames.
   """
   phase = (np.arange(frames) + begun) % loop
   return np.where(
@@ -135,13 +135,13 @@ def there_and_back(
 
 
 def _course(verb: str, scene: Scene, rng: np.random.Generator) -> np.ndarray:
-  """Draws a shape's course, float [frames, 4]: x, y, radius and angle.
+  """Draws a shape's trajectory, float [frames, 4]: x, y, radius and angle.
 
   Position, extent and turning point are random.
   """
   pair, second = divmod(VERBS.index(verb), 2)
-  # The verbs of a pair are one loop, begun half a loop apart, because `begun`
-  # and `early` have the same distribution.
+  # `begun` and `early` have the same distribution, so that the two verbs of a
+  # pair are the same loop, started half a loop apart.
   begun, early = rng.uniform(0, 3 / 16, 2) * scene.loop
   turning = begun + scene.loop / 2 - early
   course = there_and_back(scene.frames, scene.loop, begun, turning)
@@ -170,7 +170,12 @@ def _course(verb: str, scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 
 def _outline(noun: str, position: np.ndarray) -> np.ndarray:
-  """Returns a shape's outline at x, y, radius, angle: float [points, 2]."""
+  """Returns a shape's outline in pixels, float [points, 2].
+
+  Args:
+    noun: one of NOUNS.
+    position: x, y, radius and angle, from `_course`.
+  """
   x, y, radius, angle = position
   cos, sin = np.cos(angle), np.sin(angle)
   turned = _OUTLINES[noun] @ np.array([[cos, sin], [-sin, cos]])
@@ -208,7 +213,7 @@ def _background(
 def _colours(
   scene: Scene, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Draws colours of shape and background with the minimum contrast."""
+  """Draws colours of shape and background with at least `scene.contrast`."""
   min_distance = scene.contrast * np.sqrt(3) * 255
   while True:
     background = rng.uniform(10, 130, 3).astype(np.float32)
@@ -225,7 +230,7 @@ def render(
   Args:
     verb: one of VERBS.
     noun: one of NOUNS.
-    scene: its parameters.
+    scene: size, length and difficulty.
     rng: draws everything else.
   """
   colour, background_colour = _colours(scene, rng)
@@ -256,7 +261,7 @@ def render(
 def boxes(
   verb: str, noun: str, scene: Scene, rng: np.random.Generator
 ) -> np.ndarray:
-  """Returns the shape's boxes in the video that `render` returns.
+  """Returns the shape's box in each frame that `render` returns.
 
   Args:
     verb, noun, scene, rng: as in `render`.
@@ -265,7 +270,7 @@ def boxes(
     float [frames, 4]: top, left, bottom and right edge, in pixels.
   """
   _, background_colour = _colours(scene, rng)
-  _background(scene, background_colour, rng)  # advances the generator
+  _background(scene, background_colour, rng)  # keeps `rng` in step with render
   outlines = [_outline(noun, x) for x in _course(verb, scene, rng)]
   corners = [(points.min(axis=0), points.max(axis=0)) for points in outlines]
   return np.array([[*low[::-1], *high[::-1]] for low, high in corners])

@@ -1,8 +1,8 @@
-"""Writing of shards by worker processes, resumable after a stop.
+"""Writing of shards by worker processes; an interrupted run can resume.
 
-A shard holds consecutive videos of a split. A JSON report beside it says which
-videos it holds and which are broken; a shard with a report is complete and is
-not written again.
+A shard holds consecutive videos of a split. A JSON report beside it lists the
+videos that it holds and the broken ones. A shard with a report is complete, and
+is written again only if the file of a broken video has changed.
 """
 
 import concurrent.futures
@@ -35,8 +35,8 @@ class Task:
   """One shard to write.
 
   Attributes:
-    split: the name of its split.
-    path: of the shard's file.
+    split: name of its split.
+    path: file to write.
     examples: its videos.
     videos: the folder of video files.
     options: how frames are encoded.
@@ -74,7 +74,7 @@ def plan(
 
 
 def write(tasks: Sequence[Task], workers: int | None) -> list[dict[str, Any]]:
-  """Writes the shards that are missing; returns the reports of all shards.
+  """Writes the missing shards, and returns the reports of all shards.
 
   A report has the number of `records`, the `good` videos (`id`, `path`,
   `frames`, `seconds`, `rate`) and the `broken` ones (`id`, `path`, `reason`,
@@ -89,7 +89,7 @@ def write(tasks: Sequence[Task], workers: int | None) -> list[dict[str, Any]]:
   videos = sum(len(task.examples) for task in tasks)
   initial = videos - sum(len(task.examples) for task in pending)
   with contextlib.ExitStack() as stack:
-    # A Ctrl-C in between would leave them half made, with warnings at exit.
+    # A Ctrl-C here would leave the pool half started, with warnings at exit.
     with processes.defer_sigint():
       counter = processes.CONTEXT.Value('q', 0)
       pool = stack.enter_context(
@@ -159,10 +159,7 @@ def _write_shard(task: Task) -> None:
 
 
 def _report(task: Task) -> dict[str, Any] | None:
-  """Reads a shard's report; returns None if the shard must be written.
-
-  A shard is written again if the file of a broken video has changed.
-  """
+  """Returns a shard's report, or None if the shard must be written."""
   try:
     report = json.loads(task.report_path.read_text('utf-8'))
   except (OSError, ValueError):
@@ -178,6 +175,6 @@ def _report(task: Task) -> dict[str, Any] | None:
 
 
 def _stamp(path: pathlib.Path) -> list[int] | None:
-  """Returns `files.stamp` as a list, as JSON returns it."""
+  """Returns `files.stamp` as a list, for comparison with JSON."""
   stamp = files.stamp(path)
   return None if stamp is None else list(stamp)

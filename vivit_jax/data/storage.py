@@ -1,8 +1,8 @@
 """Encodings of frames in records: JPEGs, or chunks of H.264.
 
-A record is a *chunk* of consecutive frames. Single JPEGs are fast to decode. A
+A record is a *chunk* of consecutive frames. JPEGs decode fast, one by one. A
 chunk of H.264 begins with a key frame and is self-contained; it is many times
-smaller and slower to decode.
+smaller, but slower to decode.
 """
 
 import dataclasses
@@ -28,8 +28,8 @@ class Storage:
     chunk_frames: frames per record; a video's last record may have fewer.
     quality: default, lowest and highest quality.
     pack: (frames of a chunk, quality) -> the byte strings of its record.
-    unpack: (byte strings, ascending indices in the chunk, where) -> index and
-      frame of each. Raises UnreadableVideo, whose sentence `where` begins.
+    unpack: (byte strings, ascending indices in the chunk, where) -> (index,
+      frame) of each. Raises UnreadableVideo; its message begins with `where`.
   """
 
   chunk_frames: int
@@ -54,8 +54,8 @@ class EncodingOptions:
 
   Attributes:
     storage: a key of `STORAGES`.
-    quality: of that storage.
-    short_side: largest short side, in pixels; None keeps the size.
+    quality: on that storage's scale.
+    short_side: max short side, in pixels; None keeps the size.
   """
 
   storage: str
@@ -66,7 +66,7 @@ class EncodingOptions:
 def encoding_options(
   storage: str, quality: int | None, short_side: int | None
 ) -> EncodingOptions:
-  """Returns validated options; None is the storage's default quality.
+  """Returns validated options; without `quality`, the storage's default.
 
   Raises:
     UserError: unknown storage, or a quality out of range.

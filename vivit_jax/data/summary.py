@@ -1,4 +1,4 @@
-"""Summary of a preparation: videos, broken videos, disk space."""
+"""Summary of a prepared dataset: videos, broken videos, disk space."""
 
 import csv
 import dataclasses
@@ -21,7 +21,7 @@ class Summary:
   """A prepared dataset.
 
   Attributes:
-    folder: of the records.
+    folder: the folder of records.
     videos: number of readable videos in all splits.
     frames: number of their frames.
     broken: path and reason of each broken video.
@@ -44,11 +44,11 @@ def print_summary(
   """Prints the summary of a new dataset, with official counts, and returns it.
 
   Args:
-    name: the builder's.
-    folder: of the records.
-    tasks: of all shards.
-    reports: of the tasks, in the same order.
-    split_number: of `readers.NUMBERED` datasets.
+    name: the builder's name.
+    folder: the folder of records.
+    tasks: the tasks of all shards.
+    reports: the report of each task.
+    split_number: 1 to 3; ignored unless the dataset is in `readers.NUMBERED`.
     seconds: duration of the preparation.
   """
   official = builders.BUILDERS[name].COUNTS
@@ -72,7 +72,7 @@ def print_summary(
 
 
 def _per_hour(size: int, reports: Sequence[dict[str, Any]]) -> str:
-  """Returns the disk space (`size` in bytes) per hour of video; or ''."""
+  """Returns disk space per hour of video, from bytes; '' if unknown."""
   seconds = [
     video.get('seconds') for report in reports for video in report['good']
   ]
@@ -99,10 +99,10 @@ def check_broken(
   videos: pathlib.Path,
   folder: pathlib.Path,
 ) -> None:
-  """Reports broken videos in `folder`/skipped.csv and on the terminal.
+  """Lists broken videos in `folder`/skipped.csv and on the terminal.
 
   Raises:
-    UserError: more than the share `max_broken`, or a whole split.
+    UserError: all videos of a split are broken, or a share above `max_broken`.
   """
   with open(folder / 'skipped.csv', 'w', newline='') as file:
     csv.writer(file).writerows([('split', 'path', 'reason'), *broken])

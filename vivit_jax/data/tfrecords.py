@@ -1,8 +1,8 @@
 """Reader of TFRecord files of tf.SequenceExample, without TensorFlow.
 
-A record is its length (uint64), the length's checksum, the data, and the
-data's checksum; little-endian, with masked CRC-32C checksums
-(tensorflow/core/lib/io/record_writer.h). The data are a protocol buffer
+A record consists of the data's length (uint64), the length's checksum, the
+data, and the data's checksum. Numbers are little-endian, checksums are masked
+CRC-32C (tensorflow/core/lib/io/record_writer.h). The data are a protocol buffer
 (tensorflow/core/example/example.proto).
 """
 
@@ -42,11 +42,11 @@ class Record:
 def contexts(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Values]]]:
   """Yields the byte offset and the context of each record of a file.
 
-  Neither the frames nor their checksum are read; `read_record` does that.
+  Frames are neither read nor checked; `read_record` does that.
 
   Raises:
     UnreadableVideo: no such file, another format, or a damaged length or
-      context, after which the next record cannot be located.
+      context.
   """
   with _opened(path) as file:
     size, offset = os.fstat(file.fileno()).st_size, 0
@@ -67,7 +67,7 @@ def contexts(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Values]]]:
 
 
 def read_record(path: pathlib.Path, offset: int) -> Record:
-  """Returns the record at a byte offset from `contexts`, and checks it.
+  """Reads and checks the record at a byte offset from `contexts`.
 
   Raises:
     UnreadableVideo: it is truncated, damaged or not a tf.SequenceExample.
@@ -127,10 +127,10 @@ def _masked_crc(data: bytes) -> int:
 
 
 def _context_end(head: bytes) -> int:
-  """Returns the byte after the context, which comes first; 0 without one.
+  """Returns the byte offset at which the context ends; 0 without one.
 
-  A field of a protocol buffer begins with its number and wire type (1 and 2
-  here) and its length, in 7 bits per byte.
+  The context is the first field. A field begins with a byte for its number (1)
+  and wire type (2), then its length, in 7 bits per byte.
   """
   if head[:1] != b'\x0a':
     return 0
@@ -143,7 +143,6 @@ def _context_end(head: bytes) -> int:
 
 
 def _parse(data: bytes) -> Record:
-  """Parses a tf.SequenceExample."""
   parsed = tf_example_pb2.SequenceExample.FromString(data)
   steps = parsed.feature_lists.feature_list
   return Record(

@@ -1,4 +1,4 @@
-"""Frame times of videos: variable frame rates, and seeking."""
+"""Times of video frames: resampling of variable frame rates, and seeking."""
 
 import functools
 import itertools
@@ -15,7 +15,7 @@ from vivit_jax.data import containers
 
 _MAX_MOMENTS = 1 << 20  # 9 hours at 30 frames/s; more means damage
 _MAX_RATE = 1000  # frames/s; more means damage
-_STEPS_BACK = (0.0, 1.0, 4.0, 16.0)  # seconds; then the beginning
+_STEPS_BACK = (0.0, 1.0, 4.0, 16.0)  # seconds; the last try is the beginning
 _Image = TypeVar('_Image')
 
 
@@ -25,9 +25,9 @@ def origin(stream: av.VideoStream) -> float:
 
 
 def slack(stream: av.VideoStream) -> float:
-  """Returns the largest rounding error of the container's times, in seconds.
+  """Returns the max rounding error of the container's times, in seconds.
 
-  A large time base is that of the frames themselves: nothing is rounded.
+  A coarse time base is one tick per frame: its times are exact, hence the cap.
   """
   return min(max(1e-6, float(stream.time_base or 0) / 2), 5e-4)
 
@@ -37,17 +37,18 @@ def resample_times(
 ) -> tuple[float, ...] | None:
   """Returns the times at which to sample a video of variable frame rate.
 
-  The times are 1 / rate apart. For a whole video they go from the first frame
+  The times are 1 / rate apart. For a whole video, they go from the first frame
   to the last, at the average rate of the frames; for a segment, from `start`
   to before `end`, at the stream's average rate.
 
   Args:
-    path: of the file.
-    start, end: of the segment, in seconds; 0 and infinity for the whole video.
+    path: the video file.
+    start, end: bounds of the segment, in seconds; 0 and infinity for the whole
+      video.
 
   Returns:
-    Seconds, ascending; None if the rate is unknown or constant (no frame is
-    more than one frame off its regular time).
+    Seconds, ascending; None if the rate is unknown or constant (every frame is
+    within one frame interval of its regular time).
   """
   try:
     path = pathlib.Path(path).absolute()
@@ -56,11 +57,11 @@ def resample_times(
     return None  # decoding will report the error
 
 
-@functools.lru_cache(1)  # a video is decoded, then asked for its rate
+@functools.lru_cache(1)  # called for a video's frames, then for its rate
 def _uneven_moments(
   path: pathlib.Path, stamp: tuple[int, int] | None, start: float, end: float
 ) -> tuple[float, ...] | None:
-  """Like `resample_times`, but errors of reading the file propagate."""
+  """Like `resample_times`, but raises the errors of reading the file."""
   del stamp  # part of the cache's key
   with containers.opened(path) as container:
     stream = container.streams.video[0]
@@ -81,7 +82,7 @@ def _times(
   start: float,
   end: float,
 ) -> list[float] | None:
-  """Returns the sorted times of a segment's packets, and of some later ones."""
+  """Returns the times of a segment's packets and some later ones, sorted."""
   begin, rounding, times = origin(stream), slack(stream), []
   if start > 0:
     _seek(container, stream, start)
@@ -99,7 +100,7 @@ def _times(
 
 
 def _in_video(times: Sequence[float]) -> tuple[float, ...] | None:
-  """Returns the moments of a whole video, or None for a constant rate."""
+  """Returns the times to sample a whole video; None for a constant rate."""
   steps = len(times) - 1
   if steps < 2 or times[-1] == times[0]:
     return None
@@ -112,12 +113,12 @@ def _in_video(times: Sequence[float]) -> tuple[float, ...] | None:
 def _in_segment(
   times: Sequence[float], rate: float, start: float, end: float, goes_on: bool
 ) -> tuple[float, ...] | None:
-  """Returns the moments of a segment, or None for a constant rate.
+  """Returns the times to sample a segment; None for a constant rate.
 
   Args:
-    times: of the segment's frames, in seconds.
-    rate: of the stream, in frames per second.
-    start, end: of the segment.
+    times: times of the segment's frames, in seconds.
+    rate: average rate of the stream, in frames per second.
+    start, end: bounds of the segment, in seconds.
     goes_on: whether the video continues after the segment.
   """
   if not goes_on:
@@ -142,9 +143,9 @@ def on_display(
   """Yields the image on display at each moment.
 
   Args:
-    images: time in seconds and image, in the order of time.
-    moments: seconds, ascending. Before the first image's time, that image is
-      on display.
+    images: (time in seconds, image), in the order of time.
+    moments: seconds, ascending. A moment before the first image yields that
+      image.
   """
   shown, count = None, 0
   for time, image in images:
@@ -169,8 +170,8 @@ def decode_from(
 ) -> Iterator[av.VideoFrame]:
   """Yields frames, beginning with one at or before a time if possible.
 
-  Seeking may land on a key frame after the time, because a container's index
-  is in decoding order. Then it seeks further back.
+  A container's index is in decoding order, so seeking may land on a key frame
+  after the time. In that case, this seeks further back.
   """
   latest = time + origin(stream) + slack(stream)
   for back in (*_STEPS_BACK, math.inf):

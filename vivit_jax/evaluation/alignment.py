@@ -23,7 +23,11 @@ def examples(number: int) -> str:
 def shared_heads(
   first: Table, second: Table, requested: Sequence[str]
 ) -> list[str]:
-  """Returns the requested heads, or all shared ones; else a UserError."""
+  """Returns the requested heads, or all shared heads if none is requested.
+
+  Raises:
+    UserError: no head is shared, or a requested one is not.
+  """
   shared = [head for head in first.logits if head in second.logits]
   unknown = [head for head in requested if head not in shared]
   if unknown or not shared:
@@ -38,15 +42,15 @@ def shared_heads(
 def shared_rows(
   first: Table, second: Table, common: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the rows of the shared examples in both tables, int [m] each.
+  """Returns the row numbers of the m shared examples in each table, int [m].
 
   Args:
     first, second: the tables.
     common: whether to drop examples that only one table has.
 
   Raises:
-    UserError: an example that occurs twice, no shared example, or, without
-      `common`, examples that are not shared.
+    UserError: a table repeats an example, no example is shared, or an example
+      is in one table only and `common` is False.
   """
   for table, name in ((first, 'A'), (second, 'B')):
     repeated = len(table.ids) - len(set(table.ids))
@@ -77,7 +81,12 @@ def shared_labels(
   heads: Sequence[str],
   rows: tuple[np.ndarray, np.ndarray],
 ) -> dict[str, np.ndarray]:
-  """Returns the labels of the rows, by head.
+  """Returns the labels of each head for the shared examples.
+
+  Args:
+    first, second: the tables.
+    heads: to compare.
+    rows: the result of `shared_rows`.
 
   Raises:
     UserError: labels or class names differ between the tables.
@@ -117,13 +126,13 @@ def differences(
   averages: Sequence[str],
   count: int,
 ) -> list[str]:
-  """Returns sentences on what else differs between the two evaluations.
+  """Returns notes on differences in examples, protocol, heads and parameters.
 
   Args:
     first, second: the tables.
-    heads: that are compared.
-    averages: what each averages over views.
-    count: of the shared examples.
+    heads: the compared heads.
+    averages: 'logits' or 'probabilities', averaged over views, for each table.
+    count: number of shared examples.
   """
   notes = []
   if not count == len(first.ids) == len(second.ids):

@@ -1,21 +1,21 @@
-"""Average precision of the classes of a multi-label head."""
+"""Average precision of each class of a multi-label head."""
 
 import numpy as np
 
 
 class Ranking:
-  """The examples of each class, the highest score first.
+  """All examples, sorted by the score of each class, highest first.
 
-  Sorted once, so that bootstrap draws cost no sorting. Ties: wrong examples
-  rank first, so that ties are no gain.
+  They are sorted only once, not for each bootstrap draw. In ties, examples
+  without the label rank first, so a tie never raises the precision.
 
   Args:
     scores: [n, K].
-    labels: [n, K], above 0 at each label.
+    labels: [n, K], above 0 where the example has the label.
   """
 
   def __init__(self, scores: np.ndarray, labels: np.ndarray):
-    self._classes = []  # of each class: examples in order, ranks of its own
+    self._classes = []  # for each: sorted examples, ranks of those labelled
     for scores_n, right_n in zip(
       np.asarray(scores).T, np.asarray(labels).T > 0, strict=True
     ):
@@ -25,12 +25,12 @@ class Ranking:
   def average_precisions(self, counts: np.ndarray | None = None) -> np.ndarray:
     """Returns the average precision of each class, float [K].
 
-    The mean over the examples of a class of the precision among all examples
-    that rank as high or higher. NaN for classes without examples.
+    Precision is computed at the rank of each example that has the label, then
+    averaged. It is NaN for classes without examples.
 
     Args:
-      counts: int [n], how often each example counts; None: once. Copies share
-        the rank of the last one.
+      counts: int [n], how often each example counts; None: once. All copies
+        get the rank of the last copy.
     """
     precisions = np.full(len(self._classes), np.nan)
     for k, (order, ranks) in enumerate(self._classes):

@@ -11,22 +11,20 @@ def average_views(
   several_labels: bool,
   views: Sequence[int] | None = None,
 ) -> np.ndarray:
-  """Returns the mean over views of logits [n, V, K], as float64 scores [n, K].
+  """Averages logits [n, V, K] over views; returns float64 scores [n, K].
 
-  The paper averages logits (section 4.1), other projects probabilities. Then
-  the scores are the logarithm of the mean: it has the same ranking, and its
-  softmax is the mean.
+  The paper averages logits (section 4.1); other projects average probabilities.
+  For 'probabilities', the scores are the logarithm of the mean probability.
 
   Args:
     logits: [n, V, K].
     average: 'logits' or 'probabilities'.
-    several_labels: whether the head is multi-label, with sigmoids in place of
-      the softmax.
+    several_labels: whether the head is multi-label (sigmoid, not softmax).
     views: indices of the views to average; None: all.
   """
   chosen = range(logits.shape[1]) if views is None else views
   total = None
-  for view in chosen:  # one by one: all in float64 take too much memory
+  for view in chosen:  # all views in float64 would need too much memory
     value = logits[:, view].astype(np.float64)
     if average == 'logits':
       total = value if total is None else total + value
@@ -41,7 +39,7 @@ def average_views(
 def probabilities(
   scores: np.ndarray, average: str, several_labels: bool
 ) -> np.ndarray:
-  """Returns probabilities [n, K]; arguments as of `log_probabilities`."""
+  """Returns probabilities [n, K]; arguments as in `log_probabilities`."""
   return np.exp(log_probabilities(scores, average, several_labels))
 
 
@@ -51,10 +49,8 @@ def log_probabilities(
   """Returns float64 log-probabilities [n, K].
 
   Args:
-    scores: [n, K], of `average_views`.
-    average: 'logits' or 'probabilities', as `average_views` took it.
-    several_labels: whether the head is multi-label, with sigmoids in place of
-      the softmax.
+    scores: [n, K], the result of `average_views`.
+    average, several_labels: the same values as in `average_views`.
   """
   if average == 'probabilities':
     return np.asarray(scores, np.float64)
@@ -62,12 +58,12 @@ def log_probabilities(
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-  """Returns the float64 logarithm of the softmax of logits [..., K]."""
+  """Returns the log-softmax of logits [..., K], in float64."""
   logits = np.asarray(logits, np.float64)
   logits = logits - logits.max(axis=-1, keepdims=True)
   return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
 
 
 def log_sigmoid(logits: np.ndarray) -> np.ndarray:
-  """Returns the float64 logarithm of the sigmoid of each logit."""
+  """Returns the log-sigmoid of each logit, in float64."""
   return -np.logaddexp(0.0, -np.asarray(logits, np.float64))

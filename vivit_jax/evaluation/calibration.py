@@ -8,19 +8,19 @@ import dataclasses
 
 import numpy as np
 
-BINS = 15  # of Guo et al., table 1
+BINS = 15  # as in Guo et al., table 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Bins:
   """Examples binned by confidence, the probability of the first prediction.
 
-  Bin m of M holds confidences above m / M up to (m + 1) / M.
+  Bin m of M covers (m / M, (m + 1) / M]; the first bin also contains 0.
 
   Attributes:
-    count: int [M], examples.
+    count: int [M], number of examples.
     confidence: float [M], mean confidence; 0 in an empty bin.
-    accuracy: float [M], share of correct examples; 0 in an empty bin.
+    accuracy: float [M]; 0 in an empty bin.
   """
 
   count: np.ndarray
@@ -34,18 +34,18 @@ def bins(
   counts: np.ndarray | None = None,
   number: int = BINS,
 ) -> Bins:
-  """Bins examples by confidence, in bins of equal width.
+  """Sorts examples by confidence into bins of equal width.
 
   Args:
     confidence: float [n], the probability of the first prediction.
-    right: bool [n], whether it is correct.
+    right: bool [n], whether the first prediction is correct.
     counts: int [n], how often each example counts; None: once.
-    number: of bins, M.
+    number: M, the number of bins.
   """
   counts = np.ones(len(right), int) if counts is None else counts
-  place = np.clip(np.ceil(confidence * number).astype(int) - 1, 0, number - 1)
+  index = np.clip(np.ceil(confidence * number).astype(int) - 1, 0, number - 1)
   total, confidence, correct = (
-    np.bincount(place, weights, minlength=number)
+    np.bincount(index, weights, minlength=number)
     for weights in (counts, counts * confidence, counts * right)
   )
   some = np.maximum(total, 1)
@@ -57,8 +57,8 @@ def error(
 ) -> float:
   """Returns the expected calibration error (Guo et al., equation 3).
 
-  The mean over examples of the distance between accuracy and confidence of
-  their bin. Arguments are those of `bins`.
+  This is |accuracy - mean confidence| of a bin, averaged over bins weighted by
+  their number of examples. Arguments are those of `bins`.
   """
   binned = bins(confidence, right, counts)
   distance = np.abs(binned.accuracy - binned.confidence)

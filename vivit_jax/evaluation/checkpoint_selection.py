@@ -1,4 +1,4 @@
-"""The checkpoints to evaluate, and the names of their output folders."""
+"""Finds the checkpoints to evaluate, and names their output folders."""
 
 import dataclasses
 import functools
@@ -16,14 +16,14 @@ from vivit_jax.models.family import Grid
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-  """A checkpoint that is not read yet.
+  """A checkpoint to evaluate, not read yet.
 
   Attributes:
-    name: for people.
-    folder: name of the subfolder of its results.
-    load: reads it; UserError if it cannot be read.
+    name: in messages and results.
+    folder: name of the subfolder for its results.
+    load: reads the checkpoint; raises a UserError if it cannot be read.
     path: of the checkpoint.
-    role: 'best', 'last' or 'best, last' in its run; '' for others.
+    role: 'best', 'last', 'best, last' or ''.
   """
 
   name: str
@@ -34,10 +34,10 @@ class Candidate:
 
 
 def split(values: Sequence[str]) -> list[str]:
-  """Splits flags at commas: 'a,b' is two; an existing path stays whole.
+  """Splits values of --checkpoint at commas, except for existing paths.
 
   Raises:
-    UserError: nothing but commas.
+    UserError: the values are empty or only commas.
   """
   parts = []
   for value in values:
@@ -58,8 +58,8 @@ def of_run(
 ) -> list[Candidate]:
   """Returns checkpoints of a run, each once, in the requested order.
 
-  A step that does not exist raises its UserError in `load`, so that the others
-  are still evaluated.
+  A missing step raises its UserError only in `Candidate.load`, so that the
+  other checkpoints are still evaluated.
 
   Args:
     workdir: of the run.
@@ -67,7 +67,7 @@ def of_run(
     override: changes the run's config.
 
   Raises:
-    UserError: no finished checkpoint, or an unknown name.
+    UserError: the run has no finished checkpoint, or a name is unknown.
   """
   existing = metadata.steps(workdir)
   selected: dict[int, str] = {}  # step -> role, in order
@@ -106,7 +106,7 @@ def of_step(
   override: Callable[[TrainConfig], TrainConfig],
   role: str = '',
 ) -> Candidate:
-  """Returns the checkpoint of a run at a step."""
+  """Returns a run's checkpoint at a step."""
   read = functools.partial(load.from_run, workdir, str(step), override)
   path = pathlib.Path(workdir, 'checkpoints', str(step))
   return Candidate(f'step {step}', f'step_{step}', read, str(path), role)
@@ -118,26 +118,26 @@ def of_paths(
   dataset_names: Mapping[str, list[str]],
   grid: Grid | None = None,
 ) -> list[Candidate]:
-  """Returns the checkpoints at paths, and those inside folders, each once.
+  """Returns the checkpoints at paths and in folders, each once.
 
   Args:
-    paths: of checkpoints of any format, or of folders of them.
+    paths: checkpoints of any format, or folders with checkpoints.
     config: of the model.
     dataset_names: class names of each head.
-    grid: of their tokens, as `pretrained.from_file` takes it.
+    grid: token grid of the checkpoints, see `pretrained.from_file`.
 
   Raises:
     UserError: a folder that cannot be read.
   """
   candidates: list[Candidate] = []
   taken: set[str] = set()
-  places: set[pathlib.Path] = set()
+  seen: set[pathlib.Path] = set()
   for path in paths:
     for one in sources.within(path):
       place = sources.place(one)
-      if place in places:
+      if place in seen:
         continue
-      places.add(place)
+      seen.add(place)
       folder = _unique_name(one, taken)
       taken.add(folder)
       read = functools.partial(
@@ -172,7 +172,7 @@ def _refuse(
 
 
 def _unique_name(path: pathlib.Path, taken: set[str]) -> str:
-  """Returns the shortest end of a path that is not taken, as a file name."""
+  """Returns an unused file name made of the last parts of a path."""
   parts = [re.sub(r'[^\w.-]+', '_', part) for part in path.absolute().parts[1:]]
   for count in range(1, len(parts) + 1):
     name = '-'.join(parts[-count:]).lstrip('.')

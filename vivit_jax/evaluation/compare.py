@@ -3,12 +3,12 @@
   python -m vivit_jax.evaluation.compare A B
   python -m vivit_jax.evaluation.compare A B --out=comparison.html
 
-A and B are output folders of evaluate.py, or their predictions.npz. Printed for
-each metric: both values, the difference B - A and its 95% paired bootstrap
-interval; for shares of correct examples also how many only A and only B has
-correct, and the p of McNemar's exact test. Then the classes that gain and lose
-most. One is called better if the interval excludes 0 and p, if any, is below
-0.05.
+A and B are output folders of evaluate.py, or their predictions.npz. For each
+metric, the command prints both values, the difference B - A and its 95% paired
+bootstrap interval. For top-1 and top-5 of a head or of all heads, it also
+prints how many examples only A and only B has correct, and p of McNemar's exact
+test. Then it lists the classes with the largest gains and losses. A model is
+called better if the interval excludes 0 and p, if given, is below 0.05.
 """
 
 import pathlib
@@ -38,11 +38,11 @@ def define_flags() -> None:
   flags.DEFINE_integer(
     'classes',
     8,
-    'Number of classes to print that gain, and that lose.',
+    'Number of classes to print with the largest gains, and losses.',
     lower_bound=0,
   )
   flags.DEFINE_string(
-    'out', None, 'A page .html, or a folder for comparison.html.'
+    'out', None, 'HTML file to write, or a folder for comparison.html.'
   )
 
 
@@ -78,7 +78,7 @@ def main(arguments: list[str]) -> None:
 
 
 def describe(path: str, protocol: Mapping[str, Any]) -> str:
-  """Returns an evaluation in words: its path, checkpoint and views."""
+  """Returns the path, checkpoint and views of an evaluation as text."""
   parts = [str(path)]
   if 'checkpoint' in protocol:
     parts.append(str(protocol['checkpoint']))
@@ -95,8 +95,8 @@ def render(
 
   Args:
     results: the comparison.
-    names: of A and of B.
-    classes: number of classes that gain, and that lose.
+    names: descriptions of A and B.
+    classes: number of classes to list with gains, and with losses.
   """
   width = max(len(row.score) for row in results.rows)
   lines = [
@@ -129,7 +129,7 @@ def _line(row: Row, width: int) -> str:
 
 
 def _class_lines(head: str, rows: Sequence[ClassRow], number: int) -> list[str]:
-  """Returns lines on the classes that gain and lose most."""
+  """Returns lines for the classes with the largest gains and losses."""
   gains = [row for row in rows if row.difference > 0][:number]
   losses = [row for row in reversed(rows) if row.difference < 0][:number]
   lines = []

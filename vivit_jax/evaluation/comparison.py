@@ -13,20 +13,20 @@ from vivit_jax.evaluation.predictions import Table
 
 _SIGNIFICANCE = 0.05  # McNemar's p must be below it
 
-# A metric of examples of which example i counts counts[i] times, int [n].
+# Maps counts, int [n], to a metric in which example i counts counts[i] times.
 _Metric = Callable[[np.ndarray], float]
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """A metric of both models; differences are second - first.
+  """One metric of both models.
 
   Attributes:
     score: name of the metric, as in metrics.json.
-    first, second: its values.
-    interval: 95% paired bootstrap interval of the difference.
-    only_first, only_second: examples that only one model has correct; None for
-      metrics that are no share of correct examples.
+    first, second: value of each model.
+    interval: 95% paired bootstrap interval of second - first.
+    only_first, only_second: number of examples that only one model has correct;
+      None except for '<head>/top1', '<head>/top5' and those of 'joint'.
     p: of McNemar's exact test; None for the same metrics.
   """
 
@@ -46,9 +46,8 @@ class Row:
   def better(self) -> str:
     """'A' or 'B' if both interval and p are significant, else ''.
 
-    If few examples differ, all in favour of one model, the bootstrap never
-    draws another result and its interval is too narrow; McNemar's test is exact
-    there.
+    If few examples differ and all favour one model, no bootstrap draw favours
+    the other one, so the interval is too narrow. McNemar's test is exact.
     """
     low, high = self.interval
     chance = self.p is not None and self.p >= _SIGNIFICANCE
@@ -60,13 +59,13 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class ClassRow:
-  """A class in both models.
+  """One class in both models.
 
   Attributes:
     name: of the class.
-    count: its examples.
-    first, second: how many of them are correct; average precisions of a
-      multi-label head.
+    count: number of examples.
+    first, second: number of correct examples; for a multi-label head, average
+      precision.
   """
 
   name: str
@@ -85,10 +84,10 @@ class Comparison:
 
   Attributes:
     examples: number of compared examples.
-    notes: sentences on what else differs.
+    notes: other differences between the two evaluations.
     rows: one for each metric.
-    classes: of each head, the largest gain of the second model first; classes
-      without examples are left out.
+    classes: for each head, the largest gain of the second model first, without
+      classes that have no examples.
   """
 
   examples: int
@@ -105,18 +104,17 @@ def compare(
   common: bool = False,
   average: str | None = None,
 ) -> Comparison:
-  """Compares two models by their predictions of the same examples.
+  """Compares two models by their predictions for the same examples.
 
   Args:
     first, second: their predictions, called A and B in messages.
-    heads: to compare; empty: all shared ones.
+    heads: to compare; empty: all shared heads.
     common: whether to drop examples that only one table has.
-    average: over views, for both: 'logits' or 'probabilities'; None: each
-      table's own.
+    average: 'logits' or 'probabilities', averaged over views in both; None: as
+      each table's protocol says.
 
   Raises:
-    UserError: other examples, labels or class names, or a head that is not
-      shared.
+    UserError: examples, labels or class names differ, or a head is not shared.
   """
   chosen = alignment.shared_heads(first, second, heads)
   rows = alignment.shared_rows(first, second, common)
@@ -144,7 +142,7 @@ def _rows(
   labels: Mapping[str, np.ndarray],
   averages: Sequence[str],
 ) -> list[Row]:
-  """Returns a row for each metric; those of all heads come first."""
+  """Returns a row for each metric, first those over all heads."""
   right = [
     metrics.correct(values, labels, average)
     for values, average in zip(scores, averages, strict=True)
@@ -173,7 +171,7 @@ def _row(
   examples: int,
   values: int,
 ) -> Row:
-  """Returns the row of a metric; `values` as of `intervals.of_difference`."""
+  """Returns the row of a metric; `values` as in `intervals.of_difference`."""
   once = np.ones(examples, int)
   interval = intervals.of_difference(
     lambda counts: second(counts) - first(counts), examples, values
@@ -182,7 +180,12 @@ def _row(
 
 
 def _with_counts(row: Row, first: np.ndarray, second: np.ndarray) -> Row:
-  """Returns the row of a share of correct examples, bool [n], with its test."""
+  """Adds McNemar's test to a row.
+
+  Args:
+    row: of an accuracy.
+    first, second: bool [n], whether each model has an example correct.
+  """
   only = [int(np.count_nonzero(x)) for x in (first & ~second, second & ~first)]
   p = intervals.mcnemar(*only)
   return dataclasses.replace(row, only_first=only[0], only_second=only[1], p=p)
@@ -194,7 +197,7 @@ def _metrics(
   right: Mapping[str, np.ndarray],
   labels: Mapping[str, np.ndarray],
 ) -> dict[str, _Metric]:
-  """Returns the metrics of one model, by name; `right` of `metrics.correct`."""
+  """Returns one model's metrics by name; `right` is from `metrics.correct`."""
   by_name = {name: _mean(values) for name, values in right.items()}
   if len(labels) > 1:
     firsts = [right[f'{head}/top1'] for head in labels]

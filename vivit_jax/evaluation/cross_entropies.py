@@ -1,4 +1,4 @@
-"""Cross-entropy of finished predictions, in numpy on the host."""
+"""Cross-entropy of logits, in numpy on the host."""
 
 from collections.abc import Mapping
 
@@ -13,9 +13,9 @@ def cross_entropies(
   """Returns mean cross-entropies over examples, without label smoothing.
 
   Args:
-    logits, labels: as `metrics.scores` takes them. A multi-label head has the
-      sum over classes of binary cross-entropies.
-    weights: weight of each head's loss in the sum; 1 if absent.
+    logits, labels: as in `metrics.scores`. For a multi-label head, binary
+      cross-entropies are summed over classes.
+    weights: weight of each head's loss in the sum; 1 if missing.
 
   Returns:
     '<head>/loss' of each head, and 'loss', their weighted sum.

@@ -1,4 +1,4 @@
-"""The settings of an evaluation, in a few lines for people."""
+"""The settings of an evaluation as lines of text."""
 
 from collections.abc import Sequence
 
@@ -8,12 +8,12 @@ from vivit_jax.checkpoints.loaded import LoadedModel
 from vivit_jax.config import TrainConfig
 from vivit_jax.evaluation.checkpoint_selection import Candidate
 
-_NAMES = 3  # class names of each head
-_NAME_LENGTH = 30  # characters
+_NAMES = 3  # class names shown of each head
+_NAME_LENGTH = 30  # max, in characters
 
 
 def checkpoint(candidate: Candidate, loaded: LoadedModel) -> str:
-  """Returns a line on a checkpoint: path, step, role and kind of weights."""
+  """Returns a line with a checkpoint's path, step, role and kind of weights."""
   parts = [candidate.path]
   if loaded.step is not None:
     parts.append(f'step {loaded.step}')
@@ -27,11 +27,11 @@ def checkpoint(candidate: Candidate, loaded: LoadedModel) -> str:
 def settings(
   config: TrainConfig, loaded: LoadedModel, videos: int
 ) -> list[str]:
-  """Returns a line each on model, heads, split, preprocessing and views.
+  """Returns lines for the model, heads, split, preprocessing and views.
 
   Args:
     config: of the evaluation.
-    loaded: a model, of which all checkpoints of the evaluation are.
+    loaded: any of the evaluated checkpoints, which share one model.
     videos: number of videos in the split.
   """
   model, data, evaluation = config.model, config.data, config.evaluation

@@ -44,21 +44,22 @@ def evaluate(
   """Scores checkpoints, prints the scores and writes the results.
 
   Args:
-    workdir: of a run; None for checkpoints of any format, with a config.
-    config: of the experiment, without a workdir.
+    workdir: of a run; None to evaluate other checkpoints with `config`.
+    config: of the experiment; needed only without a workdir.
     checkpoints: 'best', 'last', 'all' or step numbers of the run; without a
-      workdir, paths of checkpoints or of folders of checkpoints.
+      workdir, paths of checkpoints or of folders that contain checkpoints.
     out: output folder; None for `<workdir>/evaluation/<split>`. With several
       checkpoints, each has a subfolder.
-    **changes: of the config, as `overrides.override` takes them.
+    **changes: overrides of the config, see `overrides.override`.
 
   Returns:
     The content of metrics.json, by checkpoint name.
 
   Raises:
-    UserError: no such run, checkpoint, split or views; labels that the
-      checkpoint does not know; an output folder that cannot be written. With
-      several checkpoints, raised after the good ones are scored.
+    UserError: the run, checkpoint or split does not exist, the views do not fit
+      the videos, the checkpoint has other label names, or the output folder
+      cannot be written. If some of several checkpoints fail, it is raised after
+      the others are scored.
   """
   change = functools.partial(override, **changes)
   if workdir is None and out is None:
@@ -97,18 +98,18 @@ def evaluate(
 
 
 class Session:
-  """Evaluates checkpoints of one model on one split; compiled once.
+  """Evaluates checkpoints of one model on one split; compiles the model once.
 
   Args:
     config: of the evaluation, with its heads.
     source: the split.
     out: output folder.
-    workdir: of the run; None for checkpoints without one.
+    workdir: of the run; None for checkpoints without a run.
 
   Attributes:
-    config, out: these.
-    names: class names of each head of the split.
-    results: content of metrics.json of each checkpoint so far, by its name.
+    config, out: the arguments.
+    names: class names of each head in the split.
+    results: content of metrics.json of each scored checkpoint, by its name.
     rows: of scores.csv.
   """
 
@@ -135,7 +136,7 @@ class Session:
     change: Callable[[TrainConfig], TrainConfig],
     out: str | os.PathLike | None = None,
   ) -> 'Session':
-    """Returns a session of a run's config, changed by `change`."""
+    """Returns a session with the config of a run after `change`."""
     if not pathlib.Path(workdir).is_dir():
       raise UserError(f'there is no workdir {workdir}: train into it first.')
     config = change(workdirs.read_config(workdir))
@@ -145,7 +146,7 @@ class Session:
 
   @classmethod
   def of_config(cls, config: TrainConfig, out: str | os.PathLike) -> 'Session':
-    """Returns a session of a config without a run."""
+    """Returns a session with a config, without a run."""
     source = _open(config)
     return cls(configs.resolve_heads(config, source.label_names), source, out)
 
@@ -156,8 +157,8 @@ class Session:
 
     Args:
       candidate: the checkpoint.
-      where: its output folder.
-      again: whether to repeat a finished evaluation of the same weights and
+      where: output folder of this checkpoint.
+      again: whether to repeat a finished evaluation with the same weights and
         protocol.
 
     Raises:
@@ -177,12 +178,12 @@ class Session:
       self.rows = [*others, table.row(where.name, results)]
 
   def write_table(self) -> None:
-    """Writes scores.csv of the checkpoints so far."""
+    """Writes scores.csv with all checkpoints scored so far."""
     if distributed.first():
       table.write(self.out, self.rows)
 
   def _load(self, candidate: Candidate) -> LoadedModel:
-    """Reads a checkpoint, in all processes or in none."""
+    """Reads a checkpoint; all processes raise if any of them cannot read it."""
     loaded, error = None, None
     try:
       loaded = candidate.load()
@@ -205,7 +206,7 @@ class Session:
   def _previous(
     self, loaded: LoadedModel, where: pathlib.Path
   ) -> Results | None:
-    """Returns finished results of the same weights and protocol, or None."""
+    """Returns finished results with the same weights and protocol, or None."""
     try:
       results = json.loads((where / 'metrics.json').read_text('utf-8'))
       protocol = self._predictor.protocol(loaded)
@@ -240,7 +241,7 @@ class Session:
 
 
 def _own_grid(config: TrainConfig, session: Session) -> Grid | None:
-  """Returns the token grid of the config's own clips, if flags change it."""
+  """Returns the token grid of the config, or None if no flag changed it."""
   own = configs.target(config).grid
   return None if own == configs.target(session.config).grid else own
 

@@ -1,4 +1,4 @@
-"""The forward pass of evaluation: uint8 views to logits of each view."""
+"""The forward pass of evaluation: from uint8 videos to logits of each view."""
 
 import math
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from vivit_jax.config import DataConfig
 from vivit_jax.evaluation import views
 from vivit_jax.models import pixels
 
-# On a CPU, larger batches of clips fall out of its cache ('Views' in
+# Larger batches of clips do not fit into a CPU's cache ('Views' in
 # benchmarks/RESULTS.md). Accelerators prefer large batches.
 _MAX_BYTES = 2 * 2**20
 
@@ -23,10 +23,10 @@ def every_view(
 ) -> Callable[[Any, np.ndarray], dict[str, jax.Array]]:
   """Returns a function (parameters, videos) -> logits, over all local devices.
 
-  Parameters are replicated (`parallel.replicate`). Videos are uint8
-  [b, V, T, H, W, 3]; b, the process's share of `padded_batch`, is a multiple of
-  the local devices. Logits are float32 [b, V, K] of each head. All processes
-  must call it equally often.
+  Parameters are replicated by `parallel.replicate`. Videos are uint8
+  [b, V, T, H, W, 3], where b is a multiple of the number of local devices (see
+  `padded_batch`). Logits are float32 [b, V, K] for each head. All processes
+  must call the function equally often.
   """
 
   def forward(params, video):
@@ -45,13 +45,13 @@ def every_view(
 
 
 def max_clips(clip: tuple[int, ...]) -> int | None:
-  """Returns the largest batch of clips of a shape; None for no limit."""
+  """Returns the max batch size for clips of shape (T, H, W, 3), or None."""
   if jax.default_backend() != 'cpu':
     return None
   return max(1, _MAX_BYTES // math.prod(clip))
 
 
 def padded_batch(batch_size: int) -> int:
-  """Returns the batch size, rounded up to a multiple of all devices."""
+  """Rounds a batch size up to a multiple of the number of devices."""
   devices = jax.device_count()
   return -(-batch_size // devices) * devices

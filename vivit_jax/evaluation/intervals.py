@@ -1,4 +1,4 @@
-"""Confidence intervals and McNemar's test, by scipy."""
+"""Confidence intervals and McNemar's test, computed with scipy."""
 
 from collections.abc import Callable
 
@@ -7,17 +7,18 @@ from scipy import stats
 
 LEVEL = 0.95
 SEED = 0
-# Draws of a bootstrap. Metrics of many values have fewer, to end in seconds.
+# Bootstrap draws: at most _MAX_VALUES values over all draws, which takes
+# seconds.
 _MAX_DRAWS, _MIN_DRAWS, _MAX_VALUES = 2000, 100, 4e8
 
 
 def of_share(right: np.ndarray) -> tuple[float, float]:
-  """Returns the exact 95% interval of the share of correct examples.
+  """Returns the exact 95% interval of an accuracy.
 
   Clopper and Pearson, Biometrika 26, 1934.
 
   Args:
-    right: bool [n], n at least 1.
+    right: bool [n], whether each example is correct; n at least 1.
   """
   correct = int(np.count_nonzero(right))
   interval = stats.binomtest(correct, len(right)).proportion_ci(LEVEL, 'exact')
@@ -27,17 +28,17 @@ def of_share(right: np.ndarray) -> tuple[float, float]:
 def of_difference(
   difference: Callable[[np.ndarray], float], examples: int, values: int = 0
 ) -> tuple[float, float]:
-  """Returns the 95% paired bootstrap interval of a difference of two metrics.
+  """Returns the 95% paired bootstrap interval of a difference between models.
 
   The percentile interval of Efron and Tibshirani, An Introduction to the
-  Bootstrap, 1993, chapter 13. Examples are drawn, with replacement, for both
-  metrics at once. The seed is fixed.
+  Bootstrap, 1993, chapter 13. Each draw resamples examples with replacement,
+  the same ones for both models. The seed is fixed.
 
   Args:
-    difference: counts -> second metric - first metric; counts is int [n], how
-      often each example is drawn.
+    difference: maps counts to second metric - first metric; counts is int [n],
+      how often each example is drawn.
     examples: n.
-    values: that one draw of the metric goes through; n if 0.
+    values: number of values that the metric reads in one draw; n if 0.
   """
   if examples < 2:  # every draw is the same, which scipy refuses
     value = difference(np.ones(examples, int))
@@ -47,7 +48,7 @@ def of_difference(
     (np.arange(examples),),
     lambda rows: difference(np.bincount(rows, minlength=examples)),
     n_resamples=int(np.clip(draws, _MIN_DRAWS, _MAX_DRAWS)),
-    batch=10,  # of draws in memory
+    batch=10,  # draws in memory at a time
     vectorized=False,
     confidence_level=LEVEL,
     method='percentile',
@@ -57,13 +58,13 @@ def of_difference(
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-  """Returns the two-sided p of McNemar's test, exact by the binomial.
+  """Returns the two-sided p of McNemar's test, exact (binomial).
 
-  McNemar, Psychometrika 12, 1947: if two models are equally good, an example
-  that only one of them has correct is either's with probability 1/2.
+  McNemar, Psychometrika 12, 1947. Null hypothesis: if only one model has an
+  example correct, it is either of them with probability 1/2.
 
   Args:
-    only_first, only_second: examples that only one of the models has correct.
+    only_first, only_second: number of examples that only one model has correct.
   """
   differing = only_first + only_second
   if not differing:

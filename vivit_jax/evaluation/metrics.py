@@ -1,7 +1,4 @@
-"""Classification metrics of finished predictions, in numpy on the host.
-
-Letters: n examples, K classes of a head.
-"""
+"""Classification metrics of n examples, in numpy on the host."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,14 +12,13 @@ from vivit_jax.evaluation.averaging import log_probabilities
 
 
 def top_k(logits: np.ndarray, k: int) -> np.ndarray:
-  """Returns the k likeliest classes of each example, the likeliest first.
+  """Returns the k likeliest classes of each example, likeliest first.
 
-  Ties go to the lower class, so the result does not depend on the sorting
-  algorithm.
+  Of equal logits, the lower class index comes first.
 
   Args:
     logits: [n, K].
-    k: number of classes; K if it is larger.
+    k: number of classes; may exceed K.
 
   Returns:
     int [n, min(k, K)].
@@ -40,18 +36,19 @@ def correct(
 
   Args:
     logits: [n, K] of each head, n at least 1; or log-probabilities.
-    labels: int [n] of each of these heads; float [n, K], 1 at each label, of a
-      multi-label head. There, a prediction is correct if it is any of them.
+    labels: of each of these heads: int [n], or for a multi-label head float
+      [n, K], 1 at each label. There, a predicted class is correct if it is one
+      of the labels.
     average: 'probabilities' if `logits` are log-probabilities.
 
   Returns:
-    '<head>/top1' and '<head>/top5' of each head, within the first min(5, K)
-    classes. With several heads also 'joint/top1', where all heads are correct,
-    and 'joint/top5', where the tuple of labels is among the five likeliest
-    tuples of classes; a tuple's probability is the product over heads.
+    '<head>/top1' and '<head>/top5' of each head. With several heads also
+    'joint/top1' (all heads are correct) and 'joint/top5' (the tuple of labels
+    is among the five likeliest tuples of classes; the probability of a tuple is
+    the product over heads).
 
   Raises:
-    UserError: logits that are not finite, or labels out of range.
+    UserError: logits are not finite, or labels are out of range.
   """
   results = {}
   for head, values in logits.items():
@@ -79,7 +76,7 @@ def scores(
   labels: Mapping[str, np.ndarray],
   average: str = 'logits',
 ) -> dict[str, float]:
-  """Returns accuracies as fractions of all examples.
+  """Returns accuracies and mAP, as fractions.
 
   Arguments and errors are those of `correct`.
 
@@ -101,33 +98,34 @@ def scores(
 def top_tuples(
   log_probabilities: Mapping[str, np.ndarray], k: int = 5
 ) -> dict[str, np.ndarray]:
-  """Returns the k likeliest tuples of classes, one class of each head.
+  """Returns the k likeliest tuples of classes, with one class of each head.
 
-  Exact, without forming all tuples: in a tuple among the k likeliest, each
-  class is among its head's k likeliest, and the classes of the first heads are
-  among their k likeliest tuples. Ties go to the lower ranks of the first heads.
+  Heads are added one at a time, and only the k likeliest tuples are kept. This
+  is exact: a tuple extends one of the k likeliest shorter tuples by one of the
+  next head's k likeliest classes. Of equal tuples, the one with better ranks in
+  the first heads comes first.
 
   Args:
-    log_probabilities: [n, K] of each head; a tuple's is their sum.
-    k: number of tuples; all tuples, if there are fewer.
+    log_probabilities: [n, K] of each head.
+    k: number of tuples; may exceed the number of all tuples.
 
   Returns:
-    int [n, k] of each head: its class in each tuple, the likeliest first.
+    int [n, k] of each head: its class in each tuple, likeliest tuple first.
   """
   sums, chosen = None, {}
   for head, values in log_probabilities.items():
     guesses = top_k(values, k)
-    here = np.take_along_axis(values, guesses, axis=1)
+    own = np.take_along_axis(values, guesses, axis=1)
     if sums is None:
-      sums, chosen = here, {head: guesses}
+      sums, chosen = own, {head: guesses}
       continue
     every = einops.rearrange(
-      sums[:, :, None] + here[:, None, :],
+      sums[:, :, None] + own[:, None, :],
       'n tuples classes -> n (tuples classes)',
     )
     order = top_k(every, k)
     sums = np.take_along_axis(every, order, axis=1)
-    tuples, classes = np.divmod(order, here.shape[1])
+    tuples, classes = np.divmod(order, own.shape[1])
     chosen = {
       name: np.take_along_axis(x, tuples, axis=1) for name, x in chosen.items()
     }
@@ -136,16 +134,17 @@ def top_tuples(
 
 
 def per_class(logits: np.ndarray, labels: np.ndarray) -> dict[str, list[Any]]:
-  """Returns lists over the K classes of a head.
+  """Returns the metrics of each class of a head, as lists of K.
 
   Args:
     logits: [n, K].
     labels: int [n]; or float [n, K] of a multi-label head.
 
   Returns:
-    'count', the examples of each class; 'correct', how many of them have it as
-    first prediction; and 'accuracy', correct / count. Of a multi-label head
-    'count' and 'average_precision'. None for classes without examples.
+    'count', the number of examples; 'correct', how many have a correct first
+    prediction; and 'accuracy', correct / count. For a multi-label head, 'count'
+    and 'average_precision'. Accuracy and average precision are None for classes
+    without examples.
   """
   if np.ndim(labels) == 2:
     counts = np.count_nonzero(np.asarray(labels) > 0, axis=0)
@@ -171,7 +170,7 @@ def mean_class_accuracy(
   """Returns the mean accuracy over the classes that have examples.
 
   Args:
-    right: bool [n], n at least 1.
+    right: bool [n], whether each example is correct; n at least 1.
     labels: int [n].
     counts: int [n], how often each example counts; None: once.
   """
@@ -183,11 +182,10 @@ def mean_class_accuracy(
 def confusion(
   predicted: np.ndarray, labels: np.ndarray, classes: int
 ) -> np.ndarray:
-  """Counts examples by label and prediction.
+  """Returns the confusion matrix.
 
   Args:
-    predicted: int [n], classes from 0.
-    labels: int [n], classes from 0.
+    predicted, labels: int [n], classes from 0.
     classes: K.
 
   Returns:
@@ -204,7 +202,7 @@ def _class_counts(
   counts: np.ndarray | None = None,
   classes: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns examples and correct examples of each class, [K] each."""
+  """Returns the number of examples and of correct ones by class, [K] each."""
   total = np.bincount(labels, counts, minlength=classes)
   hits = right if counts is None else right * counts
   return total, np.bincount(labels, hits, minlength=len(total))
@@ -229,7 +227,7 @@ def _check_finite(head: str, logits: np.ndarray) -> None:
 
 
 def _check_labels(head: str, logits: np.ndarray, labels: np.ndarray) -> None:
-  """Raises a UserError for labels that would silently count as wrong."""
+  """Raises a UserError for labels out of range, which would count as wrong."""
   classes = logits.shape[1]
   if np.ndim(labels) == 2:
     return

@@ -1,4 +1,4 @@
-"""The output folder of an evaluation: whether it may be written."""
+"""Checks and locks the output folder of an evaluation."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ class UnwritableOutput(UserError):
 
   Args:
     folder: the output folder.
-    error: of the system.
+    error: what the operating system reported.
   """
 
   def __init__(self, folder: str | os.PathLike, error: OSError):
@@ -35,11 +35,12 @@ class UnwritableOutput(UserError):
 
 @contextlib.contextmanager
 def claimed(folder: pathlib.Path) -> Iterator[None]:
-  """Makes the folder and locks it against other evaluations.
+  """Creates the folder and locks it against other evaluations.
 
   Raises:
-    UnwritableOutput: it cannot be made or written.
-    UserError: it holds other files, or another process evaluates into it.
+    UnwritableOutput: the folder cannot be created or written.
+    UserError: the folder holds files of other programs, or another process is
+      evaluating into it.
   """
   check_empty_or_ours(folder)
   try:
@@ -59,7 +60,7 @@ def claimed(folder: pathlib.Path) -> Iterator[None]:
 
 
 def check_empty_or_ours(folder: pathlib.Path) -> None:
-  """Raises a UserError for a folder with files that no evaluation writes."""
+  """Raises a UserError if the folder holds files of other programs."""
   if _has_results(folder):
     return
   foreign = _foreign(folder)
@@ -71,7 +72,7 @@ def check_empty_or_ours(folder: pathlib.Path) -> None:
 
 
 def _has_results(folder: pathlib.Path) -> bool:
-  """Returns whether an evaluation has written its metrics.json there."""
+  """Returns whether the folder holds metrics.json of an evaluation."""
   try:
     results = json.loads((folder / 'metrics.json').read_text('utf-8'))
     return isinstance(results, dict) and 'protocol' in results
@@ -80,7 +81,7 @@ def _has_results(folder: pathlib.Path) -> bool:
 
 
 def _foreign(folder: pathlib.Path) -> pathlib.Path | None:
-  """Returns the first file in a folder that no evaluation writes, or None."""
+  """Returns the first file or folder of other programs in `folder`, or None."""
   try:
     entries = sorted(folder.iterdir())
   except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""Finished batches of an interrupted evaluation, from which it resumes.
+"""Saves finished batches, so that an interrupted evaluation can resume.
 
 `<out>/.unfinished-<key>/` holds one npz for each batch and process. The key is
-a digest of all settings that logits depend on. So only the same evaluation
-reads them, with any number of processes, devices and videos in a batch.
+a digest of all settings that logits depend on, so that only the same evaluation
+resumes. The number of processes, devices and videos per batch may change.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ from vivit_jax.evaluation.predictions import Predictions
 
 
 class PartialResults:
-  """The finished batches of one evaluation, of all processes.
+  """The finished batches of one evaluation, from all processes.
 
   Args:
     out: output folder; must exist.
     key: all settings that logits depend on, as JSON.
-    empty: predictions of no example, with the shapes and types of all.
-    example_count: of the split.
+    empty: predictions with 0 examples, for heads, shapes and dtypes.
+    example_count: number of examples in the split.
   """
 
   def __init__(
@@ -45,10 +45,10 @@ class PartialResults:
     self._empty, self._example_count = empty, example_count
 
   def read(self) -> Predictions:
-    """Returns the finished examples, each once, in process 0; empty in others.
+    """Returns each finished example once in process 0, none in other processes.
 
-    Deletes damaged files. Unreadable videos are not among them and are tried
-    again.
+    Deletes damaged files. Unreadable videos are not saved, so that the next
+    evaluation tries them again.
     """
     if not distributed.first():
       return self._empty
@@ -75,7 +75,7 @@ class PartialResults:
     )
 
   def stale(self) -> list[pathlib.Path]:
-    """Returns the folders of evaluations with other settings."""
+    """Returns the folders with partial results for other settings."""
     folders = sorted(self._out.glob(f'{UNFINISHED}*'))
     return [folder for folder in folders if folder != self._folder]
 
@@ -99,11 +99,11 @@ class PartialResults:
       raise UnwritableOutput(self._out, error) from None
 
   def remove(self) -> None:
-    """Deletes the finished batches; called once the results are written."""
+    """Deletes the partial results; call it once the results are written."""
     shutil.rmtree(self._folder, ignore_errors=True)
 
   def _read(self, path: pathlib.Path) -> Predictions:
-    """Reads a file; ValueError if it is not of this evaluation."""
+    """Reads a file; raises a ValueError if it does not fit this evaluation."""
     with np.load(path, allow_pickle=False) as file:
       arrays = dict(file)
     index = arrays['index']

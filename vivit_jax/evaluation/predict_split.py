@@ -1,4 +1,4 @@
-"""Predictions of a whole split: every example once, without padding."""
+"""Predicts a whole split: every example once, without padding."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -23,23 +23,23 @@ def predict_split(
   Args:
     batches: this process's share of the split, in any order. Each has 'video'
       uint8 [b, V, T, H, W, 3], 'labels' of each head, 'mask' bool [b] (False:
-      padding), 'unreadable' bool [b] (the video cannot be read) and 'index' int
-      [b] in the split. The iterator is closed at the end and after an error, if
-      it has `close`.
-    forward: video -> logits [b, V, K] of each head; may return before they are
-      computed, as jax does.
-    example_count: n, of the split.
-    done: earlier predictions, of examples that are not in `batches`; each in
-      one process, the other processes have empty arrays.
-    keep: called with each predicted batch, without padding.
+      padding), 'unreadable' bool [b] (True: the video cannot be read) and
+      'index' int [b], the index in the split. An iterator with `close` is
+      closed at the end and after an error.
+    forward: maps a video batch to logits [b, V, K] of each head; may return
+      before they are computed, as jax does.
+    example_count: number of examples in the split.
+    done: earlier predictions, for examples that are not in `batches`. Each is
+      in one process only; other processes pass empty arrays.
+    keep: called with the predictions of each batch, without padding.
 
   Returns:
     The predictions of all processes, for the heads of `forward`, in the order
     of the split.
 
   Raises:
-    UserError: a split without examples, or without a readable one.
-    RuntimeError: `batches` do not have each example once.
+    UserError: the split has no examples, or no readable ones.
+    RuntimeError: `batches` and `done` do not have each example once.
   """
   if not example_count:
     raise UserError('the split has no examples to evaluate: prepare it anew.')
@@ -54,14 +54,14 @@ def predict_split(
   try:
     for batch in iterator:
       ahead = batch, forward(batch['video'])
-      # Only now: the device already works on the next batch.
+      # Wait for a batch only while the device works on the next one.
       if waiting is not None:
         finish(*waiting)
       waiting = ahead
     if waiting is not None:
       finish(*waiting)
   finally:
-    # Ends the worker processes of the iterator.
+    # Ends the iterator's worker processes.
     if hasattr(iterator, 'close'):
       iterator.close()
   empty = [np.zeros(0, int)]
@@ -101,20 +101,20 @@ def _read(batch: Mapping[str, Any], logits: Mapping[str, Any]) -> Predictions:
 def _gather(
   rows: list[dict[str, np.ndarray]], order: np.ndarray
 ) -> dict[str, np.ndarray]:
-  """Returns the rows of all processes, in order."""
+  """Returns arrays with the examples of all processes, sorted by `order`."""
   heads = sorted(rows[0])
   every = {head: np.concatenate([row[head] for row in rows]) for head in heads}
   return {head: x[order] for head, x in distributed.gather(every).items()}
 
 
 def _check_once(index: np.ndarray, example_count: int) -> None:
-  """Raises a RuntimeError unless `index` holds each of 0 to n - 1 once."""
-  places, times = np.unique(index, return_counts=True)
+  """Raises a RuntimeError unless `index` holds each example exactly once."""
+  unique, times = np.unique(index, return_counts=True)
   expected = np.arange(example_count)
   faults = {
-    'repeated': places[times > 1],
-    'missing': np.setdiff1d(expected, places),
-    'not in the split': np.setdiff1d(places, expected),
+    'repeated': unique[times > 1],
+    'missing': np.setdiff1d(expected, unique),
+    'not in the split': np.setdiff1d(unique, expected),
   }
   errors = [
     f'{_first_few(wrong)} {fault}'
@@ -128,7 +128,7 @@ def _check_once(index: np.ndarray, example_count: int) -> None:
     )
 
 
-def _first_few(places: np.ndarray) -> str:
-  first = ', '.join(str(place) for place in places[:5])
-  more = f' and {places.size - 5} more' if places.size > 5 else ''
+def _first_few(indices: np.ndarray) -> str:
+  first = ', '.join(str(index) for index in indices[:5])
+  more = f' and {indices.size - 5} more' if indices.size > 5 else ''
   return f'{first}{more}'

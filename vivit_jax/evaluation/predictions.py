@@ -1,4 +1,4 @@
-"""Predictions of each view of a split, in memory and in predictions.npz."""
+"""Logits of a split for each view, in memory and in predictions.npz."""
 
 import dataclasses
 import json
@@ -17,13 +17,13 @@ from vivit_jax.evaluation.averaging import average_views, probabilities
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-  """A model's predictions of a split, in the order of its examples.
+  """A model's predictions for the examples of a split.
 
   Attributes:
-    logits: float32 [n, V, K] of each head, of each view.
-    labels: int32 [n] of each head; float32 [n, K], 1 at each label, of a
-      multi-label head.
-    index: int [n], indices in the split, in order.
+    logits: of each head, float32 [n, V, K].
+    labels: of each head, int32 [n]; or for a multi-label head float32 [n, K],
+      1 at each label.
+    index: int [n], the examples' indices in the split.
     unreadable: int [m], indices of the unreadable videos.
   """
 
@@ -41,12 +41,13 @@ class Table:
 
   Attributes:
     ids: n names of the examples, in the order of the split.
-    logits: float32 [n, V, K] of each head; view = temporal * S + spatial.
-    labels: int32 [n] of each head; float32 [n, K], 1 at each label, of a
-      multi-label head.
-    class_names: K names of each head.
+    logits: of each head, float32 [n, V, K]; with S spatial crops, view =
+      temporal * S + spatial.
+    labels: of each head, int32 [n]; or for a multi-label head float32 [n, K],
+      1 at each label.
+    class_names: of each head, K names.
     protocol: as in metrics.json.
-    index: int64 [n], indices in the split; None: 0 to n - 1.
+    index: int64 [n], the examples' indices in the split; None: 0 to n - 1.
   """
 
   ids: Sequence[str]
@@ -62,8 +63,8 @@ class Table:
     """Returns float64 scores [n, K] of each head, averaged over views.
 
     Args:
-      average: 'logits', or 'probabilities': then the logarithm of the mean is
-        returned; None: the protocol's own.
+      average: 'logits'; 'probabilities', for the logarithm of the mean
+        probability; None: as the protocol says.
       views: indices of the views to average; None: all.
     """
     average = average or self.protocol.get('average', 'logits')
@@ -87,7 +88,7 @@ class Table:
     }
 
   def write(self, path: str | os.PathLike) -> None:
-    """Writes a compressed npz, atomically; OSError if it cannot be written."""
+    """Writes a compressed npz, atomically; raises an OSError if that fails."""
     index = np.arange(len(self.ids)) if self.index is None else self.index
     arrays = {
       'ids': np.asarray(self.ids, np.str_),
@@ -108,17 +109,17 @@ class Table:
 
   @classmethod
   def read(cls, path: str | os.PathLike) -> 'Table':
-    """Reads a file that `write` wrote, or the predictions.npz of a folder.
+    """Reads a file written by `write`, or the predictions.npz in a folder.
 
     Raises:
-      UserError: the file is missing, damaged or of another kind.
+      UserError: the file is missing, damaged or not from `write`.
     """
     path = pathlib.Path(path)
     if path.is_dir():
       path = path / 'predictions.npz'
     try:
       with open(path, 'rb') as file:
-        # Of other files, numpy's error advises to load pickles.
+        # For other files, numpy's error would advise loading pickles.
         if not zipfile.is_zipfile(file):
           raise UserError(
             f'{path} is not an npz file, or is truncated: give the '
@@ -149,7 +150,7 @@ class Table:
 
 
 def _checked(arrays: Mapping[str, np.ndarray]) -> Table:
-  """Returns the table of a file's arrays; ValueError if they do not fit."""
+  """Makes a table of a file's arrays; raises a ValueError if they misfit."""
   protocol = json.loads(str(arrays['protocol']))
   if not isinstance(protocol, dict):
     raise ValueError('the protocol is not a JSON object')

@@ -1,4 +1,4 @@
-"""Result files of an evaluation: scores, predictions and a page."""
+"""Writes the result files of an evaluation: scores, predictions and a page."""
 
 import csv
 import json
@@ -23,14 +23,14 @@ _GUESSES = 5  # columns of predictions.csv
 def contents(table: Table, config: TrainConfig | None = None) -> dict[str, Any]:
   """Returns the contents of metrics.json.
 
-  These are `summary.summary`, 'protocol' and 'config'.
+  They are the result of `summary.summary`, 'protocol' and 'config'.
 
   Args:
     table: predictions for at least one example.
     config: of the evaluation.
 
   Raises:
-    UserError: logits are not finite, or a label is not a class.
+    UserError: logits are not finite, or labels are out of range.
   """
   results = summary.summary(table)
   results['protocol'] = dict(table.protocol)
@@ -48,15 +48,15 @@ def write(
 ) -> None:
   """Writes metrics.json, predictions.npz, predictions.csv and report.html.
 
-  They replace earlier ones once all are written; after an error, none is
-  replaced.
+  Earlier files are replaced once all new ones are complete. If writing fails
+  before that, the earlier files stay.
 
   Args:
-    folder: is made if it does not exist.
+    folder: created if it does not exist.
     table: predictions for at least one example.
-    results: `contents` of the table.
-    source: the videos, for the page's frames of mistakes; None for none.
-    workdir: of the run, for the page's training curves; None for none.
+    results: the result of `contents`.
+    source: the split, to show frames of mistakes; None: without frames.
+    workdir: of the run, to show training curves; None: without curves.
 
   Raises:
     UnwritableOutput: the folder cannot be written.
@@ -65,7 +65,7 @@ def write(
   staging = folder / f'{STAGING}{os.getpid()}'
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob(f'{STAGING}*'):  # of a process that was killed
+    for stale in folder.glob(f'{STAGING}*'):  # left by a killed process
       shutil.rmtree(stale, ignore_errors=True)
     staging.mkdir()
     table.write(staging / 'predictions.npz')
@@ -86,7 +86,7 @@ def write(
 
 
 def _write_predictions(path: pathlib.Path, table: Table) -> None:
-  """Writes a row for each example: its label and each head's first guesses."""
+  """Writes a row for each example: labels and first guesses of each head."""
   columns: dict[str, Any] = {'example': table.ids}
   for head, probabilities in table.probabilities().items():
     names = np.asarray(table.class_names[head], object)
@@ -95,7 +95,7 @@ def _write_predictions(path: pathlib.Path, table: Table) -> None:
       columns[f'{head}_label'] = [';'.join(names[row > 0]) for row in labels]
     else:
       columns[f'{head}_label'] = names[labels]
-    # Ranked by scores, as the metrics are: rounded probabilities can be equal.
+    # Ranked by scores, as in the metrics: probabilities can round to equal.
     guesses = metrics.top_k(table.averaged()[head], _GUESSES)
     probabilities = np.take_along_axis(probabilities, guesses, axis=1)
     for rank in range(guesses.shape[1]):

@@ -1,4 +1,4 @@
-"""Predicts a split with checkpoints of one model, which is compiled once."""
+"""Predicts a split with several checkpoints of one model, compiled once."""
 
 import contextlib
 import dataclasses
@@ -24,15 +24,15 @@ from vivit_jax.evaluation.predictions import Predictions, Table
 
 
 class SplitPredictor:
-  """Predicts a split with checkpoints of one model.
+  """Predicts a split with several checkpoints of one model.
 
   Args:
     config: of the evaluation, with its heads.
     source: the split.
 
   Raises:
-    UserError: an unknown model, an empty split, or clips and views that do not
-      fit the videos.
+    UserError: the model is unknown, the split is empty, or its videos are too
+      short for the clips and views.
   """
 
   def __init__(self, config: TrainConfig, source: VideoSplit):
@@ -48,7 +48,7 @@ class SplitPredictor:
     self._apply = forward.every_view(model, config.data)
 
   def protocol(self, loaded: LoadedModel) -> dict[str, Any]:
-    """Returns the evaluation protocol of a checkpoint, as JSON."""
+    """Returns the protocol: all settings that the scores depend on, as JSON."""
     data, evaluation = self._config.data, self._config.evaluation
     return {
       'dataset': data.dataset,
@@ -80,11 +80,11 @@ class SplitPredictor:
       out: output folder; must exist.
 
     Returns:
-      The predictions, in every process; and the partial results, to be removed
-      once the predictions are written.
+      The predictions, the same in every process; and the partial results, which
+      the caller removes once the predictions are written.
 
     Raises:
-      UserError: no readable video, or an output folder that cannot be written.
+      UserError: no video can be read, or the output folder cannot be written.
     """
     protocol = self.protocol(loaded)
     partial = self._partial_results(protocol, out)
@@ -113,7 +113,7 @@ class SplitPredictor:
       'mean': config.data.mean,
       'std': config.data.std,
     }
-    # The digest identifies the weights; these keys change no logit.
+    # The digest identifies the weights. No logit depends on these keys.
     for name in ('average', 'checkpoint', 'step', 'weights', 'class_order'):
       del key[name]
     views = protocol['temporal_views'] * protocol['spatial_crops']
@@ -170,7 +170,7 @@ class SplitPredictor:
 
 
 def _print_partial(partial: PartialResults, finished: int, videos: int) -> None:
-  """Prints how many videos are done, and which folders are stale."""
+  """Prints how many videos are done, and the folders of other evaluations."""
   stale = partial.stale()
   if stale:
     print(

@@ -1,4 +1,4 @@
-"""The metrics that metrics.json holds."""
+"""Computes the metrics in metrics.json."""
 
 from typing import Any
 
@@ -10,18 +10,18 @@ def summary(table: Table) -> dict[str, Any]:
   """Returns the metrics of a table of predictions.
 
   Args:
-    table: of at least one example; its protocol has 'temporal_views',
-      'spatial_crops' and 'average'.
+    table: predictions for at least one example; the protocol has
+      'temporal_views', 'spatial_crops' and 'average'.
 
   Returns:
-    'scores': those of `metrics.scores`, and for single-label heads
-    '<head>/mean_class_accuracy' and '<head>/calibration_error'; 'intervals':
-    [low, high] of each top-1 (`intervals.of_share`); 'views': 'temporal',
-    'spatial' and 'scores' of each number of views up to the full one; and
-    'per_class', `metrics.per_class` of each head.
+    'scores': `metrics.scores`, and for single-label heads
+      '<head>/mean_class_accuracy' and '<head>/calibration_error'.
+    'intervals': 95% interval [low, high] of each '<head>/top1'.
+    'views': 'temporal', 'spatial' and 'scores' for each number of views.
+    'per_class': `metrics.per_class` of each head.
 
   Raises:
-    UserError: logits that are not finite, or labels out of range.
+    UserError: logits are not finite, or labels are out of range.
   """
   average = table.protocol['average']
   averaged = table.averaged()
@@ -53,7 +53,7 @@ def summary(table: Table) -> dict[str, Any]:
 
 
 def _by_views(table: Table) -> list[dict[str, Any]]:
-  """Returns the scores of each number of views, the fewest first."""
+  """Returns the scores for each number of views, the fewest first."""
   protocol = table.protocol
   temporal, spatial = protocol['temporal_views'], protocol['spatial_crops']
   rows = []

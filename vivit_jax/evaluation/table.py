@@ -10,15 +10,15 @@ from vivit_jax.evaluation.output_dir import UnwritableOutput
 
 NAME = 'scores.csv'
 _PROTOCOL = ('checkpoint', 'step', 'digest', 'examples')
-_PRINTED = ('/top1', '/top5', '/mAP')  # the file has the others too
+_PRINTED = ('/top1', '/top5', '/mAP')  # the file has all scores
 
 
 def row(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns the values of a checkpoint by column.
+  """Returns a checkpoint's values by column.
 
   Args:
-    name: of the folder with its results.
-    results: contents of its metrics.json.
+    name: of the folder with the results.
+    results: contents of metrics.json in that folder.
   """
   values: dict[str, Any] = {'results': name}
   values |= {key: results['protocol'][key] for key in _PROTOCOL}
@@ -34,8 +34,8 @@ def write(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
   """Writes scores.csv.
 
   Args:
-    folder: is made if it does not exist.
-    rows: values by column; a missing value is an empty cell.
+    folder: created if it does not exist.
+    rows: values by column; missing values become empty cells.
 
   Raises:
     UnwritableOutput: the folder cannot be written.
@@ -52,7 +52,7 @@ def write(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-  """Yields the lines to print: the accuracies of each checkpoint."""
+  """Yields lines to print: a header, and the accuracies of each checkpoint."""
   columns = [name for name in _columns(rows) if name.endswith(_PRINTED)]
   first = max(len('checkpoint'), *(len(row['results']) for row in rows))
   widths = {name: max(len(name), len('0.0000')) for name in columns}
@@ -68,5 +68,5 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-  """Returns the columns of all rows, in the order of their appearance."""
+  """Returns the columns of all rows, in order of first appearance."""
   return list(dict.fromkeys(name for row in rows for name in row))

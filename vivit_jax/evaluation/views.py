@@ -1,4 +1,4 @@
-"""Views of a video: the logits of each, and subsets with fewer views."""
+"""Views of a video: logits of each view, and subsets with fewer views."""
 
 from collections.abc import Callable
 
@@ -15,8 +15,8 @@ def of_each_view(
   """Applies a model to every view of every video.
 
   Args:
-    apply: clips [n, T, H, W, 3] -> logits [n, K] of each head.
-    video: [b, V, T, H, W, 3], in the unit that `apply` takes.
+    apply: maps clips [n, T, H, W, 3] to logits [n, K] of each head.
+    video: [b, V, T, H, W, 3], in the dtype and range that `apply` takes.
     max_clips: largest n; None for no limit.
 
   Returns:
@@ -38,8 +38,8 @@ def _in_parts(
 ) -> dict[str, jax.Array]:
   """Applies a model to clips [n, ...], at most `max_clips` at a time.
 
-  All parts have one size, so that the model is compiled once. Zeros pad the
-  last one; their logits are dropped.
+  All parts have the same size, so that the model is compiled once. The last one
+  is padded with zeros, and the logits of the padding are dropped.
   """
   count = len(clips)
   parts = -(-count // max_clips)
@@ -57,30 +57,30 @@ def _in_parts(
 
 
 def counts(temporal: int, spatial: int) -> list[tuple[int, int]]:
-  """Returns the numbers of views (t, s) to score from one pass of T x S views.
+  """Returns the pairs (t, s) of t x s views to score out of T x S views.
 
-  t is 1 to T; s is 1, the centre, or S.
+  t is 1 to T; s is 1 (the centre) and S.
   """
   return [(t, s) for s in sorted({1, spatial}) for t in range(1, temporal + 1)]
 
 
 def some(temporal: int, spatial: int, t: int, s: int) -> list[int]:
-  """Returns the indices of t x s evenly spread views among T x S.
+  """Returns the indices of t x s evenly spaced views among T x S.
 
-  In time, the views nearest to those of an evaluation with t views, from the
-  video's beginning to its end; ties go to the later one; a single view is the
-  middle one. In space, the centre or all.
+  In time, they approximate the views of an evaluation with t views: from the
+  video's beginning to its end, or the middle one if t is 1. In space, they are
+  the centre crop or all crops.
 
   Args:
-    temporal, spatial: T and S; a view has index temporal * S + spatial.
+    temporal, spatial: T and S; view = temporal index * S + spatial index.
     t: 1 to T.
     s: 1 or S.
   """
   if t == 1:
     times = [temporal // 2]
   else:
-    # i (T - 1) / (t - 1), halves rounded up; in integers, hence exact.
+    # i (T - 1) / (t - 1), halves rounded up; exact, because in integers.
     steps = t - 1
     times = [(2 * i * (temporal - 1) + steps) // (2 * steps) for i in range(t)]
-  places = [spatial // 2] if s == 1 else range(spatial)
-  return [time * spatial + place for time in times for place in places]
+  crops = [spatial // 2] if s == 1 else range(spatial)
+  return [time * spatial + crop for time in times for crop in crops]

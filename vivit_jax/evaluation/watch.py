@@ -1,7 +1,6 @@
 """evaluate.py --watch: scores the checkpoints of a run as they are written.
 
-It only reads the run, so it can work on another machine that sees the same
-files.
+It may run on another machine than the training, if both see the same files.
 """
 
 import functools
@@ -21,11 +20,11 @@ from vivit_jax.errors import UserError
 from vivit_jax.evaluation import checkpoint_selection, output_dir
 from vivit_jax.evaluation.evaluate import Session
 
-_Checkpoint = tuple[int, int]  # its step, and when it was written
+_Checkpoint = tuple[int, int]  # step, and time of writing in ns
 
-_NONE = -1  # instead of a step
-_MAX_POLL = 20.0  # seconds that other processes wait for the first one
-_ATTEMPTS = 2  # to read a checkpoint: a shared disk may be late
+_NONE = -1  # no step
+_MAX_POLL = 20.0  # seconds; with several processes, some wait for another
+_ATTEMPTS = 2  # to read a checkpoint: a shared disk may lag
 
 
 def watch(
@@ -37,21 +36,21 @@ def watch(
 ) -> Session:
   """Scores each checkpoint of a run once, until the last step is scored.
 
-  A checkpoint with results for the same weights and protocol is not scored
-  again.
+  Checkpoints that already have results for the same weights and protocol are
+  not scored again.
 
   Args:
-    workdir: of a run, which may not have started.
-    out: folder of the results; None for `<workdir>/evaluation/<split>`.
-    poll: seconds between two looks at the workdir.
-    **changes: of the config, as in `overrides.override`.
+    workdir: of a run, which may start later.
+    out: output folder; None for `<workdir>/evaluation/<split>`.
+    poll: seconds between two checks for new checkpoints.
+    **changes: overrides of the config, see `overrides.override`.
 
   Returns:
     The session with all scores.
 
   Raises:
-    UserError: the settings do not allow scoring; or, at the end, some
-      checkpoints could not be scored.
+    UserError: the settings are invalid; or, at the end, some checkpoints could
+      not be scored.
   """
   changed = functools.partial(override, **changes)
   if distributed.several():
@@ -89,7 +88,7 @@ def watch(
         failed[step] = str(error)
         print(f'error: step {step}: {error}', file=sys.stderr, flush=True)
     else:
-      failed.pop(step, None)  # it was written again
+      failed.pop(step, None)  # a rewritten checkpoint may succeed
     seen.add(checkpoint)
     if step == _last_step(workdir):
       break
@@ -115,8 +114,8 @@ def _wait_for_run(workdir: pathlib.Path, poll: float) -> None:
 def _next(workdir: str | os.PathLike, seen: set[_Checkpoint]) -> _Checkpoint:
   """Returns the first new checkpoint, the same one in all processes.
 
-  A step alone does not identify a checkpoint: a run that sets a damaged one
-  aside writes the step again.
+  The step is `_NONE` if there is no new one. The time of writing tells apart
+  two checkpoints of one step: a run replaces a damaged one.
   """
   steps = metadata.steps(workdir)
   checkpoints = [(step, _time_written(workdir, step)) for step in steps]
@@ -129,8 +128,7 @@ def _next(workdir: str | os.PathLike, seen: set[_Checkpoint]) -> _Checkpoint:
 def _time_written(workdir: str | os.PathLike, step: int) -> int:
   """Returns when a checkpoint was written, in ns; 0 if unknown.
 
-  That is the time of its metadata: Orbax changes the folder itself when it
-  finishes.
+  It is the time of the metadata file: Orbax modifies the folder itself later.
   """
   folder = pathlib.Path(workdir, 'checkpoints', str(step))
   try:

@@ -1,1 +1,1 @@
-"""Predicts single videos: labels, features, time lines, attention, export."""
+"""Predicts videos: labels, features, time lines, attention; exports models."""

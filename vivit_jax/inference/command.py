@@ -1,4 +1,4 @@
-"""Predicts the videos of a command line; reports on stdout and in files."""
+"""Behind `python -m vivit_jax.predict`: predicts videos and writes results."""
 
 import collections
 import dataclasses
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
   from vivit_jax.inference.predictor import Prediction, Predictor, Window
 
 
-_PICTURES = ('.png', '.gif', '.timeline.png')  # suffixes of all outputs
+_PICTURES = ('.png', '.gif', '.timeline.png')  # suffixes of a video's pictures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,16 +78,16 @@ class Options:
 def run(
   arguments: Sequence[str], options: Options, load: Callable[[], 'Predictor']
 ) -> int:
-  """Predicts videos, and returns the exit code: 1 if any video failed.
+  """Predicts videos; returns the exit code, 1 if any video failed, else 0.
 
   Args:
     arguments: files, folders and globs, see `find_videos`.
     options: what to compute and to report.
-    load: returns the model; called after all checks.
+    load: returns the model; called only after all checks.
 
   Raises:
-    UserError: invalid options, no video at all, or an output that cannot be
-      written. An unreadable video is reported, and the others follow.
+    UserError: the options are invalid, there is no video, or an output cannot
+      be written. Unreadable videos are printed as errors and skipped.
   """
   options.check()
   paths, missing = find_videos(arguments)
@@ -121,11 +121,11 @@ def run(
 def find_videos(
   arguments: Sequence[str],
 ) -> tuple[list[pathlib.Path], list[UserError]]:
-  """Returns videos in the order of the arguments, and errors for the missing.
+  """Returns videos in the order of the arguments, and errors for missing ones.
 
   Args:
     arguments: files with any name; folders, searched recursively for video
-      suffixes; or globs of both. A file given twice is returned once.
+      suffixes; or globs of both. Repeated files are returned once.
   """
   if not arguments:
     raise UserError('no video: give files, folders or globs; see --help.')
@@ -141,7 +141,7 @@ def find_videos(
 
 
 def _videos_of(argument: str) -> list[pathlib.Path]:
-  is_folder = os.path.isdir(argument)  # pathlib raises for overlong names
+  is_folder = os.path.isdir(argument)  # pathlib raises if a name is too long
   if os.path.lexists(argument) and not is_folder:
     return [pathlib.Path(argument)]
   matches = [argument]
@@ -161,7 +161,7 @@ def _videos_of(argument: str) -> list[pathlib.Path]:
 
 
 def _is_video(path: pathlib.Path) -> bool:
-  # macOS leaves hidden files '._clip.mp4' beside videos.
+  # macOS writes hidden files such as '._clip.mp4' next to videos.
   hidden = path.name.startswith('.')
   return (
     not hidden and path.suffix.lower() in decode.SUFFIXES and not path.is_dir()
@@ -169,9 +169,9 @@ def _is_video(path: pathlib.Path) -> bool:
 
 
 def output_names(paths: Sequence[pathlib.Path]) -> list[str]:
-  """Returns a unique file name for the outputs of each video.
+  """Returns a unique file name, without suffix, for the outputs of each video.
 
-  It is the stem of the video, or its whole path if several have that stem.
+  It is the video's stem, or its whole path if several videos share the stem.
   """
   stems = collections.Counter(path.stem.casefold() for path in paths)
   names: dict[str, str] = {}
@@ -188,7 +188,7 @@ def output_names(paths: Sequence[pathlib.Path]) -> list[str]:
 def _check_outputs(
   paths: Sequence[pathlib.Path], outputs: Sequence[pathlib.Path]
 ) -> None:
-  """Raises a UserError if an output cannot be written, or is a video."""
+  """Raises a UserError if an output is unwritable or would replace a video."""
   videos = {os.path.realpath(path) for path in paths}
   for path in outputs:
     if os.path.realpath(path) in videos:
@@ -196,14 +196,14 @@ def _check_outputs(
     if os.path.isdir(path):
       raise UserError(f'{path} is a folder: choose another name.')
   for folder in {path.parent for path in outputs}:
-    while not os.path.lexists(folder):  # it will be created
+    while not os.path.lexists(folder):  # missing folders will be created
       folder = folder.parent
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
       raise UserError(f'{folder} is not a folder that you can write to.')
 
 
 def _progress(paths: Sequence[pathlib.Path]) -> Sequence[pathlib.Path]:
-  """Returns the paths, with a progress bar if stderr alone is a terminal."""
+  """Adds a progress bar, if stderr is a terminal and stdout is not."""
   import tqdm
 
   hidden = not sys.stderr.isatty() or sys.stdout.isatty() or len(paths) < 2
@@ -211,7 +211,7 @@ def _progress(paths: Sequence[pathlib.Path]) -> Sequence[pathlib.Path]:
 
 
 class _Report:
-  """Predicts videos one by one, and prints and saves the results."""
+  """Predicts videos one by one; prints and saves the results."""
 
   def __init__(self, predictor: 'Predictor', options: Options):
     self._predictor, self._options = predictor, options
@@ -227,7 +227,7 @@ class _Report:
 
     Args:
       path: of the video.
-      stem: of its pictures, a path without suffix; None for no pictures.
+      stem: path of the pictures without suffix; None for no pictures.
 
     Raises:
       UserError: the video cannot be read, or an output cannot be written.
@@ -238,7 +238,7 @@ class _Report:
       self._add_whole(path, stem)
 
   def save_features(self) -> None:
-    """Writes the features of all videos, if they are requested."""
+    """Writes the features of all videos, if requested."""
     if self._options.features is None or not self._ids:
       return
     path = pathlib.Path(self._options.features)

@@ -1,8 +1,8 @@
-"""Where a model looks in a clip, as a picture and as an animation.
+"""Shows where a model attends in a clip, as a picture and as an animation.
 
-`<name>.png` shows frames of the clip, the same frames under heat maps of the
-attention, and below them the share of attention at each time. `<name>.gif`
-shows every frame beside its heat map.
+`<name>.png` shows frames of the clip, the frames with heat maps of the
+attention, and the attention over time. `<name>.gif` shows each frame beside its
+heat map.
 """
 
 import dataclasses
@@ -30,16 +30,16 @@ from vivit_jax.inference.predictor import Predictor, Ranking
 from vivit_jax.inference.rollout import attention_rollout
 from vivit_jax.models import pixels
 
-# Lightness rises evenly, so it works in grey and for colour-blind eyes.
+# Lightness rises evenly, so it is readable in grey and when colour-blind.
 COLOURS = matplotlib.colormaps['inferno']
 _HEAT_WEIGHT = 0.62  # of the heat map in an overlay; the rest is the grey frame
 _MIN_RANGE = 0.2  # of the colours, so that a uniform map looks uniform
 _PIXELS = 224  # smaller frames are enlarged to about this width
-_COLUMNS, _MAX_COLUMNS = 8, 16  # of the picture: in a band, in all
+_COLUMNS, _MAX_COLUMNS = 8, 16  # of the picture: per band, in total
 _MAX_PAGES = 64  # of the animation
-_GIF_RATES = (2.0, 12.5)  # pages per second, min and max
-_CURVE = 0.75  # inches, height of the time curve
-_LEADING = 1.5  # distance of lines of text, in font sizes
+_GIF_RATES = (2.0, 12.5)  # min and max pages per second
+_CURVE = 0.75  # height of the time curve, in inches
+_LEADING = 1.5  # line spacing, in font sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +48,12 @@ class Explanation:
 
   Attributes:
     frames: uint8 [T, H, W, 3], the model's input.
-    space: float [t, h, w], attention within each temporal index, relative to
-      uniform attention.
-    time: float [t], attention of each temporal index, relative to uniform.
+    space: float [t, h, w], attention within each temporal index; 1 is uniform
+      attention.
+    time: float [t], attention of each temporal index; 1 is uniform attention.
     heads: ranking of each head.
     title: name of the video.
-    interval: seconds between frames of the clip, or None.
+    interval: seconds between frames of the clip; None if unknown.
   """
 
   frames: np.ndarray
@@ -75,7 +75,7 @@ class Explanation:
 
 
 class Explainer:
-  """Attention rollout of a predictor's model, compiled at the first clip."""
+  """Attention rollout of a predictor's model, compiled for the first clip."""
 
   def __init__(self, predictor: Predictor):
     """Raises a UserError for a model without attention rollout."""
@@ -89,7 +89,7 @@ class Explainer:
 
     Args:
       video: path of a file, or frames, uint8 RGB [T, H, W, 3].
-      heads: of its prediction, for the captions.
+      heads: ranking of each head, for the captions.
 
     Raises:
       UserError: the video cannot be read, or is too short.
@@ -117,7 +117,7 @@ class Explainer:
 def write(
   stem: str | os.PathLike, explanation: Explanation
 ) -> tuple[pathlib.Path, pathlib.Path]:
-  """Writes `<stem>.png` and `<stem>.gif`, each of them atomically.
+  """Writes `<stem>.png` and `<stem>.gif`, each atomically.
 
   The same explanation gives the same bytes.
 
@@ -145,10 +145,10 @@ def write(
 def draw_picture(explanation: Explanation) -> Figure:
   """Draws frames, heat maps and the time curve, in bands of 8 columns.
 
-  With more than 16 temporal indices, a column stands for several of them, and
-  shows the middle one. The curve shows them all.
+  With more than 16 temporal indices, each column shows the middle one of
+  several. The curve shows all of them.
   """
-  group = -(-len(explanation.time) // _MAX_COLUMNS)  # indices of a column
+  group = -(-len(explanation.time) // _MAX_COLUMNS)  # indices per column
   starts = np.arange(0, len(explanation.time), group)
   columns = min(_COLUMNS, len(starts))
   bands = [starts[i : i + columns] for i in range(0, len(starts), columns)]
@@ -179,13 +179,13 @@ def draw_picture(explanation: Explanation) -> Figure:
 def _draw_band(
   rows: Sequence[Axes], explanation: Explanation, starts: np.ndarray, group: int
 ) -> None:
-  """Draws frames, heat maps and time curve of some columns.
+  """Draws frames, heat maps and time curve of one band.
 
   Args:
-    rows: axes of the three.
+    rows: axes of the frames, the heat maps and the curve.
     explanation: to draw.
     starts: first temporal index of each column.
-    group: temporal indices of a column.
+    group: temporal indices per column.
   """
   tubelet, limits = explanation.tubelet, colour_limits(explanation.space)
   middles = np.minimum(starts + group // 2, len(explanation.time) - 1)
@@ -211,7 +211,7 @@ def _draw_band(
 def draw_animation(explanation: Explanation) -> bytes:
   """Draws each frame beside its heat map, as a GIF in an endless loop.
 
-  Of more than 64 frames, it shows every second, third, ... one.
+  With more than 64 frames, it shows only every second, third, ... one.
   """
   step = -(-len(explanation.frames) // _MAX_PAGES)
   frames = _enlarged(explanation.frames[::step])
@@ -244,7 +244,7 @@ def draw_animation(explanation: Explanation) -> bytes:
     format='GIF',
     save_all=True,
     append_images=pages[1:],
-    duration=10 * round(100 / np.clip(rate, *_GIF_RATES)),  # ms, as GIFs count
+    duration=10 * round(100 / np.clip(rate, *_GIF_RATES)),  # ms, in GIF's 10 ms
     loop=0,
     optimize=False,
   )
@@ -252,9 +252,10 @@ def draw_animation(explanation: Explanation) -> bytes:
 
 
 def colour_limits(space: np.ndarray) -> tuple[float, float]:
-  """Returns the values of the darkest and the brightest colour.
+  """Returns the values that get the darkest and the brightest colour.
 
-  They are the min and max of `space`, [t, h, w], but at least 0.2 apart.
+  They are the min and max of `space`, [t, h, w], or 0.2 apart if those are
+  closer.
   """
   low, high = float(space.min()), float(space.max())
   margin = max(0.0, _MIN_RANGE - (high - low)) / 2
@@ -264,11 +265,11 @@ def colour_limits(space: np.ndarray) -> tuple[float, float]:
 def overlay(
   frames: np.ndarray, heat: np.ndarray, limits: tuple[float, float]
 ) -> np.ndarray:
-  """Returns grey frames under the colours of their heat maps.
+  """Blends grey frames with the colours of their heat maps.
 
   Args:
     frames: uint8 [T, H, W, 3].
-    heat: float [T, h, w], resized to the frames.
+    heat: float [T, h, w]; resized to H x W here.
     limits: values of the darkest and the brightest colour.
 
   Returns:
@@ -285,13 +286,13 @@ def overlay(
 
 
 def _enlarged(frames: np.ndarray) -> np.ndarray:
-  """Returns frames [T, H, W, 3] with small frames' pixels as squares."""
+  """Enlarges small frames [T, H, W, 3] by repeating their pixels."""
   factor = max(1, round(_PIXELS / frames.shape[2]))
   return einops.repeat(frames, 'T H W C -> T (H i) (W j) C', i=factor, j=factor)
 
 
 def _side_by_side(images) -> np.ndarray:
-  """Returns images [n, H, W, 3] in a row, with white gaps."""
+  """Joins images [H, W, 3] in a row, with white gaps."""
   gap = ((0, 0), (0, 0), (4, 4), (0, 0))
   images = np.pad(np.stack(images), gap, constant_values=255)
   return einops.rearrange(images, 'n H W C -> H (n W) C')
@@ -303,12 +304,12 @@ def _stacked(
   margin: float,
   lines: Sequence[tuple[str, float, str]],
 ) -> tuple[Figure, np.ndarray]:
-  """Returns a figure, and its axes one below the other.
+  """Returns a figure, and its axes from top to bottom.
 
   Args:
     width: of the axes, in inches.
-    heights: of each, in inches.
-    margin: height for tick labels and the like, in inches.
+    heights: of each axes, in inches.
+    margin: total height of tick labels and colour bar, in inches.
     lines: text, font size and weight of each line above the axes.
   """
   caption = _LEADING * sum(size for _, size, _ in lines) / 72 + 0.1
@@ -323,7 +324,7 @@ def _stacked(
   rows = rows[:, 0]
   for axes, height in zip(rows, heights):
     axes.set_box_aspect(height / width)
-  offset = 0.0  # inches below the upper edge
+  offset = 0.0  # from the upper edge, in inches
   for text, size, weight in lines:
     offset += _LEADING * size / 72
     figure.text(
@@ -339,7 +340,7 @@ def _stacked(
 
 
 def _draw_curve(axes: Axes, explanation: Explanation) -> None:
-  """Draws the time curve, with a dashed line where attention is uniform."""
+  """Draws the time curve, with a dashed line at uniform attention."""
   time = explanation.time
   edges = np.arange(len(time) + 1) - 0.5
   axes.stairs(time, edges, color='#0b5394', linewidth=2)
@@ -349,7 +350,7 @@ def _draw_curve(axes: Axes, explanation: Explanation) -> None:
 
 
 def _times(explanation: Explanation, start: int, group: int) -> str:
-  """Returns the time and the frame numbers of a column."""
+  """Returns a column's tick label: start time and frame numbers."""
   first = start * explanation.tubelet
   end = min(start + group, len(explanation.time)) * explanation.tubelet
   text = f'frames {first + 1}\u2013{end}' if end > first + 1 else f'frame {end}'
@@ -361,7 +362,7 @@ def _times(explanation: Explanation, start: int, group: int) -> str:
 def _caption(
   explanation: Explanation, labels: int
 ) -> list[tuple[str, float, str]]:
-  """Returns text, font size and weight of the title and each head's labels."""
+  """Returns text, font size and weight of the title and of labels by head."""
   lines = [(fonts.shortened(explanation.title, 70), 9.0, 'normal')]
   for head, ranking in explanation.heads.items():
     texts = [

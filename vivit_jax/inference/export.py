@@ -1,7 +1,8 @@
-"""Exports a model as one function that needs jax alone (`jax.export`).
+"""Exports a model as StableHLO (`jax.export`), which runs with jax alone.
 
-uint8 frames in, probabilities of each head out, for any batch size, as
-StableHLO. Preprocessing is inside, and parameters are inside or in a file.
+The exported function maps uint8 frames to probabilities of each head, for any
+batch size. It contains the preprocessing, and the parameters unless they are in
+a file of their own.
 """
 
 import contextlib
@@ -32,8 +33,9 @@ PARAMETERS = 'parameters.npz'
 DESCRIPTION = 'model.json'
 SAVED_MODEL = 'savedmodel'
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
-# A flatbuffer holds at most 2 GiB; 64 MiB are for the program itself.
-_MAX_INSIDE = (2 << 30) - (64 << 20)  # bytes of parameters
+# Max bytes of parameters inside the artefact: a flatbuffer holds at most 2 GiB,
+# and 64 MiB are left for the program itself.
+_MAX_INSIDE = (2 << 30) - (64 << 20)
 _USAGE = """import json, numpy as np
 from jax import export
 about = json.load(open('model.json', encoding='utf-8'))
@@ -44,7 +46,7 @@ _USAGE_BESIDE = """file = np.load('parameters.npz')
 parameters = [file[name] for name in sorted(file.files)]
 probabilities = model.call(parameters, video)"""
 
-# (leaves of the parameters, videos) -> probabilities of each head.
+# Maps (leaves of the parameters, videos) to probabilities of each head.
 Classifier = Callable[[Sequence[Any], jax.Array], dict[str, jax.Array]]
 
 
@@ -57,23 +59,24 @@ def export(
   beside: bool = False,
   savedmodel: bool = False,
 ) -> pathlib.Path:
-  """Writes a folder with the artefact and its description, all or nothing.
+  """Writes a folder with the artefact and its description, atomically.
 
   Args:
-    predictor: of `vivit_jax.load`.
-    folder: does not exist yet, or is empty.
-    platforms: of `PLATFORMS`; the artefact runs on all of them.
+    predictor: the result of `vivit_jax.load`.
+    folder: must be missing or empty.
+    platforms: from `PLATFORMS`; the artefact runs on each of them.
     size: height and width of the input frames, which the artefact resizes and
-      crops as evaluation does; None: frames are the model's crop already.
-    beside: write the parameters to a file of their own, of any size.
-    savedmodel: write a TensorFlow SavedModel too.
+      crops as evaluation does; None: input frames already have the model's crop
+      size.
+    beside: whether to write the parameters, of any size, to a separate file.
+    savedmodel: whether to also write a TensorFlow SavedModel.
 
   Returns:
     The folder.
 
   Raises:
-    UserError: an unknown platform, a folder that exists or cannot be written,
-      parameters that are too large, or TensorFlow is missing.
+    UserError: a platform is unknown, the folder is not empty or cannot be
+      written, the parameters are too large, or TensorFlow is missing.
   """
   folder = pathlib.Path(folder)
   leaves = [np.asarray(x) for x in jax.tree.leaves(predictor.params)]
@@ -100,7 +103,7 @@ def export(
 
 
 def unfinished(folder: str | os.PathLike) -> pathlib.Path:
-  """Returns the temporary folder that `export` of this process writes into."""
+  """Returns the temporary folder of `export` in this process."""
   folder = pathlib.Path(folder)
   return folder.parent / f'.{folder.name}.{os.getpid()}'
 
@@ -108,14 +111,14 @@ def unfinished(folder: str | os.PathLike) -> pathlib.Path:
 def classifier(
   predictor: Predictor, size: tuple[int, int] | None = None
 ) -> Classifier:
-  """Returns the function that is exported.
+  """Returns the function to export.
 
   It maps the leaves of the parameters and videos, uint8 [b, T, H, W, 3], to
-  float32 [b, K] of each head: softmax, or sigmoid for many labels per video.
+  float32 [b, K] for each head: softmax, or sigmoid for multi-label heads.
 
   Args:
-    predictor: its model and preprocessing.
-    size: height and width of the frames; None: the model's crop.
+    predictor: has the model and the preprocessing.
+    size: height and width of the frames; None: the model's crop size.
   """
   data = predictor.config.data
   # 'plain' attention runs on every platform.
@@ -145,8 +148,8 @@ def centre_crop(
 ) -> Callable[[jax.Array], jax.Array]:
   """Returns a function that resizes and crops frames as evaluation does.
 
-  `sampling.crop_and_resize` is linear along each axis. So it is two matrices,
-  which OpenCV yields for an identity; levels are rounded as in evaluation.
+  `sampling.crop_and_resize` is linear along each axis, so it equals a product
+  with one matrix per axis. OpenCV gives the matrix when it resizes an identity.
 
   Args:
     size: height and width of the frames.
@@ -154,7 +157,8 @@ def centre_crop(
     short_side: of the resized frames, before the crop.
 
   Returns:
-    Maps uint8 [..., *size, 3] to float32 [..., *crop, 3], of whole numbers.
+    A function that maps uint8 [..., *size, 3] to float32 [..., *crop, 3],
+    rounded to integers as in evaluation.
   """
   box = sampling.uniform_boxes(size, crop, short_side, 1)[0]
   shrinks = box.height > crop[0]
@@ -185,15 +189,16 @@ def write_saved_model(
 ) -> None:
   """Writes a TensorFlow SavedModel; its default signature takes `video`.
 
-  Parameters are variables, which have files of their own, of any size.
+  Parameters are variables, which are in separate files of any size.
 
   Args:
     folder: to write into.
-    classify, leaves: of `classifier`.
-    shape: of one clip.
-    platforms: of `PLATFORMS`.
+    classify: the result of `classifier`.
+    leaves: of the parameters.
+    shape: of one clip, (T, H, W, 3).
+    platforms: from `PLATFORMS`.
   """
-  import tensorflow as tf  # takes seconds, and need not be installed
+  import tensorflow as tf  # takes seconds, and is optional
   from jax.experimental import jax2tf
 
   converted = jax2tf.convert(
@@ -295,8 +300,8 @@ def _check(
   parameters = sum(x.nbytes for x in leaves)
   if parameters > _MAX_INSIDE and not beside:
     raise UserError(
-      f'the parameters are {parameters / 2**30:.1f} GiB, and an artefact holds '
-      '2: --parameters=beside writes them to a file of their own.'
+      f'the parameters are {parameters / 2**30:.1f} GiB, but an artefact holds '
+      'at most 2 GiB: --parameters=beside writes them to a separate file.'
     )
   if savedmodel and not importlib.util.find_spec('tensorflow'):
     raise UserError(
@@ -321,7 +326,7 @@ def _sha256(path: pathlib.Path) -> str:
 
 @contextlib.contextmanager
 def _appearing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yields a temporary folder, which is renamed to `folder` at the end."""
+  """Yields a temporary folder; renames it to `folder` if nothing fails."""
   temporary = unfinished(folder)
   try:
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Flags that select a trained model, of every command that loads one."""
+"""Flags that select a trained model, shared by all commands that load one."""
 
 import os
 import sys
@@ -12,10 +12,10 @@ from vivit_jax.errors import UserError
 if TYPE_CHECKING:
   from vivit_jax.inference.predictor import Predictor
 
-# Flags defined here are listed by the --help of the command that calls this.
+# So that --help of the calling command lists the flags defined here.
 flags.disclaim_key_flags()
 
-_OF_RUNS = ('best', 'last')  # values of --checkpoint, besides a step
+_OF_RUNS = ('best', 'last')  # like steps, these need --workdir
 
 
 def define() -> None:
@@ -37,7 +37,7 @@ def define() -> None:
 
 
 def check(values: Any = flags.FLAGS) -> None:
-  """Raises a UserError if the values of the flags do not select one model."""
+  """Raises a UserError if the flags do not select exactly one model."""
   workdir, checkpoint = values.workdir, values.checkpoint
   if workdir is None and checkpoint is None:
     raise UserError(

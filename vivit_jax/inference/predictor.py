@@ -1,4 +1,4 @@
-"""Predictions and features of single videos by a trained model."""
+"""Predicts labels and features of single videos with a trained model."""
 
 import dataclasses
 import itertools
@@ -23,7 +23,7 @@ from vivit_jax.inference.video_views import Views, cut_views, window_clips
 from vivit_jax.inference.videos import Video
 from vivit_jax.models import pixels
 
-_MAX_CLIPS = 16  # in one forward pass
+_MAX_CLIPS = 16  # per forward pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +31,10 @@ class Ranking:
   """The most probable classes of a head, most probable first.
 
   Attributes:
-    labels: names of the classes.
-    probabilities: float64, of each of them.
-    every: float64 [K], of all classes, in the order of `label_names`.
+    labels: names of these classes.
+    probabilities: float64, of these classes.
+    every: float64 [K], probabilities of all classes, in the order of
+      `label_names`.
   """
 
   labels: tuple[str, ...]
@@ -49,7 +50,7 @@ class Ranking:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-  """The prediction for a video: its name, and the ranking of each head."""
+  """The prediction for a video: its name, and a ranking for each head."""
 
   video: str
   heads: Mapping[str, Ranking]
@@ -84,7 +85,7 @@ def load(
   """Loads a trained model; `vivit_jax.load` calls this.
 
   Args:
-    path: of a workdir, or of a checkpoint of any format.
+    path: a workdir, or a checkpoint of any format.
     ema, stride, short_videos: see `overrides.override`.
     **options: see `checkpoints.load.load`.
 
@@ -103,13 +104,13 @@ def load(
 class Predictor:
   """A trained model with its labels and its preprocessing.
 
-  `vivit_jax.load` returns one. The model runs on jax's first device. It is
-  compiled at the first clip, once for each number of views.
+  Returned by `vivit_jax.load`. The model runs on jax's first device. It is
+  compiled at the first prediction, and again for each new number of views.
 
   Attributes:
     name: of the checkpoint, for messages.
     config: of the experiment.
-    label_names: of each head, in the order of its outputs.
+    label_names: class names of each head, in the order of its outputs.
     multi_label: heads with any number of labels per video. Their probabilities
       are independent and do not sum to 1.
     preprocessing: see `LoadedModel`.
@@ -136,12 +137,9 @@ class Predictor:
     views: str | None = None,
     frames_per_second: float | None = None,
   ) -> np.ndarray:
-    """Returns the views of a video as evaluation cuts them.
+    """Returns the views of a video as in evaluation, uint8 [V, T, H, W, 3].
 
     Args and errors: see `predict`.
-
-    Returns:
-      uint8 [V, T, H, W, 3].
     """
     opened = videos.open_video(video, frames_per_second)
     return self._cut(opened, views)
@@ -158,10 +156,10 @@ class Predictor:
 
     Args:
       video: path of a file, or frames, uint8 RGB [T, H, W, 3].
-      views: temporal x spatial views, '4x3'; None for the config's.
-      top: number of labels of each head.
-      frames_per_second: frame rate of frames in memory, needed if the config
-        sets `data.frames_per_second`; of a file, replaces its own rate.
+      views: temporal x spatial views, such as '4x3'; None for the config's.
+      top: number of labels for each head.
+      frames_per_second: frame rate. Needed for frames in memory if the config
+        sets `data.frames_per_second`; replaces the rate that a file reports.
 
     Raises:
       UserError: the video cannot be read or is too short, or an argument is
@@ -174,10 +172,10 @@ class Predictor:
   def predict_clips(
     self, clips: np.ndarray, name: str = 'the video', *, top: int = 5
   ) -> Prediction:
-    """Predicts the labels of a video from its `clips`, uint8 [V, T, H, W, 3].
+    """Predicts the labels of a video from the result of `clips`.
 
     Raises:
-      UserError: clips that do not fit the model.
+      UserError: the clips do not fit the model.
     """
     _check_top(top)
     return Prediction(name, self._rank(self.logits(clips), top))
@@ -190,16 +188,16 @@ class Predictor:
     views: str | None = None,
     frames_per_second: float | None = None,
   ) -> np.ndarray:
-    """Returns the input of the classification heads, for other programs.
+    """Returns the input of the classification heads, or tokens.
 
     Args:
       video, frames_per_second: see `predict`.
-      tokens: return the tokens of the middle clip instead.
+      tokens: whether to return tokens of the middle clip instead.
       views: see `predict`; not with `tokens`.
 
     Returns:
-      float32 [D], averaged over the views; or all tokens after the encoder (of
-      Model 2, after the spatial encoder), [t, h, w, D].
+      float32 [D], averaged over the views. With `tokens`, float32 [t, h, w, D],
+      the output of the encoder (in Model 2, of the spatial encoder).
 
     Raises:
       UserError: see `predict`.
@@ -233,9 +231,9 @@ class Predictor:
 
     Args:
       video, top, frames_per_second: see `predict`.
-      window: seconds; None for the length of a clip.
+      window: in seconds; None for the length of a clip.
       stride: seconds between the starts of windows; None for `window`.
-      views: of each window; None for as many centre-crop clips as fit into it.
+      views: per window; None for as many centre-crop clips as fit into it.
 
     Raises:
       UserError: the video cannot be read, its frame rate is unknown, or a
@@ -253,11 +251,11 @@ class Predictor:
     )
     first = next(parts)
     count = len(first.clips)
-    together = max(1, _MAX_CLIPS // count)  # windows in a forward pass
+    together = max(1, _MAX_CLIPS // count)  # windows per forward pass
     parts = itertools.chain([first], parts)
     while batch := list(itertools.islice(parts, together)):
       clips = np.concatenate([part.clips for part in batch])
-      # One shape for all batches, so that the model is compiled once.
+      # All batches have one shape, so that the model is compiled once.
       logits = self.logits(_padded(clips, together * count))
       for index, part in enumerate(batch):
         rows = slice(index * count, (index + 1) * count)
@@ -268,14 +266,14 @@ class Predictor:
     """Returns the logits of each head, float32 [V, K].
 
     Args:
-      clips: uint8 [V, T, H, W, 3], of `clips`.
+      clips: uint8 [V, T, H, W, 3], the result of `clips`.
     """
     return self._apply(self._logits, clips)
 
   def features_of(
     self, clips: np.ndarray, *, tokens: bool = False
   ) -> np.ndarray:
-    """Returns the `features` of clips, uint8 [V, T, H, W, 3]."""
+    """Returns the features of clips, uint8 [V, T, H, W, 3]; see `features`."""
     kind = 'tokens' if tokens else 'pooled'
     features = self._apply(self._features, clips)[kind]
     return features[0] if tokens else features.mean(axis=0)
@@ -283,7 +281,7 @@ class Predictor:
   def _apply(
     self, function: Callable, clips: np.ndarray
   ) -> dict[str, np.ndarray]:
-    """Returns the outputs of a compiled function for all clips."""
+    """Applies a compiled function to all clips, `_MAX_CLIPS` at a time."""
     clips = self._checked(clips)
     size = min(len(clips), _MAX_CLIPS)
     try:
@@ -305,20 +303,20 @@ class Predictor:
       ) from None
 
   def _checked(self, clips: np.ndarray) -> np.ndarray:
-    """Returns clips as an array, or raises a UserError."""
+    """Returns clips as an array; raises a UserError if they do not fit."""
     data = self.config.data
     shape = (data.frames, *data.crop, 3)
-    wanted = f'uint8 [V, {", ".join(map(str, shape))}]'
+    expected = f'uint8 [V, {", ".join(map(str, shape))}]'
     try:
       clips = np.asarray(clips)
     except ValueError:
       raise UserError(
-        f'the clips have different shapes; the model takes {wanted}.'
+        f'the clips have different shapes; the model takes {expected}.'
       ) from None
     if clips.dtype != np.uint8 or clips.shape[1:] != shape or not len(clips):
       raise UserError(
         f'the clips are {clips.dtype} {list(clips.shape)}; the model takes '
-        f'{wanted}, the result of clips().'
+        f'{expected}, the result of clips().'
       )
     return clips
 
@@ -326,7 +324,7 @@ class Predictor:
     return cut_views(video, self.config.data, self._views(views))
 
   def _views(self, views: str | None) -> Views:
-    """Returns the numbers of temporal and of spatial views of '4x3'."""
+    """Parses '4x3' as numbers of temporal and spatial views."""
     if views is not None and not isinstance(views, str):
       raise UserError(f"views are {views!r}; they are text, such as '4x3'.")
     evaluation = overrides.override(self.config, views=views).evaluation
@@ -335,7 +333,7 @@ class Predictor:
   def _rank(
     self, logits: Mapping[str, np.ndarray], top: int
   ) -> dict[str, Ranking]:
-    """Ranks the classes of each head by logits [V, K], averaged over views."""
+    """Ranks the classes of each head by its logits [V, K]."""
     rankings, average = {}, self.config.evaluation.average
     for head, values in logits.items():
       if not np.isfinite(values).all():
@@ -366,7 +364,7 @@ def _check_top(top: int) -> None:
 def _compiled(
   model: nn.Module, config: TrainConfig, features: bool
 ) -> Callable[[Any, np.ndarray], dict[str, jax.Array]]:
-  """Returns (parameters, clips) -> logits or features, in float32."""
+  """Returns a function (parameters, clips) -> logits or features, float32."""
 
   def apply(params, clips):
     clips = pixels.normalise(clips, config.data.mean, config.data.std)
@@ -379,6 +377,6 @@ def _compiled(
 
 
 def _padded(array: np.ndarray, count: int) -> np.ndarray:
-  """Returns an array with zeros appended along the first axis."""
+  """Appends zeros along the first axis, up to a length of `count`."""
   missing = count - len(array)
   return np.pad(array, [(0, missing), *[(0, 0)] * (array.ndim - 1)])

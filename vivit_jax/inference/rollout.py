@@ -1,4 +1,4 @@
-"""Attention rollout (Abnar and Zuidema, arXiv 2005.00928) of any family."""
+"""Attention rollout (Abnar and Zuidema, arXiv 2005.00928) for all families."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,21 +13,21 @@ from vivit_jax.models import builder, family, rollout, stacking
 from vivit_jax.models.family import ModelConfig
 from vivit_jax.models.rollout import Rollout as Rollout
 
-_POOLS = ('token', 'mean')  # pools whose weights rollout knows
+_POOLS = ('token', 'mean')  # values of model.pool that rollout supports
 
 
 def attention_rollout(
   config: ModelConfig, rows: int = rollout.ROWS
 ) -> Callable[[Any, jax.Array], Rollout]:
-  """Returns (parameters, videos) -> rollout, compiled once for each shape.
+  """Returns a function (parameters, videos) -> rollout, compiled per shape.
 
-  Layers of the parameters may be stacked. Videos are float [B, T, H, W, 3],
-  normalised by `pixels.normalise`. The attention is recomputed in float32 from
-  the queries and keys of a forward pass.
+  Parameters may have stacked layers. Videos are float [B, T, H, W, 3],
+  normalised by `pixels.normalise`. Attention is recomputed in float32 from the
+  queries and keys of a forward pass.
 
   Args:
     config: of the model.
-    rows: rows of an attention matrix in memory at a time.
+    rows: max rows of an attention matrix in memory.
 
   Raises:
     UserError: rollout is not defined for the family or the pool.

@@ -1,4 +1,4 @@
-"""The time line of a long video: segments with the same label, and a plot."""
+"""The time line of a long video: segments with one label each, and a plot."""
 
 import dataclasses
 import os
@@ -19,18 +19,18 @@ from vivit_jax.inference.predictor import Window
 
 _TAB10 = matplotlib.colormaps['tab10'].colors
 _COLOURS = _TAB10[:7] + _TAB10[8:]  # without grey
-_OTHERS = 'lightgrey'  # colour of all other labels
+_OTHERS = 'lightgrey'  # for labels without a colour
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-  """Neighbouring windows with the same top label of a head.
+  """Consecutive windows with the same top label of a head.
 
   Attributes:
     head: name of the head.
-    start, end: seconds.
-    label: top label of all the windows.
-    probability: mean probability of that label.
+    start, end: in seconds.
+    label: top label of the windows.
+    probability: of the label, averaged over the windows.
   """
 
   head: str
@@ -49,10 +49,10 @@ class Segment:
 
 
 def segments(windows: Iterable[Window]) -> Iterator[Segment]:
-  """Yields the segments of all heads, each one as it ends.
+  """Yields the segments of all heads, each as soon as it ends.
 
-  Segments of a head do not overlap. Where windows overlap, or leave a gap, the
-  boundary is in the middle of it.
+  Segments of a head do not overlap: where two windows overlap or leave a gap,
+  the boundary is in the middle of the overlap or gap.
   """
   unfinished: dict[str, tuple[float, str, list[float]]] = {}
   previous = None
@@ -126,7 +126,7 @@ def draw(
   windows: Sequence[Window],
   label_names: Mapping[str, Sequence[str]],
 ) -> Figure:
-  """Plots a band of segments and the probabilities of each head."""
+  """Plots, for each head, a band of segments and the probabilities."""
   figure = Figure(
     (12, 0.6 + 2.6 * len(label_names)), dpi=110, layout='constrained'
   )
@@ -150,7 +150,7 @@ def _draw_head(
   bands: Sequence[Segment],
   names: Sequence[str],
 ) -> None:
-  """Plots one head; the labels that last longest get a colour and a curve."""
+  """Plots one head, with colour and curve for the labels that last longest."""
   seconds: Counter[str] = Counter()
   for segment in bands:
     seconds[segment.label] += segment.end - segment.start

@@ -1,7 +1,7 @@
-"""Views of a video, and of windows that slide over it, cut as in evaluation.
+"""Cuts the views of a video or of sliding windows, as in evaluation.
 
-Frames are decoded one after another, and only the crops of frames that are part
-of a clip are kept. Memory does not grow with the length of a video.
+Frames are decoded one by one, and only the crops that clips need are kept. So
+memory does not grow with the length of a video.
 """
 
 import collections
@@ -22,7 +22,7 @@ Views = tuple[int, int]  # number of temporal views and of spatial crops
 
 @dataclasses.dataclass(frozen=True)
 class WindowClips:
-  """Clips uint8 [V, T, H, W, 3] of a window from `start` to `end` seconds."""
+  """Clips, uint8 [V, T, H, W, 3], of a window from `start` to `end` seconds."""
 
   start: float
   end: float
@@ -30,7 +30,7 @@ class WindowClips:
 
 
 def stride_of(video: Video, data: DataConfig) -> float:
-  """Returns the distance of a clip's frames, in frames of the video.
+  """Returns the distance between frames of a clip, in frames of the video.
 
   Raises:
     UserError: `data.frames_per_second` is set, but the video's rate is unknown.
@@ -46,10 +46,10 @@ def stride_of(video: Video, data: DataConfig) -> float:
 
 
 def cut_views(video: Video, data: DataConfig, views: Views) -> np.ndarray:
-  """Returns all views of a video, as evaluation cuts them.
+  """Returns all views of a video as in evaluation.
 
-  The video is decoded once, and again only if its container reports a wrong
-  number of frames.
+  The video is decoded once, or again if its container reports a wrong number of
+  frames.
 
   Returns:
     uint8 [V, T, H, W, 3]; view = temporal * crops + crop.
@@ -60,7 +60,7 @@ def cut_views(video: Video, data: DataConfig, views: Views) -> np.ndarray:
   stride = stride_of(video, data)
   count = video.count
   if count < sampling.span(data.frames, stride):
-    count = _count_frames(video)  # the error needs the exact number
+    count = _count_frames(video)  # the container may report too few
   while True:
     _check_length(video, data, count, stride)
     numbers = sampling.uniform_clips(
@@ -88,16 +88,16 @@ def window_clips(
   window.
 
   Args:
-    video: decoded once; its end again if the container reports a wrong number
-      of frames.
+    video: decoded once, or again if its container reports a wrong number of
+      frames.
     data: how clips are cut.
-    views: of each window; None for as many centre-crop clips as fit into it.
-    window: seconds; None for the length of a clip.
+    views: per window; None for as many centre-crop clips as fit into it.
+    window: in seconds; None for the length of a clip.
     stride: seconds between the starts of windows; None for `window`.
 
   Raises:
     UserError: the video cannot be read, its frame rate is unknown, a window is
-      shorter than a clip, or the stride shorter than a frame.
+      shorter than a clip, or the stride is shorter than a frame.
   """
   clip_stride, rate = stride_of(video, data), _rate(video)
   span = sampling.span(data.frames, clip_stride)
@@ -150,17 +150,22 @@ def window_clips(
 
 
 class _Cutter:
-  """Fills the clips of some views while frames are decoded."""
+  """Fills clips while frames are decoded.
+
+  Args:
+    numbers: frame numbers of each temporal view, int [views, T].
+    data: how clips are cut.
+    spatial: number of crops of each temporal view.
+  """
 
   def __init__(self, numbers: np.ndarray, data: DataConfig, spatial: int):
-    """Takes the frame numbers of each temporal view, int [views, T]."""
     self._numbers, self._short_side = numbers, data.short_side
     self._needed = frozenset(numbers.ravel().tolist())
     shape = (len(numbers), spatial, data.frames, *data.crop, 3)
     self._clips = np.zeros(shape, np.uint8)
 
   def add(self, number: int, image: np.ndarray) -> None:
-    """Adds a frame of the video, if any clip contains it."""
+    """Adds a frame, uint8 [H, W, 3], to all clips that contain it."""
     if number in self._needed:
       sampling.add_frame(
         self._clips, self._numbers, number, image, self._short_side
@@ -172,10 +177,10 @@ class _Cutter:
 
 
 def _starts(count: int, length: int, hop: float) -> Iterator[int]:
-  """Yields the first frame of each window, without end.
+  """Yields the first frame of each window, endlessly.
 
-  The window that ends with frame `count` is one of them. Later ones are for
-  videos with more frames than their container reports.
+  One window ends at frame `count`. Later windows are for videos with more
+  frames than their container reports.
   """
   previous, last = -1, count - length
   for index in itertools.count():

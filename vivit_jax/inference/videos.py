@@ -24,9 +24,9 @@ class Video:
   Attributes:
     name: for messages.
     rate: frames per second; None if unknown.
-    count: number of frames; of a file, the number that its container reports,
-      which may be slightly wrong, or 0.
-    decode: yields the frames, uint8 [H, W, 3].
+    count: number of frames; for a file, as its container reports it, which may
+      be slightly wrong, or 0 if unknown.
+    decode: returns an iterator over the frames, uint8 RGB [H, W, 3].
   """
 
   name: str
@@ -36,14 +36,14 @@ class Video:
 
 
 def open_video(source: Source, frames_per_second: float | None = None) -> Video:
-  """Returns the video of a file, or of frames in memory.
+  """Opens a video file, or wraps frames in memory.
 
   Args:
     source: path of a video, or its frames, uint8 RGB [T, H, W, 3].
-    frames_per_second: of frames in memory; of a file, replaces its own rate.
+    frames_per_second: frame rate; replaces the rate that a file reports.
 
   Raises:
-    UserError: the source is not a video, or the rate not a positive number.
+    UserError: the source is not a video, or the rate is not a positive number.
   """
   rate = frames_per_second
   if rate is not None and not (
@@ -56,7 +56,7 @@ def open_video(source: Source, frames_per_second: float | None = None) -> Video:
     frames = _checked(source)
     return Video('the video', rate, len(frames), lambda: iter(frames))
   path = pathlib.Path(source)
-  # Reading a pipe would wait. Missing files and folders fail when opened.
+  # Reading a pipe would block. Missing files and folders fail when opened.
   if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
     raise UserError(f'{path} is not a regular file: save the video first.')
   rate = rate or decode.frame_rate(path)
@@ -65,7 +65,7 @@ def open_video(source: Source, frames_per_second: float | None = None) -> Video:
 
 
 def _checked(source: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
-  """Returns frames as one array, uint8 [T, H, W, 3], or raises a UserError."""
+  """Returns frames as uint8 [T, H, W, 3], or raises a UserError."""
   try:
     frames = np.asarray(source)
   except ValueError:

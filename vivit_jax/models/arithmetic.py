@@ -1,4 +1,4 @@
-"""Multiply-adds of a function, counted in its jaxpr; peak speeds of devices."""
+"""Counts multiply-adds in a function's jaxpr; peak speeds of devices."""
 
 import math
 import re
@@ -12,10 +12,10 @@ from jax.extend import core
 from vivit_jax.models import builder
 from vivit_jax.models.family import ModelConfig
 
-# Peak of dense matrix products in bfloat16 (V100 and T4: float16), in 1e12
-# operations a second, by words of the device's name. From the data sheets of
-# NVIDIA and Google. A JAX device of TPU v2, v3 and 7x is half a chip. None: the
-# device shares words with another one, but its peak is not published.
+# Device name -> peak bfloat16 TFLOP/s of dense matrix products (V100 and T4:
+# float16), from the data sheets of NVIDIA and Google. For TPU v2, v3 and 7x, a
+# JAX device is half a chip. None: the peak is not published; without the entry,
+# a shorter name would match.
 PEAKS = {
   'GB200': 2500,
   'B200': 2250,
@@ -58,12 +58,13 @@ PEAKS = {
 def multiply_adds(function: Callable, *arguments: Any) -> int:
   """Returns the multiply-adds of all matrix products and convolutions.
 
-  Norms, softmax and activations are not counted: a small part of a transformer.
-  A loop counts once for each iteration, a condition as its larger branch.
+  Norms, softmax and activations are a small part of a transformer and are not
+  counted. A scan counts once per iteration, a while loop once, a condition as
+  its larger branch.
 
   Args:
-    function: is traced, not run.
-    *arguments: of the function: arrays, or `jax.ShapeDtypeStruct`s.
+    function: traced, not run.
+    *arguments: its arguments: arrays or `jax.ShapeDtypeStruct`s.
   """
   return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
 
@@ -73,12 +74,13 @@ def forward_multiply_adds(
 ) -> int:
   """Returns the multiply-adds of one clip's forward pass.
 
-  Counted with plain attention: the products within a fused kernel are not in a
-  jaxpr, and chunked attention pads.
+  Uses plain attention: a jaxpr does not show the products in a fused kernel,
+  and chunked attention pads.
 
   Args:
-    config: of the model.
-    frames, crop: of the clip; crop is height and width in pixels.
+    config: model config.
+    frames: frames per clip.
+    crop: height and width in pixels.
   """
   config = builder.with_attention(config, 'plain')
   shapes = builder.shapes(config, frames, crop)
@@ -87,11 +89,12 @@ def forward_multiply_adds(
 
 
 def peak_operations(kind: str) -> float | None:
-  """Returns a device's peak of bfloat16 operations a second; None if unknown.
+  """Returns a device's peak bfloat16 FLOP/s; None if unknown.
 
   Args:
-    kind: `device_kind` of a JAX device. The longest name in `PEAKS` whose words
-      it contains in sequence counts. A part of a GPU (MIG) is unknown.
+    kind: `device_kind` of a JAX device. The longest matching name in `PEAKS` is
+      used; a name matches if `kind` contains its words in sequence. For a part
+      of a GPU (MIG) the peak is unknown.
   """
   words = _words(kind)
   names = [name for name in PEAKS if _words(name) in words]
@@ -102,7 +105,7 @@ def peak_operations(kind: str) -> float | None:
 
 
 def _words(name: str) -> str:
-  """Returns a name's words in lower case, separated and framed by spaces."""
+  """Returns the words in lower case, with spaces between and around them."""
   return f' {" ".join(re.findall(r"[a-z0-9]+", name.lower()))} '
 
 

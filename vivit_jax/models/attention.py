@@ -1,7 +1,7 @@
 """Multi-head softmax attention in several implementations.
 
-All compute softmax(q k^T / sqrt(d)) v per head, and differ only in memory,
-speed and rounding. The softmax is in float32, whatever the inputs' precision.
+All compute softmax(q k^T / sqrt(d)) v per head and differ only in memory, speed
+and rounding. The softmax is in float32 for inputs of any precision.
 """
 
 import functools
@@ -15,15 +15,15 @@ import jax.numpy as jnp
 # Values of the config key model.attention.
 ATTENTIONS = ('auto', 'plain', 'blocked', 'chunked', 'cudnn', 'flax')
 
-# 'auto' takes 'chunked' from this length: the scores of all pairs exceed the
-# caches. benchmarks/RESULTS.md measures the 3137 tokens of Model 1.
+# 'auto' uses 'chunked' from this many tokens on: the scores of all pairs exceed
+# the caches. benchmarks/RESULTS.md has timings for Model 1, 3137 tokens.
 _CHUNKED_FROM = 1024
-# 'auto' takes 'blocked' from this length on a CPU: XLA fuses attention to
-# blocks of keys well, and to all keys badly (jax 0.10).
+# On a CPU, 'auto' uses 'blocked' from this many tokens on: XLA fuses attention
+# well for blocks of keys and badly for all keys at once (jax 0.10).
 _BLOCKED_FROM = 257
 _KEYS_PER_BLOCK = 100
-# Scores per chunk. A CPU works best within its caches; an accelerator wants
-# more work at once.
+# Max scores per chunk. A CPU is fastest within its caches; an accelerator needs
+# more work at a time.
 _CHUNK_SCORES = {'cpu': 5 * 2**20}
 _CHUNK_SCORES_DEFAULT = 2**26
 
@@ -34,16 +34,16 @@ def attend(
   """Returns the output of softmax attention, [..., N, heads, d].
 
   Args:
-    query, key, value: [..., N, heads, d], all of one precision.
+    query, key, value: [..., N, heads, d], all of the same precision.
     kind: implementation.
       'plain': the scores of all pairs at once.
-      'blocked': as 'plain', but over blocks of keys in the forward pass without
-        derivatives.
+      'blocked': as 'plain', but one block of keys at a time if no gradient is
+        computed.
       'chunked': some heads or queries at a time, recomputed in the backward
         pass.
       'cudnn': NVIDIA's fused kernel, which requires bfloat16.
       'flax': `flax.linen.dot_product_attention`, as in the reference code.
-      'auto': the fastest of them for backend, precision and length.
+      'auto': the fastest one for this backend, precision and length.
 
   Raises:
     ValueError: an unknown kind.
@@ -110,11 +110,11 @@ def _plain(
 
 
 def _chunked(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
-  """Attends to some heads, or some of their queries, at a time; see `_plain`.
+  """Attends with some heads, or some queries of a head, at a time.
 
-  Only the scores of one chunk are in memory, also in the backward pass (Rabe
-  and Staats, arXiv 2112.05682; keys and values are not chunked here). Queries
-  are padded with zeros to whole chunks.
+  In and out as in `_plain`. Only the scores of one chunk are in memory, in the
+  backward pass too (Rabe and Staats, arXiv 2112.05682; here, keys and values
+  are not chunked). Queries are padded with zeros to whole chunks.
   """
   batch, length, heads, _ = query.shape
   max_scores = _CHUNK_SCORES.get(jax.default_backend(), _CHUNK_SCORES_DEFAULT)
@@ -146,7 +146,7 @@ def _chunked(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
 def _attend_heads(
   query: jax.Array, key: jax.Array, value: jax.Array, *, blocks: int = 1
 ) -> jax.Array:
-  """Returns softmax(q k^T / sqrt(d)) v of each head, [..., n, d].
+  """Returns softmax(q k^T / sqrt(d)) v; in and out [..., n, d].
 
   Heads precede tokens, which is faster on XLA's CPU backend. The softmax is
   normalised after the product with v, which has fewer entries.
@@ -179,7 +179,7 @@ def _attend_heads(
 def _attend_blocks(
   query: jax.Array, key: jax.Array, value: jax.Array
 ) -> jax.Array:
-  """Does what `_attend_heads` does; without derivatives, in blocks of keys."""
+  """As `_attend_heads`; in blocks of keys if no gradient is computed."""
   blocks = -(-key.shape[-2] // _KEYS_PER_BLOCK)
   return _attend_heads(query, key, value, blocks=blocks)
 

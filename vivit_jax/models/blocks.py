@@ -1,7 +1,7 @@
 """The transformer encoder of ViT and ViViT (ViViT paper, eq. 2-4).
 
-Pre-norm blocks of multi-head self-attention and an MLP. Parameters have the
-reference implementation's names, so its weights load unchanged.
+Parameters have the reference implementation's names, so its weights load
+unchanged.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from vivit_jax.models.attention import attend
 from vivit_jax.models.positions import AddPositions
 
-# Values of the config key model.remat -> which activations are kept in memory
-# for the backward pass. The others are recomputed.
+# Value of model.remat -> activations kept in memory for the backward pass. The
+# others are recomputed.
 REMAT_POLICIES = {
-  'none': None,  # all are kept
+  'none': None,  # keep all
   'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
   'full': jax.checkpoint_policies.nothing_saveable,
 }
@@ -33,15 +33,15 @@ class Options:
   Attributes:
     attention_heads: per attention layer.
     mlp: hidden width of the MLP.
-    stochastic_depth: drop rate at the last block of an encoder; 0: none.
-    depth_rates: rate of block l of L as a share of the last one's. 'paper':
+    stochastic_depth: drop rate of an encoder's last block; 0: none.
+    depth_rates: drop rate of block l of L, relative to the last block. 'paper':
       l / L; 'reference': (l - 1) / (L - 1), which never drops the first block.
-    scan: trace one block for all layers (`nn.scan`): deep models compile as
-      fast as shallow ones. `stacking` describes the parameters.
+    scan: trace one block for all layers (`nn.scan`), so that deep models
+      compile as fast as shallow ones. Parameters are stacked (`stacking`).
     remat: a key of `REMAT_POLICIES`.
     attention: one of `attention.ATTENTIONS`.
     gelu: 'tanh' (its approximation) or 'exact' (erf).
-    epsilon: of the layer norms.
+    epsilon: of layer norms.
     dtype: of the computation; parameters are float32.
   """
 
@@ -65,8 +65,8 @@ class Mode:
     train: whether stochastic depth is on; it uses the rng `stochastic_depth`.
     example_B: int [B], each clip's index in the global batch; required with
       stochastic depth. All frames of a clip share a draw.
-    frozen: names of modules without trained parameters
-      ('Transformer/encoderblock_3'); stochastic depth is off in them.
+    frozen: names of frozen modules ('Transformer/encoderblock_3'), in which
+      stochastic depth is off.
   """
 
   train: bool = False
@@ -74,7 +74,7 @@ class Mode:
   frozen: Collection[str] = frozenset()
 
   def repeated(self, times: int) -> Mode:
-    """Returns the mode for a batch with each example repeated `times` times."""
+    """Returns the mode for a batch in which each example is repeated."""
     if self.example_B is None:
       return self
     return dataclasses.replace(
@@ -94,22 +94,21 @@ def depth_rates(options: Options, layers: int) -> list[float]:
 def stochastic_depth(
   key: jax.Array, rates_L: jax.Array, branches: int, example_B: jax.Array
 ) -> jax.Array:
-  """Draws the scale of each residual branch and example: 0 or 1 / (1 - rate).
+  """Draws a factor for each residual branch and example: 0 or 1 / (1 - rate).
 
-  Each example keeps a branch with probability 1 - rate. Kept branches are
-  divided by that, so the expectation is the branch itself (Huang et al., arXiv
-  1603.09382; the reference implementation omits the division). A draw depends
-  on key, layer, branch and the example's index in the global batch, never on
-  the device.
+  An example keeps a branch with probability 1 - rate. Dividing a kept branch by
+  it leaves the expectation unchanged (Huang et al., arXiv 1603.09382; the
+  reference implementation omits the division). A draw depends on key, layer,
+  branch and the example's index in the global batch, never on the device.
 
   Args:
-    key: of the step and encoder.
+    key: differs between steps and encoders.
     rates_L: drop rate of each block.
-    branches: residual branches of a block.
+    branches: residual branches per block.
     example_B: int [B], indices in the global batch.
 
   Returns:
-    float32 [L, branches, B], factors of the branches.
+    float32 [L, branches, B].
   """
 
   def draw(index, rate, example):
@@ -134,7 +133,7 @@ def add_branch(
 
 
 def layer_norm(options: Options, name: str | None = None) -> nn.LayerNorm:
-  """Returns a layer norm with the model's epsilon and precision."""
+  """Returns a layer norm with the epsilon and dtype of the options."""
   return nn.LayerNorm(epsilon=options.epsilon, dtype=options.dtype, name=name)
 
 
@@ -202,13 +201,12 @@ class Encoder(nn.Module):
 
   Attributes:
     layers: L, the number of blocks.
-    options: of the blocks.
-    grid: (t, h, w) of the tokens; N is their product, or one more with a class
-      token at the start.
+    options: block settings.
+    grid: token grid; N is t h w, plus 1 for a class token at the start.
     positions: one of `positions.POSITIONS`.
-    block: class of a block, called with options, grid and name; bind further
+    block: block class, called with options, grid and name; bind further
       arguments with `functools.partial`.
-    branches: residual branches of a block.
+    branches: residual branches per block.
   """
 
   layers: int

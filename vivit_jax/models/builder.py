@@ -1,4 +1,4 @@
-"""Builds a model from its config; its shapes, pool and layer numbers."""
+"""Builds a model from its config; parameter shapes, pool and layer numbers."""
 
 import dataclasses
 from collections.abc import Callable, Collection
@@ -19,11 +19,11 @@ def build(
   """Returns the Flax module of a model.
 
   Args:
-    config: with its heads.
-    frozen: names of modules without trained parameters; see `blocks.Mode`.
+    config: model config, heads included.
+    frozen: names of frozen modules; see `blocks.Mode`.
 
   Raises:
-    UserError: as `check` does.
+    UserError: see `check`.
   """
   check(config)
   kind = family.get(config.family)
@@ -73,15 +73,14 @@ def check(config: ModelConfig) -> None:
 
 
 def pool_of(config: ModelConfig) -> str:
-  """Returns the name of a model's pool; by default, its family's first."""
+  """Returns the name of a model's pool; default: the family's first."""
   return config.pool or family.get(config.family).pools[0]
 
 
 def with_attention(config: ModelConfig, kind: str) -> ModelConfig:
-  """Returns the config with another implementation of attention.
+  """Returns the config with another model.attention, if its family has the key.
 
-  Every device runs 'plain', and its matrix products can be counted. A family
-  without the key model.attention stays unchanged.
+  'plain' runs on every device, and its matrix products can be counted.
   """
   if 'attention' not in family.get(config.family).supports:
     return config
@@ -91,16 +90,16 @@ def with_attention(config: ModelConfig, kind: str) -> ModelConfig:
 def shapes(
   config: ModelConfig, frames: int, crop: tuple[int, int]
 ) -> dict[str, Any]:
-  """Returns a tree of the parameters' shapes, without allocating them."""
+  """Returns the tree of parameter shapes, without allocating parameters."""
   clip = jax.ShapeDtypeStruct((1, frames, *crop, 3), jnp.float32)
   return jax.eval_shape(build(config).init, jax.random.key(0), clip)['params']
 
 
 def layer_of(config: ModelConfig) -> tuple[Callable[[str], int], int]:
-  """Returns a function from parameter name to layer, and the last layer.
+  """Returns a function from parameter name to layer number, and the last layer.
 
-  Heads and pools are the last layer, L + 1. The function raises a UserError for
-  a parameter that no layer rule of the family matches.
+  Head and pool are the last layer, L + 1. The function raises a UserError for a
+  parameter that no layer rule of the family matches.
   """
   layers = family.get(config.family).layers(config)
   last = layers.blocks + 1

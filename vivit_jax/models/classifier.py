@@ -15,17 +15,17 @@ from vivit_jax.models.blocks import Mode
 
 HEAD = 'output_projection'
 REPRESENTATION = 'pre_logits'
-# First parts of the names of parameters outside the backbone.
+# First components of parameter names outside the backbone.
 OWN = (HEAD, REPRESENTATION, pools.ATTENTION_HEAD)
 
 
 @flax.struct.dataclass
 class Features:
-  """The input of the head, and the tokens that it is pooled from.
+  """The head's input, and the tokens before pooling.
 
   Attributes:
-    tokens: [B, t, h, w, D], output of the last encoder with a token per place.
-    pre_logits: float32 [B, D], or as wide as the representation layer.
+    tokens: see `pools.Encoded`.
+    pre_logits: the head's input, float32 [B, D]; D is `representation` if set.
   """
 
   tokens: jax.Array
@@ -35,14 +35,14 @@ class Features:
 class VideoClassifier(nn.Module):
   """Maps clips to the logits of each head.
 
-  One linear layer, initialised to zero, serves all heads. Its columns are split
-  in the order of `heads`, so a single head has the reference's names. The
-  parameters of backbone and pool have no prefix, as in the reference.
+  All heads share one linear layer, initialised to zero; its columns are split
+  in the order of `heads`. Parameters are named as in the reference, which has
+  one head and no prefix for backbone and pool.
 
   Attributes:
     backbone: (video [B, T, H, W, 3], `Mode`) -> `pools.Encoded`.
     pool: `pools.Encoded` -> [B, D].
-    heads: name of each head -> number of classes, in the order of the columns.
+    heads: head name -> number of classes, in column order.
     representation: width of a tanh layer before the head, or None.
     frozen: see `Mode`.
   """
@@ -90,12 +90,12 @@ class VideoClassifier(nn.Module):
 
 
 def is_own(name: str) -> bool:
-  """Returns whether a parameter belongs to the head or pool, by its name."""
+  """Returns whether a parameter belongs to head, representation or pool."""
   return name.partition('/')[0] in OWN
 
 
 def is_head(name: str) -> bool:
-  """Returns whether a parameter belongs to the head, the last linear layer."""
+  """Returns whether a parameter belongs to the last linear layer."""
   return name.startswith(f'{HEAD}/')
 
 
@@ -105,6 +105,6 @@ def has_representation(names: Collection[str]) -> bool:
 
 
 def classes_of(arrays: Mapping[str, jax.Array]) -> int | None:
-  """Returns the number of outputs of a checkpoint's head; None without one."""
+  """Returns the total classes of a checkpoint's heads; None without a head."""
   bias = arrays.get(f'{HEAD}/bias')
   return None if bias is None else bias.size

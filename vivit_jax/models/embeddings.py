@@ -11,11 +11,11 @@ Initializer = Callable[..., jax.Array]
 
 
 def central_frame(image_kernel: Initializer) -> Initializer:
-  """Returns central-frame initialisation of a tubelet kernel [t, p, q, C, D].
+  """Returns an initialiser of tubelet kernels [t, p, q, C, D]: central frame.
 
-  The frame at floor(t / 2) holds a patch kernel and the others are zero, so the
+  The frame at floor(t / 2) holds a patch kernel; the others are zero. So the
   network starts as an image model of the central frame (paper, section 3.4).
-  The reference code zeroes the width axis instead, by mistake.
+  The reference code zeroes along the width axis instead, by mistake.
 
   Args:
     image_kernel: initialiser of the patch kernel [p, q, C, D].
@@ -38,8 +38,8 @@ KERNEL_INITS: dict[str, Initializer] = {
 class TubeletEmbedding(nn.Module):
   """Projects non-overlapping tubelets to tokens (paper, eq. 1, section 3.2).
 
-  This is a 3D convolution with stride equal to the kernel size, computed as a
-  reshape and one matrix product. The kernel has the convolution's shape.
+  A 3D convolution whose stride is the kernel size, computed as a reshape and
+  one matrix product. The kernel has the convolution's shape.
 
   Attributes:
     width: D.
@@ -82,10 +82,7 @@ EMBEDDINGS = ('tubelet', 'uniform_frames')  # values of model.options.embedding
 
 
 def middle_frames(video: jax.Array, period: int) -> jax.Array:
-  """Uniform frame sampling: the middle frame of every period.
-
-  The model embeds the patches of these frames only (paper, section 3.2, figure
-  2).
+  """Uniform frame sampling (paper, section 3.2): every period's middle frame.
 
   Args:
     video: [B, T, H, W, C].

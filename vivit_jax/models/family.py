@@ -1,9 +1,9 @@
 """A family of models as data, and the registry of families.
 
-A family is one file. It declares the family's config keys and sizes, builds the
-backbone, and describes the parameters: their layers, how they are resized,
-imported and exported. The rest of the package reads these facts from `Family`
-and knows no parameter name. docs/families.md says how to write one.
+A family is one file. It declares config keys and sizes, builds the backbone,
+and describes the parameters: their layers, and how they are resized, imported
+and exported. The rest of the package reads all this from `Family` and knows no
+parameter names. docs/families.md explains how to write one.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if typing.TYPE_CHECKING:
 
   Arrays = Mapping[str, np.ndarray]  # by flat name: 'Transformer/cls'
 
-Grid = tuple[int, int, int]  # tokens: temporal indices, rows, columns
+Grid = tuple[int, int, int]  # token grid (t, h, w)
 BUILT_IN = ('vivit',)  # modules of this package that register families
-# Environment variable: further such modules, separated by commas.
+# Environment variable with more such modules, separated by commas.
 MODULES = 'VIVIT_JAX_FAMILIES'
 # Keys of `ModelConfig` that a family may ignore; see `Family.supports`.
 BUILD_KEYS = (
@@ -90,14 +90,14 @@ class ModelConfig:
 class Layers:
   """Layer number of each parameter, for layer-wise learning rates.
 
-  The embedding is layer 0, block l of L is layer l; heads and pools, which no
-  rule names, are layer L + 1.
+  The embedding is layer 0, and block l of L is layer l. Heads and built-in
+  pools are layer L + 1 and need no rule.
 
   Attributes:
     blocks: L.
-    rules: (pattern, layer) pairs. The first pattern that matches the start of
-      a parameter's name counts. A layer is a number, or a function of the
-      number in the pattern's first group.
+    rules: (pattern, layer) pairs; the first pattern that matches the start of
+      the parameter's name applies. A layer is a number, or a function from the
+      number in the pattern's first group to the layer.
   """
 
   blocks: int
@@ -116,10 +116,10 @@ class Target:
   """The model that a checkpoint's arrays are loaded into.
 
   Attributes:
-    model: its config, with heads.
-    frames: of a clip.
+    model: model config, heads included.
+    frames: frames per clip.
     crop: height and width of a clip, in pixels.
-    kernel: how an image model's patch kernel becomes a tubelet kernel:
+    kernel: conversion of an image model's patch kernel to a tubelet kernel:
       'central_frame' or 'inflation'.
   """
 
@@ -143,9 +143,9 @@ class Resizing:
   """Input of a resize function: an array of a checkpoint and its target.
 
   Attributes:
-    name: of the parameter.
+    name: parameter name.
     value: the checkpoint's array.
-    initial: the target's initial value, or its shape and dtype alone.
+    initial: the model's initial value, or only its shape and dtype.
     source: the checkpoint.
     target: the model.
   """
@@ -157,20 +157,20 @@ class Resizing:
   target: Target
 
 
-# Output of a resize function: the array in the target's shape, or None if it
-# cannot be resized; and what was changed, '' for nothing.
+# Output of a resize function: the array in the target's shape (None if it can't
+# be resized), and a description of the change ('' if unchanged).
 Resized = tuple['np.ndarray | None', str]
 
 
 @dataclasses.dataclass(frozen=True)
 class Import:
-  """A file format of another project that a family can be loaded from.
+  """Reader of another project's file format.
 
   Attributes:
     title: the format, for messages: 'an image ViT in npz'.
     matches: whether a file has the format, by its array names and config.
-    read: reads the file's arrays under this package's names. Raises a UserError
-      for a file that turns out to be another model or damaged.
+    read: reads and renames the arrays. Raises a UserError for a damaged file or
+      another model.
   """
 
   title: str
@@ -183,14 +183,15 @@ class Published:
   """A published variant: a row of the table in docs/models.md.
 
   Attributes:
-    name: as in the source.
+    name: as in the publication.
     size: a key of the family's sizes.
-    options: those that differ from the family's defaults.
-    frames, crop: of the clip; None: the family's default.
-    data: keys of config section `data` that the released weights need besides
+    options: values that differ from the family's defaults.
+    frames: frames per clip; None: the family's default.
+    crop: height and width in pixels; None: the family's default.
+    data: values of config section `data` that the released weights need besides
       `Family.data`: mean, std, short_side, ...
     parameters: published count, in millions.
-    gflops: published billions of multiply-adds for one clip.
+    gflops: published multiply-adds of one clip, in billions.
   """
 
   name: str
@@ -226,55 +227,56 @@ class Family:
 
   # Config and construction.
   default_size: str = ''  # '': the first size
-  # Keys of config section `data` that its released weights need; the defaults
-  # of `config.default`: mean, std, crop, ...
+  # Values of config section `data` that the released weights need: mean, std,
+  # crop, ... `config.default` sets them.
   data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  # Those of BUILD_KEYS that `build` reads; the others are refused. With 'scan',
+  # The BUILD_KEYS that `build` reads; other ones are refused. With 'scan',
   # blocks must be named `encoderblock_<i>`.
   supports: Sequence[str] = ()
   check: Callable[[ModelConfig], None] = _none  # raises UserError
   # (options, frames, crop): raises UserError.
   check_clip: Callable[[Any, int, tuple[int, int]], None] = _none
   pools: Sequence[str] = ('mean',)  # values of model.pool; the first: default
-  # config -> attention heads and MLP width of the pool 'attention'.
+  # config -> (attention heads, MLP width) of the pool 'attention'.
   pool_sizes: Callable[[ModelConfig], tuple[int, int]] | None = None
-  # Those of `pools` that are not in `pools.POOLS`: name -> config -> module
-  # from `pools.Encoded` to [B, D]. Their parameters need rules in `layers`.
+  # Entries of `pools` that are not built in (`pools.POOLS`): name -> function
+  # (config) -> module that maps `pools.Encoded` to [B, D]. `layers` needs rules
+  # for their parameters.
   extra_pools: Mapping[str, Callable[[ModelConfig], nn.Module]] = (
     dataclasses.field(default_factory=dict)
   )
 
   # Loading weights; used by `checkpoints.merge`.
-  # Formats of its own project, and of the models in `initialises_from`.
+  # Readers for the family's own project and the models of `initialises_from`.
   imports: Sequence[Import] = ()
-  # Another model (`Weights.models`) that it can start from -> function
+  # Other model that it can start from (one of `Weights.models`) -> function
   # (arrays, target) -> arrays under this family's names.
   initialises_from: Mapping[str, Callable[[Arrays, Target], Arrays]] = (
     dataclasses.field(default_factory=dict)
   )
   # (pattern, function) pairs. The function is called for every array whose
-  # whole name matches, also for one of equal shape.
+  # full name matches, even if its shape is right.
   resize: Sequence[tuple[str, Callable[[Resizing], Resized]]] = ()
-  # (name, source, initial arrays) -> why the checkpoint may lack the array, or
-  # why the model may leave it out; None: it may not.
+  # (name, source, initial arrays) -> why the checkpoint may lack an array of
+  # the model, or the model one of the checkpoint; None: that is an error.
   explain_missing: Callable[[str, Weights, Arrays], str | None] = _none
   explain_unused: Callable[[str, Weights, Arrays], str | None] = _none
-  # Options that must equal those the weights were trained with.
+  # Options that must be the same as in training.
   fixed_options: Sequence[str] = ()
-  # Options for which a difference is only reported.
+  # Options that may differ from training; a difference is reported.
   reported_options: Sequence[str] = ()
-  # (options, frames) -> how many of a clip's frames the model reads.
+  # (options, frames) -> number of the clip's frames that the model reads.
   frames_used: Callable[[Any, int], int] = lambda options, frames: frames
-  # arrays -> sizes read off their shapes, by option, for error messages.
+  # arrays -> option -> size inferred from the shapes, for error messages.
   infer_sizes: Callable[[Arrays], Mapping[str, int]] = lambda arrays: {}
-  # arrays -> further lines of `checkpoints inspect`.
+  # arrays -> more lines of `checkpoints inspect`.
   describe: Callable[[Arrays], Mapping[str, str]] = lambda arrays: {}
   # Format -> function (weights, clip) -> contents; see `checkpoints.convert`.
   exports: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
 
-  # (captured, config, batch, grid, rows) -> attention rollout. `captured` are
-  # the outputs of modules named query and key, nested as the modules are. None:
-  # rollout is refused.
+  # (captured, config, batch, grid, rows) -> attention rollout. `captured` has
+  # the outputs of all modules named query and key, nested like the modules.
+  # None: rollout is refused.
   attention_flow: Callable[..., Rollout] | None = None
 
   # The table of models.
@@ -287,11 +289,10 @@ _FAMILIES: dict[str, Family] = {}
 
 
 def register(family: Family) -> Family:
-  """Adds a family to the registry, or replaces a user's one; returns it.
+  """Registers and returns a family; may replace one from outside the package.
 
   Raises:
-    ValueError: the name of a family of this package, or pools that cannot be
-      built.
+    ValueError: the package has a family of this name, or pools cannot be built.
   """
   old = _FAMILIES.get(family.name)
   if old and old.options.__module__.startswith(f'{__package__}.'):
@@ -313,7 +314,7 @@ def every() -> Mapping[str, Family]:
   """Returns all families by name.
 
   Raises:
-    UserError: a module in the variable `MODULES` cannot be imported.
+    UserError: a module named by the environment variable cannot be imported.
   """
   for module in BUILT_IN:
     importlib.import_module(f'{__package__}.{module}')
@@ -347,8 +348,8 @@ def get(name: str) -> Family:
 def as_family(model: Mapping[str, Any], family: str) -> dict[str, Any]:
   """Returns the config section `model` with another family.
 
-  Options that both families have keep their values if they differ from the old
-  family's defaults; the size is kept if the new family has it.
+  Keeps the size if the new family has it, and options that both families have
+  if they differ from the old family's defaults.
 
   Raises:
     UserError: an unknown family.
@@ -368,8 +369,8 @@ def unknown_option(option: str, family: str | None = None) -> str:
   """Returns the error message for an option that a family does not have.
 
   Args:
-    option: without its section.
-    family: None if it is not known.
+    option: key without its section.
+    family: None if unknown.
   """
   key = f"config key 'model.options.{option}'"
   options = {name: typed.keys(f.options) for name, f in every().items()}

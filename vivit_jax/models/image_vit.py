@@ -1,4 +1,4 @@
-"""Reads image ViTs, which ViT-like families are initialised from.
+"""Reads image ViTs, to initialise ViT-like families.
 
 An image ViT has the parameter names of ViViT Model 1 and a patch kernel
 [p, q, C, D]. Formats: npz of vision_transformer and big_vision, safetensors of
@@ -21,7 +21,7 @@ _POSITIONS = f'Transformer/{POSITIONS}'
 _BLOCK = re.compile(r'(\w*Transformer)/encoderblock_(\d+)/')
 _TANH_GELUS = ('gelu_fast', 'gelu_new', 'gelu_pytorch_tanh')
 _PREFIXES = ('opt/target/', 'params/')
-# (pattern of a name in npz, our name); the first match is used.
+# (name pattern in npz, our name); the first match is used.
 _RULES = (
   (r'(Transformer/encoderblock_\d+/)LayerNorm_2/(.+)', r'\1LayerNorm_1/\2'),
   (
@@ -36,7 +36,13 @@ _RULES = (
 
 
 def read_npz(file: File) -> Weights:
-  """Reads npz in either naming, with or without prefix and stacked layers."""
+  """Reads npz of vision_transformer or big_vision.
+
+  Names may have a prefix, and layers may be stacked.
+
+  Raises:
+    UserError: another model, or a damaged file.
+  """
   arrays = file.load()
   for prefix in _PREFIXES:
     if any(name.startswith(prefix) for name in arrays):
@@ -90,12 +96,13 @@ def _renamed(
 
 
 def read_timm(file: File) -> Weights:
-  """Reads timm's naming, with q, k and v in one array."""
+  """Reads timm's safetensors, which have q, k and v in one array."""
   arrays = file.load()
   shape = arrays['blocks.0.attn.qkv.weight'].shape
   if len(shape) != 2:
     raise damaged(file.path, f'blocks.0.attn.qkv.weight has shape {shape}')
-  # The file lacks the number of heads: timm's have width 64, but for ViT-H.
+  # The file does not state the number of heads. Their width is 64 in timm's Ti
+  # to L, and 80 in H.
   heads = 16 if shape[1] == 1280 else max(shape[1] // 64, 1)
   names = torch_names.from_timm(arrays)
   renamed = torch_names.to_ours(names, heads, file.path)
@@ -107,7 +114,7 @@ def read_timm(file: File) -> Weights:
 
 
 def read_hugging_face(file: File) -> Weights:
-  """Reads a Hugging Face image ViT. Its pooler is unused for classification.
+  """Reads a Hugging Face image ViT. Its pooler does not affect classification.
 
   Raises:
     UserError: an activation that is not a GELU, or a damaged file.
@@ -123,11 +130,11 @@ def hugging_face_arrays(
 
   Args:
     file: safetensors with a config.json beside it.
-    prefix: of the backbone's names.
+    prefix: 'vit' or 'vivit', the prefix of backbone names.
     models, more: fields of `Weights`.
 
   Raises:
-    UserError: as `read_hugging_face` does.
+    UserError: see `read_hugging_face`.
   """
   heads = file.config.get('num_attention_heads')
   if type(heads) is not int or heads < 1:
@@ -161,7 +168,7 @@ _DEFAULTS = {'vit': ('gelu', 1e-12), 'vivit': ('gelu_fast', 1e-6)}
 
 
 def hugging_face_options(file: File) -> dict[str, Any]:
-  """Returns activation and epsilon of a config.json as model options.
+  """Returns model options for the activation and epsilon in config.json.
 
   Raises:
     UserError: an activation that is not a GELU.
@@ -184,7 +191,7 @@ def _number(key: str) -> int:
 
 
 def has_kernel(file: File) -> bool:
-  """Returns whether a file may hold a ViT under this package's names."""
+  """Returns whether a file has a patch embedding under this package's name."""
   return any(name.endswith('embedding/kernel') for name in file.names)
 
 
@@ -212,7 +219,7 @@ IMPORTS = (
 )
 
 
-# (pattern of a name, its axes); D is the model's width.
+# (name pattern, axes); D is the model's width.
 _AXES = (
   (r'.*/posembed_input/pos_embedding', ('1', 'positions', 'D')),
   (r'.*/(query|key|value)/kernel', ('inputs', 'heads', 'width per head')),
@@ -224,10 +231,10 @@ _AXES = (
 
 
 def checked(weights: Weights, file: File) -> Weights:
-  """Returns the weights if they have the structure of a ViT or ViViT.
+  """Returns the weights unchanged if they are structured like a ViT or ViViT.
 
   Raises:
-    UserError: the first array that does not fit the others.
+    UserError: names the first array that does not fit the others.
   """
   if fault := _fault(weights.arrays, IMAGE_VIT in weights.models):
     raise damaged(file.path, fault)
@@ -261,9 +268,9 @@ def _fault(arrays: Mapping[str, np.ndarray], image: bool) -> str | None:
 
 
 def _odd_block(arrays: Mapping[str, np.ndarray]) -> str | None:
-  """Returns how the blocks of an encoder differ from its first, or None.
+  """Returns the first difference between an encoder's blocks, or None.
 
-  Arrays that all blocks lack are found when they are merged into a model.
+  An array that is missing in all blocks is reported by `checkpoints.merge`.
   """
   encoders: dict[str, dict[int, set]] = {}
   for name, array in arrays.items():
@@ -292,7 +299,7 @@ def depths(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
 
 
 def infer_sizes(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
-  """Returns layers and widths by option; `Family.infer_sizes`."""
+  """Returns option -> number of layers, heads, width; `Family.infer_sizes`."""
   sizes: dict[str, int] = {}
   for name, array in arrays.items():
     if block := _BLOCK.match(name):

@@ -1,4 +1,4 @@
-"""Pools: tokens [B, N, D] to the vector [B, D] that the head classifies."""
+"""Pools: from tokens [B, N, D] to the head's input [B, D]."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class Encoded:
   """Output of a backbone for a batch of clips.
 
   Attributes:
-    tokens: [B, t, h, w, D], output of the last encoder with a token per place.
+    tokens: [B, t, h, w, D], output of the last encoder that has one token per
+      grid cell; in ViViT's Model 2, the spatial encoder.
     summary: [B, D], output of the class token; None without one.
-    sequence: [B, N, D], the tokens to pool, if they are not `tokens`; in
-      ViViT's Model 2, one per temporal index.
+    sequence: [B, N, D], the tokens to pool; None: `tokens`. In ViViT's Model 2,
+      one token per temporal index.
   """
 
   tokens: jax.Array
@@ -56,9 +57,9 @@ class Mean(nn.Module):
 class Attention(nn.Module):
   """Multihead attention pooling: one learned query, then an MLP: [B, D].
 
-  Lee et al., arXiv 1810.00825; Zhai et al., arXiv 2106.04560, appendix A. Form
-  and names are those of big_vision's `MAPHead`, so its weights load unchanged:
-  tanh-approximated GELU and epsilon 1e-6, whatever the backbone uses.
+  Lee et al., arXiv 1810.00825; Zhai et al., arXiv 2106.04560, appendix A.
+  Weights of big_vision's `MAPHead` load unchanged. As there, GELU is
+  tanh-approximated and epsilon is 1e-6, independent of the backbone's options.
 
   Attributes:
     options: attention heads, MLP width and precision of the pool.
@@ -79,7 +80,7 @@ class _AttentionHead(nn.Module):
     batch, _, width = x_BxNxD.shape
     probe = self.param('probe', nn.initializers.xavier_uniform(), (1, 1, width))
     query = jnp.broadcast_to(probe.astype(x_BxNxD.dtype), (batch, 1, width))
-    # With one query, the implementations for long sequences save nothing.
+    # Implementations for long sequences save nothing with a single query.
     options = dataclasses.replace(self.options, attention='plain')
     name = 'MultiHeadDotProductAttention_0'
     x = blocks.attention(options, name)(query, x_BxNxD)
@@ -89,7 +90,7 @@ class _AttentionHead(nn.Module):
 
 
 def has_attention(names: Collection[str]) -> bool:
-  """Returns whether parameters include an attention pool, by their names."""
+  """Returns whether the names include an attention pool's parameters."""
   return any(name.startswith(f'{ATTENTION_HEAD}/') for name in names)
 
 

@@ -18,8 +18,8 @@ class AddPositions(nn.Module):
 
   Attributes:
     kind: one of `POSITIONS`.
-    grid: (t, h, w) of the tokens. A sequence that is one longer starts with a
-      class token. Learned positions include it; sinusoidal ones do not.
+    grid: token grid (t, h, w). If N is t h w + 1, the first token is a class
+      token; it has a learned position, but no sinusoidal one.
   """
 
   kind: str
@@ -48,15 +48,15 @@ class AddPositions(nn.Module):
 def sinusoids(axes: tuple[int, ...], width: int) -> np.ndarray:
   """Returns sinusoidal positions of a grid (Vaswani et al., arXiv 1706.03762).
 
-  The width is divided evenly among the axes and, within each, between sines and
-  cosines of wavelengths from 2 pi to 10,000 times that. The remainder is zero.
+  Each axis gets an equal share of the channels, half sines and half cosines,
+  with wavelengths from 2 pi to 10,000 * 2 pi. Remaining channels are zero.
 
   Args:
     axes: lengths of the grid's axes.
     width: D.
 
   Returns:
-    float32 [product of axes, D], the last axis running fastest.
+    float32 [product of axes, D]; the index along the last axis varies fastest.
   """
   share = width // (2 * len(axes))
   frequencies = _TEMPERATURE ** -(np.arange(share) / max(share, 1))
@@ -79,8 +79,8 @@ def resize_positions(
   Interpolates linearly without antialiasing, first in space, then in time.
 
   Args:
-    positions: [1, N, D], N the product of `old_grid`.
-    old_grid, new_grid: (t, h, w) before and after.
+    positions: [1, N, D].
+    old_grid, new_grid: token grids (t, h, w).
 
   Returns:
     float32 [1, N', D].

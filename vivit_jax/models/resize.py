@@ -1,6 +1,6 @@
 """Resizes kernels and positions to another model (paper, section 3.4).
 
-Families call these functions with their own grids; no parameter name is here.
+Families call these functions, which know no parameter names.
 """
 
 import dataclasses
@@ -18,11 +18,11 @@ _FLAG = "--config.init_grid='(frames, height, width)', in tokens"
 
 
 def tubelet_kernel(array: Resizing) -> Resized:
-  """Returns a kernel as a tubelet kernel [t, p, q, C, D] of the target's shape.
+  """Converts a kernel to the target's tubelet kernel [t, p, q, C, D].
 
-  An image kernel [p, q, C, D] is placed in the central frame, or inflated.
-  Another patch size is interpolated and rescaled. Another number of frames is
-  interpolated such that a still clip gives the same tokens as before.
+  An image kernel [p, q, C, D] becomes the central frame, or is inflated. If the
+  patch size differs, the kernel is interpolated and rescaled. If the number of
+  frames differs, it is interpolated such that tokens of still clips stay equal.
   """
   value, initial = array.value, array.initial
   if value.shape[-2:] != initial.shape[-2:] or value.ndim not in (4, 5):
@@ -59,15 +59,15 @@ def tubelet_kernel(array: Resizing) -> Resized:
 
 @dataclasses.dataclass(frozen=True)
 class PositionGrids:
-  """Token grids that learned positions are resized from and to.
+  """Token grids before and after resizing learned positions.
 
   Attributes:
-    grid: (t, h, w) of the target; 1 along axes that it does not distinguish.
-    guess: grid of the target's clip in tubelets of the source.
+    grid: the target's (t, h, w); 1 along an axis without positions.
+    guess: grid of the target's clip with the source's tubelets.
     has_token: whether the source's first position is for a class token.
-    stored: grid stated by the checkpoint or the user, or None.
-    in_space: whether the source's positions are spatial only.
-    in_time: whether the source's positions are temporal only.
+    stored: the source's grid as the checkpoint or the user states it, or None.
+    in_space: whether the source's positions are only spatial.
+    in_time: whether the source's positions are only temporal.
   """
 
   grid: Grid
@@ -81,7 +81,7 @@ class PositionGrids:
 def positions(array: Resizing, grids: PositionGrids) -> Resized:
   """Returns positions [1, N, D] resized or repeated for the target's grid.
 
-  Adds or drops the position of a class token as the target needs it.
+  Adds or drops the class token's position if the target requires it.
 
   Args:
     array: positions [1, N, D].
@@ -119,17 +119,17 @@ def positions(array: Resizing, grids: PositionGrids) -> Resized:
 def grid_of(count: int, name: str, grids: PositionGrids) -> Grid:
   """Returns the source's grid: the stated one, or the only plausible one.
 
-  Plausible are the grid of the target's clip in the source's tubelets and, for
-  spatial positions, a square. A wrong grid would scramble positions silently.
+  Two grids are plausible: `grids.guess` and, for spatial positions, a square. A
+  wrong grid would scramble positions silently.
 
   Args:
     count: number of positions, without a class token.
-    name: of the positions, for errors.
+    name: parameter name, for errors.
     grids: of source and target.
 
   Raises:
-    UserError: the stated grid does not fit, or there is not exactly one
-      plausible grid.
+    UserError: the stated grid does not fit, or no or several grids are
+      plausible.
   """
   if grids.in_time:
     return (count, 1, 1)
@@ -165,13 +165,12 @@ def grid_of(count: int, name: str, grids: PositionGrids) -> Grid:
 
 
 def same_clip(grid: Grid, tubelet: Grid, theirs: tuple[int, ...]) -> Grid:
-  """Returns the grid of the target's clip in tubelets of the source.
+  """Returns the grid of the target's clip with the source's tubelets.
 
   Args:
-    grid: (t, h, w) of the target. A size of 1 marks an axis that the positions
-      do not distinguish.
-    tubelet: frames, height and width of the target's tubelet.
-    theirs: the same of the source, or height and width of its patch.
+    grid: the target's (t, h, w); 1 along an axis without positions.
+    tubelet: the target's tubelet: frames, height and width in pixels.
+    theirs: the source's tubelet, or the height and width of its patch.
   """
   theirs = theirs if len(theirs) == 3 else (tubelet[0], *theirs)
   t, h, w = (

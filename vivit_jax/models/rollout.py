@@ -1,12 +1,12 @@
 """Attention rollout (Abnar and Zuidema, arXiv 2005.00928): shared steps.
 
-Each layer maps tokens by A' = 0.5 I + 0.5 A, where A is the mean attention
-matrix over heads. The product over layers gives each token's share in the
-output, which is the class token or a mean of tokens. Rollout ignores values,
-MLPs and norms, and does not depend on the class.
+Each layer mixes tokens by A' = 0.5 I + 0.5 A, where A is the attention matrix,
+averaged over heads. The product over layers gives each token's share in the
+output, which is the class token or the mean of all tokens. Rollout ignores
+values, MLPs and norms, and does not depend on the predicted class.
 
-Only one row of the product is needed. It is carried backwards through the
-layers, r <- 0.5 r + 0.5 r A. So no N x N product is computed, and only some
+Only one row r of the product is needed. It is passed backwards through the
+layers, r <- 0.5 r + 0.5 r A. So no N x N matrices are multiplied, and only some
 rows of A are in memory at a time.
 """
 
@@ -26,9 +26,9 @@ class Rollout:
   """Share of each token in a model's output.
 
   Attributes:
-    attention: float32 [B, t, h, w], share of each token; the sum plus `kept` is
+    attention: float32 [B, t, h, w], share of each token.
+    kept: float32 [B], share of class tokens; 0 without them. All shares sum to
       1.
-    kept: float32 [B], share of class tokens; 0 without them.
   """
 
   attention: jax.Array
@@ -49,10 +49,10 @@ class Rollout:
 def attended(
   row: jax.Array, query: jax.Array, key: jax.Array, rows: int = ROWS
 ) -> jax.Array:
-  """Returns row @ A, float32 [S, N], A the mean attention matrix over heads.
+  """Returns row @ A, float32 [S, N]; A is the attention, averaged over heads.
 
   Args:
-    row: float32 [S, N], one row per sequence.
+    row: float32 [S, N], one row for each of S sequences.
     query, key: [S, N, heads, d].
     rows: rows of A in memory at a time, per sequence and head.
   """
@@ -80,7 +80,7 @@ def attended(
 
 
 def with_residual(row: jax.Array, seen: jax.Array) -> jax.Array:
-  """Adds the residual connection: half of each token's share stays with it."""
+  """Returns the row through a residual connection: half of each share stays."""
   return 0.5 * row + 0.5 * seen
 
 
@@ -91,10 +91,10 @@ def pair(attention: Mapping[str, Any]) -> tuple[jax.Array, jax.Array]:
 
 
 def read_out(sequences: int, tokens: int, class_token: bool) -> jax.Array:
-  """Returns the initial row, float32 [S, N]: the model's pool as weights.
+  """Returns the initial row, float32 [S, N]: the pool's weight of each token.
 
-  All weight on the class token, which precedes `tokens` others; without one,
-  equal weights.
+  With a class token, N is `tokens` + 1 and the first weight is 1. Otherwise all
+  weights are equal.
   """
   if class_token:
     return jnp.zeros((sequences, tokens + 1)).at[:, 0].set(1.0)
@@ -102,7 +102,7 @@ def read_out(sequences: int, tokens: int, class_token: bool) -> jax.Array:
 
 
 def split(row: jax.Array, class_token: bool) -> tuple[jax.Array, jax.Array]:
-  """Returns the share of the class token [S] and those of the others [S, N]."""
+  """Returns the shares of the class token [S] and of other tokens [S, N]."""
   if class_token:
     return row[:, 0], row[:, 1:]
   return jnp.zeros(len(row)), row

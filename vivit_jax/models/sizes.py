@@ -13,7 +13,7 @@ class Size:
   mlp: int
 
 
-# B, L and H: paper, section 4.1. Ti and S: the ViT family (arXiv 2012.12877).
+# B, L and H: paper, section 4.1. Ti and S: DeiT (arXiv 2012.12877).
 SIZES = {
   'Ti': Size(12, 3, 192, 768),
   'S': Size(12, 6, 384, 1536),

@@ -71,7 +71,7 @@ def _unstack_dict(tree: dict) -> dict:
 
 
 def _take(x: Any, layer: int) -> Any:
-  """Returns one layer of an array or of a ShapeDtypeStruct."""
+  """Returns one layer of an array or ShapeDtypeStruct."""
   if isinstance(x, jax.ShapeDtypeStruct):
     return jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
   return x[layer]

@@ -4,9 +4,9 @@
   python -m vivit_jax.models.table --markdown=docs/models.md
   python -m vivit_jax.models.table --family=joint --option=tubelet=2,8,8
 
-For 400 classes. Parameters come from shapes alone. GFLOPs are multiply-adds of
-the forward pass of one clip in float32, as in the paper: half of what XLA's
-cost analysis counts on a CPU, with attention as in the reference's code.
+For 400 classes. GFLOPs are billions of multiply-adds in the forward pass of one
+clip, as in the paper: half of XLA's count for the CPU, in float32, with the
+reference's implementation of attention.
 """
 
 import ast
@@ -28,7 +28,7 @@ from vivit_jax.models import family as families
 from vivit_jax.models.family import ModelConfig
 
 _HEADS = {'label': 400}
-_COLUMNS = {  # and their widths in the terminal; the first four are text
+_COLUMNS = {  # -> width in the terminal; the first four are left-aligned
   'model': 42,
   'size': 4,
   'tubelet': 9,
@@ -51,11 +51,11 @@ class Case:
   """A model with a clip shape, and its published figures.
 
   Attributes:
-    name: as in its source.
-    config: of the model.
-    frames, crop: of the clip; height and width are equal.
-    parameters: published, in millions.
-    gflops: published.
+    name: as in the publication.
+    config: model config.
+    frames: frames per clip.
+    crop: height and width in pixels.
+    parameters, gflops: see `family.Published`.
   """
 
   name: str
@@ -95,7 +95,7 @@ def every_case(size: str | None = None) -> list[Case]:
   """Returns the published variants, then the other sizes of each family.
 
   Args:
-    size: value of model.size to select; None for all.
+    size: the only model.size to return; None for all.
 
   Raises:
     UserError: a size that no family has.
@@ -125,10 +125,10 @@ def one_case(
   """Returns one model of a family.
 
   Args:
-    name: of the family.
-    size: value of model.size; None for 'B', or the family's usual one.
-    frames, crop: of the clip; None for the family's usual clip.
-    options: keys of model.options.
+    name: family name.
+    size: model.size; None for 'B', or the family's default if it has no 'B'.
+    frames, crop: as of `Case`; None for the family's default.
+    options: values of model.options.
 
   Raises:
     UserError: a model that cannot be built, or a clip that does not fit it.
@@ -152,14 +152,14 @@ def _can_be_built(config: ModelConfig) -> bool:
 
 
 def parameters(case: Case) -> int:
-  """Returns the number of parameters, from shapes alone."""
+  """Returns the number of parameters, without allocating them."""
   return sum(x.size for x in jax.tree.leaves(case.params()))
 
 
 def gflops(case: Case) -> float:
-  """Returns billions of multiply-adds of one clip's forward pass.
+  """Returns billions of multiply-adds in one clip's forward pass.
 
-  Half of XLA's cost analysis of the program compiled for the CPU; nothing runs.
+  This is half of XLA's count for the program compiled for the CPU.
   """
   model = builder.build(builder.with_attention(case.config, 'flax'))
 
@@ -172,10 +172,10 @@ def gflops(case: Case) -> float:
 
 
 def training_memory(case: Case, batch: int) -> float | None:
-  """Returns GiB that XLA allots to the gradient of a training step.
+  """Returns the GiB that XLA needs to compute the gradient of a batch of clips.
 
-  Parameters, activations and gradients in float32 on the default device; the
-  optimiser's state comes on top. None where XLA cannot say.
+  Includes parameters, activations and gradients, in float32 on the default
+  device; excludes the optimiser's state. None if XLA does not report it.
   """
   model = builder.build(case.config)
 
@@ -214,7 +214,7 @@ def as_markdown(rows: Iterable[tuple[str, ...]]) -> str:
 
 
 def _print(cells: Iterable[str]) -> None:
-  """Prints one row, in columns."""
+  """Prints a row, aligned in columns."""
   aligned = [
     f'{cell:<{width}}' if column < 4 else f'{cell:>{width}}'
     for column, (cell, width) in enumerate(zip(cells, _COLUMNS.values()))
@@ -225,9 +225,9 @@ def _print(cells: Iterable[str]) -> None:
 def define_flags() -> None:
   """Defines the flags of this command."""
   integer = flags.DEFINE_integer
-  flags.DEFINE_string('markdown', None, 'File to write the table to as well.')
-  flags.DEFINE_string('family', None, 'One model alone.')
-  flags.DEFINE_string('size', None, 'One size alone; B with --family.')
+  flags.DEFINE_string('markdown', None, 'Markdown file for the same table.')
+  flags.DEFINE_string('family', None, 'Only one model of this family.')
+  flags.DEFINE_string('size', None, 'Only this size; default with --family: B.')
   flags.DEFINE_multi_string(
     'option', [], '--family: KEY=VALUE of model.options.'
   )
@@ -267,7 +267,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _option(text: str) -> tuple[str, Any]:
-  """Returns key and value of KEY=VALUE; the value is a literal, or a word."""
+  """Parses KEY=VALUE; the value is a Python literal, or else a string."""
   key, _, value = text.partition('=')
   try:
     return key, ast.literal_eval(value)
@@ -276,7 +276,7 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 def _check_writable(path: pathlib.Path) -> None:
-  """Raises a UserError for a file that cannot be written, before the work."""
+  """Raises a UserError for an unwritable file before models are compiled."""
   parent = next(p for p in path.absolute().parents if p.exists())
   if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
     raise UserError(

@@ -1,6 +1,6 @@
 """Parameter names and layouts of PyTorch ViTs: Hugging Face and timm.
 
-One table serves reading and writing. '#' stands for the number of a layer.
+One table serves reading and writing. '#' stands for a layer number.
 """
 
 import re
@@ -15,8 +15,9 @@ _ATTENTION = 'Transformer/encoderblock_#/MultiHeadDotProductAttention_0'
 _BLOCK = 'Transformer/encoderblock_#'
 _LAYER = 'encoder.layer.#'
 
-# (Hugging Face's name without the model's prefix, ours, a key of `_LAYOUTS`)
-_PARTS = [
+# Modules: (Hugging Face's name without the model's prefix, ours, a key of
+# `_LAYOUTS`).
+_MODULES = [
   ('embeddings.patch_embeddings.projection', 'embedding', 'patches'),
   (f'{_LAYER}.layernorm_before', f'{_BLOCK}/LayerNorm_0', 'norm'),
   (f'{_LAYER}.layernorm_after', f'{_BLOCK}/LayerNorm_1', 'norm'),
@@ -30,14 +31,15 @@ _PARTS = [
   ('pooler.dense', 'pooler', 'dense'),
   ('classifier', 'output_projection', 'dense'),
 ]
-_WHOLE = [
+# Single arrays with the same layout in both: (Hugging Face's name, ours).
+_ARRAYS = [
   ('embeddings.cls_token', 'cls'),
   (
     'embeddings.position_embeddings',
     'Transformer/posembed_input/pos_embedding',
   ),
 ]
-# For weight and bias: our name, their axes, our axes (h attention heads).
+# For weight and bias: (our name, their axes, our axes); h: attention heads.
 _LAYOUTS = {
   'norm': (('scale', 'D', 'D'), ('bias', 'D', 'D')),
   'dense': (('kernel', 'o i', 'i o'), ('bias', 'o', 'o')),
@@ -63,8 +65,8 @@ Row = tuple[str, str, str, str]  # their name, our name, their axes, our axes
 
 
 def _rows() -> list[Row]:
-  rows = [(theirs, ours, '...', '...') for theirs, ours in _WHOLE]
-  for theirs, ours, layout in _PARTS:
+  rows = [(theirs, ours, '...', '...') for theirs, ours in _ARRAYS]
+  for theirs, ours, layout in _MODULES:
     for torch_name, (name, *axes) in zip(('weight', 'bias'), _LAYOUTS[layout]):
       rows.append((f'{theirs}.{torch_name}', f'{ours}/{name}', *axes))
   return rows
@@ -75,7 +77,7 @@ _BY_OURS = {row[1]: row for row in _rows()}
 
 
 def _find(name: str, table: Mapping[str, Row]) -> tuple[str, Row] | None:
-  """Returns the number of the layer ('' for none) and the row of a name."""
+  """Returns the layer number ('' if none) and the table row of a name."""
   if name in table:
     return '', table[name]
   if number := re.search(r'(?<=[._])\d+(?=[./])', name):
@@ -91,12 +93,12 @@ def to_ours(
   """Returns a Hugging Face ViT's arrays under our names and layouts.
 
   Args:
-    arrays: by their names without the model's prefix.
+    arrays: by Hugging Face's names without the model's prefix.
     heads: number of attention heads.
     where: the file, for errors.
 
   Raises:
-    UserError: names or shapes of another model.
+    UserError: unknown names, or shapes that do not fit `heads`.
   """
   renamed, unknown = {}, []
   for name, array in arrays.items():
@@ -140,7 +142,7 @@ def to_theirs(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def from_timm(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Returns a timm ViT's arrays under Hugging Face's names, q, k, v split."""
+  """Returns a timm ViT's arrays under Hugging Face's names; splits q, k, v."""
   renamed = {}
   for name, array in arrays.items():
     qkv = re.fullmatch(r'blocks\.(\d+)\.attn\.qkv\.(weight|bias)', name)

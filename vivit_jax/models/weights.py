@@ -14,16 +14,16 @@ IMAGE_VIT = 'image ViT'  # of `Weights.models`
 
 @dataclasses.dataclass(frozen=True)
 class File:
-  """A file of arrays from any project.
+  """An opened file of arrays from any project.
 
   Attributes:
     path: of the file.
     container: 'msgpack', 'npz' or 'safetensors'.
-    names: of the arrays, as in the file.
-    load: reads the arrays by name.
-    layout: where the parameters are in the file, if that is known.
-    config: contents of config.json beside the file; empty if it is missing.
-    preprocessor: contents of preprocessor_config.json, likewise.
+    names: array names in the file.
+    load: returns name -> array.
+    layout: key path of the parameters in a msgpack: 'optimizer/target'.
+    config: contents of config.json beside the file; empty if missing.
+    preprocessor: the same for preprocessor_config.json.
   """
 
   path: pathlib.Path
@@ -39,25 +39,24 @@ class File:
 class Weights:
   """A checkpoint's parameters under this package's names.
 
-  Fields that the file does not state have their defaults.
+  A field has its default if the file does not state the value.
 
   Attributes:
-    format: of the file, for messages.
+    format: file format, for messages.
     arrays: by flat name, layers unstacked:
       'Transformer/encoderblock_0/LayerNorm_0/scale'.
-    models: candidates for the model: names of families, or of image models
-      that families are initialised from (`IMAGE_VIT`).
-    label_names: class names of each head.
-    grid: token grid (t, h, w) that the positions are for.
-    options: of the family.
-    experiment: config sections 'model' and 'data', if the file states how the
-      model is used.
-    pool: of the model; only this package's checkpoints state it.
-    readings: alternatives that depend on the target's options: (options,
-      weights) pairs.
-    spare: arrays that the project's model does not use for classification.
-    notes: for the user.
-    step: of the training.
+    models: candidates for the model: family names, or names of image models
+      (`IMAGE_VIT`), from which families are initialised.
+    label_names: head -> class names, in the order of outputs.
+    grid: token grid (t, h, w) of the positions.
+    options: values of model.options.
+    experiment: config sections 'model' and 'data'.
+    pool: model.pool; only checkpoints of this package state it.
+    readings: (options, weights) pairs: alternatives to use if the target has
+      these options.
+    spare: names of arrays that do not affect classification.
+    notes: messages for the user.
+    step: training step.
     averaged: whether these are the moving average of the weights.
   """
 
@@ -83,10 +82,10 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-  """Input of a model, for export to other projects' formats.
+  """A model's input, for export to other projects' formats.
 
   Attributes:
-    frames: number of frames that the model reads.
+    frames: frames that the model reads.
     crop: height and width, in pixels.
     short_side: of the resized video before the crop, in pixels.
     mean, std: per channel, for pixels in [0, 1].

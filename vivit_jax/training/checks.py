@@ -1,4 +1,4 @@
-"""Checks of config, data, workdir and training that fail early."""
+"""Checks of config, data, workdir and training that stop a run early."""
 
 import math
 import os
@@ -36,8 +36,8 @@ def check_before_data(config: TrainConfig, folder: str | os.PathLike) -> None:
   """Runs all checks that need no dataset.
 
   Raises:
-    UserError: see `check_alone`; or a batch that the devices cannot share, a
-      workdir of another run, or one that cannot be written.
+    UserError: as in `check_alone`; a batch that the devices cannot share
+      equally; a workdir of another run, or one that cannot be written.
   """
   check_alone(config, folder)
   configs.check_devices(config, jax.device_count())
@@ -78,12 +78,12 @@ def check_with_data(config: TrainConfig, train: datasets.VideoSplit) -> None:
   """Checks clip, views and metric against the training and evaluation videos.
 
   Args:
-    config: with its heads.
+    config: the experiment, with its heads.
     train: the training videos.
 
   Raises:
-    UserError: videos too short for a clip or for the views of evaluation; or
-      `train.best_metric` is not a metric of validation.
+    UserError: videos are too short for a clip or for the evaluation views; or
+      validation does not compute `train.best_metric`.
   """
   clip_span.check_lengths(train, config.data)
   _check_best_metric(config, train.multi_label)
@@ -93,7 +93,7 @@ def check_with_data(config: TrainConfig, train: datasets.VideoSplit) -> None:
 
 
 def check_parameters(params: Any, config: TrainConfig) -> None:
-  """Checks the keys of optim that select parameters by name.
+  """Checks the `optim` keys that select parameters by name.
 
   Raises:
     UserError: a pattern that does not fit, or a parameter without a layer.
@@ -130,7 +130,7 @@ def open_validation(config: TrainConfig) -> datasets.VideoSplit:
 def _open_named(
   config: TrainConfig, key: str, split: str, advice: str = ''
 ) -> datasets.VideoSplit:
-  """Opens the split that a config key names; an error names the key."""
+  """Opens a split; an error names the config key that the split is from."""
   known = datasets.splits(config.data.dataset, config.data.data_dir)
   if split not in known:
     raise UserError(
@@ -178,7 +178,7 @@ def check_resumed(folder: str | os.PathLike, current: Description) -> None:
 
 
 class UnreadableVideos:
-  """Counts and names the training videos that cannot be read.
+  """Counts the unreadable training videos, and prints their ids.
 
   Args:
     source: the training videos.
@@ -193,7 +193,7 @@ class UnreadableVideos:
     """Prints each unreadable video of a batch, the first time.
 
     Args:
-      indices: int [b], of unreadable videos in the split; -1 for none.
+      indices: int [b], the batch's `unreadable` from `pipeline.train_batches`.
 
     Raises:
       UserError: the share is exceeded.
@@ -222,10 +222,10 @@ def check_skipped(
   """Raises a UserError after `train.max_skipped` consecutive skipped steps.
 
   Args:
-    consecutive: how many of the last steps were skipped.
+    consecutive: number of skipped steps up to `step`.
     config: the experiment.
-    step: the last one.
-    learning_rates: of that step, and of the last update made.
+    step: number of the last step.
+    learning_rates: that of `step`, and that of the last update made.
   """
   if consecutive < config.train.max_skipped:
     return
@@ -245,7 +245,7 @@ def check_finite(loss: float, params: Any, step: int) -> None:
   Args:
     loss: mean over some steps.
     params: host arrays; None to check the loss alone.
-    step: the last one.
+    step: number of the last step.
   """
   reason = None if math.isfinite(loss) else f'the loss is {loss}'
   if reason is None and params is not None:

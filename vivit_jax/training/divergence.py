@@ -25,14 +25,15 @@ def gradient_norms(
   config: TrainConfig,
   class_weights: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, float]:
-  """Returns the loss and the gradient norm of each layer.
+  """Returns the loss, and the gradient norm of each layer.
 
-  A layer is a module with parameters, as `.../MlpBlock_0/Dense_0`; a parameter
-  without a module, as `cls`, is its own layer. Frozen layers have 0.
+  A layer is a module with its own parameters, such as
+  `.../MlpBlock_0/Dense_0`, or a parameter without a module, such as `cls`.
+  Frozen layers have norm 0.
 
   Args:
-    state: replicated, after the skipped step, which changed `step` alone.
-    batch: of that step, sharded.
+    state: replicated state after a skipped step, which changed only `step`.
+    batch: sharded batch of that step.
     model: the network.
     config: the experiment.
     class_weights: see `step.train_step`.
@@ -77,10 +78,10 @@ def write_report(
 
   Args:
     folder: the workdir.
-    step: the last one.
-    learning_rates: of that step, and of the last update made.
-    index: int [B], the videos of its batch in the split.
-    ids: their names.
+    step: number of the last step.
+    learning_rates: that of `step`, and that of the last update made.
+    index: int [B], indices of the step's videos in the split.
+    ids: their ids.
     norms: from `gradient_norms`.
 
   Raises:

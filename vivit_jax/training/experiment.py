@@ -25,15 +25,16 @@ class Experiment:
   """Everything that a run trains with.
 
   Attributes:
-    config: with the dataset's heads.
+    config: the resolved config, with the dataset's heads.
     source: the training videos.
     model: the network.
-    optimiser: with the learning rates of `schedule`.
+    optimiser: uses the learning rates of `schedule`.
     schedule: number of updates made -> learning rate.
-    steps: of the whole training.
-    validation_period: steps between validations; None for never.
-    validation_source: the videos of validation; None for never.
-    validate: parameters -> scores, see `validation.scorer`; None for never.
+    steps: number of steps of the whole training.
+    validation_period: steps between validations; None without validation.
+    validation_source: the validation videos; None without validation.
+    validate: parameters -> scores, see `validation.scorer`; None without
+      validation.
     class_weights: float32 [K] of each head with weighted classes.
     description: metadata that each checkpoint stores.
   """
@@ -56,7 +57,7 @@ def build_experiment(
 ) -> tuple[Experiment, step.TrainState]:
   """Returns the experiment and its initial state.
 
-  The parameters are those of `init_from`, else random from the seed. The
+  The parameters come from `init_from`, else are random from the seed. The
   embedded dataset is written if it is missing; the workdir is not touched.
 
   Args:
@@ -122,7 +123,7 @@ def class_weights(
   Empty without `train.class_weights`.
 
   Args:
-    config: with its heads.
+    config: the experiment, with its heads.
     source: the training videos, whose classes are counted.
 
   Raises:

@@ -24,8 +24,8 @@ class Inputs:
   Attributes:
     video: float32 [B, T, H, W, 3], normalised.
     targets: distributions over classes, float32 [B, K] of each head.
-    share: float32 [], mixing weight of each example; the next example of the
-      global batch has 1 - share. 1 without mixup or cutmix.
+    share: float32 [], mixing weight of each example; that of the next example
+      in the global batch is 1 - share. 1 without mixup or cutmix.
     weights: loss weight of each example, float32 [B] of each weighted head.
   """
 
@@ -36,7 +36,7 @@ class Inputs:
 
 
 def arrays(batch: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns the arrays of a pipeline's batch that the devices need."""
+  """Returns the arrays of a batch from `pipeline` that the devices need."""
   return {key: batch[key] for key in _ARRAYS if key in batch}
 
 
@@ -61,21 +61,21 @@ def preprocess(
     batch: `video` uint8 [B, T, H, W, 3]; `labels` of each head, int32 [B], or
       float32 [B, K] of a multi-label head; with RandAugment `randaugment`,
       float32 [B, layers, 4].
-    step: int32 [], steps made before.
+    step: int32 [], number of steps made before.
     config: the experiment.
-    heads: number of classes of each.
-    class_weights: float32 [K] of each head with weighted classes. A mixed
-      example gets the mixture of both weights.
+    heads: number of classes of each head.
+    class_weights: float32 [K] of each head with weighted classes. The weights
+      of two mixed examples are mixed too.
   """
   video, labels = batch['video'], batch['labels']
-  place_B = parallel.example_indices(video.shape[0])
+  index_B = parallel.example_indices(video.shape[0])
   augment_key = step_key(config.train.seed, step, 'augment')
   video = device.augment(
-    video, augment_key, place_B, config.augment, batch.get('randaugment')
+    video, augment_key, index_B, config.augment, batch.get('randaugment')
   )
   video = pixels.normalise(video, config.data.mean, config.data.std)
   if config.augment.erasing:
-    video = device.randomly_erase(video, augment_key, place_B, config.augment)
+    video = device.randomly_erase(video, augment_key, index_B, config.augment)
   targets = {
     head: losses.smooth_targets(
       labels[head], classes, config.train.label_smoothing

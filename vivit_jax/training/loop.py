@@ -39,10 +39,10 @@ from vivit_jax.training.trace import Trace
 def train(config: TrainConfig, folder: str | os.PathLike) -> int:
   """Trains the experiment in a workdir, or resumes its training.
 
-  Order of restoration: the last checkpoint of this workdir, else the weights of
-  `init_from`, else random parameters from the seed. The embedded dataset is
-  written if it is missing. A step takes `batch_size` clips, `repeats` of each
-  video; an epoch is every video of the split once.
+  Training starts from the workdir's last checkpoint, else from the weights of
+  `init_from`, else from random parameters by the seed. The embedded dataset is
+  written if it is missing. A step takes `batch_size` clips, `repeats` per
+  video; an epoch takes every video of the split once.
 
   Args:
     config: as resolved from the config file.
@@ -59,7 +59,7 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
   trained, state = experiment.build_experiment(config, folder)
   with contextlib.ExitStack() as stack:
     received_signal = stack.enter_context(stopping.signals())
-    # Only after all checks.
+    # After all checks, because it writes to the workdir.
     folder, store = _claim(trained.config, folder, stack)
     state, previous = _restore(store, state, trained.description)
     run = _Run(trained, state, previous, folder, store, stack)
@@ -96,7 +96,7 @@ def _claim(
 def _restore(
   store: Store | None, state: step.TrainState, description: Description
 ) -> tuple[step.TrainState, Description]:
-  """Returns the last checkpoint, else the arguments; a collective."""
+  """Returns the last checkpoint, else the arguments; all processes call it."""
   restored = store.restore_last(state) if store else None
   state, previous = restored or (state, description)
   state, skipped = distributed.from_first((state, previous.skipped))
@@ -109,7 +109,7 @@ def is_due(
   """Returns whether a periodic action is due after a step.
 
   Args:
-    number: of the step, from 1.
+    number: the step's number, from 1.
     every: period in steps, may be fractional; None for never.
     last: number of the last step, after which every action is due.
   """
@@ -124,10 +124,10 @@ class _Run:
   Args:
     trained: the experiment.
     state: initial or restored.
-    previous: metadata of the restored checkpoint.
+    previous: metadata of the restored checkpoint, or of a new run.
     folder: the workdir.
     store: its checkpoints; None except in process 0.
-    stack: closes what this opens.
+    stack: closes what the run opens.
 
   Attributes:
     first: the step that training resumes from, or 0.
@@ -146,7 +146,7 @@ class _Run:
     self._metrics = StepMetrics(previous.unlogged, previous.skipped)
     self.first = self._reported = int(state.step)
     self._restored_updates = int(optim.updates_made(state.opt_state))
-    # Computed now: later, it would wait for the step in flight.
+    # Computed before training: later, it would wait for the step in flight.
     self._rate_after = optim.rates(trained.schedule, trained.steps)
     # The scheduled report: its step and seconds per step.
     self._scheduled: tuple[int, dict[str, float]] | None = None
@@ -186,7 +186,7 @@ class _Run:
     stack.callback(self._trace.close)
 
   def _open_progress(self, state: step.TrainState) -> Progress:
-    """Prints the summary, and opens the metrics."""
+    """Prints the run's summary, and opens its metrics."""
     config = self._trained.config
     text = run_summary.summarise(self._trained, state)
     print(f'{self._folder}\n{text}', flush=True)
@@ -228,13 +228,13 @@ class _Run:
     with self._timer.measure('device'):
       self._metrics.wait(in_flight=1)
       if self._metrics.consecutive_skips or limit == 1:
-        self._metrics.wait()  # this step may be the last: keep its batch
+        self._metrics.wait()  # before the batch is gone: _give_up may need it
     self._trace.after(number, self._state)
     if self._metrics.consecutive_skips >= limit:
       self._give_up(number, arrays, batch['index'])
 
   def _compile(self, arrays: Mapping[str, Any]) -> None:
-    """Compiles the step, and prints the memory that it needs."""
+    """Compiles the step, and prints how much memory it needs."""
     with self._timer.measure('compile'):
       self._update, self._memory = parallel.compiled(
         self._update, self._state, arrays
@@ -274,7 +274,7 @@ class _Run:
     return float(self._rate_after[updates]) if skipped else last, last
 
   def schedule_report(self, number: int) -> None:
-    """Schedules a report of mean metrics since the last one.
+    """Schedules a report of the mean metrics since the last report.
 
     It is written once the next step is dispatched, so that the devices stay
     busy, or before anything that waits for all steps.
@@ -286,7 +286,7 @@ class _Run:
     """Writes the scheduled report, if any.
 
     Args:
-      in_flight: the last steps, which are not part of it.
+      in_flight: number of latest steps to leave out, still being computed.
 
     Raises:
       UserError: the loss is not finite, or files cannot be written.
@@ -310,7 +310,7 @@ class _Run:
       self._progress.report(number, report, step_seconds(times))
 
   def validate(self, number: int) -> dict[str, float] | None:
-    """Validates, and writes the scores; None if that fails."""
+    """Validates, writes and returns the scores; returns None on failure."""
     self._finish_steps()
     with self._timer.measure('validation'):
       params = step.evaluation_params(self._state, self._trained.config)
@@ -339,13 +339,13 @@ class _Run:
       self._store.save(number, saved, description, scores)
 
   def _finish_steps(self) -> None:
-    """Waits for the step in flight, and counts the time as its own."""
+    """Waits for the step in flight, then writes the scheduled report."""
     with self._timer.measure('device'):
       self._metrics.wait()
     self._write_report()
 
   def stop(self, number: int) -> None:
-    """Waits until the last checkpoint is written, and says how to resume."""
+    """Waits for the last checkpoint, and prints how to resume."""
     if self._store:
       self._store.wait()
     print(

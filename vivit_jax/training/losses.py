@@ -14,11 +14,11 @@ def smooth_targets(
   """Returns smoothed labels, float32 [B, K].
 
   The label's class gets 1 - smoothing + smoothing / K, every other class
-  smoothing / K (Szegedy et al., arXiv 1512.00567). Multi-label labels, [B, K],
-  are smoothed as one of two classes each.
+  smoothing / K (Szegedy et al., arXiv 1512.00567). In a multi-label head, each
+  class is a yes or no, smoothed with K = 2.
 
   Args:
-    labels_B: int [B], or [B, K] of a multi-label head.
+    labels_B: int [B]; for a multi-label head, float [B, K].
     classes: K.
     smoothing: from 0 to 1.
   """
@@ -34,8 +34,8 @@ def class_weights(counts_K: np.ndarray, rule: str, beta: float) -> np.ndarray:
   For a class with n examples, it is proportional to 1 / n ('inverse'),
   1 / sqrt(n) ('inverse_sqrt') or (1 - beta) / (1 - beta^n), the inverse of the
   effective number of samples ('effective': Cui et al., arXiv 1901.05555). The
-  mean over all examples is 1, as without weights; in that paper, the mean over
-  classes is 1.
+  mean over all examples is 1, as it is without weights; in that paper, the mean
+  over classes is 1.
 
   Args:
     counts_K: examples of each class, int [K]; a class without any gets 0.
@@ -95,8 +95,8 @@ def accuracies(
 ) -> dict[str, jax.Array]:
   """Returns the top-1 accuracy of each head as '<head>/top1', float32 [].
 
-  With mixup or cutmix, the correct label is that of the first of the two mixed
-  videos, so the accuracy is lower than on whole videos.
+  With mixup or cutmix, only the label of the first of the two mixed videos is
+  correct, so the accuracy is lower than without mixing.
 
   Args:
     logits: [B, K] of each head.

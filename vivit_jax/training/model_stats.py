@@ -1,4 +1,4 @@
-"""Operations, utilisation and memory of a training run."""
+"""FLOPs, utilisation and memory of a training run."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from vivit_jax.models import arithmetic
 
 
 def forward_operations(config: TrainConfig) -> int:
-  """Returns the operations of a clip's forward pass, 2 per multiply-add."""
+  """Returns the FLOPs of a clip's forward pass, 2 per multiply-add."""
   data = config.data
   return 2 * arithmetic.forward_multiply_adds(
     config.model, data.frames, data.crop
@@ -21,12 +21,12 @@ def utilisation(
 ) -> float | None:
   """Returns model FLOPs utilisation (PaLM, arXiv 2204.02311, appendix B).
 
-  A training step counts as three forward passes, recomputation excluded; the
+  A training step counts as three forward passes, without recomputation; the
   peak is that of bfloat16.
 
   Args:
-    operations: of a clip's forward pass.
-    clips_per_second: of training, over all devices.
+    operations: FLOPs of a clip's forward pass.
+    clips_per_second: training speed of all devices together.
     devices: number of devices.
 
   Returns:
@@ -39,7 +39,7 @@ def utilisation(
 
 
 def peak_operations() -> float | None:
-  """Returns a device's peak operations per second; None if unknown."""
+  """Returns a device's peak FLOPs per second; None if unknown."""
   return arithmetic.peak_operations(jax.local_devices()[0].device_kind)
 
 
@@ -55,7 +55,7 @@ def peak_memory() -> float | None:
 
 
 def describe_step(needed: int | None) -> str | None:
-  """Returns a line on the memory of a step; None if nothing is known.
+  """Returns a line about the memory that a step needs; None if unknown.
 
   Args:
     needed: bytes per device, from XLA; None to report the peak so far instead.
@@ -68,5 +68,5 @@ def describe_step(needed: int | None) -> str | None:
 
 
 def megabytes(count: float) -> str:
-  """Returns bytes as text, in units of 10^6."""
+  """Returns a number of bytes as text, in units of 10^6."""
   return f'{count / 1e6:,.1f} MB'

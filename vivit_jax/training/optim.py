@@ -9,13 +9,13 @@ from vivit_jax.config import OptimConfig
 from vivit_jax.models.family import ModelConfig
 from vivit_jax.training import param_groups
 
-_EPSILON = {'lamb': 1e-6}  # default; Adam's, 1e-8, for all others
+_EPSILON = {'lamb': 1e-6}  # default; 1e-8 for all others
 
 
 def schedule(
   config: OptimConfig, *, steps: int, steps_per_epoch: float
 ) -> optax.Schedule:
-  """Returns step -> learning rate: linear warm-up from 0, then a decay.
+  """Returns step -> learning rate: linear warm-up from 0, then decay.
 
   'cosine', 'linear' and 'polynomial' decay from the peak to `final_rate` times
   the peak: by half a cosine, linearly, or as (1 - progress) ** `power`. 'step'
@@ -24,7 +24,7 @@ def schedule(
 
   Args:
     config: schedule, peak and length of the warm-up.
-    steps: of the whole training.
+    steps: number of steps of the whole training.
     steps_per_epoch: converts epochs to steps.
   """
   peak = config.learning_rate
@@ -65,17 +65,17 @@ def optimiser(
 
   Its `init` takes all parameters, and creates state for the trainable ones only
   (`param_groups.trainable`). Its `update` takes trainable parameters and their
-  gradients only, so that the norm to clip does not include frozen ones; the
-  gradients are already averaged over all devices. `init` raises a UserError for
-  patterns or layer rules that do not fit the parameters.
+  gradients only, so frozen ones do not count in the clipped norm. Gradients are
+  averaged over all devices before. `init` raises a UserError for patterns that
+  do not fit the parameters.
 
-  Not `optax.partition` with `set_to_zero`: its `update` needs a gradient for
-  frozen parameters too, and here none is computed.
+  `optax.partition` with `set_to_zero` would need gradients for frozen
+  parameters too, which are not computed.
 
   Args:
     config: the update rule, clip and patterns.
     rate: number of updates made -> learning rate.
-    model: has the layers of `config.layer_decay`; may be None without it.
+    model: defines the layers for `config.layer_decay`; may be None without it.
   """
   parts = []
   if config.clip_norm is not None:
@@ -94,12 +94,12 @@ def optimiser(
 
 
 def updates_made(opt_state: optax.OptState) -> jax.Array:
-  """Returns the number of updates made, int32 [...]; skipped steps excluded.
+  """Returns the number of updates made, int32 []; skipped steps do not count.
 
   The learning rate depends on it.
 
   Args:
-    opt_state: of an optimiser that `optimiser` returned.
+    opt_state: state of an optimiser from `optimiser`.
   """
   return optax.tree.get_all_with_path(opt_state, 'count')[-1][1]
 
@@ -111,8 +111,8 @@ def _rule(
 
   sgd, adam and lars add weight decay to the gradient; adamw, lamb and lion
   decouple it. LAMB (You et al., arXiv 1904.00962) scales the update of every
-  parameter by a trust ratio; LARS (You et al., arXiv 1708.03888) that of
-  parameters with weight decay, with a coefficient of 0.001.
+  parameter by a trust ratio. LARS (You et al., arXiv 1708.03888) does so only
+  for parameters with weight decay, with a coefficient of 0.001.
   """
   decay, moments = config.weight_decay, dict(b1=config.b1, b2=config.b2)
   adams = moments | dict(eps=config.epsilon or _EPSILON.get(config.name, 1e-8))
@@ -147,7 +147,7 @@ def _rule(
 
 
 def _trust_ratio(coefficient: float) -> optax.GradientTransformation:
-  """Returns `optax.scale_by_trust_ratio` for each layer, stacked or not."""
+  """Returns `optax.scale_by_trust_ratio`, also by layer in stacked arrays."""
   ratio = optax.scale_by_trust_ratio(trust_coefficient=coefficient)
 
   def scale(update, weights):
@@ -161,7 +161,7 @@ def _trust_ratio(coefficient: float) -> optax.GradientTransformation:
 def _scaled_layers(
   decay: float, model: ModelConfig
 ) -> optax.GradientTransformation:
-  """Returns the scaling of updates by `param_groups.layer_scales`."""
+  """Returns a transformation that scales updates by `layer_scales`."""
 
   def scale(updates, params):
     del params

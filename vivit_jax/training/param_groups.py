@@ -1,7 +1,7 @@
-"""Which parameters decay, are frozen or learn slower, by their names.
+"""Parameters with weight decay, frozen, or with layer-wise learning rates.
 
-Names are those of checkpoints, as `encoderblock_3`, even if the model stacks
-its layers (`models.stacking`).
+They are selected by names as in checkpoints, such as `encoderblock_3`, even if
+the model stacks its layers (`models.stacking`).
 """
 
 import re
@@ -19,9 +19,9 @@ from vivit_jax.models.family import ModelConfig
 
 
 def decay_mask(params: Any) -> dict:
-  """Returns a tree of bools: True for parameters with weight decay, kernels.
+  """Returns a tree of bools: True for parameters with weight decay.
 
-  Biases, norms, position embeddings and class tokens do not decay.
+  These are kernels: no biases, norms, position embeddings or class tokens.
   """
   return jax.tree_util.tree_map_with_path(
     lambda path, _: path[-1].key == 'kernel', params
@@ -29,13 +29,13 @@ def decay_mask(params: Any) -> dict:
 
 
 def map_layers(function: Any, first: Any, *others: Any) -> Any:
-  """Maps a function over trees of parameters, each stacked layer by itself.
+  """Maps a function over trees of parameters, layer by layer if stacked.
 
   So a result that depends on a whole array, such as its norm, is the same for
   stacked and separate layers.
 
   Args:
-    function: the arrays of one parameter, one of each tree -> an array.
+    function: a parameter's array from each tree -> an array.
     first: tree of dicts.
     *others: trees of the same structure.
   """
@@ -50,9 +50,9 @@ def map_layers(function: Any, first: Any, *others: Any) -> Any:
 def trainable(params: Any, config: OptimConfig) -> dict:
   """Returns a tree of bools: True for the parameters that training changes.
 
-  These match `config.train` (if it is not None) and do not match
-  `config.freeze`. Patterns are regular expressions, found anywhere in the name;
-  '^' is its start.
+  Their names match `config.train` (if it is not None) and do not match
+  `config.freeze`. Patterns are regular expressions that may match anywhere in
+  the name; '^' is its start.
 
   Args:
     params: arrays or their shapes.
@@ -106,17 +106,17 @@ def _matches(
 
 
 def _parts_of(names: Iterable[str]) -> list[str]:
-  """Returns the parts of names between slashes, and all prefixes up to one."""
-  found = {}
+  """Returns the names' parts between slashes, and their prefixes of parts."""
+  result = {}
   for name in names:
     parts = name.split('/')
-    found |= dict.fromkeys(parts)
-    found |= dict.fromkeys('/'.join(parts[:n]) for n in range(2, len(parts)))
-  return list(found)
+    result |= dict.fromkeys(parts)
+    result |= dict.fromkeys('/'.join(parts[:n]) for n in range(2, len(parts)))
+  return list(result)
 
 
 def select(tree: dict, mask: dict) -> dict:
-  """Returns nested dicts with only those leaves where `mask` is True."""
+  """Returns the leaves for which `mask` is True, as nested dicts."""
   keep = traverse_util.flatten_dict(mask)
   flat = traverse_util.flatten_dict(tree)
   return traverse_util.unflatten_dict(
@@ -125,7 +125,7 @@ def select(tree: dict, mask: dict) -> dict:
 
 
 def merge(whole: dict, part: dict) -> dict:
-  """Returns `whole` with the leaves of `part` instead of its own."""
+  """Returns `whole`, with leaves replaced by those of `part`."""
   flat = traverse_util.flatten_dict(whole)
   return traverse_util.unflatten_dict(flat | traverse_util.flatten_dict(part))
 
@@ -151,8 +151,8 @@ def frozen_modules(mask: dict, shapes: dict) -> frozenset[str]:
 def layer_scales(params: Any, decay: float, model: ModelConfig) -> dict:
   """Returns the learning rate factors of layer-wise decay.
 
-  The factor is decay ** (L + 1 - l): the embedding, class token and positions
-  are layer 0, block l of L is layer l, and the head with what precedes it layer
+  The factor for layer l is decay ** (L + 1 - l). The embedding, class token and
+  positions are layer 0, block l of L is layer l, and heads and pools are layer
   L + 1 (BEiT, arXiv 2106.08254; MAE, arXiv 2111.06377). The model's family
   assigns parameters to layers (`Family.layers`).
 
@@ -162,7 +162,7 @@ def layer_scales(params: Any, decay: float, model: ModelConfig) -> dict:
     model: the model's config.
 
   Returns:
-    A tree of floats; of stacked layers, float32 [L, 1, ...].
+    A tree of floats; for stacked layers, arrays float32 [layers, 1, ...].
 
   Raises:
     UserError: a parameter that no rule of the family matches.

@@ -1,4 +1,4 @@
-"""Metrics of a run: a line on the terminal, JSON lines and TensorBoard."""
+"""Reporting of metrics: terminal, JSON lines, TensorBoard and W&B."""
 
 import contextlib
 import hashlib
@@ -21,13 +21,13 @@ class Progress:
   `tensorboard/` the same values, by clu.
 
   Args:
-    workdir: of the run.
-    steps: of the whole training.
+    workdir: the run's folder.
+    steps: number of steps of the whole training.
     batch_size: clips per step.
     first_step: the step to resume from; lines of later steps are removed.
     utilisation: clips per second -> model FLOPs utilisation, or None.
-    wandb: project of Weights & Biases to log to as well; None for none. The
-      package must be installed.
+    wandb: Weights & Biases project to log to as well, or None. The package must
+      be installed.
     config: run config logged to W&B.
 
   Raises:
@@ -54,7 +54,7 @@ class Progress:
     try:
       self._keep_lines_until(first_step)
       writer = metric_writers.SummaryWriter(str(workdir / 'tensorboard'))
-    except Exception as error:  # TensorFlow has its own, beside OSError
+    except Exception as error:  # OSError, and TensorFlow's own types
       reason = str(error).splitlines()[0]
       raise UserError(
         f'cannot write metrics to {workdir}: {reason}. Move metrics.jsonl and '
@@ -74,7 +74,7 @@ class Progress:
         if json.loads(line)['step'] <= step:
           lines.append(line)
       except (ValueError, KeyError, TypeError):
-        continue  # cut off by a kill
+        continue  # cut off when the process was killed
     with files.replacing(self._path) as unfinished:
       unfinished.write_text(''.join(line + '\n' for line in lines))
 
@@ -84,9 +84,9 @@ class Progress:
     """Writes mean training metrics and the speed.
 
     Args:
-      step: the last one of the means.
+      step: number of the last step in the means.
       metrics: means over the steps since the last report.
-      step_seconds: mean seconds per step, without validation and checkpoints.
+      step_seconds: from `step_timer.step_seconds`.
     """
     self._last_step = step
     rate = self._batch_size / max(step_seconds, 1e-9)
@@ -143,7 +143,7 @@ class Progress:
 
   @contextlib.contextmanager
   def _writing(self, step: int) -> Iterator[None]:
-    """Turns errors of a full disk, here or in TensorFlow, into a UserError."""
+    """Turns write errors, ours or TensorFlow's, into a UserError."""
     try:
       yield
     except Exception as error:
@@ -169,11 +169,11 @@ def _wandb_run(
   """Starts the W&B run of this workdir, or resumes it."""
   import wandb
 
-  place = str(workdir.absolute())
+  path = str(workdir.absolute())
   return wandb.init(
     project=project,
     name=workdir.absolute().name,
-    id=hashlib.sha256(place.encode()).hexdigest()[:16],
+    id=hashlib.sha256(path.encode()).hexdigest()[:16],
     dir=str(workdir),
     config=None if config is None else dict(config),
     allow_val_change=True,  # some keys may change when a run resumes

@@ -1,4 +1,4 @@
-"""A summary of what a run trains, printed before the first compilation."""
+"""Summary of a run, printed before the first compilation."""
 
 from collections.abc import Sequence
 
@@ -14,10 +14,10 @@ _MAX_NAMES = 4  # class names shown per head
 
 
 def summarise(experiment: Experiment, state: TrainState) -> str:
-  """Returns the summary, one short line per subject.
+  """Returns the summary, one line per subject.
 
   Args:
-    experiment: what is trained.
+    experiment: the experiment.
     state: the restored or initial state, not replicated.
   """
   config = experiment.config
@@ -140,7 +140,7 @@ def _start(experiment: Experiment, step: int) -> str:
 
 
 def _values(values: Sequence[float]) -> str:
-  """Returns values as text, once if all are the same."""
+  """Returns values as text; equal values are written once."""
   values = values[:1] if len(set(values)) == 1 else values
   return ' '.join(_number(x) for x in values)
 

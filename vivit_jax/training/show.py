@@ -42,8 +42,8 @@ def write_page(
     config: the experiment.
     out: file to write, .html or .png; it is written atomically.
     step: number of the batch, from 0.
-    clips: how many clips of it.
-    name: of the experiment, for the page's title.
+    clips: number of clips to show.
+    name: name of the experiment, for the page's title.
 
   Raises:
     UserError: an invalid batch, number of clips or file.
@@ -78,7 +78,7 @@ def training_sheets(
   """Returns the augmented clips of a training batch, in order.
 
   Args:
-    config: with its heads.
+    config: the experiment, with its heads.
     split: the training videos.
     step: number of the batch, from 0.
   """
@@ -103,15 +103,15 @@ def training_sheets(
   share = float(parallel.unreplicate(ready.share))
   mean, std = np.float32(config.data.mean), np.float32(config.data.std)
   sheets = []
-  for place, clip in enumerate(parallel.unshard(ready.video)):
+  for index, clip in enumerate(parallel.unshard(ready.video)):
     levels = np.clip((np.asarray(clip) * std + mean) * 255.0, 0.0, 255.0)
     drawn = batch.get('randaugment')
     sheets.append(
       Sheet(
         frames=np.round(levels).astype(np.uint8),
-        name=str(split.ids[batch['index'][place]]),
-        labels=_labels(split.label_names, labels, place, share),
-        operations='' if drawn is None else randaugment.describe(drawn[place]),
+        name=str(split.ids[batch['index'][index]]),
+        labels=_labels(split.label_names, labels, index, share),
+        operations='' if drawn is None else randaugment.describe(drawn[index]),
       )
     )
   return sheets
@@ -120,15 +120,15 @@ def training_sheets(
 def _labels(
   names: Mapping[str, Sequence[str]],
   labels: Mapping[str, np.ndarray],
-  place: int,
+  index: int,
   share: float,
 ) -> dict[str, str]:
-  """Returns each head's class names, with shares if the clip is mixed."""
+  """Returns a clip's class names by head, with shares if it is mixed."""
   words = {}
   for head, values in labels.items():
     own, other = (
       _class_name(names[head], values[at % len(values)])
-      for at in (place, place + 1)
+      for at in (index, index + 1)
     )
     words[head] = own
     if share < 1 and own != other:

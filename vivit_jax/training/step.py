@@ -1,4 +1,4 @@
-"""The training step: augment, forward, loss, mean gradient, clip, update."""
+"""The training step: augment, forward, loss, mean gradient, update."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,7 +21,7 @@ class TrainState:
   """The training state, which a checkpoint stores.
 
   Attributes:
-    step: int32 [], steps made, skipped ones included.
+    step: int32 [], number of steps made, including skipped ones.
     params: parameters of the model.
     opt_state: state of the optimiser, for trainable parameters.
     ema: moving average of `params`; None without `train.ema`.
@@ -49,13 +49,13 @@ def initialise(
 def with_parameters(
   state: TrainState, params: Any, config: TrainConfig
 ) -> TrainState:
-  """Returns an initial state with other parameters."""
+  """Returns an initial state with `params` instead of its own."""
   ema = jax.tree.map(jnp.copy, params) if config.train.ema else None
   return state.replace(params=params, ema=ema)
 
 
 def evaluation_params(state: TrainState, config: TrainConfig) -> Any:
-  """Returns the parameters to validate: the average, if `evaluation.ema`."""
+  """Returns `ema` if it exists and `evaluation.ema` is set, else `params`."""
   use_average = state.ema is not None and config.evaluation.ema
   return state.ema if use_average else state.params
 
@@ -71,13 +71,12 @@ def train_step(
   """Returns (state, batch) -> (state, metrics), mapped over devices.
 
   State and metrics have a leading device axis. Metrics are means over the
-  global batch. The state's memory is reused.
+  global batch. The old state is donated: it cannot be used afterwards.
 
   If the loss, or the norm of gradient or update, is not finite, the step is
-  skipped: its metric `skipped` is 1, `step` is incremented, and nothing else
-  changes, the optimiser's count included, which decides the learning rate.
-  `optax.apply_if_finite` would check the gradient alone, and apply a bad one
-  after some failures.
+  skipped: its metric `skipped` is 1, and only `step` changes. The optimiser's
+  count, which determines the learning rate, stays. `optax.apply_if_finite`
+  would check the gradient alone, and apply a bad one after some failures.
 
   Args:
     model: the network.
@@ -130,7 +129,7 @@ def train_step(
 
 @flax.struct.dataclass
 class _Trainable:
-  """The part of a state that an update changes, of trainable parameters."""
+  """The part of a state that an update changes; trainable parameters only."""
 
   params: Any
   opt_state: optax.OptState
@@ -147,12 +146,12 @@ def gradient_of_step(
 ) -> tuple[Any, dict[str, jax.Array]]:
   """Returns the gradient of the trainable parameters, and the metrics.
 
-  With `optim.sam_rho`, the gradient is taken at the point `uphill`, and the
-  metrics at `params`. Called inside a function mapped over devices.
+  With `optim.sam_rho`, the gradient is that at the point from `uphill`; the
+  metrics are those at `params`. Called inside a function mapped over devices.
 
   Args:
     batch: a device's part of the batch, see `train_step`.
-    step: int32 [], steps made before.
+    step: int32 [], number of steps made before.
     params: all parameters.
     model: the network.
     config: the experiment.
@@ -165,7 +164,7 @@ def gradient_of_step(
   trainable = param_groups.select(params, mask)
   gradient, metrics = gradient_at(trainable)
   if config.optim.sam_rho:
-    # The gradient is averaged already, so all devices go uphill alike.
+    # The gradient is averaged over devices, so all of them move alike.
     gradient = gradient_at(uphill(trainable, gradient, config.optim.sam_rho))[0]
   return gradient, metrics
 
@@ -173,21 +172,21 @@ def gradient_of_step(
 def uphill(params: Any, gradient: Any, distance: float) -> Any:
   """Returns the parameters moved along the gradient by a distance.
 
-  To first order, the loss there is the largest within that distance; SAM
-  descends its gradient (Foret et al., arXiv 2010.01412, equation 2). The norm
-  is taken over all parameters together; a zero gradient moves nothing.
+  To first order, that is where the loss is largest within the distance; SAM
+  descends along the gradient there (Foret et al., arXiv 2010.01412, equation
+  2). Distance and norm are over all parameters together.
   """
   scale = distance / (optax.tree.norm(gradient) + 1e-12)
   return jax.tree.map(lambda x, g: x + scale * g, params, gradient)
 
 
 def update_ema(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
-  """Returns the moving average of parameters after a step; None if it is None.
+  """Returns the updated moving average of parameters; None if `ema` is None.
 
-  The decay is min(decay, (1 + t) / (10 + t)) after t steps, which forgets the
-  random initialisation early (as TensorFlow's ExponentialMovingAverage with
-  `num_updates`; timm's ModelEmaV3 has a similar warm-up). Parameters that do
-  not change are kept bit for bit.
+  The decay at step t, from 0, is min(decay, (1 + t) / (10 + t)), so that the
+  random initialisation is forgotten early (as in TensorFlow's
+  ExponentialMovingAverage with `num_updates`; timm's ModelEmaV3 has a similar
+  warm-up). Parameters that do not change are kept bit for bit.
   """
   if ema is None:
     return None
@@ -207,21 +206,22 @@ def _gradient_function(
 ) -> Callable[[Any], tuple[Any, dict[str, jax.Array]]]:
   """Returns trainable parameters -> (gradient, metrics) of the global batch.
 
-  Both are means. Each device splits its clips into `train.accumulate` parts and
-  processes one after another. Random draws are keyed by step and place in the
-  batch, so neither the parts nor a second call change them.
+  Both are means. Each device splits its clips into `train.accumulate` parts,
+  and processes one after another. Random draws depend on the step and the
+  example's index alone, so they are the same for any number of parts, and in a
+  second call.
   """
   mask = param_groups.trainable(params, config.optim)
   if frozen := param_groups.frozen_modules(mask, params):
     model = model.clone(frozen=frozen)
   ready = inputs.preprocess(batch, step, config, model.heads, class_weights)
-  place_B = parallel.example_indices(ready.video.shape[0])
+  index_B = parallel.example_indices(ready.video.shape[0])
   network_key = inputs.step_key(config.train.seed, step, 'network')
-  clips = (ready.video, ready.targets, ready.weights, batch['labels'], place_B)
+  clips = (ready.video, ready.targets, ready.weights, batch['labels'], index_B)
   parts = config.train.accumulate
 
   def part_gradient(trainable, clips):
-    video, targets, weights, labels, place_B = clips
+    video, targets, weights, labels, index_B = clips
     multi_label = [head for head, x in labels.items() if x.ndim == 2]
 
     def loss_and_logits(trainable):
@@ -229,7 +229,7 @@ def _gradient_function(
         {'params': param_groups.merge(params, trainable)},
         video,
         train=True,
-        example_B=place_B,
+        example_B=index_B,
         rngs={'stochastic_depth': network_key},
       )
       loss = losses.cross_entropy(

@@ -19,11 +19,11 @@ class StepMetrics:
 
   Args:
     rows: unreported metrics of each step, from the checkpoint (see `rows`).
-    consecutive_skips: skipped steps at the end of those before.
+    consecutive_skips: the attribute's value when the checkpoint was saved.
 
   Attributes:
-    consecutive_skips: how many of the latest finished steps were skipped.
-    updates: finished steps, without the skipped ones, since construction.
+    consecutive_skips: number of skipped steps since the last update.
+    updates: number of finished steps since construction, without skipped ones.
   """
 
   def __init__(
@@ -33,14 +33,14 @@ class StepMetrics:
     self.updates = 0
     self._rows = [dict(row) for row in rows]
     self._pending: list[Mapping[str, jax.Array]] = []  # not read yet
-    self._finished = 0  # of those pending, how many were waited for
+    self._finished = 0  # number of pending steps that were waited for
 
   def add(self, metrics: Mapping[str, jax.Array]) -> None:
-    """Adds a step's metrics, [devices] each; they may still be computed."""
+    """Adds a step's metrics, [devices] each, which may still be computing."""
     self._pending.append(metrics)
 
   def wait(self, in_flight: int = 0) -> None:
-    """Waits for all steps but the last `in_flight`; counts skipped ones."""
+    """Waits for all steps except the last `in_flight`; counts skipped ones."""
     for metrics in self._pending[
       self._finished : len(self._pending) - in_flight
     ]:
@@ -55,7 +55,7 @@ class StepMetrics:
     """Returns the metrics of each step since the last `report`.
 
     Args:
-      in_flight: the last steps, which are neither read nor waited for.
+      in_flight: number of latest steps, which are neither read nor waited for.
     """
     self.wait(in_flight)
     ready = max(len(self._pending) - in_flight, 0)
@@ -73,7 +73,7 @@ class StepMetrics:
     there are no means.
 
     Args:
-      in_flight: the last steps, which belong to the new period.
+      in_flight: number of latest steps, which belong to the new period.
     """
     rows, self._rows = self.rows(in_flight), []
     kept = [row for row in rows if not row.get(_SKIPPED)]

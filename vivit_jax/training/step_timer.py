@@ -4,11 +4,11 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping
 
-_STEP_PARTS = ('input', 'device', 'host')  # without validation, checkpoints
+_STEP_PARTS = ('input', 'device', 'host')
 
 
 def step_seconds(report: Mapping[str, float]) -> float:
-  """Returns seconds per step without validation and checkpoints.
+  """Returns seconds per step without compilation, validation, checkpoints.
 
   Args:
     report: from `StepTimer.report`.
@@ -17,7 +17,7 @@ def step_seconds(report: Mapping[str, float]) -> float:
 
 
 class StepTimer:
-  """Sums the time of named parts between reports; the rest is 'host'."""
+  """Measures named parts of the time between reports; the rest is 'host'."""
 
   def __init__(self):
     self._start = time.monotonic()
@@ -25,7 +25,7 @@ class StepTimer:
 
   @contextlib.contextmanager
   def measure(self, part: str) -> Iterator[None]:
-    """Adds the time spent in this context to a part, after an error too."""
+    """Adds the time spent in this context to a part, even after an error."""
     start = time.monotonic()
     try:
       yield
@@ -37,7 +37,7 @@ class StepTimer:
     """Returns seconds per step as 'seconds/<part>', and resets the timer.
 
     Args:
-      steps: made since the last report.
+      steps: number of steps since the last report.
     """
     now = time.monotonic()
     rest = now - self._start - sum(self._parts.values())

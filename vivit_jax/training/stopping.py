@@ -18,9 +18,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def signals() -> Iterator[Callable[[], int]]:
   """Catches SIGINT and SIGTERM; yields a function that returns the first one.
 
-  The function returns 0 while there is none. A second signal, of either kind,
-  ends the process at once: files are written atomically, and worker processes
-  end with their parent. Enter this in the main thread.
+  The function returns 0 before the first signal. A second one, of either kind,
+  ends the process at once, which is safe: files are written atomically, and
+  worker processes end with their parent. Enter this in the main thread.
   """
   received = []
   handlers = {
@@ -66,10 +66,10 @@ def _watch(reading: int) -> None:
 
 
 def sync_stop_signal() -> Callable[[int], int]:
-  """Returns a function: this process's signal -> the signal to stop by, or 0.
+  """Returns a function: this process's signal -> the common signal, or 0.
 
   All processes must call it once after each step. It returns the largest signal
-  of all processes, as of the previous call, so that none waits for another.
+  of all processes at the previous call, so that no process waits for another.
   """
   if jax.process_count() == 1:
     return lambda signum: signum

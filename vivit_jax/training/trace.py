@@ -9,13 +9,12 @@ import jax
 class Trace:
   """Traces steps `first` to `first + steps - 1`; nothing if `first` is 0.
 
-  Only the steps that this process makes are traced; if there are none, a line
-  says so.
+  If training makes none of these steps, a line says why.
 
   Args:
-    folder: where the trace is written.
+    folder: folder for the trace.
     first: number of the first traced step, from 1.
-    steps: how many to trace.
+    steps: number of steps to trace.
     begin: the step that training resumes from, or 0.
     end: the last step of training.
   """
@@ -38,12 +37,12 @@ class Trace:
       print(f'no trace of steps {first} to {last}: {why}', flush=True)
 
   def before(self, step: int, state: Any) -> None:
-    """Starts the trace if a step is the first to be traced.
+    """Starts the trace if `step` is the first to be traced.
 
     Args:
-      step: about to be made.
-      state: result of the previous steps, maybe still being computed. It is
-        waited for, so that none of them is in the trace.
+      step: number of the next step.
+      state: result of the previous steps. It is waited for, so that none of
+        them is in the trace.
     """
     if step == self._first and step <= self._last:
       jax.block_until_ready(state)
@@ -51,12 +50,12 @@ class Trace:
       self._traced = step - 1
 
   def after(self, step: int, state: Any) -> None:
-    """Ends the trace if a step was the last to be traced.
+    """Ends the trace if `step` is the last to be traced.
 
     Args:
-      step: just made.
-      state: its result, maybe still being computed. It is waited for, so that
-        all of the step is in the trace.
+      step: number of the step just dispatched.
+      state: its result. It is waited for, so that the whole step is in the
+        trace.
     """
     if self._traced is not None:
       self._traced = step
@@ -65,7 +64,7 @@ class Trace:
         self.close()
 
   def close(self) -> None:
-    """Ends a running trace; steps still being computed are not in it."""
+    """Ends a running trace, without waiting for the step in flight."""
     if self._traced is None:
       return
     last, self._traced = self._traced, None

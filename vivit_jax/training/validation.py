@@ -1,4 +1,4 @@
-"""Validation during training: its period and its scores."""
+"""Validation during training: how often, and its scores."""
 
 import fractions
 from collections.abc import Callable
@@ -24,12 +24,12 @@ _DEFAULT_PERIOD = 1000  # steps
 def period(config: TrainConfig, videos: int) -> fractions.Fraction | None:
   """Returns the exact number of steps between validations; None for never.
 
-  If it is given in epochs, it may be fractional: validation then follows the
-  step that completes them.
+  A period in epochs may be a fractional number of steps. Validation then
+  follows the step that completes the period.
 
   Args:
     config: the experiment.
-    videos: size of the training split.
+    videos: number of training videos.
   """
   train = config.train
   if train.validate_epochs:

@@ -1,6 +1,6 @@
-"""Detects the format of a checkpoint by content: the container, then a family.
+"""Detects a checkpoint's format by its content: container, then family.
 
-A file may be hostile. Whatever is wrong with it ends in a UserError.
+A file may be hostile. Every error while reading it becomes a UserError.
 """
 
 import os
@@ -26,7 +26,7 @@ def read(path: str | os.PathLike, *, ema: bool = True) -> Weights:
 
   Args:
     path: of the checkpoint.
-    ema: whether to read averaged weights, if this package saved some.
+    ema: whether to read averaged weights, if a native checkpoint has them.
 
   Raises:
     UserError: no such file, an unknown format, or a damaged file.
@@ -49,8 +49,9 @@ def read(path: str | os.PathLike, *, ema: bool = True) -> Weights:
 def within(path: str | os.PathLike) -> list[pathlib.Path]:
   """Returns the checkpoints in a folder, in order.
 
-  Files `checkpoint_<step>` are sorted by step. For a file, a folder that is one
-  checkpoint, or one without any, returns the path alone.
+  Files `checkpoint_<step>` are sorted by step, others by name. Returns the path
+  alone for a file, a workdir or other folder that is one checkpoint, and a
+  folder with fewer than two.
 
   Raises:
     UserError: a path that cannot be read.
@@ -86,12 +87,12 @@ def place(path: str | os.PathLike) -> pathlib.Path:
 
 
 def _is_whole(folder: pathlib.Path) -> bool:
-  """Returns whether a folder as such is a checkpoint."""
+  """Returns whether the folder itself is a checkpoint."""
   return (folder / 'model.safetensors').exists() or native.is_native(folder)
 
 
 def _is_one(folder: pathlib.Path) -> bool:
-  """Returns whether a folder is, or holds, exactly one checkpoint."""
+  """Returns whether a folder is a checkpoint or has one `checkpoint_<step>`."""
   return _is_whole(folder) or len(_by_step(folder)) == 1
 
 
@@ -154,7 +155,7 @@ def _read(path: pathlib.Path, ema: bool = True) -> Weights:
 
 
 def _opener(path: pathlib.Path) -> Callable[[pathlib.Path], File] | None:
-  """Returns the function that opens a file, by its first bytes, or None."""
+  """Returns the reader for a file's first bytes; None if they are unknown."""
   if path.exists() and not path.is_file():
     raise UserError(f'the checkpoint {path} is neither a file nor a folder.')
   with open(path, 'rb') as file:

@@ -13,11 +13,11 @@ from vivit_jax.models.weights import File
 def open_file(path: pathlib.Path) -> File:
   """Opens a msgpack file.
 
-  The parameters are in `optimizer/target`, in its subtree `params`, or, in
-  newer files, in `params`. The optimiser's state is ignored.
+  The parameters are in `optimizer/target` (older Flax) or `params`, or in a
+  subtree `params` of either. The optimiser's state is ignored.
 
   Raises:
-    UserError: a file that is cut off, or has no parameters.
+    UserError: a file that is truncated or has no parameters.
   """
   tree = _read_msgpack(path)
   optimizer = tree.get('optimizer')
@@ -36,7 +36,7 @@ def open_file(path: pathlib.Path) -> File:
 def _read_msgpack(path: pathlib.Path) -> dict[str, Any]:
   try:
     tree = serialization.msgpack_restore(path.read_bytes())
-  except Exception as error:  # msgpack raises many for broken files
+  except Exception as error:  # msgpack raises many types for broken files
     raise damaged(path, error) from None
   if not isinstance(tree, dict):
     raise damaged(path, 'it holds no parameters')

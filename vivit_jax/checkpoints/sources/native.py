@@ -15,7 +15,7 @@ from vivit_jax.models.weights import Weights
 
 
 def is_native(path: pathlib.Path) -> bool:
-  """Returns whether a path is a workdir, its `checkpoints`, or one of them."""
+  """Returns whether a path is a workdir, its `checkpoints`, or a step in it."""
   path = path.absolute()  # '.' has no name
   one = path.parent.name == 'checkpoints' and (path / 'description').is_dir()
   several = path.name == 'checkpoints' and any(path.glob('*/description'))
@@ -39,7 +39,7 @@ class Restored:
   Attributes:
     params: nested dicts, blocks unstacked.
     about: metadata of the checkpoint.
-    step: of the run.
+    step: training step.
     averaged: whether the parameters are a moving average (`train.ema`).
   """
 
@@ -74,8 +74,8 @@ def restore(workdir: str | os.PathLike, which: str, ema: bool) -> Restored:
 
   Args:
     workdir: of the run.
-    which: 'best', 'last', or the number of a step.
-    ema: whether to read the averaged weights, if there are any.
+    which: 'best', 'last', or a step.
+    ema: whether to read the averaged weights, if the checkpoint has them.
 
   Raises:
     UserError: no such checkpoint, or a damaged one.
@@ -94,10 +94,10 @@ def read(path: pathlib.Path, *, ema: bool = True) -> Weights:
   """Reads the best checkpoint of a workdir, or `<workdir>/checkpoints/<step>`.
 
   Args:
-    path: for which `is_native`.
-    ema: as of `restore`.
+    path: must satisfy `is_native`.
+    ema: see `restore`.
 
   Raises:
-    UserError: as `restore` does.
+    UserError: see `restore`.
   """
   return restore(*locate(path), ema).as_weights()

@@ -1,4 +1,4 @@
-"""Reads npz files of plain arrays in bounded memory."""
+"""Reads npz files of plain arrays, with a limit on memory."""
 
 import ast
 import math
@@ -12,7 +12,7 @@ import numpy as np
 from vivit_jax.errors import UserError, damaged
 from vivit_jax.models.weights import File
 
-# Arrays may be this many times larger than the file, plus this many bytes.
+# Max bytes of arrays: this factor times the file's bytes, plus the allowance.
 _MAX_COMPRESSION = 20
 _ALLOWANCE = 64 << 20
 _NPY_HEADER = 1 << 16  # bytes
@@ -22,13 +22,13 @@ def open_file(path: pathlib.Path) -> File:
   """Opens an npz file.
 
   Raises:
-    UserError: a file that is cut off or pickled. `File.load` raises it for
+    UserError: a file that is truncated or pickled. `File.load` raises it for
       headers with wrong sizes.
   """
   try:
     with zipfile.ZipFile(path) as archive:
       members = archive.namelist()
-  except Exception as error:  # zipfile raises many for broken files
+  except Exception as error:  # zipfile raises many types for broken files
     raise damaged(path, error) from None
   if any(name.endswith('/data.pkl') for name in members):
     raise UserError(
@@ -85,4 +85,4 @@ def _check_member(
   valid = all(type(side) is int and side >= 0 for side in shape)
   size = math.prod(shape, start=kind.itemsize) if valid else -1
   if size != member.file_size - start - length:
-    raise damaged(path, f'{member.filename} has not the size in its header')
+    raise damaged(path, f'{member.filename} differs in size from its header')

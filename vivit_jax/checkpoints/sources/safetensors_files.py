@@ -17,10 +17,10 @@ _BESIDE = ('config.json', 'preprocessor_config.json')
 def open_file(path: pathlib.Path) -> File:
   """Opens a safetensors file, with the Hugging Face configs beside it.
 
-  The library checks sizes before it reads.
+  The safetensors library checks sizes before it reads.
 
   Raises:
-    UserError: a file that is cut off, or has wrong sizes in its header.
+    UserError: a file that is truncated, or has wrong sizes in its header.
   """
   try:
     with safe_open(path, 'np') as tensors:

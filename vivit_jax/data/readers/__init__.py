@@ -1,4 +1,4 @@
-"""Readers of the annotations that owners distribute, one file per family.
+"""Readers of the annotation files that dataset owners distribute.
 
 To add a dataset, add a reader here and a builder in `builders`.
 """
@@ -37,7 +37,7 @@ def read_annotations(
       the video files hold them.
     videos: the folder of videos.
     split_number: 1 to 3, for `NUMBERED` datasets.
-    label_names: of each head, for records with label numbers only.
+    label_names: names for each head, used if records hold only label numbers.
 
   Raises:
     UserError: a dataset without a reader, or invalid annotations.

@@ -29,10 +29,10 @@ def read(path: str | os.PathLike) -> Annotated:
   """Reads EPIC_100_train.csv and EPIC_100_validation.csv.
 
   An action is a segment of a video, from `start_timestamp` to before
-  `stop_timestamp`. In a folder of frames it is the files numbered
-  `start_frame` to `stop_frame`. Labels keep the owners' numbers. Their names
-  are the keys in EPIC_100_verb_classes.csv and EPIC_100_noun_classes.csv in the
-  same folder; without those files, they are 'verb 12'.
+  `stop_timestamp`; in a folder of frames, the files numbered `start_frame` to
+  `stop_frame`. Labels keep the owners' numbers. Their names are the keys in
+  EPIC_100_verb_classes.csv and EPIC_100_noun_classes.csv in the same folder;
+  without these files, names are like 'verb 12'.
 
   Args:
     path: the folder of these files, or one of them.

@@ -18,15 +18,14 @@ def read(
   """Reads annotations in Kinetics' layout.
 
   A video file is `<youtube_id>_<start:06d>_<end:06d>.mp4`. It is in the folder
-  of videos or in a subfolder with the label's name (spaces or underscores);
-  either may be below a folder of the split. A test split without labels is
-  left out.
+  of videos, or in subfolders named after the split, the label (with spaces or
+  underscores), or both (split/label). A test split without labels is left out.
 
   Args:
     path: a CSV file with the columns youtube_id, time_start, time_end
       (seconds), split and `heads`; or a folder of train.csv, validate.csv (or
       val.csv, validation.csv) and test.csv.
-    heads: columns of labels.
+    heads: label columns; each becomes a head of the model.
     default_split: for a file without the column `split`.
 
   Raises:

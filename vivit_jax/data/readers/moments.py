@@ -7,7 +7,7 @@ from vivit_jax.data.annotations import Annotated, Example
 from vivit_jax.data.readers import tables
 from vivit_jax.errors import UserError
 
-# Split -> the owners' file, and the folder that its paths are relative to.
+# Split -> the owners' CSV file, and the subfolder of its videos.
 _SPLITS = {
   'train': ('trainingSet.csv', 'training'),
   'validation': ('validationSet.csv', 'validation'),
@@ -18,10 +18,10 @@ _CATEGORIES = 'moments_categories.txt'
 def read(path: str | os.PathLike) -> Annotated:
   """Reads trainingSet.csv and validationSet.csv.
 
-  The files have no header; a line is path, label, votes. Paths are relative to
-  the folder `training` or `validation` in the folder of videos, or to the
-  latter. Labels are numbered as in `moments_categories.txt` (`label,number`)
-  if that is in the same folder.
+  The files have no header; a line is path, label, votes. A path is relative to
+  the folder of videos, or to its subfolder `training` or `validation`. Labels
+  are numbered as in `moments_categories.txt` (`label,number`) if that file is
+  beside the CSV files.
 
   Args:
     path: the folder of these files, or one of them.

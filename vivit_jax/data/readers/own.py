@@ -8,7 +8,7 @@ from vivit_jax.data.annotations import Annotated, Example, Label
 from vivit_jax.data.readers import tables
 from vivit_jax.errors import UserError
 
-_MULTI_LABEL = '[]'  # ends the header of a column with many labels per video
+_MULTI_LABEL = '[]'  # suffix in the header of a multi-label column
 _SEPARATOR = ';'  # between labels
 
 
@@ -16,15 +16,14 @@ def read(path: str | os.PathLike, default_split: str = 'train') -> Annotated:
   """Reads a CSV file of paths and labels.
 
   Args:
-    path: a CSV file with a header, or a folder of train.csv, validation.csv
-      and test.csv (any of them). `path` is a video or a folder of frames;
-      `split` is optional; every other column is a head of the model. If its
-      header ends in '[]', a cell has any number of labels, separated by ';'.
+    path: a CSV file with a header, or a folder with train.csv, validation.csv
+      or test.csv. The column `path` has a video or a folder of frames; `split`
+      is optional; every other column is a head of the model. If its header ends
+      in '[]', a cell has any number of labels, separated by ';'.
     default_split: for a single file without the column `split`.
 
   Raises:
-    UserError: invalid files, columns, cells or names; it names the file and
-      the line.
+    UserError: invalid files, columns, cells or names.
   """
 
   def example(split: str, row: tables.Row) -> Example:

@@ -22,14 +22,14 @@ def read(
 ) -> Annotated:
   """Reads the labels of all records; a record is a video.
 
-  A label's name is `clip/label/string` (or `clip/label/text`), its number
-  `clip/label/index`. A record with the number only takes the name from
-  `label_names`, or else the number as name. Records with several labels make a
-  multi-label head.
+  `clip/label/string` (or `clip/label/text`) holds a label's name, and
+  `clip/label/index` its number. If a record has only the number, the name comes
+  from `label_names`, or else is the number. If any record has several labels,
+  the head is multi-label.
 
   Args:
-    videos: the folder of the files. A file belongs to a split if 'train',
-      'val', 'validation' or 'test' is a word of its name.
+    videos: the folder of TFRecord files. A file belongs to a split if its path
+      contains a word for it: 'train', 'val', 'test', ... (`SPLIT_WORDS`).
     path: a JSON file that assigns files to splits instead:
       `{"train": "k400-train.rgb.tfrecord@1024"}`, or with a pattern,
       `"part-*.tfrecord"`.
@@ -73,7 +73,7 @@ def read(
 
 
 def _files_of(split: str, files: Sequence[str]) -> list[str]:
-  """Returns the files with the split's name as a word of their names."""
+  """Returns the files whose paths contain a word for the split."""
   words = '|'.join(tables.SPLIT_WORDS[split])
   return [
     file

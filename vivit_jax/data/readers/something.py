@@ -14,8 +14,8 @@ def read(path: str | os.PathLike) -> Annotated:
   """Reads the owners' JSON files; a video file is `<id>.webm`.
 
   A JSON file is a list of objects with `id` and `template`; the label is the
-  template without its brackets. Labels are numbered as in the file of labels.
-  Test videos take their labels from `test-answers.csv` (`id;label`) in the same
+  template without its brackets. Labels are numbered as in the labels file. Test
+  videos take their labels from `test-answers.csv` (`id;label`) in the same
   folder; without it they are left out.
 
   Args:

@@ -26,7 +26,7 @@ class Row:
 
   Attributes:
     where: file and line, for errors.
-    cells: by column name.
+    cells: text of each cell, by column name.
   """
 
   where: str
@@ -52,8 +52,8 @@ def split_files(
 
   Args:
     path: one file, or a folder of files.
-    default_split: of a single file.
-    ending: of the files, '.csv' or '.json'.
+    default_split: split of a single file.
+    ending: suffix of the files, '.csv' or '.json'.
 
   Raises:
     UserError: no such file in the folder, or two for one split.
@@ -94,7 +94,7 @@ def read_splits(
     files: the file of each split; a column `split` overrides the split.
     columns: required columns.
     example: (split, row) -> example, or None to leave the row out.
-    filled: columns without empty cells; None for all but those that end in [].
+    filled: as in `rows`.
     split_name: normalises a value of the column `split`.
 
   Raises:
@@ -135,7 +135,7 @@ class Collector:
     Args:
       split: its split, created if it is new.
       example: the example.
-      where: begins the error.
+      where: file and line; begins the error.
 
     Raises:
       UserError: an invalid split or path, or a duplicate id.
@@ -157,9 +157,10 @@ def rows(
   """Yields the rows of a CSV file below its header.
 
   Args:
-    file: the path.
+    file: the CSV file.
     columns: required columns.
-    filled: columns without empty cells; None for all but those that end in [].
+    filled: columns that must not have empty cells; None for all columns except
+      those that end in [].
 
   Raises:
     UserError: no such file, or invalid columns or cells.
@@ -203,7 +204,7 @@ def header(file: pathlib.Path) -> list[str]:
 def lines(
   file: pathlib.Path, delimiter: str = ','
 ) -> Iterator[tuple[int, list[str]]]:
-  """Yields line number and stripped cells of each non-blank line."""
+  """Yields (line number, stripped cells) of each non-blank CSV line."""
   with _reading(file), open(file, encoding='utf-8-sig', newline='') as stream:
     reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True)
     for cells in reader:
@@ -213,7 +214,7 @@ def lines(
 
 
 def words(file: pathlib.Path) -> Iterator[tuple[str, list[str]]]:
-  """Yields file with line number, and words, of each non-blank line."""
+  """Yields ('<file> line <number>', words) of each non-blank line."""
   with _reading(file), open(file, encoding='utf-8-sig') as stream:
     for number, line in enumerate(stream, 1):
       if line.split():
@@ -225,7 +226,7 @@ def in_order(numbers: Mapping[str, int], file: pathlib.Path) -> list[str]:
 
   Args:
     numbers: label -> number.
-    file: that numbers them; begins the error.
+    file: where the numbers come from; begins the error.
 
   Raises:
     UserError: the numbers are not 0 to n - 1, each once.
@@ -238,7 +239,7 @@ def in_order(numbers: Mapping[str, int], file: pathlib.Path) -> list[str]:
 
 
 def read_json(file: pathlib.Path) -> Any:
-  """Returns the content of a JSON file; a list, if each line is JSON."""
+  """Returns the content of a JSON file; for JSON lines, the list of values."""
   with _reading(file):
     text = file.read_text('utf-8-sig')
   try:
@@ -267,7 +268,7 @@ def _reading(file: pathlib.Path) -> Iterator[None]:
 
 def check_split(split: str, where: str) -> None:
   """Raises a UserError if a split's name is invalid."""
-  # TFDS allows these in file names and in slices such as 'train[:10]'.
+  # TFDS needs such names in file names and in slices such as 'train[:10]'.
   if not re.fullmatch(r'[A-Za-z]\w*', split) or split == 'all':
     raise UserError(
       f"{where} has the split '{split}': use letters, digits and '_', a letter "

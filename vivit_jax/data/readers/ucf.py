@@ -1,4 +1,4 @@
-"""UCF-101 and HMDB-51; both have three splits into train and test."""
+"""UCF-101 and HMDB-51; each has three ways to split into train and test."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""report.html: one page with an evaluation, which needs no other file."""
+"""report.html: an evaluation as one self-contained page."""
 
 import json
 import os
@@ -22,16 +22,16 @@ def render(
 ) -> str:
   """Returns the page as HTML; the same bytes for the same evaluation.
 
-  Its size is bounded: 24 mistakes of 8 small frames, 60 pairs and 1000 classes
-  of a head, 300 points of a curve. So it stays below a few MB for any number of
-  videos.
+  The page stays below a few MB for any number of videos, because it shows at
+  most 24 mistakes with 8 small frames each, 60 pairs and 1000 classes per head,
+  and 300 points per curve.
 
   Args:
     table: the predictions.
-    results: what metrics.json holds: 'scores', 'protocol'; optionally
+    results: contents of metrics.json: 'scores', and if known 'protocol',
       'intervals', 'views' and 'config'.
-    source: the videos, for frames of the mistakes; None: without frames.
-    workdir: of the run, for its training curves; None: without curves.
+    source: the split, to show frames of mistakes; None: without frames.
+    workdir: of the run, to show training curves; None: without curves.
   """
   names = list(table.logits)
   protocol = results.get('protocol', table.protocol)
@@ -71,7 +71,7 @@ def _title(protocol: Mapping[str, Any]) -> str:
 
 
 def _header(table: Table, protocol: Mapping[str, Any]) -> list[str]:
-  """Returns the lines below the title: what was scored, and how."""
+  """Returns the lines below the title: checkpoint, videos and protocol."""
   videos = [count(len(table.ids), 'video')]
   if 'checkpoint' in protocol:
     videos.insert(0, f'Checkpoint {isolated(protocol["checkpoint"])}')
@@ -88,7 +88,7 @@ def _header(table: Table, protocol: Mapping[str, Any]) -> list[str]:
 
 
 def protocol_line(protocol: Mapping[str, Any]) -> str:
-  """Returns the protocol of an evaluation in words, as far as it is known."""
+  """Returns the protocol in words; missing keys are left out."""
   parts = []
   if 'temporal_views' in protocol:
     temporal, spatial = protocol['temporal_views'], protocol['spatial_crops']
@@ -114,7 +114,7 @@ def protocol_line(protocol: Mapping[str, Any]) -> str:
 def _protocol(
   results: Mapping[str, Any], protocol: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-  """Returns all that the scores depend on, or None if nothing is known."""
+  """Returns unreadable videos, protocol and config, or None without any."""
   unreadable = list(protocol.get('unreadable', []))
   rest = {key: value for key, value in protocol.items() if key != 'unreadable'}
   documents = {

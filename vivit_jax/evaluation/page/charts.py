@@ -1,7 +1,7 @@
-"""Geometry of line charts, which the template draws as SVG.
+"""Computes the geometry of line charts, which the template draws as SVG.
 
-Matplotlib's own SVG has no values under the pointer, repeats its ids in every
-chart, and is several times larger.
+Matplotlib's own SVG shows no values on hover, repeats its ids in every chart,
+and is several times larger.
 """
 
 import dataclasses
@@ -13,24 +13,24 @@ from matplotlib import ticker
 
 from vivit_jax.evaluation.page.document import count
 
-_WIDTH, _HEIGHT = 360, 220  # so that a letter is 12 pixels high on a phone
-# Lower left and upper right corner of the plot, in pixels from the upper left.
+_WIDTH, _HEIGHT = 360, 220  # in pixels; letters are 12 high on a phone
+# (x, y) of the plot's lower left and upper right corner; y points downwards.
 _START, _END = np.array([60, 182]), np.array([348, 10])
 _RADIUS = 3.5  # of a dot
-_MIN_RADIUS, _MAX_RADIUS = 1.5, 7.0  # of a dot whose area is a count
-# One for each colour: lines differ for the colour-blind and on paper too.
+_MIN_RADIUS, _MAX_RADIUS = 1.5, 7.0  # of a dot whose area shows a count
+# One per colour, so that lines also differ without colours.
 _DASHES = ('none', '7 4', '2 4', '9 3 2 3', '12 4', '4 2')
 
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-  """A named line through points, with x rising.
+  """A named line through points.
 
   Attributes:
     name: in the legend.
-    x, y: coordinates of the points; those not finite are gaps.
-    dots: whether each point is marked, with its value under the pointer.
-    videos: number of videos at each point: the area of its dot.
+    x, y: coordinates of the points, x ascending; not finite: a gap.
+    dots: whether to mark each point, with its value on hover.
+    videos: number of videos at each point, shown as the area of its dot.
   """
 
   name: str
@@ -48,14 +48,14 @@ def chart(
   percent: bool = False,
   mark: tuple[float, str] | None = None,
 ) -> dict[str, Any] | None:
-  """Returns what the template draws, or None if no point is finite.
+  """Returns the values for the template's `chart`; None if no point is finite.
 
   Args:
     title: above the chart.
     lines: at least one.
     x_label: below the x axis.
-    percent: y are fractions from 0 to 1, shown as percentages.
-    mark: a value of x to point out, and its name.
+    percent: y values are fractions from 0 to 1, shown as percentages.
+    mark: x of a vertical line, and its name.
   """
   factor, unit = (100, '%') if percent else (1, '')
   values = [
@@ -75,7 +75,7 @@ def chart(
   if percent:
     low[1], high[1] = max(low[1], 0), min(high[1], 100)
 
-  def place(values: Any) -> np.ndarray:
+  def to_pixels(values: Any) -> np.ndarray:
     share = (np.asarray(values, float) - low) / (high - low)
     return np.round(_START + share * (_END - _START), 2)
 
@@ -90,16 +90,18 @@ def chart(
     'height': _HEIGHT,
     'plot': (*_START.tolist(), *_END.tolist()),
     'x_label': x_label,
-    'x_ticks': [(place((x, low[1]))[0], words) for x, words in x_ticks],
-    'y_ticks': [(place((low[0], y))[1], words + unit) for y, words in y_ticks],
-    'mark': mark and (place((mark[0], low[1]))[0], mark[1]),
+    'x_ticks': [(to_pixels((x, low[1]))[0], words) for x, words in x_ticks],
+    'y_ticks': [
+      (to_pixels((low[0], y))[1], words + unit) for y, words in y_ticks
+    ],
+    'mark': mark and (to_pixels((mark[0], low[1]))[0], mark[1]),
     'lines': [
       {
         'name': line.name,
         'colour': number % len(_DASHES) + 1,
         'dashes': _DASHES[number % len(_DASHES)],
-        'path': _path(place(own)),
-        'dots': _dots(line, own, place(own), unit) if line.dots else [],
+        'path': _path(to_pixels(own)),
+        'dots': _dots(line, own, to_pixels(own), unit) if line.dots else [],
       }
       for number, (line, own) in enumerate(zip(lines, values))
     ],
@@ -109,9 +111,9 @@ def chart(
 def _ticks(
   low: float, high: float, formatter: ticker.Formatter, integer: bool = False
 ) -> list[tuple[float, str]]:
-  """Returns the values to write at an axis, and their words."""
+  """Returns the tick values of an axis with their labels."""
   values = ticker.MaxNLocator(nbins=5, integer=integer).tick_values(low, high)
-  slack = 1e-9 * (high - low)  # a tick on the edge is rounded
+  slack = 1e-9 * (high - low)  # rounding may move a tick over the edge
   values = [float(x) for x in values if low - slack <= x <= high + slack]
   formatter.create_dummy_axis()
   formatter.axis.set_view_interval(low, high)
@@ -153,7 +155,7 @@ def _dots(
 
 
 def _ends(name: str, values: np.ndarray, unit: str) -> str:
-  """Returns the ends of a line in words, for screen readers."""
+  """Returns the first and last point of a line in words, for screen readers."""
   values = values[np.isfinite(values).all(axis=1)]
   ends = values[:: max(len(values) - 1, 1)]
   return f'{name}: ' + ', '.join(f'{y:.4g}{unit} at {x:g}' for x, y in ends)

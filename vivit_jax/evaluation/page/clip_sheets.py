@@ -1,4 +1,4 @@
-"""Clips as contact sheets: a page of HTML, or one picture."""
+"""Shows clips as contact sheets, in an HTML page or a PNG."""
 
 import base64
 import dataclasses
@@ -15,21 +15,21 @@ from matplotlib.figure import Figure
 
 from vivit_jax.evaluation.page import document
 
-_COLUMNS = 8  # frames in a row of a picture
-_SMALL = 96  # pixels; frames of fewer are enlarged, pixel by pixel
+_COLUMNS = 8  # frames in a row of a contact sheet
+_SMALL = 96  # narrower frames, in pixels, are enlarged without smoothing
 _QUALITY = 90  # of JPEGs
-_LINE = 100  # characters of a line of a picture
+_LINE = 100  # max characters of a line of text in a PNG
 
 
 @dataclasses.dataclass(frozen=True)
 class Sheet:
-  """One clip.
+  """One clip with its captions.
 
   Attributes:
     frames: uint8 [T, H, W, 3].
-    name: of its video.
-    labels: in words, by head.
-    operations: of RandAugment, in words; empty if there are none.
+    name: of the video.
+    labels: text for each head.
+    operations: RandAugment's operations as text; '' without any.
   """
 
   frames: np.ndarray
@@ -41,7 +41,7 @@ class Sheet:
 def write_html(
   path: str | os.PathLike, title: Sequence[str], sheets: Sequence[Sheet]
 ) -> None:
-  """Writes clips as one page that needs no other file.
+  """Writes clips as one self-contained HTML page.
 
   Args:
     path: file to write.
@@ -64,7 +64,7 @@ def write_html(
 def write_png(
   path: str | os.PathLike, title: Sequence[str], sheets: Sequence[Sheet]
 ) -> None:
-  """Writes clips as one picture; arguments as in `write_html`."""
+  """Writes clips as one PNG; arguments as in `write_html`."""
   pictures = [contact_sheet(sheet.frames) for sheet in sheets]
   captions = [
     '\n'.join(
@@ -74,7 +74,7 @@ def write_png(
     for sheet in sheets
   ]
   title = [part for line in title for part in textwrap.wrap(line, _LINE)]
-  # In inches: the width, and the heights of the title, a caption and a clip.
+  # In inches: width of all; heights of title, caption, and caption with clip.
   width, header = 10.0, 0.25 * len(title) + 0.2
   text = 0.2 * max(caption.count('\n') + 1 for caption in captions) + 0.15
   rows, columns = pictures[0].shape[:2]
@@ -101,13 +101,9 @@ def write_png(
 
 
 def contact_sheet(frames: np.ndarray) -> np.ndarray:
-  """Returns the frames of a clip in rows, with white lines between them.
+  """Arranges frames, uint8 [T, H, W, 3], in one image, uint8 [H', W', 3].
 
-  Args:
-    frames: uint8 [T, H, W, 3]; small ones are enlarged.
-
-  Returns:
-    uint8 [H', W', 3].
+  White lines separate the frames. Small frames are enlarged.
   """
   factor = -(-_SMALL // frames.shape[2])
   frames = einops.repeat(
@@ -124,11 +120,11 @@ def contact_sheet(frames: np.ndarray) -> np.ndarray:
 
 
 def image(frame: np.ndarray, quality: int = _QUALITY) -> dict[str, Any]:
-  """Returns a frame as the template shows it.
+  """Returns a frame for the template: small ones as PNG, others as JPEG.
 
   Args:
-    frame: uint8 [H, W, 3]; a small one is enlarged, and without loss.
-    quality: of the JPEG of a larger one, up to 100.
+    frame: uint8 [H, W, 3].
+    quality: of the JPEG, up to 100.
   """
   height, width = frame.shape[:2]
   small = width < _SMALL

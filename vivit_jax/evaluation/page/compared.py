@@ -1,4 +1,4 @@
-"""Page that compares two evaluations of the same videos."""
+"""HTML page that compares two evaluations of the same videos."""
 
 import os
 from collections.abc import Sequence
@@ -8,18 +8,18 @@ from vivit_jax.evaluation.comparison import ClassRow, Comparison
 from vivit_jax.evaluation.page import document, scores
 from vivit_jax.evaluation.page.document import count, isolated
 
-_MAX_CLASSES = 1000  # of a head, those that change most
+_MAX_CLASSES = 1000  # per head, those with the largest differences
 
 
 def write(
   path: str | os.PathLike, comparison: Comparison, names: Sequence[str]
 ) -> None:
-  """Writes the page, whole or not at all; makes its folder.
+  """Writes the page atomically, and creates its folder.
 
   Args:
     path: of the file.
-    comparison: the differences.
-    names: of A and of B.
+    comparison: result of `compare`.
+    names: descriptions of A and B.
 
   Raises:
     UserError: the file cannot be written.
@@ -50,7 +50,7 @@ def render(comparison: Comparison, names: Sequence[str]) -> str:
 
 
 def _head(rows: Sequence[ClassRow]) -> dict[str, Any]:
-  """Returns the classes of a head that change most, the largest gain first."""
+  """Returns the classes that differ most, sorted from gain to loss."""
   kept = sorted(rows, key=lambda row: -abs(row.difference))[:_MAX_CLASSES]
   return {
     'counted': all(isinstance(row.first, int) for row in rows),

@@ -1,4 +1,4 @@
-"""The confusion matrix of a head: written out, or a picture and its pairs."""
+"""The confusion matrix of a head: a table, or an image for many classes."""
 
 import base64
 from typing import Any
@@ -7,24 +7,25 @@ import cv2
 import einops
 import numpy as np
 
-_MAX_WRITTEN = 24  # classes whose cells are written out
+_MAX_WRITTEN = 24  # classes; more are shown as an image
 _MAX_PAIRS = 60
-_SIDE = 800  # pixels of the picture, about; of more classes some share a pixel
-_MAX_CELLS = 20_000  # cells that name their count under the pointer
-_RIGHT, _WRONG = (70, 125, 230), (225, 95, 30)  # seen on white and on black
-_MIN_OPACITY = 0.45  # in the picture, so that one video is still seen
+_SIDE = 800  # approximate side of the image, in pixels
+_MAX_CELLS = 20_000  # cells of the image that show their count on hover
+_RIGHT, _WRONG = (70, 125, 230), (225, 95, 30)  # visible on white and black
+_MIN_OPACITY = 0.45  # in the image, so that a single video is visible
 
 
 def parts(counts: np.ndarray, names: list[str]) -> dict[str, Any]:
-  """Returns what the template shows of a confusion matrix.
+  """Returns a confusion matrix for the template.
 
   Args:
     counts: int [K, K]; rows are labels, columns predictions.
     names: K names of the classes.
 
   Returns:
-    'matrix', rows of counts, or of many classes 'map', a picture (the other
-    one is None); 'pairs', the most confused ones; and 'pair_count', of all.
+    'matrix', rows of counts; or for many classes 'map', an image (the other one
+    is None); 'pairs', the most confused pairs; and 'pair_count', the number of
+    all confused pairs.
   """
   totals = counts.sum(axis=1).tolist()
   rows = zip(names, counts.tolist(), totals)
@@ -53,8 +54,8 @@ def parts(counts: np.ndarray, names: list[str]) -> dict[str, Any]:
 def worst_pairs(counts: np.ndarray, limit: int = _MAX_PAIRS) -> np.ndarray:
   """Returns the most confused pairs as (label, prediction), int [m, 2].
 
-  Sorted by count; of equal counts the larger share of its class comes first,
-  then the lower classes.
+  They are sorted by count, then by share of the label's examples, then by
+  class index.
   """
   truth, guess = np.nonzero(counts * (1 - np.eye(len(counts), dtype=int)))
   number = counts[truth, guess]
@@ -64,7 +65,7 @@ def worst_pairs(counts: np.ndarray, limit: int = _MAX_PAIRS) -> np.ndarray:
 
 
 def _map(counts: np.ndarray, names: list[str]) -> dict[str, Any]:
-  """Returns the picture, and the counts that it names under the pointer."""
+  """Returns the image, and the counts that it shows on hover."""
   truth, guess = np.nonzero(counts)
   order = np.lexsort((guess, truth, -counts[truth, guess]))[:_MAX_CELLS]
   truth, guess = truth[order], guess[order]
@@ -84,7 +85,7 @@ def picture(counts: np.ndarray) -> bytes:
   shares = counts / totals
   right = np.eye(len(counts), dtype=bool)
   alpha = np.where(shares > 0, np.maximum(np.sqrt(shares), _MIN_OPACITY), 0)
-  # Of more classes than pixels, neighbours share one: the strongest is seen.
+  # With more classes than pixels, neighbours share one: the strongest is shown.
   factor = -(-len(counts) // _SIDE)
   edge = -len(counts) % factor
   alpha, right = (np.pad(x, ((0, edge), (0, edge))) for x in (alpha, right))

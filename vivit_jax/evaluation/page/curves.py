@@ -1,4 +1,4 @@
-"""Training curves of the run that a checkpoint comes from."""
+"""Charts of a run's training curves."""
 
 import json
 import os
@@ -10,8 +10,8 @@ import numpy as np
 
 from vivit_jax.evaluation.page import charts
 
-_MAX_POINTS = 300  # of a line; of more, each point is the mean of neighbours
-_MAX_DOTS = 30  # points of a line that are marked
+_MAX_POINTS = 300  # per line; more are averaged over neighbours
+_MAX_DOTS = 30  # lines with more points have no dots
 _PARTS = {'train': 'training', 'validation': 'validation'}
 
 Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -20,8 +20,8 @@ Curves = Mapping[str, tuple[np.ndarray, np.ndarray]]
 def read(workdir: str | os.PathLike) -> Curves:
   """Returns steps and values of each metric in a run's metrics.jsonl.
 
-  Lines that cannot be read are left out: a run that is being written may end
-  in half a line. Without a file there are no metrics.
+  Skips invalid lines, because the last line of a live run may be incomplete. A
+  missing file has no metrics.
   """
   path = pathlib.Path(workdir, 'metrics.jsonl')
   try:
@@ -34,7 +34,7 @@ def read(workdir: str | os.PathLike) -> Curves:
       row = json.loads(line)
       step = int(row.pop('step'))
       for name, value in row.items():
-        # A step that was run twice has the later value.
+        # For a step that was run twice, the later value counts.
         points.setdefault(name, {})[step] = float(value)
     except (ValueError, KeyError, TypeError, AttributeError):
       continue
@@ -47,11 +47,11 @@ def read(workdir: str | os.PathLike) -> Curves:
 def training(
   workdir: str | os.PathLike, step: int | None = None
 ) -> list[dict[str, Any]]:
-  """Returns a chart for each metric of a run that is drawn.
+  """Returns the charts of a run's metrics.
 
   Args:
     workdir: of the run.
-    step: of the checkpoint, to mark.
+    step: of the checkpoint; marked in the charts.
   """
   curves = read(workdir)
   drawn = [_chart(name, curves, step) for name in _metrics(list(curves))]
@@ -61,7 +61,7 @@ def training(
 def thinned(
   steps: np.ndarray, values: np.ndarray
 ) -> tuple[list[float], list[float]]:
-  """Returns at most `_MAX_POINTS` points, each a mean of neighbours."""
+  """Returns at most `_MAX_POINTS` points by averaging over neighbours."""
   parts = min(len(steps), _MAX_POINTS)
   return tuple(
     [float(np.mean(part)) for part in np.array_split(column, parts)]
@@ -70,7 +70,7 @@ def thinned(
 
 
 def _metrics(names: list[str]) -> list[str]:
-  """Returns the metrics to draw: losses, learning rate, all of validation."""
+  """Returns the metrics to draw: losses, learning rate, validation metrics."""
   metrics = {name.partition('/')[2] for name in names if '/' in name}
   losses = sorted(name for name in metrics if name.split('/')[-1] == 'loss')
   rate = ['learning_rate'] if 'learning_rate' in metrics else []

@@ -1,4 +1,4 @@
-"""Renders template.html into a page that needs no other file."""
+"""Renders template.html into a self-contained page."""
 
 import base64
 import hashlib
@@ -40,8 +40,8 @@ def render(
     title: the heading.
     lines: below the heading.
     sections: heading of each section by its id, for the links.
-    **parts: content of the template's sections, of `_PARTS`; a part that is
-      absent or empty is left out.
+    **parts: content of the template's sections, see `_PARTS`; missing or empty
+      parts are left out.
   """
   content = dict.fromkeys(_PARTS, ()) | parts
   return _ENVIRONMENT.get_template('template.html').render(
@@ -50,7 +50,7 @@ def render(
 
 
 def write(path: str | os.PathLike, page: str) -> None:
-  """Writes a page, whole or not at all; makes its folder.
+  """Writes a page atomically, and creates its folder.
 
   Raises:
     UserError: the file cannot be written.
@@ -76,7 +76,10 @@ def percent(fraction: float, digits: int = 1) -> str:
 
 
 def share(number: int, total: int) -> str:
-  """Returns a whole percentage; '0' only for none, '100' only for all."""
+  """Returns number / total as a whole percentage, '0' and '100' only if exact.
+
+  Other values near them are '<1' and '>99'.
+  """
   if 0 < number < 0.01 * total:
     return '<1'
   if 0.99 * total < number < total:
@@ -98,13 +101,15 @@ def count(number: int, noun: str) -> str:
 
 
 def isolated(name: Any) -> str:
-  """Returns a name between Unicode isolates, so that a right-to-left name does
-  not reorder the words around it."""
+  """Wraps a name in Unicode isolates.
+
+  Else a right-to-left name would reorder the words around it.
+  """
   return f'\u2068{name}\u2069'
 
 
 def _printable(value: Any) -> Any:
-  """Returns what the template prints, without unprintable characters."""
+  """Replaces unprintable characters in a value that the template prints."""
   if isinstance(value, str) and not isinstance(value, markupsafe.Markup):
     return _UNPRINTABLE.sub('\ufffd', value)
   return value

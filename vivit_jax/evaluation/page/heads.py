@@ -1,4 +1,4 @@
-"""Report section of one head: confusions, classes, calibration, mistakes."""
+"""Section of one head: confusion matrix, classes, calibration, mistakes."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from vivit_jax.evaluation import calibration, metrics
 from vivit_jax.evaluation.page import charts, confusion, mistakes
 from vivit_jax.evaluation.predictions import Table
 
-_MAX_CLASSES = 1000  # in the table of classes, the worst first
-_MAX_MISTAKES = 24  # of all heads together
+_MAX_CLASSES = 1000  # in the table of classes, the worst ones
+_MAX_MISTAKES = 24  # over all heads
 
 
 def section(
@@ -20,13 +20,13 @@ def section(
   probabilities: np.ndarray,
   source: VideoSplit | None,
 ) -> dict[str, Any]:
-  """Returns the values that the template shows of a head.
+  """Returns the values for the template's section of a head.
 
   Args:
     head: its name.
     table: the predictions.
     scores, probabilities: float [n, K] of the head, averaged over views.
-    source: the videos, for frames of the mistakes; None: without frames.
+    source: the split, to show frames of mistakes; None: without frames.
   """
   labels = np.asarray(table.labels[head])
   names = [str(each) for each in table.class_names[head]]
@@ -47,7 +47,7 @@ def section(
 def _classes(
   scores: np.ndarray, labels: np.ndarray, names: list[str]
 ) -> dict[str, Any]:
-  """Returns the score of each class that has videos, the worst first."""
+  """Returns the score of each class that has videos, worst first."""
   found = metrics.per_class(scores, labels)
   single = labels.ndim == 1
   key = 'accuracy' if single else 'average_precision'
@@ -77,7 +77,7 @@ def _classes(
 def _calibration(
   probabilities: np.ndarray, labels: np.ndarray
 ) -> dict[str, Any]:
-  """Returns the accuracy of the first guess by its probability."""
+  """Returns the accuracy of the first guess for each bin of its probability."""
   right = probabilities.argmax(axis=1) == labels
   bins = calibration.bins(probabilities.max(axis=1), right)
   some = bins.count > 0

@@ -1,4 +1,4 @@
-"""The most confident mistakes, with some frames of each video."""
+"""Finds the most confident mistakes, and shows frames of their videos."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ from vivit_jax.evaluation import metrics
 from vivit_jax.evaluation.page import clip_sheets
 from vivit_jax.evaluation.page.document import count
 
-_FRAMES = 8  # of a video
-_LONG_SIDE = 176  # pixels of a frame, at most
+_FRAMES = 8  # per video
+_LONG_SIDE = 176  # max, in pixels
 _QUALITY = 80  # of JPEGs
 
 
@@ -25,20 +25,20 @@ def surest(
 ) -> list[dict[str, Any]]:
   """Returns the videos whose first guess is wrong, the most probable first.
 
-  Equal ones are in the order of the examples.
+  Equally probable ones are in the order of the examples.
 
   Args:
-    scores: float [n, K]; they rank as the probabilities do, without rounding
+    scores: float [n, K], for the ranking of classes: probabilities can round
       to equal values.
     probabilities: float [n, K].
     labels: int [n]; or float [n, K], above 0 at each label.
     names: K names of the classes.
-    limit: the largest number of videos.
+    limit: max number of videos.
 
   Returns:
-    'row' of the video, its first 'guess' and its labels ('truth', the likeliest
-    first), each with 'name' and 'probability'; and the 'rank' of the likeliest
-    label among the guesses, from 1, or 0 without labels.
+    For each video: its 'row'; 'guess', the first guess, and 'truth', the labels
+    from most to least likely, each with 'name' and 'probability'; and 'rank' of
+    the likeliest label among the guesses, from 1, or 0 without labels.
   """
   guesses = metrics.top_k(scores, 1)[:, 0]
   if labels.ndim == 1:
@@ -69,26 +69,26 @@ def surest(
 
 
 def frames(source: VideoSplit | None, example: str) -> dict[str, Any]:
-  """Returns evenly spaced 'frames' of a video, and which they are ('about').
+  """Returns evenly spaced 'frames' of a video, and their description 'about'.
 
   Args:
-    source: the videos; None: without frames.
+    source: the split; None: without frames.
     example: id of the video.
   """
   ids = [] if source is None else list(source.ids)
   if example not in ids:
     return {'frames': [], 'about': ''}
-  place = ids.index(example)
-  available = int(source.frame_counts[place])
-  # The middles of equal parts: the first frames of videos are often black.
+  index = ids.index(example)
+  available = int(source.frame_counts[index])
+  # The middles of equal parts, because the first frame is often black.
   middles = (np.arange(_FRAMES) + 0.5) * available / _FRAMES
   numbers = sorted({int(middle) for middle in middles})
   try:
-    decoded = [frame for _, frame in source.decode_frames(place, numbers)]
+    decoded = [frame for _, frame in source.decode_frames(index, numbers)]
   except UnreadableVideo:
     return {'frames': [], 'about': 'This video can no longer be read.'}
   about = f'{len(numbers)} of {count(available, "frame")}'
-  rate = float(source.frame_rates[place])
+  rate = float(source.frame_rates[index])
   if np.isfinite(rate) and rate > 0:
     about += f', {available / rate:.1f} seconds'
   images = [clip_sheets.image(_shrunk(x), _QUALITY) for x in decoded]
@@ -96,7 +96,7 @@ def frames(source: VideoSplit | None, example: str) -> dict[str, Any]:
 
 
 def _shrunk(frame: np.ndarray) -> np.ndarray:
-  """Returns a frame, uint8 [H, W, 3], of at most `_LONG_SIDE`."""
+  """Shrinks a frame, uint8 [H, W, 3], so that no side exceeds `_LONG_SIDE`."""
   height, width = frame.shape[:2]
   scale = min(1.0, _LONG_SIDE / max(height, width))
   size = max(round(width * scale), 1), max(round(height * scale), 1)

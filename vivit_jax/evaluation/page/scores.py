@@ -1,4 +1,4 @@
-"""Report sections of the scores, and names of scores in words."""
+"""Sections of the scores and of their change with views; names of scores."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ _METRICS = {
   'top5': 'top-5',
   'mAP': 'mean average precision',
 }
-# Of the many scores, those that are drawn by the number of views.
+# Each head's first of these is charted by number of views.
 _DRAWN = ('mAP', 'top1')
 
 
@@ -20,7 +20,7 @@ def in_words(score: str) -> str:
   head, _, metric = score.rpartition('/')
   words = _METRICS.get(metric, metric.replace('_', ' '))
   if head == 'joint':
-    return f'all heads right, {words}'
+    return f'all heads correct, {words}'
   return f'{isolated(head)}, {words}' if head else f'mean {words}'
 
 
@@ -36,11 +36,11 @@ def head_titles(heads: Sequence[str]) -> dict[str, str]:
 def tiles(
   results: Mapping[str, Any], heads: Sequence[str]
 ) -> dict[str, list[dict[str, Any]]]:
-  """Returns the scores with their 95% intervals, in groups.
+  """Returns the scores with their 95% intervals, grouped by head.
 
   Args:
-    results: what metrics.json holds.
-    heads: of the model; with several, the scores of all heads come first.
+    results: contents of metrics.json.
+    heads: of the model; scores over several heads come first.
   """
   several = len(heads) > 1
   groups: dict[str, list[dict[str, Any]]] = {}
@@ -69,7 +69,7 @@ def tiles(
 def by_views(
   results: Mapping[str, Any], heads: Sequence[str]
 ) -> dict[str, Any] | None:
-  """Returns charts and a table of accuracy by views; None for one view."""
+  """Returns charts and a table of accuracy by number of views, if several."""
   rows = results.get('views', [])
   if len(rows) < 2:
     return None
@@ -94,7 +94,7 @@ def by_views(
 def _drawn_scores(
   scores: Mapping[str, float], heads: Sequence[str]
 ) -> list[str]:
-  """Returns the first of `_DRAWN` of all heads together and of each head."""
+  """Returns the scores to chart: one for all heads, and one for each head."""
   drawn = []
   for head in ('joint', *heads):
     names = [f'{head}/{metric}' for metric in _DRAWN]
@@ -105,7 +105,10 @@ def _drawn_scores(
 def _views_chart(
   score: str, rows: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any] | None:
-  """Returns a chart with temporal views along x, a line for each spatial."""
+  """Returns a chart: temporal views along x, a line per number of spatial ones.
+
+  With one temporal view, x is the number of spatial views.
+  """
   x, line = 'temporal', 'spatial'
   if all(row['temporal'] == 1 for row in rows):
     x, line = line, x

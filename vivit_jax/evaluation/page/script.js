@@ -1,5 +1,5 @@
-// Searches and sorts the class tables, and names the cell of a large confusion
-// matrix under the pointer. The page shows all numbers without it.
+// Searches and sorts the class tables, and shows counts of a large confusion
+// matrix on hover. Without this script, the page still shows all tables.
 for (const tools of document.querySelectorAll('.tools')) {
   const body = document.getElementById(tools.dataset.for).tBodies[0];
   const rows = [...body.rows];

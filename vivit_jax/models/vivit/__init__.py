@@ -39,7 +39,7 @@ class Options:
   positions: Literal['learned', 'sinusoidal_1d', 'sinusoidal_3d', 'none'] = (
     'learned'
   )
-  # None, here and below: the value of model.size.
+  # None, here and below: as in model.size.
   width: int | None = typed.limited(None, at_least=1)
   attention_heads: int | None = typed.limited(None, at_least=1)
   mlp_width: int | None = typed.limited(None, at_least=1)
@@ -66,8 +66,8 @@ class FactorisedEncoderOptions(Options):
 class FactorisedDotProductOptions(JointOptions):
   """Config keys of Model 4."""
 
-  # Axes of the first and second half of the heads; the reference's weights
-  # have 'time_space'.
+  # Axes along which the first and the second half of the heads attend; the
+  # reference's weights need 'time_space'.
   order: Literal['space_time', 'time_space'] = 'space_time'
 
 
@@ -75,14 +75,14 @@ class FactorisedDotProductOptions(JointOptions):
 class FactorisedSelfAttentionOptions(JointOptions):
   """Config keys of Model 3."""
 
-  # Order of a block's two attentions; the reference's weights have
+  # Order of a block's two attentions; the reference's weights need
   # 'time_space'.
   order: Literal['space_time', 'time_space'] = 'space_time'
   temporal_init: Literal['zero_output', 'zero_all', 'random'] = 'zero_output'
 
 
 def _size(config: ModelConfig) -> Size:
-  """Returns blocks and widths: those of model.size unless options set them."""
+  """Returns the sizes of model.size, replaced by those that options set."""
   options, size = config.options, SIZES[config.size]
   depth = getattr(options, 'layers', None) or getattr(
     options, 'spatial_layers', None
@@ -98,13 +98,13 @@ def _size(config: ModelConfig) -> Size:
 def _build(
   module: type[nn.Module], config: ModelConfig, class_token: bool, *own: str
 ) -> nn.Module:
-  """Returns a backbone.
+  """Returns a backbone of class `module`.
 
   Args:
-    module: its class.
-    config: of the model.
+    module: backbone class.
+    config: model config.
     class_token: whether sequences start with a class token.
-    *own: options that are passed to the class by name.
+    *own: names of options that only this class takes.
   """
   size, options = _size(config), config.options
   return module(
@@ -192,10 +192,10 @@ def _frames_seen(options: Options, frames: int) -> int:
 
 
 def _encoder_rules(encoder: str, first: int, depth: int) -> list:
-  """Returns the layer rules of an encoder that follows `first` blocks.
+  """Returns an encoder's layer rules, given the number of blocks before it.
 
-  Its class token and positions belong to the layer before its first block, its
-  norm to the layer after its last.
+  Class token and positions belong to the layer before the first block, the norm
+  to the layer after the last block.
   """
   return [
     (rf'{encoder}/encoderblock_(\d+)/', lambda block: first + block + 1),

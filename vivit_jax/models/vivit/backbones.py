@@ -1,4 +1,4 @@
-"""ViViT Models 1 and 2, and the base of all four (arXiv 2103.15691, 3.3)."""
+"""ViViT Models 1 and 2, and the base class (arXiv 2103.15691, section 3.3)."""
 
 import einops
 import flax.linen as nn
@@ -10,12 +10,12 @@ from vivit_jax.models.pools import Encoded
 
 
 class Backbone(nn.Module):
-  """Embeds a video as tokens, which the subclasses encode.
+  """Base of all four models: embeds a video as tokens; subclasses encode them.
 
   Attributes:
     width: D.
     depth: L, number of blocks (Model 2: of the spatial encoder).
-    options: of the blocks.
+    options: block settings.
     tubelet: frames, height and width of a tubelet, in pixels.
     embedding: one of `embeddings.EMBEDDINGS`.
     kernel_init: a key of `embeddings.KERNEL_INITS`.
@@ -52,7 +52,8 @@ class Backbone(nn.Module):
     )(video)
     return self.encode(x, mode)
 
-  # For `encode` of the subclasses, which runs within `__call__`.
+  # Helpers for `encode` of the subclasses. They create Flax modules and
+  # parameters, so they must run within `__call__`.
 
   def encoder(
     self, name: str, layer_count: int, grid: tuple[int, int, int], **block
@@ -70,7 +71,7 @@ class Backbone(nn.Module):
     return embeddings.prepend_class_token(x_BxNxD, token)
 
   def split(self, x_BxNxD: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-    """Splits off the class token: ([B, N, D], [B, D] or None)."""
+    """Returns the tokens [B, N, D] and the class token: [B, D], or None."""
     if self.class_token:
       return x_BxNxD[:, 1:], x_BxNxD[:, 0]
     return x_BxNxD, None
@@ -78,7 +79,7 @@ class Backbone(nn.Module):
   def encode_jointly(
     self, x_BxtxhxwxD: jax.Array, mode: Mode, **block
   ) -> Encoded:
-    """Encodes all tokens in one encoder, `Transformer`; see `encode`."""
+    """Implements `encode` with one encoder for all tokens, `Transformer`."""
     grid = t, h, w = x_BxtxhxwxD.shape[1:4]
     x = einops.rearrange(x_BxtxhxwxD, 'B t h w D -> B (t h w) D')
     x = self.with_class_token(x, 'cls')
@@ -99,12 +100,12 @@ class FactorisedEncoder(Backbone):
   """Model 2: a spatial encoder per temporal index, then a temporal encoder.
 
   The spatial encoder maps the tokens of a temporal index to one vector, the
-  class token or the mean. The temporal encoder reads these vectors, with
-  positions and class token of its own. With temporal_layers=0 the vectors are
-  pooled directly: the paper's "average-pooled" baseline, which ignores order.
+  class token or the mean. The temporal encoder reads these vectors and has its
+  own positions and class token. With temporal_layers=0, the vectors are pooled
+  directly: the paper's "average-pooled" baseline, which ignores frame order.
 
   Attributes:
-    temporal_layers: L_t of the paper; `depth` is L_s.
+    temporal_layers: L_t in the paper; `depth` is L_s.
   """
 
   temporal_layers: int = 4

@@ -16,15 +16,15 @@ from vivit_jax.models.vivit.backbones import Backbone
 class FactorisedDotProductAttention(nn.Module):
   """Self-attention in which each head attends along one axis of the grid.
 
-  Half of the heads attend to tokens of the same temporal index, the other half
-  to tokens of the same spatial position. Their outputs are concatenated and
-  projected. The parameters are those of multi-head attention.
+  Half of the heads attend to tokens with the same temporal index, the other
+  half to tokens with the same spatial position. Their outputs are concatenated
+  and projected. The parameters are those of multi-head attention.
 
   Attributes:
-    options: of the block.
-    grid: (t, h, w) of the tokens.
-    order: axes of the first and second half of the heads: 'space_time' (paper)
-      or 'time_space' (reference).
+    options: block settings.
+    grid: token grid (t, h, w).
+    order: axes along which the first and the second half of the heads attend:
+      'space_time' (paper) or 'time_space' (reference).
   """
 
   options: blocks.Options

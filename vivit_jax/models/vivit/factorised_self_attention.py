@@ -11,9 +11,9 @@ from vivit_jax.models.blocks import Mode
 from vivit_jax.models.pools import Encoded
 from vivit_jax.models.vivit.backbones import Backbone
 
-# Values of the config key model.options.temporal_init. 'zero_all' also starts
-# as an image model, but only the output bias ever learns: the gradients of the
-# query, key, value and output kernels are each multiplied by another zero.
+# Values of the config key model.options.temporal_init. 'zero_output' and
+# 'zero_all' start as an image model, but with 'zero_all' only the output bias
+# learns: the gradient of every kernel has a factor that stays zero.
 _ZERO = nn.initializers.zeros
 TEMPORAL_INITS = {
   'zero_output': {'out_kernel_init': _ZERO},
@@ -26,8 +26,8 @@ class FactorisedSelfAttentionBlock(nn.Module):
   """Spatial self-attention, temporal self-attention, then an MLP.
 
   Attributes:
-    options: of the block.
-    grid: (t, h, w) of the tokens.
+    options: block settings.
+    grid: token grid (t, h, w).
     order: of the attentions: 'space_time' (paper) or 'time_space' (reference).
     temporal_init: a key of `TEMPORAL_INITS`.
   """

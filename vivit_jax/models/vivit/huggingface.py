@@ -1,4 +1,4 @@
-"""Reads and writes ViViT Model 1 in the format of Hugging Face transformers."""
+"""Reads and writes ViViT Model 1 in Hugging Face's format."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from vivit_jax.models.weights import Clip, File, Weights
 _SHORT_SIDE = 256  # the reference's; used if no preprocessor sets it
 _NOTE = (
   'pixels are preprocessed as in the reference ([-1, 1], short side 256), not '
-  "with its preprocessor's defaults"
+  "with the defaults of Hugging Face's preprocessor"
 )
 _POSITIONS = f'Transformer/{image_vit.POSITIONS}'
 
@@ -21,11 +21,11 @@ _POSITIONS = f'Transformer/{image_vit.POSITIONS}'
 def read(file: File) -> Weights:
   """Reads the folder of a `VivitForVideoClassification`.
 
-  config.json and preprocessor_config.json state the model and its pixels, but
-  not the stride, which is this package's default.
+  config.json and preprocessor_config.json define model and preprocessing. They
+  do not state the stride, so it is this package's default.
 
   Raises:
-    UserError: a model that cannot be built here, or a damaged file.
+    UserError: a model that this package cannot build, or a damaged file.
   """
   config = file.path.with_name('config.json')
   experiment = grid = None
@@ -38,7 +38,7 @@ def read(file: File) -> Weights:
   except UserError as error:
     raise UserError(f'{config}: {error}') from None
   except (KeyError, ZeroDivisionError):
-    pass  # the user's config has to state it
+    pass  # incomplete config.json: the user must pass a config
   except (TypeError, ValueError) as error:
     raise damaged(config, f'{type(error).__name__}: {error}') from None
   weights = image_vit.hugging_face_arrays(
@@ -62,7 +62,7 @@ READ = Import(
 
 
 def _experiment(file: File) -> dict[str, Any]:
-  """Returns the config sections that the folder's JSON files state."""
+  """Returns config sections `model` and `data` from the folder's JSON files."""
   config, pixels = file.config, file.preprocessor
   side = int(config['image_size'])
   size, widths = _size(config)
@@ -85,7 +85,7 @@ def _experiment(file: File) -> dict[str, Any]:
 
 
 def _size(config: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
-  """Returns the key of a size, and options for widths that differ from it."""
+  """Returns model.size, and options for the widths if no size has them."""
   keys = ('num_attention_heads', 'hidden_size', 'intermediate_size')
   heads, width, mlp = (int(config[key]) for key in keys)
   for name, size in SIZES.items():
@@ -104,10 +104,10 @@ def _short_side(pixels: Mapping[str, Any], side: int) -> int:
 def _normalisation(
   pixels: Mapping[str, Any],
 ) -> dict[str, tuple[float, float, float]]:
-  """Returns mean and std, for pixels in [0, 1], of a preprocessor.
+  """Returns a preprocessor's mean and std for pixels in [0, 1].
 
-  A preprocessor with an offset maps to [-1, 1], as the reference does. Its
-  further normalisation is ignored: the weights were trained without it.
+  A preprocessor with `offset` maps pixels to [-1, 1], as the reference does.
+  Its mean and std are ignored: the weights were trained without them.
   """
   if not pixels or pixels.get('offset', True):
     return {'mean': (0.5, 0.5, 0.5), 'std': (0.5, 0.5, 0.5)}
@@ -120,7 +120,9 @@ def _normalisation(
 
 
 def write(weights: Weights, clip: Clip) -> dict[str, Any]:
-  """Returns the contents of a folder for transformers; `Family.exports`.
+  """Returns 'tensors' and JSON files for a Hugging Face folder.
+
+  See `Family.exports`.
 
   Args:
     weights: of Model 1, with a class token.
@@ -172,10 +174,10 @@ def _check(weights: Weights, clip: Clip) -> None:
 
 
 def preprocessor(clip: Clip) -> dict[str, Any]:
-  """Returns preprocessor_config.json that does this package's preprocessing.
+  """Returns a preprocessor_config.json for this package's preprocessing.
 
-  transformers resizes with antialiasing, before the crop, so pixels are equal
-  only for videos whose short side is `clip.short_side` already.
+  transformers resizes with antialiasing, so pixels are only equal if the short
+  side of the video is `clip.short_side` already.
   """
   symmetric = clip.mean == clip.std == (0.5, 0.5, 0.5)  # to [-1, 1]
   height, width = clip.crop

@@ -19,7 +19,7 @@ from vivit_jax.models.rollout import (
 )
 
 Captured = Mapping[str, Any]
-# From one sequence to sequences along an axis of the grid, and back.
+# From one sequence per clip to sequences along an axis of the grid, and back.
 _SPLIT = {
   'space': 'B (t s) ... -> (B t) s ...',
   'time': 'B (t s) ... -> (B s) t ...',
@@ -72,7 +72,7 @@ def factorised_dot_product(
 def factorised_encoder(
   captured: Captured, config: ModelConfig, batch: int, grid: Grid, rows: int
 ) -> Rollout:
-  """Returns the rollout of Model 2: temporal times spatial shares."""
+  """Returns the rollout of Model 2: temporal shares times spatial shares."""
   t, h, w = grid
   token = pool_of(config) == 'token'
   time, kept = jnp.full((batch, t), 1 / t), jnp.zeros(batch)
@@ -97,7 +97,7 @@ def _through_one_encoder(
   grid: Grid,
   through: Callable[[jax.Array, Captured], jax.Array],
 ) -> Rollout:
-  """Carries the row through `Transformer` from its last block to its first."""
+  """Passes the row through `Transformer` from its last block to its first."""
   t, h, w = grid
   token = pool_of(config) == 'token'
   row = read_out(batch, t * h * w, token)
@@ -127,7 +127,7 @@ def _along(
   keys: tuple[jax.Array, jax.Array],
   rows: int,
 ) -> jax.Array:
-  """Returns `attended` for attention along one axis of the grid, [B, N].
+  """Returns `attended` [B, N] for attention along one axis of the grid.
 
   Args:
     axis: 'space' or 'time'.

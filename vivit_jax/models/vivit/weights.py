@@ -32,7 +32,7 @@ _AMBIGUOUS = (
   'Model 1 without class token and Model 4 have the same arrays; '
   'model.family decides'
 )
-# Of the reference; the arrays of Models 3 and 4 do not show it.
+# The reference's order. The arrays of Models 3 and 4 do not show it.
 _ORDER = {'order': 'time_space'}
 
 
@@ -54,9 +54,9 @@ def renaming(rules: tuple[tuple[str, str], ...]):
 def read_scenic(file: File) -> Weights:
   """Reads scenic's msgpack, which has this package's parameter names.
 
-  A patch kernel of four axes belongs to an image ViT or to uniform frame
-  sampling. The names of Models 2 and 3 decide; otherwise the target's embedding
-  does (`Weights.readings`).
+  A kernel with four axes belongs to an image ViT or to a ViViT with uniform
+  frame sampling. The names of Models 2 and 3 show a ViViT; otherwise the
+  target's `embedding` decides (`Weights.readings`).
   """
   arrays = file.load()
   models, options = _models(arrays), dict(_ORDER)
@@ -81,7 +81,7 @@ def read_scenic(file: File) -> Weights:
 
 
 def _models(arrays: Arrays) -> tuple[str, ...]:
-  """Returns the families whose parameters have these names."""
+  """Returns the families whose parameters can have these names."""
   if any(name.startswith('SpatialTransformer/') for name in arrays):
     return ('factorised_encoder',)
   if any('LayerNorm_time/' in name for name in arrays):
@@ -100,10 +100,10 @@ SCENIC = Import(
 
 
 def write_scenic(weights: Weights, clip: Any) -> dict[str, Any]:
-  """Returns the arrays for scenic, which reads them unchanged; `exports`.
+  """Returns the arrays for scenic, unchanged; see `Family.exports`.
 
   Raises:
-    UserError: options that scenic does not have.
+    UserError: options that scenic does not support.
   """
   del clip
   options = weights.options
@@ -147,7 +147,7 @@ def resize_positions(array: Resizing) -> Resized:
 
 
 def _kernel(options: Any) -> tuple[int, int, int]:
-  """Returns frames, height and width of the model's kernel."""
+  """Returns frames, height and width of the model's embedding kernel."""
   frames, *patch = options.tubelet
   frames = 1 if options.embedding == 'uniform_frames' else frames
   return frames, *patch
@@ -167,7 +167,7 @@ RESIZE = (
 
 
 def explain_missing(name: str, source: Weights, initial: Arrays) -> str | None:
-  """Returns why the source may lack an array; `Family.explain_missing`."""
+  """Returns why the source may lack an array; see `Family.explain_missing`."""
   del initial
   image = not {'factorised_encoder', 'factorised_self_attention'} & {
     *source.models
@@ -190,7 +190,7 @@ def explain_missing(name: str, source: Weights, initial: Arrays) -> str | None:
 
 
 def explain_unused(name: str, source: Weights, initial: Arrays) -> str | None:
-  """Returns why the model may leave out an array; `Family.explain_unused`."""
+  """Returns why the model may lack an array; see `Family.explain_unused`."""
   del source
   if name.startswith('pooler/'):
     return 'the model has no representation layer'
