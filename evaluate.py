@@ -7,9 +7,9 @@
 
 A workdir has its own config, and flags override its evaluation protocol. Any
 other checkpoint (`python -m vivit_jax.checkpoints inspect PATH`) needs --config
-and --out. Results go to <workdir>/evaluation/<split>, or --out: report.html,
-metrics.json, predictions.npz, predictions.csv and confusion matrices. Several
-checkpoints get a subfolder each, and scores.csv. The same command resumes an
+and --out. report.html, metrics.json, predictions.npz and predictions.csv are
+written to --out, by default <workdir>/evaluation/<split>. Several checkpoints
+have a subfolder each, and scores.csv compares them. The same command resumes an
 interrupted evaluation. docs/evaluation.md describes the protocol.
 """
 
@@ -28,10 +28,10 @@ _CHECKPOINT = flags.DEFINE_multi_string(
   'checkpoints, or of folders of them. Separate several by commas.',
 )
 _WATCH = flags.DEFINE_boolean(
-  'watch', False, 'Score the checkpoints of a running training as they appear.'
+  'watch', False, 'Score new checkpoints while the run is training.'
 )
 _POLL = flags.DEFINE_float(
-  'poll', 30.0, 'Seconds between looks for new checkpoints.', lower_bound=0.1
+  'poll', 30.0, 'Seconds between checks for new checkpoints.', lower_bound=0.1
 )
 _CONFIG = config_flags.define_config(
   'Config file, for a checkpoint outside a workdir.'
@@ -59,7 +59,7 @@ _SHORT_VIDEOS = flags.DEFINE_enum(
   'short_videos',
   None,
   ('refuse', 'loop', 'hold'),
-  'For videos shorter than a clip: an error, a loop, or a repeated last frame.',
+  'Videos shorter than a clip: an error, looped, or their last frame repeated.',
 )
 _EMA = flags.DEFINE_boolean(
   'ema', None, 'Score the averaged weights, if there are any.'

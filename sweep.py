@@ -5,13 +5,13 @@
   python sweep.py --config=configs/x.py --workdir=runs/sweep --table
   python sweep.py --config=configs/x.py --workdir=runs/sweep --slurm=sweep.sh
 
-The file defines sweep(), which returns one dict of overrides for each run, such
-as [{'optim.learning_rate': 0.1}]. train.py trains each run in <workdir>/<name>;
-its output is in log.txt. Flags override keys of all runs that sweep() does not
-set: --config.train.epochs=2. With --parallel, the runs share the devices of
-CUDA_VISIBLE_DEVICES, if it is set. A failed run does not stop the others; the
-exit code is then 1. On Ctrl-C the runs write checkpoints and stop; the same
-command resumes the unfinished ones.
+The config file defines sweep(), which returns a dict of overrides for each run,
+such as [{'optim.learning_rate': 0.1}]. train.py trains each run in
+<workdir>/<name>; log.txt has its output. Flags override keys in all runs:
+--config.train.epochs=2; a key that sweep() sets cannot be a flag. With
+--parallel, the runs share the devices of CUDA_VISIBLE_DEVICES, if it is set. A
+failed run does not stop the others; the exit code is then 1. On Ctrl-C the runs
+write checkpoints and stop; the same command resumes them.
 """
 
 import pathlib

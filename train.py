@@ -2,15 +2,15 @@
 
   python train.py --config=configs/moving_shapes_ti8x2_fe.py --workdir=runs/demo
 
-In several processes, on one machine or many, each with its own --process (under
-Slurm, Open MPI and on TPU pods without these flags):
+For several processes, on one machine or many, start each with its own --process
+(Slurm, Open MPI 4 and TPU pods need no such flags):
 
   python train.py --config=... --workdir=... --coordinator=HOST:PORT
     --processes=2 --process=0
 
-A flag overrides any key of the config: --config.train.batch_size=16. Keys are
-explained in vivit_jax/config.py and, for model.options, in the family's file in
-vivit_jax/models/.
+Flags override keys of the config: --config.train.batch_size=16.
+vivit_jax/config.py explains the keys; those of model.options are in the
+family's file in vivit_jax/models/.
 """
 
 import sys
@@ -21,7 +21,7 @@ from vivit_jax import commands, config_flags
 from vivit_jax import config as configs
 
 _WORKDIR = flags.DEFINE_string(
-  'workdir', None, 'Folder of checkpoints and logs; a run in it is resumed.'
+  'workdir', None, 'Folder for checkpoints and logs; a run in it is resumed.'
 )
 _CONFIG = config_flags.define_config(
   'Config file, such as configs/k400_b16x2_fe.py.'

@@ -100,7 +100,8 @@ def what_fits(args: types.SimpleNamespace) -> str:
         config = programs.config(name, clips, **changes)
         step, _, *shapes = programs.whole_step(config)
         sizes[clips] = parallel.compiled(step, *shapes)[1]
-      each = (sizes[16] - sizes[8]) / 8
+      few, many = _CLIPS[-2:]
+      each = (sizes[many] - sizes[few]) / (many - few)
       amounts = (f'{size / 1e9:.1f}' for size in (*sizes.values(), each))
       fits = (str(largest_batch(sizes, size * 1e9)) for size in _DEVICES)
       rows.append((name, remat, *amounts, *fits))

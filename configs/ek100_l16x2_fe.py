@@ -4,11 +4,11 @@
 
 Hardware: as configs/k400_l16x2_fe.py.
 Expected: 44.0 action, 66.4 verb, 56.8 noun top-1 (4 x 1 views; paper, table 6)
-with --config.init_from of a Kinetics-400 model; the reference's released
-weights score 43.6 actions.
+starting from a Kinetics-400 model (--config.init_from). The reference's
+released weights score 43.6 action top-1.
 
-RandAugment (paper, table 7: 2 layers, magnitude 15) applies colour operations
-alone, as the reference's code does.
+RandAugment (paper, table 7: 2 layers, magnitude 15) applies only colour
+operations, as the reference's code does.
 """
 
 import ml_collections

@@ -3,8 +3,9 @@
   python train.py --config=configs/k400_b16x2.py --workdir=runs/k400_b16x2
 
 Hardware: docs/scaling.md estimates 8 x H100 and TPU v4-32.
-Expected: 80.0 top-1 (4 x 3 views; paper, table 2) with --config.init_from of an
-image ViT-B/16 of ImageNet-21k; the reference's released weights score 79.9.
+Expected: 80.0 top-1 (4 x 3 views; paper, table 2), starting from an
+ImageNet-21k ViT-B/16 (--config.init_from). The reference's released weights
+score 79.9.
 """
 
 import ml_collections

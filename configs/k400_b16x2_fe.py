@@ -3,11 +3,12 @@
   python train.py --config=configs/k400_b16x2_fe.py --workdir=runs/k400_b16x2_fe
 
 Hardware: docs/scaling.md estimates 8 x H100 and TPU v4-32.
-Expected: 78.8 top-1 (4 x 3 views; paper, table 2) with --config.init_from of an
-image ViT-B/16 of ImageNet-21k; the reference's released weights score 78.4.
+Expected: 78.8 top-1 (4 x 3 views; paper, table 2), starting from an
+ImageNet-21k ViT-B/16 (--config.init_from). The reference's released weights
+score 78.4.
 
 Hyperparameters: paper, section 4.1 and appendix. The other k400 configs differ
-from this one in the model alone.
+only in the model.
 """
 
 import ml_collections

@@ -3,8 +3,8 @@
   python train.py --config=configs/k400_b16x2_fsa.py --workdir=runs/k400_fsa
 
 Hardware: docs/scaling.md estimates 8 x H100 and TPU v4-32.
-Expected: 77.4 top-1 (4 x 3 views; paper, table 2) with --config.init_from of an
-image ViT-B/16 of ImageNet-21k.
+Expected: 77.4 top-1 (4 x 3 views; paper, table 2), starting from an
+ImageNet-21k ViT-B/16 (--config.init_from).
 """
 
 import ml_collections

@@ -3,9 +3,9 @@
   python train.py --config=configs/k400_l16x2_fe.py --workdir=runs/k400_l16x2_fe
 
 Hardware: docs/scaling.md estimates 8 x H100 and TPU v4-32.
-Expected: 81.7 top-1, 93.8 top-5 (4 x 3 views; paper, table 6) with
---config.init_from of an image ViT-L/16 of ImageNet-21k; the reference's
-released weights score 80.3.
+Expected: 81.7 top-1, 93.8 top-5 (4 x 3 views; paper, table 6), starting from
+an ImageNet-21k ViT-L/16 (--config.init_from). The reference's released
+weights score 80.3.
 
 The temporal encoder has 24 layers, as in the reference's large configs and in
 the paper's 995.3 GFLOPs.

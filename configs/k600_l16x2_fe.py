@@ -3,9 +3,9 @@
   python train.py --config=configs/k600_l16x2_fe.py --workdir=runs/k600_l16x2_fe
 
 Hardware: as configs/k400_l16x2_fe.py.
-Expected: 82.9 top-1, 94.6 top-5 (4 x 3 views; paper, table 6) with
---config.init_from of an image ViT-L/16 of ImageNet-21k; the reference's
-released weights score 81.6.
+Expected: 82.9 top-1, 94.6 top-5 (4 x 3 views; paper, table 6), starting from
+an ImageNet-21k ViT-L/16 (--config.init_from). The reference's released
+weights score 81.6.
 """
 
 import ml_collections

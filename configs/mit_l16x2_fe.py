@@ -3,8 +3,8 @@
   python train.py --config=configs/mit_l16x2_fe.py --workdir=runs/mit_l16x2_fe
 
 Hardware: as configs/k400_l16x2_fe.py.
-Expected: 38.5 top-1, 64.1 top-5 (4 x 3 views; paper, table 6) with
---config.init_from of an image ViT-L/16 of ImageNet-21k.
+Expected: 38.5 top-1, 64.1 top-5 (4 x 3 views; paper, table 6), starting from
+an ImageNet-21k ViT-L/16 (--config.init_from).
 """
 
 import ml_collections

@@ -1,11 +1,10 @@
-"""The demo with a mean over time: blind to the order of time.
+"""The demo without a temporal encoder: it cannot tell which motion came first.
 
   python train.py --config=configs/moving_shapes_ti8x2_avg.py --workdir=runs/avg
 
 Hardware: as configs/moving_shapes_ti8x2_fe.py.
-Expected: 0.492 verb, 0.984 noun top-1 (4 x 1 views; README.md). The mean
-replaces the temporal encoder: the model can distinguish shapes and pairs of
-verbs, but not the two verbs of a pair.
+Expected: 0.492 verb, 0.984 noun top-1 (4 x 1 views; README.md). The mean over
+time suffices for shapes and pairs of verbs, not for the two verbs of a pair.
 """
 
 import ml_collections

@@ -5,10 +5,10 @@
 Hardware: 4 CPU cores, 8 to 9 minutes.
 Expected: 0.996 verb, 0.991 noun top-1 (4 x 1 views; README.md).
 
-A clip is every second frame of a video, 8 frames of 40 x 40 pixels. There is no
-flip: a mirrored left_then_right is a right_then_left. The tubelet kernel starts
-random, as all weights do; `central_frame` is for weights of an image model.
-`sweep` is an example, which compares learning rates and seeds:
+A clip is every second frame of a video, 8 frames of 40 x 40 pixels. No flip: a
+mirrored left_then_right is a right_then_left. The tubelet kernel starts random;
+`central_frame` is for starting from an image model. As an example, `sweep`
+compares learning rates and seeds:
 
   python sweep.py --config=configs/moving_shapes_ti8x2_fe.py --workdir=runs/s
 """

@@ -3,12 +3,12 @@
   python train.py --config=configs/ssv2_l16x2_fe.py --workdir=runs/ssv2_l16x2_fe
 
 Hardware: as configs/k400_l16x2_fe.py.
-Expected: 65.9 top-1, 89.9 top-5 (paper, table 6) with --config.init_from of a
-Kinetics-400 model.
+Expected: 65.9 top-1, 89.9 top-5 (paper, table 6), starting from a Kinetics-400
+model (--config.init_from).
 
-RandAugment (paper, table 7: 2 layers, magnitude 20) applies colour operations
-alone, as the reference's code does. There is no flip: it would turn 'left to
-right' into its opposite.
+RandAugment (paper, table 7: 2 layers, magnitude 20) applies only colour
+operations, as the reference's code does. No flip: it would turn 'left to right'
+into its opposite.
 """
 
 import ml_collections

@@ -5,11 +5,11 @@ Dimension letters, used in names and docstrings throughout the package:
   B  batch (clips)          V  views of a video
   T  H  W  pixels: frames, height, width      C  colour channels (3)
   t  h  w  the token grid: T / tubelet frames, H / patch, W / patch
-  N  tokens of one sequence, a class token included where there is one
+  N  tokens of one sequence, including the class token, if any
   D  width of the network   K  classes of a head
 
-`vivit_jax.load(path)` reads a trained model, to look at videos with; nothing
-heavy is imported before it is called.
+`vivit_jax.load(path)` loads a trained model for prediction. Only this call
+imports jax.
 """
 
 from __future__ import annotations
@@ -36,33 +36,33 @@ def load(
   short_videos: str | None = None,
   say: Callable[[str], object] = lambda text: None,
 ) -> Predictor:
-  """Reads a trained model, to look at videos with.
+  """Loads a trained model for prediction.
 
-  A workdir, one of its checkpoints and a Hugging Face folder of a ViViT say by
-  themselves what they are; other formats need a config.
+  A workdir, its checkpoints and a Hugging Face folder of a ViViT contain their
+  config. Other formats need `config`.
 
     model = vivit_jax.load('runs/demo')
     model.predict('video.mp4').heads['verb'].labels[0]
 
   Args:
-    path: of a workdir, or of a checkpoint of any format.
-    checkpoint: of a workdir: 'best', 'last', or a step.
-    config: an experiment, or the file of one; None for the checkpoint's own.
-    class_order: names of each head's classes, in the order of the outputs, or
-      a JSON file of them; None for the checkpoint's own, else the config's,
-      else 'class 0' and so on.
-    multi_label: heads of which a video may have any number of labels; None for
-      what the checkpoint says.
-    ema: whether to take the averaged weights, if there are any; None for what
-      the config says.
-    stride: frames of a video from one of a clip to the next, instead of the
-      config's data.stride or data.frames_per_second.
-    short_videos: instead of the config's data.short_videos.
-    say: gets an account of what became of each array, of foreign formats.
+    path: a workdir, or a checkpoint of any format.
+    checkpoint: 'best', 'last' or a step, if `path` is a workdir.
+    config: an experiment or its file; None: the checkpoint's own.
+    class_order: class names of each head in the order of the outputs, or a
+      JSON file of them; None: the checkpoint's, else the config's, else
+      'class 0' and so on.
+    multi_label: heads with any number of labels per video; None: the
+      checkpoint's.
+    ema: use the averaged weights, if any; None: the config's evaluation.ema.
+    stride: a clip takes every stride-th frame; replaces data.stride and
+      data.frames_per_second.
+    short_videos: replaces data.short_videos.
+    say: called with a report on each array (loaded, adapted, fresh, unused) of
+      a checkpoint in a foreign format.
 
   Raises:
-    vivit_jax.errors.UserError: no such checkpoint, a damaged one, one that
-      needs a config, or weights and names that do not fit the config.
+    vivit_jax.errors.UserError: a missing or damaged checkpoint, a missing
+      config, or weights or class names that do not fit the config.
   """
   from vivit_jax.inference import predictor
 

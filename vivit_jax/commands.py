@@ -1,8 +1,8 @@
 """Shared parts of all commands: flags, exit codes, errors, signals.
 
-A command is a module with a `main`, which defines flags and ends with
-`sys.exit(commands.run(main, __doc__))`. Flags of config keys are in
-`config_flags`.
+A command is a module that defines flags and a `main`, and ends with
+`sys.exit(commands.run(main, __doc__))`. `config_flags` defines the flags of
+config keys.
 """
 
 import inspect
@@ -24,14 +24,14 @@ from vivit_jax.errors import (
   nearest,
 )
 
-# Flags defined here belong to the command that requests them, so that its
-# --help lists them.
+# Flags defined here belong to the calling command, whose --help lists them.
 flags.disclaim_key_flags()
 
-SWEEP = 'VIVIT_SWEEP'  # environment variable: process id of a sweep.py
+# Environment variable: process id of the sweep.py that started this run.
+SWEEP = 'VIVIT_SWEEP'
 _HELP = ('--help', '-h', '-help', '--helpshort')
 
-# (error, arguments) -> the sentence for a parsing error, or None.
+# (parsing error, arguments) -> the error to raise instead, or None.
 Explainer = Callable[[Exception, list[str]], Exception | None]
 _explainers: list[Explainer] = []
 
@@ -44,15 +44,16 @@ def run(
 ) -> int:
   """Parses the flags, runs `main` and returns the exit code.
 
-  A UserError ends with its sentence and code 2, Ctrl-C with code 130; neither
-  prints a traceback.
+  After a UserError, prints its message and exits with code 2; after Ctrl-C,
+  with code 130. Neither prints a traceback.
 
   Args:
-    main: takes the program's name and the positional arguments.
+    main: takes the program's name and the positional arguments; returns the
+      exit code, or None for 0.
     usage: text before the flags in --help.
     required: names of flags that must be set.
-    interrupted: message on Ctrl-C, after a KeyboardInterrupt in `main`; None
-      ends the process at once.
+    interrupted: message after Ctrl-C, which raises KeyboardInterrupt in `main`;
+      None: Ctrl-C ends the process at once.
   """
   quieten_libraries()
   if interrupted is None:
@@ -86,11 +87,11 @@ def positional(arguments: Sequence[str], *names: str) -> list[str]:
   """Returns the positional arguments of a command.
 
   Args:
-    arguments: of `main`: the program's name comes first.
-    *names: of the positional arguments that the command takes.
+    arguments: the arguments of `main`; the first is the program's name.
+    *names: the expected positional arguments, for errors.
 
   Raises:
-    UserError: one is missing, or there are more.
+    UserError: an argument is missing or unexpected.
   """
   values = list(arguments[1:])
   if len(values) < len(names):
@@ -109,8 +110,8 @@ def no_positional(arguments: Sequence[str]) -> None:
 
 
 def _exit_from_others(error: Exception) -> None:
-  """Ends this process, if it is one of several, without waiting for them."""
-  if 'vivit_jax.distributed' in sys.modules:  # else jax would take a second
+  """Ends this process at once if it is one of several; see `exit_after`."""
+  if 'vivit_jax.distributed' in sys.modules:  # importing it takes a second
     from vivit_jax import distributed
 
     distributed.exit_after(error)
@@ -130,7 +131,7 @@ def say(text: object) -> None:
   try:
     print(text, flush=True)
   except OSError as error:
-    # Buffered text must not fail once more when the process ends.
+    # Otherwise, flushing the buffered text at exit would fail again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
       raise
@@ -142,8 +143,9 @@ def say(text: object) -> None:
 def end_at_once(*_) -> None:
   """Ends the process on Ctrl-C.
 
-  Some libraries lose a KeyboardInterrupt while they are imported. It is safe:
-  files are replaced atomically, and worker processes end with their parent.
+  Some libraries swallow a KeyboardInterrupt while they are imported. Ending at
+  once is safe: files are replaced atomically, and worker processes end with
+  their parent.
   """
   print('\ninterrupted', file=sys.stderr, flush=True)
   os._exit(INTERRUPTED)
@@ -151,10 +153,10 @@ def end_at_once(*_) -> None:
 
 def quieten_libraries() -> None:
   """Silences library messages that no user can act on."""
-  # TensorFlow, which clu writes summaries with.
+  # TensorFlow: clu writes summaries with it.
   os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
   os.environ.setdefault('TF_ENABLE_ONEDNN_OPTS', '0')
-  # Python's tracker of shared memory, about prefetched batches at the end.
+  # Python's resource tracker: at exit, it warns of prefetched batches.
   os.environ.setdefault('PYTHONWARNINGS', 'ignore:resource_tracker:UserWarning')
   # Orbax (absl) and its threads: their errors are raised as UserErrors.
   for name in ('absl', 'asyncio', 'concurrent.futures'):
@@ -163,11 +165,11 @@ def quieten_libraries() -> None:
 
 
 def _print_unraisable(unraisable) -> None:
-  """Prints the traceback of an ignored exception, unless storage raised it.
+  """Prints the traceback of an ignored exception, unless Orbax caused it.
 
-  Storage reads arrays concurrently. After the first error, which is raised, the
-  other coroutines fail too, or find their event loop closed. No other code here
-  uses coroutines.
+  Orbax reads arrays in coroutines. After the first error, which is raised, the
+  others fail too, or their event loop is closed. No other code here uses
+  coroutines.
   """
   closed = str(unraisable.exc_value) == 'Event loop is closed'
   if not closed and not inspect.iscoroutine(unraisable.object):
@@ -175,7 +177,7 @@ def _print_unraisable(unraisable) -> None:
 
 
 def end_on_sigterm() -> None:
-  """Makes SIGTERM end the process at once, with its own exit code."""
+  """Makes SIGTERM end the process at once, with code 143."""
 
   def end(*_):
     print('\nterminated', file=sys.stderr, flush=True)
@@ -185,10 +187,7 @@ def end_on_sigterm() -> None:
 
 
 def obey_sweep() -> None:
-  """Sends this process SIGTERM when the sweep.py that started it ends.
-
-  So the runs of a killed sweep write checkpoints and end.
-  """
+  """Makes this run stop by SIGTERM, with a checkpoint, if its sweep.py ends."""
   parent = os.environ.get(SWEEP)
   if parent is None:
     return
@@ -202,14 +201,14 @@ def obey_sweep() -> None:
 
 
 def define_processes() -> None:
-  """Defines the flags of a run in several processes."""
+  """Defines --coordinator, --processes and --process."""
   flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0.')
   flags.DEFINE_integer('processes', None, 'Number of processes.')
   flags.DEFINE_integer('process', None, 'Index of this process, from 0.')
 
 
 def connect() -> None:
-  """Connects the processes of a run, if flags or a launcher name several."""
+  """Connects the processes of a run, if flags or a launcher set several."""
   from vivit_jax import distributed  # importing jax takes a second
 
   values = flags.FLAGS
@@ -227,14 +226,14 @@ def define_compilation_cache() -> None:
 
 
 def keep_programs() -> None:
-  """Sets up the compilation cache that --compilation_cache names."""
+  """Sets up the compilation cache, as --compilation_cache says."""
   from vivit_jax import compilation_cache  # importing jax takes a second
 
   compilation_cache.set_up(flags.FLAGS.compilation_cache)
 
 
 def explain_with(explainer: Explainer) -> None:
-  """Adds a function that explains errors of flag parsing."""
+  """Registers a function that explains errors of flag parsing."""
   _explainers.append(explainer)
 
 
@@ -250,7 +249,7 @@ def _parse(arguments: list[str]) -> list[str]:
 
 
 def _explain(error: Exception, _: list[str]) -> Exception | None:
-  """Returns the sentence for an error that absl raised."""
+  """Returns a UserError for an error that absl raised, or None."""
   if isinstance(error, flags.UnrecognizedFlagError):
     names = [name for name in flags.FLAGS if not name.startswith('config.')]
     head, dot, rest = error.flagname.partition('.')

@@ -1,7 +1,7 @@
 """The persistent compilation cache: jax's own, in the user's cache folder.
 
-Commands set it up; importing the library does not. An entry is machine code,
-which jax runs unchecked, so that only the user may write to the folder.
+Commands set it up; importing the library does not. An entry is machine code
+that jax runs unchecked, so only the user may write to the folder.
 """
 
 import hashlib
@@ -28,11 +28,11 @@ _CPU = ('vendor_id', 'cpu family', 'model', 'stepping', 'flags', 'CPU ', 'Feat')
 def set_up(folder: str | None = None) -> None:
   """Makes jax store compiled programs, and load stored ones.
 
-  A folder that cannot be used is a warning; the command continues without.
+  If the folder cannot be used, prints a warning and goes on without a cache.
 
   Args:
-    folder: a local folder, or 'off'; None: the folder that jax's environment
-      variables name, else one in the user's cache folder.
+    folder: a local folder, or 'off'; None: as jax's environment variables say,
+      else in the user's cache folder.
 
   Raises:
     UserError: an empty name, or a URL.
@@ -45,8 +45,9 @@ def set_up(folder: str | None = None) -> None:
   if folder is None and (
     config.jax_compilation_cache_dir
     or not config.jax_enable_compilation_cache
-    # Only process 0 writes, perhaps to a disk of its own machine. On GPUs all
-    # processes autotune together: one that loads a program blocks the others.
+    # Only process 0 writes, and other machines may not see its folder. On GPUs
+    # all processes autotune together: one that loads a program instead blocks
+    # the others.
     or distributed.several()
   ):
     return

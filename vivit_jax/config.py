@@ -40,7 +40,7 @@ def _decay(default: float) -> float:
 class DataConfig:
   """Records to read, and clips to cut from them."""
 
-  dataset: str = 'videos'  # a TFDS name, or name/config
+  dataset: str = 'videos'  # name, or videos/NAME: docs/datasets.md
   data_dir: str = 'data'  # folder that `vivit_jax.data.prepare` wrote into
   train_split: str = 'train'
   frames: int = limited(32, above=0)  # frames of a clip
@@ -65,13 +65,13 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:
-  """Random augmentation in training: docs/augmentation.md shows each."""
+  """Random augmentation in training; docs/augmentation.md explains each key."""
 
   flip: float = _probability(0.5)  # left to right
   randaugment_layers: int = limited(0, at_least=0)  # operations on a clip
   # Strength of every operation, on TensorFlow's scale.
   randaugment_magnitude: float = limited(10.0, at_least=0, at_most=30)
-  # 'colour': the operations that the reference's code applies.
+  # 'colour': no geometric operations, as in the reference's code.
   randaugment_operations: Literal['all', 'colour'] = 'all'
   colour_jitter: float = _probability(0.0)  # with the reference's strengths
   colour_drop: float = _probability(0.0)  # to grey
@@ -79,7 +79,7 @@ class AugmentConfig:
   erasing_fill: Literal['noise', 'mean'] = 'noise'  # 'mean': data.mean
   mixup: float = limited(0.0, at_least=0)  # alpha of the Beta distribution
   cutmix: float = limited(0.0, at_least=0)  # alpha of the Beta distribution
-  # Probability that a batch gets CutMix where mixup is on too.
+  # Probability of cutmix for a batch, if mixup is on too.
   cutmix_probability: float = _probability(0.5)
   repeats: int = limited(1, above=0)  # clips of each video in a batch
 
@@ -96,7 +96,7 @@ class OptimConfig:
   schedule: Literal['cosine', 'linear', 'polynomial', 'step', 'constant'] = (
     'cosine'
   )
-  # Share of learning_rate at the end of cosine, linear and polynomial decay.
+  # Final share of learning_rate, for cosine, linear and polynomial decay.
   final_rate: float = _probability(0.0)
   power: float = limited(2.0, above=0)  # polynomial
   decay_epochs: float = limited(10.0, above=0)  # step: epochs between decays
@@ -106,17 +106,17 @@ class OptimConfig:
   b1: float = _decay(0.9)  # all other optimisers
   b2: float = _decay(0.999)  # all other optimisers; lion's paper has 0.99
   epsilon: float | None = limited(None, above=0)  # None: 1e-8 (lamb: 1e-6)
-  # Of kernels alone, never of biases, norms or positions.
+  # Only for kernels, never for biases, norms or positions.
   weight_decay: float = limited(0.0, at_least=0)
   # Factor of the learning rate from each layer to the one below it.
   layer_decay: float = limited(1.0, above=0, at_most=1)
-  # Regular expression; parameters whose name matches are frozen: '^embedding/'.
+  # Regular expression: parameters with a matching name are frozen.
   freeze: str | None = None
-  # Regular expression; only parameters whose name matches are trained:
-  # '^output_projection' for a linear probe.
+  # Regular expression: only parameters with a matching name are trained, such
+  # as '^output_projection' for a linear probe.
   train: str | None = None
-  clip_norm: float | None = limited(1.0, above=0)  # global norm, after the mean
-  # over devices; None: off
+  # Max norm of the whole gradient, after the mean over devices; None: off.
+  clip_norm: float | None = limited(1.0, above=0)
   sam_rho: float = limited(0.0, at_least=0)  # radius of SAM; 0: off
 
 
@@ -125,17 +125,17 @@ class RunConfig:
   """Length, loss, logging and checkpoints of training."""
 
   batch_size: int = limited(64, above=0)  # clips, over all devices
-  accumulate: int = limited(1, above=0)  # micro-batches: less memory
+  accumulate: int = limited(1, above=0)  # micro-batches, to save memory
   epochs: float = limited(30.0, above=0, at_most=1_000_000)
   seed: int = limited(0, at_least=0, below=2**32)
   label_smoothing: float = _decay(0.0)
-  # Weight of each head's loss; 1 for heads that are not named.
+  # Head name -> weight of its loss; 1 for other heads.
   head_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
-  # Weight of an example by the frequency of its class: docs/runs.md.
+  # Weights of examples by the frequency of their class: docs/runs.md.
   class_weights: Literal['inverse', 'inverse_sqrt', 'effective'] | None = None
   class_weights_beta: float = _decay(0.999)  # 'effective'
   ema: float = _decay(0.0)  # decay of the moving average of weights; 0: off
-  # Training ends after so many non-finite steps in a row.
+  # Number of consecutive non-finite steps after which training ends.
   max_skipped: int = limited(10, above=0)
   log_every: int = limited(50, above=0)  # steps
   profile_first: int = limited(0, at_least=0)  # first traced step; 0: no trace
@@ -147,21 +147,21 @@ class RunConfig:
   validate_every: int | None = limited(None, at_least=0)
   validate_epochs: float = limited(0.0, at_least=0)  # 0: validate by steps
   validation_split: str = 'validation'
-  # 'top1' and 'loss' are means over heads; one head's: 'verb/top1',
-  # 'verb/loss', or with many labels per video 'verb/mAP'.
+  # 'top1' and 'loss' are means over heads. For one head: 'verb/top1',
+  # 'verb/loss', or 'verb/mAP' if videos have several labels.
   best_metric: str = 'top1'
 
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
-  """Protocol of evaluate.py; `ema` holds for training's validation too."""
+  """Protocol of evaluate.py; training's validation uses `ema` too."""
 
   split: str = 'validation'
-  batch_size: int = limited(16, above=0)  # videos with all views, all devices
+  batch_size: int = limited(16, above=0)  # videos, over all devices
   temporal_views: int = limited(4, above=0)
   spatial_crops: Literal[1, 3] = 3  # 1: centre; 3: along the longer side
   average: Literal['logits', 'probabilities'] = 'logits'  # over the views
-  ema: bool = True  # score averaged weights, also those of init_from, if any
+  ema: bool = True  # use averaged weights, if any; also those of init_from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,13 +169,13 @@ class TrainConfig:
   """All keys of one experiment."""
 
   init_from: str | None = None  # checkpoint of any format to start from
-  # From the kernel of an image model to that of a tubelet.
+  # How an image model's patch kernel becomes a tubelet kernel.
   init_kernel: Literal['central_frame', 'inflation'] = 'central_frame'
   # Token grid of init_from, if it is neither stored nor unambiguous.
   init_grid: tuple[int, int, int] | None = limited(None, at_least=1)
-  # Options of the model in init_from that differ from what its arrays suggest.
+  # Options of init_from's model that its arrays do not show.
   init_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  # JSON file, {head: [names]}: the order of a foreign checkpoint's outputs.
+  # JSON file {head: [names]}: class names in a checkpoint's output order.
   class_order: str | None = None
   model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
@@ -221,7 +221,7 @@ def is_key(key: str) -> bool:
 
 
 def unknown_key(key: str, family: str | None = None) -> str:
-  """Returns the error's sentence for an unknown key.
+  """Returns the error message for an unknown key.
 
   Args:
     key: dotted name.
@@ -239,7 +239,7 @@ def unknown_key(key: str, family: str | None = None) -> str:
 
 
 def help_text() -> str:
-  """Returns all keys and their defaults for --help, family by family."""
+  """Returns all keys with their defaults, for --help."""
   lines = [
     f'  {key} = {value!r}'
     for key, value in typed.flat(TrainConfig()).items()
@@ -255,7 +255,7 @@ def help_text() -> str:
 
 
 def keys() -> list[str]:
-  """Returns all dotted keys, with the options of every family."""
+  """Returns all dotted keys, including the options of all families."""
   options = {
     f'model.options.{key}'
     for family in families.every().values()
@@ -265,7 +265,7 @@ def keys() -> list[str]:
 
 
 def resolve(config: ml_collections.ConfigDict) -> TrainConfig:
-  """Returns the typed and checked config of a ConfigDict.
+  """Returns a ConfigDict as a typed and checked config.
 
   Raises:
     UserError: an unknown key, a value of a wrong type or outside its limits, or
@@ -277,7 +277,7 @@ def resolve(config: ml_collections.ConfigDict) -> TrainConfig:
 
 
 def from_mapping(mapping: Mapping[str, Any]) -> TrainConfig:
-  """Returns the config of nested mappings, such as a workdir's JSON.
+  """Returns nested mappings, such as a workdir's JSON, as a typed config.
 
   Raises:
     UserError: an unknown key, or a value of a wrong type or outside its limits.
@@ -332,12 +332,12 @@ def training_steps(config: TrainConfig, videos: int) -> int:
 
 
 def less_is_better(metric: str) -> bool:
-  """Returns whether a smaller value of a metric is better, as of a loss."""
+  """Returns whether smaller values of a metric are better: for losses."""
   return metric.rpartition('/')[2] == 'loss'
 
 
 def with_heads(config: TrainConfig, heads: Mapping[str, int]) -> TrainConfig:
-  """Returns the config with other heads, in their order."""
+  """Returns the config with other heads, in the given order."""
   model = dataclasses.replace(config.model, heads=dict(heads))
   return dataclasses.replace(config, model=model)
 
@@ -348,12 +348,13 @@ def resolve_heads(
   """Returns the config with `model.heads` taken from the dataset.
 
   Args:
-    config: its own heads, if any, select those of the dataset.
-    label_names: names of each head's classes in the dataset.
+    config: if it sets `model.heads`, these are checked and used.
+    label_names: class names of each head of the dataset.
 
   Raises:
-    UserError: a head that the dataset lacks, that has another number of classes
-      or a single one, or a weight of an unknown head.
+    UserError: a head that the dataset does not have, or with another number of
+      classes; a head with a single class; or `train.head_weights` of an unknown
+      head.
   """
   classes = {head: len(names) for head, names in sorted(label_names.items())}
   heads = config.model.heads or classes

@@ -1,6 +1,6 @@
 """Checks of config values that depend on each other.
 
-Types, choices and limits of single keys are in `config`, where the keys are.
+Types, choices and limits of single keys are declared in `config`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _METRIC = r'top1|loss|joint/top1|[\w-]+/(top[15]|mAP|loss)'
 
 
 def check(config: TrainConfig) -> None:
-  """Raises a UserError for values that are not allowed, alone or together."""
+  """Raises a UserError for invalid values and invalid combinations."""
   typed.check(config)
   _check_model(config.model)
   family = families.get(config.model.family)
@@ -37,7 +37,7 @@ def check(config: TrainConfig) -> None:
   require(
     run.class_weights is None or config.data.balanced is None,
     f"data.balanced is '{config.data.balanced}' and train.class_weights "
-    f"'{run.class_weights}': both make up for rare classes; set one of them.",
+    f"'{run.class_weights}': both compensate for rare classes; set only one.",
   )
   for name, split in (
     ('data.train_split', config.data.train_split),
@@ -73,8 +73,8 @@ def _check_data(data: DataConfig) -> None:
   low, high = data.scale_jitter
   require(
     0 < low <= high,
-    f'data.scale_jitter is {data.scale_jitter}; it takes the lowest scale, '
-    'above 0, and the highest.',
+    f'data.scale_jitter is {data.scale_jitter}; it takes the lowest and the '
+    'highest scale, above 0.',
   )
   # Only the shorter side: a wide crop fits a wide video.
   smallest = data.short_side * min(low, 1.0)
@@ -111,7 +111,7 @@ def _check_run(run: RunConfig) -> None:
   require(
     re.fullmatch(_METRIC, run.best_metric) is not None,
     f"train.best_metric is '{run.best_metric}'; it takes top1, loss, "
-    'joint/top1, or of one head HEAD/top1, HEAD/top5, HEAD/mAP or HEAD/loss.',
+    'joint/top1, HEAD/top1, HEAD/top5, HEAD/mAP or HEAD/loss.',
   )
   for head, weight in run.head_weights.items():
     require(

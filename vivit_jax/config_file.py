@@ -1,4 +1,4 @@
-"""Config files: running them, and one sentence for each mistake in them."""
+"""Runs config files, and explains errors in them in one sentence."""
 
 import os
 import re
@@ -14,11 +14,11 @@ def run(path: str) -> configs.TrainConfig:
   """Returns the checked config of a file.
 
   Args:
-    path: of a Python file with a function `get_config`, or of a .json, such as
-      a workdir's config.json.
+    path: a Python file with a function `get_config`, or a .json file, such as a
+      workdir's config.json.
 
   Raises:
-    UserError: no such file, code that fails, or values that are not allowed.
+    UserError: a missing file, code that fails, or invalid values.
   """
   if not os.path.isfile(path):
     raise UserError(f'there is no config file {path}.')
@@ -44,10 +44,10 @@ def _read_json(path: str) -> configs.TrainConfig:
 
 
 def resolve(config: Any, path: str) -> configs.TrainConfig:
-  """Returns the checked config that `get_config` of a file returned.
+  """Returns the result of a file's `get_config` as a checked config.
 
   Raises:
-    UserError: not a ConfigDict, or values that are not allowed.
+    UserError: it is not a ConfigDict, or has invalid values.
   """
   if not hasattr(config, 'to_dict'):
     raise UserError(
@@ -58,7 +58,7 @@ def resolve(config: Any, path: str) -> configs.TrainConfig:
 
 
 def mistake(error: BaseException | None, path: str) -> UserError | None:
-  """Returns the sentence for an error that a config file raised.
+  """Returns a UserError that explains an error in a config file.
 
   None if neither the error nor its context was raised in the file.
   """

@@ -1,4 +1,4 @@
-"""--config, a file of an experiment, and a flag for each of its keys."""
+"""The flag --config, and a flag for each key of the config."""
 
 import sys
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ flags.disclaim_key_flags()  # as in `commands`
 def define_config(text: str) -> flags.FlagHolder:
   """Defines --config, and a flag --config.KEY for each key of the file.
 
-  --config.model.family takes effect first, so that flags can set the options of
+  --config.model.family is applied first, so that other flags can set options of
   the new family.
 
   Args:
@@ -50,13 +50,13 @@ def define_config(text: str) -> flags.FlagHolder:
 
 
 def read_config(holder: 'flags.FlagHolder[ConfigDict]') -> configs.TrainConfig:
-  """Returns the checked config of --config and its overrides.
+  """Returns the checked config of --config, with the overrides of flags.
 
   Args:
-    holder: of `define_config`.
+    holder: from `define_config`.
 
   Raises:
-    UserError: no such file, or values that are not allowed.
+    UserError: a missing file, or invalid values.
   """
   path = flags.FLAGS['config'].config_filename
   try:
@@ -78,7 +78,7 @@ def _value_of(name: str, arguments: list[str]) -> str | None:
 def _explain(
   error: Exception, arguments: list[str], family: str | None
 ) -> Exception | None:
-  """Returns the sentence for an error in the config file or in a key's flag."""
+  """Returns a UserError for an error in the config file or a --config flag."""
   path = _value_of('config', arguments)
   # A colon separates a file from its argument.
   in_file = path and config_file.mistake(error, path.split(':')[0])

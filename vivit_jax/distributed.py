@@ -1,11 +1,11 @@
 """Runs of several processes, on one machine or many.
 
-Every process runs the same command. They find each other by flags, or by the
-variables of Slurm, Open MPI and TPU pods. All of them see the same files;
-process 0 alone writes and prints.
+Every process runs the same command. They connect by flags, or by the
+environment variables of Slurm, Open MPI and TPU pods. All must see the same
+files; only process 0 writes and prints.
 
-jax watches the processes: after `_HEARTBEAT_SECONDS` without a heartbeat from
-one, it aborts the others with a message that names it. If process 0 dies, they
+jax watches the processes: if one sends no heartbeat for `_HEARTBEAT_SECONDS`,
+jax aborts the others with a message that names it. If process 0 dies, they
 abort at once.
 """
 
@@ -25,12 +25,12 @@ from vivit_jax.errors import UserError
 
 _HEARTBEAT_SECONDS = 30  # without one, a process counts as dead
 _CONNECT_SECONDS = 300  # for all processes to start
-_EXIT_SECONDS = 3  # for other processes to end by the same error
+_EXIT_SECONDS = 3  # for other processes to report the same error
 
-# The number of processes and the rank, by Slurm's steps (srun) and by mpirun.
+# Number of processes and rank, as set by srun and by mpirun.
 _SLURM = ('SLURM_NTASKS', 'SLURM_PROCID')
 _OPEN_MPI = ('OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_RANK')
-# What jax also reads, to find process 0.
+# Variables from which jax gets the address of process 0.
 _SLURM_NODES = ('SLURM_JOB_ID', 'SLURM_STEP_NODELIST', 'SLURM_LOCALID')
 _OPEN_MPI_NODES = 'OMPI_MCA_orte_hnp_uri'  # missing in Open MPI 5
 
@@ -47,10 +47,10 @@ def initialise(
   Args:
     coordinator: 'host:port' of process 0; None: from the launcher, if any.
     processes: their number; None: from the launcher.
-    process: number of this one, from 0; None: from the launcher.
+    process: index of this one, from 0; None: from the launcher.
 
   Raises:
-    UserError: flags that contradict each other, or no connection.
+    UserError: invalid or missing flags, or no connection.
   """
   launched = _launched(os.environ)
   if coordinator is None:
@@ -63,7 +63,7 @@ def initialise(
     ):
       raise UserError(
         'Open MPI 5 does not name the host of process 0: give '
-        '--coordinator=HOST:PORT, with any free port of it.'
+        '--coordinator=HOST:PORT, with any free port of that host.'
       )
   else:
     host, _, port = coordinator.rpartition(':')
@@ -75,7 +75,7 @@ def initialise(
     if processes is None or process is None:
       raise UserError(
         '--coordinator needs --processes, their number, and --process, the '
-        'number of this one.'
+        'index of this one.'
       )
     if not 0 <= process < processes:
       raise UserError(
@@ -84,7 +84,7 @@ def initialise(
       )
     if processes == 1:
       return
-  # For CPUs; and stopping.py handles signals, not jax.
+  # Gloo is for CPUs. Not jax but stopping.py handles signals.
   jax.config.update('jax_cpu_collectives_implementation', 'gloo')
   jax.config.update('jax_enable_preemption_service', False)
   logging.getLogger('jax._src.distributed').setLevel(logging.ERROR)
@@ -112,11 +112,11 @@ def initialise(
 
 
 def exit_after(error: Exception) -> None:
-  """Ends this process of several after an error; alone, returns.
+  """Ends this process after an error; returns if it is the only one.
 
-  Python's own exit would wait for the other processes, and they maybe for this
-  one. After a failed collective, another process has probably died: this waits
-  until jax aborts it by a message that names that process.
+  Python's own exit would wait for the other processes, which may wait for this
+  one. If a collective failed, another process has probably died: this function
+  then waits until jax aborts this process with a message that names the other.
   """
   if not several():
     return
@@ -139,10 +139,10 @@ def check_same(what: str, values: Mapping[str, object]) -> None:
 
   Args:
     what: name of the values, for the error.
-    values: of this process, JSON types.
+    values: this process's values, of JSON types.
 
   Raises:
-    UserError: names the process and the key that differ from process 0's.
+    UserError: a value differs from process 0's; it names process and key.
   """
   line = json.dumps(values) + '\n'
   lines = bytes(gather(np.frombuffer(line.encode(), np.uint8))).splitlines()
@@ -159,10 +159,10 @@ def check_same(what: str, values: Mapping[str, object]) -> None:
 
 
 def _launched(environment: Mapping[str, str]) -> tuple | None:
-  """Returns the number of processes and this one's, from the launcher.
+  """Returns number of processes and rank from the launcher's variables.
 
-  Both are None where jax asks the launcher itself (a TPU pod). The whole is
-  None without a launcher, or with a single process.
+  (None, None) on a TPU pod, where jax detects both. None without a launcher, or
+  for a single process.
   """
   if all(name in environment for name in (*_SLURM, *_SLURM_NODES)):
     names = _SLURM
@@ -196,13 +196,9 @@ def first() -> bool:
 
 
 def wait_for(is_ready: Callable[[], bool], seconds: float = 1.0) -> None:
-  """Polls until something is ready that another process makes.
+  """Polls `is_ready`, every `seconds`, until it returns True.
 
-  Not a collective: those may time out.
-
-  Args:
-    is_ready: returns whether it is ready.
-    seconds: from one call to the next.
+  To wait for another process without a collective, which may time out.
   """
   while not is_ready():
     time.sleep(seconds)
@@ -212,7 +208,7 @@ def from_first(tree: Any) -> Any:
   """Broadcasts process 0's arrays to all processes, bit for bit.
 
   Args:
-    tree: host arrays; other processes need only match in shapes and types.
+    tree: host arrays, with the same shapes and types in all processes.
   """
   if jax.process_count() == 1:
     return tree

@@ -1,4 +1,4 @@
-"""The exception for mistakes of users, and how commands exit on it."""
+"""UserError, the exception for invalid input, and how commands exit."""
 
 import contextlib
 import difflib
@@ -12,7 +12,7 @@ TERMINATED = 143  # SIGTERM, which schedulers send before they stop a job
 
 
 class UserError(ValueError):
-  """A mistake in the input: the message says what, where and what to do."""
+  """Invalid input; the message names the mistake and says what to do."""
 
 
 def nearest(name: str, names: Iterable[str], at_least: float = 0.5) -> str:
@@ -54,5 +54,5 @@ def damaged(path: str | os.PathLike, why: object) -> UserError:
   """Returns the error for a checkpoint file that cannot be read."""
   reason = (str(why).splitlines() or [repr(why)])[0][:200]
   return UserError(
-    f'{path} is damaged, or no checkpoint ({reason}): get it again.'
+    f'{path} is damaged or not a checkpoint ({reason}): get it again.'
   )

@@ -1,9 +1,9 @@
-"""Exports a trained model as one function that needs jax alone.
+"""Exports a trained model as one function that needs only jax.
 
   python -m vivit_jax.export --workdir=runs/demo --out=DIR
   python -m vivit_jax.export --checkpoint=PATH --config=FILE --out=DIR
 
-uint8 frames in, probabilities out. docs/export.md describes the files.
+It maps uint8 frames to probabilities. docs/export.md describes the files.
 """
 
 import re
@@ -20,13 +20,13 @@ from vivit_jax.inference import model_flags
 model_flags.define()
 _OUT = flags.DEFINE_string('out', None, 'Folder to create.')
 _PLATFORMS = flags.DEFINE_list(
-  'platforms', 'cpu,cuda,tpu', 'Platforms of: cpu, cuda, rocm, tpu.'
+  'platforms', 'cpu,cuda,tpu', 'Any of cpu, cuda, rocm, tpu.'
 )
 _RESIZE = flags.DEFINE_string(
-  'resize', None, 'Height x width of the frames; the default is the crop.'
+  'resize', None, 'HxW of the input frames; the default is the crop.'
 )
 _PARAMETERS = flags.DEFINE_enum(
-  'parameters', 'inside', ('inside', 'beside'), 'In the artefact, or a file.'
+  'parameters', 'inside', ('inside', 'beside'), 'In the artefact or beside it.'
 )
 _SAVEDMODEL = flags.DEFINE_boolean(
   'savedmodel', False, 'Write a TensorFlow SavedModel too.'
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
   temporary = export.unfinished(_OUT.value)
 
   def end(*_):
-    # A KeyboardInterrupt gets lost where jax calls back into Python.
+    # jax's callbacks into Python swallow a KeyboardInterrupt.
     shutil.rmtree(temporary, ignore_errors=True)
     commands.end_at_once()
 

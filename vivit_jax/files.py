@@ -1,4 +1,4 @@
-"""Atomic file writes, and a stamp to notice that a file has changed."""
+"""Atomic file writes, and a stamp to detect that a file has changed."""
 
 import contextlib
 import os
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   """Yields a temporary path, which is renamed to `path` at the end.
 
-  It is beside `path`, unique to this process, and ends in `.part`. After an
-  error it is removed, and a file at `path` is unchanged.
+  The temporary file is in the same folder, unique to this process, and ends in
+  `.part`. After an error it is removed, and `path` is unchanged.
 
   Raises:
     OSError: the file cannot be renamed.

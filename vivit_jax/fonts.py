@@ -1,4 +1,4 @@
-"""Matplotlib fonts for names in any script."""
+"""Matplotlib fonts for text in any script."""
 
 import contextlib
 import functools
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from matplotlib import font_manager
 
-# The first one comes with matplotlib and has Latin, Greek and Cyrillic. Of the
-# others, those that are installed fill its gaps.
+# The first one comes with matplotlib and has Latin, Greek and Cyrillic. The
+# others add more scripts, if they are installed.
 _FONTS = (
   'DejaVu Sans',
   'Noto Sans CJK JP',
@@ -24,23 +24,23 @@ _FONTS = (
 
 @functools.cache
 def families() -> list[str]:
-  """Returns the installed fonts; each one fills the gaps of those before."""
+  """Returns the installed fonts, in the order in which glyphs are searched."""
   installed = {font.name for font in font_manager.fontManager.ttflist}
   return [name for name in _FONTS if name in installed]
 
 
 @contextlib.contextmanager
 def without_warnings() -> Iterator[None]:
-  """Context that draws a box for a missing glyph without a warning."""
+  """Silences the warning that a glyph is missing; it is drawn as a box."""
   with warnings.catch_warnings():
     warnings.filterwarnings('ignore', message='Glyph')
     yield
 
 
 def shortened(text: str, length: int) -> str:
-  """Returns printable text of one line, without its middle if it is long.
+  """Returns text as one printable line of at most `length` characters.
 
-  The end of a name often identifies it as well as its beginning.
+  Longer text loses its middle: the end of a name often identifies it.
   """
   text = ' '.join(''.join(c if c.isprintable() else ' ' for c in text).split())
   if len(text) <= length:

@@ -12,14 +12,14 @@ from vivit_jax.errors import UserError
 
 @contextlib.contextmanager
 def locked(folder: pathlib.Path, in_use: str) -> Iterator[None]:
-  """Locks a folder that exists; the lock ends with the process at the latest.
+  """Locks an existing folder until the block or the process ends.
 
-  The folder itself is locked: no lock file is left in it. Some network file
-  systems have no locks; there, nothing is checked.
+  The lock is on the folder itself, so no file is left in it. On network file
+  systems without locks, nothing is checked.
 
   Args:
     folder: the folder to lock.
-    in_use: the error's sentence if another process holds the lock.
+    in_use: error message if another process holds the lock.
 
   Raises:
     UserError: another process holds the lock.

@@ -1,10 +1,9 @@
 """Data parallelism: the one module that uses jax.pmap.
 
-Parameters and optimiser state are replicated with a leading device axis.
+Parameters and optimiser state are replicated along a leading device axis.
 Batches are split along their first axis: device d of a process gets the d-th
-run of consecutive examples. Each device knows the indices of its examples in
-the global batch (`example_indices`). Random draws are keyed by this index, so
-they do not depend on the number of devices.
+block of examples. Random draws are keyed by an example's index in the global
+batch (`example_indices`), so they do not depend on the number of devices.
 """
 
 import functools
@@ -33,12 +32,12 @@ def map_over_devices(
 def compiled(
   function: Callable, *arguments: Any
 ) -> tuple[Callable, int | None]:
-  """Compiles a mapped function ahead of its first call, for these arguments.
+  """Compiles a mapped function for these arguments, before its first call.
 
   Returns:
-    The compiled function and the memory that it needs on each device in bytes,
-    arguments included; None if unknown. In several processes, jax cannot do
-    that: the function itself and None.
+    The compiled function, and its memory on each device in bytes, including the
+    arguments; None if unknown. With several processes, jax cannot compile ahead
+    of the call: returns the function itself, and None.
   """
   if jax.process_count() > 1 or not hasattr(function, 'lower'):
     return function, None
@@ -86,9 +85,9 @@ def unshard(tree: Any) -> Any:
 
 
 def all_reduce_max(value: int) -> jax.Array:
-  """Returns the maximum of all processes' values, [devices].
+  """Returns the maximum over all processes, on each local device: [devices].
 
-  A collective, which all processes must call; it runs asynchronously.
+  A collective that runs asynchronously; all processes must call it.
   """
   value_D = np.full((jax.local_device_count(),), value, np.int32)
   return _mapped_max()(value_D)
@@ -103,20 +102,20 @@ def _mapped_max() -> Callable:
 
 
 def mean_over_devices(tree: Any) -> Any:
-  """Averages over all devices of all processes."""
+  """Averages a tree over all devices of all processes."""
   return jax.lax.pmean(tree, AXIS)
 
 
 def example_indices(local_batch: int) -> jax.Array:
-  """Returns the examples' places in the global batch, int32 [local_batch]."""
+  """Returns the examples' indices in the global batch, int32 [local_batch]."""
   return jax.lax.axis_index(AXIS) * local_batch + jnp.arange(local_batch)
 
 
 def next_example(x: jax.Array) -> jax.Array:
-  """Rolls [b, ...] by one along the global batch: example i gets i + 1.
+  """Replaces each example of [b, ...] by the next one of the global batch.
 
-  A device's last example gets the first of the next device, by a collective
-  permutation; the last device's is followed by the first device's.
+  A device's last example is replaced by the first of the next device; the
+  last device takes it from the first device.
   """
   devices = jax.lax.axis_size(AXIS)
   ring = [(source, (source - 1) % devices) for source in range(devices)]

@@ -25,7 +25,7 @@ flags.DEFINE_enum(
   'short_videos',
   None,
   ('refuse', 'loop', 'hold'),
-  'For videos shorter than a clip: an error, a loop, or a repeated last frame.',
+  'Videos shorter than a clip: an error, looped, or their last frame repeated.',
 )
 flags.DEFINE_string(
   'views', None, "Temporal x spatial views, such as 4x3; default: the config's."
@@ -42,7 +42,7 @@ flags.DEFINE_float(
   'window', None, 'Seconds of a window; default: the length of a clip.'
 )
 flags.DEFINE_float(
-  'window_stride', None, 'Seconds between windows; default: --window.'
+  'window_stride', None, "Seconds between windows' starts; default: --window."
 )
 flags.DEFINE_string(
   'timeline_pictures', None, 'Folder for plots of the time lines.'
@@ -50,7 +50,7 @@ flags.DEFINE_string(
 
 
 def main(arguments: list[str]) -> int:
-  for stream in (sys.stdout, sys.stderr):  # file names that are invalid UTF-8
+  for stream in (sys.stdout, sys.stderr):  # file names may be invalid UTF-8
     stream.reconfigure(errors='backslashreplace')
   values = flags.FLAGS
   model_flags.check()

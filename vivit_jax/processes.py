@@ -21,8 +21,8 @@ CONTEXT = multiprocessing.get_context('spawn')
 def end_with_parent(signum: int) -> None:
   """Makes the kernel signal this process when its parent ends (Linux).
 
-  That works after any end of the parent, SIGKILL included; a parent that has
-  ended before sends nothing.
+  This works however the parent ends, even by SIGKILL, but not if it has ended
+  before the call.
   """
   if sys.platform.startswith('linux'):
     set_death_signal = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -32,8 +32,8 @@ def end_with_parent(signum: int) -> None:
 def init_worker() -> None:
   """Initialises a worker process: it ignores Ctrl-C and ends with its parent.
 
-  A terminal sends Ctrl-C to all processes; the parent decides what it means.
-  Workers of a killed parent end on Linux only.
+  A terminal sends Ctrl-C to all processes; only the parent handles it. Workers
+  of a killed parent end on Linux only.
   """
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   end_with_parent(signal.SIGKILL)
@@ -44,18 +44,18 @@ def init_worker() -> None:
 
 @contextlib.contextmanager
 def defer_sigint() -> Iterator[None]:
-  """Defers Ctrl-C while workers start, and raises it afterwards.
+  """Defers Ctrl-C while workers start, and handles it afterwards.
 
-  Workers inherit the blocked signal, so that it cannot end them during their
-  imports, before `init_worker`. A library's thread may still receive it in this
-  process: it is noted, for a worker that has started must get its arguments. A
-  process that ignores Ctrl-C, as one started with `&` in a script, goes on
-  ignoring it.
+  The signal is blocked, and workers inherit this: it cannot end them during
+  their imports, before `init_worker`. A library's thread in this process may
+  still receive it. It is then recorded: an exception here would leave a started
+  worker without its arguments. A process that ignores Ctrl-C (started with `&`
+  in a script) continues to ignore it.
   """
   if threading.current_thread() is not threading.main_thread():
     yield
     return
-  # It starts with the first worker, and would unblock Ctrl-C.
+  # Otherwise the tracker starts with the first worker and unblocks Ctrl-C.
   resource_tracker.ensure_running()
   received = []
   handler = signal.signal(signal.SIGINT, lambda *which: received.append(which))
@@ -76,16 +76,16 @@ def pool(
   begin: Callable[..., None] = init_worker,
   arguments: tuple[Any, ...] = (),
 ) -> Iterator[concurrent.futures.ProcessPoolExecutor]:
-  """Yields a pool of processes, which are terminated after an error here.
+  """Yields a pool of processes; an error in the block terminates them.
 
   Args:
     workers: number of processes.
-    ended: the error's sentence if something else ends a worker.
+    ended: error message if a worker is killed from outside.
     begin: initialiser of each worker; it must call `init_worker`.
-    arguments: of `begin`.
+    arguments: arguments of `begin`.
 
   Raises:
-    UserError: a worker was ended, by the system for example.
+    UserError: a worker was killed, for example by the system.
   """
   executor = concurrent.futures.ProcessPoolExecutor(
     workers, CONTEXT, begin, arguments

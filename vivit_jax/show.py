@@ -2,9 +2,9 @@
 
   python -m vivit_jax.show --config=configs/k400_b16x2.py --out=page.html
 
-The clips of batch --step are augmented by the functions of training itself. The
-page is one file, .html or .png. Any key of the config can be overridden, as in
-train.py: --config.augment.cutmix=1.0.
+The train step's own functions augment the clips of batch --step. The page is
+one file, .html or .png. Flags override keys of the config, as in train.py:
+--config.augment.cutmix=1.0.
 """
 
 import sys
@@ -14,11 +14,11 @@ from absl import flags
 from vivit_jax import commands, config_flags
 
 _CONFIG = config_flags.define_config(
-  'File of the experiment, e.g. configs/k400_b16x2_fe.py.'
+  'Config file, such as configs/k400_b16x2.py.'
 )
 _OUT = flags.DEFINE_string('out', None, 'File to write, .html or .png.')
 _STEP = flags.DEFINE_integer('step', 0, 'Number of the batch, from 0.')
-_CLIPS = flags.DEFINE_integer('clips', 8, 'How many clips to show.')
+_CLIPS = flags.DEFINE_integer('clips', 8, 'Number of clips to show.')
 commands.define_compilation_cache()
 
 

@@ -1,14 +1,14 @@
 """Sweeps: the runs that a config file lists, each trained by train.py.
 
-A config file may define, beside `get_config`, the function `sweep`. It returns
-one dict of overrides, from dotted keys to values, for each run:
+Besides `get_config`, a config file may define `sweep`. It returns a dict of
+overrides for each run, from dotted keys to values:
 
   def sweep():
     return [{'optim.learning_rate': rate} for rate in (0.1, 0.3)]
 
-A run's workdir is `<workdir>/<name>`. Beside the files of train.py it holds
-`experiment.py`, the config; `log.txt`, the output; and `finished`, an empty
-file, after exit code 0.
+A run's workdir is `<workdir>/<name>`. Besides the files of train.py, it has
+`experiment.py` (the config), `log.txt` (the output) and, after exit code 0, an
+empty file `finished`.
 """
 
 import concurrent.futures
@@ -65,7 +65,7 @@ exec bash {launcher} --config="$workdir/experiment.py" --workdir="$workdir"
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """One run: name of its folder, overrides and checked config."""
+  """A run: name of its folder, overrides, and checked config."""
 
   name: str
   overrides: dict[str, Any]
@@ -77,12 +77,12 @@ def plan(base: TrainConfig, path: str, given: Iterable[str] = ()) -> list[Run]:
 
   Args:
     base: config of the file's `get_config`, with the overrides of flags.
-    path: of the file.
-    given: keys that flags override.
+    path: the config file.
+    given: keys that are set by flags.
 
   Raises:
     UserError: code that fails, a result that is not a list of dicts, an unknown
-      key, a key that a flag sets too, or values that are not allowed.
+      key, a key that is also set by a flag, or invalid values.
   """
   overrides, known, given = _read(path), configs.keys(), list(given)
   for key in dict.fromkeys(key for run in overrides for key in run):
@@ -108,7 +108,7 @@ def _read(path: str) -> list[dict[str, Any]]:
   runs = None
   try:
     returned = runpy.run_path(path)['sweep']()
-    # Values of NumPy become Python's.
+    # JSON turns NumPy values into Python values.
     text = json.dumps(returned, default=lambda array: array.tolist())
     runs = json.loads(text)
   except Exception as error:  # a config file may raise anything
@@ -129,7 +129,7 @@ def _override(
   values = dataclasses.asdict(base)
   if 'model.family' in run:
     values['model'] = families.as_family(values['model'], run['model.family'])
-  # Another family's defaults must not replace the value of a flag.
+  # Changing the family may have reset options that flags set.
   flat = typed.flat(base)
   flags = {key: flat[key] for key in given if key in flat}
   for key, value in {**flags, **run}.items():
@@ -146,8 +146,8 @@ def _override(
 def names(runs: Sequence[dict[str, Any]]) -> list[str]:
   """Returns a short, unique name for each run, safe for a folder.
 
-  A name has the keys in which the runs differ, without their sections where
-  that is unambiguous: 'learning_rate=0.1,batch_size=64'.
+  A name lists the keys that differ between runs, without their sections if that
+  is unambiguous: 'learning_rate=0.1,batch_size=64'.
   """
   keys = list(dict.fromkeys(key for run in runs for key in run))
   texts = {key: {json.dumps(run.get(key, ())) for run in runs} for key in keys}
@@ -160,9 +160,8 @@ def names(runs: Sequence[dict[str, Any]]) -> list[str]:
     or 'default'
     for run in runs
   ]
-  same = Counter(
-    name.lower() for name in found
-  )  # some file systems ignore case
+  # Some file systems ignore case.
+  same = Counter(name.lower() for name in found)
   for number, (name, run) in enumerate(zip(found, runs)):
     if same[name.lower()] > 1 or len(name) > _MAX_NAME:
       text = json.dumps(run, sort_keys=True).encode()
@@ -180,10 +179,10 @@ def _word(value: Any) -> str:
 
 
 def write(runs: Sequence[Run], folder: pathlib.Path) -> None:
-  """Writes `experiment.py` of each run, after checks of all runs.
+  """Checks all runs, then writes `experiment.py` of each.
 
   Raises:
-    UserError: a run that cannot start, or a folder of another config.
+    UserError: a run that cannot start, or a workdir with another config.
   """
   from vivit_jax.training import checks  # importing jax takes a second
 
@@ -215,17 +214,17 @@ def run_all(
 ) -> int:
   """Trains the unfinished runs; a failed run does not stop the others.
 
-  The runs get SIGINT and SIGTERM too: they write checkpoints and end.
+  SIGINT and SIGTERM are forwarded to the runs, which write checkpoints and end.
 
   Args:
-    runs: of `plan`.
-    folder: of the sweep.
-    parallel: runs at a time, which share the devices of CUDA_VISIBLE_DEVICES,
-      if it is set.
-    program: takes --config=FILE and --workdir=FOLDER.
+    runs: from `plan`.
+    folder: workdir of the sweep.
+    parallel: number of runs at a time; they share the devices of
+      CUDA_VISIBLE_DEVICES, if it is set.
+    program: command line to which --config and --workdir are added.
 
   Returns:
-    The exit code: 0, 1 if a run failed, or the code of a signal.
+    The exit code: 0; 1 if a run failed; 130 or 143 after a signal.
   """
   write(runs, folder)
   devices = os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')
@@ -257,7 +256,7 @@ def run_all(
         env=os.environ | own,
         start_new_session=True,  # `forward` handles the terminal's Ctrl-C
       )  # fmt: skip
-    for signum in received:  # before the process was in `active`
+    for signum in received:  # `forward` may have missed the new process
       process.send_signal(signum)
     print(f'{run.name}: started; its log is {log.name}', flush=True)
     code = process.wait()
@@ -292,14 +291,14 @@ def table(
   """Returns a table of a metric, the best run first.
 
   Args:
-    runs: of `plan`.
-    folder: of the sweep.
-    metric: name in metrics.jsonl. A smaller loss is better; for all other
-      metrics, a larger value.
+    runs: from `plan`.
+    folder: workdir of the sweep.
+    metric: name in metrics.jsonl. Smaller is better for losses, larger for all
+      other metrics.
     value: 'best' or 'last' value of each run.
 
   Raises:
-    UserError: a metric that no run has.
+    UserError: no run has the metric.
   """
   sign = -1 if configs.less_is_better(metric) else 1
   rows, known = [], set()
@@ -331,10 +330,10 @@ def table(
 
 
 def write_slurm(runs: Sequence[Run], folder: pathlib.Path, path: str) -> None:
-  """Writes `experiment.py` of each run, and a script for `sbatch`.
+  """Writes `experiment.py` of each run, and a job array script for `sbatch`.
 
   Raises:
-    UserError: as `write`, or a script that cannot be written.
+    UserError: see `write`; or the script cannot be written.
   """
   folder = folder.absolute()
   write(runs, folder)
@@ -342,7 +341,7 @@ def write_slurm(runs: Sequence[Run], folder: pathlib.Path, path: str) -> None:
     last=len(runs) - 1,
     folder=folder,
     quoted=shlex.quote(str(folder)),
-    names=' '.join(f"'{run.name}'" for run in runs),  # for their commas
+    names=' '.join(f"'{run.name}'" for run in runs),
     root=shlex.quote(str(_ROOT)),
     python=shlex.quote(sys.executable),
     launcher=shlex.quote(str(_ROOT / 'launch' / 'slurm.sh')),

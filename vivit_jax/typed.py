@@ -1,7 +1,6 @@
-"""Typed config sections: dataclasses parsed from nested mappings and checked.
+"""Parses nested mappings, from a ConfigDict or JSON, into checked dataclasses.
 
-A mapping comes from a ConfigDict or from JSON. Every mistake is a `UserError`
-that names the dotted key, such as 'train.batch_size'.
+Every mistake is a `UserError` that names the dotted key, 'train.batch_size'.
 """
 
 from __future__ import annotations
@@ -29,13 +28,12 @@ _LIMITS = {
 
 
 def limited(default: Any, **limits: float) -> Any:
-  """Returns a dataclass field whose numbers must lie within limits.
+  """Returns a dataclass field with limits, which `parse` and `check` apply.
 
-  `parse` and `check` apply them. None is always allowed, and each number of a
-  tuple must fit.
+  None is always allowed. Limits apply to each number of a tuple.
 
   Args:
-    default: of the field.
+    default: the field's default.
     **limits: at_least, above, at_most, below.
   """
   return dataclasses.field(default=default, metadata=limits)
@@ -55,7 +53,7 @@ def keys(kind: type) -> list[str]:
 
 
 def flat(value: Any) -> dict[str, Any]:
-  """Returns the values of nested dataclasses by their dotted keys."""
+  """Returns the values of nested dataclasses by dotted key."""
 
   def flatten(tree: Mapping, prefix: str) -> Iterator[tuple[str, Any]]:
     for key, part in tree.items():
@@ -70,9 +68,9 @@ def flat(value: Any) -> dict[str, Any]:
 def to_config_dict(value: Any) -> ml_collections.ConfigDict:
   """Returns nested dataclasses as a locked ConfigDict.
 
-  An optional value becomes a placeholder: None would fix its type.
+  An optional value becomes a placeholder, which accepts its type and None.
   """
-  import ml_collections  # here, because the train step runs without it
+  import ml_collections  # not needed for training from typed configs
   from ml_collections import config_dict
 
   def convert(value: Any, hint: Any) -> Any:
@@ -102,18 +100,18 @@ def parse(
 ) -> Any:
   """Returns nested mappings as an instance of nested dataclasses.
 
-  A field is a dataclass, `X | None`, a Literal, a tuple, a Mapping with values
-  of one type, Any, or a plain type. A float field accepts an int.
+  A field may be a dataclass, `X | None`, a Literal, a tuple, a Mapping with
+  values of one type, Any, or a plain type. A float field accepts an int.
 
   Args:
     kind: the dataclass.
     mapping: field names and values.
     section: dotted name of the mapping, for errors.
-    unknown: maps an unknown dotted key to the error's sentence.
+    unknown: unknown dotted key -> error message.
 
   Raises:
-    UserError: an unknown key, a value of a wrong type, an infinite number, or a
-      number outside its limits.
+    UserError: an unknown key, a value of a wrong type, a number that is not
+      finite or not within its limits.
   """
 
   def parse_section(kind: type, value: Any, key: str) -> Any:
@@ -143,13 +141,14 @@ def parse(
 
 
 def check(value: Any, section: str = '') -> None:
-  """Raises a UserError where nested dataclasses break a Literal or a limit.
-
-  `parse` checks what it returns; this checks values made in any other way.
+  """Checks the Literals and limits of nested dataclasses not made by `parse`.
 
   Args:
     value: the dataclass.
     section: its dotted name, for errors.
+
+  Raises:
+    UserError: a value that is not allowed.
   """
   hints = typing.get_type_hints(type(value))
   for field in dataclasses.fields(value):
@@ -182,7 +181,7 @@ def _may_be_none(hint: Any) -> bool:
 
 
 def _value(kind: Any, value: Any, key: str) -> Any:
-  """Returns `value` as an instance of a type hint."""
+  """Returns `value` converted to a type hint, or raises a UserError."""
   if kind is Any:
     return value
   if _may_be_none(kind):

@@ -88,6 +88,7 @@ def write(
 def _write_predictions(path: pathlib.Path, table: Table) -> None:
   """Writes a row for each example: labels and first guesses of each head."""
   columns: dict[str, Any] = {'example': table.ids}
+  scores = table.averaged()
   for head, probabilities in table.probabilities().items():
     names = np.asarray(table.class_names[head], object)
     labels = table.labels[head]
@@ -96,7 +97,7 @@ def _write_predictions(path: pathlib.Path, table: Table) -> None:
     else:
       columns[f'{head}_label'] = names[labels]
     # Ranked by scores, as in the metrics: probabilities can round to equal.
-    guesses = metrics.top_k(table.averaged()[head], _GUESSES)
+    guesses = metrics.top_k(scores[head], _GUESSES)
     probabilities = np.take_along_axis(probabilities, guesses, axis=1)
     for rank in range(guesses.shape[1]):
       column = f'{head}_top{rank + 1}'

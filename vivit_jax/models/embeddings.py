@@ -78,9 +78,6 @@ class TubeletEmbedding(nn.Module):
     return tokens + bias.astype(self.dtype)
 
 
-EMBEDDINGS = ('tubelet', 'uniform_frames')  # values of model.options.embedding
-
-
 def middle_frames(video: jax.Array, period: int) -> jax.Array:
   """Uniform frame sampling (paper, section 3.2): every period's middle frame.
 

@@ -35,7 +35,8 @@ def section(
     guesses = metrics.top_k(scores, 1)[:, 0]
     counts = metrics.confusion(guesses, labels, len(names))
     values |= confusion.parts(counts, names)
-    values['calibration'] = _calibration(probabilities, labels)
+    confidence = probabilities.max(axis=1)
+    values['calibration'] = _calibration(confidence, guesses == labels)
   limit = max(_MAX_MISTAKES // len(table.logits), 1)
   wrong = mistakes.surest(scores, probabilities, labels, names, limit)
   for mistake in wrong:
@@ -74,12 +75,9 @@ def _classes(
   }
 
 
-def _calibration(
-  probabilities: np.ndarray, labels: np.ndarray
-) -> dict[str, Any]:
+def _calibration(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
   """Returns the accuracy of the first guess for each bin of its probability."""
-  right = probabilities.argmax(axis=1) == labels
-  bins = calibration.bins(probabilities.max(axis=1), right)
+  bins = calibration.bins(confidence, right)
   some = bins.count > 0
   model = charts.Line(
     'this model',

@@ -17,7 +17,7 @@ class Backbone(nn.Module):
     depth: L, number of blocks (Model 2: of the spatial encoder).
     options: block settings.
     tubelet: frames, height and width of a tubelet, in pixels.
-    embedding: one of `embeddings.EMBEDDINGS`.
+    embedding: 'tubelet' or 'uniform_frames'.
     kernel_init: a key of `embeddings.KERNEL_INITS`.
     positions: one of `positions.POSITIONS`.
     class_token: whether each sequence starts with a class token.
