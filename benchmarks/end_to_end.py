@@ -37,7 +37,7 @@ from vivit_jax.errors import UserError
 _CONFIG, _BATCH, _WARM_SECONDS = 'k400_b16x2_fe', 8, 2.0
 _SHARED = {
   'model.heads.label': 4,
-  'model.options.kernel_init': 'random',
+  'model.options.tubelet_init': 'random',
   'model.size': 'Ti',
   'data.dataset': input_pipeline.OWN,
   'data.frames': 32,

@@ -59,10 +59,7 @@ def main(arguments: list[str]) -> int:
   load = functools.partial(
     model_flags.load, stride=values.stride, short_videos=values.short_videos
   )
-  try:
-    return command.run(arguments[1:], options, load)
-  except BrokenPipeError:  # `| head` has closed the standard output
-    return 1
+  return command.run(arguments[1:], options, load)
 
 
 if __name__ == '__main__':

@@ -13,7 +13,7 @@ import numpy as np
 import regularised
 
 from vivit_jax import config as configs
-from vivit_jax import parallel
+from vivit_jax import models, parallel
 from vivit_jax.augment import randaugment
 from vivit_jax.training import optim, step
 
@@ -28,8 +28,9 @@ def main() -> None:
     config.train.accumulate, config.train.ema = 2, 0.9
     config.train.head_weights = {'verb': 0.5}
   config = configs.resolve(config)
-  model = regularised.model({'noun': 3, 'verb': 4})
-  optimiser = optim.optimiser(config.optim, lambda _: 0.05)
+  network = regularised.model_config({'noun': 3, 'verb': 4})
+  model = models.build(network)
+  optimiser = optim.optimiser(config.optim, lambda _: 0.05, network)
   state = step.initialise(model, optimiser, config)
   state = parallel.replicate(state)
   weights = {'noun': np.float32([0.2, 1.5, 3.0])} if everything else None

