@@ -157,10 +157,10 @@ def gradient_of_step(
     config: the experiment.
     class_weights: see `train_step`.
   """
-  gradient_at = _gradient_function(
-    batch, step, params, model, config, class_weights
-  )
   mask = param_groups.trainable(params, config.optim)
+  gradient_at = _gradient_function(
+    batch, step, params, mask, model, config, class_weights
+  )
   trainable = param_groups.select(params, mask)
   gradient, metrics = gradient_at(trainable)
   if config.optim.sam_rho:
@@ -200,18 +200,18 @@ def _gradient_function(
   batch: Mapping[str, Any],
   step: jax.Array,
   params: Any,
+  mask: Any,
   model: nn.Module,
   config: TrainConfig,
-  class_weights: Mapping[str, np.ndarray] | None = None,
+  class_weights: Mapping[str, np.ndarray] | None,
 ) -> Callable[[Any], tuple[Any, dict[str, jax.Array]]]:
   """Returns trainable parameters -> (gradient, metrics) of the global batch.
 
   Both are means. Each device splits its clips into `train.accumulate` parts,
   and processes one after another. Random draws depend on the step and the
   example's index alone, so they are the same for any number of parts, and in a
-  second call.
+  second call. `mask` is `param_groups.trainable` of the parameters.
   """
-  mask = param_groups.trainable(params, config.optim)
   if frozen := param_groups.frozen_modules(mask, params):
     model = model.clone(frozen=frozen)
   ready = inputs.preprocess(batch, step, config, model.heads, class_weights)
