@@ -36,34 +36,36 @@ _POLL = flags.DEFINE_float(
 _CONFIG = config_flags.define_config(
   'Config file, for a checkpoint outside a workdir.'
 )
-_SPLIT = flags.DEFINE_string('split', None, 'Split to score.')
-_VIEWS = flags.DEFINE_string(
+flags.DEFINE_string('split', None, 'Split to score.')
+flags.DEFINE_string(
   'views', None, 'Temporal x spatial views of a video, such as 4x3.'
 )
-_CROP = flags.DEFINE_string(
+flags.DEFINE_string(
   'crop', None, "Pixels of the model's input: 256, or height x width, 256x320."
 )
-_SHORT_SIDE = flags.DEFINE_integer(
+flags.DEFINE_integer(
   'short_side', None, "Pixels of a video's shorter side before the crop."
 )
-_FRAMES = flags.DEFINE_integer('frames', None, 'Frames of a clip.')
-_STRIDE = flags.DEFINE_integer(
-  'stride', None, 'A clip takes every stride-th frame.'
-)
-_AVERAGE = flags.DEFINE_enum(
+flags.DEFINE_integer('frames', None, 'Frames of a clip.')
+flags.DEFINE_integer('stride', None, 'A clip takes every stride-th frame.')
+flags.DEFINE_enum(
   'average', None, ('logits', 'probabilities'), 'What to average over views.'
 )
-_BATCH_SIZE = flags.DEFINE_integer('batch_size', None, 'Videos in a batch.')
-_DATA_DIR = flags.DEFINE_string('data_dir', None, 'Folder of the records.')
-_SHORT_VIDEOS = flags.DEFINE_enum(
+flags.DEFINE_integer('batch_size', None, 'Videos in a batch.')
+flags.DEFINE_string('data_dir', None, 'Folder of the records.')
+flags.DEFINE_enum(
   'short_videos',
   None,
   ('refuse', 'loop', 'hold'),
   'Videos shorter than a clip: an error, looped, or their last frame repeated.',
 )
-_EMA = flags.DEFINE_boolean(
+flags.DEFINE_boolean(
   'ema', None, 'Score the averaged weights, if there are any.'
 )
+_CHANGES = (
+  'split', 'views', 'crop', 'short_side', 'frames', 'stride', 'average',
+  'batch_size', 'data_dir', 'short_videos', 'ema',
+)  # fmt: skip
 _OUT = flags.DEFINE_string('out', None, 'Folder for the results.')
 commands.define_processes()
 commands.define_compilation_cache()
@@ -89,19 +91,7 @@ def main(arguments: list[str]) -> None:
   commands.keep_programs()
   from vivit_jax.evaluation import checkpoint_selection, evaluate, watch
 
-  changes = {
-    'split': _SPLIT.value,
-    'views': _VIEWS.value,
-    'crop': _CROP.value,
-    'short_side': _SHORT_SIDE.value,
-    'frames': _FRAMES.value,
-    'stride': _STRIDE.value,
-    'average': _AVERAGE.value,
-    'batch_size': _BATCH_SIZE.value,
-    'data_dir': _DATA_DIR.value,
-    'short_videos': _SHORT_VIDEOS.value,
-    'ema': _EMA.value,
-  }
+  changes = {name: flags.FLAGS[name].value for name in _CHANGES}
   if _WATCH.value:
     watch.watch(_WORKDIR.value, out=_OUT.value, poll=_POLL.value, **changes)
     return

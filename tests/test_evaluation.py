@@ -29,7 +29,7 @@ SMALL = [
   '--config.train.validate_every=0',
   '--config.train.checkpoint_every=2',
 ]
-VIEWS = ['--views=2x3', '--crop=48', '--batch_size=5']
+VIEWS = ['--views=2x3', '--crop=48']
 
 
 def start(script, *flags, devices=1):
@@ -59,15 +59,12 @@ def metrics(folder):
   return json.loads((folder / 'metrics.json').read_text())
 
 
-def same(one, other, exactly=True):
+def same(one, other, atol=0):
   one, other = Table.read(one), Table.read(other)
   assert one.ids == other.ids and one.class_names == other.class_names
   for head, logits in one.logits.items():
     np.testing.assert_array_equal(one.labels[head], other.labels[head])
-    if exactly:
-      np.testing.assert_array_equal(logits, other.logits[head])
-    else:
-      np.testing.assert_allclose(logits, other.logits[head], atol=2e-5)
+    np.testing.assert_allclose(logits, other.logits[head], rtol=0, atol=atol)
 
 
 @pytest.fixture(scope='module')
@@ -104,19 +101,17 @@ def test_several_checkpoints_and_a_damaged_one(trained, tmp_path):
   _, err = run('evaluate.py', f'--workdir={workdir}', *flags, code=2)
   assert 'error: step 4: ' in err and 'error: step 5: ' in err
   assert '2 of 3' in err
-  assert sorted(x.name for x in (tmp_path / 'out').iterdir()) == [
-    'scores.csv',
-    'step_6',
-  ]
+  names = sorted(x.name for x in (tmp_path / 'out').iterdir())
+  assert names == ['scores.csv', 'step_6']
 
 
 @pytest.mark.slow
 def test_devices_and_batches_give_the_same_predictions(trained, tmp_path):
   for devices, batch in ((1, 5), (2, 7), (4, 3)):
     out = tmp_path / str(devices)
-    flags = [f'--workdir={trained}', *VIEWS[:2], f'--batch_size={batch}']
+    flags = [f'--workdir={trained}', *VIEWS, f'--batch_size={batch}']
     run('evaluate.py', *flags, f'--out={out}', devices=devices)
-    same(tmp_path / '1', out, exactly=False)
+    same(tmp_path / '1', out, atol=2e-5)
     one, other = metrics(tmp_path / '1'), metrics(out)
     for key in ('per_class', 'intervals', 'views', 'protocol'):
       assert one[key] == other[key]
@@ -124,38 +119,14 @@ def test_devices_and_batches_give_the_same_predictions(trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_and_started_again_it_goes_on(trained, tmp_path):
-  flags = [f'--workdir={trained}', *VIEWS]
-  run('evaluate.py', *flags, f'--out={tmp_path / "whole"}')
-  out = tmp_path / 'killed'
-  process = start('evaluate.py', *flags, '--batch_size=1', f'--out={out}')
-  deadline = time.monotonic() + 120
-  while len(list(out.glob('.unfinished-*/*.npz'))) < 4:
-    assert process.poll() is None and time.monotonic() < deadline
-    time.sleep(0.005)
-  process.kill()
-  process.communicate()
-  done = sum(
-    len(np.load(path)['index']) for path in out.glob('.unfinished-*/*.npz')
-  )
-  assert 4 <= done < 22 and not (out / 'metrics.json').exists()
-  # As many videos at a time as the whole one, on other devices.
-  printed, _ = run('evaluate.py', *flags, f'--out={out}', devices=2)
-  assert f'{done} of 22 videos are done' in printed
-  same(tmp_path / 'whole', out, exactly=False)
-  names = sorted(path.name for path in out.iterdir())
-  assert names == sorted(path.name for path in (tmp_path / 'whole').iterdir())
-
-
-@pytest.mark.slow
-def test_what_is_done_is_not_decoded_again(trained, prepared, tmp_path):
-  """The same command, killed: the same predictions as never killed, bit by bit.
+def test_killed_and_started_again_it_goes_on(trained, prepared, tmp_path):
+  """The same predictions as never killed, without decoding anything twice.
 
   A finished video's record is damaged when it goes on.
   """
   data = tmp_path / 'data'
   shutil.copytree(prepared, data, ignore=shutil.ignore_patterns('raw'))
-  flags = [f'--workdir={trained}', *VIEWS[:2], '--batch_size=2']
+  flags = [f'--workdir={trained}', *VIEWS, '--batch_size=2']
   run('evaluate.py', *flags, f'--out={tmp_path / "whole"}')
   out = tmp_path / 'killed'
   flags += [f'--data_dir={data}', f'--out={out}']
@@ -169,7 +140,7 @@ def test_what_is_done_is_not_decoded_again(trained, prepared, tmp_path):
   done = np.concatenate(
     [np.load(path)['index'] for path in out.glob('.unfinished-*/*.npz')]
   )
-  assert 0 in done
+  assert 0 in done and not (out / 'metrics.json').exists()
   folder = datasets.find('moving_shapes', data)
   shards = sorted(folder.glob('*-test.array_record-*'))
   size = shards[0].stat().st_size
@@ -179,15 +150,17 @@ def test_what_is_done_is_not_decoded_again(trained, prepared, tmp_path):
   split = datasets.open_split('moving_shapes', data, 'test')
   with pytest.raises(Exception, match='damaged'):
     split.read_frames(0, range(8))
-  run('evaluate.py', *flags)
-  found = metrics(out)['protocol']
-  assert split.ids[0] not in found['unreadable']
+  printed, _ = run('evaluate.py', *flags)
+  assert f'{len(done)} of 22 videos are done' in printed
+  assert split.ids[0] not in metrics(out)['protocol']['unreadable']
   kept, whole = Table.read(out), Table.read(tmp_path / 'whole')
   for head in kept.logits:
     for i, name in enumerate(kept.ids):
       np.testing.assert_array_equal(
         kept.logits[head][i], whole.logits[head][whole.ids.index(name)]
       )
+  names = sorted(path.name for path in out.iterdir())
+  assert names == sorted(path.name for path in (tmp_path / 'whole').iterdir())
 
 
 @pytest.mark.slow
@@ -207,13 +180,8 @@ def test_a_run_is_watched(prepared, tmp_path):
   assert watching.returncode == 0, told + err
   assert 'the training has ended at step 6' in told
   assert metadata.steps(workdir) == [2, 4, 6]
-  assert [
-    metrics(out / f'step_{n}')['protocol']['step'] for n in (2, 4, 6)
-  ] == [
-    2,
-    4,
-    6,
-  ]
+  for step in (2, 4, 6):
+    assert metrics(out / f'step_{step}')['protocol']['step'] == step
   assert len((out / 'scores.csv').read_text().splitlines()) == 4
   shutil.rmtree(out / 'step_4')
   shutil.rmtree(workdir / 'checkpoints' / '2')
@@ -227,10 +195,7 @@ def test_a_run_is_watched(prepared, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-  ('which', 'code'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
-)
-def test_a_signal_ends_the_watch(trained, tmp_path, which, code):
+def test_a_signal_ends_the_watch(trained, tmp_path):
   """Of a run that has not ended: its last checkpoint is gone."""
   workdir = tmp_path / 'run'
   shutil.copytree(trained, workdir)
@@ -239,9 +204,9 @@ def test_a_signal_ends_the_watch(trained, tmp_path, which, code):
   for line in process.stdout:
     if 'waiting for the next checkpoint' in line:
       break
-  process.send_signal(which)
+  process.send_signal(signal.SIGTERM)
   _, err = process.communicate(timeout=60)
-  assert process.returncode == code and 'Traceback' not in err
+  assert process.returncode == 143 and 'Traceback' not in err
   results = workdir / 'evaluation' / 'test'
   assert (results / 'step_4' / 'metrics.json').exists()
 
@@ -251,14 +216,9 @@ def test_flags_that_do_not_fit_get_one_sentence(trained, tmp_path):
   (tmp_path / 'thesis.tex').write_text('')
   for flags, words in (
     (['--watch', '--checkpoint=2'], ['--watch', '--checkpoint']),
-    (['--crop=999'], ['999 x 999', '--short_side']),
     (['--crop=44'], ['44', 'model.options.tubelet']),
-    (['--views=99x1'], ['99']),
-    (['--frames=64', '--stride=9'], ['--short_videos']),
-    (['--average=votes'], ['--average']),
     ([f'--out={tmp_path}'], ['thesis.tex']),
     (['--checkpoint=lats'], ["'lats'"]),
-    (['--checkpoint=,'], ['--checkpoint']),
   ):
     _, err = run('evaluate.py', f'--workdir={trained}', *flags, code=2)
     lines = [line for line in err.splitlines() if line]

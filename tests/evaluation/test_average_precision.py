@@ -14,12 +14,13 @@ def test_by_hand():
   expected = [(1 / 1 + 2 / 3) / 2, 1 / 2]
   np.testing.assert_allclose(found.average_precisions(), expected)
   assert found.mean() == pytest.approx(np.mean(expected))
-
-
-def test_ties_are_no_gain():
-  """The wrong ones rank first."""
-  found = Ranking(np.zeros((4, 1)), np.array([[1], [0], [1], [0]]))
-  assert found.mean() == pytest.approx((1 / 3 + 2 / 4) / 2)
+  # In ties, the wrong ones rank first.
+  tied = Ranking(np.zeros((4, 1)), np.array([[1], [0], [1], [0]]))
+  assert tied.mean() == pytest.approx((1 / 3 + 2 / 4) / 2)
+  # Ranks of copies: right, wrong twice, right twice.
+  copied = Ranking(np.array([[3.0], [2.0], [1.0]]), np.array([[1], [0], [1]]))
+  mean = copied.mean(np.array([1, 2, 2]))
+  assert mean == pytest.approx((1 + 0.6 + 0.6) / 3)
 
 
 def test_classes_without_examples_do_not_count():
@@ -40,13 +41,6 @@ def test_against_a_loop():
       above = scores[:, k] >= scores[i, k]
       precisions.append(labels[above, k].mean())
     assert found == pytest.approx(np.mean(precisions))
-
-
-def test_counts_of_copies_by_hand():
-  """Ranks: right, wrong twice, right twice: (1/1 + 3/5 + 3/5) / 3."""
-  found = Ranking(np.array([[3.0], [2.0], [1.0]]), np.array([[1], [0], [1]]))
-  mean = found.mean(np.array([1, 2, 2]))
-  assert mean == pytest.approx((1 + 0.6 + 0.6) / 3)
 
 
 def test_examples_that_count_zero_times():

@@ -48,8 +48,3 @@ def test_counts_are_copies():
   assert calibration.error(confidence, right, counts) == pytest.approx(
     calibration.error(confidence[rows], right[rows])
   )
-
-
-def test_a_calibrated_model_has_no_error():
-  right = np.array([True, True, True, False])
-  assert calibration.error(np.full(4, 0.75), right) == pytest.approx(0)

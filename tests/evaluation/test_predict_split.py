@@ -48,42 +48,24 @@ def check(predictions: Predictions, count: int) -> None:
   assert predictions.labels['label'].dtype == np.int32
 
 
-def test_shuffled_and_ragged_batches():
-  batches = [batch_of(4, 0, 6), batch_of(2), batch_of(5, 1), batch_of(3)]
+def test_shuffled_ragged_and_padded_batches():
+  batches = [batch_of(4, 0, 6), batch_of(2, padding=3), batch_of(padding=2)]
+  batches += [batch_of(5, 1), batch_of(3)]
   check(predict_split(batches, forward, 7), 7)
 
 
-def test_padding_does_not_matter():
-  batches = [batch_of(2, padding=3), batch_of(padding=2), batch_of(1, 0)]
-  check(predict_split(batches, forward, 3), 3)
-
-
 @pytest.mark.parametrize(
-  ('batches', 'faults'),
+  'batches',
   [
-    (
-      [batch_of(0, 1), batch_of(1, 2)],
-      '1 repeated; 3 missing',
-    ),
-    ([batch_of(3, 1)], '0, 2 missing'),
-    ([batch_of(0, 1, 2, 3, 9)], '9 not in'),
-    ([batch_of(0, 1, 2, padding=1)], '3 missing'),
-    ([], '0, 1, 2, 3 missing'),
+    [batch_of(0, 1), batch_of(1, 2)],
+    [batch_of(0, 1, 2, 3, 9)],
+    [batch_of(0, 1, 2, padding=1)],
+    [],
   ],
 )
-def test_examples_that_do_not_come_once(batches, faults):
-  with pytest.raises(RuntimeError, match=faults):
+def test_examples_that_do_not_come_once(batches):
+  with pytest.raises(RuntimeError, match='of 4 examples'):
     predict_split(batches, forward, 4)
-
-
-def test_only_the_first_few_missing_ones_are_named():
-  with pytest.raises(RuntimeError, match='1, 2, 3, 4, 5 and 94'):
-    predict_split([batch_of(0)], forward, 100)
-
-
-def test_a_split_without_examples():
-  with pytest.raises(UserError):
-    predict_split([], forward, 0)
 
 
 class Slow:
@@ -109,43 +91,25 @@ def test_the_next_batch_is_dispatched_before_a_result_is_read():
   batches = [batch_of(number) for number in range(3)]
   check(predict_split(batches, slow, 3), 3)
   assert events == [
-    'dispatch 0',
-    'dispatch 1',
-    'read 0',
-    'dispatch 2',
-    'read 1',
-    'read 2',
+    *('dispatch 0', 'dispatch 1', 'read 0', 'dispatch 2', 'read 1', 'read 2'),
   ]
 
 
-class Closing:
-  """An iterator with resources, as grain's with worker processes."""
-
-  def __init__(self, batches):
-    self.batches, self.closed = iter(batches), 0
-
-  def __iter__(self):
-    return self
-
-  def __next__(self):
-    return next(self.batches)
-
-  def close(self):
-    self.closed += 1
-
-
 def test_the_iterator_is_closed_at_the_end_and_at_an_error():
-  batches = Closing([batch_of(0), batch_of(1)])
-  check(predict_split(batches, forward, 2), 2)
-  assert batches.closed == 1
+  """As grain's with worker processes."""
+  closed = []
 
-  def failing(video):
-    raise ZeroDivisionError
+  def batches():
+    try:
+      yield batch_of(0)
+      yield batch_of(1)
+    finally:
+      closed.append(True)
 
-  batches = Closing([batch_of(0)])
+  check(predict_split(batches(), forward, 2), 2)
   with pytest.raises(ZeroDivisionError):
-    predict_split(batches, failing, 1)
-  assert batches.closed == 1
+    predict_split(batches(), lambda video: 1 / 0, 2)
+  assert len(closed) == 2
 
 
 def test_unreadable_videos_are_listed_and_never_predicted():

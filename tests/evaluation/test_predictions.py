@@ -67,7 +67,7 @@ def test_averages_by_hand():
   )
 
 
-@pytest.mark.parametrize('views', [None, [1], [2, 0]])
+@pytest.mark.parametrize('views', [None, [2, 0]])
 def test_mean_probabilities_against_a_loop(table, views):
   found = table.probabilities(views=views)  # as the protocol says
   for i in range(2):
@@ -91,41 +91,29 @@ def test_large_logits_stay_finite():
 
 
 @pytest.mark.parametrize(
-  ('change', 'named'),
+  'change',
   [
-    ({'ids': ['only one']}, 'ids'),
-    ({'logits': {}}, 'logits'),
-    ({'labels': {'noun': np.array([4, 0]), 'tags': np.zeros((2, 2))}}, 'noun'),
-    ({'protocol': {'average': 'nonsense'}}, "'nonsense'"),
-    ({'class_names': {'noun': ['a'], 'tags': ['x', 'y']}}, 'noun'),
+    {'ids': ['only one']},
+    {'labels': {'noun': np.array([4]), 'tags': np.zeros((2, 2))}},
+    {'class_names': {'noun': ['a'], 'tags': ['x', 'y']}},
   ],
 )
-def test_what_does_not_fit_is_refused(table, tmp_path, change, named):
+def test_what_does_not_fit_is_refused(table, tmp_path, change):
   dataclasses.replace(table, **change).write(tmp_path / 'x.npz')
-  with pytest.raises(UserError, match=f'x.npz.*{named}'):
+  with pytest.raises(UserError, match='x.npz.*noun'):
     Table.read(tmp_path / 'x.npz')
 
 
 def test_files_that_are_no_table(table, tmp_path):
+  """Of none, numpy's error would advise to load pickles."""
   with pytest.raises(UserError, match='predictions.npz'):
     Table.read(tmp_path)
   path = tmp_path / 'x.npz'
   table.write(path)
   whole = path.read_bytes()
-  np.savez(path, ids=np.array([{'a': 1}], object))
-  pickled = path.read_bytes()
   np.savez(path, a=np.zeros(3))
-  for content in (b'', b'text', whole[:400], whole[:-30], pickled):
-    path.write_bytes(content)
-    with pytest.raises(UserError, match='x.npz'):
-      Table.read(path)
-
-
-def test_no_error_advises_to_load_pickles(tmp_path):
-  """Numpy would advise to load pickles."""
-  path = tmp_path / 'x.npz'
-  np.save(tmp_path / 'x.npy', np.zeros(3))
-  for content in (b'text', pickle.dumps({}), (tmp_path / 'x.npy').read_bytes()):
+  other = path.read_bytes()
+  for content in (b'', b'text', pickle.dumps({}), whole[:-30], other):
     path.write_bytes(content)
     with pytest.raises(UserError, match='x.npz') as caught:
       Table.read(path)

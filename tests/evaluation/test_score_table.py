@@ -2,7 +2,7 @@
 
 import csv
 
-from vivit_jax.evaluation import table
+from vivit_jax.evaluation import score_table
 
 
 def found(checkpoint, **scores):
@@ -17,10 +17,10 @@ def found(checkpoint, **scores):
 
 def test_by_hand(tmp_path):
   rows = [
-    table.row('step_7', found('step 7', a_top1=0.5, a_ece=0.125)),
-    table.row('other', found('x, "y"', b_mAP=1.0)),
+    score_table.row('step_7', found('step 7', a_top1=0.5, a_ece=0.125)),
+    score_table.row('other', found('x, "y"', b_mAP=1.0)),
   ]
-  table.write(tmp_path / 'new', rows)
+  score_table.write(tmp_path / 'new', rows)
   with open(tmp_path / 'new' / 'scores.csv', newline='') as file:
     first, second = csv.DictReader(file)
   assert first == {
@@ -37,7 +37,7 @@ def test_by_hand(tmp_path):
   }
   assert second['checkpoint'] == 'x, "y"' and second['b/mAP'] == '1.0'
   assert second['a/top1'] == ''
-  assert list(table.lines(rows)) == [
+  assert list(score_table.lines(rows)) == [
     'checkpoint  a/top1   b/mAP',
     'step_7      0.5000        ',
     'other               1.0000',

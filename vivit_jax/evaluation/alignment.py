@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -44,10 +43,6 @@ def shared_rows(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns the row numbers of the m shared examples in each table, int [m].
 
-  Args:
-    first, second: the tables.
-    common: whether to drop examples that only one table has.
-
   Raises:
     UserError: a table repeats an example, no example is shared, or an example
       is in one table only and `common` is False.
@@ -81,12 +76,7 @@ def shared_labels(
   heads: Sequence[str],
   rows: tuple[np.ndarray, np.ndarray],
 ) -> dict[str, np.ndarray]:
-  """Returns the labels of each head for the shared examples.
-
-  Args:
-    first, second: the tables.
-    heads: to compare.
-    rows: the result of `shared_rows`.
+  """Returns the labels of each head for the examples of `shared_rows`.
 
   Raises:
     UserError: labels or class names differ between the tables.
@@ -145,7 +135,7 @@ def differences(
     for table, average in zip((first, second), averages, strict=True)
   )
   differ = [
-    f'{key} {_value(one.get(key))} and {_value(other.get(key))}'
+    f'{key} {one.get(key)} and {other.get(key)}'
     for key in dict.fromkeys([*one, *other])
     if key not in _IDENTITY and one.get(key) != other.get(key)
   ]
@@ -158,7 +148,3 @@ def differences(
   if one.get('digest') is not None and one['digest'] == other.get('digest'):
     notes.append('A and B have the same parameters')
   return notes
-
-
-def _value(value: Any) -> str:
-  return 'unknown' if value is None else str(value)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import special
 
 
 def average_views(
@@ -29,7 +30,7 @@ def average_views(
     if average == 'logits':
       total = value if total is None else total + value
     else:
-      value = log_sigmoid(value) if several_labels else log_softmax(value)
+      value = log_probabilities(value, 'logits', several_labels)
       total = value if total is None else np.logaddexp(total, value)
   if average == 'logits':
     return total / len(chosen)
@@ -46,24 +47,13 @@ def probabilities(
 def log_probabilities(
   scores: np.ndarray, average: str, several_labels: bool
 ) -> np.ndarray:
-  """Returns float64 log-probabilities [n, K].
+  """Returns float64 log-probabilities [n, K] of the result of `average_views`.
 
-  Args:
-    scores: [n, K], the result of `average_views`.
-    average, several_labels: the same values as in `average_views`.
+  `average` and `several_labels` are those of `average_views`.
   """
+  scores = np.asarray(scores, np.float64)
   if average == 'probabilities':
-    return np.asarray(scores, np.float64)
-  return log_sigmoid(scores) if several_labels else log_softmax(scores)
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-  """Returns the log-softmax of logits [..., K], in float64."""
-  logits = np.asarray(logits, np.float64)
-  logits = logits - logits.max(axis=-1, keepdims=True)
-  return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-
-
-def log_sigmoid(logits: np.ndarray) -> np.ndarray:
-  """Returns the log-sigmoid of each logit, in float64."""
-  return -np.logaddexp(0.0, -np.asarray(logits, np.float64))
+    return scores
+  if several_labels:
+    return special.log_expit(scores)
+  return special.log_softmax(scores, axis=-1)

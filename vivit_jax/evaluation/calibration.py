@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-BINS = 15  # as in Guo et al., table 1
+_BINS = 15  # as in Guo et al., table 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,23 +16,18 @@ class Bins:
   """Examples binned by confidence, the probability of the first prediction.
 
   Bin m of M covers (m / M, (m + 1) / M]; the first bin also contains 0.
-
-  Attributes:
-    count: int [M], number of examples.
-    confidence: float [M], mean confidence; 0 in an empty bin.
-    accuracy: float [M]; 0 in an empty bin.
   """
 
-  count: np.ndarray
-  confidence: np.ndarray
-  accuracy: np.ndarray
+  count: np.ndarray  # int [M], number of examples
+  confidence: np.ndarray  # float [M], the mean; 0 in an empty bin
+  accuracy: np.ndarray  # float [M]; 0 in an empty bin
 
 
 def bins(
   confidence: np.ndarray,
   right: np.ndarray,
   counts: np.ndarray | None = None,
-  number: int = BINS,
+  number: int = _BINS,
 ) -> Bins:
   """Sorts examples by confidence into bins of equal width.
 

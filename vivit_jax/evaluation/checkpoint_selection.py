@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import os
 import pathlib
 import re
@@ -16,21 +17,13 @@ from vivit_jax.models.family import Grid
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-  """A checkpoint to evaluate, not read yet.
+  """A checkpoint to evaluate, not read yet."""
 
-  Attributes:
-    name: in messages and results.
-    folder: name of the subfolder for its results.
-    load: reads the checkpoint; raises a UserError if it cannot be read.
-    path: of the checkpoint.
-    role: 'best', 'last', 'best, last' or ''.
-  """
-
-  name: str
-  folder: str
-  load: Callable[[], LoadedModel]
-  path: str = ''
-  role: str = ''
+  name: str  # in messages and results
+  folder: str  # name of the subfolder for its results
+  load: Callable[[], LoadedModel]  # raises a UserError if it cannot be read
+  path: str
+  role: str = ''  # 'best', 'last', 'best, last' or ''
 
 
 def split(values: Sequence[str]) -> list[str]:
@@ -70,34 +63,33 @@ def of_run(
     UserError: the run has no finished checkpoint, or a name is unknown.
   """
   existing = metadata.steps(workdir)
-  selected: dict[int, str] = {}  # step -> role, in order
+  roles: dict[int, list[str]] = {}  # of each step, in order
   for name in which:
-    if name in ('all', 'last', 'best') and not existing:
-      raise UserError(f'{workdir} has no finished checkpoint yet.')
-    if name == 'all':
-      steps = existing
-    elif name == 'last':
-      steps = existing[-1:]
-    elif name == 'best':
-      steps = [_best(workdir)]
-      selected[steps[0]] = 'best'
-    elif name.isdecimal():
+    if name.isdecimal():
       steps = [int(name)]
+    elif name not in ('all', 'last', 'best'):
+      raise UserError(
+        f"no checkpoint '{name}' in {workdir}; there are best, last, all and "
+        f'steps {", ".join(map(str, existing))}. A path needs --config instead '
+        'of --workdir.'
+      )
+    elif not existing:
+      raise UserError(f'{workdir} has no finished checkpoint yet.')
+    elif name == 'best':
+      with store.Store(workdir, read_only=True) as run:
+        steps = [run.find('best')]
+      roles[steps[0]] = ['best']
     else:
-      raise _unknown(workdir, name, existing)
+      steps = existing if name == 'all' else existing[-1:]
     for step in steps:
-      selected.setdefault(step, '')
-  candidates = []
-  for step, role in selected.items():
-    roles = [role] if role else []
-    if existing[-1:] == [step]:
-      roles.append('last')
-    candidate = of_step(workdir, step, override, ', '.join(roles))
-    if existing and step not in existing:
-      refuse = functools.partial(_refuse, workdir, str(step), existing)
-      candidate = dataclasses.replace(candidate, load=refuse)
-    candidates.append(candidate)
-  return candidates
+      roles.setdefault(step, [])
+  for step in existing[-1:]:
+    if step in roles:
+      roles[step].append('last')
+  return [
+    of_step(workdir, step, override, ', '.join(words))
+    for step, words in roles.items()
+  ]
 
 
 def of_step(
@@ -129,56 +121,24 @@ def of_paths(
   Raises:
     UserError: a folder that cannot be read.
   """
-  candidates: list[Candidate] = []
+  candidates: dict[pathlib.Path, Candidate] = {}
   taken: set[str] = set()
-  seen: set[pathlib.Path] = set()
-  for path in paths:
-    for one in sources.within(path):
-      place = sources.place(one)
-      if place in seen:
-        continue
-      seen.add(place)
-      folder = _unique_name(one, taken)
+  for path in itertools.chain.from_iterable(map(sources.within, paths)):
+    place = sources.place(path)
+    if place not in candidates:
+      folder = _unique_name(path, taken)
       taken.add(folder)
       read = functools.partial(
-        pretrained.from_file, one, config, dataset_names, grid
+        pretrained.from_file, path, config, dataset_names, grid
       )
-      candidates.append(Candidate(str(one), folder, read, str(one)))
-  return candidates
-
-
-def _best(workdir: str | os.PathLike) -> int:
-  with store.Store(workdir, read_only=True) as run:
-    step = run.find('best')
-  if step is None:
-    raise UserError(f'{workdir} has no finished checkpoint yet.')
-  return step
-
-
-def _unknown(
-  workdir: str | os.PathLike, name: str, existing: Sequence[int]
-) -> UserError:
-  return UserError(
-    f"no checkpoint '{name}' in {workdir}; there are best, last, all and "
-    f'steps {", ".join(map(str, existing))}. A path needs --config instead of '
-    '--workdir.'
-  )
-
-
-def _refuse(
-  workdir: str | os.PathLike, name: str, existing: Sequence[int]
-) -> LoadedModel:
-  raise _unknown(workdir, name, existing)
+      candidates[place] = Candidate(str(path), folder, read, str(path))
+  return list(candidates.values())
 
 
 def _unique_name(path: pathlib.Path, taken: set[str]) -> str:
   """Returns an unused file name made of the last parts of a path."""
   parts = [re.sub(r'[^\w.-]+', '_', part) for part in path.absolute().parts[1:]]
-  for count in range(1, len(parts) + 1):
-    name = '-'.join(parts[-count:]).lstrip('.')
-    if name and name not in taken:
-      return name
-  return next(
-    f'checkpoint-{i}' for i in range(len(taken) + 1)
-    if f'checkpoint-{i}' not in taken
-  )  # fmt: skip
+  names = ['-'.join(parts[-n:]).lstrip('.') for n in range(1, len(parts) + 1)]
+  numbered = (f'checkpoint-{number}' for number in itertools.count())
+  every = itertools.chain(names, numbered)
+  return next(name for name in every if name and name not in taken)

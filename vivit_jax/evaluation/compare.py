@@ -13,8 +13,7 @@ called better if the interval excludes 0 and p, if given, is below 0.05.
 
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -23,6 +22,8 @@ from vivit_jax.errors import UserError
 from vivit_jax.evaluation import alignment, comparison
 from vivit_jax.evaluation.comparison import ClassRow, Comparison, Row
 from vivit_jax.evaluation.predictions import Table
+
+_CLASSES = 8  # printed of each head with the largest gains, and losses
 
 
 def define_flags() -> None:
@@ -34,12 +35,6 @@ def define_flags() -> None:
     None,
     ['logits', 'probabilities'],
     "Average over views, for both; default: each evaluation's own.",
-  )
-  flags.DEFINE_integer(
-    'classes',
-    8,
-    'Number of classes to print with the largest gains, and losses.',
-    lower_bound=0,
   )
   flags.DEFINE_string(
     'out', None, 'HTML file to write, or a folder for comparison.html.'
@@ -56,48 +51,28 @@ def main(arguments: list[str]) -> None:
   values = flags.FLAGS
   tables = [Table.read(path) for path in evaluations]
   results = comparison.compare(
-    *tables,
-    heads=values.head,
-    common=values.common,
-    average=values.average,
+    *tables, heads=values.head, common=values.common, average=values.average
   )
   names = [
-    describe(path, table.protocol)
+    '{}, {checkpoint}, {temporal_views} x {spatial_crops} views'.format(
+      path, **table.protocol
+    )
     for path, table in zip(evaluations, tables, strict=True)
   ]
-  print('\n'.join(render(results, names, values.classes)))
+  print('\n'.join(render(results, names)))
   if values.out is not None:
     # Imported late: the page's dependencies take seconds.
-    from vivit_jax.evaluation.page import compared
+    from vivit_jax.evaluation.page import compared, document
 
     out = pathlib.Path(values.out)
     if out.suffix != '.html':
       out = out / 'comparison.html'
-    compared.write(out, results, names)
+    document.write(out, compared.render(results, names))
     print(f'\nthe page: {out}')
 
 
-def describe(path: str, protocol: Mapping[str, Any]) -> str:
-  """Returns the path, checkpoint and views of an evaluation as text."""
-  parts = [str(path)]
-  if 'checkpoint' in protocol:
-    parts.append(str(protocol['checkpoint']))
-  if 'temporal_views' in protocol and 'spatial_crops' in protocol:
-    views = f'{protocol["temporal_views"]} x {protocol["spatial_crops"]}'
-    parts.append(f'{views} views')
-  return ', '.join(parts)
-
-
-def render(
-  results: Comparison, names: Sequence[str], classes: int
-) -> list[str]:
-  """Returns a comparison as lines of text.
-
-  Args:
-    results: the comparison.
-    names: descriptions of A and B.
-    classes: number of classes to list with gains, and with losses.
-  """
+def render(results: Comparison, names: Sequence[str]) -> list[str]:
+  """Returns a comparison as lines of text; `names` describe A and B."""
   width = max(len(row.score) for row in results.rows)
   lines = [
     f'A  {names[0]}',
@@ -110,7 +85,7 @@ def render(
     *(_line(row, width) for row in results.rows),
   ]
   for head, rows in results.classes.items():
-    lines += _class_lines(head, rows, classes)
+    lines += _class_lines(head, rows)
   return lines
 
 
@@ -128,10 +103,10 @@ def _line(row: Row, width: int) -> str:
   )
 
 
-def _class_lines(head: str, rows: Sequence[ClassRow], number: int) -> list[str]:
+def _class_lines(head: str, rows: Sequence[ClassRow]) -> list[str]:
   """Returns lines for the classes with the largest gains and losses."""
-  gains = [row for row in rows if row.difference > 0][:number]
-  losses = [row for row in reversed(rows) if row.difference < 0][:number]
+  gains = [row for row in rows if row.difference > 0][:_CLASSES]
+  losses = [row for row in reversed(rows) if row.difference < 0][:_CLASSES]
   lines = []
   for better, chosen in (('B', gains), ('A', losses)):
     if not chosen:

@@ -21,22 +21,17 @@ _Metric = Callable[[np.ndarray], float]
 class Row:
   """One metric of both models.
 
-  Attributes:
-    score: name of the metric, as in metrics.json.
-    first, second: value of each model.
-    interval: 95% paired bootstrap interval of second - first.
-    only_first, only_second: number of examples that only one model has correct;
-      None except for '<head>/top1', '<head>/top5' and those of 'joint'.
-    p: of McNemar's exact test; None for the same metrics.
+  The last three are None except for '<head>/top1', '<head>/top5' and those of
+  'joint'.
   """
 
-  score: str
+  score: str  # name of the metric, as in metrics.json
   first: float
   second: float
-  interval: tuple[float, float]
-  only_first: int | None = None
+  interval: tuple[float, float]  # 95% paired bootstrap, of second - first
+  only_first: int | None = None  # number of examples only it has correct
   only_second: int | None = None
-  p: float | None = None
+  p: float | None = None  # of McNemar's exact test
 
   @property
   def difference(self) -> float:
@@ -59,18 +54,11 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class ClassRow:
-  """One class in both models.
-
-  Attributes:
-    name: of the class.
-    count: number of examples.
-    first, second: number of correct examples; for a multi-label head, average
-      precision.
-  """
+  """One class in both models."""
 
   name: str
-  count: int
-  first: float
+  count: int  # number of examples
+  first: float  # number of correct ones, or a multi-label head's AP
   second: float
 
   @property
@@ -80,19 +68,12 @@ class ClassRow:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-  """The result of `compare`.
+  """The result of `compare`."""
 
-  Attributes:
-    examples: number of compared examples.
-    notes: other differences between the two evaluations.
-    rows: one for each metric.
-    classes: for each head, the largest gain of the second model first, without
-      classes that have no examples.
-  """
-
-  examples: int
-  notes: list[str]
-  rows: list[Row]
+  examples: int  # number of compared ones
+  notes: list[str]  # on other differences between the two evaluations
+  rows: list[Row]  # one for each metric
+  # For each head, the classes with examples, the second's largest gain first.
   classes: dict[str, list[ClassRow]]
 
 
@@ -120,7 +101,7 @@ def compare(
   rows = alignment.shared_rows(first, second, common)
   labels = alignment.shared_labels(first, second, chosen, rows)
   count, tables = len(rows[0]), (first, second)
-  averages = [average or x.protocol.get('average', 'logits') for x in tables]
+  averages = [average or table.average for table in tables]
   scores = [
     {head: x[r] for head, x in table.averaged(how).items() if head in chosen}
     for table, r, how in zip(tables, rows, averages, strict=True)
@@ -147,48 +128,29 @@ def _rows(
     metrics.correct(values, labels, average)
     for values, average in zip(scores, averages, strict=True)
   ]
-  both = [_metrics(*each, labels) for each in zip(scores, averages, right)]
+  first, second = (_metrics(*x, labels) for x in zip(scores, averages, right))
   order = ['joint', 'top1', *labels]
   names = sorted(
-    both[0], key=lambda name: order.index(name.rpartition('/')[0] or name)
+    first, key=lambda name: order.index(name.rpartition('/')[0] or name)
   )
-  count, rows = len(next(iter(labels.values()))), []
+  count = len(next(iter(labels.values())))
+  once = np.ones(count, int)
+  rows = []
   for name in names:
-    values = (
-      labels[name.removesuffix('/mAP')].size if name.endswith('/mAP') else 0
+    head, _, metric = name.rpartition('/')
+    interval = intervals.of_difference(
+      lambda counts, name=name: second[name](counts) - first[name](counts),
+      count,
+      values=labels[head].size if metric == 'mAP' else 0,
     )
-    row = _row(name, *(each[name] for each in both), count, values)
+    mcnemar = ()
     if name in right[0]:
-      row = _with_counts(row, *(each[name] for each in right))
+      one, other = (each[name] for each in right)
+      only = [int(np.count_nonzero(x)) for x in (one & ~other, other & ~one)]
+      mcnemar = (*only, intervals.mcnemar(*only))
+    row = Row(name, first[name](once), second[name](once), interval, *mcnemar)
     rows.append(row)
   return rows
-
-
-def _row(
-  name: str,
-  first: _Metric,
-  second: _Metric,
-  examples: int,
-  values: int,
-) -> Row:
-  """Returns the row of a metric; `values` as in `intervals.of_difference`."""
-  once = np.ones(examples, int)
-  interval = intervals.of_difference(
-    lambda counts: second(counts) - first(counts), examples, values
-  )
-  return Row(name, first(once), second(once), interval)
-
-
-def _with_counts(row: Row, first: np.ndarray, second: np.ndarray) -> Row:
-  """Adds McNemar's test to a row.
-
-  Args:
-    row: of an accuracy.
-    first, second: bool [n], whether each model has an example correct.
-  """
-  only = [int(np.count_nonzero(x)) for x in (first & ~second, second & ~first)]
-  p = intervals.mcnemar(*only)
-  return dataclasses.replace(row, only_first=only[0], only_second=only[1], p=p)
 
 
 def _metrics(

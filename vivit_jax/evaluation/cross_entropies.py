@@ -12,13 +12,9 @@ def cross_entropies(
 ) -> dict[str, float]:
   """Returns mean cross-entropies over examples, without label smoothing.
 
-  Args:
-    logits, labels: as in `metrics.scores`. For a multi-label head, binary
-      cross-entropies are summed over classes.
-    weights: weight of each head's loss in the sum; 1 if missing.
-
-  Returns:
-    '<head>/loss' of each head, and 'loss', their weighted sum.
+  They are '<head>/loss' of each head, and 'loss', their sum with `weights`, 1
+  if missing. For a multi-label head, binary cross-entropies are summed over
+  classes. Logits and labels are those of `metrics.scores`.
   """
   losses = {}
   for head, head_logits in logits.items():

@@ -8,9 +8,6 @@ from vivit_jax.checkpoints.loaded import LoadedModel
 from vivit_jax.config import TrainConfig
 from vivit_jax.evaluation.checkpoint_selection import Candidate
 
-_NAMES = 3  # class names shown of each head
-_NAME_LENGTH = 30  # max, in characters
-
 
 def checkpoint(candidate: Candidate, loaded: LoadedModel) -> str:
   """Returns a line with a checkpoint's path, step, role and kind of weights."""
@@ -40,22 +37,21 @@ def settings(
   if data.frames_per_second:
     pace = f'{data.frames_per_second:g} frames a second'
   temporal, spatial = evaluation.temporal_views, evaluation.spatial_crops
-  lines = [
+  return [
     _line(
       'model',
       f'{model.family}, size {model.size}, {parameters / 1e6:.1f} M '
       f'parameters, {model.dtype}',
-    )
-  ]
-  for head, names in loaded.label_names.items():
-    lines.append(_line('head', f'{head}: {_classes(names)}'))
-  return [
-    *lines,
+    ),
+    *(
+      _line('head', f'{head}: {_classes(names)}')
+      for head, names in loaded.label_names.items()
+    ),
     _line('split', f'{data.dataset}, {evaluation.split}: {videos} videos'),
     _line(
       'pixels',
       f'short side {data.short_side}, crop {data.crop[0]} x {data.crop[1]}, '
-      f'mean {_triple(data.mean)}, std {_triple(data.std)}',
+      f'mean {_numbers(data.mean)}, std {_numbers(data.std)}',
     ),
     _line(
       'views',
@@ -71,15 +67,10 @@ def _line(key: str, value: str) -> str:
 
 def _classes(names: Sequence[str]) -> str:
   """Returns '400 classes (abseiling, air drumming, applauding, ...)'."""
-  shown = [
-    name if len(name) <= _NAME_LENGTH else name[: _NAME_LENGTH - 1] + '…'
-    for name in names[:_NAMES]
-  ]
-  more = ', ...' if len(names) > _NAMES else ''
+  shown = [x if len(x) <= 30 else f'{x[:29]}…' for x in names[:3]]
+  more = ', ...' if len(names) > 3 else ''
   return f'{len(names)} classes ({", ".join(shown)}{more})'
 
 
-def _triple(values: Sequence[float]) -> str:
-  """Returns '0.485 0.456 0.406', or one number if all are equal."""
-  shown = values[:1] if len(set(values)) == 1 else values
-  return ' '.join(f'{value:g}' for value in shown)
+def _numbers(values: Sequence[float]) -> str:
+  return ' '.join(f'{value:g}' for value in values)

@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,11 @@ from vivit_jax.evaluation import (
   describe,
   output_dir,
   report,
-  table,
+  score_table,
+  summary,
 )
 from vivit_jax.evaluation.checkpoint_selection import Candidate
 from vivit_jax.evaluation.split_predictor import SplitPredictor
-from vivit_jax.models.family import Grid
 
 Results = dict[str, Any]  # the content of metrics.json
 
@@ -62,15 +62,17 @@ def evaluate(
       the others are scored.
   """
   change = functools.partial(override, **changes)
-  if workdir is None and out is None:
-    raise UserError('--out is missing: the output folder of the evaluation.')
   if workdir is not None:
-    session = Session.of_run(workdir, change, out)
+    session = Session(change(workdirs.read_config(workdir)), out, workdir)
     selected = checkpoint_selection.of_run(workdir, checkpoints, change)
+  elif out is None:
+    raise UserError('--out is missing: the output folder of the evaluation.')
   else:
-    session = Session.of_config(change(config), out)
+    session = Session(change(config), out)
+    own = configs.target(config).grid
+    changed = own != configs.target(session.config).grid
     selected = checkpoint_selection.of_paths(
-      checkpoints, session.config, session.names, _own_grid(config, session)
+      checkpoints, session.config, session.names, own if changed else None
     )
   if len(selected) == 1:
     session.score(selected[0], session.out)
@@ -87,8 +89,8 @@ def evaluate(
       print(f'error: {candidate.name}: {error}', file=sys.stderr, flush=True)
   if session.results:
     session.write_table()
-    for line in table.lines(session.rows):
-      print(line, flush=True)
+    lines = score_table.lines(list(session.rows.values()))
+    print('\n'.join(lines), flush=True)
   if failed:
     raise UserError(
       f'{len(failed)} of {len(selected)} checkpoints could not be scored: '
@@ -101,54 +103,36 @@ class Session:
   """Evaluates checkpoints of one model on one split; compiles the model once.
 
   Args:
-    config: of the evaluation, with its heads.
-    source: the split.
-    out: output folder.
+    config: of the evaluation; without a run, its heads may be missing.
+    out: output folder; None for `<workdir>/evaluation/<split>`.
     workdir: of the run; None for checkpoints without a run.
 
   Attributes:
-    config, out: the arguments.
+    config: of the evaluation, with its heads.
+    out: output folder.
     names: class names of each head in the split.
     results: content of metrics.json of each scored checkpoint, by its name.
-    rows: of scores.csv.
+    rows: of scores.csv, by the name of the output folder.
   """
 
   def __init__(
     self,
     config: TrainConfig,
-    source: datasets.VideoSplit,
-    out: str | os.PathLike,
+    out: str | os.PathLike | None,
     workdir: str | os.PathLike | None = None,
   ):
-    self.config, self.out = config, pathlib.Path(out)
+    data, split = config.data, config.evaluation.split
+    source = datasets.open_split(data.dataset, data.data_dir, split)
     self.names: Mapping[str, list[str]] = source.label_names
+    if workdir is None:
+      config = configs.resolve_heads(config, self.names)
+    self.config, self._source, self._workdir = config, source, workdir
+    self.out = pathlib.Path(out or pathlib.Path(workdir, 'evaluation', split))
     self.results: dict[str, Results] = {}
-    self.rows: list[dict[str, Any]] = []
-    self._source, self._workdir = source, workdir
+    self.rows: dict[str, dict[str, Any]] = {}
     self._predictor = SplitPredictor(config, source)
     self._described = False
     output_dir.check_empty_or_ours(self.out)
-
-  @classmethod
-  def of_run(
-    cls,
-    workdir: str | os.PathLike,
-    change: Callable[[TrainConfig], TrainConfig],
-    out: str | os.PathLike | None = None,
-  ) -> 'Session':
-    """Returns a session with the config of a run after `change`."""
-    if not pathlib.Path(workdir).is_dir():
-      raise UserError(f'there is no workdir {workdir}: train into it first.')
-    config = change(workdirs.read_config(workdir))
-    source = _open(config)
-    default = pathlib.Path(workdir, 'evaluation', config.evaluation.split)
-    return cls(config, source, out or default, workdir)
-
-  @classmethod
-  def of_config(cls, config: TrainConfig, out: str | os.PathLike) -> 'Session':
-    """Returns a session with a config, without a run."""
-    source = _open(config)
-    return cls(configs.resolve_heads(config, source.label_names), source, out)
 
   def score(
     self, candidate: Candidate, where: pathlib.Path, again: bool = True
@@ -174,13 +158,12 @@ class Session:
       else:
         print(f'{candidate.name} is scored already: {where}', flush=True)
       self.results[candidate.name] = results
-      others = [row for row in self.rows if row['results'] != where.name]
-      self.rows = [*others, table.row(where.name, results)]
+      self.rows[where.name] = score_table.row(where.name, results)
 
   def write_table(self) -> None:
     """Writes scores.csv with all checkpoints scored so far."""
     if distributed.first():
-      table.write(self.out, self.rows)
+      score_table.write(self.out, list(self.rows.values()))
 
   def _load(self, candidate: Candidate) -> LoadedModel:
     """Reads a checkpoint; all processes raise if any of them cannot read it."""
@@ -220,36 +203,19 @@ class Session:
     """Predicts the split, writes the results and prints the scores."""
     predicted, partial = self._predictor.predict(loaded, where)
     if distributed.first():  # many classes and videos take a while
-      print(
-        f'scoring {len(predicted.ids)} predictions, and writing the results to '
-        f'{where}',
-        flush=True,
-      )
+      print(f'scoring {len(predicted.ids)} predictions', flush=True)
     try:
-      results = report.contents(predicted, self.config)
+      results = summary.summary(predicted, self.config)
     except UserError:
       partial.remove()  # the same predictions would fail again
       raise
-    if not distributed.first():
-      return results
-    report.write(
-      where, predicted, results, source=self._source, workdir=self._workdir
-    )
-    partial.remove()
-    _print_scores(results, len(self._source), where)
+    if distributed.first():
+      report.write(
+        where, predicted, results, source=self._source, workdir=self._workdir
+      )
+      partial.remove()
+      _print_scores(results, len(self._source), where)
     return results
-
-
-def _own_grid(config: TrainConfig, session: Session) -> Grid | None:
-  """Returns the token grid of the config, or None if no flag changed it."""
-  own = configs.target(config).grid
-  return None if own == configs.target(session.config).grid else own
-
-
-def _open(config: TrainConfig) -> datasets.VideoSplit:
-  return datasets.open_split(
-    config.data.dataset, config.data.data_dir, config.evaluation.split
-  )
 
 
 def _print_scores(results: Results, videos: int, where: pathlib.Path) -> None:

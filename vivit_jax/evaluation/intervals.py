@@ -61,10 +61,8 @@ def mcnemar(only_first: int, only_second: int) -> float:
   """Returns the two-sided p of McNemar's test, exact (binomial).
 
   McNemar, Psychometrika 12, 1947. Null hypothesis: if only one model has an
-  example correct, it is either of them with probability 1/2.
-
-  Args:
-    only_first, only_second: number of examples that only one model has correct.
+  example correct, it is either of them with probability 1/2. The arguments are
+  the numbers of examples that only one model has correct.
   """
   differing = only_first + only_second
   if not differing:

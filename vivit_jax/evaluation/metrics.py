@@ -14,14 +14,8 @@ from vivit_jax.evaluation.averaging import log_probabilities
 def top_k(logits: np.ndarray, k: int) -> np.ndarray:
   """Returns the k likeliest classes of each example, likeliest first.
 
-  Of equal logits, the lower class index comes first.
-
-  Args:
-    logits: [n, K].
-    k: number of classes; may exceed K.
-
-  Returns:
-    int [n, min(k, K)].
+  Of equal logits, the lower class index comes first. Takes logits [n, K];
+  returns int [n, min(k, K)].
   """
   negated = -np.asarray(logits, np.float64)
   return np.argsort(negated, axis=-1, kind='stable')[:, :k]
@@ -182,14 +176,9 @@ def mean_class_accuracy(
 def confusion(
   predicted: np.ndarray, labels: np.ndarray, classes: int
 ) -> np.ndarray:
-  """Returns the confusion matrix.
+  """Returns the confusion matrix of n predictions, int [K, K].
 
-  Args:
-    predicted, labels: int [n], classes from 0.
-    classes: K.
-
-  Returns:
-    int [K, K]; rows are labels, columns predictions.
+  Rows are labels, columns predictions.
   """
   counts = np.zeros((classes, classes), np.int64)
   np.add.at(counts, (labels, predicted), 1)

@@ -12,19 +12,12 @@ from vivit_jax import distributed, locks
 from vivit_jax.errors import UserError
 
 STAGING, UNFINISHED = '.report-', '.unfinished-'  # prefixes of subfolders
-_OURS = re.compile(
-  r'metrics\.json|predictions\.(npz|csv)|report\.html|confusion_.+\.png'
-  r'|scores\.csv'
-)
+# metrics.json is ours if it has a protocol.
+_OURS = re.compile(r'predictions\.(npz|csv)|report\.html|scores\.csv')
 
 
 class UnwritableOutput(UserError):
-  """An output folder that cannot be written.
-
-  Args:
-    folder: the output folder.
-    error: what the operating system reported.
-  """
+  """An output folder that cannot be written."""
 
   def __init__(self, folder: str | os.PathLike, error: OSError):
     super().__init__(
@@ -63,12 +56,18 @@ def check_empty_or_ours(folder: pathlib.Path) -> None:
   """Raises a UserError if the folder holds files of other programs."""
   if _has_results(folder):
     return
-  foreign = _foreign(folder)
-  if foreign is not None:
-    raise UserError(
-      f'{folder} holds {foreign.relative_to(folder)}, which no evaluation '
-      'wrote: choose a new or an empty folder with --out.'
-    )
+  for path in folder.rglob('*'):
+    name = path.relative_to(folder)
+    if not (
+      path.is_dir()
+      or any(part.startswith('.') for part in name.parts)
+      or _OURS.fullmatch(path.name)
+      or _has_results(path.parent)
+    ):
+      raise UserError(
+        f'{folder} holds {name}, which no evaluation wrote: choose a new or an '
+        'empty folder with --out.'
+      )
 
 
 def _has_results(folder: pathlib.Path) -> bool:
@@ -78,23 +77,3 @@ def _has_results(folder: pathlib.Path) -> bool:
     return isinstance(results, dict) and 'protocol' in results
   except (OSError, ValueError):
     return False
-
-
-def _foreign(folder: pathlib.Path) -> pathlib.Path | None:
-  """Returns the first file or folder of other programs in `folder`, or None."""
-  try:
-    entries = sorted(folder.iterdir())
-  except FileNotFoundError:
-    return None
-  except OSError as error:
-    raise UnwritableOutput(folder, error) from None
-  for path in entries:
-    if path.is_dir():
-      known = path.name.startswith((STAGING, UNFINISHED)) or _has_results(path)
-      if not known and _foreign(path):
-        return path
-    elif path.name == 'metrics.json' or (
-      not path.name.startswith('.') and not _OURS.fullmatch(path.name)
-    ):
-      return path
-  return None

@@ -28,21 +28,15 @@ class PartialResults:
     out: output folder; must exist.
     key: all settings that logits depend on, as JSON.
     empty: predictions with 0 examples, for heads, shapes and dtypes.
-    example_count: number of examples in the split.
   """
 
   def __init__(
-    self,
-    out: pathlib.Path,
-    key: Mapping[str, Any],
-    empty: Predictions,
-    example_count: int,
+    self, out: pathlib.Path, key: Mapping[str, Any], empty: Predictions
   ):
     text = json.dumps(key, sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    self._out = out
+    self._out, self._empty = out, empty
     self._folder = out / f'{UNFINISHED}{digest[:16]}'
-    self._empty, self._example_count = empty, example_count
 
   def read(self) -> Predictions:
     """Returns each finished example once in process 0, none in other processes.
@@ -52,26 +46,22 @@ class PartialResults:
     """
     if not distributed.first():
       return self._empty
-    rows, seen = [self._empty], set()
+    rows = [self._empty]
     for path in sorted(self._folder.glob('*.npz')):
       try:
-        part = self._read(path)
+        rows.append(self._read(path))
       except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
         path.unlink(missing_ok=True)
-        continue
-      new = np.array([i not in seen for i in part.index.tolist()], bool)
-      seen.update(part.index.tolist())
-      rows.append(_at(part, new))
+    index = np.concatenate([row.index for row in rows])
+    once, first = np.unique(index, return_index=True)
+
+    def joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+      return {h: np.concatenate([x[h] for x in parts])[first] for h in parts[0]}
+
     return Predictions(
-      logits={
-        head: np.concatenate([row.logits[head] for row in rows])
-        for head in self._empty.logits
-      },
-      labels={
-        head: np.concatenate([row.labels[head] for row in rows])
-        for head in self._empty.labels
-      },
-      index=np.concatenate([row.index for row in rows]),
+      logits=joined([row.logits for row in rows]),
+      labels=joined([row.labels for row in rows]),
+      index=once,
     )
 
   def stale(self) -> list[pathlib.Path]:
@@ -103,32 +93,11 @@ class PartialResults:
     shutil.rmtree(self._folder, ignore_errors=True)
 
   def _read(self, path: pathlib.Path) -> Predictions:
-    """Reads a file; raises a ValueError if it does not fit this evaluation."""
     with np.load(path, allow_pickle=False) as file:
       arrays = dict(file)
-    index = arrays['index']
-    batch = Predictions(
-      logits={head: arrays[f'logits/{head}'] for head in self._empty.logits},
-      labels={head: arrays[f'labels/{head}'] for head in self._empty.labels},
-      index=index,
+    heads = self._empty.logits
+    return Predictions(
+      logits={head: arrays[f'logits/{head}'] for head in heads},
+      labels={head: arrays[f'labels/{head}'] for head in heads},
+      index=arrays['index'],
     )
-    for empty, values in (
-      (self._empty.logits, batch.logits),
-      (self._empty.labels, batch.labels),
-    ):
-      for head, array in empty.items():
-        expected = (len(index), *array.shape[1:])
-        if values[head].shape != expected or values[head].dtype != array.dtype:
-          raise ValueError(f'{head} is {values[head].shape}')
-    if len(index) and not 0 <= index.min() <= index.max() < self._example_count:
-      raise ValueError('an example index is out of range')
-    return batch
-
-
-def _at(rows: Predictions, which: np.ndarray) -> Predictions:
-  """Returns the rows where `which` is true."""
-  return Predictions(
-    logits={head: x[which] for head, x in rows.logits.items()},
-    labels={head: x[which] for head, x in rows.labels.items()},
-    index=rows.index[which],
-  )

@@ -38,11 +38,9 @@ def predict_split(
     of the split.
 
   Raises:
-    UserError: the split has no examples, or no readable ones.
+    UserError: the split has no readable examples.
     RuntimeError: `batches` and `done` do not have each example once.
   """
-  if not example_count:
-    raise UserError('the split has no examples to evaluate: prepare it anew.')
   rows = [] if done is None else [done]
   waiting = None
 
@@ -108,27 +106,10 @@ def _gather(
 
 
 def _check_once(index: np.ndarray, example_count: int) -> None:
-  """Raises a RuntimeError unless `index` holds each example exactly once."""
-  unique, times = np.unique(index, return_counts=True)
   expected = np.arange(example_count)
-  faults = {
-    'repeated': unique[times > 1],
-    'missing': np.setdiff1d(expected, unique),
-    'not in the split': np.setdiff1d(unique, expected),
-  }
-  errors = [
-    f'{_first_few(wrong)} {fault}'
-    for fault, wrong in faults.items()
-    if wrong.size
-  ]
-  if errors:
+  if not np.array_equal(np.sort(index), expected):
+    missing = np.setdiff1d(expected, index)
     raise RuntimeError(
-      f'the batches do not hold each of {example_count} examples once: '
-      f'{"; ".join(errors)}.'
+      f'the batches do not hold each of {example_count} examples once: they '
+      f'hold {index.size}, and lack {missing.size} (first: {missing[:5]}).'
     )
-
-
-def _first_few(indices: np.ndarray) -> str:
-  first = ', '.join(str(index) for index in indices[:5])
-  more = f' and {indices.size - 5} more' if indices.size > 5 else ''
-  return f'{first}{more}'

@@ -17,14 +17,10 @@ from vivit_jax.evaluation.averaging import average_views, probabilities
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-  """A model's predictions for the examples of a split.
+  """A model's predictions for n examples of a split, and m unreadable videos.
 
-  Attributes:
-    logits: of each head, float32 [n, V, K].
-    labels: of each head, int32 [n]; or for a multi-label head float32 [n, K],
-      1 at each label.
-    index: int [n], the examples' indices in the split.
-    unreadable: int [m], indices of the unreadable videos.
+  Logits and labels are those of `Table`; `index` and `unreadable` are indices
+  in the split, int [n] and [m].
   """
 
   logits: dict[str, np.ndarray]
@@ -57,6 +53,11 @@ class Table:
   protocol: Mapping[str, Any]
   index: np.ndarray | None = None
 
+  @property
+  def average(self) -> str:
+    """What the protocol averages over views: 'logits' or 'probabilities'."""
+    return self.protocol.get('average', 'logits')
+
   def averaged(
     self, average: str | None = None, views: Sequence[int] | None = None
   ) -> dict[str, np.ndarray]:
@@ -67,7 +68,7 @@ class Table:
         probability; None: as the protocol says.
       views: indices of the views to average; None: all.
     """
-    average = average or self.protocol.get('average', 'logits')
+    average = average or self.average
     return {
       head: average_views(logits, average, self.labels[head].ndim == 2, views)
       for head, logits in self.logits.items()
@@ -81,7 +82,7 @@ class Table:
     They sum to 1 over the classes, except for multi-label heads. Arguments are
     those of `averaged`.
     """
-    average = average or self.protocol.get('average', 'logits')
+    average = average or self.average
     return {
       head: probabilities(scores, average, self.labels[head].ndim == 2)
       for head, scores in self.averaged(average, views).items()
@@ -117,49 +118,26 @@ class Table:
     path = pathlib.Path(path)
     if path.is_dir():
       path = path / 'predictions.npz'
-    try:
-      with open(path, 'rb') as file:
-        # For other files, numpy's error would advise loading pickles.
-        if not zipfile.is_zipfile(file):
-          raise UserError(
-            f'{path} is not an npz file, or is truncated: give the '
-            'predictions.npz of evaluate.py, or its folder.'
-          )
-        file.seek(0)
-        arrays = dict(np.load(file, allow_pickle=False))
-      return _checked(arrays)
-    except OSError as error:
+    # For other files, numpy's error would advise loading pickles.
+    if not zipfile.is_zipfile(path):
       raise UserError(
-        f'cannot read the predictions {path}: {error.strerror or error}; '
-        'evaluate.py writes them.'
-      ) from None
-    except UserError:
-      raise
+        f'{path} is missing, truncated or not an npz file: give the '
+        'predictions.npz of evaluate.py, or its folder.'
+      )
+    try:
+      with np.load(path, allow_pickle=False) as file:
+        return _table(dict(file))
     except (
-      AttributeError,
-      EOFError,
-      KeyError,
-      TypeError,
-      ValueError,
-      zipfile.BadZipFile,
-    ) as error:
+      EOFError, KeyError, OSError, TypeError, ValueError, zipfile.BadZipFile,
+    ) as error:  # fmt: skip
       raise UserError(
         f'{path} is not a predictions.npz of evaluate.py, or is damaged '
         f'({error}).'
       ) from None
 
 
-def _checked(arrays: Mapping[str, np.ndarray]) -> Table:
+def _table(arrays: Mapping[str, np.ndarray]) -> Table:
   """Makes a table of a file's arrays; raises a ValueError if they misfit."""
-  protocol = json.loads(str(arrays['protocol']))
-  if not isinstance(protocol, dict):
-    raise ValueError('the protocol is not a JSON object')
-  average = protocol.get('average', 'logits')
-  if average not in ('logits', 'probabilities'):
-    raise ValueError(
-      f'the protocol averages {average!r}, not logits or probabilities'
-    )
-  ids, index = arrays['ids'], arrays['index']
   parts = {
     part: {
       name.removeprefix(f'{part}/'): array
@@ -168,29 +146,20 @@ def _checked(arrays: Mapping[str, np.ndarray]) -> Table:
     }
     for part in ('logits', 'labels', 'class_names')
   }
-  if not parts['logits']:
-    raise ValueError('no logits')
-  if ids.ndim != 1 or index.shape != ids.shape:
-    raise ValueError('ids and index have different lengths')
+  ids, index = arrays['ids'].tolist(), arrays['index']
   for head, logits in parts['logits'].items():
-    labels, names = parts['labels'][head], parts['class_names'][head]
-    if logits.ndim != 3 or logits.dtype.kind != 'f' or 0 in logits.shape[1:]:
-      raise ValueError(f'the logits of {head} are not [n, views, classes]')
     n, _, classes = logits.shape
-    if n != len(ids) or names.shape != (classes,):
-      raise ValueError(f'the logits of {head} do not fit ids and names')
-    if labels.shape not in ((n,), (n, classes)):
-      raise ValueError(f'the labels of {head} do not fit its logits')
-    if labels.ndim == 1 and (
-      labels.dtype.kind != 'i'
-      or (n and not 0 <= labels.min() <= labels.max() < classes)
+    if (
+      not n == len(ids) == len(index)
+      or parts['class_names'][head].shape != (classes,)
+      or parts['labels'][head].shape not in ((n,), (n, classes))
     ):
-      raise ValueError(f'the labels of {head} are out of range')
+      raise ValueError(f'the arrays of head {head} have different lengths')
   return Table(
-    ids=ids.tolist(),
+    ids=ids,
     logits=parts['logits'],
     labels=parts['labels'],
     class_names={head: x.tolist() for head, x in parts['class_names'].items()},
-    protocol=protocol,
+    protocol=json.loads(str(arrays['protocol'])),
     index=index,
   )

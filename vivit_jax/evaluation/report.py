@@ -10,32 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from vivit_jax import config as configs
-from vivit_jax.config import TrainConfig
 from vivit_jax.data.datasets import VideoSplit
-from vivit_jax.evaluation import metrics, page, summary
+from vivit_jax.evaluation import metrics, page
 from vivit_jax.evaluation.output_dir import STAGING, UnwritableOutput
 from vivit_jax.evaluation.predictions import Table
 
 _GUESSES = 5  # columns of predictions.csv
-
-
-def contents(table: Table, config: TrainConfig | None = None) -> dict[str, Any]:
-  """Returns the contents of metrics.json.
-
-  They are the result of `summary.summary`, 'protocol' and 'config'.
-
-  Args:
-    table: predictions for at least one example.
-    config: of the evaluation.
-
-  Raises:
-    UserError: logits are not finite, or labels are out of range.
-  """
-  results = summary.summary(table)
-  results['protocol'] = dict(table.protocol)
-  results['config'] = config and json.loads(configs.to_json(config))
-  return results
 
 
 def write(
@@ -54,7 +34,7 @@ def write(
   Args:
     folder: created if it does not exist.
     table: predictions for at least one example.
-    results: the result of `contents`.
+    results: the content of metrics.json.
     source: the split, to show frames of mistakes; None: without frames.
     workdir: of the run, to show training curves; None: without curves.
 

@@ -1,6 +1,5 @@
 """Predicts a split with several checkpoints of one model, compiled once."""
 
-import contextlib
 import dataclasses
 import pathlib
 import sys
@@ -107,7 +106,7 @@ class SplitPredictor:
   def _partial_results(
     self, protocol: dict[str, Any], out: pathlib.Path
   ) -> PartialResults:
-    config, source = self._config, self._source
+    config = self._config
     key = protocol | {
       'model': dataclasses.asdict(config.model),
       'mean': config.data.mean,
@@ -120,14 +119,11 @@ class SplitPredictor:
     logits, labels = {}, {}
     for head, classes in sorted(config.model.heads.items()):
       logits[head] = np.zeros((0, views, classes), np.float32)
-      multi_label = head in source.multi_label
-      labels[head] = (
-        np.zeros((0, classes), np.float32)
-        if multi_label
-        else np.zeros(0, np.int32)
-      )
+      labels[head] = np.zeros(0, np.int32)
+      if head in self._source.multi_label:
+        labels[head] = np.zeros((0, classes), np.float32)
     empty = Predictions(logits, labels, np.zeros(0, np.int64))
-    return PartialResults(out, key, empty, len(source))
+    return PartialResults(out, key, empty)
 
   def _predict(
     self, loaded: LoadedModel, partial: PartialResults
@@ -140,32 +136,34 @@ class SplitPredictor:
       _print_partial(partial, len(finished), len(source))
     params = parallel.replicate(jax.tree.map(jnp.asarray, loaded.stacked))
     batch_size = forward.padded_batch(config.evaluation.batch_size)
-    with contextlib.ExitStack() as stack:
-      batches = iter(())
-      if remaining:
-        batches = pipeline.evaluation_batches(
-          source,
-          config.data,
-          temporal_views=config.evaluation.temporal_views,
-          spatial_crops=config.evaluation.spatial_crops,
-          batch_size=batch_size,
-          videos=remaining,
-          process=jax.process_index(),
-          processes=jax.process_count(),
-        )
-        stack.enter_context(contextlib.closing(batches))
-      progress = tqdm.tqdm(
-        batches,
-        total=-(-len(remaining) // batch_size),
-        unit='batch',
-        disable=not (sys.stderr.isatty() and distributed.first()),
+    batches = ()
+    if remaining:
+      batches = pipeline.evaluation_batches(
+        source,
+        config.data,
+        temporal_views=config.evaluation.temporal_views,
+        spatial_crops=config.evaluation.spatial_crops,
+        batch_size=batch_size,
+        videos=remaining,
+        process=jax.process_index(),
+        processes=jax.process_count(),
       )
+    with tqdm.tqdm(
+      total=-(-len(remaining) // batch_size),
+      unit='batch',
+      disable=not (sys.stderr.isatty() and distributed.first()),
+    ) as progress:
+
+      def keep(batch: Predictions) -> None:
+        partial.add(batch)
+        progress.update()
+
       return predict_split(
-        progress,
+        batches,
         lambda video: self._apply(params, video),
         len(source),
         done=done,
-        keep=partial.add,
+        keep=keep,
       )
 
 

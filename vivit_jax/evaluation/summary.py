@@ -1,17 +1,21 @@
-"""Computes the metrics in metrics.json."""
+"""Computes the content of metrics.json."""
 
+import json
 from typing import Any
 
+from vivit_jax import config as configs
+from vivit_jax.config import TrainConfig
 from vivit_jax.evaluation import calibration, intervals, metrics, views
 from vivit_jax.evaluation.predictions import Table
 
 
-def summary(table: Table) -> dict[str, Any]:
-  """Returns the metrics of a table of predictions.
+def summary(table: Table, config: TrainConfig | None = None) -> dict[str, Any]:
+  """Returns the content of metrics.json.
 
   Args:
     table: predictions for at least one example; the protocol has
       'temporal_views', 'spatial_crops' and 'average'.
+    config: of the evaluation, for 'config'.
 
   Returns:
     'scores': `metrics.scores`, and for single-label heads
@@ -19,13 +23,13 @@ def summary(table: Table) -> dict[str, Any]:
     'intervals': 95% interval [low, high] of each '<head>/top1'.
     'views': 'temporal', 'spatial' and 'scores' for each number of views.
     'per_class': `metrics.per_class` of each head.
+    'protocol' and 'config'.
 
   Raises:
     UserError: logits are not finite, or labels are out of range.
   """
-  average = table.protocol['average']
+  average, labels = table.protocol['average'], table.labels
   averaged = table.averaged()
-  labels = table.labels
   scores = metrics.scores(averaged, labels, average)
   right = metrics.correct(averaged, labels, average)
   for head, probabilities in table.probabilities().items():
@@ -49,6 +53,8 @@ def summary(table: Table) -> dict[str, Any]:
       head: metrics.per_class(values, labels[head])
       for head, values in averaged.items()
     },
+    'protocol': dict(table.protocol),
+    'config': config and json.loads(configs.to_json(config)),
   }
 
 

@@ -1,8 +1,7 @@
-"""evaluate.py --watch: scores the checkpoints of a run as they are written.
+"""evaluate.py --watch: scores the checkpoints of a run as they are written."""
 
-It may run on another machine than the training, if both see the same files.
-"""
-
+import collections
+import contextlib
 import functools
 import os
 import pathlib
@@ -15,6 +14,7 @@ import numpy as np
 from vivit_jax import config as configs
 from vivit_jax import distributed
 from vivit_jax.checkpoints import metadata
+from vivit_jax.checkpoints import workdir as workdirs
 from vivit_jax.checkpoints.overrides import override
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import checkpoint_selection, output_dir
@@ -33,7 +33,7 @@ def watch(
   out: str | os.PathLike | None = None,
   poll: float = 30.0,
   **changes,
-) -> Session:
+) -> None:
   """Scores each checkpoint of a run once, until the last step is scored.
 
   Checkpoints that already have results for the same weights and protocol are
@@ -45,9 +45,6 @@ def watch(
     poll: seconds between two checks for new checkpoints.
     **changes: overrides of the config, see `overrides.override`.
 
-  Returns:
-    The session with all scores.
-
   Raises:
     UserError: the settings are invalid; or, at the end, some checkpoints could
       not be scored.
@@ -55,40 +52,32 @@ def watch(
   changed = functools.partial(override, **changes)
   if distributed.several():
     poll = min(poll, _MAX_POLL)
-  _wait_for_run(pathlib.Path(workdir), poll)
-  session = Session.of_run(workdir, changed, out)
+  workdir = pathlib.Path(workdir)
+  _wait_for_run(workdir, poll)
+  session = Session(changed(workdirs.read_config(workdir)), out, workdir)
   seen: set[_Checkpoint] = set()
-  attempts: dict[_Checkpoint, int] = {}
-  failed: dict[int, str] = {}
-  waiting = False
+  attempts: collections.Counter[_Checkpoint] = collections.Counter()
+  failed: set[int] = set()
   while True:
-    checkpoint = _next(workdir, seen)
+    checkpoint = _next(workdir, seen, poll)
     step, _ = checkpoint
-    if step == _NONE:
-      if not waiting:
-        print(f'{workdir}: waiting for the next checkpoint', flush=True)
-      waiting = True
-      time.sleep(poll)
-      continue
-    waiting = False
     candidate = checkpoint_selection.of_step(workdir, step, changed)
     try:
       session.score(candidate, session.out / candidate.folder, again=False)
       session.write_table()
+      failed.discard(step)  # a rewritten checkpoint may succeed
     except output_dir.UnwritableOutput:
       raise
     except UserError as error:
-      attempts[checkpoint] = attempts.get(checkpoint, 0) + 1
+      attempts[checkpoint] += 1
       if step not in metadata.steps(workdir):
         print(f'step {step} was removed meanwhile: skipped', flush=True)
       elif attempts[checkpoint] < _ATTEMPTS:
         time.sleep(poll)
         continue
       else:
-        failed[step] = str(error)
+        failed.add(step)
         print(f'error: step {step}: {error}', file=sys.stderr, flush=True)
-    else:
-      failed.pop(step, None)  # a rewritten checkpoint may succeed
     seen.add(checkpoint)
     if step == _last_step(workdir):
       break
@@ -98,53 +87,63 @@ def watch(
       f'{len(failed)} of {len(dict(seen))} checkpoints could not be scored '
       f'(steps {", ".join(map(str, failed))}): see the errors above.'
     )
-  return session
 
 
 def _wait_for_run(workdir: pathlib.Path, poll: float) -> None:
   """Waits until the run has a checkpoint and a config."""
+
+  def has_begun() -> bool:
+    return metadata.has_checkpoints(workdir) and (
+      (workdir / 'config.json').exists()
+    )
+
+  if not has_begun():
+    print(f'{workdir}: waiting for the first checkpoint', flush=True)
+    distributed.wait_for(has_begun, poll)
+
+
+def _next(
+  workdir: pathlib.Path, seen: set[_Checkpoint], poll: float
+) -> _Checkpoint:
+  """Waits for a new checkpoint, the same one in all processes.
+
+  The time of writing tells apart two checkpoints of one step: a run replaces a
+  damaged one.
+  """
   waiting = False
-  while not (metadata.steps(workdir) and (workdir / 'config.json').exists()):
+  while True:
+    steps = metadata.steps(workdir)
+    checkpoints = [(step, _time_written(workdir, step)) for step in steps]
+    new = [each for each in checkpoints if each not in seen]
+    first = np.array(new[0] if new else (_NONE, 0), np.int64)
+    step, when = distributed.from_first(first).tolist()
+    if step != _NONE:
+      return step, when
     if not waiting:
-      print(f'{workdir}: waiting for the first checkpoint', flush=True)
+      print(f'{workdir}: waiting for the next checkpoint', flush=True)
     waiting = True
     time.sleep(poll)
 
 
-def _next(workdir: str | os.PathLike, seen: set[_Checkpoint]) -> _Checkpoint:
-  """Returns the first new checkpoint, the same one in all processes.
-
-  The step is `_NONE` if there is no new one. The time of writing tells apart
-  two checkpoints of one step: a run replaces a damaged one.
-  """
-  steps = metadata.steps(workdir)
-  checkpoints = [(step, _time_written(workdir, step)) for step in steps]
-  new = [each for each in checkpoints if each not in seen]
-  first = np.array(new[0] if new else (_NONE, 0), np.int64)
-  step, when = distributed.from_first(first).tolist()
-  return step, when
-
-
-def _time_written(workdir: str | os.PathLike, step: int) -> int:
+def _time_written(workdir: pathlib.Path, step: int) -> int:
   """Returns when a checkpoint was written, in ns; 0 if unknown.
 
   It is the time of the metadata file: Orbax modifies the folder itself later.
   """
-  folder = pathlib.Path(workdir, 'checkpoints', str(step))
+  folder = workdir / 'checkpoints' / str(step)
   try:
     return (folder / 'description' / 'metadata').stat().st_mtime_ns
   except OSError:
     return 0
 
 
-def _last_step(workdir: str | os.PathLike) -> int:
+def _last_step(workdir: pathlib.Path) -> int:
   """Returns the last step that a run will train, or `_NONE` if unknown."""
   last = _NONE
-  try:
+  with contextlib.suppress(UserError):  # all checkpoints are damaged
     description = metadata.last_description(workdir)
-  except UserError:  # all checkpoints are damaged
-    description = None
-  videos = description and re.match(r'(\d+) videos', description.content or '')
-  if videos:
-    last = configs.training_steps(description.config, int(videos[1]))
+    content = description and description.content or ''
+    videos = re.match(r'(\d+) videos', content)
+    if videos:
+      last = configs.training_steps(description.config, int(videos[1]))
   return int(distributed.from_first(np.array(last, np.int64)))

@@ -34,14 +34,9 @@ def table(
   seed: int = 0,
   noise: float = 1.2,
 ) -> Table:
-  """Returns predictions that are right now and then.
+  """Returns predictions of n videos that are right now and then.
 
-  Args:
-    heads: classes of each.
-    n: how many videos.
-    temporal, spatial: views.
-    several: heads with several labels a video.
-    seed, noise: of the logits.
+  `heads` has the classes of each; those in `several` are multi-label.
   """
   rng = np.random.default_rng(seed)
   logits, labels = {}, {}
@@ -68,9 +63,11 @@ def table(
       'average': 'logits',
       'frames': 16,
       'stride': 2,
+      'frames_per_second': None,
       'crop': [224, 224],
       'checkpoint': 'step 30',
       'step': 30,
+      'class_order': "the checkpoint's",
     },
   )
 
@@ -78,11 +75,7 @@ def table(
 def results(made: Table) -> dict:
   """Returns what metrics.json holds."""
   config = {'train': {'batch_size': 64, 'note': '<u>'}}
-  return {
-    **summary.summary(made),
-    'protocol': made.protocol,
-    'config': config,
-  }
+  return summary.summary(made) | {'config': config}
 
 
 class Videos:

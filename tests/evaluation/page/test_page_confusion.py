@@ -45,7 +45,6 @@ def test_many_classes_are_a_picture_whose_cells_can_be_named():
     (1, 1000, '<1'),
     (999, 1000, '>99'),
     (1, 100, '1'),
-    (99, 100, '99'),
   ],
 )
 def test_a_share_is_0_or_100_of_none_or_all_alone(number, total, words):
@@ -72,16 +71,10 @@ def test_the_picture_of_many_classes():
   assert empty.sum() == (40 * 40 - 41) * 20 * 20
 
 
-def test_a_rare_confusion_is_still_seen():
-  counts = np.diag(np.full(100, 100_000))
-  counts[90, 3] = 1
-  assert pixels(counts)[90 * 8, 3 * 8, 3] > 100
-
-
 def test_classes_beyond_the_picture_share_pixels():
-  counts = np.diag(np.full(1601, 4))
-  counts[1600, 2] = 4
-  image = pixels(counts)  # three classes a pixel
+  counts = np.diag(np.full(1601, 100_000))
+  counts[1600, 2] = 1
+  image = pixels(counts)  # three classes a pixel, and a rare one is seen
   assert len(image) == 534
   assert image[533, 0, 3] > 100
   assert image[533, 533, 3] > 100

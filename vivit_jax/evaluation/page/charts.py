@@ -24,20 +24,13 @@ _DASHES = ('none', '7 4', '2 4', '9 3 2 3', '12 4', '4 2')
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-  """A named line through points.
+  """A named line through points, x ascending; not finite: a gap."""
 
-  Attributes:
-    name: in the legend.
-    x, y: coordinates of the points, x ascending; not finite: a gap.
-    dots: whether to mark each point, with its value on hover.
-    videos: number of videos at each point, shown as the area of its dot.
-  """
-
-  name: str
+  name: str  # in the legend
   x: Sequence[float]
   y: Sequence[float]
-  dots: bool = False
-  videos: Sequence[int] | None = None
+  dots: bool = False  # whether to mark each point, with its value on hover
+  videos: Sequence[int] | None = None  # at each point: the area of its dot
 
 
 def chart(

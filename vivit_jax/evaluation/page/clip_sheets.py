@@ -23,19 +23,12 @@ _LINE = 100  # max characters of a line of text in a PNG
 
 @dataclasses.dataclass(frozen=True)
 class Sheet:
-  """One clip with its captions.
+  """One clip with its captions."""
 
-  Attributes:
-    frames: uint8 [T, H, W, 3].
-    name: of the video.
-    labels: text for each head.
-    operations: RandAugment's operations as text; '' without any.
-  """
-
-  frames: np.ndarray
-  name: str
-  labels: dict[str, str]
-  operations: str = ''
+  frames: np.ndarray  # uint8 [T, H, W, 3]
+  name: str  # of the video
+  labels: dict[str, str]  # text for each head
+  operations: str = ''  # of RandAugment, as text
 
 
 def write_html(
@@ -43,10 +36,7 @@ def write_html(
 ) -> None:
   """Writes clips as one self-contained HTML page.
 
-  Args:
-    path: file to write.
-    title: lines above the clips; the first one is the heading.
-    sheets: the clips.
+  The title has the lines above the clips; the first one is the heading.
   """
   heading, *lines = title
   clips = [
@@ -74,27 +64,17 @@ def write_png(
     for sheet in sheets
   ]
   title = [part for line in title for part in textwrap.wrap(line, _LINE)]
-  # In inches: width of all; heights of title, caption, and caption with clip.
-  width, header = 10.0, 0.25 * len(title) + 0.2
-  text = 0.2 * max(caption.count('\n') + 1 for caption in captions) + 0.15
   rows, columns = pictures[0].shape[:2]
-  one = text + (width - 0.4) * rows / columns
-  height = header + one * len(sheets) + 0.2
-  figure = Figure(figsize=(width, height), dpi=100)
-  figure.text(
-    0.02,
-    1 - 0.15 / height,
-    '\n'.join(title),
-    va='top',
-    fontsize=11,
-    parse_math=False,
+  lines = max(caption.count('\n') + 1 for caption in captions)
+  one = 0.2 * lines + 0.15 + 9.6 * rows / columns  # in inches
+  figure = Figure((10, 0.25 * len(title) + 0.4 + one * len(sheets)), dpi=100)
+  figure.set_layout_engine('constrained')
+  figure.suptitle(
+    '\n'.join(title), x=0.01, ha='left', fontsize=11, parse_math=False
   )
-  for number, (picture, caption) in enumerate(zip(pictures, captions)):
-    bottom = height - header - one * (number + 1)
-    axes = figure.add_axes(
-      (0.02, bottom / height, 0.96, (one - text) / height), frameon=False
-    )
-    axes.imshow(picture, interpolation='nearest', aspect='auto')
+  every = figure.subplots(len(sheets), squeeze=False)[:, 0]
+  for axes, picture, caption in zip(every, pictures, captions):
+    axes.imshow(picture, interpolation='nearest')
     axes.set_axis_off()
     axes.set_title(caption, loc='left', fontsize=10, pad=4, parse_math=False)
   figure.savefig(path, format='png')

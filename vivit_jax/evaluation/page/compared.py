@@ -1,6 +1,5 @@
 """HTML page that compares two evaluations of the same videos."""
 
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,24 +10,8 @@ from vivit_jax.evaluation.page.document import count, isolated
 _MAX_CLASSES = 1000  # per head, those with the largest differences
 
 
-def write(
-  path: str | os.PathLike, comparison: Comparison, names: Sequence[str]
-) -> None:
-  """Writes the page atomically, and creates its folder.
-
-  Args:
-    path: of the file.
-    comparison: result of `compare`.
-    names: descriptions of A and B.
-
-  Raises:
-    UserError: the file cannot be written.
-  """
-  document.write(path, render(comparison, names))
-
-
 def render(comparison: Comparison, names: Sequence[str]) -> str:
-  """Returns the page as HTML; arguments as in `write`."""
+  """Returns the page as HTML; `names` describe A and B."""
   first, second = (isolated(name) for name in names)
   titles = scores.head_titles(list(comparison.classes))
   heads = zip(titles, comparison.classes.values())
@@ -43,7 +26,7 @@ def render(comparison: Comparison, names: Sequence[str]) -> str:
     {'scores': 'Scores'} | titles,
     compared={
       'scores': comparison.rows,
-      'heads': [{'id': id, **_head(rows)} for id, rows in heads],
+      'heads': [{'id': id} | _head(rows) for id, rows in heads],
     },
     in_words=scores.in_words,
   )

@@ -47,12 +47,7 @@ def read(workdir: str | os.PathLike) -> Curves:
 def training(
   workdir: str | os.PathLike, step: int | None = None
 ) -> list[dict[str, Any]]:
-  """Returns the charts of a run's metrics.
-
-  Args:
-    workdir: of the run.
-    step: of the checkpoint; marked in the charts.
-  """
+  """Returns the charts of a run's metrics, with a mark at `step`."""
   curves = read(workdir)
   drawn = [_chart(name, curves, step) for name in _metrics(list(curves))]
   return [chart for chart in drawn if chart]

@@ -15,14 +15,8 @@ from vivit_jax import files
 from vivit_jax.errors import UserError
 
 _PARTS = (
-  'tiles',
-  'views',
-  'heads',
-  'training',
-  'protocol',
-  'compared',
-  'clips',
-)
+  'tiles', 'views', 'heads', 'training', 'protocol', 'compared', 'clips',
+)  # fmt: skip
 # Control characters have no meaning in HTML, and half a surrogate pair cannot
 # be written as UTF-8.
 _UNPRINTABLE = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]')
@@ -101,10 +95,7 @@ def count(number: int, noun: str) -> str:
 
 
 def isolated(name: Any) -> str:
-  """Wraps a name in Unicode isolates.
-
-  Else a right-to-left name would reorder the words around it.
-  """
+  """Isolates a name, or right-to-left names would reorder the words around."""
   return f'\u2068{name}\u2069'
 
 
@@ -119,22 +110,15 @@ def _sha256(text: str) -> str:
   return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _environment() -> jinja2.Environment:
-  environment = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-    autoescape=True,
-    finalize=_printable,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    undefined=jinja2.StrictUndefined,
-  )
-  environment.filters |= {
-    'percent': percent,
-    'signed': signed,
-    'sha256': _sha256,
-  }
-  environment.globals |= {'count': count, 'share': share}
-  return environment
-
-
-_ENVIRONMENT = _environment()
+_ENVIRONMENT = jinja2.Environment(
+  loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+  autoescape=True,
+  finalize=_printable,
+  trim_blocks=True,
+  lstrip_blocks=True,
+  undefined=jinja2.StrictUndefined,
+)
+_ENVIRONMENT.filters |= {
+  'percent': percent, 'signed': signed, 'sha256': _sha256,
+}  # fmt: skip
+_ENVIRONMENT.globals |= {'count': count, 'share': share}

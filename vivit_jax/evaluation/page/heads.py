@@ -22,14 +22,10 @@ def section(
 ) -> dict[str, Any]:
   """Returns the values for the template's section of a head.
 
-  Args:
-    head: its name.
-    table: the predictions.
-    scores, probabilities: float [n, K] of the head, averaged over views.
-    source: the split, to show frames of mistakes; None: without frames.
+  `scores` and `probabilities` are float [n, K], averaged over views. Without
+  the split `source`, mistakes are shown without frames.
   """
-  labels = np.asarray(table.labels[head])
-  names = [str(each) for each in table.class_names[head]]
+  labels, names = table.labels[head], list(table.class_names[head])
   values = {'pairs': None, 'calibration': None}
   if labels.ndim == 1:
     guesses = metrics.top_k(scores, 1)[:, 0]
@@ -40,7 +36,7 @@ def section(
   limit = max(_MAX_MISTAKES // len(table.logits), 1)
   wrong = mistakes.surest(scores, probabilities, labels, names, limit)
   for mistake in wrong:
-    example = str(table.ids[mistake['row']])
+    example = table.ids[mistake['row']]
     mistake |= {'example': example, **mistakes.frames(source, example)}
   return {**values, **_classes(scores, labels, names), 'mistakes': wrong}
 

@@ -42,42 +42,32 @@ def tiles(
     results: contents of metrics.json.
     heads: of the model; scores over several heads come first.
   """
-  several = len(heads) > 1
-  groups: dict[str, list[dict[str, Any]]] = {}
+  groups: dict[str, list[dict[str, Any]]] = {'All heads': []}
   for score, value in results['scores'].items():
     head, _, metric = score.rpartition('/')
-    if not head and not several:
-      continue  # the mean over one head
-    words = in_words(score)
+    words, group = in_words(score), 'All heads'
     if head in heads:
-      words = in_words(f'/{metric}').removeprefix('mean ')
-    joint = head not in heads
-    groups.setdefault('All heads' if joint else head, []).append(
+      words, group = in_words(metric).removeprefix('mean '), head
+    elif len(heads) == 1:
+      continue  # the mean over one head
+    groups.setdefault(group, []).append(
       {
         'name': words,
         'value': value,
-        'interval': results.get('intervals', {}).get(score),
+        'interval': results['intervals'].get(score),
         'lower_is_better': metric == 'calibration_error',
       }
     )
-  first = (
-    {'All heads': groups.pop('All heads')} if 'All heads' in groups else {}
-  )
-  return first | groups
+  return {group: tiles for group, tiles in groups.items() if tiles}
 
 
 def by_views(
-  results: Mapping[str, Any], heads: Sequence[str]
+  rows: Sequence[Mapping[str, Any]], heads: Sequence[str]
 ) -> dict[str, Any] | None:
   """Returns charts and a table of accuracy by number of views, if several."""
-  rows = results.get('views', [])
   if len(rows) < 2:
     return None
-  drawn = [
-    score
-    for score in _drawn_scores(rows[0]['scores'], heads)
-    if all(score in row['scores'] for row in rows)
-  ]
+  drawn = _drawn_scores(rows[0]['scores'], heads)
   return {
     'charts': [_views_chart(score, rows) for score in drawn],
     'columns': [in_words(score) for score in drawn],

@@ -8,7 +8,6 @@ from typing import Any
 from vivit_jax import files
 from vivit_jax.evaluation.output_dir import UnwritableOutput
 
-NAME = 'scores.csv'
 _PROTOCOL = ('checkpoint', 'step', 'digest', 'examples')
 _PRINTED = ('/top1', '/top5', '/mAP')  # the file has all scores
 
@@ -18,31 +17,26 @@ def row(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
 
   Args:
     name: of the folder with the results.
-    results: contents of metrics.json in that folder.
+    results: content of metrics.json in that folder.
   """
   values: dict[str, Any] = {'results': name}
   values |= {key: results['protocol'][key] for key in _PROTOCOL}
   for key, score in results['scores'].items():
     values[key] = score
     if key in results['intervals']:
-      low, high = results['intervals'][key]
-      values |= {f'{key}/low': low, f'{key}/high': high}
+      values[f'{key}/low'], values[f'{key}/high'] = results['intervals'][key]
   return values
 
 
 def write(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
-  """Writes scores.csv.
-
-  Args:
-    folder: created if it does not exist.
-    rows: values by column; missing values become empty cells.
+  """Writes scores.csv; values that a row lacks become empty cells.
 
   Raises:
     UnwritableOutput: the folder cannot be written.
   """
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    with files.replacing(folder / NAME) as unfinished:
+    with files.replacing(folder / 'scores.csv') as unfinished:
       with unfinished.open('w', encoding='utf-8', newline='') as file:
         writer = csv.DictWriter(file, _columns(rows))
         writer.writeheader()
@@ -55,15 +49,12 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
   """Yields lines to print: a header, and the accuracies of each checkpoint."""
   columns = [name for name in _columns(rows) if name.endswith(_PRINTED)]
   first = max(len('checkpoint'), *(len(row['results']) for row in rows))
-  widths = {name: max(len(name), len('0.0000')) for name in columns}
-  names = [f'{name:>{width}}' for name, width in widths.items()]
-  yield '  '.join([f'{"checkpoint":<{first}}', *names])
+  yield '  '.join([f'{"checkpoint":<{first}}', *(f'{x:>6}' for x in columns)])
   for values in rows:
     cells = [f'{values["results"]:<{first}}']
     for name in columns:
-      value = values.get(name)
-      text = '' if value is None else f'{value:.4f}'
-      cells.append(f'{text:>{widths[name]}}')
+      text = f'{values[name]:.4f}' if name in values else ''
+      cells.append(f'{text:>{max(len(name), 6)}}')
     yield '  '.join(cells)
 
 
