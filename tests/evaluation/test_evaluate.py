@@ -1,17 +1,15 @@
-"""The reference's models through evaluate.py, against a plain loop."""
+"""The reference's models are evaluated, against a plain loop."""
 
 import dataclasses
 import json
-import os
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 import reference
+from scipy import special
 
 from vivit_jax import config as configs
 from vivit_jax.checkpoints import sources
@@ -20,21 +18,8 @@ from vivit_jax.errors import UserError
 from vivit_jax.evaluation import evaluate, metrics
 from vivit_jax.evaluation.predictions import Table
 
-ROOT = pathlib.Path(__file__).parents[2]
 NAMES = [f'class {n:02}' for n in range(11)]
 COUNTS = [16, 19, 24, 31, 17, 40, 16, 22, 18, 20, 25, 33, 29]  # frames
-CONFIG = """
-from vivit_jax import config as configs
-
-def get_config():
-  config = configs.default()
-  config.model.options.update(  # the fixture's, in no table
-    dict(spatial_layers=3, width=48, attention_heads=4, mlp_width=96)
-  )
-  config.data.frames, config.data.crop, config.data.short_side = 8, (48, 48), 48
-  config.data.dataset, config.data.workers = 'videos/tiny', 0
-  return config
-"""
 
 
 @pytest.fixture(scope='module')
@@ -124,54 +109,39 @@ def test_fixtures_agree_with_a_plain_loop(name, data_dir, tmp_path):
   ).read_text('utf-8')
 
 
-@pytest.mark.slow
-def test_a_fixture_through_the_program(data_dir, tmp_path):
-  """Two copies, whose folders have an npz beside them; and one that is not."""
-  name = 'model2_factorised_encoder'
-  (tmp_path / 'config.py').write_text(CONFIG)
-  weights = tmp_path / 'weights'
-  for step in (5, 40):
-    path = weights / f'checkpoint_{step}'
-    path.parent.mkdir(exist_ok=True)
-    shutil.copy(reference.FIXTURES / name / 'checkpoint', path)
-  (weights / 'checkpoint_41').write_bytes(b'\x82 not msgpack')
-  process = subprocess.run(
-    [
-      sys.executable, ROOT / 'evaluate.py',
-      f'--config={tmp_path / "config.py"}',
-      '--config.model.options.temporal_layers=2',
-      f'--data_dir={data_dir}', f'--checkpoint={weights}', '--views=3x1',
-      '--average=probabilities', f'--out={tmp_path / "out"}',
-    ],
-    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
-    capture_output=True, text=True,
-  )  # fmt: skip
-  assert process.returncode == 2
-  assert 'checkpoint_41' in process.stderr
-  assert 'Traceback' not in process.stderr
-  expected, split = plainly(name, data_dir)
-  weights = np.exp(expected)
-  mean = (weights / weights.sum(axis=-1, keepdims=True)).mean(axis=1)
-  right = mean.argmax(axis=1) == split.labels['label']
-  digests = set()
-  for folder in ('checkpoint_5', 'checkpoint_40'):
-    found = json.loads((tmp_path / 'out' / folder / 'metrics.json').read_text())
-    assert found['scores']['label/top1'] == right.mean()
-    digests.add(found['protocol']['digest'])
-    table = Table.read(tmp_path / 'out' / folder)
-    np.testing.assert_allclose(
-      table.probabilities()['label'], mean, rtol=1e-4, atol=1e-6
-    )
-  assert len(digests) == 1
-  assert not (tmp_path / 'out' / 'checkpoint_41').exists()
-
-
 @pytest.fixture
 def joint(data_dir):
   """Returns arguments of `evaluate` for the fixture of Model 1."""
   source = reference.FIXTURES / 'model1_joint'
   config = config_of('model1_joint', data_dir)
   return {'workdir': None, 'config': config, 'checkpoints': [str(source)]}
+
+
+def test_several_checkpoints_and_a_damaged_one(
+  joint, data_dir, tmp_path, capsys
+):
+  """Two copies, and one that is not; by mean probabilities."""
+  weights, out = tmp_path / 'weights', tmp_path / 'out'
+  weights.mkdir()
+  for step in (5, 40):
+    source = reference.FIXTURES / 'model1_joint' / 'checkpoint'
+    shutil.copy(source, weights / f'checkpoint_{step}')
+  (weights / 'checkpoint_41').write_bytes(b'\x82 not msgpack')
+  joint['checkpoints'] = [str(weights)]
+  with pytest.raises(UserError, match='1 of 3.*checkpoint_41'):
+    evaluate.evaluate(**joint, out=out, views='3x1', average='probabilities')
+  assert 'checkpoint_41' in capsys.readouterr().err
+  logits, split = plainly('model1_joint', data_dir)
+  mean = special.softmax(logits, axis=-1).mean(axis=1)
+  right = mean.argmax(axis=1) == split.labels['label']
+  for name in ('checkpoint_5', 'checkpoint_40'):
+    found = json.loads((out / name / 'metrics.json').read_text())
+    assert found['scores']['label/top1'] == right.mean()
+    np.testing.assert_allclose(
+      Table.read(out / name).probabilities()['label'], mean, 1e-4, 1e-6
+    )
+  names = sorted(path.name for path in out.iterdir())
+  assert names == ['checkpoint_40', 'checkpoint_5', 'scores.csv']
 
 
 def test_another_crop_resizes_the_positions(joint, tmp_path):

@@ -118,11 +118,8 @@ def differences(
 ) -> list[str]:
   """Returns notes on differences in examples, protocol, heads and parameters.
 
-  Args:
-    first, second: the tables.
-    heads: the compared heads.
-    averages: 'logits' or 'probabilities', averaged over views, for each table.
-    count: number of shared examples.
+  `heads` are compared, by `averages` over views of each table, for `count`
+  shared examples.
   """
   notes = []
   if not count == len(first.ids) == len(second.ids):

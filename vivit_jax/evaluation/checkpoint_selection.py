@@ -112,11 +112,8 @@ def of_paths(
 ) -> list[Candidate]:
   """Returns the checkpoints at paths and in folders, each once.
 
-  Args:
-    paths: checkpoints of any format, or folders with checkpoints.
-    config: of the model.
-    dataset_names: class names of each head.
-    grid: token grid of the checkpoints, see `pretrained.from_file`.
+  The paths are checkpoints of any format, or folders with checkpoints. The
+  other arguments are those of `pretrained.from_file`.
 
   Raises:
     UserError: a folder that cannot be read.

@@ -26,10 +26,7 @@ def settings(
 ) -> list[str]:
   """Returns lines for the model, heads, split, preprocessing and views.
 
-  Args:
-    config: of the evaluation.
-    loaded: any of the evaluated checkpoints, which share one model.
-    videos: number of videos in the split.
+  `loaded` is any of the evaluated checkpoints, which share one model.
   """
   model, data, evaluation = config.model, config.data, config.evaluation
   parameters = sum(x.size for x in jax.tree.leaves(loaded.params))

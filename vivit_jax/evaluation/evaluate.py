@@ -108,8 +108,7 @@ class Session:
     workdir: of the run; None for checkpoints without a run.
 
   Attributes:
-    config: of the evaluation, with its heads.
-    out: output folder.
+    config, out: complete.
     names: class names of each head in the split.
     results: content of metrics.json of each scored checkpoint, by its name.
     rows: of scores.csv, by the name of the output folder.
@@ -137,13 +136,9 @@ class Session:
   def score(
     self, candidate: Candidate, where: pathlib.Path, again: bool = True
   ) -> None:
-    """Scores a checkpoint, prints its scores and writes its results.
+    """Scores a checkpoint, prints its scores and writes its results to `where`.
 
-    Args:
-      candidate: the checkpoint.
-      where: output folder of this checkpoint.
-      again: whether to repeat a finished evaluation with the same weights and
-        protocol.
+    `again` repeats a finished evaluation with the same weights and protocol.
 
     Raises:
       UserError: the checkpoint cannot be read or scored.

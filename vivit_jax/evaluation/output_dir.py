@@ -42,13 +42,14 @@ def claimed(folder: pathlib.Path) -> Iterator[None]:
       file.write(b'.')
   except OSError as error:
     raise UnwritableOutput(folder, error) from None
-  with contextlib.ExitStack() as stack:
-    if distributed.first():
-      in_use = (
-        f'another process is evaluating into {folder}: wait until it ends, or '
-        'choose another folder with --out.'
-      )
-      stack.enter_context(locks.locked(folder, in_use))
+  in_use = (
+    f'another process is evaluating into {folder}: wait until it ends, or '
+    'choose another folder with --out.'
+  )
+  lock = contextlib.nullcontext()
+  if distributed.first():
+    lock = locks.locked(folder, in_use)
+  with lock:
     yield
 
 

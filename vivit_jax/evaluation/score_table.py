@@ -15,9 +15,7 @@ _PRINTED = ('/top1', '/top5', '/mAP')  # the file has all scores
 def row(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
   """Returns a checkpoint's values by column.
 
-  Args:
-    name: of the folder with the results.
-    results: content of metrics.json in that folder.
+  `results` is the content of metrics.json in the folder `name`.
   """
   values: dict[str, Any] = {'results': name}
   values |= {key: results['protocol'][key] for key in _PROTOCOL}

@@ -23,11 +23,7 @@ from vivit_jax.evaluation.predictions import Predictions, Table
 
 
 class SplitPredictor:
-  """Predicts a split with several checkpoints of one model.
-
-  Args:
-    config: of the evaluation, with its heads.
-    source: the split.
+  """Predicts the split `source` with several checkpoints of one model.
 
   Raises:
     UserError: the model is unknown, the split is empty, or its videos are too
@@ -74,13 +70,8 @@ class SplitPredictor:
   ) -> tuple[Table, PartialResults]:
     """Predicts every example once; resumes an interrupted evaluation.
 
-    Args:
-      loaded: a checkpoint of the model.
-      out: output folder; must exist.
-
-    Returns:
-      The predictions, the same in every process; and the partial results, which
-      the caller removes once the predictions are written.
+    Returns the predictions, the same in every process; and the partial results
+    in `out`, which the caller removes once the predictions are written.
 
     Raises:
       UserError: no video can be read, or the output folder cannot be written.

@@ -39,11 +39,8 @@ def watch(
   Checkpoints that already have results for the same weights and protocol are
   not scored again.
 
-  Args:
-    workdir: of a run, which may start later.
-    out: output folder; None for `<workdir>/evaluation/<split>`.
-    poll: seconds between two checks for new checkpoints.
-    **changes: overrides of the config, see `overrides.override`.
+  The run may start later. `poll` is the seconds between two checks. The other
+  arguments are those of `evaluate.evaluate`.
 
   Raises:
     UserError: the settings are invalid; or, at the end, some checkpoints could

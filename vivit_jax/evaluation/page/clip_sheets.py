@@ -100,11 +100,9 @@ def contact_sheet(frames: np.ndarray) -> np.ndarray:
 
 
 def image(frame: np.ndarray, quality: int = _QUALITY) -> dict[str, Any]:
-  """Returns a frame for the template: small ones as PNG, others as JPEG.
+  """Returns a frame, uint8 [H, W, 3], for the template: a PNG if it is small.
 
-  Args:
-    frame: uint8 [H, W, 3].
-    quality: of the JPEG, up to 100.
+  `quality`, up to 100, is that of the JPEG otherwise.
   """
   height, width = frame.shape[:2]
   small = width < _SMALL

@@ -16,11 +16,7 @@ _MIN_OPACITY = 0.45  # in the image, so that a single video is visible
 
 
 def parts(counts: np.ndarray, names: list[str]) -> dict[str, Any]:
-  """Returns a confusion matrix for the template.
-
-  Args:
-    counts: int [K, K]; rows are labels, columns predictions.
-    names: K names of the classes.
+  """Returns a confusion matrix, `metrics.confusion`, for the template.
 
   Returns:
     'matrix', rows of counts; or for many classes 'map', an image (the other one
@@ -28,15 +24,14 @@ def parts(counts: np.ndarray, names: list[str]) -> dict[str, Any]:
     all confused pairs.
   """
   totals = counts.sum(axis=1).tolist()
-  rows = zip(names, counts.tolist(), totals)
   written = len(names) <= _MAX_WRITTEN
+  matrix = [
+    {'name': name, 'counts': row, 'total': total}
+    for name, row, total in zip(names, counts.tolist(), totals)
+  ]
   wrong = np.count_nonzero(counts) - np.count_nonzero(counts.diagonal())
   return {
-    'matrix': [
-      {'name': name, 'counts': row, 'total': total} for name, row, total in rows
-    ]
-    if written
-    else None,
+    'matrix': matrix if written else None,
     'map': None if written else _map(counts, names),
     'pairs': [
       {

@@ -30,12 +30,9 @@ def render(
 ) -> str:
   """Returns a page as HTML.
 
-  Args:
-    title: the heading.
-    lines: below the heading.
-    sections: heading of each section by its id, for the links.
-    **parts: content of the template's sections, see `_PARTS`; missing or empty
-      parts are left out.
+  The lines are below the title. `sections` has each section's heading by its
+  id, for the links. `parts` has the content of the template's sections, see
+  `_PARTS`; missing or empty ones are left out.
   """
   content = dict.fromkeys(_PARTS, ()) | parts
   return _ENVIRONMENT.get_template('template.html').render(

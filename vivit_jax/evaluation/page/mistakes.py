@@ -25,15 +25,9 @@ def surest(
 ) -> list[dict[str, Any]]:
   """Returns the videos whose first guess is wrong, the most probable first.
 
-  Equally probable ones are in the order of the examples.
-
-  Args:
-    scores: float [n, K], for the ranking of classes: probabilities can round
-      to equal values.
-    probabilities: float [n, K].
-    labels: int [n]; or float [n, K], above 0 at each label.
-    names: K names of the classes.
-    limit: max number of videos.
+  Equally probable ones are in the order of the examples. Classes are ranked by
+  `scores` [n, K], because `probabilities` [n, K] can round to equal values.
+  Labels are int [n]; or float [n, K], above 0 at each label.
 
   Returns:
     For each video: its 'row'; 'guess', the first guess, and 'truth', the labels
@@ -71,9 +65,7 @@ def surest(
 def frames(source: VideoSplit | None, example: str) -> dict[str, Any]:
   """Returns evenly spaced 'frames' of a video, and their description 'about'.
 
-  Args:
-    source: the split; None: without frames.
-    example: id of the video.
+  Without the split `source`, or if it lacks the example, there are no frames.
   """
   ids = [] if source is None else list(source.ids)
   if example not in ids:
