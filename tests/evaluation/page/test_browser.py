@@ -1,6 +1,5 @@
 """The page in a browser: laptop and phone, light and dark."""
 
-import json
 import shutil
 
 import made_up
@@ -77,8 +76,7 @@ def browser(tmp_path_factory):
 def pages(tmp_path_factory) -> dict[str, str]:
   """Returns the addresses of pages of few and many classes, and more."""
   folder = tmp_path_factory.mktemp('pages')
-  rows = [{'step': s, 'train/loss': 1 / s} for s in range(1, 50)]
-  (folder / 'metrics.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+  made_up.write_curves(folder)
   tables = {
     'few': made_up.table({'verb': 8, 'noun': 12}, 60, spatial=3, noise=4),
     'many': made_up.table({'label': 400}, 1200, temporal=2),

@@ -1,7 +1,6 @@
 """The page of an evaluation: its numbers, and what it may never do."""
 
 import dataclasses
-import json
 import re
 
 import made_up
@@ -20,8 +19,7 @@ HEADS = {'verb': 30, 'tags': 9}
 @pytest.fixture(scope='module')
 def workdir(tmp_path_factory):
   folder = tmp_path_factory.mktemp('run')
-  rows = [{'step': s, 'train/loss': 1 / s} for s in range(1, 50)]
-  (folder / 'metrics.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+  made_up.write_curves(folder)
   return folder
 
 
