@@ -133,7 +133,6 @@ def test_help_of_a_module_has_its_own_flags_alone(module):
     (['data.moving_shapes', 'word'], 'word'),
     (['checkpoints', 'convert', 'a', 'b'], '--to'),
     (['checkpoints', 'convert', 'a', '--to=native'], 'DST'),
-    (['models.table', '--crop=16'], '--crop'),
     (['models.table', '--family=conv'], 'conv'),
   ],
 )

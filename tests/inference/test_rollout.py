@@ -337,11 +337,12 @@ def seen_along(axis, shares, position):
 
 
 @pytest.mark.parametrize('rows', [1, 7, 25, 1000])
-def test_any_number_of_rows_at_a_time(rows):
+def test_any_number_of_rows_at_a_time(rows, monkeypatch):
   config = config_of('joint')
   params = parameters(config)
-  whole = rollout.attention_rollout(config, rows=5)(params, clips())
-  parts = rollout.attention_rollout(config, rows=rows)(params, clips())
+  whole = rollout.attention_rollout(config)(params, clips())
+  monkeypatch.setattr('vivit_jax.models.rollout.ROWS', rows)
+  parts = rollout.attention_rollout(config)(params, clips())
   np.testing.assert_allclose(parts.attention, whole.attention, atol=1e-7)
   np.testing.assert_allclose(parts.kept, whole.kept, atol=1e-6)
 

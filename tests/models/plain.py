@@ -5,7 +5,20 @@ Written for the eye, with loops over sequences and heads; float64 throughout.
 
 import math
 
+import jax
 import numpy as np
+
+from vivit_jax.models import stacking
+
+
+def parameters(module, *inputs, scale=0.3, seed=0):
+  """Returns random parameters, unstacked. To compile `init` takes longer."""
+  shapes = jax.eval_shape(module.init, jax.random.key(0), *inputs)
+  draw = np.random.default_rng(seed)
+  return jax.tree.map(
+    lambda x: scale * draw.normal(size=x.shape).astype(np.float32),
+    stacking.unstack(shapes.get('params', {})),
+  )
 
 
 def dense(x, p):

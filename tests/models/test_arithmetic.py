@@ -52,11 +52,10 @@ def test_loops_branches_and_checkpoints_are_counted():
     ('4 factorised dot-product', 276.2),
   ],
 )
-@pytest.mark.parametrize('scan', [False, True])
-def test_the_papers_models(name, giga, scan):
+def test_the_papers_models(name, giga):
   """Of the paper's figures, the part that matrix products are."""
   case = next(case for case in table.published() if case.name == name)
-  config = dataclasses.replace(case.config, scan=scan)
+  config = dataclasses.replace(case.config, scan=True)
   crop = (case.crop, case.crop)
   count = arithmetic.forward_multiply_adds(config, case.frames, crop)
   np.testing.assert_allclose(count / 1e9, giga, atol=0.06)
@@ -65,13 +64,10 @@ def test_the_papers_models(name, giga, scan):
 @pytest.mark.parametrize(
   'kind, name',
   [
-    ('NVIDIA H100 80GB HBM3', 'H100'),
+    ('NVIDIA A100-SXM4-40GB', 'A100'),
     ('NVIDIA H100 PCIe', 'H100 PCIe'),
-    ('NVIDIA GH200 480GB', 'GH200'),
-    ('NVIDIA L40S', 'L40S'),
     ('NVIDIA GeForce RTX 4090 Laptop GPU', 'RTX 4090 Laptop'),
-    ('TPU v4 lite', 'TPU v4 lite'),
-    ('TPU v5', 'TPU v5'),
+    ('TPU v5 lite', 'TPU v5 lite'),
   ],
 )
 def test_the_longest_name_counts(kind, name):

@@ -17,22 +17,14 @@ BLOCKS = {
 }
 
 
-def random_like(tree, seed=0):
-  draw = np.random.default_rng(seed)
-  return jax.tree.map(
-    lambda x: 0.3 * draw.normal(size=x.shape).astype(np.float32), tree
-  )
-
-
 @pytest.mark.parametrize('order', ['space_time', 'time_space'])
 @pytest.mark.parametrize('name', BLOCKS)
 def test_logits_are_those_of_the_equations(name, order):
   video = reference.golden(name)['video'][:1, :, :32]  # not square
-  model = reference.model(name, order=order)
-  shapes = jax.eval_shape(model.init, jax.random.key(0), video)['params']
-  params = random_like(shapes)
+  model = reference.model(name, order=order, layers=2)
+  params = plain.parameters(model, video)
   with jax.default_matmul_precision('highest'):
-    found = model.apply({'params': params}, video)['label'][0]
+    found = jax.jit(model.apply)({'params': params}, video)['label'][0]
   expected = plain.logits(video[0], params, BLOCKS[name], order)
   scale = np.abs(expected).max()
   np.testing.assert_allclose(found, expected, atol=1e-5 * scale)
@@ -45,7 +37,7 @@ OPTIONS = blocks.Options(attention_heads=4, mlp=8)
 def dependence(function, width=16):
   """Returns whether token n depends on token m, bool [n, m] as grids."""
   x = jax.random.normal(jax.random.key(0), (1, np.prod(GRID), width))
-  jacobian = jax.jacobian(function)(x)[0, :, :, 0]  # n, D, m, D
+  jacobian = jax.jit(jax.jacobian(function))(x)[0, :, :, 0]  # n, D, m, D
   depends = np.abs(jacobian).max(axis=(1, 3)) > 0
   return depends.reshape(*GRID, *GRID)
 
@@ -57,18 +49,12 @@ def same(axis):
   return np.equal.outer(code, code)
 
 
-def apply(module, x):
-  shapes = jax.eval_shape(module.init, jax.random.key(0), x)
-  params = random_like(shapes)
-  return lambda x: module.apply(params, x)
-
-
 def test_dot_product_attention_sees_its_row_and_column_alone():
+  block = fdp.FactorisedDotProductBlock(OPTIONS, GRID)
   x = jnp.zeros((1, np.prod(GRID), 16))
-  attend = apply(fdp.FactorisedDotProductAttention(OPTIONS, GRID), x)
-  np.testing.assert_array_equal(
-    dependence(attend), same('time index') | same('place')
-  )
+  params = plain.parameters(block, x, None)
+  depends = dependence(lambda x: block.apply({'params': params}, x, None))
+  np.testing.assert_array_equal(depends, same('time index') | same('place'))
 
 
 @pytest.mark.parametrize(
@@ -77,8 +63,7 @@ def test_dot_product_attention_sees_its_row_and_column_alone():
 def test_self_attention_along_one_axis_sees_that_axis_alone(kind, expected):
   x = jnp.zeros((1, np.prod(GRID), 16))
   block = fsa.FactorisedSelfAttentionBlock(OPTIONS, GRID, 'space_time')
-  shapes = jax.eval_shape(block.init, jax.random.key(0), x, None)
-  params = random_like(shapes)['params']
+  params = plain.parameters(block, x, None)
   other = {'space': 'time', 'time': 'space'}[kind]
   silent = params[f'MultiHeadDotProductAttention_{other}']['out']
   silent['kernel'] = np.zeros_like(silent['kernel'])
@@ -86,29 +71,44 @@ def test_self_attention_along_one_axis_sees_that_axis_alone(kind, expected):
   np.testing.assert_array_equal(depends, same(expected))
 
 
-@pytest.mark.parametrize('temporal_init', ['zero_output', 'zero_all'])
-def test_the_temporal_branch_begins_silent(temporal_init):
+@pytest.mark.parametrize(
+  'temporal_init, zero',
+  [('zero_output', ['out']), ('zero_all', ['query', 'key', 'value', 'out'])],
+)
+def test_the_temporal_branch_begins_silent(temporal_init, zero):
   """And of the two, only the zero output lets the whole branch learn."""
   x = jax.random.normal(jax.random.key(1), (2, np.prod(GRID), 16))
   block = fsa.FactorisedSelfAttentionBlock(
     OPTIONS, GRID, temporal_init=temporal_init
   )
-  params = block.init(jax.random.key(0), x, None)
-  depends = dependence(lambda x: block.apply(params, x, None))
+  name = 'MultiHeadDotProductAttention_time'
+
+  @jax.jit  # compiles those alone
+  def initial_kernels(key):
+    attention = block.init(key, x, None)['params'][name]
+    return {part: attention[part]['kernel'] for part in zero}
+
+  params = plain.parameters(block, x, None)
+  for part in params[name].values():
+    part['bias'] = np.zeros_like(part['bias'])
+  for part, kernel in initial_kernels(jax.random.key(0)).items():
+    params[name][part]['kernel'] = kernel
+
+  def apply(params, x):
+    return block.apply({'params': params}, x, None)
+
+  depends = dependence(lambda x: apply(params, x))
   np.testing.assert_array_equal(depends, same('time index'))
 
   @jax.jit
   def step(params):
-    gradient = jax.grad(lambda p: ((block.apply(p, x, None) - 1) ** 2).mean())(
-      params
-    )
+    gradient = jax.grad(lambda p: ((apply(p, x) - 1) ** 2).mean())(params)
     return jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
 
   after = step(step(step(params)))
-  name = 'MultiHeadDotProductAttention_time'
   moved = {
-    part: bool(np.any(after['params'][name][part]['kernel'] != start['kernel']))
-    for part, start in params['params'][name].items()
+    part: bool(np.any(after[name][part]['kernel'] != start['kernel']))
+    for part, start in params[name].items()
   }
   learns = temporal_init == 'zero_output'
   assert moved == dict.fromkeys(('query', 'key', 'value', 'out'), learns)

@@ -9,26 +9,9 @@ import plain
 import pytest
 import reference
 
-from vivit_jax import models
 from vivit_jax.models import blocks, pools
-from vivit_jax.models import family as families
 
 DRAW = np.random.default_rng(0)
-FAMILIES = {  # and the encoder whose output is pooled
-  'joint': ('Transformer', {'layers': 1}),
-  'factorised_encoder': (
-    'TemporalTransformer',
-    {'spatial_layers': 1, 'temporal_layers': 1},
-  ),
-  'factorised_self_attention': ('Transformer', {'layers': 1}),
-  'factorised_dot_product': ('Transformer', {'layers': 1}),
-}
-
-
-def random_like(tree):
-  return jax.tree.map(
-    lambda x: (0.5 * DRAW.normal(size=x.shape)).astype(np.float32), tree
-  )
 
 
 def attended(x_ND, p):
@@ -71,47 +54,45 @@ def test_pools_by_hand(name, has_sequence):
     jnp.asarray(summary),
     jnp.asarray(sequence) if has_sequence else None,
   )
-  shapes = jax.eval_shape(pool.init, jax.random.key(0), encoded)
-  params = random_like(shapes.get('params', {}))
+  params = plain.parameters(pool, encoded, scale=0.5)
   with jax.default_matmul_precision('highest'):
-    found = pool.apply({'params': params}, encoded)
+    found = jax.jit(pool.apply)({'params': params}, encoded)
   expected = pooled(name, read, summary, params)
   assert found.shape == (2, 12)
   np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-  ('family', 'pool'),
-  [(name, pool) for name in FAMILIES for pool in families.get(name).pools],
+  ('name', 'encoder', 'pool'),
+  [
+    ('model1_joint', 'Transformer', 'token'),
+    ('model1_joint', 'Transformer', 'mean'),
+    ('model2_factorised_encoder', 'TemporalTransformer', 'token'),
+    ('model2_factorised_encoder', 'TemporalTransformer', 'attention'),
+  ],
 )
-def test_models_pool_the_output_of_their_last_encoder(family, pool):
-  encoder, own = FAMILIES[family]
-  config = reference.flat_config(
-    family,
-    pool=pool,
-    heads={'label': 3},
-    tubelet=(2, 8, 8),
-    **reference.SIZE | own,
-  )
-  model = models.build(config)
+def test_models_pool_the_output_of_their_last_encoder(name, encoder, pool):
+  layers = {'spatial_layers': 1, 'temporal_layers': 1}
+  layers = {'layers': 1} if name == 'model1_joint' else layers
+  model = reference.model(name, pool=pool, tubelet=(2, 8, 8), **layers)
   video = DRAW.normal(size=(2, 6, 16, 16, 3)).astype(np.float32)
-  shapes = jax.eval_shape(model.init, jax.random.key(0), video)
-  params = random_like(shapes['params'])
-  outputs = {}
+  params = plain.parameters(model, video)
 
-  def spy(next_call, arguments, keywords, context):
-    out = next_call(*arguments, **keywords)
-    module = context.module
-    if isinstance(module, blocks.Encoder) and context.method_name == '__call__':
-      outputs[module.name] = np.asarray(out, np.float64)
-    return out
+  def apply(params, video):
+    return model.apply(
+      {'params': params},
+      video,
+      features=True,
+      capture_intermediates=lambda m, _: isinstance(m, blocks.Encoder),
+      mutable='intermediates',
+    )
 
   with jax.default_matmul_precision('highest'):
-    with blocks.nn.intercept_methods(spy):
-      found = model.apply({'params': params}, video, features=True).pre_logits
-  x = outputs[encoder]
+    found, state = jax.jit(apply)(params, video)
+  outputs = state['intermediates'][encoder]['__call__'][0]
+  x = np.asarray(outputs, np.float64)
   tokens = 3 if encoder == 'TemporalTransformer' else 3 * 2 * 2
   assert x.shape[1] == tokens + (pool == 'token')
   assert ('MAPHead_0' in params) == (pool == 'attention')
   expected = pooled(pool, x, x[:, 0], params)
-  np.testing.assert_allclose(found, expected, atol=1e-5)
+  np.testing.assert_allclose(found.pre_logits, expected, atol=1e-5)

@@ -9,7 +9,7 @@ import jax
 
 from vivit_jax import models
 from vivit_jax.errors import UserError
-from vivit_jax.models import builder, family, rollout, stacking
+from vivit_jax.models import builder, family, stacking
 from vivit_jax.models.family import ModelConfig
 from vivit_jax.models.rollout import Rollout as Rollout
 
@@ -17,7 +17,7 @@ _POOLS = ('token', 'mean')  # values of model.pool that rollout supports
 
 
 def attention_rollout(
-  config: ModelConfig, rows: int = rollout.ROWS
+  config: ModelConfig,
 ) -> Callable[[Any, jax.Array], Rollout]:
   """Returns a function (parameters, videos) -> rollout, compiled per shape.
 
@@ -27,7 +27,6 @@ def attention_rollout(
 
   Args:
     config: of the model.
-    rows: max rows of an attention matrix in memory.
 
   Raises:
     UserError: rollout is not defined for the family or the pool.
@@ -58,7 +57,7 @@ def attention_rollout(
     grid = model_family.grid(config.options, frames, tuple(crop))
     with jax.default_matmul_precision('highest'):
       captured = state['intermediates']
-      return model_family.attention_flow(captured, config, batch, grid, rows)
+      return model_family.attention_flow(captured, config, batch, grid)
 
   return jax.jit(flow)
 

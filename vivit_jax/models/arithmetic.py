@@ -1,7 +1,6 @@
 """Counts multiply-adds in a function's jaxpr; peak speeds of devices."""
 
 import math
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -60,11 +59,8 @@ def multiply_adds(function: Callable, *arguments: Any) -> int:
 
   Norms, softmax and activations are a small part of a transformer and are not
   counted. A scan counts once per iteration, a while loop once, a condition as
-  its larger branch.
-
-  Args:
-    function: traced, not run.
-    *arguments: its arguments: arrays or `jax.ShapeDtypeStruct`s.
+  its larger branch. `function` is only traced: arguments may be
+  `jax.ShapeDtypeStruct`s.
   """
   return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
 
@@ -75,12 +71,7 @@ def forward_multiply_adds(
   """Returns the multiply-adds of one clip's forward pass.
 
   Uses plain attention: a jaxpr does not show the products in a fused kernel,
-  and chunked attention pads.
-
-  Args:
-    config: model config.
-    frames: frames per clip.
-    crop: height and width in pixels.
+  and chunked attention pads. `crop` is height and width in pixels.
   """
   config = builder.with_attention(config, 'plain')
   shapes = builder.shapes(config, frames, crop)
@@ -92,21 +83,16 @@ def peak_operations(kind: str) -> float | None:
   """Returns a device's peak bfloat16 FLOP/s; None if unknown.
 
   Args:
-    kind: `device_kind` of a JAX device. The longest matching name in `PEAKS` is
-      used; a name matches if `kind` contains its words in sequence. For a part
-      of a GPU (MIG) the peak is unknown.
+    kind: `device_kind` of a JAX device. The longest name in `PEAKS` whose words
+      it contains in sequence is used. The peak of a part of a GPU (MIG) is
+      unknown.
   """
-  words = _words(kind)
-  names = [name for name in PEAKS if _words(name) in words]
+  words = f' {kind.lower().replace("-", " ")} '
+  names = [name for name in PEAKS if f' {name.lower()} ' in words]
   if not names or ' mig ' in words:
     return None
   tera = PEAKS[max(names, key=len)]
   return None if tera is None else tera * 1e12
-
-
-def _words(name: str) -> str:
-  """Returns the words in lower case, with spaces between and around them."""
-  return f' {" ".join(re.findall(r"[a-z0-9]+", name.lower()))} '
 
 
 def _count(jaxpr: core.Jaxpr) -> int:

@@ -4,24 +4,17 @@ All compute softmax(q k^T / sqrt(d)) v per head and differ only in memory, speed
 and rounding. The softmax is in float32 for inputs of any precision.
 """
 
-import functools
-from collections.abc import Callable
-
 import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 # Values of the config key model.attention.
-ATTENTIONS = ('auto', 'plain', 'blocked', 'chunked', 'cudnn', 'flax')
+ATTENTIONS = ('auto', 'plain', 'chunked', 'cudnn', 'flax')
 
 # 'auto' uses 'chunked' from this many tokens on: the scores of all pairs exceed
 # the caches. benchmarks/RESULTS.md has timings for Model 1, 3137 tokens.
 _CHUNKED_FROM = 1024
-# On a CPU, 'auto' uses 'blocked' from this many tokens on: XLA fuses attention
-# well for blocks of keys and badly for all keys at once (jax 0.10).
-_BLOCKED_FROM = 257
-_KEYS_PER_BLOCK = 100
 # Max scores per chunk. A CPU is fastest within its caches; an accelerator needs
 # more work at a time.
 _CHUNK_SCORES = {'cpu': 5 * 2**20}
@@ -37,8 +30,6 @@ def attend(
     query, key, value: [..., N, heads, d], all of the same precision.
     kind: implementation.
       'plain': the scores of all pairs at once.
-      'blocked': as 'plain', but one block of keys at a time if no gradient is
-        computed.
       'chunked': some heads or queries at a time, recomputed in the backward
         pass.
       'cudnn': NVIDIA's fused kernel, which requires bfloat16.
@@ -65,11 +56,12 @@ def attend(
     out = jax.nn.dot_product_attention(
       query, key, value, implementation='cudnn'
     )
-  elif kind == 'chunked' and query.size:
-    out = _chunked(query, key, value)
   else:
-    attend_heads = _attend_blocks if kind == 'blocked' else _attend_heads
-    out = _plain(attend_heads, query, key, value)
+    query, key, value = (
+      einops.rearrange(x, 'B n H d -> B H n d') for x in (query, key, value)
+    )
+    function = _chunked if kind == 'chunked' and query.size else _attend_heads
+    out = einops.rearrange(function(query, key, value), 'B H n d -> B n H d')
   return out.reshape(*batch, *out.shape[1:])
 
 
@@ -79,11 +71,7 @@ def _fastest(query: jax.Array) -> str:
   if jax.default_backend() == 'gpu' and query.dtype == jnp.bfloat16:
     if width % 8 == 0 and width <= 128 and _is_ampere_or_later():
       return 'cudnn'
-  if length >= _CHUNKED_FROM:
-    return 'chunked'
-  if jax.default_backend() == 'cpu' and length >= _BLOCKED_FROM:
-    return 'blocked'
-  return 'plain'
+  return 'chunked' if length >= _CHUNKED_FROM else 'plain'
 
 
 def _is_ampere_or_later() -> bool:
@@ -95,37 +83,20 @@ def _is_ampere_or_later() -> bool:
     return False
 
 
-def _plain(
-  attend_heads: Callable[..., jax.Array],
-  query: jax.Array,
-  key: jax.Array,
-  value: jax.Array,
-) -> jax.Array:
-  """Attends with all heads at once; in and out [B, N, heads, d]."""
-  query, key, value = (
-    einops.rearrange(x, 'B n H d -> B H n d') for x in (query, key, value)
-  )
-  out = attend_heads(query, key, value)
-  return einops.rearrange(out, 'B H n d -> B n H d')
-
-
 def _chunked(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
   """Attends with some heads, or some queries of a head, at a time.
 
-  In and out as in `_plain`. Only the scores of one chunk are in memory, in the
-  backward pass too (Rabe and Staats, arXiv 2112.05682; here, keys and values
+  In and out [B, heads, N, d]. Only the scores of one chunk are in memory, also
+  in the backward pass (Rabe and Staats, arXiv 2112.05682; here, keys and values
   are not chunked). Queries are padded with zeros to whole chunks.
   """
-  batch, length, heads, _ = query.shape
+  batch, heads, length, _ = query.shape
   max_scores = _CHUNK_SCORES.get(jax.default_backend(), _CHUNK_SCORES_DEFAULT)
   chunks = -(-(length**2) // max_scores)
   size = -(-length // chunks)
   together = _largest_divisor(batch * heads, max_scores // (size * length))
   query, key, value = (
-    einops.rearrange(x, 'B n H d -> (B H) n d').reshape(
-      -1, together, length, x.shape[-1]
-    )
-    for x in (query, key, value)
+    x.reshape(-1, together, length, x.shape[-1]) for x in (query, key, value)
   )
   attend_some = jax.checkpoint(_attend_heads, prevent_cse=False)
 
@@ -139,54 +110,33 @@ def _chunked(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
     return einops.rearrange(out, 'c g n d -> g (c n) d')[:, :length]
 
   out = jax.lax.map(attend_group, (query, key, value))
-  out = out.reshape(batch, heads, length, -1)
-  return einops.rearrange(out, 'B H n d -> B n H d')
+  return out.reshape(batch, heads, length, -1)
 
 
 def _attend_heads(
-  query: jax.Array, key: jax.Array, value: jax.Array, *, blocks: int = 1
+  query: jax.Array, key: jax.Array, value: jax.Array
 ) -> jax.Array:
   """Returns softmax(q k^T / sqrt(d)) v; in and out [..., n, d].
 
   Heads precede tokens, which is faster on XLA's CPU backend. The softmax is
   normalised after the product with v, which has fewer entries.
   """
-  keys, values = (jnp.array_split(x, blocks, axis=-2) for x in (key, value))
-  query = query * (query.shape[-1] ** -0.5)
-  scores = [
-    jnp.einsum(
-      '...nd,...md->...nm', query, some, preferred_element_type=jnp.float32
-    )
-    for some in keys
-  ]
-  maxima = [some.max(axis=-1, keepdims=True) for some in scores]
-  maximum = jax.lax.stop_gradient(functools.reduce(jnp.maximum, maxima))
-  weights = [jnp.exp(some - maximum) for some in scores]
-  total = sum(some.sum(axis=-1, keepdims=True) for some in weights)
-  summed = sum(
-    jnp.einsum(
-      '...nm,...md->...nd',
-      weight.astype(value.dtype),
-      some,
-      preferred_element_type=jnp.float32,
-    )
-    for weight, some in zip(weights, values)
+  scores = jnp.einsum(
+    '...nd,...md->...nm',
+    query * (query.shape[-1] ** -0.5),
+    key,
+    preferred_element_type=jnp.float32,
   )
+  maximum = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
+  weights = jnp.exp(scores - maximum)
+  summed = jnp.einsum(
+    '...nm,...md->...nd',
+    weights.astype(value.dtype),
+    value,
+    preferred_element_type=jnp.float32,
+  )
+  total = weights.sum(axis=-1, keepdims=True)
   return (summed / total).astype(value.dtype)
-
-
-@jax.custom_jvp
-def _attend_blocks(
-  query: jax.Array, key: jax.Array, value: jax.Array
-) -> jax.Array:
-  """As `_attend_heads`; in blocks of keys if no gradient is computed."""
-  blocks = -(-key.shape[-2] // _KEYS_PER_BLOCK)
-  return _attend_heads(query, key, value, blocks=blocks)
-
-
-_attend_blocks.defjvp(
-  lambda primals, tangents: jax.jvp(_attend_heads, primals, tangents)
-)
 
 
 def _largest_divisor(number: int, limit: int) -> int:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Collection
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from vivit_jax.models.attention import attend
+from vivit_jax.models.family import BUILD_KEYS, ModelConfig
 from vivit_jax.models.positions import AddPositions
 
 # Value of model.remat -> activations kept in memory for the backward pass. The
@@ -55,6 +57,12 @@ class Options:
   gelu: str = 'tanh'
   epsilon: float = 1e-6
   dtype: jnp.dtype = jnp.float32
+
+
+def options_of(config: ModelConfig, **own: Any) -> Options:
+  """Returns block settings: the config's `BUILD_KEYS`, and the family's own."""
+  keys = {key: getattr(config, key) for key in BUILD_KEYS}
+  return Options(**keys | {'dtype': jnp.dtype(config.dtype)} | own)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,20 +146,21 @@ def layer_norm(options: Options, name: str | None = None) -> nn.LayerNorm:
 
 
 def attention(
-  options: Options, name: str | None = None, **initializers
+  options: Options, name: str | None = None, **more: Any
 ) -> nn.MultiHeadDotProductAttention:
-  """Returns multi-head attention; self-attention is `attention(...)(x, x)`."""
-  initializers = {
-    'kernel_init': nn.initializers.xavier_uniform()
-  } | initializers
-  return nn.MultiHeadDotProductAttention(
-    num_heads=options.attention_heads,
-    dtype=options.dtype,
-    deterministic=True,
-    attention_fn=functools.partial(attend, kind=options.attention),
-    name=name,
-    **initializers,
-  )
+  """Returns multi-head attention; self-attention is `attention(...)(x, x)`.
+
+  `more` replaces arguments of the module, such as `attention_fn`.
+  """
+  arguments = {
+    'num_heads': options.attention_heads,
+    'dtype': options.dtype,
+    'deterministic': True,
+    'kernel_init': nn.initializers.xavier_uniform(),
+    'attention_fn': functools.partial(attend, kind=options.attention),
+    'name': name,
+  }
+  return nn.MultiHeadDotProductAttention(**arguments | more)
 
 
 class MlpBlock(nn.Module):

@@ -1,4 +1,4 @@
-"""Token embeddings: tubelets, sampled frames and the class token."""
+"""Token embeddings: tubelets and the class token."""
 
 from collections.abc import Callable
 
@@ -76,19 +76,6 @@ class TubeletEmbedding(nn.Module):
       (((4, 5, 6, 7), (0, 1, 2, 3)), ((), ())),
     )
     return tokens + bias.astype(self.dtype)
-
-
-def middle_frames(video: jax.Array, period: int) -> jax.Array:
-  """Uniform frame sampling (paper, section 3.2): every period's middle frame.
-
-  Args:
-    video: [B, T, H, W, C].
-    period: in frames.
-
-  Returns:
-    [B, T / period, H, W, C].
-  """
-  return video[:, period // 2 :: period]
 
 
 def prepend_class_token(x_BxNxD: jax.Array, token: jax.Array) -> jax.Array:

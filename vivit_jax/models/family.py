@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
+import itertools
 import os
 import re
 import typing
@@ -59,9 +60,7 @@ class ModelConfig:
   # What the backward pass recomputes, to save memory.
   remat: Literal['none', 'dots', 'full'] = 'none'
   # Implementation of attention; see `models.attention`.
-  attention: Literal['auto', 'plain', 'blocked', 'chunked', 'cudnn', 'flax'] = (
-    'auto'
-  )
+  attention: Literal['auto', 'plain', 'chunked', 'cudnn', 'flax'] = 'auto'
   dtype: Literal['float32', 'bfloat16'] = 'float32'  # of the computation
   # Head name -> number of classes; empty: every label of the dataset.
   heads: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -78,12 +77,12 @@ class ModelConfig:
       if dataclasses.is_dataclass(given):
         given = dataclasses.asdict(given)
       parsed = typed.parse(
-        family.options, given, 'model.options', self._unknown
+        family.options,
+        given,
+        'model.options',
+        lambda key: unknown_option(key.rpartition('.')[2], self.family),
       )
       object.__setattr__(self, 'options', parsed)
-
-  def _unknown(self, key: str) -> str:
-    return unknown_option(key.rpartition('.')[2], self.family)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,8 +187,6 @@ class Published:
     options: values that differ from the family's defaults.
     frames: frames per clip; None: the family's default.
     crop: height and width in pixels; None: the family's default.
-    data: values of config section `data` that the released weights need besides
-      `Family.data`: mean, std, short_side, ...
     parameters: published count, in millions.
     gflops: published multiply-adds of one clip, in billions.
   """
@@ -199,7 +196,6 @@ class Published:
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   frames: int | None = None
   crop: int | None = None
-  data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   parameters: float | None = None
   gflops: float | None = None
 
@@ -274,9 +270,9 @@ class Family:
   # Format -> function (weights, clip) -> contents; see `checkpoints.convert`.
   exports: Mapping[str, Callable] = dataclasses.field(default_factory=dict)
 
-  # (captured, config, batch, grid, rows) -> attention rollout. `captured` has
-  # the outputs of all modules named query and key, nested like the modules.
-  # None: rollout is refused.
+  # (captured, config, batch, grid) -> attention rollout. `captured` has the
+  # outputs of all modules named query and key, nested like the modules. None:
+  # rollout is refused.
   attention_flow: Callable[..., Rollout] | None = None
 
   # The table of models.
@@ -292,22 +288,13 @@ def register(family: Family) -> Family:
   """Registers and returns a family; may replace one from outside the package.
 
   Raises:
-    ValueError: the package has a family of this name, or pools cannot be built.
+    ValueError: the package has a family of this name.
   """
   old = _FAMILIES.get(family.name)
   if old and old.options.__module__.startswith(f'{__package__}.'):
     raise ValueError(f"the family '{family.name}' exists already")
-  if not family.pools:
-    raise ValueError(f'{family.name} names no pool')
-  if 'attention' in family.pools and family.pool_sizes is None:
-    raise ValueError(f'{family.name} has an attention pool, but no pool_sizes')
   _FAMILIES[family.name] = family
   return family
-
-
-def unregister(name: str) -> None:
-  """Removes a family; for tests."""
-  del _FAMILIES[name]
 
 
 def every() -> Mapping[str, Family]:
@@ -378,10 +365,5 @@ def unknown_option(option: str, family: str | None = None) -> str:
   if owners:
     other = f'; model.family is {family}' if family else ''
     return f'{key} belongs to {" and ".join(owners)}{other}.'
-  if family:
-    known = options[family]
-    return (
-      f'unknown {key}; {family} has {", ".join(known)}.{nearest(option, known)}'
-    )
-  known = sorted({name for names in options.values() for name in names})
-  return f'unknown {key}; no family has it.{nearest(option, known)}'
+  known = options.get(family) or sorted({*itertools.chain(*options.values())})
+  return f'unknown {key}; there are {", ".join(known)}.{nearest(option, known)}'

@@ -18,7 +18,7 @@ import flax
 import jax
 import jax.numpy as jnp
 
-ROWS = 256  # rows of A in memory at a time
+ROWS = 256  # rows of A in memory at a time, per sequence and head
 
 
 @flax.struct.dataclass
@@ -46,18 +46,15 @@ class Rollout:
     return shares / shares.sum(axis=1, keepdims=True)
 
 
-def attended(
-  row: jax.Array, query: jax.Array, key: jax.Array, rows: int = ROWS
-) -> jax.Array:
+def attended(row: jax.Array, query: jax.Array, key: jax.Array) -> jax.Array:
   """Returns row @ A, float32 [S, N]; A is the attention, averaged over heads.
 
   Args:
     row: float32 [S, N], one row for each of S sequences.
     query, key: [S, N, heads, d].
-    rows: rows of A in memory at a time, per sequence and head.
   """
   tokens, heads, width = query.shape[1:]
-  rows = min(rows, tokens)
+  rows = min(ROWS, tokens)
   padding = -tokens % rows  # padded tokens have no share
   row = jnp.pad(row, ((0, 0), (0, padding)))
   query = jnp.pad(

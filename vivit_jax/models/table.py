@@ -1,20 +1,16 @@
 """Parameters and GFLOPs of every model and size, beside published ones.
 
   python -m vivit_jax.models.table
-  python -m vivit_jax.models.table --markdown=docs/models.md
-  python -m vivit_jax.models.table --family=joint --option=tubelet=2,8,8
+  python -m vivit_jax.models.table --family=joint --size=L
 
-For 400 classes. GFLOPs are billions of multiply-adds in the forward pass of one
-clip, as in the paper: half of XLA's count for the CPU, in float32, with the
-reference's implementation of attention.
+Prints the Markdown table of docs/models.md. Models have 400 classes. GFLOPs are
+billions of multiply-adds in the forward pass of one clip, as in the paper: half
+of XLA's count for the CPU, in float32, with the reference's implementation of
+attention.
 """
 
-import ast
 import dataclasses
-import os
-import pathlib
 import sys
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -28,22 +24,9 @@ from vivit_jax.models import family as families
 from vivit_jax.models.family import ModelConfig
 
 _HEADS = {'label': 400}
-_COLUMNS = {  # -> width in the terminal; the first four are left-aligned
-  'model': 42,
-  'size': 4,
-  'tubelet': 9,
-  'clip': 11,
-  'parameters': 13,
-  'published, M': 12,
-  'GFLOPs': 7,
-  'published': 9,
-}
-_INTRODUCTION = """# Models: parameters and arithmetic
-
-For 400 classes. Written by `python -m vivit_jax.models.table --markdown=FILE`;
-GFLOPs are multiply-adds of one clip, half of what XLA counts, as in the paper.
-
-"""
+_HEADER = """\
+| model | size | tubelet | clip | parameters | paper, M | GFLOPs | paper |
+|---|---|---|---|---|---|---|---|"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,14 +43,10 @@ class Case:
 
   name: str
   config: ModelConfig
-  frames: int = 32
-  crop: int = 224
+  frames: int
+  crop: int
   parameters: float | None = None
   gflops: float | None = None
-
-  def clip(self, batch: int = 1) -> jax.ShapeDtypeStruct:
-    shape = (batch, self.frames, self.crop, self.crop, 3)
-    return jax.ShapeDtypeStruct(shape, jnp.float32)
 
   def params(self) -> Any:
     """Returns the shapes of the parameters."""
@@ -91,56 +70,17 @@ def published() -> list[Case]:
   ]
 
 
-def every_case(size: str | None = None) -> list[Case]:
-  """Returns the published variants, then the other sizes of each family.
-
-  Args:
-    size: the only model.size to return; None for all.
-
-  Raises:
-    UserError: a size that no family has.
-  """
+def every_case() -> list[Case]:
+  """Returns the published variants, then the other sizes of each family."""
   cases = published()
   listed = {(case.config.family, case.config.size) for case in cases}
   for name, family in families.every().items():
-    for other in family.sizes:
-      config = ModelConfig(name, other, heads=_HEADS)
-      if (name, other) not in listed and _can_be_built(config):
+    for size in family.sizes:
+      config = ModelConfig(name, size, heads=_HEADS)
+      if (name, size) not in listed and _can_be_built(config):
         title = family.title or name.replace('_', ' ')
         cases.append(Case(title, config, *family.clip))
-  selected = [case for case in cases if size in (None, case.config.size)]
-  if not selected:
-    sizes = dict.fromkeys(case.config.size for case in cases)
-    raise UserError(f"--size is '{size}'; it takes one of {', '.join(sizes)}.")
-  return selected
-
-
-def one_case(
-  name: str,
-  size: str | None = None,
-  frames: int | None = None,
-  crop: int | None = None,
-  options: Mapping[str, Any] | None = None,
-) -> Case:
-  """Returns one model of a family.
-
-  Args:
-    name: family name.
-    size: model.size; None for 'B', or the family's default if it has no 'B'.
-    frames, crop: as of `Case`; None for the family's default.
-    options: values of model.options.
-
-  Raises:
-    UserError: a model that cannot be built, or a clip that does not fit it.
-  """
-  family = families.get(name)
-  if size is None and 'B' in family.sizes:
-    size = 'B'
-  config = ModelConfig(name, size, heads=_HEADS, options=options)
-  builder.check(config)
-  frames, crop = frames or family.clip[0], crop or family.clip[1]
-  family.check_clip(config.options, frames, (crop, crop))
-  return Case(family.title or name, config, frames, crop)
+  return cases
 
 
 def _can_be_built(config: ModelConfig) -> bool:
@@ -162,39 +102,21 @@ def gflops(case: Case) -> float:
   This is half of XLA's count for the program compiled for the CPU.
   """
   model = builder.build(builder.with_attention(case.config, 'flax'))
+  shape = (1, case.frames, case.crop, case.crop, 3)
+  clip = jax.ShapeDtypeStruct(shape, jnp.float32)
 
   def forward(params, video):
     return model.apply({'params': params}, video)
 
   with jax.default_device(jax.devices('cpu')[0]):
-    lowered = jax.jit(forward).lower(case.params(), case.clip())
+    lowered = jax.jit(forward).lower(case.params(), clip)
     return lowered.compile().cost_analysis()['flops'] / 2 / 1e9
 
 
-def training_memory(case: Case, batch: int) -> float | None:
-  """Returns the GiB that XLA needs to compute the gradient of a batch of clips.
-
-  Includes parameters, activations and gradients, in float32 on the default
-  device; excludes the optimiser's state. None if XLA does not report it.
-  """
-  model = builder.build(case.config)
-
-  def loss(params, video):
-    return model.apply({'params': params}, video)['label'].mean()
-
-  lowered = jax.jit(jax.grad(loss)).lower(case.params(), case.clip(batch))
-  memory = lowered.compile().memory_analysis()
-  if memory is None:
-    return None
-  parts = ('argument', 'output', 'temp')
-  size = sum(getattr(memory, f'{part}_size_in_bytes') for part in parts)
-  return size / 2**30
-
-
-def row(case: Case) -> tuple[str, ...]:
-  """Returns the cells of one row."""
+def row(case: Case) -> str:
+  """Returns one row of the table."""
   tubelet = getattr(case.config.options, 'tubelet', ())
-  return (
+  cells = [
     case.name,
     case.config.size,
     'x'.join(map(str, tubelet)),
@@ -203,93 +125,32 @@ def row(case: Case) -> tuple[str, ...]:
     '' if case.parameters is None else f'{case.parameters}',
     f'{gflops(case):.1f}',
     '' if case.gflops is None else f'{case.gflops}',
-  )
-
-
-def as_markdown(rows: Iterable[tuple[str, ...]]) -> str:
-  """Returns the page docs/models.md."""
-  lines = ['| ' + ' | '.join(cells) + ' |' for cells in (_COLUMNS, *rows)]
-  rule = '|---' * len(_COLUMNS) + '|'
-  return _INTRODUCTION + '\n'.join([lines[0], rule, *lines[1:]]) + '\n'
-
-
-def _print(cells: Iterable[str]) -> None:
-  """Prints a row, aligned in columns."""
-  aligned = [
-    f'{cell:<{width}}' if column < 4 else f'{cell:>{width}}'
-    for column, (cell, width) in enumerate(zip(cells, _COLUMNS.values()))
   ]
-  commands.say('  '.join(aligned))
+  return '| ' + ' | '.join(cells) + ' |'
 
 
 def define_flags() -> None:
   """Defines the flags of this command."""
-  integer = flags.DEFINE_integer
-  flags.DEFINE_string('markdown', None, 'Markdown file for the same table.')
-  flags.DEFINE_string('family', None, 'Only one model of this family.')
-  flags.DEFINE_string('size', None, 'Only this size; default with --family: B.')
-  flags.DEFINE_multi_string(
-    'option', [], '--family: KEY=VALUE of model.options.'
-  )
-  integer('frames', None, '--family: frames of a clip.', lower_bound=1)
-  integer('crop', None, '--family: height and width.', lower_bound=1)
-  integer('batch_size', None, '--family: estimate the memory of training.')
+  flags.DEFINE_string('family', None, 'Only models of this family.')
+  flags.DEFINE_string('size', None, 'Only models of this size.')
 
 
 def main(arguments: list[str]) -> None:
   commands.no_positional(arguments)
   values = flags.FLAGS
   if values.family:
-    options = dict(map(_option, values.option))
-    case = one_case(
-      values.family, values.size, values.frames, values.crop, options
-    )
-    cases = [case]
-  else:
-    for name in ('option', 'frames', 'crop', 'batch_size'):
-      if values[name].present:
-        raise UserError(f'--{name} needs --family.')
-    cases = every_case(values.size)
-  path = pathlib.Path(values.markdown) if values.markdown else None
-  if path:
-    _check_writable(path)
-  _print(_COLUMNS)
-  rows = []
+    families.get(values.family)
+  cases = [
+    case
+    for case in every_case()
+    if values.family in (None, case.config.family)
+    and values.size in (None, case.config.size)
+  ]
+  if not cases:
+    raise UserError(f"no model has --size '{values.size}'.")
+  commands.say(_HEADER)
   for case in cases:
-    rows.append(row(case))
-    _print(rows[-1])
-  if values.family and values.batch_size:
-    memory = training_memory(case, values.batch_size)
-    text = 'unknown' if memory is None else f'{memory:.1f} GiB'
-    commands.say(f'training on {values.batch_size} clips: {text}, by XLA')
-  if path:
-    _write(path, as_markdown(rows))
-
-
-def _option(text: str) -> tuple[str, Any]:
-  """Parses KEY=VALUE; the value is a Python literal, or else a string."""
-  key, _, value = text.partition('=')
-  try:
-    return key, ast.literal_eval(value)
-  except (ValueError, SyntaxError):
-    return key, value
-
-
-def _check_writable(path: pathlib.Path) -> None:
-  """Raises a UserError for an unwritable file before models are compiled."""
-  parent = next(p for p in path.absolute().parents if p.exists())
-  if path.is_dir() or not parent.is_dir() or not os.access(parent, os.W_OK):
-    raise UserError(
-      f'cannot write {path}: it is a folder, or its folder is not writable.'
-    )
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-  except OSError as error:
-    raise UserError(f'cannot write {path}: {error.strerror}.') from None
+    commands.say(row(case))
 
 
 if __name__ == '__main__':

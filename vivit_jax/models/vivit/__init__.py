@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 import flax.linen as nn
-import jax.numpy as jnp
 
 from vivit_jax import typed
 from vivit_jax.errors import UserError
@@ -95,46 +94,32 @@ def _size(config: ModelConfig) -> Size:
   )
 
 
-def _build(
-  module: type[nn.Module], config: ModelConfig, class_token: bool, *own: str
-) -> nn.Module:
-  """Returns a backbone of class `module`.
-
-  Args:
-    module: backbone class.
-    config: model config.
-    class_token: whether sequences start with a class token.
-    *own: names of options that only this class takes.
-  """
-  size, options = _size(config), config.options
-  return module(
-    width=size.width,
-    depth=size.layers,
-    options=blocks.Options(
-      attention_heads=size.attention_heads,
-      mlp=size.mlp,
-      stochastic_depth=config.stochastic_depth,
-      depth_rates=config.depth_rates,
-      scan=config.scan,
-      remat=config.remat,
-      attention=config.attention,
-      gelu=options.gelu,
-      epsilon=options.norm_epsilon,
-      dtype=jnp.dtype(config.dtype),
-    ),
-    tubelet=options.tubelet,
-    embedding=options.embedding,
-    kernel_init=options.tubelet_init,
-    positions=options.positions,
-    class_token=class_token,
-    **{name: getattr(options, name) for name in own},
-  )
-
-
 def _builder(
   module: type[nn.Module], *own: str
 ) -> Callable[[ModelConfig, bool], nn.Module]:
-  return lambda config, class_token: _build(module, config, class_token, *own)
+  """Returns `Family.build` for a backbone class; `own`: its own options."""
+
+  def build(config: ModelConfig, class_token: bool) -> nn.Module:
+    size, options = _size(config), config.options
+    return module(
+      width=size.width,
+      depth=size.layers,
+      options=blocks.options_of(
+        config,
+        attention_heads=size.attention_heads,
+        mlp=size.mlp,
+        gelu=options.gelu,
+        epsilon=options.norm_epsilon,
+      ),
+      tubelet=options.tubelet,
+      embedding=options.embedding,
+      kernel_init=options.tubelet_init,
+      positions=options.positions,
+      class_token=class_token,
+      **{name: getattr(options, name) for name in own},
+    )
+
+  return build
 
 
 def _check(config: ModelConfig) -> None:
@@ -146,17 +131,8 @@ def _check(config: ModelConfig) -> None:
     )
 
 
-def _check_without_token(config: ModelConfig) -> None:
-  if config.pool == 'token':
-    raise UserError(
-      f"model.pool is 'token', but {config.family} has no class token: a token "
-      "outside the grid has no axis to attend along. Set 'mean'."
-    )
-  _check(config)
-
-
 def _check_halves(config: ModelConfig) -> None:
-  _check_without_token(config)
+  _check(config)
   heads = _size(config).attention_heads
   if heads % 2:
     raise UserError(
@@ -231,9 +207,11 @@ _family = functools.partial(
   Family,
   sizes=SIZES,
   grid=_grid,
+  pools=('token', 'mean', 'attention'),
   pool_sizes=_pool_sizes,
   default_size='B',
   supports=BUILD_KEYS,
+  check=_check,
   check_clip=_check_clip,
   frames_used=_frames_seen,
   resize=weights.RESIZE,
@@ -252,6 +230,8 @@ def _initialises(rules: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
 
 _IMPORTS = (*image_vit.IMPORTS, weights.SCENIC)
 _SCENIC = {'scenic': weights.write_scenic}
+# A class token would have no axis of the grid to attend along.
+_WITHOUT_TOKEN = ('mean', 'attention')
 
 JOINT = register(
   _family(
@@ -260,8 +240,6 @@ JOINT = register(
     options=JointOptions,
     build=_builder(backbones.Joint),
     layers=_layers,
-    pools=('token', 'mean', 'attention'),
-    check=_check,
     imports=(*_IMPORTS, huggingface.READ),
     initialises_from=_initialises(),
     exports=_SCENIC | {'huggingface': huggingface.write},
@@ -279,8 +257,6 @@ FACTORISED_ENCODER = register(
     options=FactorisedEncoderOptions,
     build=_builder(backbones.FactorisedEncoder, 'temporal_layers'),
     layers=_layers_of_encoders,
-    pools=('token', 'mean', 'attention'),
-    check=_check,
     imports=_IMPORTS,
     initialises_from=_initialises(weights.TO_FACTORISED_ENCODER),
     exports=_SCENIC,
@@ -310,8 +286,7 @@ FACTORISED_SELF_ATTENTION = register(
     options=FactorisedSelfAttentionOptions,
     build=_builder(fsa.FactorisedSelfAttention, 'order', 'temporal_init'),
     layers=_layers,
-    pools=('mean', 'attention'),
-    check=_check_without_token,
+    pools=_WITHOUT_TOKEN,
     imports=_IMPORTS,
     initialises_from=_initialises(weights.TO_FACTORISED_SELF_ATTENTION),
     exports=_SCENIC,
@@ -330,7 +305,7 @@ FACTORISED_DOT_PRODUCT = register(
     options=FactorisedDotProductOptions,
     build=_builder(fdp.FactorisedDotProduct, 'order'),
     layers=_layers,
-    pools=('mean', 'attention'),
+    pools=_WITHOUT_TOKEN,
     check=_check_halves,
     imports=_IMPORTS,
     initialises_from=_initialises(),

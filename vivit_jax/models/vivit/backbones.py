@@ -40,8 +40,9 @@ class Backbone(nn.Module):
   def __call__(self, video: jax.Array, mode: Mode) -> Encoded:
     """Encodes normalised videos [B, T, H, W, 3]."""
     tubelet = self.tubelet
-    if self.embedding == 'uniform_frames':
-      video = embeddings.middle_frames(video, tubelet[0])
+    if self.embedding == 'uniform_frames':  # paper, section 3.2
+      period = tubelet[0]
+      video = video[:, period // 2 :: period]
       tubelet = (1, *tubelet[1:])
     x = embeddings.TubeletEmbedding(
       self.width,

@@ -3,7 +3,6 @@
 import functools
 
 import einops
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -12,88 +11,68 @@ from vivit_jax.models.blocks import Mode
 from vivit_jax.models.pools import Encoded
 from vivit_jax.models.vivit.backbones import Backbone
 
+# The attended axis comes last but for heads; the axes before it are batches.
+_SEQUENCES = {'space': 'B t s H d', 'time': 'B s t H d'}
 
-class FactorisedDotProductAttention(nn.Module):
-  """Self-attention in which each head attends along one axis of the grid.
 
-  Half of the heads attend to tokens with the same temporal index, the other
-  half to tokens with the same spatial position. Their outputs are concatenated
-  and projected. The parameters are those of multi-head attention.
+def attend(
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  *,
+  frames: int,
+  order: str,
+  kind: str,
+) -> jax.Array:
+  """Returns attention in which each head attends along one axis of the grid.
 
-  Attributes:
-    options: block settings.
-    grid: token grid (t, h, w).
+  One half of the heads attends to tokens with the same temporal index, the
+  other half to tokens with the same spatial position.
+
+  Args:
+    query, key, value: [B, t s, heads, d].
+    frames: t.
     order: axes along which the first and the second half of the heads attend:
       'space_time' (paper) or 'time_space' (reference).
+    kind: see `attention.attend`.
+
+  Returns:
+    [B, t s, heads, d].
   """
-
-  options: blocks.Options
-  grid: tuple[int, int, int]
-  order: str = 'space_time'
-
-  @nn.compact
-  def __call__(self, x_BxNxD: jax.Array) -> jax.Array:
-    """Returns [B, N, D]."""
-    heads, width = self.options.attention_heads, x_BxNxD.shape[-1]
-    inits = dict(
-      kernel_init=nn.initializers.xavier_uniform(),
-      dtype=self.options.dtype,
+  halves = zip(*(jnp.split(x, 2, axis=-2) for x in (query, key, value)))
+  attended = []
+  for axis, half in zip(order.split('_'), halves):
+    axes = _SEQUENCES[axis]
+    sequences = (
+      einops.rearrange(x, f'B (t s) H d -> {axes}', t=frames) for x in half
     )
-    grids = [
-      einops.rearrange(
-        nn.DenseGeneral((heads, width // heads), name=name, **inits)(x_BxNxD),
-        'B (t s) H d -> B t s H d',
-        t=self.grid[0],
-      )
-      for name in ('query', 'key', 'value')
-    ]
-    halves = zip(*(jnp.split(x, 2, axis=-2) for x in grids))
-    attend = functools.partial(attention.attend, kind=self.options.attention)
-    attended = []
-    for axis, (query, key, value) in zip(self.order.split('_'), halves):
-      if axis == 'space':  # B and t are batch axes
-        y = attend(query, key, value)
-      else:
-        along = 'B t s H d -> B s t H d'
-        y = attend(*(einops.rearrange(x, along) for x in (query, key, value)))
-        y = einops.rearrange(y, 'B s t H d -> B t s H d')
-      attended.append(einops.rearrange(y, 'B t s H d -> B (t s) H d'))
-    y = jnp.concatenate(attended, axis=-2)
-    return nn.DenseGeneral(width, axis=(-2, -1), name='out', **inits)(y)
+    y = attention.attend(*sequences, kind=kind)
+    attended.append(einops.rearrange(y, f'{axes} -> B (t s) H d'))
+  return jnp.concatenate(attended, axis=-2)
 
 
 class FactorisedDotProductBlock(blocks.EncoderBlock):
-  """A block with factorised dot-product attention.
-
-  Attributes:
-    order: see `FactorisedDotProductAttention`.
-  """
+  """A block with factorised dot-product attention; `order`: see `attend`."""
 
   order: str = 'space_time'
 
   def attend(self, x_BxNxD: jax.Array) -> jax.Array:
-    attend = FactorisedDotProductAttention(
-      self.options,
-      self.grid,
-      self.order,
-      name='MultiHeadDotProductAttention_0',
+    function = functools.partial(
+      attend,
+      frames=self.grid[0],
+      order=self.order,
+      kind=self.options.attention,
     )
-    return attend(x_BxNxD)
+    return blocks.attention(self.options, attention_fn=function)(
+      x_BxNxD, x_BxNxD
+    )
 
 
 class FactorisedDotProduct(Backbone):
-  """Model 4: half of the heads attend over space, half over time.
-
-  Attributes:
-    order: see `FactorisedDotProductAttention`.
-  """
+  """Model 4: half of the heads attend over space, half over time."""
 
   order: str = 'space_time'
 
   def encode(self, x_BxtxhxwxD: jax.Array, mode: Mode) -> Encoded:
-    return self.encode_jointly(
-      x_BxtxhxwxD,
-      mode,
-      block=functools.partial(FactorisedDotProductBlock, order=self.order),
-      branches=FactorisedDotProductBlock.BRANCHES,
-    )
+    block = functools.partial(FactorisedDotProductBlock, order=self.order)
+    return self.encode_jointly(x_BxtxhxwxD, mode, block=block)

@@ -1,6 +1,6 @@
 """Attention rollout of ViViT's four models; `Family.attention_flow`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import einops
@@ -28,32 +28,28 @@ _MERGE = {'space': '(B t) s -> B (t s)', 'time': '(B s) t -> B (t s)'}
 
 
 def joint(
-  captured: Captured, config: ModelConfig, batch: int, grid: Grid, rows: int
+  captured: Captured, config: ModelConfig, batch: int, grid: Grid
 ) -> Rollout:
   """Returns the rollout of Model 1."""
-
-  def through(row, block):
-    return _through_attention(row, block, rows)
-
-  return _through_one_encoder(captured, config, batch, grid, through)
+  return _through_one_encoder(captured, config, batch, grid, _through_attention)
 
 
 def factorised_self_attention(
-  captured: Captured, config: ModelConfig, batch: int, grid: Grid, rows: int
+  captured: Captured, config: ModelConfig, batch: int, grid: Grid
 ) -> Rollout:
   """Returns the rollout of Model 3, whose two attentions are in sequence."""
 
   def through(row, block):
     for axis in reversed(config.options.order.split('_')):
       keys = pair(block[f'MultiHeadDotProductAttention_{axis}'])
-      row = with_residual(row, _along(axis, grid[0], row, keys, rows))
+      row = with_residual(row, _along(axis, grid[0], row, keys))
     return row
 
   return _through_one_encoder(captured, config, batch, grid, through)
 
 
 def factorised_dot_product(
-  captured: Captured, config: ModelConfig, batch: int, grid: Grid, rows: int
+  captured: Captured, config: ModelConfig, batch: int, grid: Grid
 ) -> Rollout:
   """Returns the rollout of Model 4, whose two attentions are in parallel."""
 
@@ -63,14 +59,14 @@ def factorised_dot_product(
     seen = []
     for axis, half in zip(config.options.order.split('_'), halves):
       apart = [einops.rearrange(x, _SPLIT[axis], t=grid[0]) for x in half]
-      seen.append(_along(axis, grid[0], row, apart, rows))
+      seen.append(_along(axis, grid[0], row, apart))
     return with_residual(row, sum(seen) / len(seen))
 
   return _through_one_encoder(captured, config, batch, grid, through)
 
 
 def factorised_encoder(
-  captured: Captured, config: ModelConfig, batch: int, grid: Grid, rows: int
+  captured: Captured, config: ModelConfig, batch: int, grid: Grid
 ) -> Rollout:
   """Returns the rollout of Model 2: temporal shares times spatial shares."""
   t, h, w = grid
@@ -79,11 +75,11 @@ def factorised_encoder(
   if 'TemporalTransformer' in captured:
     row = read_out(batch, t, token)
     for block in _blocks(captured['TemporalTransformer']):
-      row = _through_attention(row, block, rows)
+      row = _through_attention(row, block)
     kept, time = split(row, token)
   row = read_out(batch * t, h * w, token)
   for block in _blocks(captured['SpatialTransformer']):
-    row = _through_attention(row, block, rows)
+    row = _through_attention(row, block)
   kept_of_index, space = split(row, token)
   space = space.reshape(batch, t, h, w)
   kept = kept + (time * kept_of_index.reshape(batch, t)).sum(axis=1)
@@ -115,26 +111,18 @@ def _blocks(encoder: Captured) -> list[Captured]:
   return [encoder[f'encoderblock_{number}'] for number in numbers]
 
 
-def _through_attention(row: jax.Array, block: Captured, rows: int) -> jax.Array:
+def _through_attention(row: jax.Array, block: Captured) -> jax.Array:
   keys = pair(block['MultiHeadDotProductAttention_0'])
-  return with_residual(row, attended(row, *keys, rows))
+  return with_residual(row, attended(row, *keys))
 
 
 def _along(
-  axis: str,
-  t: int,
-  row: jax.Array,
-  keys: tuple[jax.Array, jax.Array],
-  rows: int,
+  axis: str, t: int, row: jax.Array, keys: Sequence[jax.Array]
 ) -> jax.Array:
-  """Returns `attended` [B, N] for attention along one axis of the grid.
+  """Returns `attended` [B, N] for attention along 'space' or 'time'.
 
-  Args:
-    axis: 'space' or 'time'.
-    t: number of temporal indices.
-    row: [B, N].
-    keys: queries and keys of the sequences along the axis.
-    rows: see `attended`.
+  `keys` are queries and keys of the sequences along the axis; `t` is the number
+  of temporal indices.
   """
-  seen = attended(einops.rearrange(row, _SPLIT[axis], t=t), *keys, rows=rows)
+  seen = attended(einops.rearrange(row, _SPLIT[axis], t=t), *keys)
   return einops.rearrange(seen, _MERGE[axis], B=len(row))
