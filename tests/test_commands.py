@@ -106,7 +106,6 @@ def test_help_explains_itself(program):
 MODULES = {  # and one of their flags
   'checkpoints': 'to',
   'data.check': 'workers',
-  'data.moving_shapes': 'seed',
   'data.prepare': 'videos',
   'export': 'platforms',
   'models.table': 'family',
@@ -130,7 +129,6 @@ def test_help_of_a_module_has_its_own_flags_alone(module):
     (['data.prepare', 'ucf101'], '--videos'),
     (['data.prepare', 'ucf101', '--storage=png'], '--storage=png'),
     (['data.check', '.', '--workers=0'], '--workers=0'),
-    (['data.moving_shapes', 'word'], 'word'),
     (['checkpoints', 'convert', 'a', 'b'], '--to'),
     (['checkpoints', 'convert', 'a', '--to=native'], 'DST'),
     (['models.table', '--family=conv'], 'conv'),

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from vivit_jax.data import moving_shapes, prepare
+from vivit_jax.data import datasets, moving_shapes, prepare
 
 
 def video(seed: int, frames: int = 23) -> np.ndarray:
@@ -72,6 +72,11 @@ def run(tmp_path, names, **options):
     'workers': 1,
   }
   return prepare.prepare('videos/mine', **arguments | options)
+
+
+def opened(tmp_path):
+  """Opens what `run` has prepared."""
+  return datasets.open_split('videos/mine', tmp_path / 'data', 'train')
 
 
 def names(count=10):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from conftest import video, write_broken
 
-from vivit_jax.data import decode
+from vivit_jax.data import decode, moving_shapes
 
 
 def psnr(image, other):
@@ -36,38 +36,30 @@ def test_broken_videos_are_named_with_a_reason(videos):
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
 
 
-def test_a_rotation_in_the_display_matrix_is_applied(videos):
-  """A phone's upright video: the matrix in `tkhd` is a quarter clockwise."""
-  upright = next(decode.decode_video(videos / '2.mp4'))
-  data = bytearray((videos / '2.mp4').read_bytes())
-  at = data.index(b'tkhd') + 44  # past version, times, duration and layer
-  data[at : at + 36] = struct.pack(
-    '>9i', 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30
-  )
-  (videos / 'turned.mp4').write_bytes(data)
-  turned = next(decode.decode_video(videos / 'turned.mp4'))
-  np.testing.assert_array_equal(turned, np.rot90(upright, -1))
-
-
 @pytest.mark.parametrize(
   'matrix, expected',
   [
+    ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),  # an upright phone
+    ((0, -1, 1, 0), lambda image: np.rot90(image)),
+    ((-1, 0, 0, -1), lambda image: np.rot90(image, 2)),
     ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
     ((1, 0, 0, -1), lambda image: image[::-1]),
     ((0, 1, 1, 0), lambda image: np.swapaxes(image, 0, 1)),
     ((0, -1, -1, 0), lambda image: np.swapaxes(image, 0, 1)[::-1, ::-1]),
   ],
 )
-def test_a_mirror_in_the_display_matrix_is_applied(videos, matrix, expected):
+def test_the_display_matrix_is_applied(tmp_path, matrix, expected):
   """x' = a x + c y and y' = b x + d y, of the matrix a, b, c, d."""
-  plain = next(decode.decode_video(videos / '2.mp4'))
-  data = bytearray((videos / '2.mp4').read_bytes())
-  at = data.index(b'tkhd') + 44
+  path = tmp_path / '2.mp4'
+  moving_shapes.write_video(path, video(2))
+  plain = next(decode.decode_video(path))
+  data = bytearray(path.read_bytes())
+  at = data.index(b'tkhd') + 44  # past version, times, duration and layer
   a, b, c, d = (value * (1 << 16) for value in matrix)
   data[at : at + 36] = struct.pack('>9i', a, b, 0, c, d, 0, 0, 0, 1 << 30)
-  (videos / 'mirrored.mp4').write_bytes(data)
-  mirrored = next(decode.decode_video(videos / 'mirrored.mp4'))
-  np.testing.assert_array_equal(mirrored, expected(plain))
+  path.write_bytes(data)
+  turned = next(decode.decode_video(path))
+  np.testing.assert_array_equal(turned, expected(plain))
 
 
 @pytest.mark.parametrize('name', ['cut.mkv', 'cut_faststart.mp4'])

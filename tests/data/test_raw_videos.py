@@ -6,7 +6,7 @@ import numpy as np
 import owners
 import pytest
 
-from vivit_jax.data import decode, raw_videos, tfrecords
+from vivit_jax.data import decode, raw_videos, storage, tfrecords
 from vivit_jax.data.annotations import Example
 from vivit_jax.data.decode import UnreadableVideo
 
@@ -48,12 +48,18 @@ def test_frames_come_in_the_order_of_their_numbers(folder):
   assert seen(folder, (10, 13)) == [9, 10, 11, 20]
 
 
+def jpegs(folder, short_side=None):
+  """Returns the JPEGs of all chunks of the example 'v'."""
+  options = storage.EncodingOptions('jpeg', 95, short_side)
+  chunks = raw_videos.chunks(folder, Example('v', 'v', {}), options)
+  assert [count for count, _ in chunks] == [len(held) for _, held in chunks]
+  return [jpeg for _, held in chunks for jpeg in held]
+
+
 def test_small_jpegs_are_copied_and_large_ones_shrunk(folder):
-  example = Example('v', 'v', {})
   files = [file.read_bytes() for file in sorted(folder.iterdir())]
-  assert raw_videos.jpegs(folder.parent, example) == files
-  assert raw_videos.jpegs(folder.parent, example, short_side=32) == files
-  shrunk = raw_videos.jpegs(folder.parent, example, short_side=16)
+  assert jpegs(folder.parent) == jpegs(folder.parent, 32) == files
+  shrunk = jpegs(folder.parent, 16)
   images = [decode.decode_jpeg(jpeg, '') for jpeg in shrunk]
   assert images[0].shape == (16, 20, 3)
   assert [numbered.number(image) for image in images] == list(range(12))
@@ -64,9 +70,8 @@ def test_other_images_become_jpegs_also_grey_ones(tmp_path):
   (tmp_path / 'v').mkdir()
   cv2.imwrite(str(tmp_path / 'v' / '1.png'), grey)
   cv2.imwrite(str(tmp_path / 'v' / '2.jpg'), grey)
-  jpegs = raw_videos.jpegs(tmp_path, Example('v', 'v', {}))
-  assert [jpeg[:3] for jpeg in jpegs] == [b'\xff\xd8\xff'] * 2
-  for jpeg in jpegs:
+  for jpeg in jpegs(tmp_path):
+    assert jpeg[:3] == b'\xff\xd8\xff'
     image = decode.decode_jpeg(jpeg, '')
     assert image.shape == (8, 12, 3) and np.all(np.abs(image - 90.0) <= 2)
 
@@ -104,20 +109,13 @@ def test_a_record_is_read_once_for_its_frames_and_its_rate(
     offsets.append(offset)
     return read(path, offset)
 
-  def write(rate, *numbers):
-    jpegs = [decode.encode_jpeg(numbered.frame(number)) for number in numbers]
-    owners.write_records(
-      tmp_path / 'x.tfrecord', [({'image/frame_rate': [rate]}, jpegs)]
-    )
-
-  def found():
-    example = Example('x.tfrecord', 'x', {}, record=0)
-    images = list(raw_videos.frames(tmp_path, example))
-    numbers = [numbered.number(image) for image in images]
-    return raw_videos.rate(tmp_path, example), numbers
-
   monkeypatch.setattr(tfrecords, 'read_record', counted)
-  write(12.5, 3, 4, 5)
-  assert found() == (12.5, [3, 4, 5]) and offsets == [0]
-  write(25.0, 7, 8)  # another file by the same name
-  assert found() == (25.0, [7, 8]) and offsets == [0, 0]
+  example = Example('x.tfrecord', 'x', {}, record=0)
+  for rate, numbers in ((12.5, [3, 4, 5]), (25.0, [7, 8])):  # two files
+    jpegs = [decode.encode_jpeg(numbered.frame(number)) for number in numbers]
+    context = {'image/frame_rate': [rate]}
+    owners.write_records(tmp_path / 'x.tfrecord', [(context, jpegs)])
+    images = raw_videos.frames(tmp_path, example)
+    assert [numbered.number(image) for image in images] == numbers
+    assert raw_videos.rate(tmp_path, example) == rate
+  assert offsets == [0, 0]

@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from conftest import video
+from conftest import names, run, video
 
-from vivit_jax.data import datasets, decode, moving_shapes, prepare, storage
+from vivit_jax.data import datasets, decode, moving_shapes, storage
 from vivit_jax.data.decode import UnreadableVideo
-from vivit_jax.errors import UserError
 
 
 def chunks(name, images, quality=None):
@@ -70,41 +69,16 @@ def test_damage_is_named(name):
       list(store.unpack(damaged, [last], 'here'))
 
 
-def test_an_unknown_storage():
-  with pytest.raises(UserError, match="'jpg'.*'jpeg'"):
-    storage.get('jpg')
-
-
 def test_prepared_as_video_the_same_frames_are_read(tmp_path, videos):
-  path = tmp_path / 'a.csv'
-  rows = [f'{n}.mp4,{"odd" if n % 2 else "even"}' for n in range(4)]
-  path.write_text('\n'.join(['path,label', *rows]) + '\n')
   moving_shapes.write_video(videos / '3.mp4', video(3, frames=40))
+  splits = []
   for name in storage.STORAGES:
-    prepare.prepare(
-      f'videos/{name}',
-      videos=videos,
-      annotations=path,
-      data_dir=tmp_path,
-      storage=name,
-      workers=1,
-    )
-  one, other = (
-    datasets.open_split(f'videos/{name}', tmp_path, 'train')
-    for name in storage.STORAGES
-  )
+    run(tmp_path, names(4), storage=name, data_dir=tmp_path / name)
+    splits.append(datasets.open_split('videos/mine', tmp_path / name, 'train'))
+  one, other = splits
   assert other.frame_counts.tolist() == [23, 23, 23, 40]
   for number, asked in ((0, [22, 0, 0]), (3, [39, 31, 32, 5])):
     for a, b in zip(
       one.read_frames(number, asked), other.read_frames(number, asked)
     ):
       assert np.abs(a.astype(int) - b).mean() < 8
-  with pytest.raises(UserError, match='--quality.*80'):
-    prepare.prepare(
-      'videos/c',
-      videos=videos,
-      annotations=path,
-      data_dir=tmp_path,
-      storage='video',
-      quality=80,
-    )

@@ -61,14 +61,8 @@ class Annotated:
   notes: tuple[str, ...] = ()
 
 
-def names_of(label: Label) -> tuple[str, ...]:
-  """Returns the names in a label, as a tuple."""
-  return (label,) if isinstance(label, str) else tuple(label)
-
-
 def label_maps(
   splits: Splits,
-  train_split: str = 'train',
   label_names: Mapping[str, Sequence[str]] | None = None,
   origin: str = 'the given label names',
 ) -> dict[str, list[str]]:
@@ -76,9 +70,8 @@ def label_maps(
 
   Args:
     splits: the examples; all have the same heads.
-    train_split: without `label_names`, this split's labels, sorted; if the
-      dataset has no such split, the labels of all splits.
-    label_names: the names of each head, in order, or None.
+    label_names: the names of each head, in order. None for the labels of the
+      split 'train', sorted; without this split, those of all splits.
     origin: where `label_names` come from, for errors.
 
   Raises:
@@ -87,12 +80,9 @@ def label_maps(
   """
   heads = sorted(next(iter(splits.values()))[0].labels)
   if label_names is None:
-    known = [train_split] if train_split in splits else list(splits)
-    origin = f"the split '{train_split}'"
-    maps = {
-      head: sorted(_labels_in(head, (e for s in known for e in splits[s])))
-      for head in heads
-    }
+    known = splits.get('train') or [e for es in splits.values() for e in es]
+    origin = "the split 'train'"
+    maps = {head: sorted(_labels_in(head, known)) for head in heads}
   else:
     if sorted(label_names) != heads:
       raise UserError(
@@ -119,7 +109,8 @@ def label_maps(
 
 
 def _labels_in(head: str, examples: Iterable[Example]) -> set[str]:
-  return {name for e in examples for name in names_of(e.labels[head])}
+  labels = [example.labels[head] for example in examples]
+  return {name for x in labels for name in ((x,) if isinstance(x, str) else x)}
 
 
 def multi_label_heads(splits: Splits) -> list[str]:
@@ -136,15 +127,10 @@ def check_classes(
   """Checks that each head has its official number of labels.
 
   Raises:
-    UserError: a wrong number of labels, or a missing head.
+    UserError: a wrong number of labels.
   """
   for head, count in official.items():
-    names = label_names.get(head)
-    if names is None:
-      raise UserError(
-        f"{dataset} has the head '{head}', but the annotations have "
-        f'{", ".join(sorted(label_names))}.'
-      )
+    names = label_names[head]
     if len(names) != count:
       raise UserError(
         f'{dataset} has {count} labels of the head {head}, but the annotations '
@@ -168,8 +154,6 @@ def read_label_names(path: str | os.PathLike) -> dict[str, list[str]]:
     path = path / 'metadata.json'
   try:
     names = json.loads(path.read_text('utf-8'))
-  except FileNotFoundError:
-    raise UserError(f'no JSON file of label names at {path}.') from None
   except OSError as error:
     raise UserError(f'cannot read {path}: {error.strerror}.') from None
   except (ValueError, RecursionError) as error:
@@ -182,11 +166,7 @@ def read_label_names(path: str | os.PathLike) -> dict[str, list[str]]:
 
 
 def checked_names(names: Any, where: str) -> dict[str, list[str]]:
-  """Returns validated label names of each head, in their order.
-
-  Args:
-    names: should be {head: names}.
-    where: begins the error.
+  """Returns validated {head: names}; `where` begins the error.
 
   Raises:
     UserError: other content, or a duplicate name.

@@ -1,21 +1,19 @@
 """The temporary folder in which a dataset is built."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from vivit_jax import locks
 from vivit_jax.data import records, shards, storage
 from vivit_jax.data.annotations import Example, Label, Splits
-from vivit_jax.data.builders import BUILDERS
+from vivit_jax.data.catalogue import DATASETS
 from vivit_jax.data.index import Index, write_index
 
 _FINGERPRINT_FILE = 'fingerprint.txt'
@@ -52,19 +50,6 @@ def _identity(example: Example) -> list[Any]:
   return [*identity, segment] if segment else identity
 
 
-@contextlib.contextmanager
-def locked(folder: pathlib.Path) -> Iterator[None]:
-  """Creates the folder and locks it against other processes.
-
-  Raises:
-    UserError: another process has locked it.
-  """
-  folder.mkdir(parents=True, exist_ok=True)
-  in_use = f'another process is preparing {folder.parent}: wait until it ends.'
-  with locks.locked(folder, in_use):
-    yield
-
-
 def begin(folder: pathlib.Path, fingerprint: str) -> None:
   """Empties the folder, unless a build from the same inputs can resume."""
   path = folder / _FINGERPRINT_FILE
@@ -85,81 +70,78 @@ def finish(
   dataset: str,
   metadata: Mapping[str, Any],
   splits: Splits,
-  tasks: Sequence[shards.Task],
-  reports: Sequence[dict[str, Any]],
+  written: Mapping[str, shards.Written],
 ) -> None:
   """Writes indexes and TFDS's files, then renames the folder to `final`."""
-  label_indices = {
-    head: {label: index for index, label in enumerate(names)}
-    for head, names in metadata['label_names'].items()
-  }
-  shard_lengths = {}
   for split, examples in splits.items():
-    of_split = [r for task, r in zip(tasks, reports) if task.split == split]
-    good = [video for report in of_split for video in report['good']]
+    good = written[split].good
     labels = {example.id: example.labels for example in examples}
-    shard_lengths[split] = [report['records'] for report in of_split]
     index = Index(
-      shard_lengths=shard_lengths[split],
+      shard_lengths=written[split].lengths,
       ids=[video['id'] for video in good],
       paths=[video['path'] for video in good],
       frame_counts=[video['frames'] for video in good],
       rates=[video['rate'] for video in good],
       labels={
-        head: [_indices(labels[video['id']][head], index_of) for video in good]
-        for head, index_of in label_indices.items()
+        head: [_indices(labels[video['id']][head], names) for video in good]
+        for head, names in metadata['label_names'].items()
       },
     )
     write_index(folder, split, index)
-  _write_tfds_info(dataset, folder, shard_lengths, metadata)
+  _write_tfds_info(dataset, folder, written, metadata)
   if final.exists():
     shutil.rmtree(final)
   os.replace(folder, final)
-  for task in tasks:
-    (final / task.report_path.name).unlink()
-  for path in [*final.glob('*.part'), final / _FINGERPRINT_FILE]:
-    path.unlink(missing_ok=True)
+  # Reports, remains of killed workers, and the fingerprint.
+  for pattern in ('*-of-*.json', '*.part', _FINGERPRINT_FILE):
+    for path in final.glob(pattern):
+      path.unlink()
 
 
-def _indices(label: Label, index_of: Mapping[str, int]) -> int | list[int]:
+def _indices(label: Label, names: Sequence[str]) -> int | list[int]:
   """Returns the index of a label, or the sorted indices of several."""
   if isinstance(label, str):
-    return index_of[label]
-  return sorted(index_of[name] for name in label)
+    return names.index(label)
+  return sorted(names.index(name) for name in label)
 
 
 def _write_tfds_info(
   dataset: str,
   folder: pathlib.Path,
-  shard_lengths: Mapping[str, Sequence[int]],
+  written: Mapping[str, shards.Written],
   metadata: Mapping[str, Any],
 ) -> None:
-  """Writes the files that make a folder of shards a TFDS dataset.
-
-  Args:
-    dataset: its name, such as 'moving_shapes' or 'videos/mine'.
-    folder: the folder of shards.
-    shard_lengths: number of records in each shard, for each split.
-    metadata: content of metadata.json.
-  """
+  """Writes the files that make a folder of shards a TFDS dataset."""
   name, _, config = dataset.partition('/')
-  builder = BUILDERS[name](
-    data_dir=folder, config=config or None, file_format='array_record'
+  info = tfds.core.DatasetInfo(
+    builder=tfds.core.DatasetIdentity(
+      name=name,
+      version=tfds.core.Version(records.VERSION),
+      data_dir=os.fspath(folder),
+      module_name='',
+      config_name=config or None,
+    ),
+    description=DATASETS[name].description,
+    citation=DATASETS[name].citation,
+    homepage=DATASETS[name].homepage,
+    features=records.features(),
+    disable_shuffling=True,
+    metadata=tfds.core.MetadataDict(metadata),
   )
+  info.set_file_format('array_record')
   template = tfds.core.ShardedFileTemplate(
     data_dir=folder, dataset_name=name, filetype_suffix='array_record'
   )
-  infos = []
-  for split, lengths in shard_lengths.items():
+  splits = []
+  for split, shards_of_split in written.items():
     files = folder.glob(f'{name}-{split}.array_record-*-of-*')
-    infos.append(
+    splits.append(
       tfds.core.SplitInfo(
         name=split,
-        shard_lengths=list(lengths),
+        shard_lengths=shards_of_split.lengths,
         num_bytes=sum(path.stat().st_size for path in files),
         filename_template=template.replace(split=split),
       )
     )
-  builder.info.set_splits(tfds.core.splits.SplitDict(infos))
-  builder.info.metadata.update(metadata)
-  builder.info.write_to_directory(folder)
+  info.set_splits(tfds.core.splits.SplitDict(splits))
+  info.write_to_directory(folder)

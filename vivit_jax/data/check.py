@@ -6,9 +6,7 @@
 It decodes every video, on all cores, and writes no files.
 """
 
-import concurrent.futures
 import functools
-import itertools
 import os
 import pathlib
 import sys
@@ -23,7 +21,7 @@ from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.data.index import splits_in
 from vivit_jax.errors import UserError
 
-_QUEUED = 32  # tasks per process
+_MAX_QUEUED = 10_000  # each takes memory
 _WORKER_KILLED = (
   'a worker process was killed (out of memory?): try again with fewer '
   '--workers.'
@@ -69,12 +67,31 @@ def check(path: str | os.PathLike, workers: int | None = None) -> list[Fault]:
       f'{path} has neither a prepared dataset nor videos '
       f'({" ".join(decode.SUFFIXES)}).'
     )
+  _opened.cache_clear()
   faults = []
-  for fault in _run(records or path, tasks, workers):
-    faults.append(fault)
-    tqdm.tqdm.write(f'{fault[0]} {fault[1]}')
+  outcomes = _decoded(records or path, tasks, workers)
+  for fault in tqdm.tqdm(outcomes, total=len(tasks), unit='video'):
+    if fault is not None:
+      faults.append(fault)
+      tqdm.tqdm.write(f'{fault[0]} {fault[1]}')
   print(f'{path}: {len(tasks)} videos, {len(faults)} that cannot be decoded')
   return faults
+
+
+def _decoded(
+  folder: pathlib.Path, tasks: Sequence[Task], workers: int | None
+) -> Iterator[Fault | None]:
+  """Yields the outcome of each task, in their order."""
+  decode_one = functools.partial(_fault, folder)
+  workers = min(workers or os.cpu_count() or 1, len(tasks))
+  if workers == 1:
+    yield from map(decode_one, tasks)
+    return
+  with processes.pool(workers, _WORKER_KILLED) as pool:
+    with processes.defer_sigint():
+      size = 1 + len(tasks) // _MAX_QUEUED
+      outcomes = pool.map(decode_one, tasks, chunksize=size)
+    yield from outcomes
 
 
 def _records(path: pathlib.Path) -> pathlib.Path | None:
@@ -82,31 +99,6 @@ def _records(path: pathlib.Path) -> pathlib.Path | None:
   if (path / 'dataset_info.json').exists():
     return path
   return datasets.find('.', path)
-
-
-def _run(
-  folder: pathlib.Path, tasks: Sequence[Task], workers: int | None
-) -> Iterator[Fault]:
-  """Yields the faults of all videos, in any order."""
-  workers = min(workers or os.cpu_count() or 1, len(tasks))
-  pending, running = iter(tasks), set()
-  with (
-    processes.pool(workers, _WORKER_KILLED) as pool,
-    tqdm.tqdm(total=len(tasks), unit='video', smoothing=0.05) as bar,
-  ):
-    while True:
-      with processes.defer_sigint():
-        for task in itertools.islice(pending, _QUEUED * workers - len(running)):
-          running.add(pool.submit(_fault, folder, task))
-      if not running:
-        break
-      done, running = concurrent.futures.wait(
-        running, None, concurrent.futures.FIRST_COMPLETED
-      )
-      for future in done:
-        bar.update()
-        if future.result() is not None:
-          yield future.result()
 
 
 def _fault(folder: pathlib.Path, task: Task) -> Fault | None:

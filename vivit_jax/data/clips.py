@@ -28,18 +28,13 @@ def training_clips(
   local: slice,
   videos_and_seeds: tuple[np.ndarray, np.ndarray],
 ) -> Batch:
-  """Returns this process's part of a training batch.
+  """Returns this process's part of a batch of `pipeline.train_batches`.
 
   Args:
-    split: the videos.
-    data: sampling and crop of the clips.
-    augment: RandAugment, and `repeats`, the number of clips per video.
+    split, data, augment: as there.
     local: this process's clips in the global batch.
     videos_and_seeds: indices of the global batch's videos, int [n], and seeds
       of their clips, int [n, repeats]. Clip i shows video i % n.
-
-  Returns:
-    The batch, as `pipeline.train_batches` yields it.
 
   Raises:
     UnreadableVideo: too many consecutive videos cannot be read.
@@ -80,17 +75,14 @@ def _readable_clip(
 ) -> tuple[int, np.ndarray]:
   """Fills `clip` from the video, or from the next readable one.
 
-  Returns:
-    The index of the video used, and RandAugment's draws.
+  Returns the index of the video used, and RandAugment's draws.
   """
-  for attempt in range(1, _MAX_TRIES + 1):
+  for _ in range(_MAX_TRIES - 1):
     try:
       return video, _random_clip(split, data, augment, video, seed, clip)
     except UnreadableVideo:
-      if attempt == _MAX_TRIES:
-        raise
-    video = (video + 1) % len(split)
-  raise AssertionError
+      video = (video + 1) % len(split)
+  return video, _random_clip(split, data, augment, video, seed, clip)
 
 
 def _random_clip(
@@ -103,8 +95,7 @@ def _random_clip(
 ) -> np.ndarray:
   """Fills `clip`, uint8 [T, *crop, 3], with a random clip of a video.
 
-  Returns:
-    RandAugment's draws, float32 [layers, 4].
+  Returns RandAugment's draws, float32 [layers, 4].
   """
   frames = sampling.random_clip(
     int(split.frame_counts[video]),
@@ -144,19 +135,13 @@ def evaluation_views(
   local: slice,
   videos: np.ndarray,
 ) -> Batch:
-  """Returns this process's part of an evaluation batch.
+  """Returns this process's part of a batch of `pipeline.evaluation_batches`.
 
   Args:
-    split: the videos.
-    data: sampling and crop of the clips.
-    temporal_views: clips of each video.
-    spatial_crops: crops of each clip.
+    split, data, temporal_views, spatial_crops: as there.
     local: this process's videos in the global batch.
     videos: indices of the global batch's videos, int [B]; `NO_VIDEO` for
       padding.
-
-  Returns:
-    The batch, as `pipeline.evaluation_batches` yields it.
   """
   videos = np.array(videos)[local]
   mask = videos != NO_VIDEO

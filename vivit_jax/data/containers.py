@@ -9,15 +9,6 @@ import av
 
 from vivit_jax.errors import UserError
 
-# Magic numbers of common containers: offset, bytes. If a file does not open,
-# they tell a damaged video from a file that is not a video.
-_MAGIC = (
-  (4, b'ftyp'),  # MP4, MOV
-  (0, b'\x1aE\xdf\xa3'),  # Matroska, WebM
-  (0, b'RIFF'),  # AVI
-  (0, b'\x00\x00\x01\xba'),  # MPEG
-)
-
 
 class UnreadableVideo(UserError):
   """A video, or one of its frames, that cannot be decoded.
@@ -50,14 +41,8 @@ def opened(path: pathlib.Path) -> Iterator[av.container.InputContainer]:
   except FileNotFoundError:
     raise UnreadableVideo(path, 'does not exist') from None
   except av.error.InvalidDataError:
-    with open(path, 'rb') as file:
-      head = file.read(16)
-    is_video = any(head[at : at + len(magic)] == magic for at, magic in _MAGIC)
     raise UnreadableVideo(
-      path,
-      'is damaged: its container cannot be opened (is it truncated?)'
-      if is_video
-      else 'is not a video',
+      path, 'is not a video, or is damaged (truncated?)'
     ) from None
   except (OSError, av.FFmpegError) as error:
     raise UnreadableVideo(path, f'cannot be opened: {error.strerror}') from None

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from vivit_jax.data import records, storage
-from vivit_jax.data.builders import BUILDERS, prepare_command
+from vivit_jax.data.catalogue import DATASETS, prepare_command
 from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.data.index import read_index, splits_in
 from vivit_jax.errors import UserError, nearest
@@ -48,7 +48,7 @@ class VideoSplit:
     metadata = _metadata(self._folder)
     names = metadata['label_names']
     self.label_names = {head: names[head] for head in sorted(names)}
-    self._storage = metadata['storage']
+    self._store = storage.get(metadata['storage'])
     builder = tfds.builder_from_directory(self._folder)
     index = read_index(self._folder, split)
     self.ids = list(index.ids)
@@ -62,8 +62,8 @@ class VideoSplit:
     }
     self._heads_on_disk = list(index.labels)
     self.frame_rates = np.asarray(index.rates, np.float64)
-    chunk_frames = storage.get(self._storage).chunk_frames
-    chunks = records.chunks_of(self.frame_counts, chunk_frames)
+    counts = self.frame_counts.astype(np.int64)
+    chunks = -(-counts // self._store.chunk_frames)
     if chunks.sum() != sum(index.shard_lengths):
       raise UserError(self._damage('the index does not match the shards'))
     self._first_chunks = np.cumsum(chunks) - chunks
@@ -138,7 +138,7 @@ class VideoSplit:
     """
     if not 0 <= video < len(self):
       raise IndexError(f'video {video} of {len(self)}')
-    store = storage.get(self._storage)
+    store = self._store
     numbers = sorted({int(frame) for frame in frames})
     if not numbers:
       return
@@ -158,7 +158,6 @@ class VideoSplit:
   ) -> dict[int, Sequence[bytes]]:
     """Returns the encoded frames of a video's chunks, by chunk number."""
     first = int(self._first_chunks[video])
-    chunk_frames = storage.get(self._storage).chunk_frames
     try:
       read = self._records.__getitems__([first + chunk for chunk in chunks])
     except Exception as error:  # reader and parser raise many types
@@ -169,7 +168,7 @@ class VideoSplit:
         '--overwrite',
       ) from None
     for chunk, record in zip(chunks, read, strict=True):
-      expected = self.ids[video], chunk * chunk_frames
+      expected = self.ids[video], chunk * self._store.chunk_frames
       if (record.video, record.first_frame) != expected:
         raise UnreadableVideo(where, 'is not at its position in the index')
     return {chunk: record.frames for chunk, record in zip(chunks, read)}
@@ -183,7 +182,7 @@ class VideoSplit:
 def open_split(
   dataset: str, data_dir: str | os.PathLike, split: str
 ) -> VideoSplit:
-  """Opens a split of a prepared dataset, in its newest version.
+  """Opens a split of a prepared dataset.
 
   Args:
     dataset: its name, such as 'moving_shapes' or 'videos/mine'.
@@ -216,34 +215,25 @@ def splits(dataset: str, data_dir: str | os.PathLike) -> list[str]:
 
 
 def find(dataset: str, data_dir: str | os.PathLike) -> pathlib.Path | None:
-  """Returns the folder of a dataset's newest version, or None."""
-  folders = pathlib.Path(data_dir, dataset).glob('*/dataset_info.json')
-  versions = {
-    tfds.core.Version(path.parent.name): path.parent
-    for path in folders
-    if tfds.core.Version.is_valid(path.parent.name)
-  }
-  return versions[max(versions)] if versions else None
-
-
-def _prepared(data_dir: pathlib.Path) -> Iterator[str]:
-  """Yields the names of the prepared datasets in a folder."""
-  for pattern in ('*/*/dataset_info.json', '*/*/*/dataset_info.json'):
-    for path in data_dir.glob(pattern):
-      if tfds.core.Version.is_valid(path.parent.name):
-        yield path.parent.parent.relative_to(data_dir).as_posix()
+  """Returns the folder of a prepared dataset, or None."""
+  folder = pathlib.Path(data_dir, dataset, records.VERSION)
+  return folder if (folder / 'dataset_info.json').exists() else None
 
 
 def _not_prepared(dataset: str, data_dir: pathlib.Path) -> str:
   """Returns the error for a dataset that is not in a folder."""
-  known = dataset.split('/')[0] in BUILDERS
+  known = DATASETS.get(dataset.split('/')[0])
   name = dataset if known else f'videos/{dataset.replace("/", "_")}'
-  if known and BUILDERS[dataset.split('/')[0]].MULTIPLE and '/' not in name:
+  if known and known.named and '/' not in name:
     name = f'{name}/NAME'
-  existing = sorted(set(_prepared(data_dir)))
-  hint = nearest(dataset, existing)
-  if existing and not hint:
-    hint = f' It has {", ".join(existing)}.'
+  prepared = {
+    path.parent.parent.relative_to(data_dir).as_posix()
+    for pattern in ('*/*/dataset_info.json', '*/*/*/dataset_info.json')
+    for path in data_dir.glob(pattern)
+  }
+  hint = nearest(dataset, prepared)
+  if prepared and not hint:
+    hint = f' It has {", ".join(sorted(prepared))}.'
   return (
     f"{data_dir} has no prepared dataset '{dataset}': run "
     f'`{prepare_command(name)} --data_dir={data_dir}`.{hint}'

@@ -72,20 +72,6 @@ def decode_video(
       yield from timing.on_display(images, moments)
 
 
-def seconds(path: str | os.PathLike) -> float:
-  """Returns the duration of a file's video in seconds; 0 if unknown.
-
-  Raises:
-    UnreadableVideo: the file cannot be opened.
-  """
-  path = pathlib.Path(path)
-  with containers.opened(path) as container:
-    stream = containers.video_stream(path, container)
-    if stream.duration is not None and stream.time_base is not None:
-      return float(stream.duration * stream.time_base)
-    return (container.duration or 0) / av.time_base
-
-
 Timed = tuple[float, av.VideoFrame]
 
 
@@ -178,10 +164,8 @@ def frame_rate(
 ) -> float | None:
   """Returns the frames per second of `decode_video`; None if unknown.
 
-  For a variable rate, that is the rate after resampling.
-
-  Args:
-    path, start, end: as in `decode_video`.
+  For a variable rate, that is the rate after resampling. The arguments are
+  those of `decode_video`.
 
   Raises:
     UnreadableVideo: the file cannot be opened.
@@ -205,11 +189,7 @@ def _check_complete(
 ) -> None:
   """Raises UnreadableVideo if a video is truncated.
 
-  Args:
-    path: the video file.
-    container: the opened file.
-    count: number of decoded frames.
-    end: time of the last frame, in seconds.
+  It has `count` decoded frames, and the last one is at `end` seconds.
   """
   if not count:
     raise UnreadableVideo(path, 'has no frames')

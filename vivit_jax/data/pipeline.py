@@ -188,9 +188,8 @@ def _iterate(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
       yield batch
       batch = next(iterator, None)
   finally:
-    close = getattr(iterator, 'close', None)
-    if close is not None:
-      close()
+    if hasattr(iterator, 'close'):
+      iterator.close()
 
 
 def _start_worker(worker: int, workers: int) -> None:

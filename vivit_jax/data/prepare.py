@@ -8,19 +8,21 @@ Shards are written into a temporary folder, which is renamed at the end: a
 dataset is complete or absent. The same command resumes an interrupted run.
 """
 
+import inspect
 import json
 import os
 import pathlib
+import re
 import sys
 import time
 from typing import Any
 
 from absl import flags
 
-from vivit_jax import commands
+from vivit_jax import commands, locks
 from vivit_jax.data import (
   build_dir,
-  builders,
+  catalogue,
   datasets,
   moving_shapes,
   readers,
@@ -60,11 +62,11 @@ def prepare(
   """Writes the records of a dataset; resumes an interrupted run.
 
   Args:
-    dataset: a key of `builders.BUILDERS`; after 'videos' or
-      'sequence_examples', also a name of your choice: 'videos/mine'.
+    dataset: a key of `catalogue.DATASETS`, or 'videos/mine': 'videos' and
+      'sequence_examples' take a name of your choice.
     videos: folder of the video files.
-    annotations: file or folder, as the dataset's reader in
-      `vivit_jax.data.readers` expects it; None if the video files hold them.
+    annotations: file or folder for the dataset's reader in `readers`; None if
+      the video files hold the labels.
     data_dir: parent folder of the datasets.
     storage: 'jpeg' (fast) or 'video' (small).
     short_side: max short side, in pixels; larger frames are shrunk. None keeps
@@ -85,7 +87,11 @@ def prepare(
       videos.
   """
   name = _check_name(dataset)
-  _check_options(name, short_side, workers, max_broken, split_number)
+  if split_number is not None and name not in readers.NUMBERED:
+    raise UserError(
+      f'--split_number is for {" and ".join(readers.NUMBERED)} only: leave it '
+      f'out for {name}.'
+    )
   options = storages.encoding_options(storage, quality, short_side)
   videos = pathlib.Path(videos)
   if not videos.is_dir():
@@ -93,19 +99,20 @@ def prepare(
   splits, names = _read_annotations(
     name, annotations, videos, split_number or 1, label_names, any_labels
   )
-  final = pathlib.Path(data_dir, dataset, str(builders.BUILDERS[name].VERSION))
+  final = pathlib.Path(data_dir, dataset, records.VERSION)
   fingerprint = build_dir.fingerprint(splits, videos, names, options)
   if final.exists() and not overwrite:
     return _existing(final, fingerprint)
   folder = final.with_name(f'{final.name}.incomplete')
+  in_use = f'another process is preparing {final.parent}: wait until it ends.'
   begin = time.monotonic()
   try:
-    with build_dir.locked(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    with locks.locked(folder, in_use):
       build_dir.begin(folder, fingerprint)
       tasks = shards.plan(name, splits, folder, videos, options)
-      reports = shards.write(tasks, workers)
-      broken = summary.broken_videos(tasks, reports)
-      summary.check_broken(broken, splits, max_broken, videos, folder)
+      written = shards.write(tasks, workers)
+      summary.check_broken(written, max_broken, videos, folder)
       metadata = {
         'format': records.FORMAT,
         'label_names': names,
@@ -113,14 +120,14 @@ def prepare(
         'storage': storage,
         'fingerprint': fingerprint,
       }
-      build_dir.finish(folder, final, dataset, metadata, splits, tasks, reports)
+      build_dir.finish(folder, final, dataset, metadata, splits, written)
   except OSError as error:
     raise UserError(
       f'cannot write {error.filename or folder}: {error.strerror or error}. '
       'Run the same command again to resume.'
     ) from None
   return summary.print_summary(
-    name, final, tasks, reports, split_number or 1, time.monotonic() - begin
+    name, final, written, split_number or 1, time.monotonic() - begin
   )
 
 
@@ -150,7 +157,7 @@ def _read_annotations(
     origin='the given label names' if given else "the owners' label names",
   )
   if not any_labels:
-    check_classes(name, names, builders.BUILDERS[name].CLASSES)
+    check_classes(name, names, catalogue.DATASETS[name].classes)
   for note in annotated.notes:
     print(f'note: {note}')
   return annotated.splits, names
@@ -189,42 +196,16 @@ def prepare_embedded(
 
 
 def _check_name(dataset: str) -> str:
-  """Returns the builder's name in 'builder' or 'builder/name'."""
-  name, _, config = dataset.partition('/')
-  if name not in builders.BUILDERS:
+  """Returns the catalogue's name in 'name' or 'name/mine'."""
+  name, _, own_name = dataset.partition('/')
+  known = catalogue.DATASETS.get(name)
+  valid = re.fullmatch(r'[\w-]*', own_name)
+  if known is None or known.named != bool(own_name) or not valid:
     raise UserError(
-      f"unknown dataset '{dataset}'; use {builders.names()}, with your own "
-      f'NAME.{nearest(name, builders.BUILDERS)}'
-    )
-  valid = all(c.isalnum() or c in '_-' for c in config)
-  if builders.BUILDERS[name].MULTIPLE != bool(config) or not valid:
-    raise UserError(
-      f"'{dataset}' is not a dataset's name; use {builders.names()}, with a "
-      "NAME of letters, digits, '_' and '-'."
+      f"unknown dataset '{dataset}'; use {catalogue.names()}, with a NAME of "
+      f"letters, digits, '_' and '-'.{nearest(name, catalogue.DATASETS)}"
     )
   return name
-
-
-def _check_options(
-  name: str,
-  short_side: int | None,
-  workers: int | None,
-  max_broken: float,
-  split_number: int | None,
-) -> None:
-  for option, value, low, high in (
-    ('short_side', short_side, 8, 1 << 14),
-    ('workers', workers, 1, 1024),
-    ('max_broken', max_broken, 0, 1),
-    ('split_number', split_number, 1, 3),
-  ):
-    if value is not None and not low <= value <= high:
-      raise UserError(f'--{option} is {value}; use {low} to {high}.')
-  if split_number is not None and name not in readers.NUMBERED:
-    raise UserError(
-      f'--split_number is for {" and ".join(readers.NUMBERED)} only: leave it '
-      f'out for {name}.'
-    )
 
 
 def _existing(final: pathlib.Path, fingerprint: str) -> Summary:
@@ -243,43 +224,39 @@ def _existing(final: pathlib.Path, fingerprint: str) -> Summary:
 
 
 def define_flags() -> None:
-  """Defines the flags of this command."""
+  """Defines the flags of this command: the arguments of `prepare`."""
   string, integer = flags.DEFINE_string, flags.DEFINE_integer
   string('videos', None, 'Folder of the video files.')
   string('annotations', None, "The dataset owners' file, or folder of files.")
   string('data_dir', 'data', 'Folder of all datasets.')
   flags.DEFINE_alias('out', 'data_dir')
-  integer('short_side', None, 'Shrink frames to this short side, in pixels.')
+  integer('short_side', None, 'Shrink frames to this short side, in pixels.', 8)
   flags.DEFINE_enum(
     'storage', 'jpeg', ('jpeg', 'video'), 'jpeg reads faster, video is smaller.'
   )
   integer('quality', None, 'jpeg: 1 to 100 (95); video: CRF, 0 to 51 (18).')
-  integer('workers', None, 'Processes; by default, one per core.')
+  integer('workers', None, 'Processes; by default, one per core.', 1)
   flags.DEFINE_alias('num_workers', 'workers')
-  flags.DEFINE_float('max_broken', 0.01, 'Max share of unreadable videos.')
+  flags.DEFINE_float(
+    'max_broken', 0.01, 'Max share of unreadable videos.', 0, 1
+  )
   string(
     'label_names', None, 'JSON file with the names of the labels in order.'
   )
   flags.DEFINE_bool(
     'any_labels', False, 'Accept any number of labels, not just the official.'
   )
-  integer('split_number', None, 'ucf101 and hmdb51: 1 (default), 2 or 3.')
+  integer('split_number', None, 'ucf101 and hmdb51: 1 (default), 2 or 3.', 1, 3)
   flags.DEFINE_bool('overwrite', False, 'Replace an existing dataset.')
 
 
-_FLAGS = (
-  'videos', 'annotations', 'data_dir', 'short_side', 'storage', 'quality',
-  'workers', 'max_broken', 'label_names', 'any_labels', 'split_number',
-  'overwrite',
-)  # fmt: skip
+_FLAGS = tuple(inspect.signature(prepare).parameters)[1:]
 
 
 def main(arguments: list[str]) -> None:
   (dataset,) = commands.positional(arguments, 'dataset')
   values = {name: flags.FLAGS[name].value for name in _FLAGS}
-  if dataset == 'moving_shapes' and not (
-    values['videos'] or values['annotations']
-  ):
+  if dataset == 'moving_shapes' and not values['videos']:
     del values['videos'], values['annotations']
     prepare_embedded(**values)
     return
@@ -290,6 +267,6 @@ def main(arguments: list[str]) -> None:
 
 if __name__ == '__main__':
   define_flags()
-  usage = f'{__doc__}\nDatasets: {builders.names()}; choose any NAME.'
+  usage = f'{__doc__}\nDatasets: {catalogue.names()}; choose any NAME.'
   stopped = 'stopped; the same command goes on'
   sys.exit(commands.run(main, usage, interrupted=stopped))

@@ -36,14 +36,18 @@ def locate(videos: pathlib.Path, example: Example) -> pathlib.Path:
 
 
 def frames(
-  videos: pathlib.Path, example: Example, short_side: int | None = None
-) -> Iterator[np.ndarray]:
+  videos: pathlib.Path,
+  example: Example,
+  short_side: int | None = None,
+  keep_jpegs: bool = False,
+) -> Iterator[np.ndarray | bytes]:
   """Yields the frames of an example, uint8 RGB [H, W, 3].
 
   Args:
     videos: the folder of videos.
     example: the example.
     short_side: as in `decode.decode_video`.
+    keep_jpegs: yield the bytes of a JPEG that `short_side` does not shrink.
 
   Raises:
     UnreadableVideo: the example is missing, damaged or incomplete.
@@ -52,39 +56,20 @@ def frames(
   if _is_video(path, example):
     yield from decode.decode_video(path, short_side, example.start, example.end)
     return
-  for _, image in _decoded(path, example):
-    yield decode.shrink(image, short_side)
-
-
-def jpegs(
-  videos: pathlib.Path,
-  example: Example,
-  short_side: int | None = None,
-  quality: int = 95,
-) -> list[bytes]:
-  """Returns the frames of an example as JPEGs.
-
-  JPEGs no larger than `short_side` are copied, not encoded again.
-
-  Args:
-    videos, example, short_side: as in `frames`.
-    quality: JPEG quality, 1 to 100, of frames that are encoded.
-
-  Raises:
-    UnreadableVideo: as in `frames`.
-  """
-  path = locate(videos, example)
-  if _is_video(path, example):
-    return [
-      decode.encode_jpeg(image, quality)
-      for image in frames(videos, example, short_side)
-    ]
-  result = []
-  for data, image in _decoded(path, example):
+  shape = None
+  for number, data in enumerate(_image_bytes(path, example)):
+    image = decode.decode_image(data)
+    if image is None:
+      record = '' if example.record is None else f' of record {example.record}'
+      raise UnreadableVideo(
+        path, f'is damaged: frame {number}{record} is not an image'
+      )
+    shape = shape or image.shape
+    if image.shape != shape:
+      raise UnreadableVideo(path, f'changes its size at frame {number}')
     small = decode.shrink(image, short_side)
-    copy = data.startswith(_JPEG) and small is image
-    result.append(data if copy else decode.encode_jpeg(small, quality))
-  return result
+    keep = keep_jpegs and small is image and data.startswith(_JPEG)
+    yield data if keep else small
 
 
 def chunks(
@@ -92,21 +77,14 @@ def chunks(
 ) -> list[tuple[int, list[bytes]]]:
   """Returns the number of frames and the byte strings of each chunk.
 
-  Args:
-    videos, example: as in `frames`.
-    options: how frames are encoded.
+  JPEGs no larger than `options.short_side` are copied, not encoded again.
 
   Raises:
     UnreadableVideo: as in `frames`.
   """
-  store = storage.get(options.storage)
-  if options.storage != 'jpeg':
-    images = frames(videos, example, options.short_side)
-    return list(store.pack_all(images, options.quality))
-  encoded = jpegs(videos, example, options.short_side, options.quality)
-  size = store.chunk_frames
-  split = [encoded[at : at + size] for at in range(0, len(encoded), size)]
-  return [(len(chunk), chunk) for chunk in split]
+  keep_jpegs = options.storage == 'jpeg'
+  images = frames(videos, example, options.short_side, keep_jpegs)
+  return list(storage.get(options.storage).pack_all(images, options.quality))
 
 
 def rate(videos: pathlib.Path, example: Example) -> float | None:
@@ -122,18 +100,6 @@ def rate(videos: pathlib.Path, example: Example) -> float | None:
     return None
   values = _record(path, example.record).context.get(_RATE, [])
   return float(values[0]) if values and isinstance(values[0], float) else None
-
-
-def seconds(videos: pathlib.Path, example: Example) -> float:
-  """Returns the duration of an example; 0 if unknown.
-
-  Raises:
-    UnreadableVideo: its file cannot be opened.
-  """
-  if example.start is not None and example.end is not None:
-    return example.end - example.start
-  path = locate(videos, example)
-  return decode.seconds(path) if _is_video(path, example) else 0.0
 
 
 def _is_video(path: pathlib.Path, example: Example) -> bool:
@@ -156,9 +122,7 @@ def _image_bytes(path: pathlib.Path, example: Example) -> Iterator[bytes]:
   steps = record.sequences.get(_FRAMES, [])
   if not steps:
     raise UnreadableVideo(
-      path,
-      f"has a record at byte {example.record} without images in '{_FRAMES}'; "
-      f'it has {", ".join(sorted(record.sequences)) or "no sequences"}',
+      path, f'has a record at byte {example.record} without {_FRAMES}'
     )
   for values in steps:
     yield values[0] if values and isinstance(values[0], bytes) else b''
@@ -174,24 +138,6 @@ def _cached_record(
 ) -> tfrecords.Record:
   del stamp  # part of the cache's key
   return tfrecords.read_record(path, offset)
-
-
-def _decoded(
-  path: pathlib.Path, example: Example
-) -> Iterator[tuple[bytes, np.ndarray]]:
-  """Yields the encoded bytes and the pixels of each image."""
-  shape = None
-  for number, data in enumerate(_image_bytes(path, example)):
-    image = decode.decode_image(data)
-    if image is None:
-      record = '' if example.record is None else f' of record {example.record}'
-      raise UnreadableVideo(
-        path, f'is damaged: frame {number}{record} is not an image'
-      )
-    shape = image.shape if shape is None else shape
-    if image.shape != shape:
-      raise UnreadableVideo(path, f'changes its size at frame {number}')
-    yield data, image
 
 
 def _image_files(path: pathlib.Path, example: Example) -> list[pathlib.Path]:

@@ -22,6 +22,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from vivit_jax import files
 
 FORMAT = 2  # version of the format on disk
+VERSION = '1.0.0'  # of every dataset, for TFDS; names its folder
 # One record per group for random access; JPEG and H.264 are compressed already.
 _WRITER_OPTIONS = 'group_size:1,uncompressed'
 _READER_OPTIONS = 'readahead_buffer_size:0'  # no read-ahead: random access
@@ -44,11 +45,6 @@ def features() -> tfds.features.FeaturesDict:
       'first_frame': np.int64,
     }
   )
-
-
-def chunks_of(frame_counts: np.ndarray, chunk_frames: int) -> np.ndarray:
-  """Returns the number of records of each video, int64 [n]."""
-  return -(-np.asarray(frame_counts, np.int64) // chunk_frames)
 
 
 def serialise(video: str, first_frame: int, frames: Sequence[bytes]) -> bytes:
@@ -121,33 +117,10 @@ class RecordReader:
     return self._readers[shard]
 
 
-def shard_name(dataset: str, split: str, shard: int, shards: int) -> str:
-  """Returns a shard's file name, in TFDS's scheme."""
-  return f'{dataset}-{split}.array_record-{shard:05d}-of-{shards:05d}'
-
-
-@contextlib.contextmanager
-def open_shard(path: pathlib.Path) -> Iterator['ShardWriter']:
-  """Yields a writer for a shard; its file appears only when complete.
-
-  Raises:
-    OSError: the file cannot be written.
-  """
-  with files.replacing(path) as unfinished:
-    with contextlib.closing(ShardWriter(unfinished)) as writer:
-      yield writer
-    writer.check()
-
-
 class ShardWriter:
-  """Writes records to one file.
-
-  Attributes:
-    records: number of records written.
-  """
+  """Writes records to a file, and counts them in `records`."""
 
   def __init__(self, path: pathlib.Path):
-    self._path = path
     self._writer = array_record_module.ArrayRecordWriter(
       str(path), _WRITER_OPTIONS
     )
@@ -162,12 +135,21 @@ class ShardWriter:
     with _as_os_error():
       self._writer.close()
 
-  def check(self) -> None:
-    """Raises an OSError if records are missing from the closed file."""
-    reader = array_record_module.ArrayRecordReader(str(self._path))
+
+@contextlib.contextmanager
+def open_shard(path: pathlib.Path) -> Iterator[ShardWriter]:
+  """Yields a writer for a shard; its file appears only when complete.
+
+  Raises:
+    OSError: the file cannot be written.
+  """
+  with files.replacing(path) as unfinished:
+    with contextlib.closing(ShardWriter(unfinished)) as writer:
+      yield writer
+    reader = array_record_module.ArrayRecordReader(str(unfinished))
     written = reader.num_records()
     reader.close()
-    if written != self.records:
+    if written != writer.records:
       raise OSError(None, 'records are missing after writing (disk full?)')
 
 

@@ -6,12 +6,11 @@ is written again only if the file of a broken video has changed.
 """
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tqdm
@@ -30,17 +29,24 @@ _WORKER_KILLED = (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Task:
-  """One shard to write.
+@dataclasses.dataclass
+class Written:
+  """The shards of a split.
 
   Attributes:
-    split: name of its split.
-    path: file to write.
-    examples: its videos.
-    videos: the folder of video files.
-    options: how frames are encoded.
+    lengths: number of records in each shard.
+    good: `id`, `path`, `frames` and `rate` of each video.
+    broken: `id`, `path`, `reason` and `file` of each video left out.
   """
+
+  lengths: list[int]
+  good: list[dict[str, Any]]
+  broken: list[dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """One shard to write: its file, and its videos from the folder `videos`."""
 
   split: str
   path: pathlib.Path
@@ -67,43 +73,52 @@ def plan(
     count = min(max(count, _MIN_SHARDS), _MAX_SHARDS, len(examples))
     bounds = [len(examples) * i // count for i in range(count + 1)]
     for shard in range(count):
-      path = folder / records.shard_name(dataset, split, shard, count)
+      # TFDS's scheme of names.
+      name = f'{dataset}-{split}.array_record-{shard:05d}-of-{count:05d}'
       in_shard = examples[bounds[shard] : bounds[shard + 1]]
-      tasks.append(Task(split, path, in_shard, videos, options))
+      tasks.append(Task(split, folder / name, in_shard, videos, options))
   return tasks
 
 
-def write(tasks: Sequence[Task], workers: int | None) -> list[dict[str, Any]]:
-  """Writes the missing shards, and returns the reports of all shards.
-
-  A report has the number of `records`, the `good` videos (`id`, `path`,
-  `frames`, `seconds`, `rate`) and the `broken` ones (`id`, `path`, `reason`,
-  `file`).
+def write(tasks: Sequence[Task], workers: int | None) -> dict[str, Written]:
+  """Writes the missing shards; returns the shards of each split.
 
   Raises:
     OSError: a file cannot be written.
     UserError: a worker was killed.
   """
   pending = [task for task in tasks if _report(task) is None]
-  workers = workers or os.cpu_count() or 1
   videos = sum(len(task.examples) for task in tasks)
   initial = videos - sum(len(task.examples) for task in pending)
-  with contextlib.ExitStack() as stack:
-    # A Ctrl-C here would leave the pool half started, with warnings at exit.
+  workers = min(workers or os.cpu_count() or 1, len(pending))
+  with tqdm.tqdm(
+    total=videos, initial=initial, unit='video', smoothing=0.05
+  ) as bar:
+    if workers > 1:
+      _write_in_processes(pending, workers, bar)
+    else:
+      for task in pending:
+        _write_shard(task, bar.update)
+  splits: dict[str, Written] = {}
+  for task in tasks:
+    report = _report(task)
+    split = splits.setdefault(task.split, Written([], [], []))
+    split.lengths.append(report['records'])
+    split.good += report['good']
+    split.broken += report['broken']
+  return splits
+
+
+def _write_in_processes(
+  tasks: Sequence[Task], workers: int, bar: tqdm.tqdm
+) -> None:
+  counter = processes.CONTEXT.Value('q', 0)
+  with processes.pool(
+    workers, _WORKER_KILLED, _start_worker, (counter,)
+  ) as pool:
     with processes.defer_sigint():
-      counter = processes.CONTEXT.Value('q', 0)
-      pool = stack.enter_context(
-        processes.pool(
-          min(workers, max(len(pending), 1)),
-          _WORKER_KILLED,
-          _start_worker,
-          (counter,),
-        )
-      )
-      bar = stack.enter_context(
-        tqdm.tqdm(total=videos, initial=initial, unit='video', smoothing=0.05)
-      )
-      running = {pool.submit(_write_shard, task) for task in pending}
+      running = {pool.submit(_write_shard, task, _count) for task in tasks}
+    initial = bar.n
     while running:
       done, running = concurrent.futures.wait(
         running, 0.3, concurrent.futures.FIRST_EXCEPTION
@@ -111,48 +126,37 @@ def write(tasks: Sequence[Task], workers: int | None) -> list[dict[str, Any]]:
       for future in done:
         future.result()
       bar.update(initial + counter.value - bar.n)
-  return [_report(task) for task in tasks]
 
 
 def _start_worker(counter) -> None:
   processes.init_worker()
-  _write_shard.counter = counter
+  _count.counter = counter
 
 
-def _write_shard(task: Task) -> None:
-  """Decodes and writes a shard's videos, then its report."""
+def _count() -> None:
+  with _count.counter.get_lock():
+    _count.counter.value += 1
+
+
+def _write_shard(task: Task, advance: Callable[[], Any]) -> None:
+  """Writes a shard and its report; calls `advance` after each video."""
   good, broken = [], []
   with records.open_shard(task.path) as writer:
     for example in task.examples:
+      identity = {'id': example.id, 'path': example.path}
       try:
         chunks = raw_videos.chunks(task.videos, example, task.options)
-        seconds = raw_videos.seconds(task.videos, example)
         rate = raw_videos.rate(task.videos, example)
       except UnreadableVideo as error:
-        broken.append(
-          {
-            'id': example.id,
-            'path': example.path,
-            'reason': error.reason,
-            'file': _stamp(raw_videos.locate(task.videos, example)),
-          }
-        )
+        file = _stamp(task, example)
+        broken.append(identity | {'reason': error.reason, 'file': file})
       else:
         first_frame = 0
         for count, frames in chunks:
           writer.write(records.serialise(example.id, first_frame, frames))
           first_frame += count
-        good.append(
-          {
-            'id': example.id,
-            'path': example.path,
-            'frames': first_frame,
-            'seconds': seconds,
-            'rate': rate,
-          }
-        )
-      with _write_shard.counter.get_lock():
-        _write_shard.counter.value += 1
+        good.append(identity | {'frames': first_frame, 'rate': rate})
+      advance()
   report = {'records': writer.records, 'good': good, 'broken': broken}
   with files.replacing(task.report_path) as unfinished:
     unfinished.write_text(json.dumps(report), 'utf-8')
@@ -167,14 +171,13 @@ def _report(task: Task) -> dict[str, Any] | None:
   examples = {example.id: example for example in task.examples}
   changed = any(
     video.get('id') not in examples
-    or video['file']
-    != _stamp(raw_videos.locate(task.videos, examples[video['id']]))
+    or video['file'] != _stamp(task, examples[video['id']])
     for video in report['broken']
   )
   return None if changed or not task.path.exists() else report
 
 
-def _stamp(path: pathlib.Path) -> list[int] | None:
-  """Returns `files.stamp` as a list, for comparison with JSON."""
-  stamp = files.stamp(path)
+def _stamp(task: Task, example: Example) -> list[int] | None:
+  """Returns `files.stamp` of a video as a list, as JSON has it."""
+  stamp = files.stamp(raw_videos.locate(task.videos, example))
   return None if stamp is None else list(stamp)

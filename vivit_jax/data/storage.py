@@ -9,6 +9,7 @@ import dataclasses
 import fractions
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import av
 import numpy as np
@@ -34,13 +35,13 @@ class Storage:
 
   chunk_frames: int
   quality: tuple[int, int, int]
-  pack: Callable[[Sequence[Image], int], list[bytes]]
+  pack: Callable[[Sequence[Any], int], list[bytes]]
   unpack: Callable[
     [Sequence[bytes], Sequence[int], str], Iterator[tuple[int, Image]]
   ]
 
   def pack_all(
-    self, images: Iterable[Image], quality: int
+    self, images: Iterable[Any], quality: int
   ) -> Iterator[tuple[int, list[bytes]]]:
     """Yields the number of frames and the byte strings of each chunk."""
     images = iter(images)
@@ -94,8 +95,12 @@ def get(name: str) -> Storage:
   return STORAGES[name]
 
 
-def _pack_jpegs(images: Sequence[Image], quality: int) -> list[bytes]:
-  return [decode.encode_jpeg(image, quality) for image in images]
+def _pack_jpegs(images: Sequence[Image | bytes], quality: int) -> list[bytes]:
+  """Encodes images; JPEGs among them are copied."""
+  return [
+    image if isinstance(image, bytes) else decode.encode_jpeg(image, quality)
+    for image in images
+  ]
 
 
 def _unpack_jpegs(
@@ -118,12 +123,8 @@ def _pack_video(images: Sequence[Image], crf: int) -> list[bytes]:
   codec.thread_count = 1
   codec.gop_size = len(images)
   # x264's macroblock tree is not deterministic.
-  codec.options = {
-    'crf': str(crf),
-    'preset': 'medium',
-    'bf': '2',
-    'mbtree': '0',
-  }
+  options = {'crf': str(crf), 'preset': 'medium', 'bf': '2', 'mbtree': '0'}
+  codec.options = options
   packets = []
   for index, image in enumerate(images):
     frame = av.VideoFrame.from_ndarray(image, format='rgb24')

@@ -3,13 +3,11 @@
 import csv
 import dataclasses
 import pathlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
-from vivit_jax.data import builders, readers, shards
-from vivit_jax.data.annotations import Splits
+from vivit_jax.data import catalogue, readers, shards
 from vivit_jax.data.index import read_index, splits_in
 from vivit_jax.errors import UserError
 
@@ -36,65 +34,44 @@ class Summary:
 def print_summary(
   name: str,
   folder: pathlib.Path,
-  tasks: Sequence[shards.Task],
-  reports: Sequence[dict[str, Any]],
+  written: Mapping[str, shards.Written],
   split_number: int,
   seconds: float,
 ) -> Summary:
   """Prints the summary of a new dataset, with official counts, and returns it.
 
   Args:
-    name: the builder's name.
+    name: of the dataset in the catalogue.
     folder: the folder of records.
-    tasks: the tasks of all shards.
-    reports: the report of each task.
+    written: the shards of each split.
     split_number: 1 to 3; ignored unless the dataset is in `readers.NUMBERED`.
     seconds: duration of the preparation.
   """
-  official = builders.BUILDERS[name].COUNTS
+  official = catalogue.DATASETS[name].counts
   if name in readers.NUMBERED:
     print(f'split {split_number} of 3')
-  for split in dict.fromkeys(task.split for task in tasks):
-    of_split = [r for task, r in zip(tasks, reports) if task.split == split]
-    good, broken = (
-      sum(len(report[key]) for report in of_split) for key in ('good', 'broken')
-    )
+  for split, of_split in written.items():
     count = official.get(split, official.get(f'{split_number}/{split}'))
-    suffix = '' if count is None else f', officially {count}'
-    print(f'{split}: {good} videos, {broken} skipped{suffix}')
+    print(
+      f'{split}: {len(of_split.good)} videos, {len(of_split.broken)} skipped'
+      + ('' if count is None else f', officially {count}')
+    )
   summary = summary_of(folder)
-  size = sum(path.stat().st_size for path in folder.iterdir())
+  size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+  good = [video for of_split in written.values() for video in of_split.good]
+  per_hour = ''
+  if all(video['rate'] for video in good):
+    hours = sum(video['frames'] / video['rate'] for video in good) / 3600
+    per_hour = f' ({size / hours:.0f} MB an hour of video)'
   print(
     f'{folder}: {summary.videos} videos, {summary.frames} frames, '
-    f'{size / 1e6:.0f} MB{_per_hour(size, reports)}, in {seconds:.0f} s'
+    f'{size:.0f} MB{per_hour}, in {seconds:.0f} s'
   )
   return summary
 
 
-def _per_hour(size: int, reports: Sequence[dict[str, Any]]) -> str:
-  """Returns disk space per hour of video, from bytes; '' if unknown."""
-  seconds = [
-    video.get('seconds') for report in reports for video in report['good']
-  ]
-  if not seconds or not all(seconds):
-    return ''
-  return f' ({size / 1e6 / (sum(seconds) / 3600):.0f} MB an hour of video)'
-
-
-def broken_videos(
-  tasks: Sequence[shards.Task], reports: Sequence[dict[str, Any]]
-) -> list[tuple[str, str, str]]:
-  """Returns split, path and reason of each broken video."""
-  return [
-    (task.split, video['path'], video['reason'])
-    for task, report in zip(tasks, reports)
-    for video in report['broken']
-  ]
-
-
 def check_broken(
-  broken: Sequence[tuple[str, str, str]],
-  splits: Splits,
+  written: Mapping[str, shards.Written],
   max_broken: float,
   videos: pathlib.Path,
   folder: pathlib.Path,
@@ -104,13 +81,18 @@ def check_broken(
   Raises:
     UserError: all videos of a split are broken, or a share above `max_broken`.
   """
+  broken = [
+    (split, video['path'], video['reason'])
+    for split, of_split in written.items()
+    for video in of_split.broken
+  ]
+  total = len(broken) + sum(len(split.good) for split in written.values())
   with open(folder / 'skipped.csv', 'w', newline='') as file:
     csv.writer(file).writerows([('split', 'path', 'reason'), *broken])
   for _, path, reason in broken[:_MAX_LISTED]:
     print(f'skipped: {path} {reason}')
   if len(broken) > _MAX_LISTED:
     print(f'skipped: and {len(broken) - _MAX_LISTED} more')
-  total = sum(len(examples) for examples in splits.values())
   missing = sum(reason == 'does not exist' for *_, reason in broken)
   if missing == total:
     raise UserError(
@@ -123,8 +105,8 @@ def check_broken(
       f'{broken[0][2]}): repair those in {folder / "skipped.csv"} and run the '
       f'same command again, or raise --max_broken, {max_broken}.'
     )
-  for split, examples in splits.items():
-    if sum(s == split for s, _, _ in broken) == len(examples):
+  for split, of_split in written.items():
+    if not of_split.good:
       raise UserError(f"no video of the split '{split}' can be read.")
 
 

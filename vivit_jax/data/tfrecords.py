@@ -102,8 +102,6 @@ def _length(path: pathlib.Path, file: BinaryIO, offset: int) -> int:
   header = file.read(_HEADER.size)
   if offset == 0 and header[:2] == b'\x1f\x8b':
     raise UnreadableVideo(path, 'is compressed: unpack it with gzip first')
-  if offset == 0 and len(header) < _HEADER.size:
-    raise UnreadableVideo(path, 'is too short for a TFRecord file')
   if len(header) < _HEADER.size:
     raise _damage(path, offset, 'is truncated')
   length, checksum = _HEADER.unpack(header)

@@ -1,6 +1,6 @@
 """Readers of the annotation files that dataset owners distribute.
 
-To add a dataset, add a reader here and a builder in `builders`.
+To add a dataset, add a reader here and an entry in `catalogue`.
 """
 
 import pathlib
@@ -32,7 +32,7 @@ def read_annotations(
   """Reads the annotations of a dataset.
 
   Args:
-    dataset: a builder's name.
+    dataset: a key of `catalogue.DATASETS`.
     annotations: file or folder, as the dataset's reader expects it; None if
       the video files hold them.
     videos: the folder of videos.

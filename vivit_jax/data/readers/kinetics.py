@@ -11,9 +11,7 @@ from vivit_jax.errors import UserError
 
 
 def read(
-  path: str | os.PathLike,
-  heads: Sequence[str] = ('label',),
-  default_split: str = 'train',
+  path: str | os.PathLike, heads: Sequence[str] = ('label',)
 ) -> Annotated:
   """Reads annotations in Kinetics' layout.
 
@@ -26,73 +24,52 @@ def read(
       (seconds), split and `heads`; or a folder of train.csv, validate.csv (or
       val.csv, validation.csv) and test.csv.
     heads: label columns; each becomes a head of the model.
-    default_split: for a file without the column `split`.
 
   Raises:
     UserError: invalid files, columns, cells or names.
   """
-  files = tables.split_files(pathlib.Path(path), default_split)
-  without = [file for file in files.values() if _is_unlabelled(file, heads)]
-  unlabelled = sum(len(list(tables.rows(file, (), ()))) for file in without)
-  files = {s: file for s, file in files.items() if file not in without}
+  files = tables.split_files(pathlib.Path(path))
+  unlabelled = 0
 
-  def example(split: str, row: tables.Row) -> Example | None:
+  def example(split: str, where: str, cells: tables.Cells) -> Example | None:
     nonlocal unlabelled
-    labels = {head: row.cells[head] for head in heads}
+    labels = {head: cells.get(head) for head in heads}
     if split == 'test' and not any(labels.values()):
       unlabelled += 1
       return None
     for head, label in labels.items():
       if not label:
-        raise UserError(f"{row.where} has no value in column '{head}'.")
-    name = _name(row)
-    folders = _folders(split, row.cells.get('label', ''))
+        raise UserError(f"{where} has no value in column '{head}'.")
+    name = _name(where, cells)
+    folders = _folders(split, cells.get('label', ''))
     return Example(f'{name}.mp4', name, labels, folders)
 
   columns = ('youtube_id', 'time_start', 'time_end')
-  splits = tables.read_splits(files, (*columns, *heads), example, columns)
+  splits = tables.read_splits(files, columns, example)
   if not splits:
     raise UserError(
       f'{path} has a test split only, which has no labels: add the files of '
       'train and validation.'
     )
-  notes = ()
-  if unlabelled:
-    notes = (
-      f'{unlabelled} videos of the test split have no labels and are left out',
-    )
-  return Annotated(splits, notes=notes)
+  note = f'{unlabelled} test videos have no labels and are left out'
+  return Annotated(splits, notes=(note,) if unlabelled else ())
 
 
-def _is_unlabelled(file: pathlib.Path, heads: Sequence[str]) -> bool:
-  """Returns whether a file lists test videos without labels."""
-  header = tables.header(file)
-  if not {'youtube_id', 'time_start', 'time_end'} <= set(header):
-    return False
-  if set(heads) & set(header):
-    return False
-  splits = {row.cells.get('split') for row in tables.rows(file, (), ())}
-  named = tables.split_of(file.stem.replace('-', '_').rpartition('_')[2])
-  return splits == {'test'} or (splits <= {None, ''} and named == 'test')
-
-
-def _name(row: tables.Row) -> str:
+def _name(where: str, cells: tables.Cells) -> str:
   try:
     start, end = (
-      int(float(row.cells[f'time_{which}'])) for which in ('start', 'end')
+      int(float(cells[f'time_{which}'])) for which in ('start', 'end')
     )
   except (ValueError, OverflowError):
     raise UserError(
-      f'{row.where} has a time_start or time_end that is not in seconds.'
+      f'{where} has a time_start or time_end that is not in seconds.'
     ) from None
   if not 0 <= start < end:
     raise UserError(
-      f'{row.where} has time_start {start} and time_end {end}: the start must '
+      f'{where} has time_start {start} and time_end {end}: the start must '
       'be at least 0, and the end after it.'
     )
-  if '/' in row.cells['youtube_id']:
-    raise UserError(f'{row.where} has a youtube_id that contains a slash.')
-  return f'{row.cells["youtube_id"]}_{start:06d}_{end:06d}'
+  return f'{cells["youtube_id"]}_{start:06d}_{end:06d}'
 
 
 @functools.cache  # one tuple per label, not per video

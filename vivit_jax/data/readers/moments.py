@@ -24,28 +24,24 @@ def read(path: str | os.PathLike) -> Annotated:
   beside the CSV files.
 
   Args:
-    path: the folder of these files, or one of them.
+    path: the folder of these files.
 
   Raises:
     UserError: invalid files or lines.
   """
-  path = pathlib.Path(path)
-  folder = path if path.is_dir() else path.parent
+  folder = pathlib.Path(path)
   collector = tables.Collector()
   for split, (name, videos) in _SPLITS.items():
     file = folder / name
-    if not file.exists() or (path != folder and path != file):
+    if not file.exists():
       continue
-    for number, cells in tables.lines(file):
-      where = f'{file} line {number}'
+    for where, cells in tables.lines(file):
       if len(cells) < 2 or not cells[0] or not cells[1]:
         raise UserError(f'{where} must begin with a path and a label.')
       video, label = cells[:2]
-      collector.add(
-        split,
-        Example(f'{videos}/{video}', video, {'label': label}, (video,)),
-        where,
-      )
+      labels = {'label': label}
+      example = Example(f'{videos}/{video}', video, labels, (video,))
+      collector.add(split, example, where)
   if not collector.splits:
     raise UserError(
       f'{path} has no lines in trainingSet.csv or validationSet.csv: give the '
@@ -58,10 +54,10 @@ def _label_names(file: pathlib.Path) -> dict[str, list[str]]:
   if not file.exists():
     return {}
   numbers = {}
-  for number, cells in tables.lines(file):
+  for where, cells in tables.lines(file):
     if len(cells) != 2 or not cells[1].isdecimal() or cells[0] in numbers:
       raise UserError(
-        f"{file} line {number} must be a new label with its number: 'label,7'."
+        f"{where} must be a new label with its number: 'label,7'."
       )
     numbers[cells[0]] = int(cells[1])
   return {'label': tables.in_order(numbers, file)}

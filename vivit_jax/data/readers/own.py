@@ -12,7 +12,7 @@ _MULTI_LABEL = '[]'  # suffix in the header of a multi-label column
 _SEPARATOR = ';'  # between labels
 
 
-def read(path: str | os.PathLike, default_split: str = 'train') -> Annotated:
+def read(path: str | os.PathLike) -> Annotated:
   """Reads a CSV file of paths and labels.
 
   Args:
@@ -20,23 +20,24 @@ def read(path: str | os.PathLike, default_split: str = 'train') -> Annotated:
       or test.csv. The column `path` has a video or a folder of frames; `split`
       is optional; every other column is a head of the model. If its header ends
       in '[]', a cell has any number of labels, separated by ';'.
-    default_split: for a single file without the column `split`.
 
   Raises:
     UserError: invalid files, columns, cells or names.
   """
 
-  def example(split: str, row: tables.Row) -> Example:
-    del split
-    video = str(pathlib.PurePosixPath(row.cells['path']))  # './a' is 'a'
+  def example(_: str, where: str, cells: tables.Cells) -> Example:
+    for column, cell in cells.items():
+      if not cell and not column.endswith(_MULTI_LABEL):
+        raise UserError(f"{where} has no value in column '{column}'.")
+    video = str(pathlib.PurePosixPath(cells['path']))  # './a' is 'a'
     labels = {
       column.removesuffix(_MULTI_LABEL): _label(column, cell)
-      for column, cell in row.cells.items()
+      for column, cell in cells.items()
       if column not in ('path', 'split')
     }
     return Example(video, video, labels)
 
-  files = tables.split_files(pathlib.Path(path), default_split)
+  files = tables.split_files(pathlib.Path(path))
   for file in files.values():
     _check_heads(file)
   return Annotated(
@@ -52,24 +53,21 @@ def _label(column: str, cell: str) -> Label:
 
 
 def _check_heads(file: pathlib.Path) -> None:
-  header = tables.header(file)
-  heads = [
-    column.removesuffix(_MULTI_LABEL)
-    for column in header
-    if column not in ('', 'path', 'split')
-  ]
-  if 'path' in header and not heads:
+  """Raises a UserError if a head's name is missing, invalid or repeated."""
+  columns = set(tables.header(file)) - {'path', 'split'}
+  if not columns:
     raise UserError(
       f"{file} has no column of labels: add one, for instance 'label'."
     )
-  for head in heads if 'path' in header else ():
+  for column in sorted(columns):
+    head = column.removesuffix(_MULTI_LABEL)
     # Metrics and the report's files are named after heads.
     if not re.fullmatch(r'[\w-]+', head) or head == 'joint':
       raise UserError(
-        f"{file} has the column '{head}', which becomes a head of the model: "
+        f"{file} has the column '{column}', which becomes a head of the model: "
         "use letters, digits, '_' and '-', and not the name 'joint'."
       )
-    if heads.count(head) > 1:
+    if column != head and head in columns:
       raise UserError(
-        f"{file} has the columns '{','.join(header)}': rename the duplicate."
+        f"{file} has columns '{head}' and '{column}': rename one."
       )

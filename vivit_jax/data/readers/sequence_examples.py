@@ -89,7 +89,6 @@ def _assigned(path: pathlib.Path, files: Sequence[str]) -> dict[str, list[str]]:
     raise UserError(f'{path} must hold {{"split": "pattern"}}.')
   selected = {}
   for split, pattern in patterns.items():
-    tables.check_split(split, str(path))
     # 'name@2' stands for two shards: name-00000-of-00002 ...
     name, _, shards = str(pattern).partition('@')
     if shards.isdecimal():

@@ -20,20 +20,18 @@ def read(path: str | os.PathLike) -> Annotated:
 
   Args:
     path: the folder of `something-something-v2-train.json`, `-validation.json`,
-      `-test.json` and `-labels.json` (or `train.json` ...), or one of them.
+      `-test.json` and `-labels.json` (or `train.json` ...).
 
   Raises:
     UserError: invalid files or fields.
   """
-  path = pathlib.Path(path)
-  folder = path if path.is_dir() else path.parent
-  stem = path.stem.replace('-', '_').rpartition('_')[2]
-  files = tables.split_files(path, tables.split_of(stem), '.json')
-  collector, notes = tables.Collector(), []
+  folder = pathlib.Path(path)
+  if not folder.is_dir():
+    raise UserError(f'{path} is not a folder: give the folder of JSON files.')
+  files = tables.split_files(folder, '.json')
+  collector, unlabelled = tables.Collector(), 0
   answers = _answers(folder)
   for split, file in files.items():
-    split = split if split in tables.SPLIT_WORDS else 'train'
-    unlabelled = 0
     for number, item in enumerate(_items(file), 1):
       where = f'{file} item {number}'
       if not isinstance(item, dict) or not str(item.get('id', '')):
@@ -46,21 +44,16 @@ def read(path: str | os.PathLike) -> Annotated:
       if not isinstance(template, str):
         raise UserError(f"{where} has no label in 'template'.")
       labels = {'label': _plain(template)}
-      collector.add(
-        split,
-        Example(f'{identity}.webm', identity, labels, _FOLDERS),
-        where,
-      )
-    if unlabelled:
-      notes.append(
-        f'{unlabelled} videos of the test split have no labels and are left out'
-      )
+      example = Example(f'{identity}.webm', identity, labels, _FOLDERS)
+      collector.add(split, example, where)
   if not collector.splits:
     raise UserError(
       f'{path} has a test split only, which has no labels: add '
       'test-answers.csv, or the files of train and validation.'
     )
-  return Annotated(collector.splits, _label_names(folder), tuple(notes))
+  note = f'{unlabelled} test videos have no labels and are left out'
+  notes = (note,) if unlabelled else ()
+  return Annotated(collector.splits, _label_names(folder), notes)
 
 
 def _items(file: pathlib.Path) -> list:

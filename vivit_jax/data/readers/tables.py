@@ -2,15 +2,16 @@
 
 import contextlib
 import csv
-import dataclasses
 import json
 import pathlib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from vivit_jax.data.annotations import Example, Splits
 from vivit_jax.errors import UserError, nearest
+
+Cells = dict[str, str]  # text of each cell of a row, by column name
 
 # The owners' names of the splits, in file names and columns.
 SPLIT_WORDS = {
@@ -18,19 +19,6 @@ SPLIT_WORDS = {
   'validation': ('validation', 'validate', 'val'),
   'test': ('test', 'testing'),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-  """One line of a table.
-
-  Attributes:
-    where: file and line, for errors.
-    cells: text of each cell, by column name.
-  """
-
-  where: str
-  cells: dict[str, str]
 
 
 def split_of(word: str) -> str:
@@ -42,24 +30,20 @@ def split_of(word: str) -> str:
 
 
 def split_files(
-  path: pathlib.Path, default_split: str, ending: str = '.csv'
+  path: pathlib.Path, ending: str = '.csv'
 ) -> dict[str, pathlib.Path]:
   """Returns the annotation file of each split.
 
   A file in a folder belongs to a split if its name is one of SPLIT_WORDS, or
   ends in one after '-' or '_': train.csv, kinetics_val.csv. The standard names
-  train.csv, validation.csv and test.csv take precedence.
-
-  Args:
-    path: one file, or a folder of files.
-    default_split: split of a single file.
-    ending: suffix of the files, '.csv' or '.json'.
+  train.csv, validation.csv and test.csv take precedence. A single file is the
+  file of 'train'.
 
   Raises:
     UserError: no such file in the folder, or two for one split.
   """
   if not path.is_dir():
-    return {default_split: path}
+    return {'train': path}
   files = {}
   for split, words in SPLIT_WORDS.items():
     pattern = rf'(.*[-_])?({"|".join(words)}){re.escape(ending)}'
@@ -84,17 +68,15 @@ def split_files(
 def read_splits(
   files: dict[str, pathlib.Path],
   columns: Sequence[str],
-  example: Callable[[str, Row], Example | None],
-  filled: Collection[str] | None = None,
+  example: Callable[[str, str, Cells], Example | None],
   split_name: Callable[[str], str] = split_of,
 ) -> Splits:
   """Reads CSV files with a header into validated examples.
 
   Args:
     files: the file of each split; a column `split` overrides the split.
-    columns: required columns.
-    example: (split, row) -> example, or None to leave the row out.
-    filled: as in `rows`.
+    columns: as in `rows`.
+    example: (split, where, cells) -> example, or None to leave the row out.
     split_name: normalises a value of the column `split`.
 
   Raises:
@@ -102,12 +84,12 @@ def read_splits(
   """
   collector, heads = Collector(), {}
   for default, file in files.items():
-    for row in rows(file, columns, filled):
-      split = split_name(row.cells.get('split') or default)
-      new = example(split, row)
+    for where, cells in rows(file, columns):
+      split = split_name(cells.get('split') or default)
+      new = example(split, where, cells)
       if new is None:
         continue
-      collector.add(split, new, row.where)
+      collector.add(split, new, where)
       heads[tuple(sorted(new.labels))] = file
   if len(heads) > 1:
     first, second, *_ = heads
@@ -130,19 +112,24 @@ class Collector:
     self._seen = set()
 
   def add(self, split: str, example: Example, where: str) -> None:
-    """Adds an example.
-
-    Args:
-      split: its split, created if it is new.
-      example: the example.
-      where: file and line; begins the error.
+    """Adds an example to a split; `where` is its file and line, for errors.
 
     Raises:
       UserError: an invalid split or path, or a duplicate id.
     """
-    check_split(split, where)
+    # TFDS needs such names in file names and in slices such as 'train[:10]'.
+    if not re.fullmatch(r'[A-Za-z]\w*', split) or split == 'all':
+      raise UserError(
+        f"{where} has the split '{split}': use letters, digits and '_', a "
+        "letter first, and not the name 'all'."
+      )
     for path in (example.path, *example.alternatives):
-      check_path(path, where)
+      pure = pathlib.PurePosixPath(path)
+      if pure.is_absolute() or '..' in pure.parts:
+        raise UserError(
+          f"{where} has the path '{path}', which is outside the folder of "
+          'videos: make it relative to that folder.'
+        )
     if (split, example.id) in self._seen:
       raise UserError(f"{where} repeats '{example.id}' of the split '{split}'.")
     self._seen.add((split, example.id))
@@ -150,67 +137,60 @@ class Collector:
 
 
 def rows(
-  file: pathlib.Path,
-  columns: Sequence[str],
-  filled: Collection[str] | None = None,
-) -> Iterator[Row]:
-  """Yields the rows of a CSV file below its header.
+  file: pathlib.Path, columns: Sequence[str]
+) -> Iterator[tuple[str, Cells]]:
+  """Yields ('<file> line <number>', cells) of each row below the header.
 
   Args:
     file: the CSV file.
-    columns: required columns.
-    filled: columns that must not have empty cells; None for all columns except
-      those that end in [].
+    columns: required columns, which must not have empty cells.
 
   Raises:
     UserError: no such file, or invalid columns or cells.
   """
-  numbered = lines(file)
-  _, header = next(numbered, (1, []))
+  below = lines(file)
+  _, header = next(below, ('', []))
   for column in columns:
     if column not in header:
       raise UserError(
         f"{file} has no column '{column}'; its first line is "
         f"'{','.join(header)}'.{nearest(column, header)}"
       )
-  if len(set(header)) < len(header) or (filled is None and '' in header):
+  if len(set(header)) < len(header):
     raise UserError(
       f"{file} has the columns '{','.join(header)}': give each a unique name."
     )
-  if filled is None:
-    filled = [column for column in header if not column.endswith('[]')]
-  number = None
-  for number, cells in numbered:
-    where = f'{file} line {number}'
+  where = None
+  for where, cells in below:
     if len(cells) != len(header):
       raise UserError(
         f'{where} has {len(cells)} cells, but the first line has '
         f'{len(header)}: put quotes around cells that contain commas.'
       )
-    row = Row(where, dict(zip(header, cells)))
-    for column in filled:
-      if not row.cells[column]:
+    by_column = dict(zip(header, cells))
+    for column in columns:
+      if not by_column[column]:
         raise UserError(f"{where} has no value in column '{column}'.")
-    yield row
-  if number is None:
+    yield where, by_column
+  if where is None:
     raise UserError(f'{file} has no rows below its first line.')
 
 
 def header(file: pathlib.Path) -> list[str]:
   """Returns the column names of a CSV file; [] if it is empty."""
-  return next(lines(file), (1, []))[1]
+  return next(lines(file), ('', []))[1]
 
 
 def lines(
   file: pathlib.Path, delimiter: str = ','
-) -> Iterator[tuple[int, list[str]]]:
-  """Yields (line number, stripped cells) of each non-blank CSV line."""
+) -> Iterator[tuple[str, list[str]]]:
+  """Yields ('<file> line <number>', cells) of each non-blank CSV line."""
   with _reading(file), open(file, encoding='utf-8-sig', newline='') as stream:
     reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True)
     for cells in reader:
       cells = [cell.strip() for cell in cells]
       if any(cells):
-        yield reader.line_num, cells
+        yield f'{file} line {reader.line_num}', cells
 
 
 def words(file: pathlib.Path) -> Iterator[tuple[str, list[str]]]:
@@ -222,11 +202,7 @@ def words(file: pathlib.Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def in_order(numbers: Mapping[str, int], file: pathlib.Path) -> list[str]:
-  """Returns labels in the order of their numbers.
-
-  Args:
-    numbers: label -> number.
-    file: where the numbers come from; begins the error.
+  """Returns labels in the order of their numbers, which `file` gives.
 
   Raises:
     UserError: the numbers are not 0 to n - 1, each once.
@@ -239,16 +215,13 @@ def in_order(numbers: Mapping[str, int], file: pathlib.Path) -> list[str]:
 
 
 def read_json(file: pathlib.Path) -> Any:
-  """Returns the content of a JSON file; for JSON lines, the list of values."""
+  """Returns the content of a JSON file."""
   with _reading(file):
     text = file.read_text('utf-8-sig')
   try:
     return json.loads(text)
   except ValueError as error:
-    try:
-      return [json.loads(line) for line in text.splitlines() if line.strip()]
-    except ValueError:
-      raise UserError(f'{file} is not JSON: {error}.') from None
+    raise UserError(f'{file} is not JSON: {error}.') from None
 
 
 @contextlib.contextmanager
@@ -264,25 +237,3 @@ def _reading(file: pathlib.Path) -> Iterator[None]:
     raise UserError(f'{file} is not a CSV file: {error}.') from None
   except OSError as error:
     raise UserError(f'cannot read {file}: {error.strerror}.') from None
-
-
-def check_split(split: str, where: str) -> None:
-  """Raises a UserError if a split's name is invalid."""
-  # TFDS needs such names in file names and in slices such as 'train[:10]'.
-  if not re.fullmatch(r'[A-Za-z]\w*', split) or split == 'all':
-    raise UserError(
-      f"{where} has the split '{split}': use letters, digits and '_', a letter "
-      "first, and not the name 'all'."
-    )
-
-
-def check_path(path: str, where: str) -> None:
-  """Raises a UserError if a path leaves the folder of videos."""
-  if '\0' in path:
-    raise UserError(f'{where} has a path with a NUL character.')
-  pure = pathlib.PurePosixPath(path)
-  if pure.is_absolute() or '..' in pure.parts:
-    raise UserError(
-      f"{where} has the path '{path}', which is outside the folder of videos: "
-      'make it relative to that folder.'
-    )

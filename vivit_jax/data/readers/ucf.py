@@ -34,11 +34,6 @@ def read_ucf(path: str | os.PathLike, split_number: int = 1) -> Annotated:
           f"{where} has the path '{video}': it must begin with a class of "
           'classInd.txt.'
         )
-      if len(cells) > 1 and cells[1] != str(names.index(label) + 1):
-        raise UserError(
-          f"{where} gives '{label}' the number {cells[1]}, but classInd.txt "
-          f'gives it {names.index(label) + 1}.'
-        )
       example = Example(video, name, {'label': label}, (name,))
       collector.add(split, example, where)
   return Annotated(collector.splits, {'label': names})
@@ -92,14 +87,10 @@ def _folder(path: str | os.PathLike) -> pathlib.Path:
 
 
 def _class_names(file: pathlib.Path) -> list[str]:
-  """Returns the class names of classInd.txt, in its order."""
-  names = []
+  """Returns the class names of classInd.txt, in the order of their numbers."""
+  numbers = {}
   for where, cells in tables.words(file):
-    if len(cells) != 2 or cells[0] != str(len(names) + 1):
-      raise UserError(
-        f'{where} must be the number {len(names) + 1} and a class.'
-      )
-    names.append(cells[1])
-  if not names or len(set(names)) < len(names):
-    raise UserError(f'{file} must name each class once.')
-  return names
+    if len(cells) != 2 or not cells[0].isdecimal():
+      raise UserError(f"{where} must be a number and a class: '7 Archery'.")
+    numbers[cells[1]] = int(cells[0]) - 1
+  return tables.in_order(numbers, file)
