@@ -31,38 +31,20 @@ def command(*arguments):
 
 
 @pytest.mark.slow
-def test_inspect_describes_a_checkpoint():
+def test_the_command_inspects_and_converts(tmp_path):
   done = command('inspect', SOURCE)
   assert done.returncode == 0, done.stderr
-  for words in (
-    'scenic',
-    'joint',
-    '2x16x16',
-    '37 in Transformer',
-    '11 classes',
-  ):
+  for words in ('scenic', 'joint', '2x16x16', '37 in Transf', '11 classes'):
     assert words in done.stdout
   done = command('inspect', ROOT / 'README.md')
   assert done.returncode == 2
   assert done.stderr.startswith('error: ') and 'Traceback' not in done.stderr
-
-
-@pytest.mark.slow
-def test_convert_there_and_back(tmp_path):
-  done = command(
-    'convert', SOURCE, tmp_path / 'hf', '--to=huggingface', '--frames=8',
-    '--crop=48',
-  )  # fmt: skip
+  flags = '--to=huggingface', '--frames=8', '--crop=48'
+  done = command('convert', SOURCE, tmp_path / 'hf', *flags)
   assert done.returncode == 0, done.stderr
-  done = command(
-    'convert', tmp_path / 'hf', tmp_path / 's', '--to=scenic', '--frames=8',
-    '--crop=48',
-  )  # fmt: skip
-  assert done.returncode == 0, done.stderr
+  convert.convert(tmp_path / 'hf', tmp_path / 's', to='scenic')
   expected, found = sources.read(SOURCE), sources.read(tmp_path / 's')
-  assert found.arrays.keys() == expected.arrays.keys()
-  for name, array in found.arrays.items():
-    np.testing.assert_array_equal(array, expected.arrays[name])
+  jax.tree.map(np.testing.assert_array_equal, found.arrays, expected.arrays)
 
 
 def test_native_is_a_workdir_to_evaluate_and_to_start_from(tmp_path):
@@ -87,26 +69,6 @@ def test_native_is_a_workdir_to_evaluate_and_to_start_from(tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == ['run']
 
 
-MODEL_2 = reference.FIXTURES / 'model2_factorised_encoder'
-
-
-@pytest.mark.parametrize(
-  'source, keys, named',
-  [
-    (SOURCE, {'to': 'huggingface'}, '36 .* 32 frames'),
-    (SOURCE, {'to': 'huggingface', 'frames': 9, 'crop': 48}, '9 frames'),
-    (MODEL_2, {'to': 'huggingface', 'frames': 8, 'crop': 48}, 'joint'),
-    (SOURCE, {'to': 'scenic', 'target': 'existing'}, 'existing'),
-  ],
-)
-def test_what_cannot_be_converted_is_refused(tmp_path, source, keys, named):
-  (tmp_path / 'existing').write_text('')
-  target = tmp_path / keys.pop('target', 'new')
-  with pytest.raises(UserError, match=named):
-    convert.convert(source, target, **keys)
-  assert [path.name for path in tmp_path.iterdir()] == ['existing']
-
-
 def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
   def full(*_, **__):
     raise OSError(28, 'No space left on device')
@@ -129,35 +91,37 @@ def without(*names):
 
 
 @pytest.mark.parametrize(
-  'source, words',
+  'to, source, keys, why',
   [
-    (weights(arrays=without('cls'), models=('joint',)), 'no class token'),
-    (weights(arrays=without('Transformer/posemb')), 'no learned positions'),
-    (weights(arrays=without('output_projection')), 'no head'),
-    (
-      weights(arrays=without() | {'MAPHead_0/probe': np.zeros((1, 1, 48))}),
-      'pools by attention',
-    ),
-    (weights(label_names={'noun': ['a'], 'verb': ['b']}), 'heads noun, verb'),
+    ('huggingface', weights(), {'frames': None, 'crop': None}, '32 frames'),
+    ('huggingface', weights(), {'frames': 9}, '9 frames'),
+    ('huggingface', weights(models=('factorised_encoder',)), {}, 'joint'),
+    ('huggingface', weights(arrays=without('cls'), models=('joint',)), {},
+     'no class token'),
+    ('huggingface', weights(arrays=without('Transformer/posemb')), {},
+     'no learned positions'),
+    ('huggingface', weights(arrays=without('output_projection')), {},
+     'no head'),
+    ('huggingface', weights(arrays=without() | {'MAPHead_0/probe': np.ones(1)}),
+     {}, 'pools by attention'),
+    ('huggingface', weights(label_names={'noun': ['a'], 'verb': ['b']}), {},
+     'heads noun, verb'),
+    ('scenic', weights(options={'order': 'space_time'},
+                       models=('factorised_self_attention',)),
+     {}, 'model.options.order'),
+    ('scenic', weights(), {'target': 'existing'}, 'existing'),
   ],
-)
-def test_models_that_hugging_face_does_not_support_are_refused(
-  tmp_path, source, words
+)  # fmt: skip
+def test_what_cannot_be_converted_is_refused(
+  tmp_path, monkeypatch, to, source, keys, why
 ):
-  clip = Clip(8, (48, 48))
-  with pytest.raises(UserError, match=words):
-    contents = huggingface.write(source, clip)
-    convert._write_hugging_face(contents, tmp_path / 'hf')
-  assert not list(tmp_path.iterdir())
-
-
-def test_options_that_scenic_does_not_have_are_refused():
-  source = weights(
-    options={'order': 'space_time'}, models=('factorised_self_attention',)
-  )
-  write = convert._exporter(source, 'scenic')
-  with pytest.raises(UserError, match='model.options.order'):
-    write(source, Clip())
+  monkeypatch.setattr(sources, 'read', lambda path: source)
+  (tmp_path / 'existing').write_text('')
+  target = tmp_path / keys.get('target', 'new')
+  clip = {key: x for key, x in keys.items() if key != 'target'}
+  with pytest.raises(UserError, match=why):
+    convert.convert(SOURCE, target, to=to, **({'frames': 8, 'crop': 48} | clip))
+  assert [path.name for path in tmp_path.iterdir()] == ['existing']
 
 
 def test_a_source_that_states_its_clip_needs_no_flags(tmp_path):
@@ -187,23 +151,33 @@ def test_activation_and_epsilon_are_exported():
     assert config['layer_norm_eps'] == epsilon
 
 
-@pytest.mark.parametrize('mean', [0.5, 0.4])
-def test_any_mean_and_deviation_are_exported(mean):
-  clip = Clip(mean=(mean, 0.5, 0.5), std=(0.5, 0.5, 0.2))
-  preprocessor = huggingface.preprocessor(clip)
+HALF = (0.5, 0.5, 0.5)
+PIXELS = [
+  (HALF, HALF),
+  ((0.4, 0.5, 0.5), (0.5, 0.5, 0.2)),
+  ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+]
+
+
+@pytest.mark.parametrize('mean, std', PIXELS)
+def test_any_mean_and_deviation_are_exported(mean, std):
+  """As its processor computes from them."""
+  preprocessor = huggingface.preprocessor(Clip(mean=mean, std=std))
+  assert preprocessor['size'] == {'shortest_edge': 256}
   pixels = np.array([[0.0, 127.5, 255.0], [255.0, 10.0, 30.0]])
-  ours = (pixels / 255 - clip.mean) / clip.std
   theirs = pixels * preprocessor['rescale_factor'] - preprocessor['offset']
   if preprocessor['do_normalize']:
     theirs = theirs - preprocessor['image_mean']
     theirs = theirs / preprocessor['image_std']
+  ours = (pixels / 255 - np.array(mean)) / std
   np.testing.assert_allclose(theirs, ours, atol=1e-6)
 
 
-def test_transformers_reads_another_mean_as_we_write_it(tmp_path):
+@pytest.mark.parametrize('mean, std', PIXELS)
+def test_transformers_maps_pixels_as_ours(tmp_path, mean, std):
   pytest.importorskip('torch', reason='torch is not installed')
   transformers = pytest.importorskip('transformers')
-  clip = Clip(8, (48, 48), 64, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+  clip = Clip(8, (48, 48), 64, mean, std)
   (tmp_path / 'preprocessor_config.json').write_text(
     json.dumps(huggingface.preprocessor(clip))
   )
@@ -234,28 +208,6 @@ def test_an_exported_model_gives_its_logits_in_transformers(tmp_path):
   np.testing.assert_allclose(logits, ours, atol=2e-5 * scale)
 
 
-def test_the_exported_preprocessor_maps_pixels_as_ours(tmp_path):
-  """As its processor computes: x * rescale_factor - 1, and no normalising."""
-  convert.convert(SOURCE, tmp_path / 'hf', to='huggingface', frames=8, crop=48)
-  config = json.loads(
-    (tmp_path / 'hf' / 'preprocessor_config.json').read_text()
-  )
-  assert config['offset'] and not config['do_normalize']
-  pixels = np.array([0, 127.5, 255])
-  np.testing.assert_allclose(
-    pixels * config['rescale_factor'] - 1, [-1, 0, 1], atol=1e-7
-  )
-  assert config['size'] == {'shortest_edge': 256}
-  pytest.importorskip('torch', reason='torch is not installed')
-  transformers = pytest.importorskip('transformers')
-  processor = transformers.VivitImageProcessor.from_pretrained(tmp_path / 'hf')
-  draw = np.random.default_rng(0)
-  video = [draw.integers(0, 256, (256, 256, 3)).astype(np.uint8)] * 8
-  found = np.asarray(processor(video, return_tensors='np')['pixel_values'])[0]
-  crop = video[0][104:152, 104:152].transpose(2, 0, 1)
-  np.testing.assert_allclose(found[0], crop / 127.5 - 1, atol=1e-5)
-
-
 def test_an_image_vit_of_transformers_gives_its_tokens_here(tmp_path):
   torch = pytest.importorskip('torch', reason='torch is not installed')
   transformers = pytest.importorskip('transformers')
@@ -282,8 +234,7 @@ def test_an_image_vit_of_transformers_gives_its_tokens_here(tmp_path):
   target = Target(reference.config('model2_average_pooled'), 8, (48, 48))
   model = reference.model('model2_average_pooled')
   start = model.init(jax.random.key(0), np.zeros((1, 8, 48, 48, 3)))['params']
-  fresh = dict(names.flatten(jax.tree.map(np.asarray, start)))
-  merged = merge.merge(source, fresh, target)
+  merged = merge.merge(source, names.flatten(start), target)
   with jax.default_matmul_precision('highest'):
     found = model.apply(
       {'params': names.unflatten(merged.arrays)},

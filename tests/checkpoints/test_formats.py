@@ -19,7 +19,7 @@ import reference
 from flax import serialization
 from safetensors.numpy import load_file, save_file
 
-from vivit_jax import models
+from vivit_jax import config as configs
 from vivit_jax.checkpoints import convert, load, names, sources
 from vivit_jax.errors import UserError
 from vivit_jax.models import blocks
@@ -34,13 +34,11 @@ HUGGING = FIXTURES / 'huggingface_vivit'
 @pytest.mark.parametrize('name', reference.MODELS)
 def test_scenic_in_all_three_layouts(name):
   weights = sources.read(FIXTURES / name / 'checkpoint')
-  expected = dict(names.flatten(reference.parameters(name)))
+  expected = names.flatten(reference.parameters(name))
   assert weights.arrays.keys() == expected.keys()
   for key, array in weights.arrays.items():
     np.testing.assert_array_equal(array, expected[key])
-  assert weights.title.startswith(
-    reference.MODELS[name][0].split('_dot')[0]
-  ) or ('dot_product' in weights.title)
+  assert reference.MODELS[name][0] in weights.models
   again = sources.read(FIXTURES / name)  # the folder will do as well
   assert again.arrays.keys() == expected.keys()
 
@@ -48,19 +46,10 @@ def test_scenic_in_all_three_layouts(name):
 def test_hugging_faces_vivit_gives_its_logits_and_hidden_states():
   with np.load(HUGGING / 'golden.npz', allow_pickle=False) as file:
     golden = dict(file)
-  weights = sources.read(HUGGING)
-  params = names.unflatten(weights.arrays)
-  assert weights.label_names == {'label': [f'LABEL_{n}' for n in range(7)]}
-  config = reference.flat_config(
-    'joint',
-    heads={'label': 7},
-    width=48,
-    layers=2,
-    attention_heads=3,
-    mlp_width=96,
-    tubelet=(2, 16, 16),
-  )
-  model = models.build(config)
+  loaded = load.load(HUGGING)
+  assert loaded.label_names == {'label': [f'LABEL_{n}' for n in range(7)]}
+  options = loaded.config.model.options
+  assert (options.gelu, options.norm_epsilon) == ('tanh', 1e-6)
   hidden = []
 
   def spy(next_call, arguments, keywords, context):
@@ -73,7 +62,8 @@ def test_hugging_faces_vivit_gives_its_logits_and_hidden_states():
 
   with jax.default_matmul_precision('highest'):
     with blocks.nn.intercept_methods(spy):
-      logits = model.apply({'params': params}, golden['video'])['label']
+      logits = loaded.model.apply({'params': loaded.params}, golden['video'])
+  logits = logits['label']
   scale = np.abs(golden['logits']).max()
   np.testing.assert_allclose(logits, golden['logits'], atol=2e-5 * scale)
   assert len(hidden) == 3
@@ -133,56 +123,62 @@ def test_prefixes_and_stacked_layers_of_npz(tmp_path):
   np.testing.assert_array_equal(found[block], expected[block])
 
 
+# Modules of a block and of a whole timm ViT -> ours.
+TIMM_BLOCK = {
+  'norm1': 'LayerNorm_0',
+  'norm2': 'LayerNorm_1',
+  'attn.proj': 'MultiHeadDotProductAttention_0/out',
+  'mlp.fc1': 'MlpBlock_0/Dense_0',
+  'mlp.fc2': 'MlpBlock_0/Dense_1',
+}
+TIMM = {'norm': 'Transformer/encoder_norm', 'head': 'output_projection'} | {
+  f'blocks.{n}.{theirs}': f'Transformer/encoderblock_{n}/{ours}'
+  for n in range(3)
+  for theirs, ours in TIMM_BLOCK.items()
+}
+
+
+def timm(expected):
+  """Returns a timm file's tensors, made by hand."""
+  tensors = {
+    'cls_token': expected['cls'],
+    'pos_embed': expected['Transformer/posembed_input/pos_embedding'],
+    'patch_embed.proj.weight': expected['embedding/kernel'].transpose(
+      3, 2, 0, 1
+    ),
+    'patch_embed.proj.bias': expected['embedding/bias'],
+  }
+  for theirs, ours in TIMM.items():
+    tensors[f'{theirs}.bias'] = expected[f'{ours}/bias']
+    if f'{ours}/scale' in expected:
+      tensors[f'{theirs}.weight'] = expected[f'{ours}/scale']
+    else:
+      kernel = expected[f'{ours}/kernel']
+      tensors[f'{theirs}.weight'] = kernel.reshape(-1, kernel.shape[-1]).T
+  for n in range(3):
+    attention = f'Transformer/encoderblock_{n}/MultiHeadDotProductAttention_0'
+    parts = [f'{attention}/{part}' for part in ('query', 'key', 'value')]
+    tensors[f'blocks.{n}.attn.qkv.weight'] = np.concatenate(
+      [expected[f'{part}/kernel'].reshape(192, 192).T for part in parts]
+    )
+    tensors[f'blocks.{n}.attn.qkv.bias'] = np.concatenate(
+      [expected[f'{part}/bias'].reshape(192) for part in parts]
+    )
+  return {k: np.ascontiguousarray(v) for k, v in tensors.items()}
+
+
 def test_timm_stacks_query_key_and_value(tmp_path):
   """A timm file made of the npz by hand reads as the npz does."""
-  expected = sources.read(NPZ / 'vision_transformer.npz').arrays
-  wide = {}  # heads of 64, as timm's are taken to have
-  for name, array in expected.items():
-    if array.shape and 'MultiHead' in name:
+  wide = {}  # three heads of 64
+  plain = sources.read(NPZ / 'vision_transformer.npz').arrays
+  for name, array in plain.items():
+    if 'MultiHead' in name:
       array = np.random.default_rng(len(name)).normal(
-        size=[{48: 128, 4: 2, 12: 64}[side] for side in array.shape]
+        size=[{48: 192, 4: 3, 12: 64}[side] for side in array.shape]
       )
     wide[name] = array.astype(np.float32)
-  tensors = {
-    'cls_token': wide['cls'],
-    'pos_embed': wide['Transformer/posembed_input/pos_embedding'],
-    'patch_embed.proj.weight': wide['embedding/kernel'].transpose(3, 2, 0, 1),
-    'patch_embed.proj.bias': wide['embedding/bias'],
-    'norm.weight': wide['Transformer/encoder_norm/scale'],
-    'norm.bias': wide['Transformer/encoder_norm/bias'],
-    'head.weight': wide['output_projection/kernel'].T,
-    'head.bias': wide['output_projection/bias'],
-  }
-  for n in range(3):
-    block = f'Transformer/encoderblock_{n}'
-    attention = f'{block}/MultiHeadDotProductAttention_0'
-    parts = ('query', 'key', 'value')
-    tensors |= {
-      f'blocks.{n}.attn.qkv.weight': np.concatenate(
-        [wide[f'{attention}/{p}/kernel'].reshape(128, 128).T for p in parts]
-      ),
-      f'blocks.{n}.attn.qkv.bias': np.concatenate(
-        [wide[f'{attention}/{p}/bias'].reshape(128) for p in parts]
-      ),
-      f'blocks.{n}.attn.proj.weight': wide[f'{attention}/out/kernel']
-      .reshape(128, 128)
-      .T,
-      f'blocks.{n}.attn.proj.bias': wide[f'{attention}/out/bias'],
-      f'blocks.{n}.mlp.fc1.weight': wide[
-        f'{block}/MlpBlock_0/Dense_0/kernel'
-      ].T,
-      f'blocks.{n}.mlp.fc1.bias': wide[f'{block}/MlpBlock_0/Dense_0/bias'],
-      f'blocks.{n}.mlp.fc2.weight': wide[
-        f'{block}/MlpBlock_0/Dense_1/kernel'
-      ].T,
-      f'blocks.{n}.mlp.fc2.bias': wide[f'{block}/MlpBlock_0/Dense_1/bias'],
-      f'blocks.{n}.norm1.weight': wide[f'{block}/LayerNorm_0/scale'],
-      f'blocks.{n}.norm1.bias': wide[f'{block}/LayerNorm_0/bias'],
-      f'blocks.{n}.norm2.weight': wide[f'{block}/LayerNorm_1/scale'],
-      f'blocks.{n}.norm2.bias': wide[f'{block}/LayerNorm_1/bias'],
-    }
   path = tmp_path / 'model.safetensors'
-  save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, path)
+  save_file(timm(wide), path)
   # A lone file, timm's own folder, and beside a model of Hugging Face's.
   for config in (None, {'architecture': 'vit_tiny'}, {'model_type': 'vivit'}):
     if config is not None:
@@ -192,10 +188,15 @@ def test_timm_stacks_query_key_and_value(tmp_path):
     for name, array in found.arrays.items():
       np.testing.assert_array_equal(array, wide[name], err_msg=name)
   assert 'timm' in sources.read(tmp_path).format
+  # A width of which timm has no ViT does not tell the number of heads.
+  odd = {'blocks.0.attn.qkv.weight': np.zeros((3 * 200, 200), np.float32)}
+  save_file(odd, path)
+  with pytest.raises(UserError, match='200'):
+    sources.read(path)
 
 
-def test_a_named_file_is_read_and_not_its_neighbour(tmp_path):
-  folder = hugging_face(tmp_path / 'a')
+def test_a_named_file_is_read_and_not_its_neighbour(hugging_face):
+  folder = hugging_face()
   tensors = load_file(folder / 'model.safetensors')
   tensors['classifier.bias'] = tensors['classifier.bias'] + 1
   save_file(tensors, folder / 'finetuned.safetensors')
@@ -212,9 +213,8 @@ def test_bfloat16_of_npz_is_read_as_what_it_is(tmp_path):
   half = {k: v.astype(jnp.bfloat16) for k, v in plain.items()}
   np.savez(tmp_path / 'a.npz', **half)
   found = sources.read(tmp_path / 'a.npz').arrays
-  for name, array in sources.read(
-    NPZ / 'vision_transformer.npz'
-  ).arrays.items():
+  whole = sources.read(NPZ / 'vision_transformer.npz').arrays
+  for name, array in whole.items():
     expected = array.astype(jnp.bfloat16).astype(np.float32)
     np.testing.assert_array_equal(found[name].astype(np.float32), expected)
 
@@ -276,10 +276,7 @@ HOSTILE = {
   'pickle': pickle.dumps({'a': 1}),
   'pickled npz': objects(),
   'absurd npz': npz_of(HEADER % b'999999999999', b'1234'),
-  'words in an npz shape': npz_of(
-    HEADER.replace(b'(%s,)', b"('a', 1000000000)"), b'1234'
-  ),
-  'negative npz': npz_of(HEADER % b'-1', b'1234'),
+  'negative npz': npz_of(HEADER % b'-1, -1', b'1234'),
   'zip bomb': npz_of(HEADER % b'25000000', bytes(100_000_000)),
   'other npz': npz_of(HEADER % b'1', bytes(4)).replace(b'embed', b'embod'),
   'code in npz': npz_of(b"{'descr': __import__('os').system('false')}", b''),
@@ -307,43 +304,58 @@ def test_hostile_and_broken_files_are_refused_in_one_line(tmp_path, name):
   assert '\n' not in str(caught.value)
 
 
-def changed(**arrays):
-  """Returns flax msgpack of Model 1 with other arrays; None leaves one out."""
-  flat = dict(names.flatten(reference.parameters('model1_joint'))) | {
-    name.replace('__', '/'): array for name, array in arrays.items()
-  }
-  flat = {name: array for name, array in flat.items() if array is not None}
-  return serialization.msgpack_serialize({'params': names.unflatten(flat)})
+def scenic(path, params):
+  content = {'params': names.unflatten(params)}
+  path.write_bytes(serialization.msgpack_serialize(content))
 
 
-POSITIONS = 'Transformer__posembed_input__pos_embedding'
-ODD = [
-  {'embedding__kernel': np.float32(3)},
-  {'embedding__kernel': np.zeros((2, 16, 3, 48), np.float32)[0]},
-  {POSITIONS: np.zeros(48, np.float32)},
-  {POSITIONS: np.zeros((1, 37, 24), np.float32)},
-  {'output_projection__bias': np.zeros(11, np.int32)},
-  {'output_projection__bias': np.zeros(0, np.float32)},
-  {'Transformer__encoderblock_1__LayerNorm_0__scale': None},
-  {'Transformer__encoderblock_99999999999__x__scale': np.ones(48, np.float32)},
-  {'Transformer__encoder_norm__scale': np.ones(5, np.float32)},
-]
+POSITIONS = 'Transformer/posembed_input/pos_embedding'
+BLOCK = 'Transformer/encoderblock_1/'
 
 
-@pytest.mark.parametrize('arrays', ODD, ids=lambda arrays: next(iter(arrays)))
-def test_arrays_of_odd_shapes_are_refused_by_name(tmp_path, arrays):
-  (tmp_path / 'checkpoint').write_bytes(changed(**arrays))
-  (name,) = (name.replace('__', '/') for name in arrays)
-  with pytest.raises(UserError, match=name.split('_')[0]):
-    sources.read(tmp_path / 'checkpoint')
+@pytest.mark.parametrize(
+  'name, array',
+  [
+    ('embedding/kernel', np.float32(3)),
+    ('embedding/kernel', np.zeros((16, 3, 48), np.float32)),
+    (POSITIONS, np.zeros(48, np.float32)),
+    (POSITIONS, np.zeros((1, 37, 24), np.float32)),
+    ('output_projection/bias', np.zeros(11, np.int32)),
+    ('output_projection/bias', np.zeros(0, np.float32)),
+    (f'{BLOCK}LayerNorm_0/scale', None),
+    (f'{BLOCK}MlpBlock_0/Dense_0/kernel', np.zeros(96, np.float32)),
+    ('Transformer/encoderblock_99999999999/x', np.ones(48, np.float32)),
+    ('Transformer/encoder_norm/scale', np.ones(5, np.float32)),
+  ],
+)
+def test_arrays_that_do_not_fit_are_refused_by_name(tmp_path, name, array):
+  """By the reader, or when they are merged into a model."""
+  arrays = names.flatten(reference.parameters('model1_joint')) | {name: array}
+  arrays = {name: x for name, x in arrays.items() if x is not None}
+  scenic(tmp_path / 'file', arrays)
+  config = configs.default('joint')
+  config.model.options.update(layers=3, **reference.SIZE)
+  config.data.frames, config.data.crop = 8, (48, 48)
+  named = 'layers' if '99999' in name else name
+  with pytest.raises(UserError, match=named):
+    load.load(tmp_path / 'file', config=config)
 
 
 def test_no_attention_is_no_transformer(tmp_path):
-  arrays = {'embedding': {'kernel': np.zeros((2, 16, 16, 3, 4), np.float32)}}
-  content = serialization.msgpack_serialize({'params': arrays})
-  (tmp_path / 'file').write_bytes(content)
+  kernel = np.zeros((2, 16, 16, 3, 4), np.float32)
+  scenic(tmp_path / 'file', {'embedding/kernel': kernel})
   with pytest.raises(UserError, match='file'):
     sources.read(tmp_path / 'file')
+
+
+def test_msgpack_is_not_taken_for_safetensors(tmp_path):
+  """Their mark is a { in byte 8, which the step's low byte may be here."""
+  arrays = names.flatten(reference.parameters('model1_joint'))
+  scenic(tmp_path / 'file', arrays)
+  content = (tmp_path / 'file').read_bytes()
+  step = b'\x82\xa4step\xcd\x01{'  # {'step': 379, ...
+  (tmp_path / 'file').write_bytes(step + content[1:])
+  assert sources.read(tmp_path / 'file').arrays.keys() == arrays.keys()
 
 
 def test_a_compressed_npz_with_a_zero_head_is_read(tmp_path):
@@ -357,55 +369,53 @@ def test_a_compressed_npz_with_a_zero_head_is_read(tmp_path):
   assert found['output_projection/kernel'].shape == (48, 50_000)
 
 
-def hugging_face(folder, **config):
-  shutil.copytree(HUGGING, folder)
-  path = folder / 'config.json'
-  path.write_text(json.dumps(json.loads(path.read_text()) | config))
-  return folder
-
-
-def test_activation_and_epsilon_of_hugging_face_become_options(tmp_path):
-  same = sources.read(HUGGING)
-  assert same.options == {'gelu': 'tanh', 'norm_epsilon': 1e-6}
-  assert not any('GELU' in note or 'epsilon' in note for note in same.notes)
-  other = hugging_face(tmp_path / 'a', hidden_act='gelu', layer_norm_eps=1e-12)
-  options = {'gelu': 'exact', 'norm_epsilon': 1e-12}
-  assert sources.read(other).options == options
-  with pytest.raises(UserError, match="hidden_act 'relu'"):
-    sources.read(hugging_face(tmp_path / 'b', hidden_act='relu'))
-  with pytest.raises(UserError, match='num_attention_heads'):
-    sources.read(hugging_face(tmp_path / 'c', num_attention_heads=True))
-  odd = hugging_face(tmp_path / 'd', tubelet_size=[0, 16, 16])
-  assert sources.read(odd).grid is None
-
-
-def test_a_vivit_of_hugging_face_is_built_with_its_own_options(tmp_path):
-  """Loaded by itself: its activation and its epsilon are the model's."""
-  loaded = load.load(HUGGING).config.model.options
-  assert (loaded.gelu, loaded.norm_epsilon) == ('tanh', 1e-6)
-  folder = hugging_face(tmp_path / 'a', hidden_act='gelu', layer_norm_eps=1e-12)
+def test_activation_and_epsilon_of_hugging_face_become_options(hugging_face):
+  folder = hugging_face(hidden_act='gelu', layer_norm_eps=1e-12)
   said = []
-  loaded = load.load(folder, say=said.append)
-  options = loaded.config.model.options
+  options = load.load(folder, say=said.append).config.model.options
   assert (options.gelu, options.norm_epsilon) == ('exact', 1e-12)
   assert options.layers == 2 and options.width == 48
   assert 'trained with' not in ''.join(said)
-  # Differences from the given config are reported.
-  other = dataclasses.replace(
-    loaded.config,
-    model=dataclasses.replace(
-      loaded.config.model,
-      options=dataclasses.replace(options, gelu='tanh', norm_epsilon=1e-6),
-    ),
-  )
-  load.load(folder, config=other, say=said.append)
-  assert 'gelu exact' in said[-1] and 'tanh' in said[-1]
-  assert 'norm_epsilon 1e-12' in said[-1]
 
 
-def test_exact_gelus_and_epsilons_of_hugging_face_by_hand(tmp_path):
+@pytest.mark.parametrize(
+  'changes, why',
+  [
+    ({'hidden_act': 'relu'}, "hidden_act 'relu'"),
+    ({'num_attention_heads': True}, 'num_attention_heads'),
+    ({'hidden_size': 50}, 'width of 50'),
+    ({'num_frames': 7}, 'data.frames'),
+    ({'num_frames': None}, '--config'),
+    ({'tubelet_size': 16}, 'config.json'),
+    ({'tubelet_size': [0, 16, 16]}, 'tubelet'),
+  ],
+)
+def test_hugging_face_models_that_cannot_be_built(hugging_face, changes, why):
+  with pytest.raises(UserError, match=why):
+    load.load(hugging_face(**changes))
+
+
+@pytest.mark.parametrize(
+  'preprocessor, mean, std',
+  [
+    (None, 0.5, 0.5),
+    ({'offset': True, 'rescale_factor': 1 / 127.5}, 0.5, 0.5),
+    ({'offset': False, 'do_normalize': False}, 0.0, 1.0),
+    ({'offset': False, 'rescale_factor': 1 / 127.5, 'image_mean': [0.8] * 3,
+      'image_std': [0.4] * 3}, 0.4, 0.2),
+  ],
+)  # fmt: skip
+def test_pixels_of_a_preprocessor(hugging_face, preprocessor, mean, std):
+  folder = hugging_face(preprocessor=preprocessor)
+  data = sources.read(folder).experiment['data']
+  np.testing.assert_allclose(data['mean'], [mean] * 3)
+  np.testing.assert_allclose(data['std'], [std] * 3)
+  assert data['short_side'] == 256
+
+
+def test_exact_gelus_and_epsilons_of_hugging_face_by_hand(hugging_face):
   """Every MLP and norm of the loaded model against NumPy."""
-  folder = hugging_face(tmp_path / 'a', hidden_act='gelu', layer_norm_eps=0.1)
+  folder = hugging_face(hidden_act='gelu', layer_norm_eps=0.1)
   loaded = load.load(folder)
   video = np.load(HUGGING / 'golden.npz')['video']
   calls = []

@@ -17,10 +17,8 @@ def test_equal_names_pass_with_further_heads_in_the_dataset():
   ('dataset', 'named'),
   [
     ({'verbs': KNOWN['verb'], 'noun': KNOWN['noun']}, "'verb'.*'verbs'"),
-    ({}, "'verb'"),
-    (KNOWN | {'verb': ['open', 'closed', 'cut']}, "verb.*'closed'.*'close'"),
+    (KNOWN | {'verb': ['open', 'closed', 'cut']}, "verb.*'closed'"),
     (KNOWN | {'verb': ['open', 'cut']}, "verb.*'close'"),
-    (KNOWN | {'noun': ['bread', 'door']}, "noun.*class 0 .*'bread'.*'door'"),
     (KNOWN | {'verb': ['open', 'cut', 'close']}, "verb.*class 1 .*'cut'"),
     (KNOWN | {'noun': ['door', 'bread', 'door']}, 'noun.* 3 .* 2'),
   ],

@@ -4,7 +4,6 @@ import dataclasses
 
 import jax
 import numpy as np
-import optax
 import pytest
 
 from vivit_jax import config as configs
@@ -44,56 +43,61 @@ def test_saved_states_are_restored(tmp_path, about):
   with Store(tmp_path, read_only=True) as store:
     assert store.find('last') == 7
     assert store.describe(7) == about
+    assert not store.has_average(7)
     restored = store.restore(7, state(0.0))
     params = store.restore_parameters(7)
   np.testing.assert_array_equal(restored['opt_state']['trace'], [-7.5] * 4)
   np.testing.assert_array_equal(params['a']['kernel'], np.full((2, 3), 7.5))
 
 
-def test_the_last_and_the_best_are_kept(tmp_path, about):
+NAN = float('nan')
+
+
+@pytest.mark.parametrize(
+  'metric, scores, kept, best',
+  [
+    ('top1', [0.1, 0.9, 0.3, 0.2, None], [2, 4, 5], 2),
+    # Of equal scores, the newest; NaN is none.
+    ('top1', [0.1, 0.3, NAN, None, 0.3, 0.2], [5, 6], 5),
+    ('verb/top1', [0.1, 0.8, 0.5], [2, 3], 2),
+    ('verb/loss', [0.9, 0.2, 0.5, 0.7], [2, 3, 4], 2),  # smaller is better
+    ('top1', [None, None, None], [2, 3], 3),
+  ],
+)
+def test_the_last_two_and_the_best_are_kept(
+  tmp_path, about, metric, scores, kept, best
+):
+  run = dataclasses.replace(about.config.train, best_metric=metric)
+  config = dataclasses.replace(about.config, train=run)
+  about = dataclasses.replace(about, config=config)
   with Store(tmp_path, keep=2) as store:
-    for step, score in [(1, 0.1), (2, 0.9), (3, 0.3), (4, 0.2)]:
-      store.save(step, state(step), about, {'top1': score})
-    store.save(5, state(5), about)
+    for step, score in enumerate(scores, start=1):
+      others = {'top1': step / 10, 'loss': step / 10}
+      save = None if score is None else others | {metric: score}
+      store.save(step, state(step), about, save)
+  assert steps(tmp_path) == kept
   with Store(tmp_path, read_only=True) as store:
-    assert store.find('last') == 5
-    assert store.find('best') == 2
-    assert store.find('4') == 4
-    with pytest.raises(UserError, match="'3'.* 2, 4, 5"):
-      store.find('3')
+    assert store.find('last') == len(scores)
+    assert store.find('best') == best
+    assert store.find(str(kept[0])) == kept[0]
+    with pytest.raises(UserError, match=f"'1'.* {kept[0]}, "):
+      store.find('1')
 
 
 def test_checkpoints_within_skipped_steps_displace_no_good_ones(
   tmp_path, about
 ):
   """Also across a restart; a later good one counts again."""
-
-  def steps():
-    names = [f.name for f in (tmp_path / 'checkpoints').iterdir()]
-    return sorted(int(name) for name in names if name.isdecimal())
-
   for numbers in ((1, 2, 3), (4, 5)):
     with Store(tmp_path, keep=2) as store:
       for step in numbers:
         skipped = max(0, step - 2)
         now = dataclasses.replace(about, skipped=skipped)
         store.save(step, state(step), now)
-    assert steps() == [1, 2, numbers[-1]]
+    assert steps(tmp_path) == [1, 2, numbers[-1]]
   with Store(tmp_path, keep=2) as store:
     store.save(6, state(6), about)
-  assert steps() == [2, 6]
-
-
-def test_best_is_by_the_metric_of_the_run(tmp_path, about):
-  run = dataclasses.replace(about.config.train, best_metric='verb/top1')
-  config = dataclasses.replace(about.config, train=run)
-  about = dataclasses.replace(about, config=config)
-  scores = [(0.9, 0.1), (0.2, 0.8), (0.5, 0.5)]
-  with Store(tmp_path) as store:
-    for step, (mean, verb) in enumerate(scores, start=1):
-      store.save(step, state(step), about, {'top1': mean, 'verb/top1': verb})
-  with Store(tmp_path, read_only=True) as store:
-    assert store.find('best') == 2
+  assert steps(tmp_path) == [2, 6]
 
 
 def test_reading_changes_nothing(tmp_path, about):
@@ -115,29 +119,6 @@ def test_reading_changes_nothing(tmp_path, about):
   assert steps(tmp_path / 'nowhere') == []
 
 
-def test_scores_that_are_no_numbers_do_not_count(tmp_path, about):
-  with Store(tmp_path, keep=1) as store:
-    scores = (0.1, 0.3, float('nan'), None, 0.3, 0.2)
-    for step, score in enumerate(scores, start=1):
-      store.save(step, state(step), about, score and {'top1': score})
-    store.wait()
-    assert steps(tmp_path) == [5, 6]  # of equal scores, the newest
-    assert store.find('best') == 5
-
-
-def test_of_a_loss_the_smallest_is_the_best(tmp_path, about):
-  run = dataclasses.replace(about.config.train, best_metric='verb/loss')
-  config = dataclasses.replace(about.config, train=run)
-  about = dataclasses.replace(about, config=config)
-  with Store(tmp_path, keep=1) as store:
-    for step, loss in enumerate((0.9, 0.2, 0.5, 0.7), start=1):
-      store.save(step, state(step), about, {'top1': loss, 'verb/loss': loss})
-  with Store(tmp_path, read_only=True) as store:
-    assert store.find('best') == 2
-    with pytest.raises(UserError, match="'3'.* 2, 4"):
-      store.find('3')
-
-
 def test_an_unfinished_checkpoint_does_not_count(tmp_path, about):
   assert not has_checkpoints(tmp_path)
   unfinished = tmp_path / 'checkpoints' / '4.orbax-checkpoint-tmp-17'
@@ -146,51 +127,29 @@ def test_an_unfinished_checkpoint_does_not_count(tmp_path, about):
   with Store(tmp_path) as store:
     store.save(5, state(5.0), about)
   assert has_checkpoints(tmp_path)
+  with pytest.raises(UserError, match='nowhere'):
+    Store(tmp_path / 'nowhere', read_only=True)
 
 
-def test_a_folder_without_checkpoints(tmp_path):
-  with pytest.raises(UserError, match=tmp_path.name):
-    Store(tmp_path, read_only=True)
-
-
-@pytest.mark.parametrize('saved_stacked', [False, True])
+@pytest.mark.parametrize(
+  'freeze, saved_stacked',
+  [
+    (None, False),
+    (None, True),
+    ('encoderblock', True),
+    ('Dense/kernel', False),
+  ],
+)
 def test_layers_stacked_or_not_are_the_same_on_disk(
-  tmp_path, about, saved_stacked
-):
-  """A run may change `model.scan` between stopping and going on."""
-  draw = np.random.default_rng(0)
-  blocks = {
-    f'encoderblock_{n}': {'kernel': draw.normal(size=(2, 3)).astype(np.float32)}
-    for n in range(11)
-  }
-  params = {
-    'Transformer': blocks | {'encoder_norm': {'scale': np.ones(2, np.float32)}}
-  }
-  optimiser = optax.adamw(0.1)
-  apart = step.TrainState(np.int32(3), params, optimiser.init(params))
-  stacked = stacking.stack(apart)
-  before, after = (stacked, apart) if saved_stacked else (apart, stacked)
-  with Store(tmp_path) as store:
-    store.save(3, before, about)
-  with Store(tmp_path, read_only=True) as store:
-    restored = store.restore(3, after)
-    found = store.restore_parameters(3)
-  assert isinstance(restored, step.TrainState)
-  jax.tree.map(np.testing.assert_array_equal, restored, after)
-  jax.tree.map(np.testing.assert_array_equal, found, params)
-
-
-@pytest.mark.parametrize('freeze', [None, 'encoderblock', 'Dense/kernel'])
-@pytest.mark.parametrize('saved_stacked', [False, True])
-def test_averages_and_frozen_parameters_are_restored(
   tmp_path, about, freeze, saved_stacked
 ):
+  """With averages and frozen ones; a run may change `model.scan` between."""
   blocks = {
     f'encoderblock_{n}': {
       'Dense': {'kernel': np.full((2, 3), n, np.float32)},
       'norm': {'scale': np.full(2, n, np.float32)},
     }
-    for n in range(3)
+    for n in range(11)
   }
   params = {
     'Transformer': blocks,
@@ -212,34 +171,15 @@ def test_averages_and_frozen_parameters_are_restored(
     assert store.has_average(3)
     averaged = store.restore_parameters(3, 'ema')
     plain = store.restore_parameters(3)
+  assert isinstance(restored, step.TrainState)
   jax.tree.map(np.testing.assert_array_equal, restored, after)
   jax.tree.map(np.testing.assert_array_equal, averaged, apart.ema)
   jax.tree.map(np.testing.assert_array_equal, plain, params)
   for ema, expected in ((True, averaged), (False, plain)):
     weights = native.read(tmp_path, ema=ema)
-    flat = dict(names.flatten(expected))
-    jax.tree.map(np.testing.assert_array_equal, dict(weights.arrays), flat)
+    flat = names.flatten(expected)
+    jax.tree.map(np.testing.assert_array_equal, weights.arrays, flat)
     assert ('averaged' in weights.format) == ema
-
-
-def test_a_run_without_an_average_has_none(tmp_path, about):
-  params = state(1.0)['params']
-  with Store(tmp_path) as store:
-    store.save(1, step.TrainState(np.int32(1), params, ()), about)
-  with Store(tmp_path, read_only=True) as store:
-    assert not store.has_average(1)
-    restored = store.restore(1, step.TrainState(np.int32(0), params, ()))
-  assert restored.ema is None and restored.step == 1
-
-
-def test_arrays_far_larger_than_their_files_are_not_read(tmp_path, about):
-  """A few kilobytes may state gigabytes of zeros."""
-  zeros = {'params': {'a': np.zeros((80_000_000,), np.float32)}}
-  with Store(tmp_path) as store:
-    store.save(1, zeros, about)
-  with Store(tmp_path, read_only=True) as store:
-    with pytest.raises(UserError, match='checkpoint 1 .*320000000'):
-      store.restore_parameters(1)
 
 
 def damage(folder, how):
@@ -251,8 +191,9 @@ def damage(folder, how):
   path.write_bytes(content if how == 'flipped' else content[:10])
 
 
-@pytest.mark.parametrize('how', ['flipped', 'cut'])
-@pytest.mark.parametrize('part', ['state', 'description'])
+@pytest.mark.parametrize(
+  'part, how', [('state', 'flipped'), ('state', 'cut'), ('description', 'cut')]
+)
 def test_the_previous_checkpoint_replaces_a_damaged_one(
   tmp_path, about, capsys, part, how
 ):

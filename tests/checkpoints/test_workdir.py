@@ -1,7 +1,6 @@
 """A workdir belongs to one experiment."""
 
 import os
-import types
 
 import pytest
 
@@ -28,11 +27,6 @@ def test_a_folder_in_use_is_refused(tmp_path):
   claim(tmp_path, config())
 
 
-def test_the_config_is_written_and_read(tmp_path):
-  claim(tmp_path / 'a' / 'b', config(seed=3))
-  assert workdir.read_config(tmp_path / 'a' / 'b') == config(seed=3)
-
-
 def test_another_config_is_refused_with_its_keys_and_values(tmp_path):
   claim(tmp_path, config())
   with pytest.raises(UserError, match='train.seed is 0 .* 4'):
@@ -46,18 +40,13 @@ def test_keys_that_do_not_affect_the_curve_may_change(tmp_path):
   assert workdir.read_config(tmp_path).train.log_every == 7
 
 
-def test_an_unwritable_workdir_is_one_sentence(tmp_path):
+def test_what_is_no_workdir_is_named(tmp_path):
   (tmp_path / 'file').write_text('')
-  with pytest.raises(UserError, match='file/run'):
-    claim(tmp_path / 'file' / 'run', config())
-
-
-def test_a_folder_that_is_no_workdir(tmp_path):
+  for use in (claim, workdir.check):
+    with pytest.raises(UserError, match='file/run'):
+      use(tmp_path / 'file' / 'run', config())
   with pytest.raises(UserError, match=tmp_path.name):
     workdir.read_config(tmp_path)
-
-
-def test_a_damaged_config_is_named(tmp_path):
   (tmp_path / 'config.json').write_text('{"model": {"fam')
   for use in (workdir.read_config, lambda path: claim(path, config())):
     with pytest.raises(UserError, match='config.json'):
@@ -70,24 +59,12 @@ def test_a_check_writes_nothing(tmp_path):
   claim(tmp_path / 'a', config())
   with pytest.raises(UserError, match='train.seed is 0 .* 4'):
     workdir.check(tmp_path / 'a', config(seed=4))
-  (tmp_path / 'file').write_text('')
-  with pytest.raises(UserError, match='file/run'):
-    workdir.check(tmp_path / 'file' / 'run', config())
 
 
-@pytest.mark.parametrize(
-  'flag, words',
-  [
-    (os.ST_RDONLY, 'read-only'),
-    (0, 'not writable'),
-  ],
-)
-def test_why_a_folder_cannot_be_written(tmp_path, monkeypatch, flag, words):
-  """The system's answers, which root would not get."""
-  mount = types.SimpleNamespace(f_flag=flag)
+def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
+  """The system's answer, which root would not get."""
   monkeypatch.setattr(os, 'access', lambda *_: False)
-  monkeypatch.setattr(os, 'statvfs', lambda _: mount)
-  with pytest.raises(UserError, match=f'{tmp_path} .*{words}'):
+  with pytest.raises(UserError, match=str(tmp_path)):
     workdir.check(tmp_path / 'a', config())
 
 

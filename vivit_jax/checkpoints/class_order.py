@@ -14,29 +14,19 @@ Names = Mapping[str, Sequence[str]]  # head -> class names, in output order
 def order_of(class_order: str | None, own: Names | None) -> Names:
   """Returns a checkpoint's class names, without heads that have placeholders.
 
-  Args:
-    class_order: JSON file that replaces the checkpoint's names, or None.
-    own: class names in the checkpoint.
+  The JSON file `class_order`, if any, replaces the checkpoint's `own` names.
 
   Raises:
     UserError: a file that cannot be read.
   """
   if class_order is not None:
     return annotations.read_label_names(class_order)
-  # Placeholders of Hugging Face and of `numbered`.
+  # Placeholders of Hugging Face and of `pretrained`.
   unnamed = re.compile(r'LABEL_\d+|class \d+')
   return {
     head: classes
     for head, classes in (own or {}).items()
     if not all(unnamed.fullmatch(name) for name in classes)
-  }
-
-
-def numbered(heads: Mapping[str, int]) -> dict[str, list[str]]:
-  """Returns placeholder class names, given head -> number of classes."""
-  return {
-    head: [f'class {number}' for number in range(classes)]
-    for head, classes in heads.items()
   }
 
 
@@ -49,7 +39,7 @@ def arrange(
     arrays: the checkpoint's arrays.
     order: the checkpoint's class names, for the heads that have some. If all
       do, the heads are in the order of the columns.
-    wanted: the model's class names; None if unknown.
+    wanted: the model's class names, if known.
 
   Returns:
     The arrays; how the head was changed, or ''; why it was dropped, or ''.

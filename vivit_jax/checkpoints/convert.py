@@ -5,7 +5,7 @@ import dataclasses
 import json
 import os
 import pathlib
-import shutil
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -26,14 +26,13 @@ from vivit_jax.models.weights import Clip, Weights
 WRITERS = ('native', 'huggingface', 'scenic')
 
 
-def can_initialise(weights: Weights) -> str:
+def _can_initialise(weights: Weights) -> str:
   """Returns the models that these weights can initialise, as text."""
-  same, others = [], []
-  for name, family in families.every().items():
-    if name in weights.models:
-      same.append(name)
-    if set(family.initialises_from) & {*weights.models}:
-      others.append(name)
+  models, every = {*weights.models}, families.every()
+  same = [name for name in every if name in models]
+  others = [
+    n for n, family in every.items() if models & {*family.initialises_from}
+  ]
   parts = []
   if same:
     parts.append(
@@ -55,7 +54,7 @@ def describe(weights: Weights) -> str:
   lines['head'] = 'none' if classes is None else f'{classes} classes'
   lines['parameters'] = f'{sum(x.size for x in weights.arrays.values()):,}'
   pairs = [*lines.items(), *(('note', note) for note in weights.notes)]
-  pairs.append(('can initialise', can_initialise(weights)))
+  pairs.append(('can initialise', _can_initialise(weights)))
   return '\n'.join(f'{key:>16}  {value}' for key, value in pairs)
 
 
@@ -88,21 +87,18 @@ def convert(
   if target.exists():
     raise UserError(f'{target} exists already: choose another name.')
   weights = sources.read(source)
-  own = None
-  if weights.experiment is not None:
-    own = configs.from_mapping(weights.experiment)
+  own = weights.experiment and configs.from_mapping(weights.experiment)
   if to == 'native':
     _write_native(weights, str(source), target, config or own)
     return
-  clip = _clip(own)
   changes = {
     'frames': frames,
     'crop': crop and (crop, crop),
     'short_side': short_side,
   }
   changes = {key: x for key, x in changes.items() if x is not None}
-  write = _exporter(weights, to)
-  contents = write(weights, dataclasses.replace(clip, **changes))
+  clip = dataclasses.replace(_clip(own), **changes)
+  contents = _exporter(weights, to)(weights, clip)
   if to == 'scenic':
     _write_msgpack(contents['arrays'], target)
   else:
@@ -141,23 +137,19 @@ def _clip(config: TrainConfig | None) -> Clip:
 
 @contextlib.contextmanager
 def _unfinished(target: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yields a temporary path, which is renamed to the target at the end.
+  """Yields the path of a new file or folder; renames it to target at the end.
 
   Raises:
     UserError: the target cannot be written.
   """
-  path = target.with_name(f'.{target.name}.part')
   try:
-    shutil.rmtree(path, ignore_errors=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    yield path
-    os.replace(path, target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix='.', dir=target.parent) as folder:
+      path = pathlib.Path(folder, target.name)
+      yield path
+      os.replace(path, target)
   except OSError as error:
     raise UserError(f'cannot write {target}: {error.strerror}.') from None
-  finally:
-    shutil.rmtree(path, ignore_errors=True)
-    with contextlib.suppress(OSError):
-      path.unlink()
 
 
 def _write_native(

@@ -1,23 +1,17 @@
-"""Damaged checkpoints: errors, the newest undamaged one, new folder names."""
+"""Damaged checkpoints: their errors, and the newest undamaged one."""
 
 import contextlib
 import os
 import pathlib
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from vivit_jax.errors import UserError
 
 
 class Damaged(UserError):
-  """A checkpoint that cannot be read, or is not what was saved.
-
-  Args:
-    folder: the folder `checkpoints`.
-    step: of the checkpoint.
-    reason: in a few words.
-  """
+  """A checkpoint that cannot be read, or is not what was saved."""
 
   def __init__(self, folder: pathlib.Path, step: int, reason: str):
     self.what = f'checkpoint {step} in {folder} is damaged ({reason})'
@@ -49,14 +43,10 @@ def newest(
 ) -> tuple[Any, dict[int, Damaged]]:
   """Reads the newest undamaged checkpoint.
 
-  Args:
-    folder: the folder `checkpoints`.
-    steps: steps of all checkpoints.
-    read: reads one step; raises `Damaged`.
+  `read` reads one step, or raises `Damaged`.
 
   Returns:
-    The output of `read` (None without checkpoints), and the errors of newer
-    steps.
+    Its output (None without checkpoints), and the errors of newer steps.
 
   Raises:
     UserError: all steps are damaged.
@@ -67,27 +57,14 @@ def newest(
       return read(step), damaged
     except Damaged as error:
       damaged[step] = error
-  check_not_all(folder, damaged, damaged)
-  return None, damaged
+  if damaged:
+    raise all_damaged(folder, damaged)
+  return None, {}
 
 
-def check_not_all(
-  folder: pathlib.Path, damaged: Collection[int], steps: Collection[int]
-) -> None:
-  """Raises a UserError if all steps are damaged; not if there are none."""
-  if damaged and len(damaged) == len(steps):
-    listed = ', '.join(str(step) for step in sorted(damaged))
-    raise UserError(
-      f'all checkpoints in {folder} are damaged (steps {listed}): move the '
-      'folder away to start over, or restore a copy.'
-    )
-
-
-def aside(folder: pathlib.Path, step: int) -> pathlib.Path:
-  """Returns an unused path to rename a damaged checkpoint to."""
-  name = folder / f'{step}.damaged'
-  number = 1
-  while name.exists():
-    number += 1
-    name = folder / f'{step}.damaged.{number}'
-  return name
+def all_damaged(folder: pathlib.Path, steps: Iterable[int]) -> UserError:
+  listed = ', '.join(map(str, sorted(steps)))
+  return UserError(
+    f'all checkpoints in {folder} are damaged (steps {listed}): move the '
+    'folder away to start over, or restore a copy.'
+  )

@@ -4,11 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from vivit_jax.errors import UserError, nearest
 
-_FIX = (
-  "prepare the split with the training's label names (python -m "
-  'vivit_jax.data.prepare ... --label_names=FILE.json).'
-)
-
 
 def check_label_names(
   checkpoint: Mapping[str, Sequence[str]], dataset: Mapping[str, Sequence[str]]
@@ -29,29 +24,25 @@ def check_label_names(
         f'{", ".join(sorted(dataset)) or "none"}: evaluate on a dataset with '
         f"the training's heads.{nearest(head, dataset)}"
       )
-    difference, hint = _difference(list(names), list(dataset[head]))
-    if difference:
+    if difference := _difference(list(names), list(dataset[head])):
       raise UserError(
         f"the dataset's labels of head {head} are not the checkpoint's: "
-        f'{difference}: {_FIX}{hint}'
+        f"{difference}: prepare the split with the training's label names "
+        '(python -m vivit_jax.data.prepare ... --label_names=FILE.json).'
       )
 
 
-def _difference(checkpoint: list[str], dataset: list[str]) -> tuple[str, str]:
-  """Returns how two lists of class names differ, and a hint; '' if equal."""
+def _difference(checkpoint: list[str], dataset: list[str]) -> str:
+  """Returns how two lists of class names differ; '' if they are equal."""
   known, found = set(checkpoint), set(dataset)
-  unknown = [name for name in dataset if name not in known]
-  missing = [name for name in checkpoint if name not in found]
-  if unknown:
-    count = f'{len(unknown)} of {len(dataset)} are'
-    hint = nearest(unknown[0], checkpoint)
-    return f"'{unknown[0]}' is unknown ({count})", hint
-  if missing:
+  if unknown := [name for name in dataset if name not in known]:
+    return f"'{unknown[0]}' is unknown ({len(unknown)} of {len(dataset)} are)"
+  if missing := [name for name in checkpoint if name not in found]:
     count = f'{len(missing)} of {len(checkpoint)} are'
-    return f"'{missing[0]}' is missing ({count})", ''
+    return f"'{missing[0]}' is missing ({count})"
   for number, (old, new) in enumerate(zip(checkpoint, dataset)):
     if old != new:
-      return f"class {number} is '{new}', not '{old}'", ''
+      return f"class {number} is '{new}', not '{old}'"
   if len(checkpoint) != len(dataset):
-    return f'{len(dataset)} classes, not {len(checkpoint)}', ''
-  return '', ''
+    return f'{len(dataset)} classes, not {len(checkpoint)}'
+  return ''

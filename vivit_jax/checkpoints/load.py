@@ -5,19 +5,18 @@ import dataclasses
 import logging
 import os
 import pathlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from vivit_jax import config as configs
 from vivit_jax import config_file, models
 from vivit_jax.checkpoints import class_order as orders
 from vivit_jax.checkpoints import merge, names, pretrained, sources
 from vivit_jax.checkpoints import workdir as workdirs
-from vivit_jax.checkpoints.loaded import LoadedModel as LoadedModel
+from vivit_jax.checkpoints.loaded import GIVEN_ORDER, LoadedModel
 from vivit_jax.checkpoints.metadata import last_description
 from vivit_jax.checkpoints.sources import native
 from vivit_jax.config import TrainConfig
@@ -60,23 +59,33 @@ def load(
     UserError: no such checkpoint, a damaged one, one that needs a config, or
       weights or names that do not fit the config.
   """
-  if not isinstance(path, (str, os.PathLike)):
-    raise UserError(
-      f'the checkpoint is {path!r}: pass the path of a workdir or checkpoint.'
-    )
   path = pathlib.Path(path)
   if not os.path.exists(path):
     raise UserError(f'there is no checkpoint at {path}.')
-  label_names = _read_names(class_order)
+  if isinstance(class_order, (str, os.PathLike)):
+    class_order = annotations.read_label_names(class_order)
+  elif class_order is not None:
+    class_order = annotations.checked_names(class_order, 'class_order')
   if config is None and native.is_native(path):
     workdir, which = native.locate(path)
     which = str(checkpoint) if which == 'best' else which
     with _without_warnings():
       loaded = from_run(workdir, which, override)
-    loaded = _with_label_names(loaded, label_names)
+    if class_order is not None:
+      loaded = _with_label_names(loaded, class_order)
   else:
-    loaded = _from_source(path, config, label_names, override, say)
-  return _with_multi_label(loaded, multi_label)
+    loaded = _from_source(path, config, class_order, override, say)
+  if class_order is not None:
+    loaded = dataclasses.replace(loaded, class_order=GIVEN_ORDER)
+  for head in multi_label or ():
+    if head not in loaded.label_names:
+      raise UserError(
+        f"multi_label names no head '{head}'; the heads are "
+        f'{", ".join(loaded.label_names)}.'
+      )
+  if multi_label is not None:
+    loaded = dataclasses.replace(loaded, multi_label=tuple(multi_label))
+  return loaded
 
 
 @contextlib.contextmanager
@@ -100,12 +109,7 @@ def from_run(
 
   The config is the workdir's config.json, or the checkpoint's if that file is
   missing. If `override` changes the clips, positions and other arrays are
-  resized, as for `init_from`.
-
-  Args:
-    workdir: of the run.
-    checkpoint: 'best', 'last', or a step.
-    override: changes the config.
+  resized, as for `init_from`. `checkpoint` is 'best', 'last', or a step.
 
   Raises:
     UserError: no such run or checkpoint, a damaged one, or one whose config
@@ -167,9 +171,15 @@ def initialise(
     UserError: a file that cannot be read, or weights that do not fit.
   """
   source = pretrained.read(config.init_from, config)
-  initial = jax.tree.map(np.asarray, stacking.unstack(params))
-  initial = dict(names.flatten(initial))
-  merged = pretrained.merged_with(source, initial, config, label_names)
+  if label_names is not None:
+    label_names = {head: label_names[head] for head in config.model.heads}
+  merged = merge.merge(
+    source,
+    names.flatten(stacking.unstack(params)),
+    configs.target(config),
+    class_order=orders.order_of(config.class_order, source.label_names),
+    label_names=label_names,
+  )
   print(f'starting from {config.init_from} ({source.format}):')
   print(merged.table(), flush=True)
   loaded = names.unflatten(merged.arrays)
@@ -220,50 +230,16 @@ def _own_config(source: Weights, path: pathlib.Path) -> TrainConfig:
   return config
 
 
-def _read_names(
-  class_order: orders.Names | str | os.PathLike | None,
-) -> dict[str, list[str]] | None:
-  if class_order is None:
-    return None
-  if isinstance(class_order, (str, os.PathLike)):
-    return annotations.read_label_names(class_order)
-  return annotations.checked_names(class_order, 'class_order')
-
-
 def _with_label_names(
-  loaded: LoadedModel, label_names: orders.Names | None
+  loaded: LoadedModel, label_names: orders.Names
 ) -> LoadedModel:
   """Replaces the class names; heads and numbers of classes must be equal."""
-  if label_names is None:
-    return loaded
   old, new = (
     {head: len(classes) for head, classes in of_heads.items()}
     for of_heads in (loaded.label_names, label_names)
   )
   if old != new:
     raise UserError(
-      f'class_order has {_counts(new)}, but the model has {_counts(old)}.'
+      f'class_order has the numbers of classes {new}, but the model {old}.'
     )
   return dataclasses.replace(loaded, label_names=label_names)
-
-
-def _with_multi_label(
-  loaded: LoadedModel, multi_label: Collection[str] | None
-) -> LoadedModel:
-  if multi_label is None:
-    return loaded
-  if isinstance(multi_label, str):
-    raise UserError(
-      f"multi_label is '{multi_label}'; it takes heads: ['{multi_label}']."
-    )
-  for head in multi_label:
-    if head not in loaded.label_names:
-      raise UserError(
-        f"multi_label names no head '{head}'; the heads are "
-        f'{", ".join(loaded.label_names)}.'
-      )
-  return dataclasses.replace(loaded, multi_label=tuple(multi_label))
-
-
-def _counts(heads: Mapping[str, int]) -> str:
-  return ', '.join(f'{head} ({n} classes)' for head, n in heads.items())

@@ -17,32 +17,22 @@ from vivit_jax.models import stacking
 # Where the class order comes from.
 OWN_ORDER = "the checkpoint's"
 CONFIG_ORDER = 'config.class_order'
+GIVEN_ORDER = 'class_order of the call'
 ASSUMED_ORDER = "assumed: the dataset's"
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadedModel:
-  """A model with its weights, labels and preprocessing.
+  """A model with its weights, labels and preprocessing."""
 
-  Attributes:
-    name: of the checkpoint, for messages.
-    config: config of the model and its clips, heads included.
-    params: nested dicts of host arrays, blocks unstacked.
-    label_names: head -> class names, in output order.
-    multi_label: heads that allow several labels per video.
-    step: training step, if known.
-    class_order: where the class order comes from.
-    averaged: whether the parameters are a moving average (`train.ema`).
-  """
-
-  name: str
-  config: TrainConfig
-  params: Any
-  label_names: Mapping[str, list[str]]
-  multi_label: Collection[str] = ()
-  step: int | None = None
-  class_order: str = OWN_ORDER
-  averaged: bool = False
+  name: str  # of the checkpoint, for messages
+  config: TrainConfig  # of the model and its clips, heads included
+  params: Any  # nested dicts of host arrays, blocks unstacked
+  label_names: Mapping[str, list[str]]  # head -> class names, in output order
+  multi_label: Collection[str] = ()  # heads with several labels per video
+  step: int | None = None  # of training, if known
+  class_order: str = OWN_ORDER  # where the class order comes from
+  averaged: bool = False  # whether `params` are a moving average (`train.ema`)
 
   @functools.cached_property
   def model(self) -> nn.Module:
@@ -82,7 +72,7 @@ class LoadedModel:
     Independent of the file format.
     """
     total = hashlib.sha256()
-    for name, array in sorted(names.flatten(self.params)):
+    for name, array in sorted(names.flatten(self.params).items()):
       total.update(f'{name} {array.dtype.str} {array.shape}\n'.encode())
       total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
     return total.hexdigest()

@@ -23,32 +23,20 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-  """Status of one array.
+  """Status of one array."""
 
-  Attributes:
-    status: 'loaded', 'adapted', 'fresh' (initial value) or 'unused'.
-    name: of the array.
-    reason: how it was adapted, or why it is fresh or unused.
-  """
-
-  status: str
+  status: str  # 'loaded', 'adapted', 'fresh' (initial value) or 'unused'
   name: str
-  reason: str = ''
+  reason: str = ''  # how it was adapted, or why it is fresh or unused
 
 
 @dataclasses.dataclass(frozen=True)
 class Merged:
-  """The target's parameters and the status of every array.
+  """The target's parameters and the status of every array."""
 
-  Attributes:
-    arrays: the target's parameters by flat name, blocks unstacked.
-    rows: one for each array of target or source.
-    notes: messages for the user.
-  """
-
-  arrays: dict[str, np.ndarray]
-  rows: list[Row]
-  notes: list[str]
+  arrays: dict[str, np.ndarray]  # by flat name, blocks unstacked
+  rows: list[Row]  # one for each array of target or source
+  notes: list[str]  # messages for the user
 
   def names(self, status: str) -> list[str]:
     """Returns the names of all arrays with a status."""
@@ -93,7 +81,7 @@ def merge(
     UserError: a source that cannot initialise this model, or a missing or
       unused array that the family does not explain.
   """
-  source = reading_of(source, target)
+  source = _reading_of(source, target)
   arrays = _renamed(source, target)
   arrays, head_change, head_reason = orders.arrange(
     arrays, class_order or {}, label_names
@@ -168,14 +156,18 @@ def _mismatch(
   )
 
 
-def reading_of(source: Weights, target: Target) -> Weights:
-  """Returns the entry of `source.readings` that fits the target, or source."""
+def _reading_of(source: Weights, target: Target) -> Weights:
+  """Returns the entry of `source.readings` that fits the target, or source.
+
+  What the user states of the source (grid and options) applies to it, too.
+  """
   options = target.model.options
   for needed, reading in source.readings:
     if target.family.name in reading.models and all(
       getattr(options, key, None) == value for key, value in needed.items()
     ):
-      return dataclasses.replace(reading, grid=source.grid)
+      stated = {**reading.options, **source.options}
+      return dataclasses.replace(reading, grid=source.grid, options=stated)
   return source
 
 
@@ -197,11 +189,6 @@ def differences(source: Weights, target: Target) -> list[str]:
   ]
 
 
-def _is_same_model(source: Weights, target: Target) -> bool:
-  """Returns whether the target's family is a candidate for the source."""
-  return target.family.name in source.models
-
-
 def _renamed(source: Weights, target: Target) -> dict[str, np.ndarray]:
   """Returns the source's arrays under the target's names.
 
@@ -210,7 +197,7 @@ def _renamed(source: Weights, target: Target) -> dict[str, np.ndarray]:
       weights trained with other options.
   """
   family = target.family
-  if _is_same_model(source, target):
+  if family.name in source.models:
     _check_options(source, target)
     return dict(source.arrays)
   for model in source.models:
@@ -240,7 +227,7 @@ def _why_no_head(
   source: Weights, initial: Arrays, target: Target, heads: int
 ) -> str:
   """Returns why the source's head cannot be used in the model, or ''."""
-  if not _is_same_model(source, target) and heads > 1:
+  if target.family.name not in source.models and heads > 1:
     return 'the source has one head, the model several'
   if any(
     has(source.arrays) != has(initial)

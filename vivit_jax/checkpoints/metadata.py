@@ -23,46 +23,24 @@ from vivit_jax.checkpoints.damage import Damaged
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 
-# Max bytes of arrays: this factor times the bytes of files, plus the allowance.
-_MAX_COMPRESSION = 100
-_ALLOWANCE = 256 << 20
-
 LabelNames = Mapping[str, list[str]]  # head -> class names, in output order
 
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-  """Metadata of a checkpoint.
+  """Metadata of a checkpoint."""
 
-  Attributes:
-    config: config of the run, heads included.
-    label_names: head -> class names, in output order.
-    content: digest of the training split, if known.
-    unlogged: metrics of steps that are not in metrics.jsonl yet.
-    skipped: number of consecutive non-finite steps up to this one.
-    multi_label: heads that allow several labels per video.
-  """
-
-  config: TrainConfig
+  config: TrainConfig  # of the run, heads included
   label_names: LabelNames
-  content: str | None = None
+  content: str | None = None  # digest of the training split, if known
+  # Metrics of steps that are not in metrics.jsonl yet.
   unlogged: Sequence[Mapping[str, float]] = ()
-  skipped: int = 0
-  multi_label: Sequence[str] = ()
-
-  def to_json(self) -> dict[str, Any]:
-    return {
-      'config': dataclasses.asdict(self.config),
-      'label_names': {k: list(v) for k, v in self.label_names.items()},
-      'content': self.content,
-      'unlogged': [dict(row) for row in self.unlogged],
-      'skipped': self.skipped,
-      'multi_label': list(self.multi_label),
-    }
+  skipped: int = 0  # number of consecutive non-finite steps up to this one
+  multi_label: Sequence[str] = ()  # heads that allow several labels per video
 
   @classmethod
   def from_json(cls, mapping: Mapping[str, Any]) -> 'Description':
-    """Inverts `to_json`.
+    """Inverts `dataclasses.asdict`.
 
     Raises:
       UserError: another version of this package wrote the config.
@@ -131,11 +109,7 @@ def read(folder: pathlib.Path, step: int) -> dict[str, Any]:
 
 
 def best_score(mapping: Mapping[str, Any]) -> float | None:
-  """Returns the score for `train.best_metric`, or None; larger is better.
-
-  Args:
-    mapping: a checkpoint's metadata as JSON.
-  """
+  """Returns the score for `train.best_metric`, or None; larger is better."""
   metric = mapping['config']['train']['best_metric']
   score = (mapping.get('scores') or {}).get(metric)
   if score is None or math.isnan(score):
@@ -146,14 +120,7 @@ def best_score(mapping: Mapping[str, Any]) -> float | None:
 def check_shapes(
   folder: pathlib.Path, step: int, saved: Any, expected: Any
 ) -> None:
-  """Raises a UserError if checkpoint and model differ in shapes or dtypes.
-
-  Args:
-    folder: the folder `checkpoints`.
-    step: of the checkpoint.
-    saved: tree of the checkpoint's shapes and dtypes.
-    expected: tree of the model's shapes and dtypes.
-  """
+  """Raises a UserError if checkpoint and model differ in shapes or dtypes."""
   theirs, ours = (
     sorted(
       (x.shape, str(np.dtype(x.dtype)))
@@ -169,27 +136,6 @@ def check_shapes(
       f'{len(theirs)} arrays, the model {len(ours)}; only one of them has '
       f'{(different or [None])[0]}. Choose another --workdir.'
     )
-
-
-def check_size(folder: pathlib.Path, step: int, saved: Any) -> None:
-  """Raises `Damaged` if arrays are far larger than their files.
-
-  A few kilobytes of compressed zeros could fill the memory.
-
-  Args:
-    folder: the folder `checkpoints`.
-    step: of the checkpoint.
-    saved: tree of the checkpoint's shapes and dtypes.
-  """
-  files = (folder / str(step)).rglob('*')
-  stored = sum(path.stat().st_size for path in files if path.is_file())
-  claimed = sum(
-    math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize
-    for leaf in jax.tree.leaves(saved)
-  )
-  if claimed > _MAX_COMPRESSION * stored + _ALLOWANCE:
-    reason = f'{claimed} bytes of arrays in {stored} bytes of files'
-    raise Damaged(folder, step, reason)
 
 
 def checksum_of_json(mapping: Mapping[str, Any]) -> int:

@@ -64,14 +64,7 @@ def from_file(
 ) -> LoadedModel:
   """Loads a checkpoint of any format to evaluate it on a dataset.
 
-  Args:
-    path: of the checkpoint.
-    config: config of the model and its clips.
-    dataset_names: the dataset's class names.
-    grid: see `read`.
-
-  Raises:
-    UserError: see `read` and `from_weights`.
+  See `read` and `from_weights` for arguments and errors.
   """
   source = read(path, config, grid)
   return from_weights(source, str(path), config, dataset_names)
@@ -93,7 +86,7 @@ def from_weights(
 
   Args:
     source: the weights.
-    path: of their file.
+    path: of their file, for messages.
     config: config of the model and its clips.
     dataset_names: the dataset's class names. None without a dataset: outputs
       keep their order, and unnamed classes become 'class 0', 'class 1', ...
@@ -104,13 +97,20 @@ def from_weights(
     UserError: weights that do not fit the whole model, or other classes than
       the dataset's.
   """
+  named = orders.order_of(config.class_order, source.label_names)
   wanted = dataset_names
   if wanted is None:
-    wanted = _names(source, path, config)
+    wanted = _names(source, path, config, named or source.label_names)
   config = configs.resolve_heads(config, wanted)
-  source = merge.reading_of(source, configs.target(config))
+  wanted = {head: list(wanted[head]) for head in config.model.heads}
   _check_same_model(source, path, config)
-  merged = merged_with(source, shapes(config), config, wanted)
+  merged = merge.merge(
+    source,
+    shapes(config),
+    configs.target(config),
+    class_order=named,
+    label_names=wanted,
+  )
   if dataset_names is not None:
     _check_classes(path, source, config)
   check_whole(merged, source, path)
@@ -121,7 +121,9 @@ def from_weights(
       f'({adapted[0].reason}).'
     )
   say(merged.table())
-  order = _class_order(source, config)
+  order = OWN_ORDER if config.class_order is None else CONFIG_ORDER
+  if not set(wanted) <= set(named):
+    order = ASSUMED_ORDER
   if dataset_names is not None and order == ASSUMED_ORDER:
     say(
       f"{'note':>10}  the checkpoint does not name its classes: the dataset's "
@@ -131,37 +133,11 @@ def from_weights(
     path,
     config,
     names.unflatten(merged.arrays),
-    {head: list(wanted[head]) for head in config.model.heads},
+    wanted,
     step=source.step,
     class_order=order,
     averaged=source.averaged,
   )
-
-
-def merged_with(
-  source: Weights,
-  initial: merge.Arrays,
-  config: TrainConfig,
-  label_names: orders.Names | None,
-) -> merge.Merged:
-  """Merges a checkpoint into the model of a config, which must have heads."""
-  if label_names is not None:
-    label_names = {head: label_names[head] for head in config.model.heads}
-  return merge.merge(
-    source,
-    initial,
-    configs.target(config),
-    class_order=orders.order_of(config.class_order, source.label_names),
-    label_names=label_names,
-  )
-
-
-def _class_order(source: Weights, config: TrainConfig) -> str:
-  """Returns where the class order comes from."""
-  named = orders.order_of(config.class_order, source.label_names)
-  if not set(config.model.heads) <= set(named):
-    return ASSUMED_ORDER
-  return OWN_ORDER if config.class_order is None else CONFIG_ORDER
 
 
 def _check_same_model(source: Weights, path: str, config: TrainConfig) -> None:
@@ -209,18 +185,19 @@ def check_whole(merged: merge.Merged, source: Weights, what: str) -> None:
 
 
 def _names(
-  source: Weights, path: str, config: TrainConfig
-) -> dict[str, list[str]]:
-  """Returns a checkpoint's class names in output order, or placeholders."""
+  source: Weights, path: str, config: TrainConfig, known: orders.Names | None
+) -> orders.Names:
+  """Returns the known class names, or placeholders; checks their number."""
   outputs = classifier.classes_of(source.arrays)
   if outputs is None:
     raise UserError(
       f'{path} has no head: train one first, with --config.init_from.'
     )
-  known = orders.order_of(config.class_order, source.label_names)
-  known = known or source.label_names
   if not known:
-    return orders.numbered(config.model.heads or {'label': outputs})
+    return {
+      head: [f'class {number}' for number in range(classes)]
+      for head, classes in (config.model.heads or {'label': outputs}).items()
+    }
   classes = {head: len(of_head) for head, of_head in known.items()}
   if sum(classes.values()) != outputs:
     raise UserError(
@@ -232,4 +209,4 @@ def _names(
       f'model.heads is {dict(config.model.heads)}, but {path} has names for '
       f'{classes}: leave model.heads out.'
     )
-  return {head: list(of_head) for head, of_head in known.items()}
+  return known

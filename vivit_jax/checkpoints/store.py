@@ -10,6 +10,7 @@ to `<step>.damaged`.
 """
 
 import contextlib
+import dataclasses
 import os
 import pathlib
 import re
@@ -57,18 +58,17 @@ class Store:
     self._saving = False
     if read_only and not self._folder.is_dir():
       raise UserError(f'no checkpoints in {workdir}: train into it first.')
-    policy = _Policy(keep)
+    self._policy = _Policy(keep)
     if not read_only:
       with self._writing('the folder of checkpoints'):
         self._folder.mkdir(parents=True, exist_ok=True)
       for step, mapping in self._read_undamaged().items():
-        policy.add(step, mapping)
-    self._policy = policy
+        self._policy.add(step, mapping)
     alone = _alone()
     self._manager = ocp.CheckpointManager(
       self._folder,
       options=ocp.CheckpointManagerOptions(
-        preservation_policy=policy,
+        preservation_policy=self._policy,
         lightweight_initialize=True,
         create=False,
         multiprocessing_options=alone,
@@ -100,11 +100,7 @@ class Store:
   ) -> None:
     """Starts to write a checkpoint in the background, unless the step is saved.
 
-    Args:
-      step: training step.
-      state: tree of host arrays.
-      description: metadata of the checkpoint.
-      scores: metric -> validation score at this step.
+    `state` is a tree of host arrays; `scores`, metric -> validation score.
 
     Raises:
       UserError: this checkpoint or the previous one cannot be written.
@@ -114,7 +110,7 @@ class Store:
     self.wait()
     shutil.rmtree(self._folder / _REMOVED, ignore_errors=True)
     state = stacking.unstack(state)
-    mapping = description.to_json() | {
+    mapping = dataclasses.asdict(description) | {
       'step': step,
       'scores': None if scores is None else dict(scores),
       'arrays': metadata.checksum(state),
@@ -132,21 +128,13 @@ class Store:
       )
 
   def check(self) -> None:
-    """Raises the error of the last `save`, if any; does not wait for its end.
-
-    Raises:
-      UserError: the checkpoint cannot be written.
-    """
+    """Raises the error of the last `save`, if any, without waiting for it."""
     if self._saving and not self._manager.is_saving_in_progress():
       self._saving = False
       self.wait()
 
   def wait(self) -> None:
-    """Waits until the last `save` is finished.
-
-    Raises:
-      UserError: the checkpoint cannot be written.
-    """
+    """Waits until the last `save` is finished, and raises its error, if any."""
     with self._writing('the last checkpoint'):
       self._manager.wait_until_finished()
 
@@ -178,10 +166,8 @@ class Store:
   def restore_last(self, template: Any) -> tuple[Any, Description] | None:
     """Restores the newest undamaged checkpoint; None without checkpoints.
 
-    Reports newer, damaged ones and renames them to `<step>.damaged`.
-
-    Args:
-      template: see `restore`.
+    Reports newer, damaged ones and renames them to `<step>.damaged`. `restore`
+    explains the template.
 
     Raises:
       UserError: all checkpoints are damaged (none is renamed then), or one
@@ -206,14 +192,18 @@ class Store:
         read[step] = metadata.read(self._folder, step)
       except Damaged as error:
         damaged[step] = error
-    damage.check_not_all(self._folder, damaged, {*read, *damaged})
+    if damaged and not read:
+      raise damage.all_damaged(self._folder, damaged)
     for step, error in damaged.items():
       self._set_aside(step, error)
     return read
 
   def _set_aside(self, step: int, error: Damaged) -> None:
     """Renames a damaged checkpoint, so that its step can be saved again."""
-    aside = damage.aside(self._folder, step)
+    aside, number = self._folder / f'{step}.damaged', 1
+    while aside.exists():
+      number += 1
+      aside = aside.with_name(f'{step}.damaged.{number}')
     with self._writing(aside.name):
       os.rename(self._folder / str(step), aside)
     print(
@@ -233,10 +223,8 @@ class Store:
   def restore(self, step: int, template: Any) -> Any:
     """Reads a checkpoint's arrays into a tree of the template's structure.
 
-    Args:
-      step: of an existing checkpoint.
-      template: tree of arrays or shapes, blocks stacked or not. The blocks that
-        were saved may be either, too.
+    Blocks may be stacked or not, both in the template (arrays or shapes) and in
+    the checkpoint.
 
     Raises:
       UserError: the checkpoint is damaged, or belongs to another model.
@@ -265,16 +253,13 @@ class Store:
   def restore_parameters(self, step: int, which: str = 'params') -> Any:
     """Reads a checkpoint's parameters as nested dicts, blocks unstacked.
 
-    Args:
-      step: of an existing checkpoint.
-      which: 'params', or 'ema' for the averaged weights (see `has_average`).
+    `which` may be 'ema' for the averaged weights, see `has_average`.
 
     Raises:
       Damaged: the checkpoint is damaged.
     """
     with damage.reading(self._folder, step):
       saved = dict(self._manager.item_metadata(step)['state'])
-      metadata.check_size(self._folder, step, saved)
     return self.restore(step, saved)[which]
 
   @contextlib.contextmanager

@@ -48,22 +48,11 @@ def check(workdir: str | os.PathLike, config: TrainConfig) -> None:
       saved = configs.with_heads(saved, {})
     check_same(saved, config, folder)
   parent = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-  if reason := _why_not_writable(parent):
+  if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
     raise UserError(
-      f'cannot write to the workdir {folder}: {parent} {reason}. Choose '
-      'another --workdir.'
+      f'cannot write to the workdir {folder}: {parent} is not a folder that '
+      'you may write to. Choose another --workdir.'
     )
-
-
-def _why_not_writable(folder: pathlib.Path) -> str:
-  """Returns why a folder cannot be written to, '' if it can."""
-  if not folder.is_dir():
-    return 'is no folder'
-  if os.access(folder, os.W_OK | os.X_OK):
-    return ''
-  if os.statvfs(folder).f_flag & os.ST_RDONLY:
-    return 'is on a read-only file system'
-  return 'is not writable for you'
 
 
 @contextlib.contextmanager
@@ -73,9 +62,6 @@ def claimed(
   """Creates a workdir and locks it until the context exits.
 
   Checks an existing `config.json` (`check_same`), then writes the new config.
-
-  Yields:
-    The folder.
 
   Raises:
     UserError: a folder that cannot be written, that has another config, or that

@@ -51,11 +51,6 @@ def read_npz(file: File) -> Weights:
         for name, array in arrays.items()
         if name.startswith(prefix)
       }
-  if 'embedding/kernel' not in arrays:
-    raise UserError(
-      f'{file.path} holds no ViT: embedding/kernel is missing; it has '
-      f'{", ".join(list(arrays)[:5])}.'
-    )
   naming = 'big_vision' if 'pos_embedding' in arrays else 'vision_transformer'
   arrays = _renamed(_unstacked(arrays), file)
   if 'cls' in arrays and naming == 'big_vision':
@@ -95,76 +90,73 @@ def _renamed(
   return renamed
 
 
+# Width -> attention heads of timm's ViTs; their files do not state the heads.
+_TIMM_HEADS = {64 * heads: heads for heads in (3, 4, 5, 6, 8, 10, 12, 13, 14)}
+_TIMM_HEADS |= {width: 16 for width in (1024, 1152, 1280, 1408, 1664)}
+
+
 def read_timm(file: File) -> Weights:
-  """Reads timm's safetensors, which have q, k and v in one array."""
+  """Reads timm's safetensors, which have q, k and v in one array.
+
+  Raises:
+    UserError: a width that no ViT of timm has, or a damaged file.
+  """
   arrays = file.load()
-  shape = arrays['blocks.0.attn.qkv.weight'].shape
-  if len(shape) != 2:
-    raise damaged(file.path, f'blocks.0.attn.qkv.weight has shape {shape}')
-  # The file does not state the number of heads. Their width is 64 in timm's Ti
-  # to L, and 80 in H.
-  heads = 16 if shape[1] == 1280 else max(shape[1] // 64, 1)
-  names = torch_names.from_timm(arrays)
-  renamed = torch_names.to_ours(names, heads, file.path)
+  width = arrays['blocks.0.attn.qkv.weight'].shape[-1]
+  if width not in _TIMM_HEADS:
+    raise UserError(
+      f'{file.path} has width {width}, which no known ViT of timm has, and '
+      "does not state its attention heads: convert it to Hugging Face's format."
+    )
+  arrays = torch_names.from_timm(arrays)
+  arrays = torch_names.to_ours(arrays, _TIMM_HEADS[width], file.path)
   options = {'gelu': 'exact', 'norm_epsilon': 1e-6}
   return checked(
-    Weights('timm ViT safetensors', renamed, (IMAGE_VIT,), options=options),
-    file,
+    Weights('timm ViT safetensors', arrays, (IMAGE_VIT,), options=options), file
   )
 
 
-def read_hugging_face(file: File) -> Weights:
-  """Reads a Hugging Face image ViT. Its pooler does not affect classification.
+# Defaults of transformers' config classes, for keys that config.json omits.
+_DEFAULTS = {'vit': ('gelu', 1e-12), 'vivit': ('gelu_fast', 1e-6)}
+
+
+def read_hugging_face(
+  file: File, models: tuple[str, ...] = (IMAGE_VIT,), **more: Any
+) -> Weights:
+  """Reads a Hugging Face ViT or ViViT. Poolers do not affect classification.
+
+  Args:
+    file: safetensors with a config.json beside it.
+    models, more: fields of `Weights`.
 
   Raises:
     UserError: an activation that is not a GELU, or a damaged file.
   """
-  weights = hugging_face_arrays(file, 'vit', (IMAGE_VIT,))
-  return checked(weights, file)
-
-
-def hugging_face_arrays(
-  file: File, prefix: str, models: tuple[str, ...], **more: Any
-) -> Weights:
-  """Returns the arrays, labels and options of a Hugging Face ViT or ViViT.
-
-  Args:
-    file: safetensors with a config.json beside it.
-    prefix: 'vit' or 'vivit', the prefix of backbone names.
-    models, more: fields of `Weights`.
-
-  Raises:
-    UserError: see `read_hugging_face`.
-  """
+  kind = file.config['model_type']
   heads = file.config.get('num_attention_heads')
   if type(heads) is not int or heads < 1:
     raise damaged(
       file.path.with_name('config.json'), 'num_attention_heads is missing'
     )
   arrays = {
-    name.removeprefix(f'{prefix}.'): array
-    for name, array in file.load().items()
+    name.removeprefix(f'{kind}.'): array for name, array in file.load().items()
   }
-  renamed = torch_names.to_ours(arrays, heads, file.path.parent)
+  arrays = torch_names.to_ours(arrays, heads, file.path.parent)
   labels = file.config.get('id2label')
   label_names = None
-  if isinstance(labels, dict) and 'output_projection/bias' in renamed:
-    label_names = {
-      'label': [str(labels[key]) for key in sorted(labels, key=_number)]
-    }
-  return Weights(
-    f'Hugging Face {prefix}',
-    renamed,
+  if labels and 'output_projection/bias' in arrays:
+    names = [str(labels[key]) for key in sorted(labels, key=int)]
+    label_names = {'label': names}
+  weights = Weights(
+    f'Hugging Face {kind}',
+    arrays,
     models,
     label_names,
     options=hugging_face_options(file),
-    spare=[name for name in renamed if name.startswith('pooler/')],
+    spare=[name for name in arrays if name.startswith('pooler/')],
     **more,
   )
-
-
-# Defaults of transformers' config classes, for keys that config.json omits.
-_DEFAULTS = {'vit': ('gelu', 1e-12), 'vivit': ('gelu_fast', 1e-6)}
+  return checked(weights, file)
 
 
 def hugging_face_options(file: File) -> dict[str, Any]:
@@ -186,19 +178,13 @@ def hugging_face_options(file: File) -> dict[str, Any]:
   }
 
 
-def _number(key: str) -> int:
-  return int(key) if re.fullmatch(r'\d+', key) else -1
-
-
-def has_kernel(file: File) -> bool:
-  """Returns whether a file has a patch embedding under this package's name."""
-  return any(name.endswith('embedding/kernel') for name in file.names)
-
-
 IMPORTS = (
   Import(
     'an image ViT in npz',
-    lambda file: file.container == 'npz' and has_kernel(file),
+    lambda file: (
+      file.container == 'npz'
+      and any(name.endswith('embedding/kernel') for name in file.names)
+    ),
     read_npz,
   ),
   Import(
@@ -219,74 +205,36 @@ IMPORTS = (
 )
 
 
-# (name pattern, axes); D is the model's width.
+# (name pattern, number of axes) of the arrays that are read before a model is
+# known. `checkpoints.merge` compares all arrays with the model.
 _AXES = (
-  (r'.*/posembed_input/pos_embedding', ('1', 'positions', 'D')),
-  (r'.*/(query|key|value)/kernel', ('inputs', 'heads', 'width per head')),
-  (r'.*/out/kernel', ('heads', 'width per head', 'outputs')),
-  (r'output_projection/kernel', ('features', 'classes')),
-  (r'output_projection/bias', ('classes',)),
-  (r'(?!MAPHead_0/).*(norm|LayerNorm_\w+)/(scale|bias)', ('D',)),
+  (r'.*/pos_embedding|.*/(query|key|value|out)/kernel', 3),
+  (r'.*/Dense_\d/kernel|output_projection/kernel', 2),
+  (r'output_projection/bias', 1),
 )
 
 
 def checked(weights: Weights, file: File) -> Weights:
-  """Returns the weights unchanged if they are structured like a ViT or ViViT.
+  """Returns the weights unchanged if they may be those of a ViT or ViViT.
 
   Raises:
-    UserError: names the first array that does not fit the others.
+    UserError: names the first array that is missing or has other axes.
   """
-  if fault := _fault(weights.arrays, IMAGE_VIT in weights.models):
-    raise damaged(file.path, fault)
-  return weights
-
-
-def _fault(arrays: Mapping[str, np.ndarray], image: bool) -> str | None:
-  """Returns the first error in the arrays' structure, or None."""
+  arrays = weights.arrays
   kernel = arrays.get('embedding/kernel')
-  if kernel is None:
-    return 'it has no embedding/kernel'
+  if kernel is None or kernel.ndim not in (4, 5):
+    raise damaged(file.path, 'embedding/kernel is missing, or has other axes')
+  if IMAGE_VIT in weights.models and kernel.ndim != 4:
+    raise damaged(file.path, f'embedding/kernel has shape {kernel.shape}')
   if not any(name.endswith('/query/kernel') for name in arrays):
-    return 'it has no attention'
-  if kernel.ndim != 4 and (image or kernel.ndim != 5):
-    kind = 'patch' if image else 'tubelet'
-    return (
-      f'embedding/kernel has shape {kernel.shape}, not [{kind}, channels, D]'
-    )
-  width = kernel.shape[-1]
+    raise damaged(file.path, 'it has no attention')
   for name, array in arrays.items():
     for pattern, axes in _AXES:
-      if not re.fullmatch(pattern, name):
-        continue
-      widths = [n for axis, n in zip(axes, array.shape) if axis == 'D']
-      if array.ndim != len(axes) or any(n != width for n in widths):
-        return (
-          f'{name} has shape {array.shape}, not [{", ".join(axes)}] with '
-          f'D = {width}'
+      if re.fullmatch(pattern, name) and array.ndim != axes:
+        raise damaged(
+          file.path, f'{name} has shape {array.shape}, not {axes} axes'
         )
-  return _odd_block(arrays)
-
-
-def _odd_block(arrays: Mapping[str, np.ndarray]) -> str | None:
-  """Returns the first difference between an encoder's blocks, or None.
-
-  An array that is missing in all blocks is reported by `checkpoints.merge`.
-  """
-  encoders: dict[str, dict[int, set]] = {}
-  for name, array in arrays.items():
-    if match := _BLOCK.match(name):
-      blocks = encoders.setdefault(match[1], {})
-      part = name[match.end() :], array.shape
-      blocks.setdefault(int(match[2]), set()).add(part)
-  for encoder, blocks in encoders.items():
-    for number in sorted({*range(len(blocks)), *blocks}):
-      odd = blocks.get(number, set()) ^ blocks.get(0, set())
-      if odd:
-        return (
-          f'{encoder}/encoderblock_{number} differs from encoderblock_0 in '
-          f'{min(odd)[0]}'
-        )
-  return None
+  return weights
 
 
 def depths(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
@@ -300,12 +248,11 @@ def depths(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
 
 def infer_sizes(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
   """Returns option -> number of layers, heads, width; `Family.infer_sizes`."""
-  sizes: dict[str, int] = {}
+  sizes = {
+    f'{encoder.removesuffix("Transformer").lower()}_layers'.lstrip('_'): blocks
+    for encoder, blocks in depths(arrays).items()
+  }
   for name, array in arrays.items():
-    if block := _BLOCK.match(name):
-      encoder = block[1].removesuffix('Transformer').lower()
-      what = f'{encoder}_layers'.removeprefix('_')
-      sizes[what] = max(sizes.get(what, 0), int(block[2]) + 1)
     if name == 'embedding/kernel':
       sizes['width'] = array.shape[-1]
     elif name.endswith('/query/kernel') and 'MAPHead' not in name:

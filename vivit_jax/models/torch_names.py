@@ -47,6 +47,7 @@ _LAYOUTS = {
   'merge': (('kernel', 'D (h d)', 'h d D'), ('bias', 'D', 'D')),
   'patches': (('kernel', 'D C ...', '... C D'), ('bias', 'D', 'D')),
 }
+# timm's name -> Hugging Face's. `from_timm` splits q, k and v.
 _TIMM = {
   'cls_token': 'embeddings.cls_token',
   'pos_embed': 'embeddings.position_embeddings',
@@ -76,15 +77,12 @@ _BY_THEIRS = {row[0]: row for row in _rows()}
 _BY_OURS = {row[1]: row for row in _rows()}
 
 
-def _find(name: str, table: Mapping[str, Row]) -> tuple[str, Row] | None:
-  """Returns the layer number ('' if none) and the table row of a name."""
-  if name in table:
-    return '', table[name]
-  if number := re.search(r'(?<=[._])\d+(?=[./])', name):
-    pattern = f'{name[: number.start()]}#{name[number.end() :]}'
-    if pattern in table:
-      return number[0], table[pattern]
-  return None
+def _split(name: str) -> tuple[str, str]:
+  """Returns the layer number ('' if none), and the name with # for it."""
+  number = re.search(r'(?<=[._])\d+(?=[./])', name)
+  if not number:
+    return '', name
+  return number[0], f'{name[: number.start()]}#{name[number.end() :]}'
 
 
 def to_ours(
@@ -102,11 +100,11 @@ def to_ours(
   """
   renamed, unknown = {}, []
   for name, array in arrays.items():
-    row = _find(name, _BY_THEIRS)
-    if row is None:
+    layer, pattern = _split(name)
+    if pattern not in _BY_THEIRS:
       unknown.append(name)
       continue
-    layer, (_, ours, their_axes, our_axes) = row
+    _, ours, their_axes, our_axes = _BY_THEIRS[pattern]
     sizes = {'h': heads} if 'h' in their_axes else {}
     try:
       array = einops.rearrange(array, f'{their_axes} -> {our_axes}', **sizes)
@@ -132,10 +130,10 @@ def to_theirs(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   """
   renamed = {}
   for name, array in arrays.items():
-    row = _find(name, _BY_OURS)
-    if row is None:
+    layer, pattern = _split(name)
+    if pattern not in _BY_OURS:
       raise UserError(f'{name} has no name in a Hugging Face ViViT.')
-    layer, (theirs, _, their_axes, our_axes) = row
+    theirs, _, their_axes, our_axes = _BY_OURS[pattern]
     array = einops.rearrange(np.asarray(array), f'{our_axes} -> {their_axes}')
     renamed[theirs.replace('#', layer)] = np.ascontiguousarray(array)
   return renamed
@@ -145,19 +143,17 @@ def from_timm(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   """Returns a timm ViT's arrays under Hugging Face's names; splits q, k, v."""
   renamed = {}
   for name, array in arrays.items():
-    qkv = re.fullmatch(r'blocks\.(\d+)\.attn\.qkv\.(weight|bias)', name)
-    if qkv:
-      for part, piece in zip(('query', 'key', 'value'), np.split(array, 3)):
-        layer = f'encoder.layer.{qkv[1]}.attention.attention'
-        renamed[f'{layer}.{part}.{qkv[2]}'] = piece
+    layer, pattern = _split(name)
+    module, _, part = pattern.rpartition('.')
+    if module == 'blocks.#.attn.qkv':
+      for key, piece in zip(('query', 'key', 'value'), np.split(array, 3)):
+        theirs = f'{_LAYER}.attention.attention.{key}.{part}'
+        renamed[theirs.replace('#', layer)] = piece
       continue
-    for timm, theirs in _TIMM.items():
-      pattern = re.escape(timm).replace(r'\#', r'(\d+)')
-      match = re.fullmatch(rf'{pattern}(\.weight|\.bias|)', name)
-      if match:
-        layer = match[1] if '#' in timm else ''
-        renamed[theirs.replace('#', layer) + match[match.lastindex]] = array
-        break
-    else:
-      renamed[name] = array  # `to_ours` reports unknown names
+    theirs = _TIMM.get(pattern, pattern)
+    if module in _TIMM:
+      theirs = f'{_TIMM[module]}.{part}'
+    renamed[theirs.replace('#', layer)] = (
+      array  # `to_ours` reports unknown ones
+    )
   return renamed

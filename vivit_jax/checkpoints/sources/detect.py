@@ -33,7 +33,11 @@ def read(path: str | os.PathLike, *, ema: bool = True) -> Weights:
   """
   path = pathlib.Path(path)
   try:
-    weights = _read(path, ema)
+    if path.is_dir():
+      if native.is_native(path):
+        return native.read(path, ema=ema)
+      path = _only_file(path)
+    weights = _read_file(path)
     for name, array in weights.arrays.items():
       if not jnp.issubdtype(array.dtype, jnp.floating) or not array.size:
         raise damaged(path, f'{name} is {array.dtype} of shape {array.shape}')
@@ -42,7 +46,7 @@ def read(path: str | os.PathLike, *, ema: bool = True) -> Weights:
   except OSError as error:
     raise _unreadable(path, error) from None
   except Exception as error:
-    raise damaged(path, error or repr(error)) from None
+    raise damaged(path, error) from None
   return weights
 
 
@@ -78,22 +82,18 @@ def place(path: str | os.PathLike) -> pathlib.Path:
   """
   path = pathlib.Path(path)
   try:
-    if path.is_dir() and not _is_whole(path):
-      checkpoints = _files_of(path)
-      path = checkpoints[0] if len(checkpoints) == 1 else path
+    if path.is_dir() and not native.is_native(path):
+      files = _files_of(path)
+      path = files[0] if len(files) == 1 else path
     return path.resolve()
   except (OSError, UserError):
     return path
 
 
-def _is_whole(folder: pathlib.Path) -> bool:
-  """Returns whether the folder itself is a checkpoint."""
-  return (folder / 'model.safetensors').exists() or native.is_native(folder)
-
-
 def _is_one(folder: pathlib.Path) -> bool:
   """Returns whether a folder is a checkpoint or has one `checkpoint_<step>`."""
-  return _is_whole(folder) or len(_by_step(folder)) == 1
+  whole = native.is_native(folder) or (folder / 'model.safetensors').exists()
+  return whole or len(_by_step(folder)) == 1
 
 
 def _by_step(folder: pathlib.Path) -> dict[int, pathlib.Path]:
@@ -113,9 +113,22 @@ def _known_files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _files_of(folder: pathlib.Path) -> list[pathlib.Path]:
-  """Returns a folder's last `checkpoint_<step>`, else all known files."""
+  """Returns the file of Hugging Face or of the last step, else all known."""
+  if (folder / 'model.safetensors').exists():
+    return [folder / 'model.safetensors']
   steps = _by_step(folder)
   return [steps[max(steps)]] if steps else _known_files(folder)
+
+
+def _only_file(folder: pathlib.Path) -> pathlib.Path:
+  files = _files_of(folder)
+  if len(files) == 1:
+    return files[0]
+  names = ', '.join(path.name for path in files[:5])
+  several = f'; name one of its files {names}' if names else ''
+  raise UserError(
+    f'{folder} is not a known checkpoint format: {_known()}{several}.'
+  )
 
 
 def _imports() -> list[families.Import]:
@@ -134,11 +147,7 @@ def _unreadable(path: pathlib.Path, error: OSError) -> UserError:
   return UserError(f'cannot read the checkpoint {path}: {reason}.')
 
 
-def _read(path: pathlib.Path, ema: bool = True) -> Weights:
-  if '\0' in str(path):
-    raise UserError('the path of the checkpoint contains a NUL.')
-  if path.is_dir():
-    return _read_folder(path, ema)
+def _read_file(path: pathlib.Path) -> Weights:
   opener = _opener(path)
   if opener is None:
     raise UserError(f'{path} is not a known checkpoint format: {_known()}.')
@@ -162,7 +171,9 @@ def _opener(path: pathlib.Path) -> Callable[[pathlib.Path], File] | None:
     head = file.read(16)
   if head.startswith(b'PK'):
     return npz.open_file
-  if head[8:9] == b'{':
+  # Safetensors: the header's length in 8 bytes, then its {. The upper bytes are
+  # 0; in msgpack, letters of the first key are there.
+  if head[5:9] == b'\0\0\0{':
     return safetensors_files.open_file
   if re.match(rb'\x80[\x02-\x05]', head):
     return _refuse_pickle
@@ -175,19 +186,4 @@ def _refuse_pickle(path: pathlib.Path) -> File:
   raise UserError(
     f'{path} is pickled, and could run code when it is read: ask its owner '
     'for safetensors or plain arrays.'
-  )
-
-
-def _read_folder(folder: pathlib.Path, ema: bool) -> Weights:
-  if native.is_native(folder):
-    return native.read(folder, ema=ema)
-  if (folder / 'model.safetensors').exists():
-    return _read(folder / 'model.safetensors')
-  checkpoints = _files_of(folder)
-  if len(checkpoints) == 1:
-    return _read(checkpoints[0])
-  names = ', '.join(path.name for path in checkpoints[:5])
-  several = f'; name one of its files {names}' if names else ''
-  raise UserError(
-    f'{folder} is not a known checkpoint format: {_known()}{several}.'
   )

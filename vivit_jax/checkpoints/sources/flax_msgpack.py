@@ -1,7 +1,6 @@
 """Reads the msgpack of a Flax training state."""
 
 import pathlib
-from typing import Any
 
 from flax import serialization
 
@@ -17,9 +16,9 @@ def open_file(path: pathlib.Path) -> File:
   subtree `params` of either. The optimiser's state is ignored.
 
   Raises:
-    UserError: a file that is truncated or has no parameters.
+    UserError: a file without parameters.
   """
-  tree = _read_msgpack(path)
+  tree = serialization.msgpack_restore(path.read_bytes())
   optimizer = tree.get('optimizer')
   if isinstance(optimizer, dict) and isinstance(optimizer.get('target'), dict):
     layout, params = 'optimizer/target', optimizer['target']
@@ -29,15 +28,5 @@ def open_file(path: pathlib.Path) -> File:
     layout, params = f'{layout}/params', params['params']
   if not isinstance(params, dict):
     raise damaged(path, 'it has neither optimizer/target nor params')
-  arrays = dict(names.flatten(params))
+  arrays = names.flatten(params)
   return File(path, 'msgpack', list(arrays), lambda: dict(arrays), layout)
-
-
-def _read_msgpack(path: pathlib.Path) -> dict[str, Any]:
-  try:
-    tree = serialization.msgpack_restore(path.read_bytes())
-  except Exception as error:  # msgpack raises many types for broken files
-    raise damaged(path, error) from None
-  if not isinstance(tree, dict):
-    raise damaged(path, 'it holds no parameters')
-  return tree

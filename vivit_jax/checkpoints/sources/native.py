@@ -34,19 +34,12 @@ def locate(path: pathlib.Path) -> tuple[pathlib.Path, str]:
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-  """Parameters of a run's checkpoint.
+  """Parameters of a run's checkpoint."""
 
-  Attributes:
-    params: nested dicts, blocks unstacked.
-    about: metadata of the checkpoint.
-    step: training step.
-    averaged: whether the parameters are a moving average (`train.ema`).
-  """
-
-  params: Any
+  params: Any  # nested dicts, blocks unstacked
   about: Description
   step: int
-  averaged: bool
+  averaged: bool  # whether they are a moving average (`train.ema`)
 
   @property
   def name(self) -> str:
@@ -57,7 +50,7 @@ class Restored:
     config = self.about.config
     return Weights(
       f'vivit_jax, {self.name}',
-      dict(names.flatten(self.params)),
+      names.flatten(self.params),
       (config.model.family,),
       self.about.label_names,
       configs.target(config).grid,
@@ -92,10 +85,6 @@ def restore(workdir: str | os.PathLike, which: str, ema: bool) -> Restored:
 
 def read(path: pathlib.Path, *, ema: bool = True) -> Weights:
   """Reads the best checkpoint of a workdir, or `<workdir>/checkpoints/<step>`.
-
-  Args:
-    path: must satisfy `is_native`.
-    ema: see `restore`.
 
   Raises:
     UserError: see `restore`.

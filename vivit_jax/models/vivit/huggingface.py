@@ -41,15 +41,9 @@ def read(file: File) -> Weights:
     pass  # incomplete config.json: the user must pass a config
   except (TypeError, ValueError) as error:
     raise damaged(config, f'{type(error).__name__}: {error}') from None
-  weights = image_vit.hugging_face_arrays(
-    file,
-    'vivit',
-    ('joint',),
-    grid=grid,
-    experiment=experiment,
-    notes=(_NOTE,),
+  return image_vit.read_hugging_face(
+    file, ('joint',), grid=grid, experiment=experiment, notes=(_NOTE,)
   )
-  return image_vit.checked(weights, file)
 
 
 READ = Import(
@@ -123,10 +117,6 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
   """Returns 'tensors' and JSON files for a Hugging Face folder.
 
   See `Family.exports`.
-
-  Args:
-    weights: of Model 1, with a class token.
-    clip: the model's input.
 
   Raises:
     UserError: a model that `VivitForVideoClassification` does not support.

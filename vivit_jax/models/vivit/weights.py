@@ -1,5 +1,6 @@
 """ViViT's weights: scenic files, initialisation from images, resizing."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -59,25 +60,28 @@ def read_scenic(file: File) -> Weights:
   target's `embedding` decides (`Weights.readings`).
   """
   arrays = file.load()
-  models, options = _models(arrays), dict(_ORDER)
-  layout = f'scenic, flax msgpack ({file.layout})'
-  notes = (_AMBIGUOUS,) if len(models) > 1 else ()
-  if arrays['embedding/kernel'].ndim != 4:
-    weights = Weights(layout, arrays, models, options=options, notes=notes)
-    return image_vit.checked(weights, file)
-  frames = {'embedding': 'uniform_frames'}
-  kernel = arrays['embedding/kernel'][None]
-  video = Weights(
-    layout,
-    {**arrays, 'embedding/kernel': kernel},
+  models = _models(arrays)
+  weights = Weights(
+    f'scenic, flax msgpack ({file.layout})',
+    arrays,
     models,
-    options=options | frames,
-    notes=notes,
+    options=_ORDER,
+    notes=(_AMBIGUOUS,) if len(models) > 1 else (),
   )
-  if models[0] not in ('joint', 'factorised_dot_product'):
-    return image_vit.checked(video, file)
-  image = Weights(layout, arrays, (IMAGE_VIT,), readings=((frames, video),))
-  return image_vit.checked(image, file)
+  kernel = arrays['embedding/kernel']
+  if kernel.ndim == 4:
+    frames = {'embedding': 'uniform_frames'}
+    image = dataclasses.replace(
+      weights, models=(IMAGE_VIT,), options={}, notes=()
+    )
+    weights = dataclasses.replace(
+      weights,
+      arrays={**arrays, 'embedding/kernel': kernel[None]},
+      options=_ORDER | frames,
+    )
+    if models[0] in ('joint', 'factorised_dot_product'):
+      weights = dataclasses.replace(image, readings=((frames, weights),))
+  return image_vit.checked(weights, file)
 
 
 def _models(arrays: Arrays) -> tuple[str, ...]:
