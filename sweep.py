@@ -26,14 +26,13 @@ from vivit_jax.errors import UserError
 _CONFIG = config_flags.define_config('Config file, with sweep().')
 _WORKDIR = flags.DEFINE_string('workdir', None, 'Folder of the sweep.')
 _SHOW = flags.DEFINE_bool('show', False, 'Print the runs, and train nothing.')
-_PARALLEL = flags.DEFINE_integer('parallel', 1, 'Runs at a time.')
+_PARALLEL = flags.DEFINE_integer(
+  'parallel', 1, 'Runs at a time.', lower_bound=1
+)
 _TABLE = flags.DEFINE_bool(
-  'table', False, 'Print a metric of each run, the best first.'
+  'table', False, 'Print the best value of --metric in each run.'
 )
 _METRIC = flags.DEFINE_string('metric', 'validation/top1', 'Metric of --table.')
-_VALUE = flags.DEFINE_enum(
-  'value', 'best', ('best', 'last'), 'Value of each run in --table.'
-)
 _SLURM = flags.DEFINE_string(
   'slurm', None, 'File for a Slurm array script; trains nothing.'
 )
@@ -43,8 +42,6 @@ def main(arguments: list[str]) -> int:
   commands.no_positional(arguments)
   if (_SHOW.value, _TABLE.value, _SLURM.value is not None).count(True) > 1:
     raise UserError('set only one of --show, --table and --slurm.')
-  if _PARALLEL.value < 1:
-    raise UserError(f'--parallel is {_PARALLEL.value}; it must be at least 1.')
   config = config_flags.read_config(_CONFIG)
   flag = flags.FLAGS['config']
   given = get_override_values(flag)
@@ -59,7 +56,7 @@ def main(arguments: list[str]) -> int:
   if folder is None:
     raise UserError('--workdir is missing; --help shows the usage.')
   if _TABLE.value:
-    print(sweeps.table(runs, folder, _METRIC.value, _VALUE.value))
+    print(sweeps.table(runs, folder, _METRIC.value))
     return 0
   if _SLURM.value is not None:
     sweeps.write_slurm(runs, folder, _SLURM.value)

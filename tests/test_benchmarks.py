@@ -20,6 +20,14 @@ from vivit_jax.errors import UserError
 TINY = ['--size=S', '--layers=1', '--frames=4', '--crop=32', '--batch=2']
 
 
+@pytest.fixture(autouse=True)
+def compilation_cache():
+  """Enables the cache again, which the commands disable."""
+  before = jax.config.jax_enable_compilation_cache
+  yield
+  jax.config.update('jax_enable_compilation_cache', before)
+
+
 def ratios(text):
   """Returns the ratios of a report: medians with their lowest and highest."""
   matches = re.findall(r'([\d.]+) \(([\d.]+) to ([\d.]+)\)', text)

@@ -96,17 +96,13 @@ def test_a_run_is_the_config_with_its_overrides(tmp_path):
 @pytest.mark.parametrize(
   'body, words',
   [
-    ("[{'optim.learning_rat': 1.0}]", 'optim.learning_rate'),
     ("[{'batch_size': 4}]", "'batch_size'.*'train.batch_size'"),
     ("[{'train': {}}]", "'train'"),
-    ("[{'train.seed': 'x'}]", 'seed=x: train.seed'),
     ("[{'train.batch_size': 0}]", 'batch_size=0: train.batch_size'),
     ("[{'model.family': 'x'}]", 'family=x: model.family'),
     ("[{'optim.b1': 0.5}]", 'optim.b1 .*mine.py'),
-    ('[]', 'mine.py .*sweep'),
     ('None', 'mine.py .*sweep'),
     ("['train.seed']", 'mine.py .*sweep'),
-    ("[{'train.seed': object()}]", 'mine.py .*sweep'),
     ('1 / 0', 'mine.py, line 6: ZeroDivisionError'),
   ],
 )
@@ -115,12 +111,11 @@ def test_mistakes_are_named(tmp_path, body, words):
     plan(tmp_path, body, given=['optim.b1'])
 
 
-@pytest.mark.parametrize('value', [2, 4])
-def test_a_flag_that_a_family_lacks_is_refused(tmp_path, value):
-  """Even with the default value of its own family, which is 4."""
-  config = configs.default()
-  config.model.options.temporal_layers = value
-  base, key = configs.resolve(config), 'model.options.temporal_layers'
+def test_a_flag_that_a_family_lacks_is_refused(tmp_path):
+  base, key = (
+    configs.resolve(configs.default()),
+    'model.options.temporal_layers',
+  )
   path = write_config(tmp_path, "[{}, {'model.family': 'joint'}]")
   assert len(sweeps.plan(base, path)) == 2
   with pytest.raises(UserError, match=f'family=joint: .*{key}'):
@@ -156,8 +151,8 @@ def test_others_go_on_after_a_failure_and_finished_ones_are_left(
   devices = [(folder / name / 'devices').read_text() for name in RUNS]
   assert set(devices) == {'4,6', '5,7'}
   log = folder / RUNS[1] / 'log.txt'
-  failed = f'failed: {RUNS[1]}: error: as the stub was told ({log})'
-  assert capfd.readouterr().out.splitlines()[-1] == failed
+  assert capfd.readouterr().out.splitlines()[-1] == f'failed: {log}'
+  assert 'as the stub was told' in log.read_text()
   tell(folder, RUNS[1], 'end')
   assert sweeps.run_all(runs, folder, program=program) == 0
   assert starts(folder) == [1, 2, 1]
@@ -179,10 +174,17 @@ def test_an_impossible_run_is_refused_before_anything_starts(tmp_path):
   assert not (folder / RUNS[0]).exists()
 
 
-@pytest.mark.parametrize('which', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_runs_and_the_same_command_goes_on(
-  tmp_path, program, which
-):
+def test_an_error_releases_the_lock_and_the_signals(tmp_path):
+  runs, folder = plan(tmp_path, RATES), tmp_path / 'sweep'
+  handlers = [signal.getsignal(x) for x in (signal.SIGINT, signal.SIGTERM)]
+  for _ in range(2):
+    with pytest.raises(FileNotFoundError):
+      sweeps.run_all(runs, folder, program=['/absent'])
+    now = [signal.getsignal(x) for x in (signal.SIGINT, signal.SIGTERM)]
+    assert now == handlers
+
+
+def test_a_signal_ends_the_runs_and_the_same_command_goes_on(tmp_path, program):
   runs, folder = plan(tmp_path, RATES), tmp_path / 'sweep'
   for name in RUNS:
     tell(folder, name, 'wait')
@@ -199,12 +201,16 @@ def test_a_signal_ends_the_runs_and_the_same_command_goes_on(
   while not all((folder / name / 'ready').exists() for name in RUNS[:2]):
     assert time.monotonic() < end and process.poll() is None
     time.sleep(0.02)
+  others = plan(tmp_path, RATES.replace('}', ", 'train.seed': 5}"))
+  waiting = folder / RUNS[2] / 'experiment.py'
+  before = waiting.read_text()
   with pytest.raises(UserError, match=str(folder)):
-    sweeps.run_all(runs, folder, program=program)
-  process.send_signal(which)
-  assert process.wait(30) == 128 + which
+    sweeps.run_all(others, folder, program=program)
+  assert waiting.read_text() == before
+  process.send_signal(signal.SIGTERM)
+  assert process.wait(30) == 143
   for name in RUNS[:2]:
-    assert (folder / name / 'signal').read_text() == str(int(which))
+    assert (folder / name / 'signal').read_text() == '15'
   for name in RUNS:
     tell(folder, name, 'end')
   assert sweeps.run_all(runs, folder, 2, program) == 0
@@ -232,26 +238,19 @@ def test_a_table_has_the_best_first(tmp_path):
     ]
     text = '\n'.join([*lines, '{"step": 3, "vali'])  # of a killed run
     (tmp_path / name / 'metrics.jsonl').write_text(text)
-  (tmp_path / RUNS[0] / 'finished').touch()
 
-  def rows(*arguments):
-    lines = sweeps.table(runs, tmp_path, *arguments).splitlines()[1:]
+  def rows(metric):
+    lines = sweeps.table(runs, tmp_path, metric).splitlines()[1:]
     return [line.split() for line in lines]
 
   assert rows('validation/top1') == [
-    ['0.5000', '1', 'finished', RUNS[0]],
-    ['0.4500', '2', '-', RUNS[1]],
-    ['-', '-', '-', RUNS[2]],
+    ['0.5000', '1', RUNS[0]],
+    ['0.4500', '2', RUNS[1]],
+    ['-', '-', RUNS[2]],
   ]
-  assert rows('validation/top1', 'last')[0] == ['0.4500', '2', '-', RUNS[1]]
-  assert [row[0] for row in rows('validation/loss')] == [
-    '0.3000',
-    '0.4000',
-    '-',
-  ]
-  with pytest.raises(
-    UserError, match="'top1'.*validation/loss, validation/top1"
-  ):
+  losses = [row[0] for row in rows('validation/loss')]
+  assert losses == ['0.3000', '0.4000', '-']
+  with pytest.raises(UserError, match='validation/loss, validation/top1'):
     sweeps.table(runs, tmp_path, 'top1')
 
 
@@ -288,5 +287,3 @@ def test_the_command_plans_shows_and_refuses(tmp_path):
   given = sweep(*flags, '--config.optim.learning_rate=1.0')
   assert given.returncode == 2
   assert given.stderr.startswith('error: optim.learning_rate ')
-  assert '--show, --table' in sweep(*flags, '--show', '--table').stderr
-  assert '--workdir' in sweep(flags[0]).stderr

@@ -7,8 +7,6 @@ It maps uint8 frames to probabilities. docs/export.md describes the files.
 """
 
 import re
-import shutil
-import signal
 import sys
 
 from absl import flags
@@ -39,17 +37,8 @@ def main(arguments: list[str]) -> None:
   size = None if _RESIZE.value is None else _size(_RESIZE.value)
   from vivit_jax.inference import export  # importing jax takes a second
 
-  predictor = model_flags.load()
-  temporary = export.unfinished(_OUT.value)
-
-  def end(*_):
-    # jax's callbacks into Python swallow a KeyboardInterrupt.
-    shutil.rmtree(temporary, ignore_errors=True)
-    commands.end_at_once()
-
-  signal.signal(signal.SIGINT, end)
   folder = export.export(
-    predictor,
+    model_flags.load(),
     _OUT.value,
     platforms=_PLATFORMS.value,
     size=size,
@@ -57,13 +46,13 @@ def main(arguments: list[str]) -> None:
     savedmodel=_SAVEDMODEL.value,
   )
   for path in sorted(folder.iterdir()):
-    files = [p for p in (path, *path.rglob('*')) if p.is_file()]
-    megabytes = sum(p.stat().st_size for p in files) / 1e6
+    files = [path, *path.rglob('*')]
+    megabytes = sum(p.stat().st_size for p in files if p.is_file()) / 1e6
     commands.say(f'{megabytes:10.3f} MB  {path}')
 
 
 def _size(text: str) -> tuple[int, int]:
-  match = re.fullmatch(r'(\d{1,5})x(\d{1,5})', text)
+  match = re.fullmatch(r'([1-9]\d*)x([1-9]\d*)', text)
   if not match:
     raise UserError(
       f"--resize is '{text}'; it takes height x width in pixels, such as "

@@ -17,7 +17,9 @@ _CONFIG = config_flags.define_config(
   'Config file, such as configs/k400_b16x2.py.'
 )
 _OUT = flags.DEFINE_string('out', None, 'File to write, .html or .png.')
-_STEP = flags.DEFINE_integer('step', 0, 'Number of the batch, from 0.')
+_STEP = flags.DEFINE_integer(
+  'step', 0, 'Number of the batch, from 0.', lower_bound=0
+)
 _CLIPS = flags.DEFINE_integer('clips', 8, 'Number of clips to show.')
 commands.define_compilation_cache()
 

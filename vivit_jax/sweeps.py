@@ -12,6 +12,7 @@ empty file `finished`.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -26,14 +27,14 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from vivit_jax import commands, config_file, files, locks, typed
 from vivit_jax import config as configs
 from vivit_jax.checkpoints import workdir as workdirs
 from vivit_jax.config import TrainConfig
-from vivit_jax.errors import INTERRUPTED, TERMINATED, UserError, nearest
+from vivit_jax.errors import UserError, nearest
 from vivit_jax.models import family as families
 
 _ROOT = pathlib.Path(__file__).absolute().parents[1]
@@ -65,7 +66,7 @@ exec bash {launcher} --config="$workdir/experiment.py" --workdir="$workdir"
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """A run: name of its folder, overrides, and checked config."""
+  """A run: the name of its folder, its overrides and its checked config."""
 
   name: str
   overrides: dict[str, Any]
@@ -81,8 +82,8 @@ def plan(base: TrainConfig, path: str, given: Iterable[str] = ()) -> list[Run]:
     given: keys that are set by flags.
 
   Raises:
-    UserError: code that fails, a result that is not a list of dicts, an unknown
-      key, a key that is also set by a flag, or invalid values.
+    UserError: `sweep` fails, or returns no list of dicts of keys and values; or
+      a key is also set by a flag.
   """
   overrides, known, given = _read(path), configs.keys(), list(given)
   for key in dict.fromkeys(key for run in overrides for key in run):
@@ -109,8 +110,7 @@ def _read(path: str) -> list[dict[str, Any]]:
   try:
     returned = runpy.run_path(path)['sweep']()
     # JSON turns NumPy values into Python values.
-    text = json.dumps(returned, default=lambda array: array.tolist())
-    runs = json.loads(text)
+    runs = json.loads(json.dumps(returned, default=lambda x: x.tolist()))
   except Exception as error:  # a config file may raise anything
     if mistake := config_file.mistake(error, path):
       raise mistake from None
@@ -125,7 +125,6 @@ def _read(path: str) -> list[dict[str, Any]]:
 def _override(
   base: TrainConfig, run: dict[str, Any], given: Sequence[str]
 ) -> TrainConfig:
-  """Returns the checked config of one run."""
   values = dataclasses.asdict(base)
   if 'model.family' in run:
     values['model'] = families.as_family(values['model'], run['model.family'])
@@ -153,21 +152,21 @@ def names(runs: Sequence[dict[str, Any]]) -> list[str]:
   texts = {key: {json.dumps(run.get(key, ())) for run in runs} for key in keys}
   keys = [key for key in keys if len(texts[key]) > 1] or keys
   ends = Counter(key.rpartition('.')[2] for key in keys)
-  short = {key: key.rpartition('.')[2] for key in keys}
-  short = {key: end if ends[end] == 1 else key for key, end in short.items()}
-  found = [
-    ','.join(f'{short[key]}={_word(run[key])}' for key in keys if key in run)
-    or 'default'
-    for run in runs
-  ]
-  # Some file systems ignore case.
-  same = Counter(name.lower() for name in found)
-  for number, (name, run) in enumerate(zip(found, runs)):
+  result = []
+  for run in runs:
+    parts = []
+    for key in keys:
+      end = key.rpartition('.')[2]
+      if key in run:
+        parts.append(f'{end if ends[end] == 1 else key}={_word(run[key])}')
+    result.append(','.join(parts) or 'default')
+  same = Counter(name.lower() for name in result)  # as some file systems do
+  for number, (name, run) in enumerate(zip(result, runs)):
     if same[name.lower()] > 1 or len(name) > _MAX_NAME:
       text = json.dumps(run, sort_keys=True).encode()
       digest = hashlib.sha256(text).hexdigest()[:8]
-      found[number] = f'{name[: _MAX_NAME - 9]}-{digest}'
-  return found
+      result[number] = f'{name[: _MAX_NAME - 9]}-{digest}'
+  return result
 
 
 def _word(value: Any) -> str:
@@ -178,11 +177,13 @@ def _word(value: Any) -> str:
   return re.sub(r'[^\w.+-]+', '-', text, flags=re.ASCII).strip('-')
 
 
-def write(runs: Sequence[Run], folder: pathlib.Path) -> None:
-  """Checks all runs, then writes `experiment.py` of each.
+@contextlib.contextmanager
+def _claimed(runs: Sequence[Run], folder: pathlib.Path) -> Iterator[None]:
+  """Checks all runs, locks the folder and writes each `experiment.py`.
 
   Raises:
-    UserError: a run that cannot start, or a workdir with another config.
+    UserError: a run that cannot start, a workdir with another config, or
+      another sweep in the folder. Nothing is written.
   """
   from vivit_jax.training import checks  # importing jax takes a second
 
@@ -192,18 +193,25 @@ def write(runs: Sequence[Run], folder: pathlib.Path) -> None:
     except UserError as error:
       raise UserError(f'run {run.name}: {error}') from None
     workdirs.check(folder / run.name, run.config)
-  for run in runs:
-    values = dataclasses.asdict(run.config)
-    for part, key in (
-      (values, 'init_from'), (values, 'class_order'),
-      (values['data'], 'data_dir'),
-    ):  # fmt: skip
-      part[key] = part[key] and os.path.abspath(part[key])  # for Slurm
-    text = pprint.pformat(values, sort_dicts=False)
-    path = folder / run.name / 'experiment.py'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.replacing(path) as unfinished:
-      unfinished.write_text(_EXPERIMENT.format(name=run.name, values=text))
+  folder.mkdir(parents=True, exist_ok=True)
+  in_use = f'another sweep is running in {folder}: wait until it ends.'
+  with locks.locked(folder, in_use):
+    for run in runs:
+      _write_experiment(run, folder / run.name / 'experiment.py')
+    yield
+
+
+def _write_experiment(run: Run, path: pathlib.Path) -> None:
+  values = dataclasses.asdict(run.config)
+  for part, key in (
+    (values, 'init_from'), (values, 'class_order'),
+    (values['data'], 'data_dir'),
+  ):  # fmt: skip
+    part[key] = part[key] and os.path.abspath(part[key])  # for Slurm
+  text = pprint.pformat(values, sort_dicts=False)
+  path.parent.mkdir(exist_ok=True)
+  with files.replacing(path) as unfinished:
+    unfinished.write_text(_EXPERIMENT.format(name=run.name, values=text))
 
 
 def run_all(
@@ -225,12 +233,15 @@ def run_all(
 
   Returns:
     The exit code: 0; 1 if a run failed; 130 or 143 after a signal.
+
+  Raises:
+    UserError: a run cannot start, or another sweep is running in the folder.
   """
-  write(runs, folder)
   devices = os.environ.get('CUDA_VISIBLE_DEVICES', '').split(',')
   slots = list(range(parallel))
   active: dict[str, subprocess.Popen] = {}
-  received, failed = [], []
+  received: list[int] = []
+  failed: list[str] = []
 
   def forward(signum, _):
     received.append(signum)
@@ -267,54 +278,58 @@ def run_all(
       failed.append(run.name)
     print(f'{run.name}: ended with code {code}', flush=True)
 
-  in_use = f'another sweep is running in {folder}: wait until it ends.'
-  signals = (signal.SIGINT, signal.SIGTERM)
-  with locks.locked(folder, in_use):
-    before = [signal.signal(signum, forward) for signum in signals]
-    with concurrent.futures.ThreadPoolExecutor(parallel) as pool:
-      list(pool.map(train, runs))
-    for signum, handler in zip(signals, before):
-      signal.signal(signum, handler)
+  with (
+    _claimed(runs, folder),
+    _signals_to(forward),
+    concurrent.futures.ThreadPoolExecutor(parallel) as pool,
+  ):
+    list(pool.map(train, runs))
   for name in failed:
-    log = folder / name / 'log.txt'
-    output = log.read_text(errors='replace').strip() or 'no output'
-    print(f'failed: {name}: {output.splitlines()[-1]} ({log})')
+    print(f'failed: {folder / name / "log.txt"}')
   if received:
     print('stopped; the same command resumes the sweep')
-    return TERMINATED if received[0] == signal.SIGTERM else INTERRUPTED
+    return 128 + received[0]
   return 1 if failed else 0
 
 
-def table(
-  runs: Sequence[Run], folder: pathlib.Path, metric: str, value: str = 'best'
-) -> str:
-  """Returns a table of a metric, the best run first.
+@contextlib.contextmanager
+def _signals_to(handler: Callable[[int, Any], None]) -> Iterator[None]:
+  """Lets a function handle SIGINT and SIGTERM."""
+  signals = (signal.SIGINT, signal.SIGTERM)
+  before = {signum: signal.signal(signum, handler) for signum in signals}
+  try:
+    yield
+  finally:
+    for signum, previous in before.items():
+      signal.signal(signum, previous)
+
+
+def table(runs: Sequence[Run], folder: pathlib.Path, metric: str) -> str:
+  """Returns a table of each run's best value of a metric, the best run first.
 
   Args:
     runs: from `plan`.
     folder: workdir of the sweep.
     metric: name in metrics.jsonl. Smaller is better for losses, larger for all
       other metrics.
-    value: 'best' or 'last' value of each run.
 
   Raises:
     UserError: no run has the metric.
   """
+  from vivit_jax.evaluation.page import curves
+
   sign = -1 if configs.less_is_better(metric) else 1
   rows, known = [], set()
   for run in runs:
-    path = folder / run.name / 'metrics.jsonl'
-    lines = path.read_text().splitlines() if path.exists() else []
-    reports = [json.loads(line) for line in lines if line.endswith('}')]
-    known |= {key for report in reports for key in report} - {'step'}
-    scores = [
-      (sign * report[metric], report['step'])
-      for report in reports
-      if math.isfinite(report.get(metric, math.nan))
-    ] or [(-math.inf, '-')]
-    score = max(scores, key=lambda x: x[0]) if value == 'best' else scores[-1]
-    finished = (folder / run.name / 'finished').exists()
-    rows.append((*score, 'finished' if finished else '-', run.name))
+    metrics = curves.read(folder / run.name)
+    known |= metrics.keys()
+    points = [
+      (sign * value, step)
+      for step, value in zip(*metrics.get(metric, ((), ())))
+      if math.isfinite(value)
+    ]
+    best = max(points, key=lambda point: point[0], default=(-math.inf, '-'))
+    rows.append((*best, run.name))
   if metric not in known:
     names = ', '.join(sorted(known)) or 'no metrics yet'
     raise UserError(
@@ -322,10 +337,10 @@ def table(
       f'{nearest(metric, known)}'
     )
   width = max(len(metric), 8)
-  lines = [f'{metric:>{width}}  {"step":>8}  {"state":8}  run']
-  for score, step, state, name in sorted(rows, key=lambda row: -row[0]):
+  lines = [f'{metric:>{width}}  {"step":>8}  run']
+  for score, step, name in sorted(rows, key=lambda row: -row[0]):
     text = f'{sign * score:.4f}' if math.isfinite(score) else '-'
-    lines.append(f'{text:>{width}}  {step:>8}  {state:8}  {name}')
+    lines.append(f'{text:>{width}}  {step:>8}  {name}')
   return '\n'.join(lines)
 
 
@@ -333,10 +348,9 @@ def write_slurm(runs: Sequence[Run], folder: pathlib.Path, path: str) -> None:
   """Writes `experiment.py` of each run, and a job array script for `sbatch`.
 
   Raises:
-    UserError: see `write`; or the script cannot be written.
+    UserError: see `run_all`; or the script cannot be written.
   """
   folder = folder.absolute()
-  write(runs, folder)
   script = _SLURM.format(
     last=len(runs) - 1,
     folder=folder,
@@ -347,6 +361,7 @@ def write_slurm(runs: Sequence[Run], folder: pathlib.Path, path: str) -> None:
     launcher=shlex.quote(str(_ROOT / 'launch' / 'slurm.sh')),
   )
   try:
-    pathlib.Path(path).write_text(script)
+    with _claimed(runs, folder):
+      pathlib.Path(path).write_text(script)
   except OSError as error:
     raise UserError(f'cannot write {path}: {error.strerror}.') from None

@@ -62,8 +62,8 @@ def test_a_stride_stands_for_frames_a_second(config):
   ('flags', 'named'),
   [
     ({'views': '4'}, "--views .*'4'"),
-    ({'views': '4x2'}, 'evaluation.spatial_crops'),
-    ({'views': '0x1'}, 'evaluation.temporal_views'),
+    ({'views': '4x2'}, '--views'),
+    ({'views': '0x1'}, '--views'),
     ({'crop': '256x'}, "--crop .*'256x'"),
     ({'crop': '320'}, '--short_side=320'),
     ({'crop': '250'}, 'data.crop .*model.options.tubelet'),

@@ -1,13 +1,10 @@
 """python -m vivit_jax.predict: its checks, output and files."""
 
-import itertools
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
-import time
 import types
 
 import numpy as np
@@ -16,7 +13,7 @@ from made import blocks, write
 
 import vivit_jax
 from vivit_jax.errors import UserError
-from vivit_jax.inference import command, model_flags
+from vivit_jax.inference import command, model_flags, outputs
 from vivit_jax.inference.command import Options
 from vivit_jax.inference.videos import open_video
 
@@ -85,83 +82,18 @@ def test_unreadable_videos_are_reported_and_the_others_predicted(
   assert len(list(folder.iterdir())) == 4
 
 
-@pytest.mark.slow
-def test_interrupts(run, tmp_path):
-  path = tmp_path / 'long.mkv'
-  write(path, np.tile(blocks(0, 24, (96, 128)), (250, 1, 1, 1)), 10)
-  process = subprocess.Popen(
-    [sys.executable, '-m', 'vivit_jax.predict', str(path)]
-    + [f'--workdir={run}', '--timeline', '--window_stride=0.1'],
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-    cwd=ROOT,
-  )
-  assert process.stdout.readline().strip() == str(path)
-  time.sleep(1)
-  process.send_signal(signal.SIGINT)
-  _, errors = process.communicate(timeout=60)
-  assert process.returncode == 130
-  assert errors.strip() == 'interrupted'
-
-
-HOUR = r"""
-import re, sys
-sys.argv[0] = 'predict'
-from vivit_jax import commands, predict
-code = commands.run(predict.main, '')
-status = open('/proc/self/status').read()
-print(re.search(r'VmHWM:\s*(\d+) kB', status)[1], file=sys.stderr)
-sys.exit(code)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(
-  not os.path.exists('/proc/self/status'), reason='needs /proc'
-)
-def test_an_hour_of_video_in_bounded_memory(run, tmp_path):
-  """Raw, the hour is 36000 frames of 49 kB: 1.7 GB."""
-  peaks, lines = [], []
-  for seconds in (20, 3600):
-    path = tmp_path / f'{seconds}.mkv'
-    second = blocks(0, 10, (96, 176))
-    write(path, itertools.chain(*[second] * seconds), 10, 'libx264')
-    done = subprocess.run(
-      [sys.executable, '-c', HOUR, str(path), f'--workdir={run}']
-      + ['--timeline', '--window=6', '--views=1x1', '--json'],
-      capture_output=True,
-      text=True,
-      cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr
-    peaks.append(int(done.stderr) * 1024)
-    lines.append(json.loads(done.stdout))
-  assert len(lines[1]['windows']) == 600
-  assert lines[1]['windows'][-1]['end'] == 3600
-  assert lines[1]['timeline']['verb'][-1]['end'] == 3600
-  assert peaks[1] - peaks[0] < 100e6
-
-
 @pytest.mark.parametrize(
   'arguments, changes, words',
   [
     ([], {}, 'no video'),
     (['none.mp4'], {}, 'none.mp4'),
-    (['nothing'], {}, 'nothing'),
-    (['nothing/*.mp4'], {}, r'nothing/\*.mp4'),
-    (['VIDEO'], {'views': '3'}, '--views'),
     (['VIDEO'], {'views': '3x2'}, '--views'),
     (['VIDEO'], {'tokens': True}, '--tokens needs --features'),
     (['VIDEO'], {'window': 3.0}, '--window needs --timeline'),
-    (['VIDEO'], {'timeline': True, 'window': 0.0}, '--window'),
-    (['VIDEO'], {'timeline': True, 'window_stride': np.nan}, '--window_stride'),
     (['VIDEO'], {'timeline': True, 'explain': 'x'}, '--explain'),
-    (['VIDEO'], {'timeline': True, 'features': 'x.npz'}, '--features'),
     (['VIDEO'], {'features': 'VIDEO/x.npz'}, '0.mkv'),
     (['VIDEO'], {'features': 'nothing.npz'}, 'nothing.npz'),
     (['VIDEO'], {'features': 'x.txt'}, 'x.txt'),
-    (['VIDEO'], {'explain': 'VIDEO'}, '0.mkv'),
     (['a.gif'], {'explain': '.'}, 'a.gif'),
     (['./x.npz'], {'features': 'x.npz'}, 'x.npz'),
   ],
@@ -170,8 +102,7 @@ def test_mistakes_are_refused_before_any_work(
   videos, tmp_path, monkeypatch, arguments, changes, words
 ):
   monkeypatch.chdir(tmp_path)
-  for name in ('nothing', 'nothing.npz'):
-    pathlib.Path(name).mkdir()
+  pathlib.Path('nothing.npz').mkdir()
   for name in ('a.gif', 'x.npz'):
     pathlib.Path(name).touch()
   before = sorted(tmp_path.rglob('*'))
@@ -200,22 +131,11 @@ def test_flags_that_select_no_model_are_refused(changes, words):
     model_flags.check(types.SimpleNamespace(**values))
 
 
-@pytest.mark.parametrize(
-  'flags, words',
-  [
-    (['--top=0'], '--top=0'),
-    (['--tops=3'], '--tops'),
-    (['--short_videos=cut'], '--short_videos=cut'),
-    (['--workdir=none'], '--workdir=none'),
-    (['--checkpoint=none'], 'none'),
-  ],
-)
-def test_a_mistake_is_one_sentence(videos, flags, words):
-  done = start(videos / '0.mkv', *flags)
-  assert done.returncode == 2
-  assert done.stdout == ''
+def test_a_mistake_is_one_sentence(videos):
+  done = start(videos / '0.mkv', '--short_videos=cut')
+  assert done.returncode == 2 and done.stdout == ''
   assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
-  assert words in done.stderr
+  assert '--short_videos=cut' in done.stderr
 
 
 def test_text_time_lines_and_tokens(run, videos, tmp_path, capsys):
@@ -258,11 +178,10 @@ def test_flags_may_precede_and_follow_videos(run, videos):
 
 
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
-@pytest.mark.parametrize('more', [[], ['--timeline']])
-def test_a_full_disk_is_one_error(run, videos, more):
+def test_a_full_disk_is_one_error(run, videos):
   with open('/dev/full', 'w') as full:
     done = start(
-      videos / '0.mkv', videos / '1.mkv', f'--workdir={run}', *more, stdout=full
+      videos / '0.mkv', videos / '1.mkv', f'--workdir={run}', stdout=full
     )
   assert done.returncode == 2
   assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
@@ -271,17 +190,9 @@ def test_a_full_disk_is_one_error(run, videos, more):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
   for name in (
-    'a.mp4',
-    'b.MKV',
-    'notes.txt',
-    '._a.mp4',
-    'odd',
-    'clip[1].mp4',
-    'deep/er/c.webm',
-    'deep/a.mp4',
-    'deep/folder.mp4/d.mp4',
-    'empty/none.txt',
-  ):
+    'a.mp4', 'b.MKV', 'notes.txt', '._a.mp4', 'odd', 'clip[1].mp4',
+    'deep/er/c.webm', 'deep/a.mp4', 'deep/folder.mp4/d.mp4', 'empty/none.txt',
+  ):  # fmt: skip
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
@@ -299,7 +210,6 @@ DEEP = [
   'arguments, expected',
   [
     (['.'], ['a.mp4', 'b.MKV', 'clip[1].mp4', *DEEP]),
-    (['*'], ['a.mp4', 'b.MKV', 'clip[1].mp4', *DEEP]),
     (['odd', 'a.mp4'], ['odd', 'a.mp4']),  # a file may have any name
     (['**/*.webm'], ['deep/er/c.webm']),
     (['clip[1].mp4'], ['clip[1].mp4']),
@@ -314,7 +224,7 @@ def test_files_folders_and_globs(folder, arguments, expected):
 
 
 def test_missing_videos_are_named(folder):
-  arguments = ['none.mp4', 'a.mp4', 'empty', '*.flv', 'n\0', 'x' * 5000]
+  arguments = ['none.mp4', 'a.mp4', 'empty', '*.flv']
   paths, missing = command.find_videos(arguments)
   assert [str(path) for path in paths] == ['a.mp4']
   arguments.remove('a.mp4')
@@ -330,6 +240,6 @@ def test_a_pipe_is_an_error_and_is_not_waited_for(folder):
 
 def test_names_of_outputs_are_unique():
   paths = ['a/x.mp4', 'b/x.mp4', 'y.mp4', 'b_x.mp4', '/b/x.mp4', 'A/X.mp4']
-  names = command.output_names([pathlib.Path(path) for path in paths])
+  names = outputs.names([pathlib.Path(path) for path in paths])
   assert names[:3] == ['a_x.mp4', 'b_x.mp4', 'y']
   assert len({name.casefold() for name in names}) == len(paths)

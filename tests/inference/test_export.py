@@ -25,27 +25,12 @@ NAMES = {'many': ['a', 'ß "b"', 'c'], 'one': [f'class {n}' for n in range(5)]}
 FRAMES, CROP = 4, (16, 24)
 ROOT = pathlib.Path(vivit_jax.__file__).parents[1]
 
-# What anybody would write, with jax alone.
-LOADER = """
-import sys
-import numpy as np
-from jax import export
-model = export.deserialize(bytearray(open('model.jax_export', 'rb').read()))
-video = np.load('../video.npy')
-found = {}
-for count in (1, 3):
-  for head, shares in model.call(video[:count]).items():
-    found[f'{head}{count}'] = np.asarray(shares)
-assert not any(name.startswith(('vivit_jax', 'flax')) for name in sys.modules)
-np.savez('../found.npz', **found)
-"""
-
 
 def predictor(family='joint', **changes):
   config = configs.default(family)
-  config.model.size = 'S' if family == 'factorised_dot_product' else 'Ti'
+  config.model.size = 'Ti'
   options = config.model.options
-  options.tubelet = (2, 8, 8)
+  options.update(tubelet=(2, 8, 8), width=32, attention_heads=2, mlp_width=64)
   one_layer = {'layers', 'spatial_layers', 'temporal_layers'}
   options.update({key: 1 for key in one_layer if key in options})
   if 'temporal_init' in options:
@@ -61,7 +46,7 @@ def predictor(family='joint', **changes):
   )
   model = models.build(config.model)
   clip = np.zeros((1, FRAMES, *CROP, 3), np.float32)
-  params = model.init(jax.random.key(0), clip)['params']
+  params = jax.jit(model.init)(jax.random.key(0), clip)['params']
   head = params['output_projection']
   head['kernel'] = 0.2 * jax.random.normal(
     jax.random.key(1), head['kernel'].shape
@@ -77,26 +62,8 @@ def clips(count, size=CROP):
   return draw.integers(0, 256, (count, FRAMES, *size, 3), np.uint8)
 
 
-def run_apart(folder, video, code):
-  """Runs code where the package cannot be imported; returns found.npz."""
-  np.save(folder.parent / 'video.npy', video)
-  script = folder.parent / 'load.py'
-  script.write_text(code)
-  done = subprocess.run(
-    [sys.executable, '-I', script],
-    cwd=folder,
-    env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': ''},
-    capture_output=True,
-    text=True,
-    timeout=300,
-  )
-  assert done.returncode == 0, done.stderr
-  with np.load(folder.parent / 'found.npz') as file:
-    return dict(file)
-
-
-def run_here(folder, video, *parameters):
-  """Returns what `run_apart` does of LOADER, in this process."""
+def run(folder, video, *parameters):
+  """Returns the probabilities of an artefact for one clip and for three."""
   data = (folder / 'model.jax_export').read_bytes()
   model = jax.export.deserialize(bytearray(data))
   return {
@@ -120,71 +87,58 @@ def expected_of(model, video, count):
 
 
 @pytest.mark.parametrize(
-  'family, changes',
+  'family, changes, tolerance',
   [
-    ('joint', {'representation': 8}),
-    ('factorised_encoder', {}),
-    ('factorised_self_attention', {'order': 'time_space'}),
-    ('factorised_dot_product', {}),
+    ('joint', {'representation': 8, 'scan': True}, 1e-5),
+    ('joint', {'embedding': 'uniform_frames'}, 1e-5),
+    # Another compilation rounds elsewhere: 8 bits, so a hundredth.
+    ('joint', {'dtype': 'bfloat16'}, 1e-2),
+    ('factorised_encoder', {}, 1e-5),
+    ('factorised_self_attention', {'order': 'time_space'}, 1e-5),
+    ('factorised_dot_product', {}, 1e-5),
   ],
 )
-def test_probabilities_equal_the_models_without_the_package(
-  family, changes, tmp_path
-):
+def test_probabilities_equal_the_models(family, changes, tolerance, tmp_path):
   model, video = predictor(family, **changes), clips(3)
-  folder = export.export(model, tmp_path / 'out')
-  found = run_apart(folder, video, LOADER)
+  folder = export.export(model, tmp_path / 'out', platforms=['cpu'])
+  found = run(folder, video)
   expected = expected_of(model, video, 1) | expected_of(model, video, 3)
   assert found.keys() == expected.keys()
   for name, shares in expected.items():
     assert np.ptp(shares) > 0.05
-    np.testing.assert_allclose(found[name], shares, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-  'changes', [{'scan': True}, {'embedding': 'uniform_frames'}]
-)
-def test_probabilities_of_variants(changes, tmp_path):
-  model, video = predictor(**changes), clips(3)
-  folder = export.export(model, tmp_path / 'out')
-  found = run_here(folder, video)
-  for name, shares in expected_of(model, video, 3).items():
-    np.testing.assert_allclose(found[name], shares, atol=1e-5)
-
-
-def test_probabilities_in_bfloat16(tmp_path):
-  """Another compilation rounds elsewhere: 8 bits, so a hundredth."""
-  model, video = predictor('joint', dtype='bfloat16'), clips(3)
-  folder = export.export(model, tmp_path / 'out')
-  found = run_here(folder, video)
-  for name, shares in expected_of(model, video, 3).items():
-    np.testing.assert_allclose(found[name], shares, atol=1e-2)
-  precise = predictor('joint').logits(video)
-  assert np.abs(precise['one'] - model.logits(video)['one']).max() > 1e-4
-
-
-def test_parameters_may_lie_beside_it(tmp_path):
-  model, video = predictor(), clips(3)
-  folder = export.export(model, tmp_path / 'out', beside=True)
-  sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-  assert sizes['model.jax_export'] < 100_000 < sizes['parameters.npz']
-  with np.load(folder / 'parameters.npz') as file:
-    parameters = [file[name] for name in sorted(file.files)]
-  found = run_here(folder, video, parameters)
-  for name, shares in expected_of(model, video, 3).items():
-    np.testing.assert_allclose(found[name], shares, atol=1e-5)
+    np.testing.assert_allclose(found[name], shares, atol=tolerance)
 
 
 @pytest.mark.parametrize('beside', [False, True])
-def test_the_usage_in_its_description_runs(beside, tmp_path):
+def test_the_usage_in_its_description_runs_without_this_package(
+  beside, tmp_path
+):
   model = predictor()
   folder = export.export(model, tmp_path / 'out', beside=beside)
   about = json.loads((folder / 'model.json').read_text('utf-8'))
-  code = [*about['usage'], "np.savez('../found.npz', **probabilities)"]
-  found = run_apart(folder, clips(1), '\n'.join(code))
+  program = '\n'.join(
+    [
+      *about['usage'],
+      'import sys',
+      "assert not {'vivit_jax', 'flax'} & set(sys.modules)",
+      "np.savez('../found.npz', **probabilities)",
+    ]
+  )
+  done = subprocess.run(
+    [sys.executable, '-I', '-c', program],
+    cwd=folder,
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu'},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
   expected = expected_of(model, np.zeros_like(clips(1)), 1)
-  for head in NAMES:
-    np.testing.assert_allclose(found[head], expected[f'{head}1'], atol=1e-5)
+  with np.load(tmp_path / 'found.npz') as found:
+    for head in NAMES:
+      np.testing.assert_allclose(found[head], expected[f'{head}1'], atol=1e-5)
+  size = (folder / 'model.jax_export').stat().st_size
+  assert (folder / 'parameters.npz').exists() == beside
+  assert not beside or size < (folder / 'parameters.npz').stat().st_size
 
 
 @pytest.mark.parametrize('size', [(30, 50), (16, 24), (9, 40), (64, 20)])
@@ -200,8 +154,10 @@ def test_frames_of_another_size_are_cut_as_in_evaluation(size):
 
 def test_resizing_is_inside(tmp_path):
   model, video = predictor(), clips(3, (40, 50))
-  folder = export.export(model, tmp_path / 'out', size=(40, 50))
-  found = run_here(folder, video)
+  folder = export.export(
+    model, tmp_path / 'out', size=(40, 50), platforms=['cpu']
+  )
+  found = run(folder, video)
   box = sampling.uniform_boxes((40, 50), CROP, 20, 1)[0]
   cut = np.array(
     [
@@ -210,13 +166,11 @@ def test_resizing_is_inside(tmp_path):
     ]
   )
   # A level more or less, here and there, is all the difference.
-  expected, other = expected_of(model, cut, 3), expected_of(model, cut + 1, 3)
-  for name, shares in expected.items():
+  for name, shares in expected_of(model, cut, 3).items():
     np.testing.assert_allclose(found[name], shares, atol=0.03)
   fitted = np.asarray(export.centre_crop((40, 50), CROP, 20)(video), np.uint8)
   for name, shares in expected_of(model, fitted, 3).items():
     np.testing.assert_allclose(found[name], shares, atol=1e-5)
-    assert np.abs(shares - other[name]).max() > 1e-3
   about = json.loads((folder / 'model.json').read_text())
   assert about['inputs']['video']['shape'] == ['b', FRAMES, 40, 50, 3]
 
@@ -265,7 +219,7 @@ def test_an_unknown_platform_is_refused(platforms, word, tmp_path):
 
 def test_existing_files_are_not_overwritten(tmp_path):
   (tmp_path / 'kept').write_text('mine')
-  for path in (tmp_path, tmp_path / 'kept', tmp_path / 'kept' / 'a' / 'b'):
+  for path in (tmp_path, tmp_path / 'kept'):
     with pytest.raises(UserError, match=str(path)):
       export.export(predictor(), path, platforms=['cpu'])
   assert [path.name for path in tmp_path.iterdir()] == ['kept']
@@ -273,7 +227,7 @@ def test_existing_files_are_not_overwritten(tmp_path):
 
 
 def test_parameters_above_the_limit_are_refused(tmp_path, monkeypatch):
-  monkeypatch.setattr(export, '_MAX_INSIDE', 1 << 20)
+  monkeypatch.setattr(export, '_MAX_INSIDE', 1 << 10)
   with pytest.raises(UserError, match='--parameters=beside'):
     export.export(predictor(), tmp_path / 'out')
   assert not list(tmp_path.iterdir())
@@ -289,32 +243,26 @@ def test_a_failure_leaves_nothing_behind(tmp_path, monkeypatch):
   assert not list(tmp_path.iterdir())
 
 
-@pytest.fixture
-def workdir(config, trained):
-  return trained(config)
+def test_the_command_exports_a_workdir(config, trained, tmp_path):
+  workdir, out = trained(config), tmp_path / 'exported'
 
+  def run(*arguments):
+    command = [sys.executable, '-m', 'vivit_jax.export', f'--workdir={workdir}']
+    return subprocess.run(
+      [*command, *arguments], cwd=ROOT, capture_output=True, text=True
+    )
 
-def run(*arguments, stdout=subprocess.PIPE, cwd=ROOT):
-  command = [sys.executable, '-m', 'vivit_jax.export', *map(str, arguments)]
-  return subprocess.run(
-    command, cwd=cwd, env=os.environ | {'PYTHONPATH': str(ROOT)},
-    stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=300,
-  )  # fmt: skip
-
-
-def test_the_command_exports_a_workdir(workdir, tmp_path):
-  out = tmp_path / 'exported'
+  done = run(f'--out={out}', '--resize=0x48')
+  assert done.returncode == 2 and done.stderr.startswith('error: --resize')
   done = run(
-    f'--workdir={workdir}', f'--out={out}', '--platforms=cpu',
-    '--resize=48x64', '--parameters=beside', '--multi_label=verb',
+    f'--out={out}', '--platforms=cpu', '--resize=48x64',
+    '--parameters=beside', '--multi_label=verb',
   )  # fmt: skip
   assert done.returncode == 0, done.stderr
   assert str(out / 'model.jax_export') in done.stdout
   about = json.loads((out / 'model.json').read_text())
   assert about['inputs']['video']['shape'] == ['b', 4, 48, 64, 3]
   assert about['platforms'] == ['cpu']
-  assert about['outputs']['verb']['probabilities'].startswith('sigmoid')
-  assert about['outputs']['noun']['probabilities'].startswith('softmax')
   model = jax.export.deserialize(
     bytearray((out / 'model.jax_export').read_bytes())
   )
@@ -326,66 +274,3 @@ def test_the_command_exports_a_workdir(workdir, tmp_path):
   expected = model_here.predict(video, views='1x1').heads
   for head, shares in model.call(parameters, video[None, ::3]).items():
     np.testing.assert_allclose(shares[0], expected[head].every, atol=0.02)
-
-
-@pytest.mark.parametrize(
-  'arguments, word',
-  [
-    (['--workdir=x'], '--out'),
-    (['--out=there'], '--workdir'),
-    (['--out=there', '--workdir=nowhere'], 'nowhere'),
-    (['--out=there', '--checkpoint=best'], '--workdir'),
-    (['--out=there', '--checkpoint=x', '--resize=48'], '--resize'),
-  ],
-)
-def test_a_mistake_is_one_sentence(arguments, word, tmp_path):
-  done = run(*arguments, cwd=tmp_path)
-  assert done.returncode == 2
-  assert done.stderr.startswith('error: ') and done.stderr.count('\n') == 1
-  assert word in done.stderr
-  assert not list(tmp_path.iterdir())
-
-
-INTERRUPTED = """
-import gc, os, runpy, signal, sys
-from vivit_jax.inference import export
-
-def interrupt(*_):
-  gc.callbacks.clear()
-  os.kill(os.getpid(), signal.SIGINT)
-
-def sha256(path):
-  print(*os.listdir(path.parent.parent), flush=True)
-  gc.callbacks[:] = [interrupt]
-  gc.collect()
-
-export._sha256 = sha256
-runpy.run_module('vivit_jax.export', run_name='__main__')
-"""
-
-
-def test_an_interrupt_in_a_garbage_collection_is_heeded(workdir, tmp_path):
-  (tmp_path / 'into').mkdir()
-  done = subprocess.run(
-    [
-      sys.executable, '-c', INTERRUPTED, f'--workdir={workdir}',
-      f'--out={tmp_path / "into" / "exported"}', '--platforms=cpu',
-    ],
-    cwd=ROOT, capture_output=True, text=True, timeout=300,
-  )  # fmt: skip
-  assert done.stdout.startswith('.exported.')  # half-written
-  assert done.returncode == 130, done.stderr
-  assert done.stderr.strip() == 'interrupted'
-  assert not os.listdir(tmp_path / 'into')
-
-
-@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='of Linux')
-def test_a_full_output_is_one_sentence(workdir, tmp_path):
-  out = tmp_path / 'exported'
-  with open('/dev/full', 'w') as full:
-    done = run(
-      f'--workdir={workdir}', f'--out={out}', '--platforms=cpu', stdout=full
-    )
-  assert done.returncode == 2
-  (line,) = done.stderr.splitlines()
-  assert line.startswith('error: ') and 'No space left' in line

@@ -79,7 +79,7 @@ def test_attention_is_higher_inside_the_shapes_box(model, data_dir):
   folder = data_dir / 'raw' / 'moving_shapes' / 'videos'
   paths = sorted(folder.glob('test*.mp4'))
   assert len(paths) == COUNTS['test']
-  spaces = [explainer.of_video(path, {}).space for path in paths]
+  spaces = [explainer.explain(path, {}).space for path in paths]
   frames = sampling.uniform_clips(18, data.frames, data.stride, 1)[0]
   covers = [
     cover(moving_shapes.boxes_of(path.stem)[frames], data, tubelet)

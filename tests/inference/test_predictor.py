@@ -61,8 +61,7 @@ def evaluated(workdir, tmp_path, **flags):
   }
 
 
-@pytest.mark.parametrize('views', ['1x1', '3x1', '2x3'])
-@pytest.mark.parametrize('paced', [False, True])
+@pytest.mark.parametrize('views, paced', [('3x1', False), ('2x3', True)])
 def test_evaluation_gives_the_same_probabilities(
   config, trained, videos, tmp_path, views, paced
 ):
@@ -75,6 +74,8 @@ def test_evaluation_gives_the_same_probabilities(
   expected = evaluated(workdir, tmp_path, views=views)
   split = datasets.open_split('videos/blocks', tmp_path / 'data', 'test')
   assert len(expected) == 3
+  shares = np.stack([heads['verb'] for heads in expected.values()])
+  assert np.ptp(shares, axis=0).max() > 0.01
   predictor = vivit_jax.load(workdir, checkpoint='last')
   for index, identity in enumerate(split.ids):
     path = videos / identity
@@ -91,14 +92,6 @@ def test_evaluation_gives_the_same_probabilities(
           ranking.probabilities, wanted[order], atol=1e-6
         )
         assert list(ranking.labels) == [NAMES[head][k] for k in order]
-
-
-def test_the_videos_differ(config, trained, videos):
-  predictor = vivit_jax.load(trained(config))
-  result = [
-    predictor.predict(path).heads['verb'].every for path in videos.iterdir()
-  ]
-  assert np.abs(result[0] - result[1]).max() > 0.01
 
 
 def test_a_plain_loop_gives_the_same_probabilities(config, trained):
@@ -189,14 +182,11 @@ def test_multi_label_probabilities_are_independent(config, trained):
 
 def test_invalid_videos_are_refused(config, trained, tmp_path):
   predictor = vivit_jax.load(trained(config))
-  frame = np.zeros((8, 8, 3), np.uint8)
   for video, words in (
     (np.zeros((4, 8, 8, 3), np.float32), 'float32'),
-    (frame, r'\[8, 8, 3\]'),
+    (np.zeros((8, 8, 3), np.uint8), r'\[8, 8, 3\]'),
     (np.zeros((4, 8, 8, 1), np.uint8), r'\[4, 8, 8, 1\]'),
     (np.zeros((0, 8, 8, 3), np.uint8), r'\[0, 8, 8, 3\]'),
-    ([frame, np.zeros((9, 8, 3), np.uint8)], 'size'),
-    ([], 'float64'),
     (tmp_path / 'none.mp4', 'none.mp4'),
     (tmp_path, tmp_path.name),
   ):
@@ -232,43 +222,22 @@ def test_unknown_rates(config, trained):
   np.testing.assert_array_equal(clip, expected[0])
 
 
-def test_invalid_clips_are_refused(config, trained):
-  predictor = vivit_jax.load(trained(config))
-  clips = np.zeros((2, 4, 32, 32, 3), np.uint8)
-  for wrong in (
-    clips[0],
-    clips[:0],
-    clips[:, :3],
-    clips[:, :, :16],
-    clips[..., :1],
-    clips.astype(np.float32),
-    [clips[0], clips[0, :2]],
-  ):
-    for function in (predictor.predict_clips, predictor.features_of):
-      with pytest.raises(UserError, match=r'uint8 \[V, 4, 32, 32, 3\]'):
-        function(wrong)
-  assert len(predictor.logits(list(clips))['verb']) == 2
-
-
 def test_invalid_arguments_are_refused(config, trained):
   predictor = vivit_jax.load(trained(config))
-  frames, clips = blocks(1, 24, (32, 32)), np.zeros((1, 4, 32, 32, 3), np.uint8)
-  for top in (0, -1, 2.5, True, None):
-    for call in (
-      lambda n: predictor.predict(frames, top=n),
-      lambda n: predictor.predict_clips(clips, top=n),
-      lambda n: next(predictor.timeline(frames, top=n, frames_per_second=9)),
-    ):
-      with pytest.raises(UserError, match=f'top is {top}'):
-        call(top)
-  for views in ('4', '4x2', '0x1', '4x3x1', 'x', '-1x1', '', (4, 1)):
-    with pytest.raises(UserError, match='views|spatial_crops'):
-      predictor.predict(frames, views=views)
-  for rate in (0, -10.0, float('nan'), float('inf'), '25'):
-    with pytest.raises(UserError, match='frames_per_second'):
-      next(predictor.timeline(frames, frames_per_second=rate))
-  for seconds in (0.0, -1.0, float('inf'), float('nan')):
-    for name in ('window', 'stride'):
-      options = {name: seconds, 'frames_per_second': 10}
-      with pytest.raises(UserError, match=name):
-        next(predictor.timeline(frames, **options))
+  frames = blocks(1, 24, (32, 32))
+  clips = np.zeros((2, 4, 32, 32, 3), np.uint8)
+  for wrong in (clips[0], clips[:0], clips[:, :3], clips.astype(np.float32)):
+    with pytest.raises(UserError, match=r'uint8 \[V, 4, 32, 32, 3\]'):
+      predictor.logits(wrong)
+  assert len(predictor.logits(list(clips))['verb']) == 2
+  for arguments, words in (
+    ({'top': 0}, 'top is 0'),
+    ({'views': '4x2'}, 'views'),
+    ({'views': (4, 1)}, 'views'),
+    ({'frames_per_second': 0}, 'frames_per_second'),
+  ):
+    with pytest.raises(UserError, match=words):
+      predictor.predict(frames, **arguments)
+  for arguments in ({'window': 0.0}, {'stride': -1.0}):
+    with pytest.raises(UserError, match='window'):
+      next(predictor.timeline(frames, frames_per_second=10, **arguments))

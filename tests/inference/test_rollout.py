@@ -21,34 +21,34 @@ LAYERS = 2
 
 
 def config_of(family, **changes):
-  size = 'S' if family == 'factorised_dot_product' else 'Ti'
   own = {'layers': LAYERS}
   if family == 'factorised_encoder':
     own = {'spatial_layers': LAYERS, 'temporal_layers': LAYERS}
   elif family == 'factorised_self_attention':
     own['temporal_init'] = 'random'
-  common = {'size': size, 'heads': {'label': 3}, 'tubelet': (2, 4, 4)}
+  own |= {'width': 32, 'attention_heads': 2, 'mlp_width': 48}
+  common = {'size': 'Ti', 'heads': {'label': 3}, 'tubelet': (2, 4, 4)}
   return reference.flat_config(family, **common | own | changes)
 
 
 def clips(count=2):
   shape = (count, T * 2, H * 4, W * 4, 3)
-  return jax.random.normal(jax.random.key(3), shape)
+  return np.random.default_rng(3).normal(size=shape).astype(np.float32)
 
 
-def parameters(config, scale=4.0):
+def parameters(config):
   """Returns random parameters with attention far from uniform."""
-  params = models.build(config).init(jax.random.key(0), clips())['params']
+  model, draw = models.build(config), np.random.default_rng(0)
+  shapes = jax.eval_shape(model.init, jax.random.key(0), clips())['params']
 
-  def sharpen(path, x):
+  def fill(path, x):
     keys = [step.key for step in path]
-    if {'query', 'key'} & set(keys) and keys[-1] == 'kernel':
-      return scale * x
-    if keys[-1].startswith('cls'):
-      return jax.random.normal(jax.random.key(7), x.shape)
-    return x
+    sharp = {'query', 'key'} & set(keys) and keys[-1] == 'kernel'
+    scale = 1 if keys[-1].startswith('cls') else 0.5 if sharp else 0.1
+    noise = draw.normal(scale=scale, size=x.shape).astype(np.float32)
+    return noise + (keys[-1] == 'scale')  # of a LayerNorm: about 1
 
-  return jax.tree_util.tree_map_with_path(sharpen, params)
+  return jax.tree_util.tree_map_with_path(fill, shapes)
 
 
 CASES = [
@@ -59,38 +59,40 @@ CASES = [
   ('factorised_encoder', {}),
   ('factorised_encoder', {'pool': 'mean'}),
   ('factorised_encoder', {'temporal_layers': 0}),
-  ('factorised_self_attention', {}),
   ('factorised_self_attention', {'order': 'time_space'}),
-  ('factorised_dot_product', {}),
   ('factorised_dot_product', {'order': 'time_space'}),
 ]
-every_case = pytest.mark.parametrize('family, changes', CASES)
 
 
 # An independent rollout: full N x N matrices of the attention weights that the
 # model computes, multiplied in the order of the layers.
 
 
-class Recorder:
-  """Keeps the attention weights of each call, in order."""
+def recorded(config, params, monkeypatch):
+  """Returns the attention weights of each call, in order."""
+  weights = []
 
-  def __init__(self, monkeypatch):
-    self.weights = []
+  def attend(query, key, value, **_):
+    scores = jnp.einsum(
+      '...qhd,...khd->...hqk', query, key, precision='highest'
+    )
+    scores = scores.astype(jnp.float32) / np.sqrt(query.shape[-1])
+    weights.append(nn.softmax(scores))
+    y = jnp.einsum('...hqk,...khd->...qhd', weights[-1], value)
+    return y.astype(value.dtype)
 
-    def attend(query, key, value, **_):
-      scores = jnp.einsum(
-        '...qhd,...khd->...hqk', query, key, precision='highest'
-      )
-      weights = nn.softmax(
-        scores.astype(jnp.float32) / np.sqrt(query.shape[-1])
-      )
-      self.weights.append(np.asarray(weights, np.float64))
-      y = jnp.einsum('...hqk,...khd->...qhd', weights, value)
-      return y.astype(value.dtype)
+  @jax.jit
+  def apply(params, video):
+    models.build(config).apply({'params': params}, video)
+    return weights
 
+  with monkeypatch.context() as patch:
     # The functions that compute attention in flax and in Model 4.
-    monkeypatch.setattr(blocks, 'attend', attend)
-    monkeypatch.setattr(attention, 'attend', attend)
+    patch.setattr(blocks, 'attend', attend)
+    patch.setattr(attention, 'attend', attend)
+    found = apply(params, clips())
+  assert found
+  return [np.asarray(x, np.float64) for x in found]
 
 
 def over_grid(weights, axis):
@@ -160,18 +162,15 @@ def expected_rollout(config, weights, clip):
   return shares.reshape(T, H, W), 0.0
 
 
-@every_case
+@pytest.mark.parametrize('family, changes', CASES)
 def test_rollout_is_the_product_of_full_matrices(family, changes, monkeypatch):
   config = config_of(family, **changes)
   params = parameters(config)
   result = rollout.attention_rollout(config)(params, clips())
-  with monkeypatch.context() as patch:
-    recorder = Recorder(patch)
-    models.build(config).apply({'params': params}, clips())
-  assert recorder.weights
+  weights = recorded(config, params, monkeypatch)
   tolerance = 1e-2 if changes.get('dtype') else 2e-6
   for clip in range(2):
-    expected, kept = expected_rollout(config, recorder.weights, clip)
+    expected, kept = expected_rollout(config, weights, clip)
     assert expected.max() > 1.5 * expected.min()  # somewhere in particular
     np.testing.assert_allclose(result.attention[clip], expected, atol=tolerance)
     np.testing.assert_allclose(result.kept[clip], kept, atol=tolerance)
@@ -251,7 +250,7 @@ def marking(params, encoder, grid, position):
       return np.ones(x.shape) if name == 'query' else np.zeros(x.shape)
     if name in ('query', 'key'):
       kernel = np.zeros(x.shape)
-      kernel[0] = 0.3 if name == 'key' else 0.0
+      kernel[0] = 1.5 if name == 'key' else 0.0
       return kernel
     if keys[-1] in ('kernel', 'bias') and ({'out', 'Dense_1'} & {name}):
       return 0 * x  # branches add nothing
@@ -336,7 +335,7 @@ def seen_along(axis, shares, position):
   return seen
 
 
-@pytest.mark.parametrize('rows', [1, 7, 25, 1000])
+@pytest.mark.parametrize('rows', [1, 7, 1000])
 def test_any_number_of_rows_at_a_time(rows, monkeypatch):
   config = config_of('joint')
   params = parameters(config)
@@ -378,8 +377,7 @@ def test_no_full_attention_matrix_is_in_memory():
   assert memory.temp_size_in_bytes < tokens * tokens * 4
 
 
-@pytest.mark.parametrize('family', ['joint', 'factorised_self_attention'])
-def test_attention_pooling_is_refused(family):
-  config = config_of(family, pool='attention')
+def test_attention_pooling_is_refused():
+  config = config_of('joint', pool='attention')
   with pytest.raises(UserError, match=r'model\.pool'):
     rollout.attention_rollout(config)

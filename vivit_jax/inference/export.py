@@ -80,8 +80,7 @@ def export(
   """
   folder = pathlib.Path(folder)
   leaves = [np.asarray(x) for x in jax.tree.leaves(predictor.params)]
-  _check_folder(folder)
-  _check(leaves, platforms, size, beside, savedmodel)
+  _check(folder, leaves, platforms, beside, savedmodel)
   data = predictor.config.data
   shape = (data.frames, *(size or data.crop), 3)
   classify = classifier(predictor, size)
@@ -96,16 +95,10 @@ def export(
     text = json.dumps(about, indent=2, ensure_ascii=False) + '\n'
     (temporary / DESCRIPTION).write_text(text, 'utf-8')
     if savedmodel:
-      write_saved_model(
+      _write_saved_model(
         temporary / SAVED_MODEL, classify, leaves, shape, platforms
       )
   return folder
-
-
-def unfinished(folder: str | os.PathLike) -> pathlib.Path:
-  """Returns the temporary folder of `export` in this process."""
-  folder = pathlib.Path(folder)
-  return folder.parent / f'.{folder.name}.{os.getpid()}'
 
 
 def classifier(
@@ -180,7 +173,7 @@ def centre_crop(
   return resize
 
 
-def write_saved_model(
+def _write_saved_model(
   folder: pathlib.Path,
   classify: Classifier,
   leaves: Sequence[np.ndarray],
@@ -190,13 +183,6 @@ def write_saved_model(
   """Writes a TensorFlow SavedModel; its default signature takes `video`.
 
   Parameters are variables, which are in separate files of any size.
-
-  Args:
-    folder: to write into.
-    classify: the result of `classifier`.
-    leaves: of the parameters.
-    shape: of one clip, (T, H, W, 3).
-    platforms: from `PLATFORMS`.
   """
   import tensorflow as tf  # takes seconds, and is optional
   from jax.experimental import jax2tf
@@ -282,21 +268,22 @@ def _description(
 
 
 def _check(
+  folder: pathlib.Path,
   leaves: Sequence[np.ndarray],
   platforms: Sequence[str],
-  size: tuple[int, int] | None,
   beside: bool,
   savedmodel: bool,
 ) -> None:
   """Raises a UserError for arguments of `export` that are not allowed."""
+  if os.path.lexists(folder):
+    if not folder.is_dir() or any(folder.iterdir()):
+      raise UserError(f'{folder} exists and is not empty: set another --out.')
   for platform in platforms or ['']:
     if platform not in PLATFORMS:
       raise UserError(
         f"--platforms has '{platform}'; it takes {', '.join(PLATFORMS)}, of "
         'which cuda and rocm are GPUs.'
       )
-  if size is not None and min(size) < 1:
-    raise UserError(f'--resize is {size}; each side must be at least 1.')
   parameters = sum(x.nbytes for x in leaves)
   if parameters > _MAX_INSIDE and not beside:
     raise UserError(
@@ -310,15 +297,6 @@ def _check(
     )
 
 
-def _check_folder(folder: pathlib.Path) -> None:
-  if os.path.lexists(folder):
-    if not folder.is_dir() or any(folder.iterdir()):
-      raise UserError(f'{folder} exists and is not empty: set another --out.')
-  parent = next(p for p in folder.absolute().parents if os.path.lexists(p))
-  if not parent.is_dir():
-    raise UserError(f'cannot write {folder}: {parent} is not a folder.')
-
-
 def _sha256(path: pathlib.Path) -> str:
   with path.open('rb') as file:
     return hashlib.file_digest(file, 'sha256').hexdigest()
@@ -327,7 +305,7 @@ def _sha256(path: pathlib.Path) -> str:
 @contextlib.contextmanager
 def _appearing(folder: pathlib.Path) -> Iterator[pathlib.Path]:
   """Yields a temporary folder; renames it to `folder` if nothing fails."""
-  temporary = unfinished(folder)
+  temporary = folder.with_name(f'.{folder.name}.{os.getpid()}')
   try:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary.mkdir()

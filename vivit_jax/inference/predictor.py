@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -19,8 +18,7 @@ from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import averaging, metrics
 from vivit_jax.inference import videos
-from vivit_jax.inference.video_views import Views, cut_views, window_clips
-from vivit_jax.inference.videos import Video
+from vivit_jax.inference.video_views import cut_views, window_clips
 from vivit_jax.models import pixels
 
 _MAX_CLIPS = 16  # per forward pass
@@ -141,8 +139,12 @@ class Predictor:
 
     Args and errors: see `predict`.
     """
+    evaluation = self.config.evaluation
+    counts = evaluation.temporal_views, evaluation.spatial_crops
+    if views is not None:
+      counts = overrides.parse_views(views)
     opened = videos.open_video(video, frames_per_second)
-    return self._cut(opened, views)
+    return cut_views(opened, self.config.data, counts)
 
   def predict(
     self,
@@ -165,9 +167,8 @@ class Predictor:
       UserError: the video cannot be read or is too short, or an argument is
         invalid.
     """
-    _check_top(top)
-    opened = videos.open_video(video, frames_per_second)
-    return self.predict_clips(self._cut(opened, views), opened.name, top=top)
+    clips = self.clips(video, views=views, frames_per_second=frames_per_second)
+    return self.predict_clips(clips, videos.name_of(video), top=top)
 
   def predict_clips(
     self, clips: np.ndarray, name: str = 'the video', *, top: int = 5
@@ -177,7 +178,6 @@ class Predictor:
     Raises:
       UserError: the clips do not fit the model.
     """
-    _check_top(top)
     return Prediction(name, self._rank(self.logits(clips), top))
 
   def features(
@@ -239,13 +239,10 @@ class Predictor:
       UserError: the video cannot be read, its frame rate is unknown, or a
         window is shorter than a clip.
     """
-    _check_top(top)
-    check_seconds('window', window)
-    check_seconds('stride', stride)
     parts = window_clips(
       videos.open_video(video, frames_per_second),
       self.config.data,
-      None if views is None else self._views(views),
+      views and overrides.parse_views(views),
       window,
       stride,
     )
@@ -306,34 +303,20 @@ class Predictor:
     """Returns clips as an array; raises a UserError if they do not fit."""
     data = self.config.data
     shape = (data.frames, *data.crop, 3)
-    expected = f'uint8 [V, {", ".join(map(str, shape))}]'
-    try:
-      clips = np.asarray(clips)
-    except ValueError:
-      raise UserError(
-        f'the clips have different shapes; the model takes {expected}.'
-      ) from None
+    clips = np.asarray(clips)
     if clips.dtype != np.uint8 or clips.shape[1:] != shape or not len(clips):
       raise UserError(
         f'the clips are {clips.dtype} {list(clips.shape)}; the model takes '
-        f'{expected}, the result of clips().'
+        f'uint8 [V, {", ".join(map(str, shape))}], the result of clips().'
       )
     return clips
-
-  def _cut(self, video: Video, views: str | None) -> np.ndarray:
-    return cut_views(video, self.config.data, self._views(views))
-
-  def _views(self, views: str | None) -> Views:
-    """Parses '4x3' as numbers of temporal and spatial views."""
-    if views is not None and not isinstance(views, str):
-      raise UserError(f"views are {views!r}; they are text, such as '4x3'.")
-    evaluation = overrides.override(self.config, views=views).evaluation
-    return evaluation.temporal_views, evaluation.spatial_crops
 
   def _rank(
     self, logits: Mapping[str, np.ndarray], top: int
   ) -> dict[str, Ranking]:
     """Ranks the classes of each head by its logits [V, K]."""
+    if top < 1:
+      raise UserError(f'top is {top}; it must be at least 1.')
     rankings, average = {}, self.config.evaluation.average
     for head, values in logits.items():
       if not np.isfinite(values).all():
@@ -348,17 +331,6 @@ class Predictor:
       names = tuple(self.label_names[head][index] for index in first)
       rankings[head] = Ranking(names, every[first], every)
     return rankings
-
-
-def check_seconds(name: str, seconds: float | None) -> None:
-  """Raises a UserError if `seconds` is neither None nor a positive number."""
-  if seconds is not None and not 0 < seconds < math.inf:
-    raise UserError(f'{name} is {seconds:g} seconds; it must be above 0.')
-
-
-def _check_top(top: int) -> None:
-  if isinstance(top, bool) or not isinstance(top, (int, np.integer)) or top < 1:
-    raise UserError(f'top is {top!r}; it takes an integer of at least 1.')
 
 
 def _compiled(

@@ -1,7 +1,6 @@
 """The time line of a long video: segments with one label each, and a plot."""
 
 import dataclasses
-import os
 import pathlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from vivit_jax import files, fonts
-from vivit_jax.errors import UserError
+from vivit_jax import fonts
+from vivit_jax.inference import outputs
 from vivit_jax.inference.predictor import Window
 
 _TAB10 = matplotlib.colormaps['tab10'].colors
@@ -93,7 +92,7 @@ def line(segment: Segment) -> str:
 
 
 def write(
-  path: str | os.PathLike,
+  path: pathlib.Path,
   title: str,
   windows: Sequence[Window],
   label_names: Mapping[str, Sequence[str]],
@@ -109,16 +108,9 @@ def write(
   Raises:
     UserError: the file cannot be written.
   """
-  path = pathlib.Path(path)
   figure = draw(title, windows, label_names)
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.replacing(path) as unfinished, fonts.without_warnings():
-      figure.savefig(unfinished, format='png')
-  except OSError as error:
-    raise UserError(
-      f'cannot write {path}: {error.strerror or error}.'
-    ) from None
+  with outputs.writing(path) as unfinished, fonts.without_warnings():
+    figure.savefig(unfinished, format='png')
 
 
 def draw(

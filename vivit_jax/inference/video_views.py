@@ -58,11 +58,17 @@ def cut_views(video: Video, data: DataConfig, views: Views) -> np.ndarray:
     UserError: the video cannot be read, or is shorter than a clip.
   """
   stride = stride_of(video, data)
+  span = sampling.span(data.frames, stride)
   count = video.count
-  if count < sampling.span(data.frames, stride):
+  if count < span:
     count = _count_frames(video)  # the container may report too few
   while True:
-    _check_length(video, data, count, stride)
+    if data.short_videos == 'refuse' and count < span:
+      raise UserError(
+        f'{video.name} has {count} frames, and a clip spans {span}: '
+        '--short_videos=loop repeats the video, --short_videos=hold its last '
+        'frame.'
+      )
     numbers = sampling.uniform_clips(
       count, data.frames, stride, views[0], data.short_videos
     )
@@ -99,7 +105,13 @@ def window_clips(
     UserError: the video cannot be read, its frame rate is unknown, a window is
       shorter than a clip, or the stride is shorter than a frame.
   """
-  clip_stride, rate = stride_of(video, data), _rate(video)
+  rate = video.rate
+  if not rate:
+    raise UserError(
+      f'the frame rate of {video.name} is unknown, and windows are in seconds: '
+      'pass frames_per_second.'
+    )
+  clip_stride = stride_of(video, data)
   span = sampling.span(data.frames, clip_stride)
   length = span if window is None else round(window * rate)
   hop = length if stride is None else stride * rate
@@ -193,25 +205,3 @@ def _starts(count: int, length: int, hop: float) -> Iterator[int]:
 
 def _count_frames(video: Video) -> int:
   return sum(1 for _ in video.decode())
-
-
-def _rate(video: Video) -> float:
-  if not video.rate:
-    raise UserError(
-      f'the frame rate of {video.name} is unknown, and windows are in seconds: '
-      'pass frames_per_second.'
-    )
-  return video.rate
-
-
-def _check_length(
-  video: Video, data: DataConfig, count: int, stride: float
-) -> None:
-  """Raises a UserError if a video is too short for a clip."""
-  span = sampling.span(data.frames, stride)
-  if data.short_videos == 'refuse' and count < span:
-    raise UserError(
-      f'{video.name} has {count} frames, and a clip spans {span}: '
-      '--short_videos=loop repeats the video, --short_videos=hold its last '
-      'frame.'
-    )

@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import math
-import numbers
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -46,36 +44,31 @@ def open_video(source: Source, frames_per_second: float | None = None) -> Video:
     UserError: the source is not a video, or the rate is not a positive number.
   """
   rate = frames_per_second
-  if rate is not None and not (
-    isinstance(rate, numbers.Real) and 0 < rate < math.inf
-  ):
-    raise UserError(
-      f'frames_per_second is {rate!r}; it takes a number above 0.'
-    )
+  if rate is not None and not rate > 0:
+    raise UserError(f'frames_per_second is {rate}; it must be above 0.')
   if not isinstance(source, (str, os.PathLike)):
     frames = _checked(source)
-    return Video('the video', rate, len(frames), lambda: iter(frames))
+    return Video(name_of(source), rate, len(frames), lambda: iter(frames))
   path = pathlib.Path(source)
   # Reading a pipe would block. Missing files and folders fail when opened.
   if os.path.exists(path) and not (os.path.isfile(path) or os.path.isdir(path)):
     raise UserError(f'{path} is not a regular file: save the video first.')
   rate = rate or decode.frame_rate(path)
   frames = functools.partial(decode.decode_video, path)
-  return Video(str(path), rate, _reported_count(path), frames)
+  return Video(name_of(path), rate, _reported_count(path), frames)
+
+
+def name_of(source: Source) -> str:
+  """Returns the name of a video for messages."""
+  is_path = isinstance(source, (str, os.PathLike))
+  return str(source) if is_path else 'the video'
 
 
 def _checked(source: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
   """Returns frames as uint8 [T, H, W, 3], or raises a UserError."""
-  try:
-    frames = np.asarray(source)
-  except ValueError:
-    raise UserError('the frames of the video differ in size.') from None
-  *_, channels = frames.shape or (0,)
-  if (
-    frames.dtype != np.uint8
-    or (frames.ndim, channels) != (4, 3)
-    or not frames.size
-  ):
+  frames = np.asarray(source)
+  valid = frames.dtype == np.uint8 and frames.ndim == 4
+  if not valid or frames.shape[-1] != 3 or not frames.size:
     raise UserError(
       f'the video is {frames.dtype} {list(frames.shape)}; it takes a path, or '
       'frames as uint8 RGB [T, H, W, 3].'

@@ -5,7 +5,6 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
@@ -20,10 +19,7 @@ from vivit_jax.evaluation.page import clip_sheets
 from vivit_jax.evaluation.page.clip_sheets import Sheet
 from vivit_jax.training import checks, inputs
 
-WRITERS = {
-  '.html': clip_sheets.write_html,
-  '.png': clip_sheets.write_png,
-}
+WRITERS = {'.html': clip_sheets.write_html, '.png': clip_sheets.write_png}
 
 
 def write_page(
@@ -46,13 +42,11 @@ def write_page(
     name: name of the experiment, for the page's title.
 
   Raises:
-    UserError: an invalid batch, number of clips or file.
+    UserError: an invalid number of clips or file.
   """
   out = pathlib.Path(out)
   if out.suffix not in WRITERS:
     raise UserError(f'--out is {out}; it must end in .html or .png.')
-  if step < 0:
-    raise UserError(f'--step is {step}; it must be at least 0.')
   batch_size = config.train.batch_size
   if not 1 <= clips <= batch_size:
     raise UserError(
@@ -75,13 +69,7 @@ def write_page(
 def training_sheets(
   config: TrainConfig, split: datasets.VideoSplit, step: int
 ) -> list[Sheet]:
-  """Returns the augmented clips of a training batch, in order.
-
-  Args:
-    config: the experiment, with its heads.
-    split: the training videos.
-    step: number of the batch, from 0.
-  """
+  """Returns the augmented clips of batch `step` of the split, in order."""
   batches = pipeline.train_batches(
     split,
     dataclasses.replace(config.data, workers=0),  # for a single batch
@@ -158,9 +146,5 @@ def _title(config: TrainConfig, step: int, clips: int, name: str) -> list[str]:
     f'Training batch {step} of {name or data.dataset}',
     f'{clips} of {config.train.batch_size} clips from {data.dataset}, '
     f'{data.train_split}: {data.frames} frames of {size} pixels',
-    'Augmentation: ' + (_list(on) if on else 'none'),
+    'Augmentation: ' + (', '.join(f'{k} {v}' for k, v in on.items()) or 'none'),
   ]
-
-
-def _list(values: Mapping[str, Any]) -> str:
-  return ', '.join(f'{key} {value}' for key, value in values.items())
