@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import socket
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -13,3 +14,10 @@ def environment(devices: int = 1) -> dict[str, str]:
     'JAX_PLATFORMS': 'cpu',
     'XLA_FLAGS': f'--xla_force_host_platform_device_count={devices}',
   }
+
+
+def address() -> str:
+  """Returns HOST:PORT of this machine, of a free port."""
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    return f'localhost:{free.getsockname()[1]}'

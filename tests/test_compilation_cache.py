@@ -1,22 +1,18 @@
 """Compiled programs: stored, loaded, never trusted blindly, same results."""
 
-import json
 import os
 import pathlib
-import subprocess
-import sys
 
+import demo
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import simulated
 from jax.experimental.compilation_cache import compilation_cache as jax_cache
 
 from vivit_jax import compilation_cache, distributed
 from vivit_jax.errors import UserError
 
-ROOT = pathlib.Path(__file__).parents[1]
 HIT = '/jax/compilation_cache/cache_hits'
 
 
@@ -152,28 +148,19 @@ def test_a_foreign_folder_is_not_used(
 def test_training_is_the_same_bit_for_bit(tmp_path, prepared):
   """Without a cache, with an empty one, and with a full one."""
   found = {}
-  environment = simulated.environment()
-  del environment['JAX_ENABLE_COMPILATION_CACHE']  # of conftest.py
   for name in ('off', 'empty', 'full'):
     cache = 'off' if name == 'off' else tmp_path / 'cache'
-    flags = [
-      f'--config={ROOT}/configs/moving_shapes_ti8x2_fe.py',
-      f'--config.data.data_dir={prepared}',
+    keys = dict(train__epochs=0.5, train__log_every=1)
+    process = demo.start(
+      'train.py',
+      *demo.flags(prepared, **keys),
       f'--workdir={tmp_path / name}',
       f'--compilation_cache={cache}',
-      '--config.data.workers=0',
-      '--config.model.options.spatial_layers=1',
-      '--config.model.options.temporal_layers=1',
-      '--config.train.batch_size=8',
-      '--config.train.epochs=0.5',
-      '--config.train.log_every=1',
-    ]
-    command = [sys.executable, ROOT / 'train.py', *flags]
-    subprocess.run(command, env=environment, check=True)
-    lines = (tmp_path / name / 'metrics.jsonl').read_text().splitlines()
+    )
+    demo.finish(process)
     found[name] = [
-      {k: x for k, x in json.loads(line).items() if 'second' not in k}
-      for line in lines
+      {k: x for k, x in row.items() if 'second' not in k}
+      for row in demo.rows(tmp_path / name)
     ]
   assert len(found['off']) > 2 and entries(tmp_path / 'cache')
   assert found['off'] == found['empty'] == found['full']

@@ -19,9 +19,18 @@ def test_json_brings_back_every_value():
   assert configs.from_json(configs.to_json(resolved)) == resolved
 
 
-def test_a_misspelt_key_in_a_mapping_names_the_nearest():
-  with pytest.raises(UserError, match="'data.strid'.*'data.stride'"):
-    configs.from_mapping({'data': {'strid': 2}})
+@pytest.mark.parametrize(
+  'mapping, named',
+  [
+    ({'data': {'strid': 2}}, "'data.strid'.*'data.stride'"),
+    ({'train': {'train_split': 'x'}}, "'data.train_split'"),
+    ({'batch_size': 4}, "'train.batch_size'"),
+    ({'data': {'frames': '8'}}, 'data.frames'),  # a wrong type
+  ],
+)
+def test_a_mistake_in_a_mapping_is_named(mapping, named):
+  with pytest.raises(UserError, match=named):
+    configs.from_mapping(mapping)
 
 
 @pytest.mark.parametrize(
@@ -30,55 +39,32 @@ def test_a_misspelt_key_in_a_mapping_names_the_nearest():
     ('data.frames', 31),
     ('data.frames', 0),
     ('data.crop', (224, 230)),
-    ('data.crop', (0, 16)),
     ('data.short_side', 200),
-    ('data.short_side', -4),
     ('data.scale_jitter', (2.0, 1.0)),
     ('data.short_videos', 'skip'),
     ('data.workers', 1025),
-    ('data.mean', (0.5, float('nan'), 0.5)),
     ('data.std', (0.5, 0.5, 0.0)),
     ('model.heads', {'label': 1}),
     ('model.stochastic_depth', 1.0),
     ('model.representation', 0),
     ('augment.flip', 1.5),
-    ('augment.erasing', -0.1),
-    ('augment.erasing_fill', 'grey'),
-    ('augment.cutmix', -1.0),
-    ('augment.cutmix_probability', 2.0),
-    ('augment.randaugment_layers', -1),
     ('augment.randaugment_magnitude', 31.0),
-    ('augment.randaugment_operations', 'color'),
     ('augment.repeats', 0),
     ('augment.repeats', 3),
     ('optim.name', 'adamax'),
-    ('optim.schedule', 'cos'),
-    ('optim.final_rate', 1.1),
-    ('optim.power', 0.0),
-    ('optim.decay_epochs', 0.0),
     ('optim.decay_factor', 0.0),
-    ('optim.layer_decay', 1.5),
     ('optim.freeze', '(embed'),
-    ('optim.sam_rho', -0.1),
     ('optim.b2', 1.0),
     ('optim.clip_norm', 0.0),
     ('optim.clip_norm', float('nan')),
-    ('optim.epsilon', 0.0),
-    ('optim.warmup_steps', -1),
     ('train.accumulate', 0),
     ('train.accumulate', 5),
     ('train.ema', 1.0),
     ('train.head_weights', {'a': -1.0}),
-    ('train.class_weights', 'rare'),
-    ('train.epochs', 0.0),
     ('train.epochs', float('inf')),
-    ('train.epochs', 1e9),
-    ('train.seed', -1),
     ('train.seed', 2**32),
     ('train.best_metric', 'top-1'),
-    ('train.validation_split', ''),
     ('evaluation.spatial_crops', 2),
-    ('evaluation.average', 'votes'),
     ('init_kernel', 'random'),
     ('init_grid', (0, 1, 1)),
   ],
@@ -117,35 +103,16 @@ def test_rare_classes_are_balanced_in_one_way():
     configs.resolve(config)
 
 
-def test_a_wrong_type_is_named():
-  with pytest.raises(UserError, match='data.frames'):
-    configs.from_mapping({'data': {'frames': '8'}})
-
-
-def test_devices_divide_the_batch():
-  config = configs.resolve(configs.default())
-  configs.check_devices(config, 4)
-  with pytest.raises(UserError, match='train.batch_size'):
-    configs.check_devices(config, 3)
-
-
 def test_devices_and_micro_batches_divide_the_batch():
   config = configs.default()
+  configs.check_devices(configs.resolve(config), 4)
+  with pytest.raises(UserError, match='train.batch_size'):
+    configs.check_devices(configs.resolve(config), 3)
   config.train.accumulate = 8
   config = configs.resolve(config)
   configs.check_devices(config, 8)
   with pytest.raises(UserError, match='128.*train.accumulate'):
     configs.check_devices(config, 16)
-
-
-def test_a_weight_of_an_unknown_head_is_refused():
-  config = configs.default()
-  config.train.head_weights = {'verbs': 2.0}
-  config = configs.resolve(config)
-  assert configs.from_json(configs.to_json(config)) == config
-  names = {'noun': ['x', 'y'], 'verb': ['a', 'b']}
-  with pytest.raises(UserError, match='verbs'):
-    configs.resolve_heads(config, names)
 
 
 def test_batch_size_counts_clips_and_repeats_divide_the_videos():
@@ -155,13 +122,23 @@ def test_batch_size_counts_clips_and_repeats_divide_the_videos():
   assert configs.videos_per_step(configs.resolve(config)) == 16
 
 
-def test_a_head_with_a_single_label_is_refused():
+def test_heads_come_from_the_dataset():
   config = configs.resolve(configs.default())
-  with pytest.raises(UserError, match='noun .ball.'):
-    configs.resolve_heads(config, {'noun': ['ball'], 'verb': ['a', 'b']})
-  only_verb = configs.with_heads(config, {'verb': 2})
-  found = configs.resolve_heads(only_verb, {'noun': ['x'], 'verb': ['a', 'b']})
-  assert found.model.heads == {'verb': 2}
+  names = {'verb': ['a', 'b'], 'noun': ['x', 'y', 'z'], 'place': ['sea']}
+  one = configs.with_heads(config, {'verb': 2})
+  assert configs.resolve_heads(one, names).model.heads == {'verb': 2}
+  with pytest.raises(UserError, match='place .sea.'):
+    configs.resolve_heads(config, names)
+  del names['place']
+  found = configs.resolve_heads(config, names)
+  assert found.model.heads == {'noun': 3, 'verb': 2}
+  wrong = configs.with_heads(config, {'verb': 5})
+  with pytest.raises(UserError, match='model.heads.verb is 5'):
+    configs.resolve_heads(wrong, names)
+  weighted = configs.default()
+  weighted.train.head_weights = {'verbs': 2.0}
+  with pytest.raises(UserError, match='verbs'):
+    configs.resolve_heads(configs.resolve(weighted), names)
 
 
 def test_less_of_a_loss_is_better():

@@ -1,6 +1,5 @@
 """Two real processes that differ, fail or die; flags and launchers."""
 
-import socket
 import subprocess
 import sys
 import time
@@ -19,13 +18,6 @@ from vivit_jax import distributed, parallel
 from vivit_jax.errors import UserError
 me = int(sys.argv[2])
 distributed.initialise(sys.argv[1], 2, me)
-"""
-DIFFER = """
-distributed.check_same('config', {'a': 1, 'b': (2, 'x')})
-try:
-  distributed.check_same('config', {'a': 1, 'seed': 7 * me})
-except UserError as error:
-  distributed.exit_after(error)
 """
 MISTAKE = """
 if me == 1:
@@ -50,9 +42,7 @@ except Exception as error:
 
 def run(script):
   """Returns exit code, standard error and seconds of each of two processes."""
-  with socket.socket() as free:
-    free.bind(('localhost', 0))
-    address = f'localhost:{free.getsockname()[1]}'
+  address = simulated.address()
   start = time.monotonic()
   processes = [
     subprocess.Popen(
@@ -71,14 +61,6 @@ def run(script):
       process.kill()
   seconds = time.monotonic() - start
   return [(p.returncode, err, seconds) for p, err in zip(processes, errors)]
-
-
-@pytest.mark.slow
-def test_processes_that_differ_name_the_one_and_the_key():
-  for code, err, _ in run(DIFFER):
-    (line,) = (x for x in err.splitlines() if x.startswith('error: '))
-    assert code == 2 and 'config' in line, err
-    assert 'seed is 7 in process 1 and 0 in process 0' in line
 
 
 @pytest.mark.slow

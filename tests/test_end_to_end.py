@@ -1,9 +1,7 @@
 """The real commands on the real config, shrunk: train, stop, go on, score."""
 
-import csv
 import json
 import os
-import pathlib
 import re
 import shutil
 import signal
@@ -11,57 +9,35 @@ import subprocess
 import sys
 import time
 
+import demo
 import numpy as np
 import pytest
-import simulated
+from demo import losses
 
 from vivit_jax.data import prepare
 
-ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 12
-SMALL = [
-  '--config.model.options.spatial_layers=1',
-  '--config.model.options.temporal_layers=1',
-  '--config.train.batch_size=8',
-  f'--config.train.epochs={STEPS * 8 / 48}',
-  '--config.train.log_every=1',
-  '--config.train.validate_every=6',
-  '--config.train.checkpoint_every=4',
-  '--config.augment.mixup=0.3',
-  '--config.model.stochastic_depth=0.2',
-]
 
 
-def command(script, workdir, *flags, devices=1, apart=False):
-  return subprocess.Popen(
-    [sys.executable, ROOT / script, f'--workdir={workdir}', *flags],
-    env=simulated.environment(devices),
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-    start_new_session=apart,
-  )
+def command(script, workdir, *flags, **keys):
+  return demo.start(script, f'--workdir={workdir}', *flags, **keys)
 
 
 def run(*arguments, **keys):
-  process = command(*arguments, **keys)
-  out, err = process.communicate(timeout=300)
-  assert process.returncode == 0, out + err
-  return out
+  return demo.finish(command(*arguments, **keys))
 
 
-def train_flags(data_dir):
-  config = ROOT / 'configs' / 'moving_shapes_ti8x2_fe.py'
-  return [f'--config={config}', f'--config.data.data_dir={data_dir}', *SMALL]
-
-
-def losses(workdir):
-  """Returns step -> loss of metrics.jsonl; a step may stand there once."""
-  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
-  rows = [json.loads(line) for line in lines]
-  steps = [row['step'] for row in rows if 'train/loss' in row]
-  assert len(steps) == len(set(steps))
-  return {row['step']: row['train/loss'] for row in rows if 'train/loss' in row}
+def train_flags(data_dir, **changes):
+  keys = dict(
+    data__workers=1,
+    model__stochastic_depth=0.2,
+    augment__mixup=0.3,
+    train__epochs=STEPS / demo.EPOCH,
+    train__log_every=1,
+    train__validate_every=6,
+    train__checkpoint_every=4,
+  )
+  return demo.flags(data_dir, **(keys | changes))
 
 
 @pytest.fixture(scope='module')
@@ -77,9 +53,7 @@ def test_ctrl_c_and_the_same_command_make_the_same_run(
 ):
   flags = train_flags(prepared)
   process = command('train.py', tmp_path, *flags)
-  for line in process.stdout:
-    if line.startswith('step 3/'):
-      break
+  demo.until_step(process, 3)
   process.send_signal(signal.SIGINT)
   out, err = process.communicate(timeout=120)
   assert process.returncode == 130, out + err
@@ -98,16 +72,15 @@ def test_ctrl_c_and_the_same_command_make_the_same_run(
 
 @pytest.mark.slow
 def test_a_run_says_where_its_time_goes(prepared, tmp_path):
-  flags = [*train_flags(prepared), '--config.train.profile_first=3']
-  out = run('train.py', tmp_path, *flags, '--config.train.profile_steps=2')
-  assert 'factorised_encoder Ti: 973,454 parameters' in out
+  keys = dict(train__profile_first=3, train__profile_steps=2)
+  out = run('train.py', tmp_path, *train_flags(prepared, **keys))
+  count = re.search(r'factorised_encoder Ti: ([\d,]+) parameters', out)[1]
   found = re.search(r'memory of each device in a step: ([\d.]+) MB', out)
-  # Parameters, momentum and gradients, 973,454 float32 each, at the least.
-  assert found and float(found[1]) > 3 * 4 * 0.973
+  # Parameters, two moments and gradients, float32 each, at the least.
+  assert float(found[1]) > 4 * 4e-6 * int(count.replace(',', ''))
   assert 'the trace of steps 3 to 4 is in' in out
   assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
-  lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
-  rows = [row for row in map(json.loads, lines) if 'train/loss' in row]
+  rows = [row for row in demo.rows(tmp_path) if 'train/loss' in row]
   for row in rows[1:]:
     parts = {k: v for k, v in row.items() if k.startswith('train/seconds/')}
     assert {'train/seconds/input', 'train/seconds/device'} <= parts.keys()
@@ -117,26 +90,20 @@ def test_a_run_says_where_its_time_goes(prepared, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_not_trained_again(trained, prepared):
-  out = run('train.py', trained, *train_flags(prepared))
-  assert f'training ended at step {STEPS}' in out
-
-
-@pytest.mark.slow
 def test_every_option_of_a_step_goes_on_on_other_devices(prepared, tmp_path):
   """Two devices and two parts each; then one, four parts, stacked layers."""
-  flags = [
-    *train_flags(prepared),
-    f'--config.train.epochs={4 * 8 / 48}',
-    '--config.train.checkpoint_every=2',
-    '--config.train.ema=0.9',
-    '--config.optim.name=lamb',
-    '--config.optim.learning_rate=0.01',
-    '--config.optim.sam_rho=0.02',
-    '--config.optim.layer_decay=0.8',
-    '--config.optim.freeze=^cls_|Spatial.*/posembed',
-    '--config.model.remat=dots',
-  ]
+  flags = train_flags(
+    prepared,
+    train__epochs=4 / demo.EPOCH,
+    train__checkpoint_every=2,
+    train__ema=0.9,
+    optim__name='lamb',
+    optim__learning_rate=0.01,
+    optim__sam_rho=0.02,
+    optim__layer_decay=0.8,
+    optim__freeze='^cls_|Spatial.*/posembed',
+    model__remat='dots',
+  )
   whole, moved = tmp_path / 'whole', tmp_path / 'moved'
   run('train.py', whole, *flags, '--config.train.accumulate=2', devices=2)
   shutil.copytree(whole, moved)
@@ -182,54 +149,20 @@ def test_evaluation_of_a_file_is_that_of_its_run(trained, prepared, tmp_path):
   convert = [sys.executable, '-m', 'vivit_jax.checkpoints', 'convert']
   subprocess.run(
     [*convert, trained, tmp_path / 'weights', '--to=scenic'],
-    cwd=ROOT, check=True,
+    cwd=demo.ROOT, check=True,
   )  # fmt: skip
   run('evaluate.py', trained, f'--out={tmp_path / "a"}')
-  config = ROOT / 'configs' / 'moving_shapes_ti8x2_fe.py'
-  process = subprocess.run(
-    [
-      sys.executable, ROOT / 'evaluate.py', f'--config={config}',
-      *SMALL[:2], f'--config.data.data_dir={prepared}',
-      f'--checkpoint={tmp_path / "weights"}', f'--out={tmp_path / "b"}',
-    ],
-    env=simulated.environment(),
-    capture_output=True, text=True,
-  )  # fmt: skip
-  assert process.returncode == 0, process.stderr
+  process = demo.start(
+    'evaluate.py',
+    *demo.flags(prepared),
+    f'--checkpoint={tmp_path / "weights"}',
+    f'--out={tmp_path / "b"}',
+  )
+  demo.finish(process)
   first, second = (
     (tmp_path / name / 'predictions.csv').read_text() for name in 'ab'
   )
   assert first == second
-
-
-@pytest.mark.slow
-def test_scores_do_not_depend_on_devices_or_batch(trained, tmp_path):
-  reports = []
-  for devices, batch in ((1, 16), (4, 3)):
-    out = tmp_path / str(devices)
-    run(
-      'evaluate.py',
-      trained,
-      f'--out={out}',
-      f'--batch_size={batch}',
-      devices=devices,
-    )
-    with open(out / 'predictions.csv', newline='') as file:
-      rows = list(csv.DictReader(file))
-    reports.append((json.loads((out / 'metrics.json').read_text()), rows))
-    assert (out / 'report.html').stat().st_size > 5000
-  (metrics, rows), (metrics4, rows4) = reports
-  assert len(rows) == 22
-  assert len({row['example'] for row in rows}) == 22
-  assert len(metrics['scores']) >= 7
-  for key, value in metrics['scores'].items():
-    assert metrics4['scores'][key] == pytest.approx(value, abs=1e-5), key
-  for row, row4 in zip(rows, rows4):
-    for column, value in row.items():
-      if column.endswith('probability'):
-        assert float(row4[column]) == pytest.approx(float(value), abs=2e-5)
-      else:
-        assert row4[column] == value
 
 
 @pytest.mark.slow
@@ -258,12 +191,14 @@ def test_evaluation_starts_from_the_config_of_the_workdir(trained, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('seconds', [0.0, 0.3, 0.6, 1.0, 2.0])
+@pytest.mark.parametrize('seconds', [0.0, 0.6, 2.0])
 def test_ctrl_c_while_workers_start_is_no_traceback(
   prepared, tmp_path, seconds
 ):
   """A terminal sends it to the workers too, also before they can ignore it."""
-  process = command('train.py', tmp_path, *train_flags(prepared), apart=True)
+  process = command(
+    'train.py', tmp_path, *train_flags(prepared), start_new_session=True
+  )
   while not (tmp_path / 'metrics.jsonl').exists():  # made before the workers
     if (tmp_path / 'tensorboard').exists() or process.poll() is not None:
       break
@@ -298,13 +233,11 @@ def test_a_label_that_the_model_does_not_know_is_named(
 
 
 @pytest.mark.slow
-def test_mistakes_of_evaluation_are_one_sentence(trained, tmp_path):
+def test_mistakes_of_evaluation_are_one_sentence(trained):
   for flags, words in (
     (['--split=tset'], ["'tset'", 'test, train, validation']),
     (['--checkpoint=99'], ["'99'", '12']),
     (['--views=4'], ["'4'", '4x3']),
-    (['--views=4x2'], ['spatial_crops is 2']),
-    ([f'--data_dir={tmp_path}'], [str(tmp_path), 'vivit_jax.data.prepare']),
   ):
     process = command('evaluate.py', trained, *flags)
     _, err = process.communicate(timeout=120)

@@ -3,69 +3,45 @@
 VIVIT_KILLS=20 pytest tests/test_kills.py: with so many kills.
 """
 
-import json
 import os
-import pathlib
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 
+import demo
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-import simulated
 
 from vivit_jax import config as configs
 from vivit_jax.data import datasets, pipeline
 
-ROOT = pathlib.Path(__file__).parents[1]
-KILLS = int(os.environ.get('VIVIT_KILLS', 5))
+KILLS = int(os.environ.get('VIVIT_KILLS', 3))
 STEPS = 6 * KILLS + 3
-BATCH = 8
-FLAGS = [
-  f'--config={ROOT / "configs" / "moving_shapes_ti8x2_fe.py"}',
-  '--config.model.options.spatial_layers=1',
-  '--config.model.options.temporal_layers=1',
-  '--config.model.stochastic_depth=0.3',
-  '--config.data.workers=1',
-  '--config.augment.randaugment_layers=2',
-  '--config.augment.colour_jitter=0.8',
-  '--config.augment.colour_drop=0.2',
-  '--config.augment.erasing=0.3',
-  '--config.augment.mixup=0.3',
-  '--config.augment.cutmix=1.0',
-  '--config.augment.repeats=2',
-  f'--config.train.batch_size={BATCH}',
-  '--config.train.label_smoothing=0.1',
-  # Neither is a multiple of another.
-  '--config.train.log_every=3',
-  '--config.train.checkpoint_every=2',
-  '--config.train.validate_every=5',
-  f'--config.train.epochs={STEPS * BATCH / 2 / 48}',
-]
 
 
 def start(workdir, data_dir):
-  return subprocess.Popen(
-    [
-      sys.executable, ROOT / 'train.py', f'--workdir={workdir}',
-      *FLAGS, f'--config.data.data_dir={data_dir}',
-    ],
-    env=simulated.environment(2),
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )  # fmt: skip
-
-
-def finish(process):
-  out, err = process.communicate(timeout=3600)  # on a machine of others too
-  assert process.returncode == 0, out + err
-  return out, err
+  flags = demo.flags(
+    data_dir,
+    model__stochastic_depth=0.3,
+    data__workers=1,
+    augment__randaugment_layers=2,
+    augment__colour_jitter=0.8,
+    augment__colour_drop=0.2,
+    augment__erasing=0.3,
+    augment__mixup=0.3,
+    augment__cutmix=1.0,
+    augment__repeats=2,
+    train__label_smoothing=0.1,
+    # Neither is a multiple of another.
+    train__log_every=3,
+    train__checkpoint_every=2,
+    train__validate_every=5,
+    train__epochs=STEPS / demo.EPOCH / 2,
+  )
+  return demo.start('train.py', f'--workdir={workdir}', *flags, devices=2)
 
 
 def kill_somewhere(process, workdir, draw):
@@ -110,8 +86,7 @@ def kill_somewhere(process, workdir, draw):
 
 def rows(workdir):
   """Returns the lines of metrics.jsonl, but for the speed."""
-  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
-  found = [json.loads(line) for line in lines]
+  found = demo.rows(workdir)
   for row in found:
     for key in list(row):
       if key.startswith(('train/clips_per_second', 'train/seconds/')):
@@ -133,13 +108,13 @@ def test_a_run_that_is_killed_is_the_run_that_is_not(prepared, tmp_path):
   print(f'VIVIT_KILLS_SEED={seed}')
   draw = random.Random(seed)
   whole, killed = tmp_path / 'whole', tmp_path / 'killed'
-  finish(start(whole, prepared))
+  demo.finish(start(whole, prepared))
   kinds = [
     kill_somewhere(start(killed, prepared), killed, draw) for _ in range(KILLS)
   ]
   print(kinds)
-  _, err = finish(start(killed, prepared))
-  assert 'damaged' not in err
+  demo.finish(start(killed, prepared))
+  assert not list((killed / 'checkpoints').glob('*damaged'))
   step, expected = last_state(whole)
   assert step == STEPS
   found_step, found = last_state(killed)
@@ -155,10 +130,7 @@ def test_a_run_that_is_killed_is_the_run_that_is_not(prepared, tmp_path):
 
 def test_no_example_is_seen_twice_or_missed(prepared):
   """Whatever the steps that a run is stopped at, and the processes."""
-  config = configs.default()
-  config.data.frames, config.data.crop = 4, (16, 16)
-  config.data.short_side, config.data.workers = 16, 0
-  data = configs.resolve(config).data
+  data = configs.resolve(demo.config(prepared)).data
   source = datasets.open_split('moving_shapes', prepared, 'train')
   draw = random.Random(0)
   for processes in (1, 2):
@@ -166,7 +138,7 @@ def test_no_example_is_seen_twice_or_missed(prepared):
     while step < 18:  # three epochs of six batches
       shares = [
         pipeline.train_batches(
-          source, data, seed=3, batch_size=BATCH, first_step=step,
+          source, data, seed=3, batch_size=8, first_step=step,
           process=process, processes=processes,
         )
         for process in range(processes)

@@ -322,8 +322,3 @@ def test_the_image_has_no_data_runs_or_history():
     ['git', 'ls-files'], cwd=ROOT, capture_output=True, text=True, check=True
   ).stdout.splitlines()
   assert not {path.split('/')[0] for path in tracked} & there
-
-
-def test_the_jobsets_template_is_yaml_by_itself():
-  template = yaml.safe_load((LAUNCH / 'gke_jobset.yaml').read_text())
-  assert template['metadata']['name'] == '__NAME__'

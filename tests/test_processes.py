@@ -2,35 +2,19 @@
 
 import csv
 import json
-import pathlib
 import re
 import signal
-import socket
-import subprocess
-import sys
 import time
 
+import demo
 import numpy as np
 import pytest
 import simulated
+from demo import losses, rows, until_step
 
 from vivit_jax.evaluation.predictions import Table
 
-ROOT = pathlib.Path(__file__).parents[1]
 STEPS = 12
-FLAGS = [
-  f'--config={ROOT / "configs" / "moving_shapes_ti8x2_fe.py"}',
-  '--config.model.options.spatial_layers=1',
-  '--config.model.options.temporal_layers=1',
-  '--config.model.stochastic_depth=0.2',
-  '--config.data.workers=0',
-  '--config.augment.mixup=0.3',
-  '--config.train.batch_size=8',
-  f'--config.train.epochs={STEPS * 8 / 48}',
-  '--config.train.log_every=1',
-  '--config.train.validate_every=6',
-  '--config.train.checkpoint_every=4',
-]
 
 
 def start(script, count, devices, *flags, own=None):
@@ -38,32 +22,30 @@ def start(script, count, devices, *flags, own=None):
 
   Flags of a process alone are in `own`, by its number.
   """
-  with socket.socket() as free:
-    free.bind(('localhost', 0))
-    port = free.getsockname()[1]
-  together = [f'--coordinator=localhost:{port}', f'--processes={count}']
+  address = simulated.address()
+  together = [f'--coordinator={address}', f'--processes={count}']
   return [
-    subprocess.Popen(
-      [
-        sys.executable, ROOT / script, *flags,
-        *([*together, f'--process={number}'] if count > 1 else []),
-        *(own or {}).get(number, []),
-      ],
-      env=simulated.environment(devices),
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
+    demo.start(
+      script,
+      *flags,
+      *([*together, f'--process={number}'] if count > 1 else []),
+      *(own or {}).get(number, []),
+      devices=devices,
     )
     for number in range(count)
-  ]  # fmt: skip
+  ]
 
 
 def finish(processes):
   """Returns what each prints."""
-  ended = [process.communicate(timeout=300) for process in processes]
-  for process, (out, err) in zip(processes, ended):
-    assert process.returncode == 0, out + err
-  return [out for out, _ in ended]
+  return [demo.finish(process) for process in processes]
+
+
+def kill(processes):
+  for process in processes:
+    process.kill()
+  for process in processes:
+    process.communicate()
 
 
 def printed(out):
@@ -76,26 +58,18 @@ def printed(out):
 
 
 def train(workdir, data_dir, count, devices, own=None):
-  flags = [f'--workdir={workdir}', *FLAGS, f'--config.data.data_dir={data_dir}']
-  return start('train.py', count, devices, *flags, own=own)
-
-
-def until_step(process, number):
-  for line in process.stdout:
-    if line.startswith(f'step {number}/'):
-      return
-  raise AssertionError(process.stderr.read())
-
-
-def rows(workdir):
-  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
-  return [json.loads(line) for line in lines]
-
-
-def losses(workdir):
-  return {
-    x['step']: x['train/loss'] for x in rows(workdir) if 'train/loss' in x
-  }
+  flags = demo.flags(
+    data_dir,
+    model__stochastic_depth=0.2,
+    augment__mixup=0.3,
+    train__epochs=STEPS / demo.EPOCH,
+    train__log_every=1,
+    train__validate_every=6,
+    train__checkpoint_every=4,
+  )
+  return start(
+    'train.py', count, devices, f'--workdir={workdir}', *flags, own=own
+  )
 
 
 @pytest.fixture(scope='module')
@@ -109,10 +83,7 @@ def alone(prepared, tmp_path_factory):
 def test_two_processes_are_killed_and_one_goes_on(alone, prepared, tmp_path):
   processes = train(tmp_path, prepared, 2, 2)
   until_step(processes[0], 6)
-  for process in processes:
-    process.kill()
-  for process in processes:
-    process.communicate()
+  kill(processes)
   stopped = max(losses(tmp_path))
   out = finish(train(tmp_path, prepared, 1, 4))[0]
   assert re.search(rf'resuming from step [4-{stopped}] of {STEPS}', out), out
@@ -188,10 +159,7 @@ def test_two_processes_evaluate_are_killed_and_one_goes_on(alone, tmp_path):
     assert time.monotonic() < deadline
     assert all(process.poll() is None for process in processes)
     time.sleep(0.005)
-  for process in processes:
-    process.kill()
-  for process in processes:
-    process.communicate()
+  kill(processes)
   done = sum(
     len(np.load(path)['index']) for path in out.glob('.unfinished-*/*.npz')
   )

@@ -79,19 +79,18 @@ def run(
     except BrokenPipeError:  # `| head` has closed the standard output
       return 1
     except Exception as error:
-      _exit_from_others(error)
+      if 'vivit_jax.distributed' in sys.modules:  # importing it takes a second
+        from vivit_jax import distributed
+
+        distributed.exit_after(error)
       raise
 
 
 def positional(arguments: Sequence[str], *names: str) -> list[str]:
-  """Returns the positional arguments of a command.
-
-  Args:
-    arguments: the arguments of `main`; the first is the program's name.
-    *names: the expected positional arguments, for errors.
+  """Returns the positional arguments that `main` got, without the program.
 
   Raises:
-    UserError: an argument is missing or unexpected.
+    UserError: one of `names` is missing, or there are more.
   """
   values = list(arguments[1:])
   if len(values) < len(names):
@@ -107,14 +106,6 @@ def positional(arguments: Sequence[str], *names: str) -> list[str]:
 def no_positional(arguments: Sequence[str]) -> None:
   """Raises a UserError for arguments that are not flags."""
   positional(arguments)
-
-
-def _exit_from_others(error: Exception) -> None:
-  """Ends this process at once if it is one of several; see `exit_after`."""
-  if 'vivit_jax.distributed' in sys.modules:  # importing it takes a second
-    from vivit_jax import distributed
-
-    distributed.exit_after(error)
 
 
 class NoOutput(UserError):
@@ -257,17 +248,5 @@ def _explain(error: Exception, _: list[str]) -> Exception | None:
     hint = hint or ' --help shows the flags.'
     return UserError(f'unknown flag --{error.flagname}.{hint}')
   if isinstance(error, flags.Error):
-    sentence = str(error).strip().splitlines()[-1].rstrip('.')
-    sentence = re.sub(
-      r'invalid literal for int\(\).*: ', 'no integer: ', sentence
-    )
-    sentence = re.sub(
-      'could not convert string to float: ', 'no number: ', sentence
-    )
-    sentence = re.sub(
-      r"\('Non-boolean argument to boolean flag', (.*)\)$",
-      r'\1 is not true or false',
-      sentence,
-    )
-    return UserError(f'{sentence}.')
+    return UserError(str(error).strip().splitlines()[-1])
   return None

@@ -190,9 +190,6 @@ class TrainConfig:
 def default(family: str = 'factorised_encoder') -> ml_collections.ConfigDict:
   """Returns the default config of a model family, as a locked ConfigDict.
 
-  Args:
-    family: value of model.family; its own keys are in `model.options`.
-
   Raises:
     UserError: an unknown family.
   """
@@ -221,12 +218,7 @@ def is_key(key: str) -> bool:
 
 
 def unknown_key(key: str, family: str | None = None) -> str:
-  """Returns the error message for an unknown key.
-
-  Args:
-    key: dotted name.
-    family: value of model.family, if known.
-  """
+  """Returns the error message for an unknown dotted key."""
   section, _, name = key.rpartition('.')
   if section == 'model.options':
     return families.unknown_option(name, family)
@@ -282,7 +274,7 @@ def from_mapping(mapping: Mapping[str, Any]) -> TrainConfig:
   Raises:
     UserError: an unknown key, or a value of a wrong type or outside its limits.
   """
-  return typed.parse(TrainConfig, mapping, unknown=unknown_key)
+  return typed.parse(TrainConfig, mapping, '', unknown_key)
 
 
 def to_json(config: TrainConfig) -> str:
@@ -308,11 +300,6 @@ def from_json(text: str) -> TrainConfig:
 def check_devices(config: TrainConfig, devices: int) -> None:
   """Raises a UserError unless devices and micro-batches divide the batch."""
   batch, parts = config.train.batch_size, config.train.accumulate
-  require(
-    batch % devices == 0,
-    f'train.batch_size is {batch}; make it a multiple of the {devices} '
-    'devices.',
-  )
   require(
     batch % (devices * parts) == 0,
     f'train.batch_size is {batch}; make it a multiple of {devices * parts}: '
@@ -347,9 +334,7 @@ def resolve_heads(
 ) -> TrainConfig:
   """Returns the config with `model.heads` taken from the dataset.
 
-  Args:
-    config: if it sets `model.heads`, these are checked and used.
-    label_names: class names of each head of the dataset.
+  Heads that the config sets are checked and used.
 
   Raises:
     UserError: a head that the dataset does not have, or with another number of

@@ -39,12 +39,6 @@ def check(config: TrainConfig) -> None:
     f"data.balanced is '{config.data.balanced}' and train.class_weights "
     f"'{run.class_weights}': both compensate for rare classes; set only one.",
   )
-  for name, split in (
-    ('data.train_split', config.data.train_split),
-    ('train.validation_split', run.validation_split),
-    ('evaluation.split', config.evaluation.split),
-  ):
-    require(bool(split), f'{name} is empty; it takes the name of a split.')
 
 
 def require(condition: bool, message: str) -> None:

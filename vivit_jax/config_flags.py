@@ -52,9 +52,6 @@ def define_config(text: str) -> flags.FlagHolder:
 def read_config(holder: 'flags.FlagHolder[ConfigDict]') -> configs.TrainConfig:
   """Returns the checked config of --config, with the overrides of flags.
 
-  Args:
-    holder: from `define_config`.
-
   Raises:
     UserError: a missing file, or invalid values.
   """

@@ -15,7 +15,7 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -30,9 +30,9 @@ _EXIT_SECONDS = 3  # for other processes to report the same error
 # Number of processes and rank, as set by srun and by mpirun.
 _SLURM = ('SLURM_NTASKS', 'SLURM_PROCID')
 _OPEN_MPI = ('OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_RANK')
-# Variables from which jax gets the address of process 0.
+# Variables from which jax gets the address of process 0. For Open MPI, jax
+# reads one that Open MPI 5 lacks: it needs --coordinator.
 _SLURM_NODES = ('SLURM_JOB_ID', 'SLURM_STEP_NODELIST', 'SLURM_LOCALID')
-_OPEN_MPI_NODES = 'OMPI_MCA_orte_hnp_uri'  # missing in Open MPI 5
 
 
 def initialise(
@@ -58,13 +58,6 @@ def initialise(
       raise UserError('--processes and --process need --coordinator=HOST:PORT.')
     if launched is None:
       return
-    if all(x in os.environ for x in _OPEN_MPI) and (
-      _OPEN_MPI_NODES not in os.environ
-    ):
-      raise UserError(
-        'Open MPI 5 does not name the host of process 0: give '
-        '--coordinator=HOST:PORT, with any free port of that host.'
-      )
   else:
     host, _, port = coordinator.rpartition(':')
     if not host or not port.isdecimal():
@@ -106,7 +99,10 @@ def initialise(
     )
   except (RuntimeError, ValueError) as error:
     reason = (str(error).splitlines() or [''])[0].rstrip('.')
-    raise UserError(f'the processes cannot connect: {reason}.') from None
+    raise UserError(
+      f'the processes cannot connect: {reason}. Give all of them '
+      '--coordinator=HOST:PORT, with any free port of process 0.'
+    ) from None
   if not first():
     sys.stdout = open(os.devnull, 'w')
 
@@ -139,7 +135,7 @@ def check_same(what: str, values: Mapping[str, object]) -> None:
 
   Args:
     what: name of the values, for the error.
-    values: this process's values, of JSON types.
+    values: of JSON types.
 
   Raises:
     UserError: a value differs from process 0's; it names process and key.
@@ -195,20 +191,10 @@ def first() -> bool:
   return jax.process_index() == 0
 
 
-def wait_for(is_ready: Callable[[], bool], seconds: float = 1.0) -> None:
-  """Polls `is_ready`, every `seconds`, until it returns True.
-
-  To wait for another process without a collective, which may time out.
-  """
-  while not is_ready():
-    time.sleep(seconds)
-
-
 def from_first(tree: Any) -> Any:
-  """Broadcasts process 0's arrays to all processes, bit for bit.
+  """Broadcasts process 0's host arrays to all processes, bit for bit.
 
-  Args:
-    tree: host arrays, with the same shapes and types in all processes.
+  Their shapes and types are the same in all processes.
   """
   if jax.process_count() == 1:
     return tree
@@ -232,8 +218,7 @@ def from_first(tree: Any) -> Any:
 def gather(rows: Any) -> Any:
   """Concatenates the rows of all processes, in the order of processes.
 
-  Args:
-    rows: tree of host arrays [n, ...]; n may differ between processes.
+  The tree has host arrays [n, ...]; n may differ between processes.
   """
   if jax.process_count() == 1:
     return rows

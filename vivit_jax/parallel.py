@@ -54,13 +54,14 @@ def compiled(
 def replicate(tree: Any) -> Any:
   """Copies a tree to each local device: [...] -> [devices, ...]."""
   devices = jax.local_device_count()
-  copy = map_over_devices(lambda x: x)
-  return copy(
-    jax.tree.map(
-      lambda x: np.broadcast_to(np.asarray(x)[None], (devices, *np.shape(x))),
-      tree,
-    )
+  return _mapped_copy()(
+    jax.tree.map(lambda x: np.broadcast_to(x, (devices, *np.shape(x))), tree)
   )
+
+
+@functools.cache
+def _mapped_copy() -> Callable:
+  return map_over_devices(lambda x: x)
 
 
 def unreplicate(tree: Any) -> Any:

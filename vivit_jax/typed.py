@@ -30,11 +30,8 @@ _LIMITS = {
 def limited(default: Any, **limits: float) -> Any:
   """Returns a dataclass field with limits, which `parse` and `check` apply.
 
-  None is always allowed. Limits apply to each number of a tuple.
-
-  Args:
-    default: the field's default.
-    **limits: at_least, above, at_most, below.
+  Limits are at_least, above, at_most and below. None is always allowed. They
+  apply to each number of a tuple.
   """
   return dataclasses.field(default=default, metadata=limits)
 
@@ -95,8 +92,8 @@ def to_config_dict(value: Any) -> ml_collections.ConfigDict:
 def parse(
   kind: type,
   mapping: Mapping[str, Any],
-  section: str = '',
-  unknown: Callable[[str], str] | None = None,
+  section: str,
+  unknown: Callable[[str], str],
 ) -> Any:
   """Returns nested mappings as an instance of nested dataclasses.
 
@@ -122,33 +119,22 @@ def parse(
     for name, part in value.items():
       path = f'{key}.{name}' if key else name
       if name not in hints:
-        raise UserError(
-          unknown(path)
-          if unknown
-          else f"unknown config key '{path}'.{nearest(path, keys(root))}"
-        )
+        raise UserError(unknown(path))
       nested = dataclasses.is_dataclass(hints[name])
       convert = parse_section if nested else _value
       fields[name] = convert(hints[name], part, path)
-    for field in dataclasses.fields(kind):
-      if field.name in fields:
-        path = f'{key}.{field.name}' if key else field.name
-        _check_limits(path, fields[field.name], field.metadata)
     return kind(**fields)
 
-  root = kind
-  return parse_section(kind, mapping, section)
+  result = parse_section(kind, mapping, section)
+  check(result, section)
+  return result
 
 
 def check(value: Any, section: str = '') -> None:
-  """Checks the Literals and limits of nested dataclasses not made by `parse`.
-
-  Args:
-    value: the dataclass.
-    section: its dotted name, for errors.
+  """Checks the Literals and limits of nested dataclasses, as `parse` does.
 
   Raises:
-    UserError: a value that is not allowed.
+    UserError: a value that is not allowed, of which it names the dotted key.
   """
   hints = typing.get_type_hints(type(value))
   for field in dataclasses.fields(value):
@@ -161,18 +147,16 @@ def check(value: Any, section: str = '') -> None:
       hint = typing.get_args(hint)[0]
     if typing.get_origin(hint) is typing.Literal:
       _value(hint, part, key)
-    _check_limits(key, part, field.metadata)
-
-
-def _check_limits(key: str, value: Any, limits: Mapping[str, float]) -> None:
-  for number in value if isinstance(value, tuple) else (value,):
-    if number is not None and not all(
-      _LIMITS[name][1](number, limit) for name, limit in limits.items()
-    ):
-      allowed = ' and '.join(
-        f'{_LIMITS[name][0]} {limit}' for name, limit in limits.items()
-      )
-      raise UserError(f'{key} is {value}; it must be {allowed}.')
+    for number in part if isinstance(part, tuple) else (part,):
+      if number is not None and not all(
+        _LIMITS[name][1](number, limit)
+        for name, limit in field.metadata.items()
+      ):
+        allowed = ' and '.join(
+          f'{_LIMITS[name][0]} {limit}'
+          for name, limit in field.metadata.items()
+        )
+        raise UserError(f'{key} is {part}; it must be {allowed}.')
 
 
 def _may_be_none(hint: Any) -> bool:

@@ -33,8 +33,8 @@ def test_draws_follow_the_place_not_the_position_in_the_array():
   config = AugmentConfig(flip=0.5, colour_jitter=0.8, colour_drop=0.3)
   key = jax.random.key(3)
   whole = augment(video, key, jnp.arange(8), config)
-  part = augment(video[5:], key, jnp.arange(5, 8), config)
-  np.testing.assert_allclose(part, whole[5:], atol=1e-3)
+  turned = augment(video[::-1], key, jnp.arange(8)[::-1], config)
+  np.testing.assert_allclose(turned[::-1], whole, atol=1e-3)
 
 
 def test_erasing_has_its_probability_and_follows_the_place():
@@ -44,5 +44,5 @@ def test_erasing_has_its_probability_and_follows_the_place():
   out = erase(video, key, places, config)
   erased = (np.asarray(out) != 9).any(axis=(1, 2, 3, 4))
   assert 40 <= erased.sum() <= 80
-  part = erase(video[150:], key, places[150:], config)
-  np.testing.assert_array_equal(part, out[150:])
+  turned = erase(video, key, places[::-1], config)
+  np.testing.assert_array_equal(turned[::-1], out)

@@ -55,12 +55,11 @@ def test_the_config_of_a_checkpoint_is_compared_without_config_json(
 
 def test_values_that_are_not_finite_are_refused():
   good = {'a': np.ones(3), 'b': {'c': np.zeros((2, 2))}}
-  checks.check_finite(1.0, good, 7)
-  with pytest.raises(UserError, match='loss is nan at step 7'):
-    checks.check_finite(float('nan'), None, 7)
+  checks.check_finite(good, 'a parameter', 7)
   good['b']['c'][1, 0] = np.inf
-  with pytest.raises(UserError, match='parameters .* at step 7'):
-    checks.check_finite(1.0, good, 7)
+  for bad in (good, float('nan')):
+    with pytest.raises(UserError, match='a value .* at step 7'):
+      checks.check_finite(bad, 'a value', 7)
 
 
 class Videos:

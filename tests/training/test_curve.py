@@ -1,8 +1,7 @@
-"""A hundred steps, all regularisers: the devices do not matter."""
+"""Losses of many steps, all regularisers: the devices do not matter."""
 
 import json
 import pathlib
-import socket
 import subprocess
 import sys
 
@@ -10,45 +9,43 @@ import numpy as np
 import pytest
 import simulated
 
-ROOT = pathlib.Path(__file__).parents[2]
-STEPS = 100
+TESTS = pathlib.Path(__file__).parents[1]
 
 
-def losses_on(data_dir, out, devices, count=1):
-  """Returns the losses, of so many processes with so many devices each."""
-  together = []
+def losses_on(arguments, devices, count=1):
+  """Trains in so many processes with so many devices each."""
+  address, together = simulated.address(), [[]]
   if count > 1:
-    with socket.socket() as free:
-      free.bind(('localhost', 0))
-      together = [f'localhost:{free.getsockname()[1]}', str(count)]
-  script = pathlib.Path(__file__).parent / 'curve_on_devices.py'
+    together = [[address, str(count), str(number)] for number in range(count)]
+  script = pathlib.Path(__file__).parent / 'losses_on_devices.py'
+  environment = simulated.environment(devices)
+  environment['PYTHONPATH'] += f':{TESTS}'
   processes = [
     subprocess.Popen(
-      [
-        sys.executable, script, str(STEPS), data_dir, out,
-        *([*together, str(number)] if count > 1 else []),
-      ],
-      env=simulated.environment(devices),
+      [sys.executable, script, *map(str, arguments), *own],
+      env=environment,
       stdout=subprocess.PIPE,
       stderr=subprocess.STDOUT,
       text=True,
     )
-    for number in range(count)
-  ]  # fmt: skip
+    for own in together
+  ]
   printed = [process.communicate(timeout=500)[0] for process in processes]
   assert [p.returncode for p in processes] == [0] * count, printed
-  result = json.loads(out.read_text())
+  result = json.loads(arguments[-1].read_text())
   assert result['devices'] == devices * count
-  return result['losses']
+  return result
 
 
 @pytest.mark.slow
-def test_a_hundred_losses_do_not_depend_on_the_devices(prepared, tmp_path):
-  out = tmp_path / 'losses.json'
-  alone = losses_on(prepared, out, 1)
-  assert len(set(alone)) == STEPS
-  for devices, count in ((2, 1), (4, 1), (2, 2)):
-    found = losses_on(prepared, out, devices, count)
-    np.testing.assert_allclose(
-      found, alone, rtol=1e-5, err_msg=f'{count} x {devices}'
-    )
+@pytest.mark.parametrize('kind, steps', [('regularised', 40), ('every', 4)])
+def test_losses_do_not_depend_on_the_devices(prepared, tmp_path, kind, steps):
+  arguments = (kind, steps, prepared, tmp_path / 'losses.json')
+  alone = losses_on(arguments, 1)
+  assert len(set(alone['losses'])) == steps
+  for devices, count in ((4, 1), (2, 2)):
+    found = losses_on(arguments, devices, count)
+    for key in ('losses', 'sum'):
+      np.testing.assert_allclose(
+        found[key], alone[key], rtol=1e-5, err_msg=f'{count} x {devices}'
+      )

@@ -115,16 +115,6 @@ def test_sgd_with_momentum_and_clip_by_hand():
   )
 
 
-def test_adamw_decays_kernels_alone_and_apart_from_the_gradient():
-  config = OptimConfig(name='adamw', weight_decay=0.5, clip_norm=None)
-  optimiser = optim.optimiser(config, lambda _: 0.1)
-  params = {'dense': {'kernel': jnp.array([2.0]), 'bias': jnp.array([2.0])}}
-  zero = jax.tree.map(jnp.zeros_like, params)
-  updates, _ = optimiser.update(zero, optimiser.init(params), params)
-  np.testing.assert_allclose(updates['dense']['kernel'], [-0.1], rtol=1e-6)
-  np.testing.assert_allclose(updates['dense']['bias'], [0.0])
-
-
 MODEL = ModelConfig('joint', options={'layers': 3})
 PARAMS = {
   'a': {'kernel': jnp.array([[3.0, -4.0], [1.0, 0.5]]), 'bias': jnp.zeros(2)},
@@ -136,17 +126,15 @@ def kernels(params):
   return {name: {'kernel': True, 'bias': False} for name in params}
 
 
-def run(optimiser, params, steps=3):
-  """Makes steps with gradients that only their number decides."""
-  draw = np.random.default_rng(0)
+def run(optimiser, params, names=None, steps=3):
+  """Makes steps, in which only some of the parameters learn."""
   state = optimiser.init(params)
-  for _ in range(steps):
-    gradient = jax.tree.map(
-      lambda x: jnp.asarray(draw.normal(size=x.shape), jnp.float32), params
-    )
-    updates, state = optimiser.update(gradient, state, params)
-    params = optax.apply_updates(params, updates)
-  return params
+  learned = {name: params[name] for name in names or params}
+  for number in range(steps):
+    gradient = jax.tree.map(lambda x, n=number: jnp.sin(3 * x + n), learned)
+    updates, state = optimiser.update(gradient, state, learned)
+    learned = optax.apply_updates(learned, updates)
+  return learned
 
 
 @pytest.mark.parametrize(
@@ -274,47 +262,22 @@ def test_a_layers_rate_is_scaled_after_the_rule():
   np.testing.assert_allclose(found, [-0.05, -0.05, -0.1], rtol=1e-4)
 
 
-@pytest.mark.parametrize(
-  'name', ['sgd', 'adam', 'adamw', 'lamb', 'lars', 'lion']
-)
+@pytest.mark.parametrize('name', ['sgd', 'adamw', 'lars'])
 def test_frozen_parameters_stay_and_have_no_memory(name):
   config = OptimConfig(name=name, weight_decay=0.1, freeze='^a/', clip_norm=1.0)
   optimiser = optim.optimiser(config, lambda _: 0.1)
-  params, draw = {'b': PARAMS['b']}, np.random.default_rng(0)
-  state = optimiser.init(PARAMS)
-  for _ in range(3):
-    gradient = jax.tree.map(
-      lambda x: jnp.asarray(draw.normal(size=x.shape), jnp.float32), PARAMS
-    )
-    updates, state = optimiser.update({'b': gradient['b']}, state, params)
-    params = optax.apply_updates(params, updates)
-  alone = run_alone(config)
-  jax.tree.map(np.testing.assert_array_equal, params['b'], alone)
+  whole = dataclasses.replace(config, freeze=None)
+  alone = run(optim.optimiser(whole, lambda _: 0.1), {'b': PARAMS['b']})
+  found = run(optimiser, PARAMS, ['b'])
+  jax.tree.map(np.testing.assert_array_equal, found, alone)
   state = optimiser.init(PARAMS)
   assert {x.shape for x in jax.tree.leaves(state)} == {(), (2, 1), (1,)}
-
-
-def run_alone(config):
-  """Returns `b` of `PARAMS` after the gradients of `run`, without `a`."""
-  optimiser = optim.optimiser(
-    dataclasses.replace(config, freeze=None), lambda _: 0.1
-  )
-  draw = np.random.default_rng(0)
-  params = {'b': PARAMS['b']}
-  state = optimiser.init(params)
-  for _ in range(3):
-    gradient = jax.tree.map(
-      lambda x: jnp.asarray(draw.normal(size=x.shape), jnp.float32), PARAMS
-    )
-    updates, state = optimiser.update({'b': gradient['b']}, state, params)
-    params = optax.apply_updates(params, updates)
-  return params['b']
 
 
 @pytest.mark.parametrize(
   'changes',
   [
-    *({'name': name} for name in ('sgd', 'adam', 'adamw', 'lion', 'lamb')),
+    *({'name': name} for name in ('sgd', 'adamw', 'lion')),
     {'name': 'lars', 'clip_norm': 1.0, 'freeze': 'kernel', 'layer_decay': 0.5},
   ],
 )

@@ -1,11 +1,9 @@
 """What the trainer waits for, and when: judged by the order of events."""
 
-import json
-
+import demo
 import numpy as np
 import pytest
 
-from configs import moving_shapes_ti8x2_fe
 from vivit_jax import config as configs
 from vivit_jax.training import loop
 
@@ -37,20 +35,19 @@ class Pending:
       self.events.append(event)
 
 
-@pytest.fixture
-def events(prepared, tmp_path, monkeypatch):
+@pytest.fixture(scope='module')
+def events(prepared, tmp_path_factory):
   """Trains with a slow input and a slow step, and returns what happened.
 
   Nothing sleeps: each notes when the loop asks it for something, which is when
   it would make the loop wait.
   """
-  config = moving_shapes_ti8x2_fe.get_config()
-  config.data.data_dir = str(prepared)
-  config.model.options.spatial_layers = config.model.options.temporal_layers = 1
-  config.train.batch_size = 8
-  config.train.epochs = (STEPS - 0.5) / 6
-  config.train.log_every = 4
-  config.train.validate_every = 0
+  config = demo.config(
+    prepared,
+    train__epochs=(STEPS - 0.5) / demo.EPOCH,
+    train__log_every=4,
+    train__validate_every=0,
+  )
   events = []
 
   def batches(*arguments, batch_size, **others):
@@ -81,12 +78,13 @@ def events(prepared, tmp_path, monkeypatch):
     events.append(f'report {number}')
     real_report(self, number, *arguments)
 
-  monkeypatch.setattr(loop.pipeline, 'train_batches', batches)
-  monkeypatch.setattr(loop.step, 'train_step', train_step)
-  monkeypatch.setattr(loop.Progress, 'report', report)
-  assert loop.train(configs.resolve(config), tmp_path) == 0
-  lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
-  rows = [json.loads(line) for line in lines]
+  folder = tmp_path_factory.mktemp('run')
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(loop.pipeline, 'train_batches', batches)
+    patch.setattr(loop.step, 'train_step', train_step)
+    patch.setattr(loop.Progress, 'report', report)
+    assert loop.train(configs.resolve(config), folder) == 0
+  rows = demo.rows(folder)
   # The means of the losses 1 to 4, and 5 to 6.
   assert [(row['step'], row['train/loss']) for row in rows] == [
     (4, 2.5),

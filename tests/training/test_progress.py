@@ -27,7 +27,7 @@ def terminal(monkeypatch):
   'columns, words',
   [
     (100, 'noun/top1 0.750  verb/top1 0.250'),
-    (80, 'loss 0.500  top1 0.500'),
+    (80, 'loss 0.500  64 clips/s'),
     (20, 'step 10/4500  loss '),
   ],
 )

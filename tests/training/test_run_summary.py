@@ -54,13 +54,12 @@ def test_each_line_by_hand(experiment, monkeypatch):
   assert clip.endswith('mean 0.5, std 0.5')
   assert 'sgd, learning rate 0.1, cosine' in optimiser
   assert '600 steps (30 epochs) of 64 clips' in training
-  assert f'{jax.device_count()} x cpu in 1 process' in devices
+  assert f'{jax.device_count()} x cpu; 1 process' in devices
   assert '312 TFLOPS' in devices
   assert (
     'parameters 1.0 MB, optimiser 2.0 MB, averaged weights 0.1 MB' in memory
   )
-  # The weights of an image model, by this config.
-  assert start.endswith(str(experiment.config.init_from or 'random parameters'))
+  assert start.endswith('random parameters')
 
 
 def test_a_resumed_run_and_one_without_validation(experiment):

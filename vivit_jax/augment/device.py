@@ -74,8 +74,7 @@ def randomly_erase(
 
   Args:
     video: float [B, T, H, W, 3], normalised.
-    key: the step's key for 'augment'.
-    example_index_B: int32 [B], indices in the global batch.
+    key, example_index_B: as in `augment`.
     config: `erasing`, and `erasing_fill` as in `erasing.erase`.
   """
   erase = functools.partial(erasing.erase, fill=config.erasing_fill)
@@ -96,15 +95,7 @@ def _randomly(
   key: jax.Array,
   example_index_B: jax.Array,
 ) -> jax.Array:
-  """Applies a change to each clip with a given probability.
-
-  Args:
-    change: (clip, key) -> clip.
-    probability: that a clip is changed.
-    video: [B, T, H, W, 3].
-    key: key of this augmentation in this step.
-    example_index_B: int32 [B], indices in the global batch.
-  """
+  """Applies `change` to each clip with a given probability."""
 
   def one(clip, example_index):
     clip_key = jax.random.fold_in(key, example_index)

@@ -35,28 +35,12 @@ NAMES: tuple[Name, ...] = typing.get_args(Name)
 
 
 def key_for(key: jax.Array, name: Name) -> jax.Array:
-  """Derives the JAX key of a named stream.
-
-  Args:
-    key: the step's key, or a key returned by this function.
-    name: one of NAMES.
-
-  Raises:
-    ValueError: an unknown name.
-  """
+  """Derives the JAX key of a named stream from the step's or a derived key."""
   return jax.random.fold_in(key, np.uint32(_listed_digest(name)))
 
 
 def generator_for(seed: int, name: Name) -> np.random.Generator:
-  """Returns the NumPy generator of a named stream.
-
-  Args:
-    seed: at least 0, below 2**128.
-    name: one of NAMES.
-
-  Raises:
-    ValueError: an unknown name.
-  """
+  """Returns the NumPy generator of a named stream; the seed is below 2**128."""
   # A list [seed, digest] would be ambiguous: a large seed takes several words.
   stream = np.random.SeedSequence(int(seed), spawn_key=(_listed_digest(name),))
   return np.random.default_rng(stream)
@@ -68,7 +52,7 @@ def digest(name: str) -> int:
 
 
 def _listed_digest(name: str) -> int:
-  """Returns the digest of one of NAMES."""
+  """Returns the digest of a name; a ValueError if it is not listed."""
   if name not in NAMES:
     raise ValueError(
       f"unknown random stream '{name}'; draws.Name lists "

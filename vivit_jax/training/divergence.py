@@ -34,9 +34,7 @@ def gradient_norms(
   Args:
     state: replicated state after a skipped step, which changed only `step`.
     batch: sharded batch of that step.
-    model: the network.
-    config: the experiment.
-    class_weights: see `step.train_step`.
+    model, config, class_weights: see `step.train_step`.
   """
 
   def norms(state, batch):
@@ -45,11 +43,8 @@ def gradient_norms(
     )
     squares = {layer: 0.0 for layer, _ in _by_layer(state.params)}
     for layer, leaf in _by_layer(gradient):
-      square = jnp.sum(jnp.square(leaf.astype(jnp.float32)))
-      squares[layer] += square
-    return {'loss': metrics['loss']} | {
-      k: jnp.sqrt(x) for k, x in squares.items()
-    }
+      squares[layer] += jnp.sum(jnp.square(leaf.astype(jnp.float32)))
+    return jax.tree.map(jnp.sqrt, squares) | {'loss': metrics['loss']}
 
   result = parallel.unreplicate(parallel.map_over_devices(norms)(state, batch))
   return {key: float(value) for key, value in result.items()}
@@ -72,30 +67,25 @@ def write_report(
   ids: Sequence[str],
   norms: Mapping[str, float],
 ) -> None:
-  """Writes `<folder>/diverged.json`.
-
-  Numbers that are not finite are written as text, 'nan' or 'inf'.
+  """Writes `<folder>/diverged.json`; 'nan' and 'inf' are text.
 
   Args:
-    folder: the workdir.
-    step: number of the last step.
+    folder, step: the workdir, and the number of the last step.
     learning_rates: that of `step`, and that of the last update made.
-    index: int [B], indices of the step's videos in the split.
-    ids: their ids.
+    index, ids: of the step's videos in the split.
     norms: from `gradient_norms`.
 
   Raises:
     UserError: the file cannot be written.
   """
+  norms = {k: x if math.isfinite(x) else str(x) for k, x in norms.items()}
   report = {
     'step': step,
-    'learning_rate': _number(learning_rates[0]),
-    'learning_rate_of_last_update': _number(learning_rates[1]),
-    'loss': _number(norms['loss']),
+    'learning_rate': learning_rates[0],
+    'learning_rate_of_last_update': learning_rates[1],
+    'loss': norms.pop('loss'),
     'videos': [{'index': int(i), 'id': name} for i, name in zip(index, ids)],
-    'gradient_norms': {
-      layer: _number(norm) for layer, norm in norms.items() if layer != 'loss'
-    },
+    'gradient_norms': norms,
   }
   path = folder / 'diverged.json'
   try:
@@ -103,7 +93,3 @@ def write_report(
       unfinished.write_text(json.dumps(report, indent=2) + '\n')
   except OSError as error:
     raise UserError(f'cannot write {path}: {error.strerror}.') from None
-
-
-def _number(value: float) -> float | str:
-  return value if math.isfinite(value) else str(value)

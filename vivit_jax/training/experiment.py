@@ -3,16 +3,18 @@
 import dataclasses
 import fractions
 import os
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import numpy as np
 import optax
 
 from vivit_jax import config as configs
 from vivit_jax import distributed, models
-from vivit_jax.checkpoints import load
+from vivit_jax.checkpoints import load, workdir
 from vivit_jax.checkpoints.metadata import Description, has_checkpoints
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import datasets, prepare
@@ -58,19 +60,19 @@ def build_experiment(
   """Returns the experiment and its initial state.
 
   The parameters come from `init_from`, else are random from the seed. The
-  embedded dataset is written if it is missing; the workdir is not touched.
-
-  Args:
-    config: as resolved from the config file.
-    folder: the workdir, which need not exist.
+  embedded dataset is written if it is missing; the workdir, which need not
+  exist, is not touched.
 
   Raises:
     UserError: a config that does not fit the dataset, devices or workdir.
   """
   checks.check_same(config)
-  checks.check_before_data(config, folder)
+  checks.check_alone(config, folder)
+  configs.check_devices(config, jax.device_count())
+  workdir.check(folder, config)
   _ensure_data(config)
-  source = checks.open_split(config, config.data.train_split)
+  data = config.data
+  source = datasets.open_split(data.dataset, data.data_dir, data.train_split)
   distributed.check_same('the dataset', {'its content': source.content})
   config = configs.resolve_heads(config, source.label_names)
   checks.check_with_data(config, source)
@@ -94,7 +96,6 @@ def build_experiment(
   )
   optimiser = optim.optimiser(config.optim, schedule, config.model)
   state = step.initialise(model, optimiser, config)
-  checks.check_parameters(state.params, config)
   if config.init_from is not None and not has_checkpoints(folder):
     params = load.initialise(state.params, config, source.label_names)
     state = step.with_parameters(state, params, config)
@@ -120,11 +121,8 @@ def class_weights(
 ) -> dict[str, np.ndarray]:
   """Returns the class weights of each single-label head, float32 [K].
 
-  Empty without `train.class_weights`.
-
-  Args:
-    config: the experiment, with its heads.
-    source: the training videos, whose classes are counted.
+  The classes of the training videos are counted. Empty without
+  `train.class_weights`.
 
   Raises:
     UserError: there is no single-label head.
@@ -154,4 +152,5 @@ def _ensure_data(config: TrainConfig) -> None:
   if distributed.first():
     prepare.ensure_embedded(dataset, data_dir)
   elif dataset == 'moving_shapes':
-    distributed.wait_for(lambda: datasets.find(dataset, data_dir) is not None)
+    while datasets.find(dataset, data_dir) is None:  # a collective may time out
+      time.sleep(1)

@@ -18,6 +18,7 @@ from vivit_jax.checkpoints.metadata import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import pipeline
+from vivit_jax.errors import UserError
 from vivit_jax.training import (
   checks,
   divergence,
@@ -44,9 +45,7 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
   written if it is missing. A step takes `batch_size` clips, `repeats` per
   video; an epoch takes every video of the split once.
 
-  Args:
-    config: as resolved from the config file.
-    folder: the workdir; made if it does not exist.
+  The folder is made if it does not exist.
 
   Returns:
     The process's exit code: 0, `INTERRUPTED` after SIGINT, or `TERMINATED`
@@ -108,10 +107,8 @@ def is_due(
 ) -> bool:
   """Returns whether a periodic action is due after a step.
 
-  Args:
-    number: the step's number, from 1.
-    every: period in steps, may be fractional; None for never.
-    last: number of the last step, after which every action is due.
+  The period `every` may be a fraction of steps; None is never. Every action is
+  due after the last step.
   """
   if every is None:
     return False
@@ -125,8 +122,7 @@ class _Run:
     trained: the experiment.
     state: initial or restored.
     previous: metadata of the restored checkpoint, or of a new run.
-    folder: the workdir.
-    store: its checkpoints; None except in process 0.
+    folder, store: the workdir; its checkpoints, None except in process 0.
     stack: closes what the run opens.
 
   Attributes:
@@ -259,8 +255,13 @@ class _Run:
     if distributed.first():
       ids = [trained.source.ids[i] for i in index]
       divergence.write_report(self._folder, number, rates, index, ids, norms)
-    checks.check_skipped(
-      self._metrics.consecutive_skips, trained.config, number, rates
+    skips = self._metrics.consecutive_skips
+    raise UserError(
+      f'training has diverged: {skips} steps up to step {number} had no finite '
+      f'update, at learning rate {rates[0]:.3g} (last update: {rates[1]:.3g}). '
+      'See diverged.json; the last good checkpoint is kept. Lower '
+      'optim.learning_rate or lengthen optim.warmup_epochs, in another '
+      '--workdir.'
     )
 
   def _learning_rates(self) -> tuple[float, float]:
@@ -283,10 +284,7 @@ class _Run:
     self._reported = number
 
   def _write_report(self, in_flight: int = 0) -> None:
-    """Writes the scheduled report, if any.
-
-    Args:
-      in_flight: number of latest steps to leave out, still being computed.
+    """Writes the scheduled report, if any, without the steps in flight.
 
     Raises:
       UserError: the loss is not finite, or files cannot be written.
@@ -301,7 +299,7 @@ class _Run:
     report |= times
     if (peak := model_stats.peak_memory()) is not None:
       report['peak_memory_bytes'] = peak
-    checks.check_finite(report.get('loss', 0.0), None, number)
+    checks.check_finite(report.get('loss', 0.0), 'the loss', number)
     if self._progress:
       if self._is_first_report and self._memory is None:
         if line := model_stats.describe_step(None):
@@ -330,7 +328,7 @@ class _Run:
       return
     with self._timer.measure('checkpoint'):
       saved = parallel.unreplicate(self._state)
-      checks.check_finite(0.0, saved.params, number)
+      checks.check_finite(saved.params, 'a parameter', number)
       description = dataclasses.replace(
         self._trained.description,
         unlogged=tuple(self._metrics.rows()),

@@ -1,7 +1,5 @@
 """FLOPs, utilisation and memory of a training run."""
 
-from typing import Any
-
 import jax
 
 from vivit_jax.config import TrainConfig
@@ -10,10 +8,8 @@ from vivit_jax.models import arithmetic
 
 def forward_operations(config: TrainConfig) -> int:
   """Returns the FLOPs of a clip's forward pass, 2 per multiply-add."""
-  data = config.data
-  return 2 * arithmetic.forward_multiply_adds(
-    config.model, data.frames, data.crop
-  )
+  clip = config.data.frames, config.data.crop
+  return 2 * arithmetic.forward_multiply_adds(config.model, *clip)
 
 
 def utilisation(
@@ -21,16 +17,8 @@ def utilisation(
 ) -> float | None:
   """Returns model FLOPs utilisation (PaLM, arXiv 2204.02311, appendix B).
 
-  A training step counts as three forward passes, without recomputation; the
-  peak is that of bfloat16.
-
-  Args:
-    operations: FLOPs of a clip's forward pass.
-    clips_per_second: training speed of all devices together.
-    devices: number of devices.
-
-  Returns:
-    A fraction; None for a device whose peak is unknown.
+  A training step counts as three forward passes of `operations` FLOPs a clip,
+  without recomputation; the peak is that of bfloat16. None if it is unknown.
   """
   peak = peak_operations()
   if peak is None:
@@ -43,11 +31,6 @@ def peak_operations() -> float | None:
   return arithmetic.peak_operations(jax.local_devices()[0].device_kind)
 
 
-def nbytes(tree: Any) -> int:
-  """Returns the bytes of a tree of arrays."""
-  return sum(x.nbytes for x in jax.tree.leaves(tree))
-
-
 def peak_memory() -> float | None:
   """Returns the peak bytes used on the first device; None if unknown."""
   statistics = jax.local_devices()[0].memory_stats() or {}
@@ -55,10 +38,9 @@ def peak_memory() -> float | None:
 
 
 def describe_step(needed: int | None) -> str | None:
-  """Returns a line about the memory that a step needs; None if unknown.
+  """Returns a line about a step's memory: `needed`, else the peak so far.
 
-  Args:
-    needed: bytes per device, from XLA; None to report the peak so far instead.
+  None if both are unknown.
   """
   if needed is not None:
     return f'memory of each device in a step: {megabytes(needed)} (by XLA)'

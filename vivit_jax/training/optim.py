@@ -9,8 +9,6 @@ from vivit_jax.config import OptimConfig
 from vivit_jax.models.family import ModelConfig
 from vivit_jax.training import param_groups
 
-_EPSILON = {'lamb': 1e-6}  # default; 1e-8 for all others
-
 
 def schedule(
   config: OptimConfig, *, steps: int, steps_per_epoch: float
@@ -21,11 +19,6 @@ def schedule(
   the peak: by half a cosine, linearly, or as (1 - progress) ** `power`. 'step'
   multiplies the rate by `decay_factor` after every `decay_epochs` epochs,
   counted from the start of training; 'constant' stays at the peak.
-
-  Args:
-    config: schedule, peak and length of the warm-up.
-    steps: number of steps of the whole training.
-    steps_per_epoch: converts epochs to steps.
   """
   peak = config.learning_rate
   warmup = config.warmup_steps
@@ -67,7 +60,7 @@ def optimiser(
   (`param_groups.trainable`). Its `update` takes trainable parameters and their
   gradients only, so frozen ones do not count in the clipped norm. Gradients are
   averaged over all devices before. `init` raises a UserError for patterns that
-  do not fit the parameters.
+  do not fit the parameters, and for a parameter without a layer.
 
   `optax.partition` with `set_to_zero` would need gradients for frozen
   parameters too, which are not computed.
@@ -97,9 +90,6 @@ def updates_made(opt_state: optax.OptState) -> jax.Array:
   """Returns the number of updates made, int32 []; skipped steps do not count.
 
   The learning rate depends on it.
-
-  Args:
-    opt_state: state of an optimiser from `optimiser`.
   """
   return optax.tree.get_all_with_path(opt_state, 'count')[-1][1]
 
@@ -115,7 +105,8 @@ def _rule(
   for parameters with weight decay, with a coefficient of 0.001.
   """
   decay, moments = config.weight_decay, dict(b1=config.b1, b2=config.b2)
-  adams = moments | dict(eps=config.epsilon or _EPSILON.get(config.name, 1e-8))
+  epsilon = 1e-6 if config.name == 'lamb' else 1e-8
+  adams = moments | dict(eps=config.epsilon or epsilon)
   decoupled = dict(weight_decay=decay, mask=param_groups.decay_mask)
   added = optax.add_decayed_weights(decay, param_groups.decay_mask)
   momentum = dict(decay=config.momentum, nesterov=config.nesterov)
@@ -163,9 +154,13 @@ def _scaled_layers(
 ) -> optax.GradientTransformation:
   """Returns a transformation that scales updates by `layer_scales`."""
 
-  def scale(updates, params):
+  def init(params):
+    param_groups.layer_scales(params, decay, model)  # refuses unknown names
+    return optax.EmptyState()
+
+  def scale(updates, state, params):
     del params
     scales = param_groups.layer_scales(updates, decay, model)
-    return jax.tree.map(lambda x, scale: x * scale, updates, scales)
+    return jax.tree.map(lambda x, scale: x * scale, updates, scales), state
 
-  return optax.stateless(scale)
+  return optax.GradientTransformation(init, scale)

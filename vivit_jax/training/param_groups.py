@@ -5,7 +5,6 @@ the model stacks its layers (`models.stacking`).
 """
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -33,11 +32,6 @@ def map_layers(function: Any, first: Any, *others: Any) -> Any:
 
   So a result that depends on a whole array, such as its norm, is the same for
   stacked and separate layers.
-
-  Args:
-    function: a parameter's array from each tree -> an array.
-    first: tree of dicts.
-    *others: trees of the same structure.
   """
 
   def call(path, *leaves):
@@ -52,11 +46,7 @@ def trainable(params: Any, config: OptimConfig) -> dict:
 
   Their names match `config.train` (if it is not None) and do not match
   `config.freeze`. Patterns are regular expressions that may match anywhere in
-  the name; '^' is its start.
-
-  Args:
-    params: arrays or their shapes.
-    config: has the patterns.
+  the name; '^' is its start. `params` are arrays or their shapes.
 
   Raises:
     UserError: a pattern matches nothing, or only some of the layers stacked in
@@ -93,26 +83,15 @@ def _matches(
       )
     result[path] = bool(matches)
   if not any(result.values()):
-    names = [
-      n for path, x in flat.items() for n in stacking.names(path, x.shape)
-    ]
-    parts = ', '.join(sorted({path[0] for path in flat}))
+    every = [stacking.names(path, x.shape) for path, x in flat.items()]
+    parts = {part for names in every for n in names for part in n.split('/')}
+    first = ', '.join(sorted({path[0] for path in flat}))
     raise UserError(
       f"optim.{key} is '{pattern}', which matches no parameter: write a "
-      f'regular expression for names that begin with {parts}.'
-      f'{nearest(pattern.strip("^$/"), _parts_of(names))}'
+      f'regular expression for names that begin with {first}.'
+      f'{nearest(pattern.strip("^$/"), sorted(parts))}'
     )
   return result
-
-
-def _parts_of(names: Iterable[str]) -> list[str]:
-  """Returns the names' parts between slashes, and their prefixes of parts."""
-  result = {}
-  for name in names:
-    parts = name.split('/')
-    result |= dict.fromkeys(parts)
-    result |= dict.fromkeys('/'.join(parts[:n]) for n in range(2, len(parts)))
-  return list(result)
 
 
 def select(tree: dict, mask: dict) -> dict:
@@ -135,7 +114,7 @@ def frozen_modules(mask: dict, shapes: dict) -> frozenset[str]:
 
   Args:
     mask: from `trainable`.
-    shapes: arrays or shapes of the same parameters.
+    shapes: the same parameters, or their shapes.
   """
   learns: dict[str, bool] = {}
   flat = traverse_util.flatten_dict(shapes)

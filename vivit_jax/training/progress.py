@@ -26,8 +26,7 @@ class Progress:
     batch_size: clips per step.
     first_step: the step to resume from; lines of later steps are removed.
     utilisation: clips per second -> model FLOPs utilisation, or None.
-    wandb: Weights & Biases project to log to as well, or None. The package must
-      be installed.
+    wandb: Weights & Biases project to log to as well, or None.
     config: run config logged to W&B.
 
   Raises:
@@ -96,27 +95,24 @@ class Progress:
     self.write(step, {f'train/{k}': v for k, v in (metrics | speed).items()})
     elapsed, made = time.monotonic() - self._start[1], step - self._start[0]
     left = elapsed / max(made, 1) * (self._steps - step)
-    shown = {n: v for n, v in metrics.items() if n == 'loss' or _is_top1(n)}
-    parts = (
+    loss = {name: x for name, x in metrics.items() if name == 'loss'}
+    parts = [
       f'step {step}/{self._steps}',
-      _join(shown),
+      _join(loss | _top1(metrics)),
       f'{rate:.0f} clips/s',
       *([] if utilised is None else [f'{utilised:.1%} MFU']),
       f'{_duration(left)} left',
-    )
+    ]
     line = '  '.join(parts)
     if sys.stdout.isatty() and len(line) >= shutil.get_terminal_size().columns:
-      scores = [value for name, value in shown.items() if _is_top1(name)]
-      mean = {name: v for name, v in shown.items() if name == 'loss'}
-      mean |= {'top1': sum(scores) / len(scores)} if scores else {}
-      line = '  '.join((parts[0], _join(mean), *parts[2:]))
+      line = '  '.join([parts[0], _join(loss), *parts[2:]])
     self._show(line)
 
   def report_validation(self, step: int, metrics: Mapping[str, float]) -> None:
     """Writes the scores of a validation."""
     self.write(step, {f'validation/{k}': v for k, v in metrics.items()})
-    scores = {name: v for name, v in metrics.items() if _is_top1(name)}
-    self._show(f'validation at step {step}  {_join(scores)}', stay=True)
+    line = f'validation at step {step}  {_join(_top1(metrics))}'
+    self._show(line, stay=True)
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:
     """Writes metrics to the files only.
@@ -181,8 +177,8 @@ def _wandb_run(
   )
 
 
-def _is_top1(name: str) -> bool:
-  return name.endswith('top1')
+def _top1(metrics: Mapping[str, float]) -> dict[str, float]:
+  return {name: x for name, x in metrics.items() if name.endswith('top1')}
 
 
 def _join(metrics: Mapping[str, float]) -> str:

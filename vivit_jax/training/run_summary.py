@@ -10,17 +10,10 @@ from vivit_jax.training import model_stats
 from vivit_jax.training.experiment import Experiment
 from vivit_jax.training.step import TrainState
 
-_MAX_NAMES = 4  # class names shown per head
-
 
 def summarise(experiment: Experiment, state: TrainState) -> str:
-  """Returns the summary, one line per subject.
-
-  Args:
-    experiment: the experiment.
-    state: the restored or initial state, not replicated.
-  """
-  config = experiment.config
+  """Returns the summary, one line per subject; the state is not replicated."""
+  config, train = experiment.config, experiment.config.train
   count = sum(x.size for x in jax.tree.leaves(state.params))
   operations = model_stats.forward_operations(config)
   lines = [
@@ -37,7 +30,11 @@ def summarise(experiment: Experiment, state: TrainState) -> str:
     ('data', _splits(experiment)),
     ('clip', _clip(config.data)),
     ('optimiser', _optimiser(config.optim)),
-    ('training', _training(experiment)),
+    (
+      'training',
+      f'{experiment.steps} steps ({_number(train.epochs)} epochs) of '
+      f'{train.batch_size} clips, seed {train.seed}',
+    ),
     ('devices', _devices()),
     ('memory', f'{_memory(state)}, on each device'),
     ('start', _start(experiment, int(state.step))),
@@ -47,10 +44,9 @@ def summarise(experiment: Experiment, state: TrainState) -> str:
 
 def _classes(source: datasets.VideoSplit, head: str) -> str:
   names = source.label_names[head]
-  first = ', '.join(names[:_MAX_NAMES])
-  more = ', ...' if len(names) > _MAX_NAMES else ''
+  shown = ', '.join(names[:4]) + (', ...' if len(names) > 4 else '')
   kind = ', any number per video' if head in source.multi_label else ''
-  return f'{len(names)} classes{kind} ({first}{more})'
+  return f'{len(names)} classes{kind} ({shown})'
 
 
 def _splits(experiment: Experiment) -> str:
@@ -90,7 +86,7 @@ def _optimiser(optim: OptimConfig) -> str:
     f'weight decay {_number(optim.weight_decay)}',
   ]
   options = {
-    'layer decay': optim.layer_decay if optim.layer_decay != 1.0 else None,
+    'layer decay': None if optim.layer_decay == 1.0 else optim.layer_decay,
     'clip norm': optim.clip_norm,
     'trains only': optim.train,
     'freezes': optim.freeze,
@@ -99,35 +95,24 @@ def _optimiser(optim: OptimConfig) -> str:
   return ', '.join(parts)
 
 
-def _training(experiment: Experiment) -> str:
-  train = experiment.config.train
-  return (
-    f'{experiment.steps} steps ({_number(train.epochs)} epochs) of '
-    f'{train.batch_size} clips, seed {train.seed}'
-  )
-
-
 def _devices() -> str:
-  processes = jax.process_count()
   peak = model_stats.peak_operations()
   return (
-    f'{jax.device_count()} x {jax.devices()[0].device_kind} in {processes} '
-    f'{"process" if processes == 1 else "processes"}; peak for MFU '
+    f'{jax.device_count()} x {jax.devices()[0].device_kind}; '
+    f'{jax.process_count()} process(es); peak for MFU '
     + ('unknown' if peak is None else f'{peak / 1e12:.4g} TFLOPS each')
   )
 
 
 def _memory(state: TrainState) -> str:
-  trees = {
-    'parameters': state.params,
-    'optimiser': state.opt_state,
-    'averaged weights': state.ema,
-  }
-  return ', '.join(
-    f'{name} {model_stats.megabytes(model_stats.nbytes(tree))}'
+  trees = {'parameters': state.params, 'optimiser': state.opt_state}
+  if state.ema is not None:
+    trees['averaged weights'] = state.ema
+  sizes = {
+    name: model_stats.megabytes(sum(x.nbytes for x in jax.tree.leaves(tree)))
     for name, tree in trees.items()
-    if tree is not None
-  )
+  }
+  return ', '.join(f'{name} {size}' for name, size in sizes.items())
 
 
 def _start(experiment: Experiment, step: int) -> str:

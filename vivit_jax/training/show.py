@@ -17,7 +17,7 @@ from vivit_jax.data import datasets, pipeline, prepare
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation.page import clip_sheets
 from vivit_jax.evaluation.page.clip_sheets import Sheet
-from vivit_jax.training import checks, inputs
+from vivit_jax.training import inputs
 
 WRITERS = {'.html': clip_sheets.write_html, '.png': clip_sheets.write_png}
 
@@ -54,7 +54,9 @@ def write_page(
     )
   configs.check_devices(config, jax.local_device_count())
   prepare.ensure_embedded(config.data.dataset, config.data.data_dir)
-  split = checks.open_split(config, config.data.train_split)
+  split = datasets.open_split(
+    config.data.dataset, config.data.data_dir, config.data.train_split
+  )
   config = configs.resolve_heads(config, split.label_names)
   sheets = training_sheets(config, split, step)[:clips]
   title = _title(config, step, clips, name)

@@ -153,9 +153,7 @@ def gradient_of_step(
     batch: a device's part of the batch, see `train_step`.
     step: int32 [], number of steps made before.
     params: all parameters.
-    model: the network.
-    config: the experiment.
-    class_weights: see `train_step`.
+    model, config, class_weights: see `train_step`.
   """
   mask = param_groups.trainable(params, config.optim)
   gradient_at = _gradient_function(
@@ -207,10 +205,9 @@ def _gradient_function(
 ) -> Callable[[Any], tuple[Any, dict[str, jax.Array]]]:
   """Returns trainable parameters -> (gradient, metrics) of the global batch.
 
-  Both are means. Each device splits its clips into `train.accumulate` parts,
-  and processes one after another. Random draws depend on the step and the
-  example's index alone, so they are the same for any number of parts, and in a
-  second call. `mask` is `param_groups.trainable` of the parameters.
+  Both are means. Each device processes its clips in `train.accumulate` parts,
+  one after another. Random draws depend on the step and the example's index
+  alone, so they are the same for any number of parts, and in a second call.
   """
   if frozen := param_groups.frozen_modules(mask, params):
     model = model.clone(frozen=frozen)

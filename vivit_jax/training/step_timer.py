@@ -8,11 +8,7 @@ _STEP_PARTS = ('input', 'device', 'host')
 
 
 def step_seconds(report: Mapping[str, float]) -> float:
-  """Returns seconds per step without compilation, validation, checkpoints.
-
-  Args:
-    report: from `StepTimer.report`.
-  """
+  """Returns seconds per step without compilation, validation, checkpoints."""
   return sum(report.get(f'seconds/{part}', 0.0) for part in _STEP_PARTS)
 
 
@@ -34,11 +30,7 @@ class StepTimer:
       self._parts[part] = self._parts.get(part, 0.0) + passed
 
   def report(self, steps: int) -> dict[str, float]:
-    """Returns seconds per step as 'seconds/<part>', and resets the timer.
-
-    Args:
-      steps: number of steps since the last report.
-    """
+    """Returns 'seconds/<part>' of each of `steps`, and resets the timer."""
     now = time.monotonic()
     rest = now - self._start - sum(self._parts.values())
     seconds = self._parts | {'host': max(rest, 0.0)}

@@ -9,40 +9,26 @@ import jax
 class Trace:
   """Traces steps `first` to `first + steps - 1`; nothing if `first` is 0.
 
-  If training makes none of these steps, a line says why.
-
   Args:
     folder: folder for the trace.
-    first: number of the first traced step, from 1.
-    steps: number of steps to trace.
-    begin: the step that training resumes from, or 0.
-    end: the last step of training.
+    first, steps: number of the first traced step, from 1, and of such steps.
+    begin, end: the step that training resumes from, or 0, and its last one.
   """
 
   def __init__(
     self, folder: pathlib.Path, first: int, steps: int, begin: int, end: int
   ):
-    last = first + steps - 1
+    last = first + steps - 1 if first else 0
     self._folder = folder
     self._first, self._last = max(first, begin + 1), min(last, end)
     self._traced = None  # the last traced step
-    if not first:
-      self._last = 0
-    elif self._first > self._last:
-      why = (
-        f'training ends at step {end}'
-        if first > end
-        else f'training resumes from step {begin}'
-      )
-      print(f'no trace of steps {first} to {last}: {why}', flush=True)
+    if first and self._first > self._last:
+      print(f'steps {first} to {last}, to be traced, are not made', flush=True)
 
   def before(self, step: int, state: Any) -> None:
-    """Starts the trace if `step` is the first to be traced.
+    """Starts the trace if `step`, the next one, is the first to be traced.
 
-    Args:
-      step: number of the next step.
-      state: result of the previous steps. It is waited for, so that none of
-        them is in the trace.
+    The state of the previous steps is waited for, so that none is in the trace.
     """
     if step == self._first and step <= self._last:
       jax.block_until_ready(state)
@@ -50,12 +36,9 @@ class Trace:
       self._traced = step - 1
 
   def after(self, step: int, state: Any) -> None:
-    """Ends the trace if `step` is the last to be traced.
+    """Ends the trace if `step`, just dispatched, is the last to be traced.
 
-    Args:
-      step: number of the step just dispatched.
-      state: its result. It is waited for, so that the whole step is in the
-        trace.
+    Its state is waited for, so that the whole step is in the trace.
     """
     if self._traced is not None:
       self._traced = step

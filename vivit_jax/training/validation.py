@@ -25,11 +25,8 @@ def period(config: TrainConfig, videos: int) -> fractions.Fraction | None:
   """Returns the exact number of steps between validations; None for never.
 
   A period in epochs may be a fractional number of steps. Validation then
-  follows the step that completes the period.
-
-  Args:
-    config: the experiment.
-    videos: number of training videos.
+  follows the step that completes the period. `videos` is the number of
+  training videos.
   """
   train = config.train
   if train.validate_epochs:
@@ -45,36 +42,28 @@ def scorer(
 ) -> Callable[[Any], dict[str, float] | None]:
   """Returns a function: parameters -> scores of the validation split.
 
-  Each video is scored by one view. If that fails, the function prints the
-  reason and returns None, and training continues.
-
-  Args:
-    model: the network.
-    config: the experiment.
-    source: the validation split.
+  Each video of `source` is scored by one view. If that fails, the function
+  prints the reason and returns None, and training continues.
   """
   apply = forward.every_view(model, config.data)
 
   def validate(params) -> dict[str, float] | None:
     try:
-      return score(params)
+      batches = pipeline.evaluation_batches(
+        source,
+        config.data,
+        temporal_views=1,
+        spatial_crops=1,
+        batch_size=forward.padded_batch(config.train.batch_size),
+        process=jax.process_index(),
+        processes=jax.process_count(),
+      )
+      predictions = predict_split.predict_split(
+        batches, lambda video: apply(params, video), len(source)
+      )
     except UserError as error:
       print(f'\nvalidation is skipped: {error}', flush=True)
       return None
-
-  def score(params) -> dict[str, float]:
-    batches = pipeline.evaluation_batches(
-      source,
-      config.data,
-      temporal_views=1,
-      spatial_crops=1,
-      batch_size=forward.padded_batch(config.train.batch_size),
-      process=jax.process_index(),
-      processes=jax.process_count(),
-    )
-    predictions = predict_split.predict_split(
-      batches, lambda video: apply(params, video), len(source)
-    )
     if len(predictions.unreadable):
       first = source.ids[predictions.unreadable[0]]
       print(
