@@ -40,9 +40,9 @@ def get_config() -> ml_collections.ConfigDict:
   config.optim.b2 = 0.95
   config.optim.weight_decay = 0.05
   config.train.batch_size = 32
-  config.train.epochs = 9.0
+  config.train.epochs = 4.4
   config.train.log_every = 100
-  config.train.validate_every = 1000
+  config.train.validate_every = 1100
   config.evaluation.split = 'test'
   config.evaluation.spatial_crops = 1
   return config

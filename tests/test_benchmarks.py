@@ -125,7 +125,7 @@ def test_a_form_is_another_program(form):
     pytest.skip('the default, or a GPU only')
   what = 'views' if form == 'views=whole' else 'forward'
   # Sizes at which ours chooses otherwise.
-  sizes = {'attention=plain': '--crop=272', 'views=whole': '--crop=224'}
+  sizes = {'attention=plain': '--crop=368', 'views=whole': '--crop=224'}
   flags = '--family=joint', sizes.get(form, '--crop=32')
   texts = [program(name, what, *flags)[2] for name in ('ours', form)]
   assert texts[0] != texts[1]

@@ -152,7 +152,7 @@ def test_layers_stacked_or_not_are_the_same_on_disk(
     for n in range(11)
   }
   params = {
-    'Transformer': blocks,
+    'SpatialTransformer': blocks,
     'output_projection': {'bias': np.ones(2, np.float32)},
   }
 

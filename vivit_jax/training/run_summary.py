@@ -97,9 +97,10 @@ def _optimiser(optim: OptimConfig) -> str:
 
 def _devices() -> str:
   peak = model_stats.peak_operations()
+  processes = jax.process_count()
   return (
-    f'{jax.device_count()} x {jax.devices()[0].device_kind}; '
-    f'{jax.process_count()} process(es); peak for MFU '
+    f'{jax.device_count()} x {jax.devices()[0].device_kind} in {processes} '
+    f'{"process" if processes == 1 else "processes"}; peak for MFU '
     + ('unknown' if peak is None else f'{peak / 1e12:.4g} TFLOPS each')
   )
 
