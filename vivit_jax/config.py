@@ -1,9 +1,9 @@
 """Config keys of an experiment: types, defaults, limits and meanings.
 
 A file in `configs/` changes the ConfigDict of `default(family)` and returns it.
-`resolve` turns it, once, into the frozen `TrainConfig` that the rest of the
-package reads; no other module sees a ConfigDict. The keys of section `model`
-are in `models/family.py`, those of `model.options` in the family's own file.
+`resolve` converts it once to the frozen `TrainConfig`, which the rest of the
+package reads. The keys of section `model` are in `models/family.py`, those of
+`model.options` in the family's own file.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class DataConfig:
   """Records to read, and clips to cut from them."""
 
   dataset: str = 'videos'  # name, or videos/NAME: docs/datasets.md
-  data_dir: str = 'data'  # folder that `vivit_jax.data.prepare` wrote into
+  data_dir: str = 'data'  # output folder of `vivit_jax.data.prepare`
   train_split: str = 'train'
   frames: int = limited(32, above=0)  # frames of a clip
   stride: int = limited(2, above=0)  # a clip takes every stride-th frame
@@ -50,9 +50,9 @@ class DataConfig:
   # Height and width of the model's input, in pixels.
   crop: tuple[int, int] = limited((224, 224), above=0)
   short_side: int = limited(256, above=0)  # resize, in pixels, before the crop
-  # Lowest and highest factor of short_side in training.
+  # Min and max random factor of short_side in training.
   scale_jitter: tuple[float, float] = (1.0, 1.0)
-  # A video shorter than a clip: an error, looped, or its last frame repeated.
+  # If a video is shorter than a clip: error, loop, or repeat the last frame.
   short_videos: Literal['refuse', 'loop', 'hold'] = 'refuse'
   balanced: str | None = None  # head whose classes are sampled equally often
   # Share of unreadable videos that training may skip.
@@ -71,9 +71,9 @@ class AugmentConfig:
   randaugment_layers: int = limited(0, at_least=0)  # operations on a clip
   # Strength of every operation, on TensorFlow's scale.
   randaugment_magnitude: float = limited(10.0, at_least=0, at_most=30)
-  # 'colour': no geometric operations, as in the reference's code.
+  # 'colour': no geometric operations, as in scenic.
   randaugment_operations: Literal['all', 'colour'] = 'all'
-  colour_jitter: float = _probability(0.0)  # with the reference's strengths
+  colour_jitter: float = _probability(0.0)  # with scenic's strengths
   colour_drop: float = _probability(0.0)  # to grey
   erasing: float = _probability(0.0)  # of a random box
   erasing_fill: Literal['noise', 'mean'] = 'noise'  # 'mean': data.mean
@@ -89,7 +89,7 @@ class OptimConfig:
   """The optimiser and its schedule (paper, section 4.1: SGD, cosine)."""
 
   name: Literal['sgd', 'adamw', 'adam', 'lamb', 'lars', 'lion'] = 'sgd'
-  learning_rate: float = limited(0.1, at_least=0)  # at the end of warm-up
+  learning_rate: float = limited(0.1, at_least=0)  # peak, after warm-up
   warmup_epochs: float = limited(2.5, at_least=0)  # linear from 0
   warmup_steps: int | None = limited(None, at_least=0)  # replaces the epochs
   # Decay after the warm-up.
@@ -108,14 +108,14 @@ class OptimConfig:
   epsilon: float | None = limited(None, above=0)  # None: 1e-8 (lamb: 1e-6)
   # Only for kernels, never for biases, norms or positions.
   weight_decay: float = limited(0.0, at_least=0)
-  # Factor of the learning rate from each layer to the one below it.
+  # Layer-wise learning-rate decay: factor per layer, from the top.
   layer_decay: float = limited(1.0, above=0, at_most=1)
   # Regular expression: parameters with a matching name are frozen.
   freeze: str | None = None
   # Regular expression: only parameters with a matching name are trained, such
   # as '^output_projection' for a linear probe.
   train: str | None = None
-  # Max norm of the whole gradient, after the mean over devices; None: off.
+  # Gradient clipping: max global norm of the mean gradient; None: off.
   clip_norm: float | None = limited(1.0, above=0)
   sam_rho: float = limited(0.0, at_least=0)  # radius of SAM; 0: off
 
@@ -125,7 +125,7 @@ class RunConfig:
   """Length, loss, logging and checkpoints of training."""
 
   batch_size: int = limited(64, above=0)  # clips, over all devices
-  accumulate: int = limited(1, above=0)  # micro-batches, to save memory
+  accumulate: int = limited(1, above=0)  # gradient accumulation steps
   epochs: float = limited(30.0, above=0, at_most=1_000_000)
   seed: int = limited(0, at_least=0, below=2**32)
   label_smoothing: float = _decay(0.0)
@@ -135,10 +135,10 @@ class RunConfig:
   class_weights: Literal['inverse', 'inverse_sqrt', 'effective'] | None = None
   class_weights_beta: float = _decay(0.999)  # 'effective'
   ema: float = _decay(0.0)  # decay of the moving average of weights; 0: off
-  # Number of consecutive non-finite steps after which training ends.
+  # Training ends after this many consecutive non-finite steps.
   max_skipped: int = limited(10, above=0)
   log_every: int = limited(50, above=0)  # steps
-  profile_first: int = limited(0, at_least=0)  # first traced step; 0: no trace
+  profile_first: int = limited(0, at_least=0)  # first profiled step; 0: off
   profile_steps: int = limited(5, above=0)
   wandb: str | None = None  # project of Weights & Biases to log to
   checkpoint_every: int = limited(1000, above=0)  # steps
@@ -171,7 +171,7 @@ class TrainConfig:
   init_from: str | None = None  # checkpoint of any format to start from
   # How an image model's patch kernel becomes a tubelet kernel.
   init_kernel: Literal['central_frame', 'inflation'] = 'central_frame'
-  # Token grid of init_from, if it is neither stored nor unambiguous.
+  # Token grid of init_from, if the file does not determine it.
   init_grid: tuple[int, int, int] | None = limited(None, at_least=1)
   # Options of init_from's model that its arrays do not show.
   init_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -200,8 +200,8 @@ def default(family: str = 'factorised_encoder') -> ml_collections.ConfigDict:
 def set_family(config: ml_collections.ConfigDict, family: str) -> None:
   """Changes a config's model family, in place.
 
-  Options that both families have keep their values where they differ from the
-  old family's defaults; all other options get the new family's defaults.
+  An option keeps its value if both families have it and the value is not the
+  old family's default. All other options get the new family's defaults.
 
   Raises:
     UserError: an unknown family.
@@ -222,7 +222,7 @@ def unknown_key(key: str, family: str | None = None) -> str:
   section, _, name = key.rpartition('.')
   if section == 'model.options':
     return families.unknown_option(name, family)
-  # Suggest the same name in another section before a similar name.
+  # Prefer the same name in another section to a similar name.
   known = keys()
   known += sorted({k.partition('.')[0] for k in known if '.' in k})
   same = [other for other in known if other.rpartition('.')[2] == name]
@@ -303,7 +303,7 @@ def check_devices(config: TrainConfig, devices: int) -> None:
   require(
     batch % (devices * parts) == 0,
     f'train.batch_size is {batch}; make it a multiple of {devices * parts}: '
-    f'{devices} devices x {parts} of train.accumulate.',
+    f'{devices} devices x {parts} (train.accumulate).',
   )
 
 
@@ -319,7 +319,7 @@ def training_steps(config: TrainConfig, videos: int) -> int:
 
 
 def less_is_better(metric: str) -> bool:
-  """Returns whether smaller values of a metric are better: for losses."""
+  """Returns whether smaller values are better, as for a loss."""
   return metric.rpartition('/')[2] == 'loss'
 
 

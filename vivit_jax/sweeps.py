@@ -1,7 +1,7 @@
 """Sweeps: the runs that a config file lists, each trained by train.py.
 
-Besides `get_config`, a config file may define `sweep`. It returns a dict of
-overrides for each run, from dotted keys to values:
+Besides `get_config`, a config file may define `sweep`. It returns a list with
+one dict per run, {dotted key: value}:
 
   def sweep():
     return [{'optim.learning_rate': rate} for rate in (0.1, 0.3)]
@@ -39,7 +39,7 @@ from vivit_jax.models import family as families
 
 _ROOT = pathlib.Path(__file__).absolute().parents[1]
 _TRAIN = (sys.executable, str(_ROOT / 'train.py'))
-_MAX_NAME = 120  # characters; a file system takes 255 bytes
+_MAX_NAME = 120  # characters; file systems allow 255 bytes
 _EXPERIMENT = '''"""A run of a sweep: {name}. Written by sweep.py."""
 
 from vivit_jax import config as configs
@@ -82,8 +82,8 @@ def plan(base: TrainConfig, path: str, given: Iterable[str] = ()) -> list[Run]:
     given: keys that are set by flags.
 
   Raises:
-    UserError: `sweep` fails, or returns no list of dicts of keys and values; or
-      a key is also set by a flag.
+    UserError: `sweep` fails or returns no list of dicts, a key or value is
+      wrong, or a flag sets it too.
   """
   overrides, known, given = _read(path), configs.keys(), list(given)
   for key in dict.fromkeys(key for run in overrides for key in run):
@@ -128,7 +128,7 @@ def _override(
   values = dataclasses.asdict(base)
   if 'model.family' in run:
     values['model'] = families.as_family(values['model'], run['model.family'])
-  # Changing the family may have reset options that flags set.
+  # A new family resets options; flags set them again.
   flat = typed.flat(base)
   flags = {key: flat[key] for key in given if key in flat}
   for key, value in {**flags, **run}.items():
@@ -143,7 +143,7 @@ def _override(
 
 
 def names(runs: Sequence[dict[str, Any]]) -> list[str]:
-  """Returns a short, unique name for each run, safe for a folder.
+  """Returns a short, unique folder name for each run.
 
   A name lists the keys that differ between runs, without their sections if that
   is unambiguous: 'learning_rate=0.1,batch_size=64'.
@@ -160,7 +160,7 @@ def names(runs: Sequence[dict[str, Any]]) -> list[str]:
       if key in run:
         parts.append(f'{end if ends[end] == 1 else key}={_word(run[key])}')
     result.append(','.join(parts) or 'default')
-  same = Counter(name.lower() for name in result)  # as some file systems do
+  same = Counter(name.lower() for name in result)  # disks may ignore case
   for number, (name, run) in enumerate(zip(result, runs)):
     if same[name.lower()] > 1 or len(name) > _MAX_NAME:
       text = json.dumps(run, sort_keys=True).encode()
@@ -170,7 +170,7 @@ def names(runs: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _word(value: Any) -> str:
-  """Returns a value as text that is valid in a file's name."""
+  """Returns a value as text that is valid in a file name."""
   if isinstance(value, list | tuple):
     return 'x'.join(_word(part) for part in value)
   text = f'{value:.6g}' if isinstance(value, float) else str(value)
@@ -185,7 +185,7 @@ def _claimed(runs: Sequence[Run], folder: pathlib.Path) -> Iterator[None]:
     UserError: a run that cannot start, a workdir with another config, or
       another sweep in the folder. Nothing is written.
   """
-  from vivit_jax.training import checks  # importing jax takes a second
+  from vivit_jax.training import checks  # slow: imports jax
 
   for run in runs:
     try:
@@ -227,7 +227,7 @@ def run_all(
   Args:
     runs: from `plan`.
     folder: workdir of the sweep.
-    parallel: number of runs at a time; they share the devices of
+    parallel: number of runs at a time; they split the devices of
       CUDA_VISIBLE_DEVICES, if it is set.
     program: command line to which --config and --workdir are added.
 
@@ -348,7 +348,7 @@ def write_slurm(runs: Sequence[Run], folder: pathlib.Path, path: str) -> None:
   """Writes `experiment.py` of each run, and a job array script for `sbatch`.
 
   Raises:
-    UserError: see `run_all`; or the script cannot be written.
+    UserError: as `run_all`, or the script cannot be written.
   """
   folder = folder.absolute()
   script = _SLURM.format(

@@ -40,8 +40,8 @@ def load(
 ) -> LoadedModel:
   """Loads a model from a checkpoint of any format.
 
-  A workdir, one of its checkpoints, and a Hugging Face folder of a ViViT state
-  their config. Other formats need one.
+  A workdir, its checkpoints, and a Hugging Face folder of a ViViT contain their
+  config. Other formats need `config`.
 
   Args:
     path: of a workdir or checkpoint.
@@ -53,11 +53,11 @@ def load(
     multi_label: heads that allow several labels per video; None for the
       checkpoint's.
     override: changes the config.
-    say: receives the table of arrays, for other projects' formats.
+    say: prints the table of arrays, for other projects' formats.
 
   Raises:
-    UserError: no such checkpoint, a damaged one, one that needs a config, or
-      weights or names that do not fit the config.
+    UserError: a missing or damaged checkpoint, no config, or weights or names
+      that do not fit the config.
   """
   path = pathlib.Path(path)
   if not os.path.exists(path):
@@ -80,7 +80,7 @@ def load(
   for head in multi_label or ():
     if head not in loaded.label_names:
       raise UserError(
-        f"multi_label names no head '{head}'; the heads are "
+        f"multi_label: unknown head '{head}'; the heads are "
         f'{", ".join(loaded.label_names)}.'
       )
   if multi_label is not None:
@@ -108,12 +108,12 @@ def from_run(
   """Loads a checkpoint of a run.
 
   The config is the workdir's config.json, or the checkpoint's if that file is
-  missing. If `override` changes the clips, positions and other arrays are
-  resized, as for `init_from`. `checkpoint` is 'best', 'last', or a step.
+  missing. Position embeddings etc. are resized if `override` changes the clips,
+  as for `init_from`. `checkpoint` is 'best', 'last', or a step.
 
   Raises:
-    UserError: no such run or checkpoint, a damaged one, or one whose config
-      differs from the workdir's.
+    UserError: the run or checkpoint is missing or damaged, or its config is
+      not the workdir's.
   """
   workdir = pathlib.Path(workdir)
   if not workdir.is_dir():
@@ -218,8 +218,8 @@ def _own_config(source: Weights, path: pathlib.Path) -> TrainConfig:
   """Returns the checkpoint's config."""
   if source.experiment is None:
     raise UserError(
-      f'{path} does not state its model and clips: pass the config of its '
-      'experiment, --config=FILE.'
+      f'{path} contains no config: pass the one of its experiment, '
+      '--config=FILE.'
     )
   try:
     config = configs.from_mapping(source.experiment)
@@ -233,13 +233,11 @@ def _own_config(source: Weights, path: pathlib.Path) -> TrainConfig:
 def _with_label_names(
   loaded: LoadedModel, label_names: orders.Names
 ) -> LoadedModel:
-  """Replaces the class names; heads and numbers of classes must be equal."""
+  """Replaces the class names; heads and class counts must be equal."""
   old, new = (
     {head: len(classes) for head, classes in of_heads.items()}
     for of_heads in (loaded.label_names, label_names)
   )
   if old != new:
-    raise UserError(
-      f'class_order has the numbers of classes {new}, but the model {old}.'
-    )
+    raise UserError(f'class_order has {new} classes, but the model has {old}.')
   return dataclasses.replace(loaded, label_names=label_names)

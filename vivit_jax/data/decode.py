@@ -17,12 +17,11 @@ SUFFIXES = (
   '.3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv'
 ).split()
 
-# Min share of the declared frames in a complete video. Intact files may lack a
-# few: edit lists hide frames, and cutting without re-encoding leaves frames
-# that cannot be decoded.
+# A complete video has at least this share of its declared frames: edit lists
+# hide some, and a cut without re-encoding leaves some that cannot be decoded.
 _MIN_SHARE = 0.9
 
-# PyAV's errors for damaged files; the last three are for impossible sizes.
+# PyAV's errors for damaged files; the last three: impossible frame sizes.
 _DECODER_ERRORS = (av.FFmpegError, ValueError, OverflowError, MemoryError)
 
 
@@ -35,9 +34,8 @@ def decode_video(
   """Yields the frames of a file's first video stream, in one thread.
 
   The file's display matrix (rotation, mirror) is applied. A variable frame
-  rate is resampled to its average: the frames are those on display at regular
-  times. Damage that the codec conceals is not detected. A truncated video
-  raises after its last frame.
+  rate is resampled to its average: frames are repeated or skipped. Errors that
+  the codec conceals are not detected. Truncation raises after the last frame.
 
   Args:
     path: the video file.
@@ -50,8 +48,8 @@ def decode_video(
     uint8 RGB [H, W, 3]; all frames have the same size.
 
   Raises:
-    UnreadableVideo: no such file, not a video, damaged or truncated, or
-      without the whole segment.
+    UnreadableVideo: a missing, damaged or truncated file, no video, or an
+      incomplete segment.
   """
   path = pathlib.Path(path)
   whole = start is None and end is None
@@ -84,8 +82,8 @@ def _images(
     for time, frame in frames:
       if frame.is_corrupt:
         raise UnreadableVideo(path, f'is damaged: frame {count} is corrupt')
-      # Key frames only: reading side data makes a reference cycle, which would
-      # keep hundreds of frames in memory until the garbage collector runs.
+      # Key frames only: reading side data makes a reference cycle, which keeps
+      # hundreds of frames in memory until the garbage collector runs.
       if orient is None or frame.key_frame:
         orient = orientation.display_transform(frame)
       image = orient(frame.to_ndarray(format='rgb24'))
@@ -124,7 +122,7 @@ def _segment(
   end: float,
   with_previous: bool,
 ) -> Iterator[Timed]:
-  """Yields time and frame of a segment, optionally from the frame before it.
+  """Yields times and frames of a segment, optionally also the frame before.
 
   Raises:
     UnreadableVideo: the segment has no frames, or the video ends within it.
@@ -133,7 +131,7 @@ def _segment(
   previous, times = None, []
   for frame in timing.decode_from(container, stream, start):
     if frame.time is None:
-      raise UnreadableVideo(path, 'has no times, which segments need')
+      raise UnreadableVideo(path, 'lacks timestamps to cut segments')
     time = frame.time - origin
     if time < start - slack:
       previous = time, frame
@@ -162,7 +160,7 @@ def _segment(
 def frame_rate(
   path: str | os.PathLike, start: float | None = None, end: float | None = None
 ) -> float | None:
-  """Returns the frames per second of `decode_video`; None if unknown.
+  """Returns the frame rate of `decode_video`'s output; None: unknown.
 
   For a variable rate, that is the rate after resampling. The arguments are
   those of `decode_video`.
@@ -200,8 +198,8 @@ def _check_complete(
         path, f'is damaged: it ends after {count} of {stream.frames} frames'
       )
     return
-  # Matroska declares no number of frames, only the duration of the whole file,
-  # whose sound may be longer than the video.
+  # Matroska has no frame count, only the duration of the whole file. Its audio
+  # may be longer than the video.
   duration = container.duration
   if duration is None or len(container.streams) > 1 or count == 1:
     return
@@ -215,7 +213,7 @@ def _check_complete(
 def shrink(image: np.ndarray, short_side: int | None) -> np.ndarray:
   """Shrinks an image [H, W, 3] to a short side of at most `short_side` pixels.
 
-  The aspect ratio is kept. An image that is small enough is returned uncopied.
+  The aspect ratio is kept. A small image is returned as it is, not copied.
   """
   height, width = image.shape[:2]
   if short_side is None or min(height, width) <= short_side:
@@ -237,11 +235,11 @@ def decode_jpeg(data: bytes, where: str) -> np.ndarray:
 
   Args:
     data: one JPEG.
-    where: names the video, and begins the error.
+    where: name of the video, in the error.
 
   Raises:
-    UnreadableVideo: empty, truncated or not a JPEG. Most flipped bits go
-      unnoticed: JPEG has no checksum, but records have one.
+    UnreadableVideo: empty, truncated or not a JPEG. Most flipped bits are
+      not detected: JPEG has no checksum. Records have one.
   """
   image = decode_image(data)
   if image is None:

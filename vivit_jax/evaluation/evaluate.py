@@ -44,8 +44,8 @@ def evaluate(
   """Scores checkpoints, prints the scores and writes the results.
 
   Args:
-    workdir: of a run; None to evaluate other checkpoints with `config`.
-    config: of the experiment; needed only without a workdir.
+    workdir: of a run; None for other checkpoints, which need `config`.
+    config: of the experiment; only without a workdir.
     checkpoints: 'best', 'last', 'all' or step numbers of the run; without a
       workdir, paths of checkpoints or of folders that contain checkpoints.
     out: output folder; None for `<workdir>/evaluation/<split>`. With several
@@ -58,15 +58,15 @@ def evaluate(
   Raises:
     UserError: the run, checkpoint or split does not exist, the views do not fit
       the videos, the checkpoint has other label names, or the output folder
-      cannot be written. If some of several checkpoints fail, it is raised after
-      the others are scored.
+      cannot be written. If some checkpoints fail, it is raised after all the
+      others are scored.
   """
   change = functools.partial(override, **changes)
   if workdir is not None:
     session = Session(change(workdirs.read_config(workdir)), out, workdir)
     selected = checkpoint_selection.of_run(workdir, checkpoints, change)
   elif out is None:
-    raise UserError('--out is missing: the output folder of the evaluation.')
+    raise UserError('--out is missing: set a folder for the results.')
   else:
     session = Session(change(config), out)
     own = configs.target(config).grid
@@ -103,15 +103,15 @@ class Session:
   """Evaluates checkpoints of one model on one split; compiles the model once.
 
   Args:
-    config: of the evaluation; without a run, its heads may be missing.
+    config: of the evaluation; without a run, `heads` may be empty.
     out: output folder; None for `<workdir>/evaluation/<split>`.
     workdir: of the run; None for checkpoints without a run.
 
   Attributes:
-    config, out: complete.
+    config, out: resolved.
     names: class names of each head in the split.
     results: content of metrics.json of each scored checkpoint, by its name.
-    rows: of scores.csv, by the name of the output folder.
+    rows: rows of scores.csv, by output folder name.
   """
 
   def __init__(
@@ -138,7 +138,7 @@ class Session:
   ) -> None:
     """Scores a checkpoint, prints its scores and writes its results to `where`.
 
-    `again` repeats a finished evaluation with the same weights and protocol.
+    If not `again`, reuses results of the same weights and protocol.
 
     Raises:
       UserError: the checkpoint cannot be read or scored.
@@ -197,7 +197,7 @@ class Session:
   def _evaluate(self, loaded: LoadedModel, where: pathlib.Path) -> Results:
     """Predicts the split, writes the results and prints the scores."""
     predicted, partial = self._predictor.predict(loaded, where)
-    if distributed.first():  # many classes and videos take a while
+    if distributed.first():  # slow for many classes and videos
       print(f'scoring {len(predicted.ids)} predictions', flush=True)
     try:
       results = summary.summary(predicted, self.config)

@@ -1,8 +1,7 @@
-"""Shows where a model attends in a clip, as a picture and as an animation.
+"""Attention maps of a clip, as a picture and as an animation.
 
-`<name>.png` shows frames of the clip, the frames with heat maps of the
-attention, and the attention over time. `<name>.gif` shows each frame beside its
-heat map.
+`<name>.png` shows frames of the clip, their attention heat maps, and the
+attention over time. `<name>.gif` shows each frame beside its heat map.
 """
 
 import dataclasses
@@ -29,9 +28,9 @@ from vivit_jax.inference.predictor import Predictor, Ranking
 from vivit_jax.inference.rollout import attention_rollout
 from vivit_jax.models import pixels
 
-# Lightness rises evenly, so it is readable in grey and when colour-blind.
+# Perceptually uniform: readable in grey and by colour-blind people.
 COLOURS = matplotlib.colormaps['inferno']
-_HEAT_WEIGHT = 0.62  # of the heat map in an overlay; the rest is the grey frame
+_HEAT_WEIGHT = 0.62  # opacity of the heat map over the grey frame
 _MIN_RANGE = 0.2  # of the colours, so that a uniform map looks uniform
 _PIXELS = 224  # smaller frames are enlarged to about this width
 _MAX_COLUMNS = 8  # of the picture
@@ -47,9 +46,9 @@ class Explanation:
 
   Attributes:
     frames: uint8 [T, H, W, 3], the model's input.
-    space: float [t, h, w], attention within each temporal index; 1 is uniform
-      attention.
-    time: float [t], attention of each temporal index; 1 is uniform attention.
+    space: float [t, h, w], spatial attention in each temporal index; 1 is
+      uniform.
+    time: float [t], attention to each temporal index; 1 is uniform.
     heads: ranking of each head.
     title: name of the video.
     interval: seconds between frames of the clip; None if unknown.
@@ -74,7 +73,7 @@ class Explanation:
 
 
 class Explainer:
-  """Attention rollout of a predictor's model, compiled for the first clip."""
+  """Attention rollout of a predictor's model, compiled at first use."""
 
   def __init__(self, predictor: Predictor):
     """Raises a UserError for a model without attention rollout."""
@@ -183,7 +182,7 @@ def draw_picture(explanation: Explanation) -> Figure:
 def draw_animation(explanation: Explanation) -> bytes:
   """Draws each frame beside its heat map, as a GIF in an endless loop.
 
-  With more than 64 frames, it shows only every second, third, ... one.
+  With more than 64 frames, it shows only every n-th frame.
   """
   step = -(-len(explanation.frames) // _MAX_PAGES)
   frames = _enlarged(explanation.frames[::step])
@@ -216,7 +215,7 @@ def draw_animation(explanation: Explanation) -> bytes:
     format='GIF',
     save_all=True,
     append_images=pages[1:],
-    duration=10 * round(100 / np.clip(rate, *_GIF_RATES)),  # ms, in GIF's 10 ms
+    duration=10 * round(100 / np.clip(rate, *_GIF_RATES)),  # ms, steps of 10 ms
     loop=0,
     optimize=False,
   )
@@ -226,7 +225,7 @@ def draw_animation(explanation: Explanation) -> bytes:
 def colour_limits(space: np.ndarray) -> tuple[float, float]:
   """Returns the values that get the darkest and the brightest colour.
 
-  They are the min and max of `space`, [t, h, w], or 0.2 apart if those are
+  They are the min and max of `space`, [t, h, w], widened to 0.2 apart if
   closer.
   """
   low, high = float(space.min()), float(space.max())

@@ -1,4 +1,4 @@
-"""A family of models as data, and the registry of families.
+"""Descriptions of model families, and their registry.
 
 A family is one file. It declares config keys and sizes, builds the backbone,
 and describes the parameters: their layers, and how they are resized, imported
@@ -34,7 +34,7 @@ Grid = tuple[int, int, int]  # token grid (t, h, w)
 BUILT_IN = ('vivit',)  # modules of this package that register families
 # Environment variable with more such modules, separated by commas.
 MODULES = 'VIVIT_JAX_FAMILIES'
-# Keys of `ModelConfig` that a family may ignore; see `Family.supports`.
+# Keys of `ModelConfig` that some families lack; see `Family.supports`.
 BUILD_KEYS = (
   'stochastic_depth',
   'depth_rates',
@@ -54,10 +54,10 @@ class ModelConfig:
   pool: str | None = None  # one of the family's pools; None: its first
   representation: int | None = None  # width of a tanh layer before the head
   stochastic_depth: float = 0.0  # rate at the last block
-  # Rate of block l of L: 'paper' l / L, 'reference' (l - 1) / (L - 1).
+  # Factor, block l of L: 'paper' l / L, 'reference' (l - 1) / (L - 1).
   depth_rates: Literal['paper', 'reference'] = 'paper'
   scan: bool = False  # trace one block for all layers: compiles faster
-  # What the backward pass recomputes, to save memory.
+  # Gradient checkpointing: what is recomputed.
   remat: Literal['none', 'dots', 'full'] = 'none'
   # Implementation of attention; see `models.attention`.
   attention: Literal['auto', 'plain', 'chunked', 'cudnn', 'flax'] = 'auto'
@@ -87,7 +87,7 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Layers:
-  """Layer number of each parameter, for layer-wise learning rates.
+  """Layer of each parameter, for layer-wise learning-rate decay.
 
   The embedding is layer 0, and block l of L is layer l. Heads and built-in
   pools are layer L + 1 and need no rule.
@@ -95,8 +95,8 @@ class Layers:
   Attributes:
     blocks: L.
     rules: (pattern, layer) pairs; the first pattern that matches the start of
-      the parameter's name applies. A layer is a number, or a function from the
-      number in the pattern's first group to the layer.
+      the parameter's name applies. A layer is a number, or a function of the
+      number in the pattern's first group.
   """
 
   blocks: int
@@ -226,8 +226,8 @@ class Family:
   # Values of config section `data` that the released weights need: mean, std,
   # crop, ... `config.default` sets them.
   data: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-  # The BUILD_KEYS that `build` reads; other ones are refused. With 'scan',
-  # blocks must be named `encoderblock_<i>`.
+  # The BUILD_KEYS that `build` reads; others are an error. With 'scan', name
+  # the blocks `encoderblock_<i>`.
   supports: Sequence[str] = ()
   check: Callable[[ModelConfig], None] = _none  # raises UserError
   # (options, frames, crop): raises UserError.
@@ -235,26 +235,26 @@ class Family:
   pools: Sequence[str] = ('mean',)  # values of model.pool; the first: default
   # config -> (attention heads, MLP width) of the pool 'attention'.
   pool_sizes: Callable[[ModelConfig], tuple[int, int]] | None = None
-  # Entries of `pools` that are not built in (`pools.POOLS`): name -> function
-  # (config) -> module that maps `pools.Encoded` to [B, D]. `layers` needs rules
-  # for their parameters.
+  # The family's own pools, besides `pools.POOLS`: name -> function (config) ->
+  # module that maps `pools.Encoded` to [B, D]. `layers` needs rules for their
+  # parameters.
   extra_pools: Mapping[str, Callable[[ModelConfig], nn.Module]] = (
     dataclasses.field(default_factory=dict)
   )
 
   # Loading weights; used by `checkpoints.merge`.
-  # Readers for the family's own project and the models of `initialises_from`.
+  # Readers of file formats, also of the models in `initialises_from`.
   imports: Sequence[Import] = ()
-  # Other model that it can start from (one of `Weights.models`) -> function
-  # (arrays, target) -> arrays under this family's names.
+  # Other model to start from (one of `Weights.models`) -> function (arrays,
+  # target) -> arrays with this family's names.
   initialises_from: Mapping[str, Callable[[Arrays, Target], Arrays]] = (
     dataclasses.field(default_factory=dict)
   )
   # (pattern, function) pairs. The function is called for every array whose
-  # full name matches, even if its shape is right.
+  # full name matches, even if its shape fits.
   resize: Sequence[tuple[str, Callable[[Resizing], Resized]]] = ()
-  # (name, source, initial arrays) -> why the checkpoint may lack an array of
-  # the model, or the model one of the checkpoint; None: that is an error.
+  # (name, source, initial arrays) -> why the checkpoint may lack this array,
+  # or why the model may not use it; None: an error.
   explain_missing: Callable[[str, Weights, Arrays], str | None] = _none
   explain_unused: Callable[[str, Weights, Arrays], str | None] = _none
   # Options that must be the same as in training.
@@ -263,7 +263,7 @@ class Family:
   reported_options: Sequence[str] = ()
   # (options, frames) -> number of the clip's frames that the model reads.
   frames_used: Callable[[Any, int], int] = lambda options, frames: frames
-  # arrays -> option -> size inferred from the shapes, for error messages.
+  # arrays -> {option: size} from the shapes, for error messages.
   infer_sizes: Callable[[Arrays], Mapping[str, int]] = lambda arrays: {}
   # arrays -> more lines of `checkpoints inspect`.
   describe: Callable[[Arrays], Mapping[str, str]] = lambda arrays: {}
@@ -272,10 +272,10 @@ class Family:
 
   # (captured, config, batch, grid) -> attention rollout. `captured` has the
   # outputs of all modules named query and key, nested like the modules. None:
-  # rollout is refused.
+  # no rollout.
   attention_flow: Callable[..., Rollout] | None = None
 
-  # The table of models.
+  # For docs/models.md.
   title: str = ''  # '': the name without underscores
   clip: tuple[int, int] = (32, 224)  # default frames and crop
   published: Sequence[Published] = ()
@@ -285,7 +285,7 @@ _FAMILIES: dict[str, Family] = {}
 
 
 def register(family: Family) -> Family:
-  """Registers and returns a family; may replace one from outside the package.
+  """Registers and returns a family; replaces an external one of its name.
 
   Raises:
     ValueError: the package has a family of this name.
@@ -335,8 +335,8 @@ def get(name: str) -> Family:
 def as_family(model: Mapping[str, Any], family: str) -> dict[str, Any]:
   """Returns the config section `model` with another family.
 
-  Keeps the size if the new family has it, and options that both families have
-  if they differ from the old family's defaults.
+  The size is kept if the new family has it. An option is kept if both families
+  have it and its value is not the old default.
 
   Raises:
     UserError: an unknown family.

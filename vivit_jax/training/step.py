@@ -21,7 +21,7 @@ class TrainState:
   """The training state, which a checkpoint stores.
 
   Attributes:
-    step: int32 [], number of steps made, including skipped ones.
+    step: int32 [], number of steps done, including skipped ones.
     params: parameters of the model.
     opt_state: state of the optimiser, for trainable parameters.
     ema: moving average of `params`; None without `train.ema`.
@@ -73,10 +73,10 @@ def train_step(
   State and metrics have a leading device axis. Metrics are means over the
   global batch. The old state is donated: it cannot be used afterwards.
 
-  If the loss, or the norm of gradient or update, is not finite, the step is
-  skipped: its metric `skipped` is 1, and only `step` changes. The optimiser's
-  count, which determines the learning rate, stays. `optax.apply_if_finite`
-  would check the gradient alone, and apply a bad one after some failures.
+  A step is skipped if its loss, gradient norm or update norm is not finite.
+  Then the metric `skipped` is 1, and only `step` changes. The optimiser's count
+  stays, so the learning rate does too. `optax.apply_if_finite` checks only the
+  gradient, and applies a non-finite one after some failures.
 
   Args:
     model: the network.
@@ -87,9 +87,9 @@ def train_step(
 
   The returned function takes:
     state: replicated.
-    batch: sharded: `video` uint8 [devices, b, T, H, W, 3]; `labels` of each
-      head, int32 [devices, b], or float32 [devices, b, K] of a multi-label
-      head; with RandAugment `randaugment`, float32 [devices, b, layers, 4].
+    batch: sharded. `video` is uint8 [devices, b, T, H, W, 3]. `labels` of
+      each head: int32 [devices, b], or float32 [devices, b, K] if multi-label.
+      With RandAugment, `randaugment` is float32 [devices, b, layers, 4].
   """
 
   def step(state, batch):
@@ -106,7 +106,7 @@ def train_step(
     updates, opt_state = optimiser.update(gradient, old.opt_state, old.params)
     params = optax.apply_updates(old.params, updates)
     ema = update_ema(old.ema, params, state.step, config.train.ema)
-    # A large learning rate may overflow the update of a finite gradient.
+    # A finite gradient times a large learning rate may overflow.
     finite = jnp.isfinite(
       metrics['loss'] + metrics['gradient_norm'] + optax.tree.norm(updates)
     )
@@ -146,12 +146,12 @@ def gradient_of_step(
 ) -> tuple[Any, dict[str, jax.Array]]:
   """Returns the gradient of the trainable parameters, and the metrics.
 
-  With `optim.sam_rho`, the gradient is that at the point from `uphill`; the
-  metrics are those at `params`. Called inside a function mapped over devices.
+  With `optim.sam_rho`, the gradient is taken at the point from `uphill`. The
+  metrics are at `params`. Call it inside a function mapped over devices.
 
   Args:
     batch: a device's part of the batch, see `train_step`.
-    step: int32 [], number of steps made before.
+    step: int32 [], number of steps done before.
     params: all parameters.
     model, config, class_weights: see `train_step`.
   """
@@ -162,7 +162,7 @@ def gradient_of_step(
   trainable = param_groups.select(params, mask)
   gradient, metrics = gradient_at(trainable)
   if config.optim.sam_rho:
-    # The gradient is averaged over devices, so all of them move alike.
+    # The gradient is the mean over devices: all take the same step.
     gradient = gradient_at(uphill(trainable, gradient, config.optim.sam_rho))[0]
   return gradient, metrics
 
@@ -170,9 +170,9 @@ def gradient_of_step(
 def uphill(params: Any, gradient: Any, distance: float) -> Any:
   """Returns the parameters moved along the gradient by a distance.
 
-  To first order, that is where the loss is largest within the distance; SAM
-  descends along the gradient there (Foret et al., arXiv 2010.01412, equation
-  2). Distance and norm are over all parameters together.
+  To first order, the loss within this distance is largest there. SAM uses the
+  gradient at that point (Foret et al., arXiv 2010.01412, equation 2). Distance
+  and norm are over all parameters together.
   """
   scale = distance / (optax.tree.norm(gradient) + 1e-12)
   return jax.tree.map(lambda x, g: x + scale * g, params, gradient)
@@ -181,10 +181,10 @@ def uphill(params: Any, gradient: Any, distance: float) -> Any:
 def update_ema(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
   """Returns the updated moving average of parameters; None if `ema` is None.
 
-  The decay at step t, from 0, is min(decay, (1 + t) / (10 + t)), so that the
-  random initialisation is forgotten early (as in TensorFlow's
-  ExponentialMovingAverage with `num_updates`; timm's ModelEmaV3 has a similar
-  warm-up). Parameters that do not change are kept bit for bit.
+  The decay at step t, from 0, is min(decay, (1 + t) / (10 + t)). It forgets the
+  random initialisation early, as TensorFlow's ExponentialMovingAverage does
+  with `num_updates`. timm's ModelEmaV3 has a similar warm-up. The average of a
+  constant parameter is exact.
   """
   if ema is None:
     return None
@@ -203,11 +203,11 @@ def _gradient_function(
   config: TrainConfig,
   class_weights: Mapping[str, np.ndarray] | None,
 ) -> Callable[[Any], tuple[Any, dict[str, jax.Array]]]:
-  """Returns trainable parameters -> (gradient, metrics) of the global batch.
+  """Returns a function: trainable parameters -> (gradient, metrics).
 
-  Both are means. Each device processes its clips in `train.accumulate` parts,
-  one after another. Random draws depend on the step and the example's index
-  alone, so they are the same for any number of parts, and in a second call.
+  Both are means over the global batch. Each device processes its clips in
+  `train.accumulate` micro-batches. Random draws depend only on step and example
+  index: they are equal for any number of micro-batches, and in a second call.
   """
   if frozen := param_groups.frozen_modules(mask, params):
     model = model.clone(frozen=frozen)
