@@ -52,7 +52,7 @@ def get_config():
   return typed.to_config_dict(configs.from_mapping(VALUES))
 '''
 _SLURM = """#!/usr/bin/env bash
-# A sweep, one run a task: sbatch --gres=gpu:8 --time=24:00:00 FILE
+# A sweep, one task per run: sbatch --gres=gpu:8 --time=24:00:00 FILE
 #SBATCH --array=0-{last}
 #SBATCH --ntasks-per-node=1 --open-mode=append --requeue --signal=B:TERM@90
 #SBATCH --output="{folder}/slurm-%A-%a.txt"

@@ -117,7 +117,7 @@ def from_run(
   """
   workdir = pathlib.Path(workdir)
   if not workdir.is_dir():
-    raise UserError(f'there is no workdir {workdir}: train into it first.')
+    raise UserError(f'there is no workdir {workdir}: train first, with this --workdir.')
   newest = None
   if not (workdir / 'config.json').exists():
     newest = last_description(workdir)
