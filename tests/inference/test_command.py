@@ -91,6 +91,7 @@ def test_unreadable_videos_are_reported_and_the_others_predicted(
     (['VIDEO'], {'tokens': True}, '--tokens needs --features'),
     (['VIDEO'], {'window': 3.0}, '--window needs --timeline'),
     (['VIDEO'], {'timeline': True, 'explain': 'x'}, '--explain'),
+    (['VIDEO'], {'timeline': True, 'window': 0.0}, 'window is 0 seconds'),
     (['VIDEO'], {'features': 'VIDEO/x.npz'}, '0.mkv'),
     (['VIDEO'], {'features': 'nothing.npz'}, 'nothing.npz'),
     (['VIDEO'], {'features': 'x.txt'}, 'x.txt'),

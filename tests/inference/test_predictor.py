@@ -238,6 +238,6 @@ def test_invalid_arguments_are_refused(config, trained):
   ):
     with pytest.raises(UserError, match=words):
       predictor.predict(frames, **arguments)
-  for arguments in ({'window': 0.0}, {'stride': -1.0}):
+  for arguments in ({'window': 0.0}, {'window': np.inf}, {'stride': -1.0}):
     with pytest.raises(UserError, match='window'):
       next(predictor.timeline(frames, frames_per_second=10, **arguments))

@@ -54,6 +54,10 @@ class Options:
         raise UserError(
           f'--{name} and --timeline exclude each other: leave out one of them.'
         )
+    if self.timeline:
+      from vivit_jax.inference import video_views
+
+      video_views.check_seconds(self.window, self.window_stride)
     if self.views is not None:
       from vivit_jax.checkpoints import overrides  # imports jax
 

@@ -7,6 +7,7 @@ memory does not grow with the length of a video.
 import collections
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator
 
 import einops
@@ -81,6 +82,13 @@ def cut_views(video: Video, data: DataConfig, views: Views) -> np.ndarray:
     count = decoded
 
 
+def check_seconds(window: float | None, stride: float | None) -> None:
+  """Raises a UserError for a window or stride that is no time above 0."""
+  for name, seconds in (('window', window), ('window stride', stride)):
+    if seconds is not None and not 0 < seconds < math.inf:
+      raise UserError(f'the {name} is {seconds:g} seconds; set it above 0.')
+
+
 def window_clips(
   video: Video,
   data: DataConfig,
@@ -102,9 +110,10 @@ def window_clips(
     stride: seconds between the starts of windows; None for `window`.
 
   Raises:
-    UserError: the video cannot be read, its frame rate is unknown, a window is
-      shorter than a clip, or the stride is shorter than a frame.
+    UserError: invalid seconds, the video cannot be read, its frame rate is
+      unknown, a window is shorter than a clip, or the stride than a frame.
   """
+  check_seconds(window, stride)
   rate = video.rate
   if not rate:
     raise UserError(
