@@ -240,7 +240,8 @@ class _Report:
         views=options.views,
         top=options.top,
       ):
-        windows.append(window)
+        if options.json or stem is not None:
+          windows.append(window)
         yield window
 
     segments: dict[str, list[dict[str, Any]]] = {head: [] for head in heads}
