@@ -303,7 +303,10 @@ class Predictor:
     """Returns clips as an array; raises a UserError if they do not fit."""
     data = self.config.data
     shape = (data.frames, *data.crop, 3)
-    clips = np.asarray(clips)
+    try:
+      clips = np.asarray(clips)
+    except ValueError:
+      raise UserError('the clips differ in shape.') from None
     if clips.dtype != np.uint8 or clips.shape[1:] != shape or not len(clips):
       raise UserError(
         f'the clips are {clips.dtype} {list(clips.shape)}; the model takes '

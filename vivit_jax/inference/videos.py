@@ -66,7 +66,10 @@ def name_of(source: Source) -> str:
 
 def _checked(source: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
   """Returns frames as uint8 [T, H, W, 3], or raises a UserError."""
-  frames = np.asarray(source)
+  try:
+    frames = np.asarray(source)
+  except ValueError:
+    raise UserError('the frames of the video differ in size.') from None
   valid = frames.dtype == np.uint8 and frames.ndim == 4
   if not valid or frames.shape[-1] != 3 or not frames.size:
     raise UserError(
