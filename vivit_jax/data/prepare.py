@@ -256,7 +256,8 @@ _FLAGS = tuple(inspect.signature(prepare).parameters)[1:]
 def main(arguments: list[str]) -> None:
   (dataset,) = commands.positional(arguments, 'dataset')
   values = {name: flags.FLAGS[name].value for name in _FLAGS}
-  if dataset == 'moving_shapes' and not values['videos']:
+  given = values['videos'] or values['annotations']
+  if dataset == 'moving_shapes' and not given:
     del values['videos'], values['annotations']
     prepare_embedded(**values)
     return
