@@ -82,7 +82,7 @@ def watch(
   if failed:
     raise UserError(
       f'{len(failed)} of {len(dict(seen))} checkpoints could not be scored '
-      f'(steps {", ".join(map(str, failed))}): see the errors above.'
+      f'(steps {", ".join(map(str, sorted(failed)))}): see the errors above.'
     )
 
 
