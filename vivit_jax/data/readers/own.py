@@ -54,7 +54,10 @@ def _label(column: str, cell: str) -> Label:
 
 def _check_heads(file: pathlib.Path) -> None:
   """Raises a UserError if a head's name is missing, invalid or repeated."""
-  columns = set(tables.header(file)) - {'path', 'split'}
+  header = tables.header(file)
+  columns = set(header) - {'path', 'split'}
+  if 'path' not in header:
+    return  # `tables.rows` refuses it
   if not columns:
     raise UserError(
       f"{file} has no column of labels: add one, for instance 'label'."
