@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +45,7 @@ def open_video(source: Source, frames_per_second: float | None = None) -> Video:
     UserError: the source is not a video, or the rate is not a positive number.
   """
   rate = frames_per_second
-  if rate is not None and not rate > 0:
+  if rate is not None and not 0 < rate < math.inf:
     raise UserError(f'frames_per_second is {rate}; it must be above 0.')
   if not isinstance(source, (str, os.PathLike)):
     frames = _checked(source)
