@@ -109,6 +109,10 @@ def without(*names):
     ('scenic', weights(options={'order': 'space_time'},
                        models=('factorised_self_attention',)),
      {}, 'model.options.order'),
+    ('scenic', weights(arrays=without('Transformer/encoderblock_1/Mlp')), {},
+     'encoderblock_1'),
+    ('huggingface', weights(arrays=without('Transformer/encoderblock_1/')), {},
+     'encoderblock_2'),
     ('scenic', weights(), {'target': 'existing'}, 'existing'),
   ],
 )  # fmt: skip

@@ -237,6 +237,25 @@ def checked(weights: Weights, file: File) -> Weights:
   return weights
 
 
+def check_blocks(arrays: Mapping[str, np.ndarray]) -> None:
+  """Raises a UserError unless an encoder's blocks have the same arrays.
+
+  For weights that are written to another format without building their model.
+  """
+  blocks: dict[tuple[str, int], set] = {}
+  for name, array in arrays.items():
+    if match := _BLOCK.match(name):
+      parts = blocks.setdefault((match[1], int(match[2])), set())
+      parts.add((name[match.end() :], array.shape))
+  depth = depths(arrays)
+  for (encoder, number), parts in blocks.items():
+    if number >= depth[encoder] or parts != blocks.get((encoder, 0)):
+      raise UserError(
+        f'the weights are damaged: {encoder}/encoderblock_{number} does not '
+        'have the arrays and shapes of encoderblock_0, or blocks are missing.'
+      )
+
+
 def depths(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
   """Returns the number of blocks of each encoder."""
   blocks: dict[str, set[int]] = {}

@@ -136,6 +136,7 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
 def _check(weights: Weights, clip: Clip) -> None:
   """Raises a UserError for a model that transformers does not support."""
   arrays, heads = weights.arrays, weights.label_names or {}
+  image_vit.check_blocks(arrays)
   differences = {
     f'is {weights.title}': list(weights.models) != ['joint'],
     'has no class token': 'cls' not in arrays,

@@ -107,9 +107,10 @@ def write_scenic(weights: Weights, clip: Any) -> dict[str, Any]:
   """Returns the arrays for scenic, unchanged; see `Family.exports`.
 
   Raises:
-    UserError: options that scenic does not support.
+    UserError: options that scenic does not support, or damaged weights.
   """
   del clip
+  image_vit.check_blocks(weights.arrays)
   options = weights.options
   if (options.get('gelu'), options.get('norm_epsilon')) not in (
     ('tanh', 1e-6),
