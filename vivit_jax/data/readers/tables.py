@@ -201,15 +201,17 @@ def words(file: pathlib.Path) -> Iterator[tuple[str, list[str]]]:
         yield f'{file} line {number}', line.split()
 
 
-def in_order(numbers: Mapping[str, int], file: pathlib.Path) -> list[str]:
+def in_order(
+  numbers: Mapping[str, int], file: pathlib.Path, first: int = 0
+) -> list[str]:
   """Returns labels in the order of their numbers, which `file` gives.
 
   Raises:
-    UserError: the numbers are not 0 to n - 1, each once.
+    UserError: the numbers are not consecutive from `first`, each once.
   """
-  if sorted(numbers.values()) != list(range(len(numbers))):
+  if sorted(numbers.values()) != list(range(first, first + len(numbers))):
     raise UserError(
-      f'{file} must number its {len(numbers)} labels from 0, each once.'
+      f'{file} must number its {len(numbers)} labels from {first}, each once.'
     )
   return sorted(numbers, key=numbers.get)
 

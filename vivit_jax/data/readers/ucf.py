@@ -92,5 +92,5 @@ def _class_names(file: pathlib.Path) -> list[str]:
   for where, cells in tables.words(file):
     if len(cells) != 2 or not cells[0].isdecimal():
       raise UserError(f"{where} must be a number and a class: '7 Archery'.")
-    numbers[cells[1]] = int(cells[0]) - 1
-  return tables.in_order(numbers, file)
+    numbers[cells[1]] = int(cells[0])
+  return tables.in_order(numbers, file, first=1)
