@@ -117,7 +117,9 @@ def from_run(
   """
   workdir = pathlib.Path(workdir)
   if not workdir.is_dir():
-    raise UserError(f'there is no workdir {workdir}: train first, with this --workdir.')
+    raise UserError(
+      f'there is no workdir {workdir}: train first, with this --workdir.'
+    )
   newest = None
   if not (workdir / 'config.json').exists():
     newest = last_description(workdir)

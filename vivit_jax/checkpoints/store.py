@@ -57,7 +57,9 @@ class Store:
     self._read_only = read_only
     self._saving = False
     if read_only and not self._folder.is_dir():
-      raise UserError(f'no checkpoints in {workdir}: train first, with this --workdir.')
+      raise UserError(
+        f'no checkpoints in {workdir}: train first, with this --workdir.'
+      )
     self._policy = _Policy(keep)
     if not read_only:
       with self._writing('the folder of checkpoints'):

@@ -47,7 +47,9 @@ def check(values: Any = flags.FLAGS) -> None:
   if workdir is None and of_run and not os.path.exists(checkpoint):
     raise UserError(f'--checkpoint={checkpoint} needs --workdir: set it too.')
   if workdir is not None and not os.path.isdir(workdir):
-    raise UserError(f'--workdir={workdir} does not exist: train first, with this --workdir.')
+    raise UserError(
+      f'--workdir={workdir} does not exist: train first, with this --workdir.'
+    )
   if workdir is not None and values.config is not None:
     raise UserError(
       f'--workdir={workdir} has its own config: leave out --config, or set '
