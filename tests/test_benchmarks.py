@@ -139,6 +139,7 @@ def test_train_step_prints_the_ratio_of_each_program(capsys):
   assert found[:3] == [(1.0, 1.0, 1.0)] * 3 and min(found[3:]) > (0, 0, 0)
 
 
+@pytest.mark.slow
 def test_train_step_prints_the_ratio_of_a_form(capsys):
   names = ['--family=joint', '--against=ours,views=whole']
   train_step.main([*TINY, *names, '--what=views', '--rounds=1'])
@@ -159,6 +160,7 @@ def test_a_frozen_step_needs_less(capsys):
   assert memory_ratio[0] < 0.5
 
 
+@pytest.mark.slow
 def test_input_pipeline_prints_ratios_to_both_baselines(
   prepared, tmp_path, capsys
 ):
@@ -171,6 +173,7 @@ def test_input_pipeline_prints_ratios_to_both_baselines(
   assert len(found) == expected if sys.platform == 'linux' else found
 
 
+@pytest.mark.slow
 def test_memory_with_remat_is_less_than_of_the_plain_form(capsys):
   larger = ['--layers=4', '--crop=96', '--batch=8']
   memory.main(['--tables=plain', '--families=joint', *TINY, *larger])

@@ -54,7 +54,7 @@ def test_each_line_by_hand(experiment, monkeypatch):
   assert clip.endswith('mean 0.5, std 0.5')
   assert 'sgd, learning rate 0.1, cosine' in optimiser
   assert '600 steps (30 epochs) of 64 clips' in training
-  assert f'{jax.device_count()} x cpu; 1 process' in devices
+  assert f'{jax.device_count()} x cpu in 1 process' in devices
   assert '312 TFLOPS' in devices
   assert (
     'parameters 1.0 MB, optimiser 2.0 MB, averaged weights 0.1 MB' in memory
