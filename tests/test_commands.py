@@ -72,7 +72,7 @@ def get_config():
     ),
     (
       BEGIN + 'config.model.heads = ["verb"]',
-      "mine.py, line 4: .*'heads'.*ConfigDict",
+      "mine.py, line 4: .*'heads'.*mapping",
     ),
   ],
 )

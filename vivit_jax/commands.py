@@ -239,6 +239,17 @@ def _parse(arguments: list[str]) -> list[str]:
     raise
 
 
+# Python's words for wrong values of flags, and ours.
+_PLAIN = (
+  (r'invalid literal for int\(\).*: ', 'no integer: '),
+  ('could not convert string to float: ', 'no number: '),
+  (
+    r"\('Non-boolean argument to boolean flag', (.*)\)$",
+    r'\1 is not true or false',
+  ),
+)
+
+
 def _explain(error: Exception, _: list[str]) -> Exception | None:
   """Returns a UserError for an error that absl raised, or None."""
   if isinstance(error, flags.UnrecognizedFlagError):
@@ -248,5 +259,8 @@ def _explain(error: Exception, _: list[str]) -> Exception | None:
     hint = hint or ' --help shows the flags.'
     return UserError(f'unknown flag --{error.flagname}.{hint}')
   if isinstance(error, flags.Error):
-    return UserError(str(error).strip().splitlines()[-1])
+    sentence = str(error).strip().splitlines()[-1].rstrip('.')
+    for pattern, plain in _PLAIN:
+      sentence = re.sub(pattern, plain, sentence)
+    return UserError(f'{sentence}.')
   return None

@@ -95,4 +95,13 @@ def _sentence(error: BaseException) -> str:
   ):
     key = re.search(r'\w+', message.replace('Key ', ''))
     return configs.unknown_key(key[0])
+  types = (
+    r"field '(\w+)' .*?\. (.*) is of original type .*"
+    r"<class '(?:.*\.)?(\w+)'>$"
+  )
+  if match := re.search(types, message):
+    wanted = match[3].replace('ConfigDict', 'mapping')
+    return (
+      f"the key '{match[1]}' is {match[2]!r}; it takes a value of {wanted}."
+    )
   return f'{type(error).__name__}: {message}.'
