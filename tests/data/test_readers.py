@@ -33,6 +33,20 @@ def labels_of(annotated, split='train'):
   return [example.labels['label'] for example in annotated.splits[split]]
 
 
+@pytest.mark.parametrize(
+  'labels, expected',
+  [
+    (['10', '2', '1', '0', '11'], ['0', '1', '2', '10', '11']),
+    (['7', '-1', '07'], ['-1', '07', '7']),
+    (['10', '2', 'ten'], ['10', '2', 'ten']),
+    (['1.5', '10'], ['1.5', '10']),
+  ],
+)
+def test_integer_labels_are_in_the_order_of_numbers(labels, expected):
+  splits = {'train': examples(*labels)}
+  assert annotations.label_maps(splits) == {'label': expected}
+
+
 def test_label_maps_are_the_training_splits():
   splits = {'train': examples('b', 'a', 'b'), 'test': examples('b')}
   assert annotations.label_maps(splits) == {'label': ['a', 'b']}

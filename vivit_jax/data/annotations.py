@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -71,7 +72,8 @@ def label_maps(
   Args:
     splits: the examples; all have the same heads.
     label_names: the names of each head, in order. None for the labels of the
-      split 'train', sorted; without this split, those of all splits.
+      split 'train', sorted; without this split, those of all splits. Labels
+      that are all integers are sorted as numbers.
     origin: where `label_names` come from, for errors.
 
   Raises:
@@ -82,7 +84,7 @@ def label_maps(
   if label_names is None:
     known = splits.get('train') or [e for es in splits.values() for e in es]
     origin = "the split 'train'"
-    maps = {head: sorted(_labels_in(head, known)) for head in heads}
+    maps = {head: _in_order(_labels_in(head, known)) for head in heads}
   else:
     if sorted(label_names) != heads:
       raise UserError(
@@ -106,6 +108,13 @@ def label_maps(
           f'{origin}.{nearest(label, names)}'
         )
   return maps
+
+
+def _in_order(labels: set[str]) -> list[str]:
+  """Returns sorted labels: 0, 1, 2, 10 if all are integers, else as text."""
+  if all(re.fullmatch('-?[0-9]+', label) for label in labels):
+    return sorted(labels, key=lambda label: (int(label), label))
+  return sorted(labels)
 
 
 def _labels_in(head: str, examples: Iterable[Example]) -> set[str]:

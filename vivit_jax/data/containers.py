@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Iterator
 
 import av
+from av.stream import Disposition
 
 from vivit_jax.errors import UserError
 
@@ -53,16 +54,28 @@ def opened(path: pathlib.Path) -> Iterator[av.container.InputContainer]:
 def video_stream(
   path: pathlib.Path, container: av.container.InputContainer
 ) -> av.VideoStream:
-  """Returns the first video stream, set up to decode in one thread.
+  """Returns the largest video stream, set up to decode in one thread.
+
+  An attached picture, such as the cover of a song, is no video.
 
   Raises:
     UnreadableVideo: no video stream, or no decoder for it.
   """
-  if not container.streams.video:
+  streams = [
+    stream
+    for stream in container.streams.video
+    if not stream.disposition & Disposition.attached_pic
+  ]
+  if not streams:
     raise UnreadableVideo(path, 'has no video stream')
-  stream = container.streams.video[0]
+  stream = max(streams, key=_area)
   if stream.codec_context is None:
     raise UnreadableVideo(path, 'has a codec without a decoder here')
   stream.codec_context.thread_count = 1
   stream.thread_type = 'NONE'
   return stream
+
+
+def _area(stream: av.VideoStream) -> int:
+  context = stream.codec_context
+  return 0 if context is None else context.width * context.height

@@ -17,8 +17,8 @@ SUFFIXES = (
   '.3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv'
 ).split()
 
-# A complete video has at least this share of its declared frames: edit lists
-# hide some, and a cut without re-encoding leaves some that cannot be decoded.
+# A complete video has at least this share of its declared frames: a cut without
+# re-encoding leaves some that cannot be decoded.
 _MIN_SHARE = 0.9
 
 # PyAV's errors for damaged files; the last three: impossible frame sizes.
@@ -108,10 +108,46 @@ def _all_frames(
 ) -> Iterator[Timed]:
   """Yields time and frame; raises UnreadableVideo if the video is truncated."""
   origin, count, end = timing.origin(stream), 0, 0.0
-  for frame in container.decode(stream):
-    count, end = count + 1, frame.time or 0.0
-    yield end - origin, frame
-  _check_complete(path, container, count, end)
+  read = 0.0  # seconds of the file, of any stream
+  # Matroska has no frame count. All its streams show whether the file is whole:
+  # the audio may be longer than the video.
+  for packet in container.demux(*([stream] if stream.frames else [])):
+    if packet.pts is not None:
+      stop = packet.pts + (packet.duration or 0)
+      read = max(read, float(stop * packet.time_base))
+    if packet.stream.index != stream.index:
+      continue
+    for frame in packet.decode():
+      count, end = count + 1, frame.time or 0.0
+      yield end - origin, frame
+  if not count:
+    raise UnreadableVideo(path, 'has no frames')
+  if declared := _shown_frames(container, stream):
+    if count < _MIN_SHARE * declared:
+      raise UnreadableVideo(
+        path, f'is damaged: it ends after {count} of {declared} frames'
+      )
+  elif count > 1 and container.duration is not None:
+    seconds = container.duration / av.time_base
+    read = max(read, end * count / (count - 1))
+    if read < _MIN_SHARE * seconds:
+      raise UnreadableVideo(
+        path, f'is damaged: it ends after {read:.1f} of {seconds:.1f} seconds'
+      )
+
+
+def _shown_frames(
+  container: av.container.InputContainer, stream: av.VideoStream
+) -> int:
+  """Returns the number of frames that a whole file shows; 0 if unknown.
+
+  In MP4, edit lists hide frames: clips that are cut without re-encoding begin
+  at a key frame before the cut. The declared number includes hidden frames.
+  """
+  if stream.frames and 'mp4' in container.format.name:
+    shown = sum(not entry.is_discard for entry in stream.index_entries)
+    return min(shown, stream.frames) or stream.frames
+  return stream.frames
 
 
 def _segment(
@@ -177,37 +213,6 @@ def frame_rate(
   with containers.opened(path) as container:
     rate = containers.video_stream(path, container).average_rate
   return float(rate) if rate else None
-
-
-def _check_complete(
-  path: pathlib.Path,
-  container: av.container.InputContainer,
-  count: int,
-  end: float,
-) -> None:
-  """Raises UnreadableVideo if a video is truncated.
-
-  It has `count` decoded frames, and the last one is at `end` seconds.
-  """
-  if not count:
-    raise UnreadableVideo(path, 'has no frames')
-  stream = container.streams.video[0]
-  if stream.frames:
-    if count < _MIN_SHARE * stream.frames:
-      raise UnreadableVideo(
-        path, f'is damaged: it ends after {count} of {stream.frames} frames'
-      )
-    return
-  # Matroska has no frame count, only the duration of the whole file. Its audio
-  # may be longer than the video.
-  duration = container.duration
-  if duration is None or len(container.streams) > 1 or count == 1:
-    return
-  declared, decoded = duration / av.time_base, end * count / (count - 1)
-  if decoded < _MIN_SHARE * declared:
-    raise UnreadableVideo(
-      path, f'is damaged: it ends after {decoded:.1f} of {declared:.1f} seconds'
-    )
 
 
 def shrink(image: np.ndarray, short_side: int | None) -> np.ndarray:

@@ -64,7 +64,7 @@ def _uneven_moments(
   """Like `resample_times`, but raises the errors of reading the file."""
   del stamp  # part of the cache's key
   with containers.opened(path) as container:
-    stream = container.streams.video[0]
+    stream = containers.video_stream(path, container)
     times = _times(container, stream, start, end)
     average = float(stream.average_rate or 0)
     if times is None or not 0 < average <= _MAX_RATE:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 import av
 import numpy as np
 
-from vivit_jax.data import decode, timing
+from vivit_jax.data import containers, decode, timing
 from vivit_jax.errors import UserError
 
 Source = str | os.PathLike | np.ndarray | Sequence[np.ndarray]
@@ -87,7 +87,7 @@ def _reported_count(path: pathlib.Path) -> int:
     return len(moments)
   try:
     with av.open(str(path.absolute()), metadata_errors='replace') as container:
-      packets = container.demux(container.streams.video[0])
+      packets = container.demux(containers.video_stream(path, container))
       return sum(bool(p.size) and not p.is_discard for p in packets)
   except (av.FFmpegError, OSError, IndexError, ValueError, OverflowError):
     return 0  # decoding raises the error
