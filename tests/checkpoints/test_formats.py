@@ -399,18 +399,41 @@ def test_hugging_face_models_that_cannot_be_built(hugging_face, changes, why):
   'preprocessor, mean, std',
   [
     (None, 0.5, 0.5),
-    ({'offset': True, 'rescale_factor': 1 / 127.5}, 0.5, 0.5),
-    ({'offset': False, 'do_normalize': False}, 0.0, 1.0),
+    ({'do_normalize': True, 'image_mean': [0.5] * 3}, 0.5, 0.5),  # as released
+    ({'offset': True, 'do_normalize': False}, 0.5, 0.5),
+    ({'offset': True, 'rescale_factor': 1 / 127.5}, 0.75, 0.25),
+    ({'offset': False, 'do_normalize': False}, 0.0, 0.5),
     ({'offset': False, 'rescale_factor': 1 / 127.5, 'image_mean': [0.8] * 3,
       'image_std': [0.4] * 3}, 0.4, 0.2),
+    ({'offset': True, 'do_rescale': False, 'image_mean': [102] * 3,
+      'image_std': [51] * 3}, 0.4, 0.2),
   ],
 )  # fmt: skip
 def test_pixels_of_a_preprocessor(hugging_face, preprocessor, mean, std):
+  """By hand: (255 x * rescale_factor - offset - mean) / std."""
   folder = hugging_face(preprocessor=preprocessor)
   data = sources.read(folder).experiment['data']
   np.testing.assert_allclose(data['mean'], [mean] * 3)
   np.testing.assert_allclose(data['std'], [std] * 3)
   assert data['short_side'] == 256
+
+
+def test_a_preprocessor_without_offset_is_noted(hugging_face):
+  (note,) = sources.read(hugging_face(preprocessor={})).notes
+  assert "'offset'" in note and '--config' in note
+  stated = hugging_face('stated', preprocessor={'offset': True})
+  assert not sources.read(stated).notes
+
+
+@pytest.mark.parametrize(
+  'problem, heads',
+  [('multi_label_classification', ['label']), (None, [])],
+)
+def test_a_multi_label_problem_has_a_multi_label_head(
+  hugging_face, problem, heads
+):
+  loaded = load.load(hugging_face(problem_type=problem))
+  assert list(loaded.multi_label) == heads
 
 
 def test_exact_gelus_and_epsilons_of_hugging_face_by_hand(hugging_face):

@@ -134,6 +134,7 @@ def from_weights(
     config,
     names.unflatten(merged.arrays),
     wanted,
+    [head for head in source.multi_label if head in wanted],
     step=source.step,
     class_order=order,
     averaged=source.averaged,

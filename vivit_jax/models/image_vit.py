@@ -147,11 +147,13 @@ def read_hugging_face(
   if labels and 'output_projection/bias' in arrays:
     names = [str(labels[key]) for key in sorted(labels, key=int)]
     label_names = {'label': names}
+  problem = file.config.get('problem_type')
   weights = Weights(
     f'Hugging Face {kind}',
     arrays,
     models,
     label_names,
+    multi_label=['label'] if problem == 'multi_label_classification' else [],
     options=hugging_face_options(file),
     spare=[name for name in arrays if name.startswith('pooler/')],
     **more,

@@ -48,6 +48,7 @@ class Weights:
     models: candidates for the model: family names, or names of image models
       (`IMAGE_VIT`), from which families are initialised.
     label_names: head -> class names, in the order of outputs.
+    multi_label: heads with any number of labels per video.
     grid: token grid (t, h, w) of the positions.
     options: values of model.options.
     experiment: config sections 'model' and 'data'.
@@ -64,6 +65,7 @@ class Weights:
   arrays: Mapping[str, np.ndarray]
   models: Sequence[str] = ()
   label_names: Mapping[str, list[str]] | None = None
+  multi_label: Sequence[str] = ()
   grid: tuple[int, int, int] | None = None
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   experiment: Mapping[str, Any] | None = None

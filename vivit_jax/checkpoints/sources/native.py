@@ -53,6 +53,7 @@ class Restored:
       names.flatten(self.params),
       (config.model.family,),
       self.about.label_names,
+      self.about.multi_label,
       configs.target(config).grid,
       options=dataclasses.asdict(config.model.options),
       experiment=dataclasses.asdict(config),

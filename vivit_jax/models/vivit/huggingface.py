@@ -12,9 +12,11 @@ from vivit_jax.models.weights import Clip, File, Weights
 
 _SHORT_SIDE = 256  # the reference's; used if no preprocessor sets it
 _NOTE = (
-  'pixels are preprocessed as in the reference ([-1, 1], short side 256), not '
-  "with the defaults of Hugging Face's preprocessor"
+  "preprocessor_config.json does not set 'offset': pixels are scaled to "
+  '[-1, 1], as in scenic; a --config=FILE with other data.mean and data.std '
+  'changes that'
 )
+_PROBLEMS = ('single_label_classification', 'multi_label_classification')
 _POSITIONS = f'Transformer/{image_vit.POSITIONS}'
 
 
@@ -41,8 +43,9 @@ def read(file: File) -> Weights:
     pass  # incomplete config.json: the user must pass a config
   except (TypeError, ValueError) as error:
     raise damaged(config, f'{type(error).__name__}: {error}') from None
+  notes = () if 'offset' in file.preprocessor else (_NOTE,)
   return image_vit.read_hugging_face(
-    file, ('joint',), grid=grid, experiment=experiment, notes=(_NOTE,)
+    file, ('joint',), grid=grid, experiment=experiment, notes=notes
   )
 
 
@@ -92,25 +95,33 @@ def _short_side(pixels: Mapping[str, Any], side: int) -> int:
   if not pixels.get('do_resize', True):
     return side
   size = pixels.get('size') or {}
-  return int(size.get('shortest_edge') or max(_SHORT_SIDE, side))
+  stated = size.get('shortest_edge') or min(size.values(), default=None)
+  return int(stated or max(_SHORT_SIDE, side))
 
 
 def _normalisation(
   pixels: Mapping[str, Any],
-) -> dict[str, tuple[float, float, float]]:
+) -> dict[str, tuple[float, ...]]:
   """Returns a preprocessor's mean and std for pixels in [0, 1].
 
-  A preprocessor with `offset` maps pixels to [-1, 1], as the reference does.
-  Its mean and std are ignored: the weights were trained without them.
+  transformers' VivitImageProcessor computes (255 x * rescale_factor - offset -
+  image_mean) / image_std for pixels x. The released ViViT was trained without
+  mean and std, although its file has them; it is the one without `offset`.
   """
-  if not pixels or pixels.get('offset', True):
+  if 'offset' not in pixels:
     return {'mean': (0.5, 0.5, 0.5), 'std': (0.5, 0.5, 0.5)}
-  scale = 255 * float(pixels.get('rescale_factor', 1 / 255))
-  mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+  scale, offset = 255.0, 0.0
+  if pixels.get('do_rescale', True):
+    scale *= float(pixels.get('rescale_factor', 1 / 127.5))
+    offset = float(bool(pixels['offset']))
+  mean, std = [0.0] * 3, [1.0] * 3
   if pixels.get('do_normalize', True):
-    mean, std = pixels['image_mean'], pixels['image_std']
-  mean, std = ([float(x) / scale for x in each] for each in (mean, std))
-  return {'mean': tuple(mean), 'std': tuple(std)}
+    mean = pixels.get('image_mean', [0.5] * 3)
+    std = pixels.get('image_std', [0.5] * 3)
+  return {
+    'mean': tuple((float(x) + offset) / scale for x in mean),
+    'std': tuple(float(x) / scale for x in std),
+  }
 
 
 def write(weights: Weights, clip: Clip) -> dict[str, Any]:
@@ -212,6 +223,7 @@ def _config(weights: Weights, clip: Clip) -> dict[str, Any]:
     'hidden_dropout_prob': 0.0,
     'attention_probs_dropout_prob': 0.0,
     'tubelet_size': list(arrays['embedding/kernel'].shape[:3]),
+    'problem_type': _PROBLEMS[bool(weights.multi_label)],
     'id2label': {str(n): name for n, name in enumerate(labels)},
     'label2id': {name: n for n, name in enumerate(labels)},
   }
