@@ -33,6 +33,19 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
     (['--workdir=x', '--config.train.epochs=3'], '--config'),
     (['--config=configs/absent.py', '--workdir=x'], 'configs/absent.py'),
     ([DEMO, '--workdir=x', '--config.data.frames=7'], 'data.frames'),
+    ([DEMO, '--workdir=x', '--config.train.batch_size=None'], 'batch_size'),
+    # Keys that take None do; the error is another key's.
+    (
+      [
+        DEMO,
+        '--workdir=x',
+        '--config.optim.clip_norm=None',
+        '--config.train.validate_every=none',
+        '--config.init_from=None',
+        '--config.data.frames=7',
+      ],
+      'data.frames',
+    ),
     ([DEMO, '--workdir=x', 'word'], 'word'),
   ],
 )

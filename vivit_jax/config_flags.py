@@ -26,6 +26,12 @@ def define_config(text: str) -> flags.FlagHolder:
   """
   from ml_collections import ConfigDict, config_flags
 
+  for kind, parser in (
+    (float, flags.FloatParser()),
+    (int, flags.IntegerParser()),
+    (str, flags.ArgumentParser()),
+  ):
+    config_flags.register_flag_parser_for_type(kind, _OrNone(parser))
   holder = config_flags.DEFINE_config_file('config', None, text)
   parser = flags.FLAGS['config'].parser
   parse = parser.parse
@@ -47,6 +53,28 @@ def define_config(text: str) -> flags.FlagHolder:
   parser.parse = parse_with_family
   commands.explain_with(explain)
   return holder
+
+
+class _OrNone(flags.ArgumentParser):
+  """Parses 'None' as None, and 'none' if it is no text; else as a type does.
+
+  A key that takes no None refuses it when the config is resolved.
+  """
+
+  def __init__(self, parser: flags.ArgumentParser):
+    self._parser = parser
+    self._nones = ['None']
+    if isinstance(parser, flags.FloatParser | flags.IntegerParser):
+      self._nones.append('none')
+    self.syntactic_help = parser.syntactic_help
+
+  def parse(self, argument):
+    if argument in self._nones:
+      return None
+    return self._parser.parse(argument)
+
+  def flag_type(self) -> str:
+    return self._parser.flag_type()
 
 
 def read_config(holder: 'flags.FlagHolder[ConfigDict]') -> configs.TrainConfig:
