@@ -25,6 +25,8 @@ def test_json_brings_back_every_value():
     ({'data': {'strid': 2}}, "'data.strid'.*'data.stride'"),
     ({'train': {'train_split': 'x'}}, "'data.train_split'"),
     ({'batch_size': 4}, "'train.batch_size'"),
+    ({'optim': {'lr': 0.1}}, "'optim.learning_rate'"),
+    ({'model': {'num_classes': 4}}, 'model.num_classes.*dataset'),
     ({'data': {'frames': '8'}}, 'data.frames'),  # a wrong type
   ],
 )
@@ -145,3 +147,10 @@ def test_less_of_a_loss_is_better():
   assert configs.less_is_better('validation/loss')
   assert configs.less_is_better('loss') and configs.less_is_better('verb/loss')
   assert not configs.less_is_better('gloss/top1')
+
+
+def test_names_of_other_projects_lead_to_keys():
+  assert set(configs._ELSEWHERE.values()) <= set(configs.keys())
+  assert not set(configs._ELSEWHERE) & {
+    key.rpartition('.')[2] for key in configs.keys()
+  }

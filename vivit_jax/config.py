@@ -217,11 +217,30 @@ def is_key(key: str) -> bool:
   return any(f'{k}.'.startswith(f'{key}.') for k in keys())
 
 
+# Names of keys in other projects.
+_ELSEWHERE = {
+  'lr': 'optim.learning_rate',
+  'base_lr': 'optim.learning_rate',
+  'wd': 'optim.weight_decay',
+  'num_frames': 'data.frames',
+  'sampling_rate': 'data.stride',
+  'img_size': 'data.crop',
+  'crop_size': 'data.crop',
+  'num_epochs': 'train.epochs',
+  'num_training_epochs': 'train.epochs',
+  'rng_seed': 'train.seed',
+}
+
+
 def unknown_key(key: str, family: str | None = None) -> str:
   """Returns the error message for an unknown dotted key."""
   section, _, name = key.rpartition('.')
   if section == 'model.options':
     return families.unknown_option(name, family)
+  if name == 'num_classes':
+    return f"unknown config key '{key}': the dataset determines the classes."
+  if name in _ELSEWHERE:
+    return f"unknown config key '{key}': it is '{_ELSEWHERE[name]}' here."
   # Prefer the same name in another section to a similar name.
   known = keys()
   known += sorted({k.partition('.')[0] for k in known if '.' in k})
