@@ -31,6 +31,8 @@ def start(workdir, data_dir, largest_file=None, **changes):
     'train.py',
     f'--workdir={workdir}',
     *demo.flags(data_dir, **(keys | changes)),
+    # The limit would truncate programs in the cache that all tests share.
+    *(['--compilation_cache=off'] if largest_file else []),
     start_new_session=True,
     preexec_fn=limit if largest_file else None,
   )
