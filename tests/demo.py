@@ -21,6 +21,14 @@ SMALL = {
   'train.batch_size': 8,
 }
 EPOCH = 6  # steps, of 48 training videos
+# A run with random draws that logs, validates and saves.
+EVENTFUL = {
+  'model__stochastic_depth': 0.2,
+  'augment__mixup': 0.3,
+  'train__log_every': 1,
+  'train__validate_every': 6,
+  'train__checkpoint_every': 4,
+}
 
 
 def dotted(changes: dict) -> dict:

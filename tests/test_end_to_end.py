@@ -28,16 +28,8 @@ def run(*arguments, **keys):
 
 
 def train_flags(data_dir, **changes):
-  keys = dict(
-    data__workers=1,
-    model__stochastic_depth=0.2,
-    augment__mixup=0.3,
-    train__epochs=STEPS / demo.EPOCH,
-    train__log_every=1,
-    train__validate_every=6,
-    train__checkpoint_every=4,
-  )
-  return demo.flags(data_dir, **(keys | changes))
+  keys = {'data__workers': 1, 'train__epochs': STEPS / demo.EPOCH}
+  return demo.flags(data_dir, **(demo.EVENTFUL | keys | changes))
 
 
 @pytest.fixture(scope='module')

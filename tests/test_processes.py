@@ -59,13 +59,7 @@ def printed(out):
 
 def train(workdir, data_dir, count, devices, own=None):
   flags = demo.flags(
-    data_dir,
-    model__stochastic_depth=0.2,
-    augment__mixup=0.3,
-    train__epochs=STEPS / demo.EPOCH,
-    train__log_every=1,
-    train__validate_every=6,
-    train__checkpoint_every=4,
+    data_dir, **demo.EVENTFUL, train__epochs=STEPS / demo.EPOCH
   )
   return start(
     'train.py', count, devices, f'--workdir={workdir}', *flags, own=own

@@ -27,11 +27,11 @@ def define_config(text: str) -> flags.FlagHolder:
   from ml_collections import ConfigDict, config_flags
 
   for kind, parser in (
-    (float, flags.FloatParser()),
-    (int, flags.IntegerParser()),
-    (str, flags.ArgumentParser()),
+    (float, _OrNone(flags.FloatParser(), 'None', 'none')),
+    (int, _OrNone(flags.IntegerParser(), 'None', 'none')),
+    (str, _OrNone(flags.ArgumentParser(), 'None')),  # 'none' may be a value
   ):
-    config_flags.register_flag_parser_for_type(kind, _OrNone(parser))
+    config_flags.register_flag_parser_for_type(kind, parser)
   holder = config_flags.DEFINE_config_file('config', None, text)
   parser = flags.FLAGS['config'].parser
   parse = parser.parse
@@ -56,16 +56,13 @@ def define_config(text: str) -> flags.FlagHolder:
 
 
 class _OrNone(flags.ArgumentParser):
-  """Parses 'None' as None, and 'none' if it is no text; else as a type does.
+  """Parses some words as None, and all else as another parser does.
 
   A key that takes no None refuses it when the config is resolved.
   """
 
-  def __init__(self, parser: flags.ArgumentParser):
-    self._parser = parser
-    self._nones = ['None']
-    if isinstance(parser, flags.FloatParser | flags.IntegerParser):
-      self._nones.append('none')
+  def __init__(self, parser: flags.ArgumentParser, *nones: str):
+    self._parser, self._nones = parser, nones
     self.syntactic_help = parser.syntactic_help
 
   def parse(self, argument):

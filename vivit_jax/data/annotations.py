@@ -84,7 +84,7 @@ def label_maps(
   if label_names is None:
     known = splits.get('train') or [e for es in splits.values() for e in es]
     origin = "the split 'train'"
-    maps = {head: _in_order(_labels_in(head, known)) for head in heads}
+    maps = {head: _sorted_labels(_labels_in(head, known)) for head in heads}
   else:
     if sorted(label_names) != heads:
       raise UserError(
@@ -110,7 +110,7 @@ def label_maps(
   return maps
 
 
-def _in_order(labels: set[str]) -> list[str]:
+def _sorted_labels(labels: set[str]) -> list[str]:
   """Returns sorted labels: 0, 1, 2, 10 if all are integers, else as text."""
   if all(re.fullmatch('-?[0-9]+', label) for label in labels):
     return sorted(labels, key=lambda label: (int(label), label))

@@ -153,7 +153,6 @@ def from_timm(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     theirs = _TIMM.get(pattern, pattern)
     if module in _TIMM:
       theirs = f'{_TIMM[module]}.{part}'
-    renamed[theirs.replace('#', layer)] = (
-      array  # `to_ours` reports unknown ones
-    )
+    # `to_ours` reports unknown names.
+    renamed[theirs.replace('#', layer)] = array
   return renamed
