@@ -74,9 +74,9 @@ def run(tmp_path, names, **options):
   return prepare.prepare('videos/mine', **arguments | options)
 
 
-def opened(tmp_path):
-  """Opens what `run` has prepared."""
-  return datasets.open_split('videos/mine', tmp_path / 'data', 'train')
+def opened(tmp_path, split='train'):
+  """Opens a split of what `run` has prepared."""
+  return datasets.open_split('videos/mine', tmp_path / 'data', split)
 
 
 def names(count=10):

@@ -116,6 +116,40 @@ def test_a_video_that_appears_later_is_read(tmp_path, capsys):
   assert f'({size / 1e6 * 3600 / 4.8:.0f} MB an hour of video)' in output
 
 
+def test_frames_of_another_rate(tmp_path, capsys):
+  """Frames n + 1, at n / 5 s: of the 10 a second by which actions count."""
+  raw = tmp_path / 'raw'
+  dataset, arguments, *_ = owners.epic(raw)
+  frames = raw / 'EPIC-KITCHENS' / 'P03' / 'rgb_frames' / 'P03_04'
+  for number in range(7, 21):
+    (frames / f'frame_{number:010d}.jpg').unlink()
+  (raw / 'EPIC_100_train.csv').unlink()
+  arguments |= {'data_dir': tmp_path, 'workers': 1, 'any_labels': True}
+  with pytest.raises(UserError, match='P03_04 .*6 .*11.*--frames_rate'):
+    prepare.prepare(dataset, **arguments)
+  prepare.prepare(dataset, **arguments, frames_rate=5)
+  split = datasets.open_split(dataset, tmp_path, 'validation')
+  # 0.3 to 1.1 s: the frames at 0.4, 0.6, 0.8 and 1.0 s.
+  images = split.read_frames(0, range(split.frame_counts[0]))
+  assert [numbered.number(image) for image in images] == [2, 3, 4, 5]
+
+
+def test_a_skipped_action_is_named_with_its_folder(tmp_path, capsys):
+  raw = tmp_path / 'raw'
+  owners.epic(raw)
+  frames = raw / 'EPIC-KITCHENS' / 'P03' / 'rgb_frames' / 'P03_04'
+  (frames / 'frame_0000000007.jpg').unlink()
+  with pytest.raises(UserError, match='P03_04'):
+    prepare.prepare(
+      'epic_kitchens_100', annotations=raw, videos=raw / 'EPIC-KITCHENS',
+      data_dir=tmp_path, workers=1, any_labels=True,
+    )  # fmt: skip
+  shown = capsys.readouterr().out.splitlines()
+  (line,) = (line for line in shown if line.startswith('skipped'))
+  for word in ('P03/rgb_frames/P03_04', 'P03_04_7', 'frame 7'):
+    assert word in line
+
+
 def test_segments_of_one_video_have_different_fingerprints():
   one = Example('a.mp4', 'a', {'label': 'x'}, start=0.0, end=1.0)
   options = storage.EncodingOptions('jpeg', 95, None)

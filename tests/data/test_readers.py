@@ -6,7 +6,7 @@ import owners
 import pytest
 from owners import lines
 
-from vivit_jax.data import annotations, readers
+from vivit_jax.data import annotations, raw_videos, readers
 from vivit_jax.data.annotations import Example
 from vivit_jax.data.readers import (
   epic,
@@ -94,8 +94,12 @@ def write(folder, files):
     lines(folder / name, *content)
 
 
+def own_read(path):
+  return own.read(path, path / 'videos')
+
+
 def own_file(*rows):
-  return own.read, 'a.csv', {'a.csv': rows}
+  return own_read, 'a.csv', {'a.csv': rows}
 
 
 def kinetics_file(*rows):
@@ -130,19 +134,30 @@ def moments_files(train, *categories):
     (own_file('path,label', '/etc/x,a'), "line 2.*'/etc/x'"),
     (own_file('path,label,split', '1.mp4,a,my split'), "line 2.*'my split'"),
     (own_file('path,label,label', '1.mp4,a,b'), 'label,label'),
-    (own_file('path,label,label[]', '1.mp4,a,b'), r"'label' and 'label\[\]'"),
-    (own_file('path,label,', '1.mp4,a,'), "''"),
-    (own_file('path,a/b', '1.mp4,a'), "'a/b'"),
-    (own_file('path,joint', '1.mp4,a'), "'joint'"),
-    ((own.read, 'absent.csv', {}), 'absent.csv'),
-    ((own.read, '', {}), 'train.csv'),
+    (own_file('path,label,label[]', '1.mp4,a,b'), r'label,label\[\]'),
+    (own_file('path,scene', '1.mp4,a'), 'scene.*--labels'),
+    (own_file('path,a/b[]', '1.mp4,a'), r"'a/b\[\]'"),
+    (own_file('path,joint[]', '1.mp4,a'), "'joint"),
+    (own_file('path,label,start,end', '1.mp4,a,2,2'), 'line 2'),
+    (own_file('path,label,start', '1.mp4,a,soon'), "line 2.*'soon'"),
+    (own_file('path,label,end_frame', '1.mp4,a,-1'), "line 2.*'-1'"),
+    ((own_read, 'absent.csv', {}), 'absent.csv'),
+    ((own_read, '', {}), 'train.csv'),
+    (
+      (
+        own_read,
+        '',
+        {'train.csv': ['path,verb', '1,a'], 'val.csv': ['path,noun', '2,b']},
+      ),
+      'val.csv line 2.*noun.*train.csv line 2.*verb',
+    ),
     ((kinetics.read, '', {'a.csv': []}), 'train.csv'),
     (kinetics_file('x,a,zero,9,train'), 'line 2.*time_start'),
     (kinetics_file('x,a,17,7,train'), 'line 2.*17.*7'),
     (kinetics_file(',a,0,9,train'), "line 2.*'label'"),
     (kinetics_file(',a,0,9,test'), 'test split'),
     (kinetics_file('x,../a,0,9,train'), 'line 2'),
-    (epic_cells(start_timestamp='3.45'), "line 2.*'3.45'"),
+    (epic_cells(start_timestamp='3.4.5'), "line 2.*'3.4.5'"),
     (epic_cells(stop_timestamp='01:02:03.000'), 'line 2'),
     (epic_cells(stop_frame='7'), 'line 2'),
     (epic_cells(verb_class='97'), 'line 2.*verb_class 97'),
@@ -190,55 +205,6 @@ def test_invalid_files_are_refused(tmp_path, case, named):
   assert str(tmp_path) in str(caught.value)
 
 
-def test_a_file_that_is_no_text_is_refused(tmp_path):
-  (tmp_path / 'b.csv').write_bytes(b'path,label\n\xff\xfe,a\n')
-  with pytest.raises(UserError, match='b.csv'):
-    own.read(tmp_path / 'b.csv')
-
-
-def test_own_csv_with_splits_and_two_heads(tmp_path):
-  path = tmp_path / 'a.csv'
-  lines(
-    path,
-    'path,verb,noun,split',
-    'x/1.mp4,cut,bread,train',
-    '',
-    '2.mp4,"wash, dry",cup,test',
-  )
-  assert own.read(path).splits == {
-    'train': [Example('x/1.mp4', 'x/1.mp4', {'verb': 'cut', 'noun': 'bread'})],
-    'test': [Example('2.mp4', '2.mp4', {'verb': 'wash, dry', 'noun': 'cup'})],
-  }
-
-
-def test_own_column_in_brackets_has_many_labels(tmp_path):
-  path = tmp_path / 'a.csv'
-  lines(
-    path,
-    'path,tags[],verb',
-    '1.mp4,red; blue;red,cut',
-    '2.mp4,,cut',
-    '3.mp4,green,put',
-  )
-  splits = own.read(path).splits
-  assert [example.labels for example in splits['train']] == [
-    {'tags': ('red', 'blue'), 'verb': 'cut'},
-    {'tags': (), 'verb': 'cut'},
-    {'tags': ('green',), 'verb': 'put'},
-  ]
-  maps = annotations.label_maps(splits)
-  assert maps == {'tags': ['blue', 'green', 'red'], 'verb': ['cut', 'put']}
-
-
-def test_own_splits_keep_their_names(tmp_path):
-  lines(tmp_path / 'train.csv', 'path,label,split', '1.mp4,a,val', '2.mp4,b,x')
-  lines(tmp_path / 'old_train.csv', 'not read')
-  lines(tmp_path / 'val.csv', 'path,label', '3.mp4,a')
-  splits = own.read(tmp_path).splits
-  paths = {s: [e.path for e in examples] for s, examples in splits.items()}
-  assert paths == {'val': ['1.mp4'], 'x': ['2.mp4'], 'validation': ['3.mp4']}
-
-
 def test_kinetics_test_split_without_labels_is_left_out(tmp_path):
   _, arguments, *_ = owners.kinetics400(tmp_path)
   annotated = kinetics.read(arguments['annotations'])
@@ -253,6 +219,32 @@ def test_kinetics_test_split_without_labels_is_left_out(tmp_path):
   lines(tmp_path / 'k400_val.csv', KINETICS, 'x,a,0,9,val')
   with pytest.raises(UserError, match='k400_val.csv and validate.csv'):
     kinetics.read(tmp_path)
+
+
+KINETICS_VIDEO = 'x_000000_000009.mp4'
+
+
+@pytest.mark.parametrize(
+  'places',  # in the order in which they are taken
+  [
+    ['{}', 'replacement/replacement_for_corrupted_k400/{}', 'train/{}'],
+    ['train/dance (folk)/{}'],
+    ['videos_train/dance_-folk-/{}'],  # mmaction2
+    ['train_256/dance_(folk)/{}'],  # Facebook's copy
+  ],
+)
+@pytest.mark.parametrize('ending', ['.mp4', '.mkv'])
+def test_kinetics_is_found_in_the_folders_of_its_copies(
+  tmp_path, places, ending
+):
+  lines(tmp_path / 'a.csv', KINETICS, 'dance (folk),x,0,9,train')
+  (example,) = kinetics.read(tmp_path / 'a.csv').splits['train']
+  videos = tmp_path / 'videos'
+  for place in reversed(places):
+    path = (videos / place.format(KINETICS_VIDEO)).with_suffix(ending)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    assert raw_videos.locate(videos, example) == path
 
 
 def test_epic_numbers_are_names_without_the_files_of_classes(tmp_path):
@@ -354,6 +346,18 @@ def test_files_of_records_are_split_by_name_or_by_a_list(tmp_path):
   path.write_text('{"train": "held@2"}')
   with pytest.raises(UserError, match="splits.json.*'held@2'.*'train'"):
     sequence_examples.read(tmp_path, path)
+
+
+def test_the_last_word_in_a_path_is_its_split(tmp_path):
+  (tmp_path / 'train').mkdir()
+  for name in ('train/test-1', 'train/2', 'dev_3', 'VAL4'):
+    write_records(tmp_path / name, {INDEX: [1]})
+  splits = sequence_examples.read(tmp_path).splits
+  assert {s: [e.path for e in es] for s, es in splits.items()} == {
+    'train': ['train/2'],
+    'validation': ['VAL4', 'dev_3'],
+    'test': ['train/test-1'],
+  }
 
 
 @pytest.mark.parametrize(

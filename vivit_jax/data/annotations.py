@@ -29,7 +29,9 @@ class Example:
     alternatives: other paths to try if `path` does not exist, in this order. A
       path that ends with a slash is a folder for the file name of `path`.
     start, end: bounds of the segment, in seconds; `end` is exclusive.
-    frames: first and last frame number of the segment, for a folder of frames.
+    frames: first and last frame number of the segment, each perhaps None: in a
+      folder of frames, those of the file names; in a video without `start` and
+      `end`, counted from 0.
     record: byte offset of the video's record in a file of records.
   """
 
@@ -39,7 +41,7 @@ class Example:
   alternatives: tuple[str, ...] = ()
   start: float | None = None
   end: float | None = None
-  frames: tuple[int, int] | None = None
+  frames: tuple[int | None, int | None] | None = None
   record: int | None = None
 
 
@@ -55,11 +57,13 @@ class Annotated:
     label_names: the labels of each head, in the order of the owners' indices;
       empty if the owners number no labels.
     notes: sentences for the user: what was left out, and why.
+    understood: for the user: which files were read, and as what.
   """
 
   splits: Splits
   label_names: Mapping[str, list[str]] = dataclasses.field(default_factory=dict)
   notes: tuple[str, ...] = ()
+  understood: tuple[str, ...] = ()
 
 
 def label_maps(

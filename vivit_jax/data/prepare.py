@@ -1,5 +1,6 @@
 """Converts videos and annotations to records.
 
+  python -m vivit_jax.data.prepare videos/mine --videos=DIR
   python -m vivit_jax.data.prepare videos/mine --videos=DIR --annotations=CSV
   python -m vivit_jax.data.prepare kinetics400 --videos=DIR --annotations=DIR
   python -m vivit_jax.data.prepare moving_shapes
@@ -8,6 +9,8 @@ Shards are written into a temporary folder, which is renamed at the end: a
 dataset is complete or absent. The same command resumes an interrupted run.
 """
 
+import dataclasses
+import hashlib
 import inspect
 import json
 import os
@@ -15,6 +18,7 @@ import pathlib
 import re
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from absl import flags
@@ -25,6 +29,7 @@ from vivit_jax.data import (
   catalogue,
   datasets,
   moving_shapes,
+  overview,
   readers,
   records,
   shards,
@@ -32,7 +37,7 @@ from vivit_jax.data import (
 )
 from vivit_jax.data import storage as storages
 from vivit_jax.data.annotations import (
-  Splits,
+  Annotated,
   check_classes,
   label_maps,
   multi_label_heads,
@@ -56,7 +61,10 @@ def prepare(
   max_broken: float = 0.01,
   label_names: str | os.PathLike | None = None,
   any_labels: bool = False,
+  labels: Sequence[str] | None = None,
   split_number: int | None = None,
+  validation_share: float | None = None,
+  frames_rate: float | None = None,
   overwrite: bool = False,
 ) -> Summary:
   """Writes the records of a dataset; resumes an interrupted run.
@@ -66,7 +74,7 @@ def prepare(
       'sequence_examples' take a name of your choice.
     videos: folder of the video files.
     annotations: file or folder for the dataset's reader in `readers`; None if
-      the video files hold the labels.
+      the folder of videos has the labels.
     data_dir: parent folder of the datasets.
     storage: 'jpeg' (fast) or 'video' (small).
     short_side: max short side, in pixels; larger frames are shrunk. None keeps
@@ -79,7 +87,13 @@ def prepare(
       for the owners' order if there is one, else the training split's labels,
       sorted.
     any_labels: accept a number of labels that is not the official one.
+    labels: the columns of labels, for 'videos/NAME'; None for those that are
+      named like labels.
     split_number: 1 to 3, for `readers.NUMBERED` datasets; None for 1.
+    validation_share: share of the split 'train' that becomes 'validation', by a
+      digest of each video's path.
+    frames_rate: frames per second of folders of frames, for
+      `readers.SEGMENTED` datasets; None if the annotations have frame numbers.
     overwrite: replace an existing dataset made from other inputs.
 
   Raises:
@@ -87,18 +101,33 @@ def prepare(
       videos.
   """
   name = _check_name(dataset)
-  if split_number is not None and name not in readers.NUMBERED:
-    raise UserError(
-      f'--split_number is for {" and ".join(readers.NUMBERED)} only: leave it '
-      f'out for {name}.'
-    )
+  for flag, value, known in (
+    ('split_number', split_number, readers.NUMBERED),
+    ('labels', labels, ('videos',)),
+    ('frames_rate', frames_rate, readers.SEGMENTED),
+  ):
+    if value is not None and name not in known:
+      raise UserError(
+        f'--{flag} is for {" and ".join(known)} only: leave it out for {name}.'
+      )
   options = storages.encoding_options(storage, quality, short_side)
   videos = pathlib.Path(videos)
   if not videos.is_dir():
     raise UserError(f'no folder of videos at {videos}.')
-  splits, names = _read_annotations(
-    name, annotations, videos, split_number or 1, label_names, any_labels
+  annotated, names = _read_annotations(
+    name,
+    videos,
+    label_names,
+    any_labels,
+    annotations=None if annotations is None else pathlib.Path(annotations),
+    split_number=split_number or 1,
+    labels=labels,
+    frames_rate=frames_rate,
   )
+  if validation_share is not None:
+    annotated = _with_validation(annotated, validation_share)
+  overview.show(annotated, names)
+  splits = annotated.splits
   final = pathlib.Path(data_dir, dataset, records.VERSION)
   fingerprint = build_dir.fingerprint(splits, videos, names, options)
   if final.exists() and not overwrite:
@@ -112,7 +141,7 @@ def prepare(
       build_dir.begin(folder, fingerprint)
       tasks = shards.plan(name, splits, folder, videos, options)
       written = shards.write(tasks, workers)
-      summary.check_broken(written, max_broken, videos, folder)
+      summary.check_broken(written, max_broken, videos, folder, splits)
       metadata = {
         'format': records.FORMAT,
         'label_names': names,
@@ -133,21 +162,16 @@ def prepare(
 
 def _read_annotations(
   name: str,
-  annotations: str | os.PathLike | None,
   videos: pathlib.Path,
-  split_number: int,
   label_names: str | os.PathLike | None,
   any_labels: bool,
-) -> tuple[Splits, dict[str, list[str]]]:
-  """Returns validated examples and label names; prints the reader's notes."""
+  **options: Any,
+) -> tuple[Annotated, dict[str, list[str]]]:
+  """Returns validated examples and label names."""
   given = None if label_names is None else read_label_names(label_names)
   try:
     annotated = readers.read_annotations(
-      name,
-      None if annotations is None else pathlib.Path(annotations),
-      videos,
-      split_number=split_number,
-      label_names=given,
+      name, videos=videos, label_names=given, **options
     )
   except UnreadableVideo as error:  # a TFRecord file that holds the labels
     raise UserError(f'{error} Repair it, or move it away.') from None
@@ -158,9 +182,38 @@ def _read_annotations(
   )
   if not any_labels:
     check_classes(name, names, catalogue.DATASETS[name].classes)
-  for note in annotated.notes:
-    print(f'note: {note}')
-  return annotated.splits, names
+  if not annotated.understood:
+    read = (str(options['annotations'] or videos),)
+    annotated = dataclasses.replace(annotated, understood=read)
+  return annotated, names
+
+
+def _with_validation(annotated: Annotated, share: float) -> Annotated:
+  """Moves a share of the videos of 'train' to a new split 'validation'.
+
+  All segments of a video go together; other videos do not change its place.
+  """
+  splits = dict(annotated.splits)
+  if 'validation' in splits or 'train' not in splits:
+    raise UserError(
+      f'--validation_share takes a share of train, but the splits are '
+      f'{", ".join(splits)}: leave it out.'
+    )
+
+  def moves(path: str) -> bool:
+    digest = hashlib.sha256(path.encode('utf-8', 'surrogateescape')).digest()
+    return int.from_bytes(digest[:8], 'big') < share * 2**64
+
+  moved = [moves(example.path) for example in splits['train']]
+  if all(moved) or not any(moved):
+    raise UserError(
+      f'--validation_share={share} takes {sum(moved)} of the {len(moved)} '
+      'videos of train: choose another share.'
+    )
+  for split, taken in (('train', False), ('validation', True)):
+    pairs = zip(annotated.splits['train'], moved)
+    splits[split] = [example for example, moves in pairs if moves == taken]
+  return dataclasses.replace(annotated, splits=splits)
 
 
 def ensure_embedded(dataset: str, data_dir: str | os.PathLike) -> None:
@@ -227,7 +280,11 @@ def define_flags() -> None:
   """Defines the flags of this command: the arguments of `prepare`."""
   string, integer = flags.DEFINE_string, flags.DEFINE_integer
   string('videos', None, 'Folder of the video files.')
-  string('annotations', None, "The dataset owners' file, or folder of files.")
+  string(
+    'annotations',
+    None,
+    "The dataset owners' file or folder of files; or your own.",
+  )
   string('data_dir', 'data', 'Folder of all datasets.')
   flags.DEFINE_alias('out', 'data_dir')
   integer('short_side', None, 'Shrink frames to this short side, in pixels.', 8)
@@ -245,6 +302,17 @@ def define_flags() -> None:
   )
   flags.DEFINE_bool(
     'any_labels', False, 'Accept any number of labels, not just the official.'
+  )
+  flags.DEFINE_list(
+    'labels',
+    None,
+    'videos/NAME: columns of labels; by default, by name.',
+  )
+  flags.DEFINE_float(
+    'validation_share', None, 'Share of train that becomes validation.', 0, 1
+  )
+  flags.DEFINE_float(
+    'frames_rate', None, 'Frames per second of folders of frames.', 0.01
   )
   integer('split_number', None, 'ucf101 and hmdb51: 1 (default), 2 or 3.', 1, 3)
   flags.DEFINE_bool('overwrite', False, 'Replace an existing dataset.')

@@ -17,7 +17,7 @@ from vivit_jax.data import decode, storage, tfrecords
 from vivit_jax.data.annotations import Example
 from vivit_jax.data.containers import UnreadableVideo
 
-_IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
+IMAGES = ('.jpg', '.jpeg', '.png', '.webp', '.bmp')
 _FRAMES = 'image/encoded'
 _RATE = 'image/frame_rate'
 _MIN_SHARE = 0.9  # min share of a segment's frames that exist, as in `decode`
@@ -25,14 +25,49 @@ _JPEG = b'\xff\xd8\xff'
 
 
 def locate(videos: pathlib.Path, example: Example) -> pathlib.Path:
-  """Returns the first existing path of an example, or else its `path`."""
+  """Returns the first existing path of an example, or else its `path`.
+
+  If there is none, a video of the same name with another ending is taken.
+  """
+  paths = places(videos, example)
+  for path in paths:
+    # os.path returns False for impossible names, where pathlib raises.
+    if os.path.exists(path):
+      return path
+  others = (_other_ending(path) for path in paths)
+  return next((path for path in others if path), paths[0])
+
+
+def places(videos: pathlib.Path, example: Example) -> list[pathlib.Path]:
+  """Returns the paths at which an example may be, in the order of trying."""
   first = videos / example.path
-  paths = [first]
-  for other in example.alternatives:
-    path = videos / other
-    paths.append(path / first.name if other.endswith('/') else path)
-  # os.path returns False for impossible names, where pathlib raises.
-  return next((path for path in paths if os.path.exists(path)), first)
+  others = [
+    videos / other / (first.name if other.endswith('/') else '')
+    for other in example.alternatives
+  ]
+  return [first, *others]
+
+
+def _other_ending(path: pathlib.Path) -> pathlib.Path | None:
+  """Returns a video with the name of `path` but another ending, or None."""
+  try:
+    listed = _videos_by_stem(path.parent, path.parent.stat().st_mtime_ns)
+  except (OSError, ValueError):  # no such folder; an impossible name
+    return None
+  is_video = path.suffix.lower() in decode.SUFFIXES
+  return listed.get(path.stem if is_video else path.name)
+
+
+@functools.lru_cache(1024)  # folders; there may be one for each class
+def _videos_by_stem(
+  folder: pathlib.Path, modified: int
+) -> dict[str, pathlib.Path]:
+  del modified  # part of the cache's key
+  return {
+    path.stem: path
+    for path in sorted(folder.iterdir(), reverse=True)
+    if path.suffix.lower() in decode.SUFFIXES
+  }
 
 
 def frames(
@@ -54,7 +89,7 @@ def frames(
   """
   path = locate(videos, example)
   if _is_video(path, example):
-    yield from decode.decode_video(path, short_side, example.start, example.end)
+    yield from decode.decode_video(path, short_side, *_bounds(path, example))
     return
   shape = None
   for number, data in enumerate(_image_bytes(path, example)):
@@ -95,7 +130,7 @@ def rate(videos: pathlib.Path, example: Example) -> float | None:
   """
   path = locate(videos, example)
   if _is_video(path, example):
-    return decode.frame_rate(path, example.start, example.end)
+    return decode.frame_rate(path, *_bounds(path, example))
   if example.record is None:
     return None
   values = _record(path, example.record).context.get(_RATE, [])
@@ -105,6 +140,26 @@ def rate(videos: pathlib.Path, example: Example) -> float | None:
 def _is_video(path: pathlib.Path, example: Example) -> bool:
   """Returns whether the frames are in a video file (which may be missing)."""
   return example.record is None and not os.path.isdir(path)
+
+
+def _bounds(
+  path: pathlib.Path, example: Example
+) -> tuple[float | None, float | None]:
+  """Returns the start and end of an example in a video, in seconds."""
+  start, end, frames = example.start, example.end, example.frames
+  if frames is None or (start, end) != (None, None):
+    return start, end
+  rate = decode.frame_rate(path)
+  if rate is None:
+    raise UnreadableVideo(
+      path, 'has no known frame rate: give its segment in seconds'
+    )
+  first, last = frames
+  # Between frames, so that rounding cannot move a bound to the next.
+  return (
+    (first - 0.5) / rate if first else None,
+    None if last is None else (last + 0.5) / rate,
+  )
 
 
 def _image_bytes(path: pathlib.Path, example: Example) -> Iterator[bytes]:
@@ -145,7 +200,15 @@ def _image_files(path: pathlib.Path, example: Example) -> list[pathlib.Path]:
   names = _numbered(path, path.stat().st_mtime_ns)
   if not names:
     raise UnreadableVideo(path, 'is a folder without images')
-  first, last = example.frames or (min(names), max(names))
+  if example.frames is None and (example.start or example.end is not None):
+    raise UnreadableVideo(
+      path,
+      'is a folder of frames, and its segment is in seconds: give the rate of '
+      'its frames as --frames_rate, or columns of frame numbers',
+    )
+  first, last = example.frames or (None, None)
+  first = min(names) if first is None else first
+  last = max(names) if last is None else last
   existing = [number for number in range(first, last + 1) if number in names]
   if not existing:
     raise UnreadableVideo(path, f'has none of the frames {first} to {last}')
@@ -159,6 +222,11 @@ def _image_files(path: pathlib.Path, example: Example) -> list[pathlib.Path]:
   return [path / names[number] for number in existing]
 
 
+def last_frame(folder: pathlib.Path) -> int:
+  """Returns the highest number of a folder of frames; 0 without images."""
+  return max(_numbered(folder, folder.stat().st_mtime_ns), default=0)
+
+
 @functools.lru_cache(2)  # segments of one video come in sequence
 def _numbered(path: pathlib.Path, modified: int) -> dict[int, str]:
   """Returns the images of a folder by the last number in their names."""
@@ -166,7 +234,7 @@ def _numbered(path: pathlib.Path, modified: int) -> dict[int, str]:
   names = {}
   for file in sorted(path.iterdir()):
     number = re.search(r'(\d+)\D*$', file.stem)
-    if file.suffix.lower() in _IMAGES and number:
+    if file.suffix.lower() in IMAGES and number:
       other = names.setdefault(int(number[1]), file.name)
       if other != file.name:
         raise UnreadableVideo(

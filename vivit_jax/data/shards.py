@@ -36,7 +36,8 @@ class Written:
   Attributes:
     lengths: number of records in each shard.
     good: `id`, `path`, `frames` and `rate` of each video.
-    broken: `id`, `path`, `reason` and `file` of each video left out.
+    broken: `id`, `path` (of what was read), `reason` and `file` of each video
+      left out.
   """
 
   lengths: list[int]
@@ -149,7 +150,10 @@ def _write_shard(task: Task, advance: Callable[[], Any]) -> None:
         rate = raw_videos.rate(task.videos, example)
       except UnreadableVideo as error:
         file = _stamp(task, example)
-        broken.append(identity | {'reason': error.reason, 'file': file})
+        read = raw_videos.locate(task.videos, example)
+        found = {'path': read.relative_to(task.videos).as_posix()}
+        fault = {'reason': error.reason, 'file': file}
+        broken.append(identity | found | fault)
       else:
         first_frame = 0
         for count, frames in chunks:

@@ -2,16 +2,22 @@
 
 import csv
 import dataclasses
+import difflib
+import itertools
+import os
 import pathlib
 from collections.abc import Mapping
 
 import numpy as np
 
-from vivit_jax.data import catalogue, readers, shards
+from vivit_jax.data import catalogue, raw_videos, readers, shards
+from vivit_jax.data.annotations import Example, Splits
 from vivit_jax.data.index import read_index, splits_in
 from vivit_jax.errors import UserError
 
 _MAX_LISTED = 20  # broken videos named on the terminal
+_MAX_WALKED = 20_000  # files, in the search for one like an absent one
+_ABSENT = 'does not exist'  # the reason of `containers.opened`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +81,7 @@ def check_broken(
   max_broken: float,
   videos: pathlib.Path,
   folder: pathlib.Path,
+  splits: Splits,
 ) -> None:
   """Lists broken videos in `folder`/skipped.csv and on the terminal.
 
@@ -82,32 +89,57 @@ def check_broken(
     UserError: all videos of a split are broken, or a share above `max_broken`.
   """
   broken = [
-    (split, video['path'], video['reason'])
+    (split, video['path'], video['reason'], video['id'])
     for split, of_split in written.items()
     for video in of_split.broken
   ]
   total = len(broken) + sum(len(split.good) for split in written.values())
   with open(folder / 'skipped.csv', 'w', newline='') as file:
-    csv.writer(file).writerows([('split', 'path', 'reason'), *broken])
-  for _, path, reason in broken[:_MAX_LISTED]:
-    print(f'skipped: {path} {reason}')
+    csv.writer(file).writerows([('split', 'path', 'reason', 'id'), *broken])
+  for _, path, reason, identity in broken[:_MAX_LISTED]:
+    which = '' if identity in path else f' ({identity})'
+    print(f'skipped: {path}{which} {reason}')
   if len(broken) > _MAX_LISTED:
     print(f'skipped: and {len(broken) - _MAX_LISTED} more')
-  missing = sum(reason == 'does not exist' for *_, reason in broken)
-  if missing == total:
+  absent = [entry for entry in broken if entry[2] == _ABSENT]
+  looked = ''
+  if absent and len(broken) > max_broken * total:
+    split, *_, identity = absent[0]
+    example = next(e for e in splits[split] if e.id == identity)
+    looked = f' {_where_looked(videos, example)}'
+  if len(absent) == total:
     raise UserError(
-      f"none of the {total} videos is in {videos} (the first is '"
-      f"{broken[0][1]}'): paths are relative to --videos."
+      f'none of the {total} videos is in {videos}, the folder of --videos.'
+      f'{looked}'
     )
   if len(broken) > max_broken * total:
     raise UserError(
       f'{len(broken)} of {total} videos cannot be read ({broken[0][1]} '
       f'{broken[0][2]}): repair those in {folder / "skipped.csv"} and run the '
-      f'same command again, or raise --max_broken, {max_broken}.'
+      f'same command again, or raise --max_broken, {max_broken}.{looked}'
     )
   for split, of_split in written.items():
     if not of_split.good:
       raise UserError(f"no video of the split '{split}' can be read.")
+
+
+def _where_looked(videos: pathlib.Path, example: Example) -> str:
+  """Says where an absent video was looked for, and what is there instead."""
+  paths = [
+    path.relative_to(videos).as_posix()
+    for path in raw_videos.places(videos, example)
+  ]
+  walk = (
+    pathlib.Path(folder, file).relative_to(videos)
+    for folder, _, files in os.walk(videos)
+    for file in files
+  )
+  there = {path.name: path for path in itertools.islice(walk, _MAX_WALKED)}
+  name = pathlib.PurePath(paths[0])
+  same = [other for other, path in there.items() if path.stem == name.stem]
+  close = same or difflib.get_close_matches(name.name, there, 1)
+  nearest = f'; the nearest is {there[close[0]].as_posix()}' if close else ''
+  return f'Looked for {", ".join(paths)}{nearest}.'
 
 
 def summary_of(folder: pathlib.Path) -> Summary:

@@ -19,6 +19,7 @@ from vivit_jax.data.readers import (
 from vivit_jax.errors import UserError
 
 NUMBERED = ('ucf101', 'hmdb51')  # with three splits into train and test
+SEGMENTED = ('videos', 'epic_kitchens_100')  # whose examples may be segments
 
 
 def read_annotations(
@@ -27,6 +28,8 @@ def read_annotations(
   videos: pathlib.Path,
   *,
   split_number: int = 1,
+  labels: Sequence[str] | None = None,
+  frames_rate: float | None = None,
   label_names: Mapping[str, Sequence[str]] | None = None,
 ) -> Annotated:
   """Reads the annotations of a dataset.
@@ -34,9 +37,12 @@ def read_annotations(
   Args:
     dataset: a key of `catalogue.DATASETS`.
     annotations: file or folder, as the dataset's reader expects it; None if
-      the video files hold them.
+      the folder of videos has them.
     videos: the folder of videos.
     split_number: 1 to 3, for `NUMBERED` datasets.
+    labels: the columns of labels, for 'videos'.
+    frames_rate: frames per second of folders of frames, for `SEGMENTED`
+      datasets.
     label_names: names for each head, used if records hold only label numbers.
 
   Raises:
@@ -44,6 +50,8 @@ def read_annotations(
   """
   if dataset == 'sequence_examples':
     return sequence_examples.read(videos, annotations, label_names)
+  if dataset == 'videos':
+    return own.read(annotations, videos, labels, frames_rate)
   if annotations is None:
     raise UserError('--annotations is missing: see --help.')
   match dataset:
@@ -54,15 +62,13 @@ def read_annotations(
     case 'something_something_v2':
       return something.read(annotations)
     case 'epic_kitchens_100':
-      return epic.read(annotations)
+      return epic.read(annotations, videos, frames_rate)
     case 'moments_in_time':
       return moments.read(annotations)
     case 'ucf101':
       return ucf.read_ucf(annotations, split_number)
     case 'hmdb51':
       return ucf.read_hmdb(annotations, split_number)
-    case 'videos':
-      return own.read(annotations)
   raise UserError(
     f"the dataset '{dataset}' has no reader of annotations: add one in "
     'vivit_jax/data/readers.'

@@ -1,17 +1,20 @@
 """EPIC-Kitchens-100: actions (verb and noun) in untrimmed videos."""
 
 import functools
-import math
+import itertools
 import os
 import pathlib
-import re
 
-from vivit_jax.data.annotations import Annotated, Example
+from vivit_jax.data import raw_videos
+from vivit_jax.data.annotations import Annotated, Example, Splits
 from vivit_jax.data.catalogue import DATASETS
 from vivit_jax.data.readers import tables
 from vivit_jax.errors import UserError
 
 _CLASSES = DATASETS['epic_kitchens_100'].classes
+_BOUNDS = ('start', 'stop')
+_CHECKED = 3  # folders of frames: of one, the extraction may have broken off
+_MIN_SHARE = 0.9  # of the frames that actions need
 _FILE = 'EPIC_100_{}.csv'
 _COLUMNS = (
   'narration_id', 'participant_id', 'video_id', 'start_timestamp',
@@ -19,7 +22,11 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def read(path: str | os.PathLike) -> Annotated:
+def read(
+  path: str | os.PathLike,
+  videos: pathlib.Path | None = None,
+  frames_rate: float | None = None,
+) -> Annotated:
   """Reads EPIC_100_train.csv and EPIC_100_validation.csv.
 
   An action is a segment of a video, from `start_timestamp` to before
@@ -30,9 +37,12 @@ def read(path: str | os.PathLike) -> Annotated:
 
   Args:
     path: the folder of these files.
+    videos: the folder of videos or of folders of frames; None if unknown.
+    frames_rate: frames per second of folders of frames; None if they have the
+      rate of their videos, by which `start_frame` and `stop_frame` count.
 
   Raises:
-    UserError: invalid files, columns or cells.
+    UserError: invalid files, columns or cells, or frames of another rate.
   """
   folder = pathlib.Path(path)
   files = {s: folder / _FILE.format(s) for s in ('train', 'validation')}
@@ -46,17 +56,19 @@ def read(path: str | os.PathLike) -> Annotated:
 
   def example(_: str, where: str, cells: tables.Cells) -> Example:
     start, end = (
-      _seconds(cells[f'{which}_timestamp'], where)
-      for which in ('start', 'stop')
+      tables.seconds(cells[f'{bound}_timestamp'], where) for bound in _BOUNDS
     )
     first, last = (
-      _whole(cells[f'{which}_frame'], where) for which in ('start', 'stop')
+      tables.whole(cells[f'{bound}_frame'], where) for bound in _BOUNDS
     )
     if not (start < end and first <= last):
       raise UserError(f'{where} has an action that stops before it starts.')
+    frames = first, last
+    if frames_rate is not None:
+      frames = tables.frame_numbers(start, end, frames_rate)
     labels = {}
     for head, of_head in names.items():
-      number = _whole(cells[f'{head}_class'], where)
+      number = tables.whole(cells[f'{head}_class'], where)
       if number >= len(of_head):
         raise UserError(
           f'{where} has {head}_class {number}: use 0 to {len(of_head) - 1}.'
@@ -70,11 +82,35 @@ def read(path: str | os.PathLike) -> Annotated:
       alternatives=tuple(others),
       start=start,
       end=end,
-      frames=(first, last),
+      frames=frames,
     )
 
   splits = tables.read_splits(files, _COLUMNS, example)
+  if videos is not None and frames_rate is None:
+    _check_rate(splits, videos)
   return Annotated(splits, names)
+
+
+def _check_rate(splits: Splits, videos: pathlib.Path) -> None:
+  """Raises a UserError if the folders of frames seem to have another rate."""
+  last_actions = {}
+  for example in itertools.chain.from_iterable(splits.values()):
+    other = last_actions.setdefault(example.path, example)
+    if example.frames[1] > other.frames[1]:
+      last_actions[example.path] = example
+  located = ((raw_videos.locate(videos, e), e) for e in last_actions.values())
+  folders = ((path, example) for path, example in located if path.is_dir())
+  short = []
+  for path, example in itertools.islice(folders, _CHECKED):
+    last, needed = raw_videos.last_frame(path), example.frames[1]
+    if last > _MIN_SHARE * needed:
+      return
+    short.append(f'{path} ends at frame {last} and its last action at {needed}')
+  if short:
+    raise UserError(
+      f'{short[0]}: if its frames were extracted at another rate than the '
+      "video's, give that rate as --frames_rate."
+    )
 
 
 @functools.cache  # one tuple per video, not per action
@@ -86,20 +122,6 @@ def _paths(participant: str, video: str) -> tuple[str, ...]:
   return *files, *frames, video
 
 
-def _seconds(text: str, where: str) -> float:
-  """'00:01:02.340' -> 62.34."""
-  if not re.fullmatch(r'\d+:\d\d:\d\d(\.\d+)?', text):
-    raise UserError(f"{where} has the time '{text}': write it as 00:01:02.340.")
-  hours, minutes, seconds = text.split(':')
-  return math.fsum((3600 * int(hours), 60 * int(minutes), float(seconds)))
-
-
-def _whole(text: str, where: str) -> int:
-  if not text.isdecimal():
-    raise UserError(f"{where} has '{text}' instead of a whole number.")
-  return int(text)
-
-
 def _names(folder: pathlib.Path, head: str) -> list[str]:
   """Returns the class names of a head, in the order of their numbers."""
   file = folder / _FILE.format(f'{head}_classes')
@@ -107,5 +129,5 @@ def _names(folder: pathlib.Path, head: str) -> list[str]:
     return [f'{head} {number}' for number in range(_CLASSES[head])]
   numbers = {}
   for where, cells in tables.rows(file, ('id', 'key')):
-    numbers[cells['key']] = _whole(cells['id'], where)
+    numbers[cells['key']] = tables.whole(cells['id'], where)
   return tables.in_order(numbers, file)

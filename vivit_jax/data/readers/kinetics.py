@@ -9,6 +9,9 @@ from vivit_jax.data.annotations import Annotated, Example
 from vivit_jax.data.readers import tables
 from vivit_jax.errors import UserError
 
+_COPIES = ('videos_{}/', '{}_256/')  # mmaction2's folders, Facebook's
+_REPLACEMENT = 'replacement/replacement_for_corrupted_k400/'
+
 
 def read(
   path: str | os.PathLike, heads: Sequence[str] = ('label',)
@@ -16,8 +19,9 @@ def read(
   """Reads annotations in Kinetics' layout.
 
   A video file is `<youtube_id>_<start:06d>_<end:06d>.mp4`. It is in the folder
-  of videos, or in subfolders named after the split, the label (with spaces or
-  underscores), or both (split/label). A test split without labels is left out.
+  of videos, or in subfolders named after the split, the label, or both
+  (split/label), as CVDF, mmaction2 and Facebook's copies have them. A test
+  split without labels is left out.
 
   Args:
     path: a CSV file with the columns youtube_id, time_start, time_end
@@ -76,7 +80,14 @@ def _name(where: str, cells: tables.Cells) -> str:
 def _folders(split: str, label: str) -> tuple[str, ...]:
   """Returns the folders that may hold a video, each with a final slash."""
   label = label.replace('/', '_')
-  classes = dict.fromkeys((label, label.replace(' ', '_'))) if label else ()
+  underscores = label.replace(' ', '_')
+  hyphens = underscores.replace('(', '-').replace(')', '-')  # mmaction2's
+  classes = dict.fromkeys((label, underscores, hyphens)) if label else ()
   below = ['', *(f'{name}/' for name in classes)]
-  above = ['', *(f'{w}/' for w in tables.SPLIT_WORDS.get(split, (split,)))]
-  return tuple(a + b for a in above for b in below if a + b)
+  words = (
+    ('val', 'validate', 'validation') if split == 'validation' else (split,)
+  )
+  above = ['', *(f'{word}/' for word in words)]
+  above += [form.format(words[0]) for form in _COPIES]
+  # CVDF's replacements are of files that are damaged in its other folders.
+  return _REPLACEMENT, *(a + b for a in above for b in below if a + b)

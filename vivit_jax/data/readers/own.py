@@ -1,76 +1,131 @@
-"""Annotations for a user's own videos: a CSV file in this package's format."""
+"""Annotations of a user's own videos: CSV files, lists, or class folders."""
 
 import os
 import pathlib
-import re
+from collections.abc import Sequence
 
-from vivit_jax.data.annotations import Annotated, Example, Label
-from vivit_jax.data.readers import tables
+from vivit_jax.data import decode
+from vivit_jax.data.annotations import Annotated, Example
+from vivit_jax.data.readers import columns, folders, tables
 from vivit_jax.errors import UserError
 
-_MULTI_LABEL = '[]'  # suffix in the header of a multi-label column
-_SEPARATOR = ';'  # between labels
+_ENDINGS = ('.csv', '.tsv', '.txt')
+_METADATA = 'metadata.csv'  # of Hugging Face's VideoFolder
 
 
-def read(path: str | os.PathLike) -> Annotated:
-  """Reads a CSV file of paths and labels.
+def read(
+  path: pathlib.Path | None,
+  videos: pathlib.Path,
+  labels: Sequence[str] | None = None,
+  frames_rate: float | None = None,
+) -> Annotated:
+  """Reads the annotations of a user's own videos.
+
+  A file is a CSV file with a header (`columns.Columns`), or has lines `path
+  label`, as SlowFast, VideoMAE and mmaction2 write them.
 
   Args:
-    path: a CSV file with a header, or a folder with train.csv, validation.csv
-      or test.csv. The column `path` has a video or a folder of frames; `split`
-      is optional; every other column is a head of the model. If its header ends
-      in '[]', a cell has any number of labels, separated by ';'.
+    path: a file; or a folder that has one for each split, train.csv and
+      val.csv, or metadata.csv, as Hugging Face's VideoFolder. None for the
+      folder of videos; if it has no such file, its class folders are read.
+    videos: the folder of videos.
+    labels: the columns of labels; None for those that are named like labels.
+    frames_rate: frames per second of folders of frames.
 
   Raises:
     UserError: invalid files, columns, cells or names.
   """
-
-  def example(_: str, where: str, cells: tables.Cells) -> Example:
-    for column, cell in cells.items():
-      if not cell and not column.endswith(_MULTI_LABEL):
-        raise UserError(f"{where} has no value in column '{column}'.")
-    video = str(pathlib.PurePosixPath(cells['path']))  # './a' is 'a'
-    labels = {
-      column.removesuffix(_MULTI_LABEL): _label(column, cell)
-      for column, cell in cells.items()
-      if column not in ('path', 'split')
-    }
-    return Example(video, video, labels)
-
-  files = tables.split_files(pathlib.Path(path))
-  for file in files.values():
-    _check_heads(file)
-  return Annotated(
-    tables.read_splits(files, ('path',), example, split_name=str)
-  )
-
-
-def _label(column: str, cell: str) -> Label:
-  if not column.endswith(_MULTI_LABEL):
-    return cell
-  names = (name.strip() for name in cell.split(_SEPARATOR))
-  return tuple(dict.fromkeys(name for name in names if name))
-
-
-def _check_heads(file: pathlib.Path) -> None:
-  """Raises a UserError if a head's name is missing, invalid or repeated."""
-  header = tables.header(file)
-  columns = set(header) - {'path', 'split'}
-  if 'path' not in header:
-    return  # `tables.rows` refuses it
-  if not columns:
+  path = path or videos
+  files = list(tables.found_split_files(path, _ENDINGS).items())
+  if path.is_dir():
+    found = [*path.glob(_METADATA), *sorted(path.glob(f'*/{_METADATA}'))]
+    files += [('', file) for file in found]
+    if not files and path.resolve() == videos.resolve():
+      return folders.read(videos)
+  if not files:
     raise UserError(
-      f"{file} has no column of labels: add one, for instance 'label'."
+      f'{path} has no file train.csv, validation.csv, test.csv or {_METADATA}.'
     )
-  for column in sorted(columns):
-    head = column.removesuffix(_MULTI_LABEL)
-    # Metrics and the report's files are named after heads.
-    if not re.fullmatch(r'[\w-]+', head) or head == 'joint':
-      raise UserError(
-        f"{file} has the column '{column}', which becomes a head of the model: "
-        "use letters, digits, '_' and '-', and not the name 'joint'."
-      )
-    if column != head and head in columns:
-      raise UserError(
-        f"{file} has columns '{head}' and '{column}': rename one."
-      )
+  collector, understood = tables.Collector(), []
+  for split, file in files:
+    header = tables.header(file)
+    fields = None
+    if columns.path_column(header) is None:
+      fields = _fields(file, videos)
+    if fields is None:
+      of_file = columns.columns_of(file, header, labels)
+      _read_table(file, split, of_file, videos, frames_rate, collector)
+      understood.append(f'{file} ({tables.form(file)}): {of_file}')
+    else:
+      _read_list(file, split, fields, videos, collector)
+      understood.append(f"{file}: lines 'path label', without a header")
+  return Annotated(collector.splits, understood=tuple(understood))
+
+
+def _read_table(
+  file: pathlib.Path,
+  default: str,
+  of_file: columns.Columns,
+  videos: pathlib.Path,
+  frames_rate: float | None,
+  collector: tables.Collector,
+) -> None:
+  """Collects a CSV file's examples; the default split '' is their folder's."""
+  folder = ''
+  if file.name == _METADATA and file.is_relative_to(videos):
+    folder = f'{file.parent.relative_to(videos).as_posix()}/'
+  for where, cells in tables.rows(file, of_file.required):
+    path = _relative(folder + cells[of_file.path], videos)
+    first = tables.split_of(path.partition('/')[0])
+    split = default or (first if first in tables.SPLIT_WORDS else 'train')
+    if of_file.split:
+      split = tables.split_of(cells[of_file.split])
+    example = of_file.example(path, cells, where, frames_rate)
+    collector.add(split, example, where)
+
+
+def _read_list(
+  file: pathlib.Path,
+  split: str,
+  fields: int,
+  videos: pathlib.Path,
+  collector: tables.Collector,
+) -> None:
+  """Collects the examples of a list; `fields` follow the path in a line."""
+  for where, line in tables.text_lines(file):
+    parts = _parts(line, fields)
+    if len(parts) <= fields:
+      raise UserError(f"{where} is '{line}', not a path, a space and a label.")
+    path = _relative(parts[0], videos)
+    collector.add(split, Example(path, path, {'label': parts[-1]}), where)
+
+
+def _fields(file: pathlib.Path, videos: pathlib.Path) -> int | None:
+  """Returns the number of fields after the path in a list, None in no list.
+
+  It is 1, the label; or 2, a folder's number of frames before it (mmaction2).
+  """
+  _, line = next(tables.text_lines(file), ('', ''))
+  for fields in (1, 2):
+    path = videos / _parts(line, fields)[0]
+    if path.suffix.lower() in decode.SUFFIXES or os.path.isdir(path):
+      if len(_parts(line, fields)) > fields:
+        return fields
+  return None
+
+
+def _parts(line: str, fields: int) -> list[str]:
+  """Splits a line at its last spaces, or commas if it has no spaces there."""
+  parts = line.rsplit(maxsplit=fields)
+  if pathlib.PurePath(parts[0]).suffix.endswith(',') or len(parts) == 1:
+    parts = line.rsplit(',', fields)
+  return [part.strip().strip(',') for part in parts]
+
+
+def _relative(path: str, videos: pathlib.Path) -> str:
+  """Returns a path relative to the folder of videos: './a' is 'a'."""
+  pure = pathlib.PurePosixPath(path)
+  for folder in (videos.absolute(), videos.resolve()):
+    if pure.is_relative_to(folder.as_posix()):
+      return str(pure.relative_to(folder.as_posix()))
+  return str(pure)

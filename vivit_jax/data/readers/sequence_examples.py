@@ -3,7 +3,6 @@
 import fnmatch
 import os
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 
 from vivit_jax.data import tfrecords
@@ -28,8 +27,8 @@ def read(
   the head is multi-label.
 
   Args:
-    videos: the folder of TFRecord files. A file belongs to a split if its path
-      contains a word for it: 'train', 'val', 'test', ... (`SPLIT_WORDS`).
+    videos: the folder of TFRecord files; their paths name their splits, as in
+      `tables.split_in`.
     path: a JSON file that assigns files to splits instead:
       `{"train": "k400-train.rgb.tfrecord@1024"}`, or with a pattern,
       `"part-*.tfrecord"`.
@@ -45,7 +44,11 @@ def read(
     if file.is_file()
   )
   if path is None:
-    files = {split: _files_of(split, existing) for split in tables.SPLIT_WORDS}
+    named = [(tables.split_in(file), file) for file in existing]
+    files = {
+      split: [file for of_file, file in named if of_file == split]
+      for split in tables.SPLIT_WORDS
+    }
   else:
     files = _assigned(pathlib.Path(path), existing)
   records = [
@@ -70,16 +73,6 @@ def read(
     example = Example(file, identity, {'label': label}, record=offset)
     collector.add(split, example, str(videos / file))
   return Annotated(collector.splits, {'label': names} if names else {})
-
-
-def _files_of(split: str, files: Sequence[str]) -> list[str]:
-  """Returns the files whose paths contain a word for the split."""
-  words = '|'.join(tables.SPLIT_WORDS[split])
-  return [
-    file
-    for file in files
-    if re.search(rf'(?<![A-Za-z])({words})(?![A-Za-z])', file)
-  ]
 
 
 def _assigned(path: pathlib.Path, files: Sequence[str]) -> dict[str, list[str]]:

@@ -78,9 +78,7 @@ def _answers(folder: pathlib.Path) -> dict[str, str]:
   if file is None:
     return {}
   return {
-    cells[0]: cells[1]
-    for _, cells in tables.lines(file, delimiter=';')
-    if len(cells) > 1
+    cells[0]: cells[1] for _, cells in tables.lines(file, ';') if len(cells) > 1
   }
 
 

@@ -1,8 +1,11 @@
 """Parsing of annotation files, and checks that all readers share."""
 
+import codecs
 import contextlib
 import csv
+import io
 import json
+import math
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,12 +16,13 @@ from vivit_jax.errors import UserError, nearest
 
 Cells = dict[str, str]  # text of each cell of a row, by column name
 
-# The owners' names of the splits, in file names and columns.
+# The names of the splits in file names, folders and columns, in any case.
 SPLIT_WORDS = {
   'train': ('train', 'training'),
-  'validation': ('validation', 'validate', 'val'),
+  'validation': ('validation', 'validate', 'valid', 'val', 'dev'),
   'test': ('test', 'testing'),
 }
+_SEPARATORS = {',': 'commas', ';': 'semicolons', '\t': 'tabs'}
 
 
 def split_of(word: str) -> str:
@@ -29,35 +33,25 @@ def split_of(word: str) -> str:
   return word
 
 
+def split_in(path: str) -> str | None:
+  """Returns the split that a path names, as 'k400_train_list.txt' does.
+
+  Of several words in `SPLIT_WORDS`, the last decides: 'train/test-1' is 'test'.
+  """
+  words = '|'.join(word for words in SPLIT_WORDS.values() for word in words)
+  found = re.findall(rf'(?i)(?<![a-z])({words})(?![a-z])', path)
+  return split_of(found[-1]) if found else None
+
+
 def split_files(
   path: pathlib.Path, ending: str = '.csv'
 ) -> dict[str, pathlib.Path]:
-  """Returns the annotation file of each split.
-
-  A file in a folder belongs to a split if its name is one of SPLIT_WORDS, or
-  ends in one after '-' or '_': train.csv, kinetics_val.csv. The standard names
-  train.csv, validation.csv and test.csv take precedence. A single file is the
-  file of 'train'.
+  """Returns the annotation file of each split, as `found_split_files`.
 
   Raises:
     UserError: no such file in the folder, or two for one split.
   """
-  if not path.is_dir():
-    return {'train': path}
-  files = {}
-  for split, words in SPLIT_WORDS.items():
-    pattern = rf'(.*[-_])?({"|".join(words)}){re.escape(ending)}'
-    matches = sorted(
-      file for file in path.iterdir() if re.fullmatch(pattern, file.name)
-    )
-    standard = path / f'{split}{ending}'
-    if len(matches) > 1 and standard not in matches:
-      raise UserError(
-        f'{path} has both {matches[0].name} and {matches[1].name} for the '
-        f"split '{split}': remove one."
-      )
-    if matches:
-      files[split] = standard if standard in matches else matches[0]
+  files = found_split_files(path, (ending,))
   if not files:
     raise UserError(
       f'{path} has no train{ending}, validation{ending} or test{ending}.'
@@ -65,11 +59,40 @@ def split_files(
   return files
 
 
+def found_split_files(
+  path: pathlib.Path, endings: Sequence[str]
+) -> dict[str, pathlib.Path]:
+  """Returns the annotation file of each split.
+
+  A file in a folder belongs to the split that its name has (`split_in`). The
+  standard names train.csv, validation.csv and test.csv take precedence. A
+  single file whose name has no split is the file of 'train'.
+
+  Raises:
+    UserError: two files for one split.
+  """
+  if not path.is_dir():
+    return {split_in(path.stem) or 'train': path}
+  files = {}
+  for file in sorted(path.iterdir()):
+    split = split_in(file.stem)
+    if split is None or file.suffix.lower() not in endings:
+      continue
+    other = files.get(split, file)
+    standard = next((f for f in (file, other) if f.stem == split), None)
+    if other != file and not standard:
+      raise UserError(
+        f"{path} has both {other.name} and {file.name} for the split '{split}':"
+        ' remove one.'
+      )
+    files[split] = standard or file
+  return {split: files[split] for split in SPLIT_WORDS if split in files}
+
+
 def read_splits(
   files: dict[str, pathlib.Path],
   columns: Sequence[str],
   example: Callable[[str, str, Cells], Example | None],
-  split_name: Callable[[str], str] = split_of,
 ) -> Splits:
   """Reads CSV files with a header into validated examples.
 
@@ -77,26 +100,17 @@ def read_splits(
     files: the file of each split; a column `split` overrides the split.
     columns: as in `rows`.
     example: (split, where, cells) -> example, or None to leave the row out.
-    split_name: normalises a value of the column `split`.
 
   Raises:
     UserError: invalid files, columns, cells or names.
   """
-  collector, heads = Collector(), {}
+  collector = Collector()
   for default, file in files.items():
     for where, cells in rows(file, columns):
-      split = split_name(cells.get('split') or default)
+      split = split_of(cells.get('split') or default)
       new = example(split, where, cells)
-      if new is None:
-        continue
-      collector.add(split, new, where)
-      heads[tuple(sorted(new.labels))] = file
-  if len(heads) > 1:
-    first, second, *_ = heads
-    raise UserError(
-      f'{heads[first]} has the labels {", ".join(first)}, but {heads[second]} '
-      f'has {", ".join(second)}: give all files the same columns.'
-    )
+      if new is not None:
+        collector.add(split, new, where)
   return collector.splits
 
 
@@ -110,13 +124,22 @@ class Collector:
   def __init__(self):
     self.splits: Splits = {}
     self._seen = set()
+    self._heads = {}  # the first place of each set of heads
 
   def add(self, split: str, example: Example, where: str) -> None:
     """Adds an example to a split; `where` is its file and line, for errors.
 
     Raises:
-      UserError: an invalid split or path, or a duplicate id.
+      UserError: an invalid split or path, a duplicate id, or other heads than
+        before.
     """
+    self._heads.setdefault(tuple(sorted(example.labels)), where)
+    if len(self._heads) > 1:
+      (first, place), _ = self._heads.items()
+      raise UserError(
+        f'{where} has the labels {", ".join(sorted(example.labels))}, but '
+        f'{place} has {", ".join(first)}: give all files the same columns.'
+      )
     # TFDS needs such names in file names and in slices such as 'train[:10]'.
     if not re.fullmatch(r'[A-Za-z]\w*', split) or split == 'all':
       raise UserError(
@@ -182,23 +205,98 @@ def header(file: pathlib.Path) -> list[str]:
 
 
 def lines(
-  file: pathlib.Path, delimiter: str = ','
+  file: pathlib.Path, separator: str | None = None
 ) -> Iterator[tuple[str, list[str]]]:
-  """Yields ('<file> line <number>', cells) of each non-blank CSV line."""
-  with _reading(file), open(file, encoding='utf-8-sig', newline='') as stream:
-    reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True)
+  """Yields ('<file> line <number>', cells) of each non-blank CSV line.
+
+  Args:
+    file: the CSV file.
+    separator: between cells; None for the one of the first line (`form`).
+  """
+  text, _ = read_text(file)
+  stream = io.StringIO(text, newline='')
+  separator = separator or _separator(text)
+  reader = csv.reader(stream, delimiter=separator, skipinitialspace=True)
+  with _reading(file):
     for cells in reader:
       cells = [cell.strip() for cell in cells]
       if any(cells):
         yield f'{file} line {reader.line_num}', cells
 
 
+def text_lines(file: pathlib.Path) -> Iterator[tuple[str, str]]:
+  """Yields ('<file> line <number>', line) of each non-blank line, stripped."""
+  for number, line in enumerate(read_text(file)[0].splitlines(), 1):
+    if line.strip():
+      yield f'{file} line {number}', line.strip()
+
+
 def words(file: pathlib.Path) -> Iterator[tuple[str, list[str]]]:
   """Yields ('<file> line <number>', words) of each non-blank line."""
-  with _reading(file), open(file, encoding='utf-8-sig') as stream:
-    for number, line in enumerate(stream, 1):
-      if line.split():
-        yield f'{file} line {number}', line.split()
+  for where, line in text_lines(file):
+    yield where, line.split()
+
+
+def form(file: pathlib.Path) -> str:
+  """Returns the encoding and separator of a CSV file, for the user."""
+  text, encoding = read_text(file)
+  return f'{encoding}, separated by {_SEPARATORS[_separator(text)]}'
+
+
+def _separator(text: str) -> str:
+  """Returns what separates cells: the most frequent in the first line."""
+  first = next((line for line in text.splitlines() if line.strip()), '')
+  return max(_SEPARATORS, key=first.count)
+
+
+def read_text(file: pathlib.Path) -> tuple[str, str]:
+  """Returns the text of a file and its encoding: UTF-8, UTF-16 or cp1252.
+
+  UTF-16 is known by its byte order mark; cp1252 (Excel's "CSV" in Western
+  countries) is what is left if a text is not UTF-8.
+
+  Raises:
+    UserError: no such file, or it is not text.
+  """
+  with _reading(file):
+    data = file.read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+      return data.decode('utf-16'), 'UTF-16'
+    if b'\0' in data:
+      raise UserError(f'{file} is not text: save it as CSV UTF-8.')
+    with contextlib.suppress(UnicodeDecodeError):
+      return data.decode('utf-8-sig'), 'UTF-8'
+    return data.decode('cp1252'), 'cp1252 (Windows)'
+
+
+def seconds(text: str, where: str) -> float:
+  """Returns '62.34', '1:02.34' or '00:01:02.34' in seconds."""
+  if not re.fullmatch(r'((\d+:)?\d+:)?\d+(\.\d+)?', text):
+    raise UserError(
+      f"{where} has the time '{text}': write it in seconds, or as 00:01:02.340."
+    )
+  parts = reversed(text.split(':'))
+  return math.fsum(60**power * float(part) for power, part in enumerate(parts))
+
+
+def frame_numbers(
+  start: float | None, end: float | None, rate: float
+) -> tuple[int | None, int | None]:
+  """Returns the first and last frame from `start` to before `end`, in seconds.
+
+  Frames are numbered from 1, as FFmpeg writes them, `rate` a second.
+  """
+  # A frame at the bound is of the segment that begins there: 1e-6 of a frame.
+  first = None if start is None else math.ceil(start * rate - 1e-6) + 1
+  last = None if end is None else math.ceil(end * rate - 1e-6)
+  return first, last
+
+
+def whole(text: str, where: str) -> int:
+  """Returns a whole number of a cell."""
+  if not text.isdecimal():
+    raise UserError(f"{where} has '{text}' instead of a whole number.")
+  return int(text)
 
 
 def in_order(
@@ -218,10 +316,8 @@ def in_order(
 
 def read_json(file: pathlib.Path) -> Any:
   """Returns the content of a JSON file."""
-  with _reading(file):
-    text = file.read_text('utf-8-sig')
   try:
-    return json.loads(text)
+    return json.loads(read_text(file)[0])
   except ValueError as error:
     raise UserError(f'{file} is not JSON: {error}.') from None
 
@@ -234,7 +330,7 @@ def _reading(file: pathlib.Path) -> Iterator[None]:
   except FileNotFoundError:
     raise UserError(f'no annotations at {file}.') from None
   except UnicodeDecodeError:
-    raise UserError(f'{file} is not UTF-8 text: save it as CSV.') from None
+    raise UserError(f'{file} is not text: save it as CSV UTF-8.') from None
   except csv.Error as error:
     raise UserError(f'{file} is not a CSV file: {error}.') from None
   except OSError as error:

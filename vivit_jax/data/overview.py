@@ -1,0 +1,84 @@
+"""What `prepare` understood of annotations, told before it begins to work."""
+
+import collections
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from vivit_jax.data.annotations import Annotated, Example, Splits
+
+_SHOWN = 3  # class names at either end
+_FEW = 20  # videos, below which each may have a label of its own
+
+
+def show(annotated: Annotated, names: Mapping[str, Sequence[str]]) -> None:
+  """Prints files, splits, heads with their first and last classes, and notes.
+
+  Args:
+    annotated: what a reader returned.
+    names: the label names of each head, in the order of their indices.
+  """
+  for line in annotated.understood:
+    print(f'annotations: {line}')
+  counts = (f'{len(of)} {split}' for split, of in annotated.splits.items())
+  print(f'videos: {", ".join(counts)}')
+  for head, of_head in names.items():
+    shown = list(of_head)
+    if len(shown) > 2 * _SHOWN + 1:
+      shown[_SHOWN:-_SHOWN] = ['...']
+    print(f'{head}: {len(of_head)} classes, in order: {", ".join(shown)}')
+  for note in (*annotated.notes, *_notes(annotated.splits, names)):
+    print(f'note: {note}.')
+
+
+def _notes(splits: Splits, names: Mapping[str, Sequence[str]]) -> Iterator[str]:
+  """Yields what may be a mistake in splits and labels."""
+  yield from _split_notes(splits)
+  examples = [example for of_split in splits.values() for example in of_split]
+  for head, of_head in names.items():
+    yield from _label_notes(head, of_head, examples)
+
+
+def _split_notes(splits: Splits) -> Iterator[str]:
+  if 'train' not in splits:
+    yield "no split 'train': models can be evaluated on this, not trained"
+  elif 'validation' not in splits:
+    others = [f' or --config.train.validation_split={s}' for s in splits][1:]
+    yield (
+      "no split 'validation', which training asks for: --validation_share=0.1 "
+      f'takes a tenth of train{"".join(others[:1])}'
+    )
+  paths = {split: {e.path for e in of} for split, of in splits.items()}
+  seen: dict[str, str] = {}
+  shared = collections.Counter()
+  for split, of_split in paths.items():
+    for path in of_split:
+      if path in seen:
+        shared[seen[path], split] += 1
+      seen.setdefault(path, split)
+  for (first, second), count in shared.items():
+    yield f'{count} videos are in both {first} and {second}'
+
+
+def _label_notes(
+  head: str, names: Sequence[str], examples: Sequence[Example]
+) -> Iterator[str]:
+  alike = collections.defaultdict(list)
+  for name in names:
+    alike[re.sub(r'[\s_-]+', ' ', name).casefold().strip()].append(name)
+  for same in alike.values():
+    if len(same) > 1:
+      quoted = ' and '.join(f"'{name}'" for name in same)
+      yield f'{head}: {quoted} differ only in case or spaces'
+  single = [e.labels[head] for e in examples if isinstance(e.labels[head], str)]
+  counts = collections.Counter(single)
+  for label, count in counts.items():
+    if label.lower() in ('nan', 'none', 'null', 'n/a'):
+      yield f"{head}: {count} videos have the label '{label}': none was given?"
+  several = next((label for label in counts if re.search('[;|]', label)), None)
+  if several:
+    yield (
+      f"{head}: '{several}' is one label here; for several of a video, name "
+      f"the column '{head}[]' and separate them by ';'"
+    )
+  if len(single) > _FEW and len(counts) > len(single) / 2:
+    yield f'{head}: {len(counts)} labels for {len(single)} videos: are they it?'

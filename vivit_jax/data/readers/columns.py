@@ -1,0 +1,192 @@
+"""What the columns of a user's own CSV file are, by their names."""
+
+import dataclasses
+import pathlib
+import re
+from collections.abc import Sequence
+
+from vivit_jax.data.annotations import Example, Label
+from vivit_jax.data.readers import tables
+from vivit_jax.errors import UserError, nearest
+
+_MULTI_LABEL = '[]'  # suffix in the header of a multi-label column
+_SEPARATOR = ';'  # between labels
+
+# Names in any case, before underscores go; the first that is there is taken.
+_NAMES = {
+  'path': ('path', 'filename', 'videopath', 'filepath', 'video', 'file'),
+  'split': ('split',),
+  'start': ('start', 'starttime', 'timestart', 'startseconds', 'startsec'),
+  'end': ('end', 'endtime', 'timeend', 'endseconds', 'endsec', 'stop'),
+  'first': ('startframe', 'framestart', 'firstframe'),
+  'last': ('endframe', 'frameend', 'lastframe', 'stopframe'),
+}
+_LABELS = re.compile(r'(label|label_.*|class|verb|noun|action|.*\[\])', re.I)
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+  """The columns of a CSV file; None for those it does not have.
+
+  Attributes:
+    path: a video, or a folder of frames.
+    heads: labels; each column is a head of the model. If its header ends in
+      '[]', a cell has any number of labels, separated by ';'.
+    split: the split of the video; else the file's name tells it.
+    start, end: the segment, in seconds or as '00:01:02.5'; `end` is exclusive.
+      An empty cell is the start or the end of the video.
+    first, last: frame numbers of the segment, `last` included: in a folder of
+      frames those of the file names, in a video from 0.
+    unused: all other columns.
+  """
+
+  path: str
+  heads: Sequence[str]
+  split: str | None
+  start: str | None
+  end: str | None
+  first: str | None
+  last: str | None
+  unused: Sequence[str]
+
+  @property
+  def required(self) -> list[str]:
+    """The columns whose cells must not be empty."""
+    single = [h for h in self.heads if not h.endswith(_MULTI_LABEL)]
+    return [self.path, *filter(None, [self.split]), *single]
+
+  def __str__(self) -> str:
+    """Says what is read from which column, and which are not read."""
+    parts = [f'path: {self.path}', f'labels: {", ".join(self.heads)}']
+    if self.split:
+      parts.append(f'split: {self.split}')
+    for unit, *bounds in (
+      ('seconds', self.start, self.end),
+      ('frames', self.first, self.last),
+    ):
+      if any(bounds):
+        names = ' to '.join(bound or '...' for bound in bounds)
+        parts.append(f'segment in {unit}: {names}')
+    if self.unused:
+      names = (column or "'' (an index?)" for column in self.unused)
+      parts.append(f'not read: {", ".join(names)}')
+    return '; '.join(parts)
+
+  def example(
+    self,
+    path: str,
+    cells: tables.Cells,
+    where: str,
+    frames_rate: float | None = None,
+  ) -> Example:
+    """Returns the example of a row.
+
+    Args:
+      path: of the video, relative to the folder of videos.
+      cells: of the row, by column.
+      where: file and line, for errors.
+      frames_rate: frames per second of folders of frames, which then are cut
+        by `start` and `end`.
+
+    Raises:
+      UserError: an invalid bound of a segment.
+    """
+    bounds = (self.start, self.end, self.first, self.last)
+    texts = [cells[column] if column else '' for column in bounds]
+    start, end = (tables.seconds(t, where) if t else None for t in texts[:2])
+    first, last = (tables.whole(t, where) if t else None for t in texts[2:])
+    reverse = end is not None and end <= (start or 0)
+    if reverse or (last is not None and last < (first or 0)):
+      raise UserError(f'{where} has a segment that ends before it starts.')
+    frames = (first, last)
+    if frames_rate and any(texts[:2]):
+      frames = tables.frame_numbers(start, end, frames_rate)
+    return Example(
+      path=path,
+      id=f'{path} {"-".join(texts)}' if any(texts) else path,
+      labels={
+        head.removesuffix(_MULTI_LABEL): _label(head, cells[head])
+        for head in self.heads
+      },
+      start=start,
+      end=end,
+      frames=None if frames == (None, None) else frames,
+    )
+
+
+def _label(column: str, cell: str) -> Label:
+  if not column.endswith(_MULTI_LABEL):
+    return cell
+  names = (name.strip() for name in cell.split(_SEPARATOR))
+  return tuple(dict.fromkeys(name for name in names if name))
+
+
+def path_column(header: Sequence[str]) -> str | None:
+  """Returns the column of paths, or None."""
+  return _named('path', header)
+
+
+def _named(kind: str, header: Sequence[str]) -> str | None:
+  plain = {c.lower().replace('_', ''): c for c in reversed(header)}
+  return next((plain[name] for name in _NAMES[kind] if name in plain), None)
+
+
+def columns_of(
+  file: pathlib.Path, header: Sequence[str], labels: Sequence[str] | None
+) -> Columns:
+  """Returns the columns of a file.
+
+  Args:
+    file: for errors.
+    header: the names of its columns.
+    labels: the columns of labels; None for those that are named like labels.
+
+  Raises:
+    UserError: no column of paths or of labels, or an invalid name.
+  """
+  named = {kind: _named(kind, header) for kind in _NAMES}
+  if named['path'] is None:
+    raise UserError(
+      f"{file} has no column 'path' (or 'file_name'); its first line is "
+      f"'{','.join(header)}'.{nearest('path', header)}"
+    )
+  others = [column for column in header if column not in named.values()]
+  heads = labels
+  if heads is None:
+    heads = [column for column in others if _LABELS.fullmatch(column)]
+  unused = [column for column in others if column not in heads]
+  _check_heads(file, header, heads, unused)
+  return Columns(heads=heads, unused=unused, **named)
+
+
+def _check_heads(
+  file: pathlib.Path,
+  header: Sequence[str],
+  heads: Sequence[str],
+  unused: Sequence[str],
+) -> None:
+  """Raises a UserError if there is no head, or one with an invalid name."""
+  if not heads:
+    others = ', '.join(unused) or 'no others'
+    raise UserError(
+      f"{file} has no column 'label', 'class', 'verb', 'noun' or 'action', but "
+      f'{others}: name the columns of labels with --labels=A,B.'
+    )
+  names = [column.removesuffix(_MULTI_LABEL) for column in heads]
+  for column, head in zip(heads, names):
+    if column not in header:
+      raise UserError(
+        f"{file} has no column '{column}' for --labels, but "
+        f'{", ".join(header)}.{nearest(column, header)}'
+      )
+    # Metrics and the report's files are named after heads.
+    if not re.fullmatch(r'[\w-]+', head) or head == 'joint':
+      raise UserError(
+        f"{file} has the column '{column}', which becomes a head of the model: "
+        "use letters, digits, '_' and '-', and not the name 'joint'."
+      )
+    if names.count(head) > 1:
+      raise UserError(
+        f"{file} has two columns of the head '{head}', of {','.join(heads)}: "
+        'rename one.'
+      )
