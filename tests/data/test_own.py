@@ -180,7 +180,7 @@ def test_lists_of_paths_and_labels(tmp_path):
   absolute = videos / 'b.mp4'
   lines(folder / 'train.csv', 'a b/1.mp4 10', f'{absolute} 9', '2.AVI\t10')
   lines(folder / 'val_list_rawframes.txt', 'frames 1 163 3', 'frames 2 9 4')
-  lines(folder / 'test.csv', '3.mp4,2')
+  lines(folder / 'test.csv', 'a b/3.mp4, 2')
   annotated = read(folder)
   assert found(annotated) == [
     ('train', 'a b/1.mp4', '10'),
@@ -188,7 +188,7 @@ def test_lists_of_paths_and_labels(tmp_path):
     ('train', '2.AVI', '10'),
     ('validation', 'frames 1', '3'),
     ('validation', 'frames 2', '4'),
-    ('test', '3.mp4', '2'),
+    ('test', 'a b/3.mp4', '2'),
   ]
   lines(folder / 'test.csv', '3.mp4 2', '4.mp4')
   with pytest.raises(UserError, match='test.csv line 2'):

@@ -5,6 +5,7 @@ distribute.
 """
 
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -150,6 +151,38 @@ def check_classes(
         f"have {len(names)}, '{names[0]}' to '{names[-1]}': use the owners' "
         'files, or allow a subset with --any_labels.'
       )
+
+
+def with_validation(annotated: Annotated, share: float) -> Annotated:
+  """Moves a share of the videos of 'train' to a new split 'validation'.
+
+  All segments of a video go together; other videos do not change its place.
+
+  Raises:
+    UserError: no split 'train', already a split 'validation', or a share that
+      takes none or all.
+  """
+  splits = dict(annotated.splits)
+  if 'validation' in splits or 'train' not in splits:
+    raise UserError(
+      f'--validation_share takes a share of train, but the splits are '
+      f'{", ".join(splits)}: leave it out.'
+    )
+
+  def moves(path: str) -> bool:
+    digest = hashlib.sha256(path.encode('utf-8', 'surrogateescape')).digest()
+    return int.from_bytes(digest[:8], 'big') < share * 2**64
+
+  moved = [moves(example.path) for example in splits['train']]
+  if all(moved) or not any(moved):
+    raise UserError(
+      f'--validation_share={share} takes {sum(moved)} of the {len(moved)} '
+      'videos of train: choose another share.'
+    )
+  for split, taken in (('train', False), ('validation', True)):
+    pairs = zip(annotated.splits['train'], moved)
+    splits[split] = [example for example, moves in pairs if moves == taken]
+  return dataclasses.replace(annotated, splits=splits)
 
 
 def read_label_names(path: str | os.PathLike) -> dict[str, list[str]]:

@@ -10,7 +10,6 @@ dataset is complete or absent. The same command resumes an interrupted run.
 """
 
 import dataclasses
-import hashlib
 import inspect
 import json
 import os
@@ -42,6 +41,7 @@ from vivit_jax.data.annotations import (
   label_maps,
   multi_label_heads,
   read_label_names,
+  with_validation,
 )
 from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.data.summary import Summary
@@ -125,7 +125,7 @@ def prepare(
     frames_rate=frames_rate,
   )
   if validation_share is not None:
-    annotated = _with_validation(annotated, validation_share)
+    annotated = with_validation(annotated, validation_share)
   overview.show(annotated, names)
   splits = annotated.splits
   final = pathlib.Path(data_dir, dataset, records.VERSION)
@@ -186,34 +186,6 @@ def _read_annotations(
     read = (str(options['annotations'] or videos),)
     annotated = dataclasses.replace(annotated, understood=read)
   return annotated, names
-
-
-def _with_validation(annotated: Annotated, share: float) -> Annotated:
-  """Moves a share of the videos of 'train' to a new split 'validation'.
-
-  All segments of a video go together; other videos do not change its place.
-  """
-  splits = dict(annotated.splits)
-  if 'validation' in splits or 'train' not in splits:
-    raise UserError(
-      f'--validation_share takes a share of train, but the splits are '
-      f'{", ".join(splits)}: leave it out.'
-    )
-
-  def moves(path: str) -> bool:
-    digest = hashlib.sha256(path.encode('utf-8', 'surrogateescape')).digest()
-    return int.from_bytes(digest[:8], 'big') < share * 2**64
-
-  moved = [moves(example.path) for example in splits['train']]
-  if all(moved) or not any(moved):
-    raise UserError(
-      f'--validation_share={share} takes {sum(moved)} of the {len(moved)} '
-      'videos of train: choose another share.'
-    )
-  for split, taken in (('train', False), ('validation', True)):
-    pairs = zip(annotated.splits['train'], moved)
-    splits[split] = [example for example, moves in pairs if moves == taken]
-  return dataclasses.replace(annotated, splits=splits)
 
 
 def ensure_embedded(dataset: str, data_dir: str | os.PathLike) -> None:

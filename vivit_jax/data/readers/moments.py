@@ -4,7 +4,7 @@ import os
 import pathlib
 
 from vivit_jax.data.annotations import Annotated, Example
-from vivit_jax.data.readers import tables
+from vivit_jax.data.readers import tables, text
 from vivit_jax.errors import UserError
 
 # Split -> the owners' CSV file, and the subfolder of its videos.
@@ -35,7 +35,7 @@ def read(path: str | os.PathLike) -> Annotated:
     file = folder / name
     if not file.exists():
       continue
-    for where, cells in tables.lines(file, ','):
+    for where, cells in text.lines(file, ','):
       if len(cells) < 2 or not cells[0] or not cells[1]:
         raise UserError(f'{where} must begin with a path and a label.')
       video, label = cells[:2]
@@ -54,7 +54,7 @@ def _label_names(file: pathlib.Path) -> dict[str, list[str]]:
   if not file.exists():
     return {}
   numbers = {}
-  for where, cells in tables.lines(file, ','):
+  for where, cells in text.lines(file, ','):
     if len(cells) != 2 or not cells[1].isdecimal() or cells[0] in numbers:
       raise UserError(
         f"{where} must be a new label with its number: 'label,7'."

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vivit_jax.data import decode
 from vivit_jax.data.annotations import Annotated, Example
-from vivit_jax.data.readers import columns, folders, tables
+from vivit_jax.data.readers import columns, folders, tables, text
 from vivit_jax.errors import UserError
 
 _ENDINGS = ('.csv', '.tsv', '.txt')
@@ -49,15 +49,14 @@ def read(
   collector, understood = tables.Collector(), []
   for split, file in files:
     header = tables.header(file)
-    fields = None
-    if columns.path_column(header) is None:
-      fields = _fields(file, videos)
-    if fields is None:
+    table = columns.path_column(header) is not None
+    form = None if table else _list_form(file, videos)
+    if form is None:
       of_file = columns.columns_of(file, header, labels)
       _read_table(file, split, of_file, videos, frames_rate, collector)
-      understood.append(f'{file} ({tables.form(file)}): {of_file}')
+      understood.append(f'{file} ({text.form(file)}): {of_file}')
     else:
-      _read_list(file, split, fields, videos, collector)
+      _read_list(file, split, form, videos, collector)
       understood.append(f"{file}: lines 'path label', without a header")
   return Annotated(collector.splits, understood=tuple(understood))
 
@@ -84,42 +83,38 @@ def _read_table(
     collector.add(split, example, where)
 
 
-def _read_list(
-  file: pathlib.Path,
-  split: str,
-  fields: int,
-  videos: pathlib.Path,
-  collector: tables.Collector,
-) -> None:
-  """Collects the examples of a list; `fields` follow the path in a line."""
-  for where, line in tables.text_lines(file):
-    parts = _parts(line, fields)
-    if len(parts) <= fields:
-      raise UserError(f"{where} is '{line}', not a path, a space and a label.")
-    path = _relative(parts[0], videos)
-    collector.add(split, Example(path, path, {'label': parts[-1]}), where)
+def _list_form(
+  file: pathlib.Path, videos: pathlib.Path
+) -> tuple[str | None, int] | None:
+  """Returns the arguments that split lines of a list; None if it is no list.
 
-
-def _fields(file: pathlib.Path, videos: pathlib.Path) -> int | None:
-  """Returns the number of fields after the path in a list, None in no list.
-
-  It is 1, the label; or 2, a folder's number of frames before it (mmaction2).
+  After the path come a label, or a folder's number of frames and a label
+  (mmaction2's rawframes), with spaces or commas between.
   """
-  _, line = next(tables.text_lines(file), ('', ''))
-  for fields in (1, 2):
-    path = videos / _parts(line, fields)[0]
-    if path.suffix.lower() in decode.SUFFIXES or os.path.isdir(path):
-      if len(_parts(line, fields)) > fields:
-        return fields
+  _, line = next(text.plain_lines(file), ('', ''))
+  for separator, fields in ((None, 1), (None, 2), (',', 1), (',', 2)):
+    path, *others = line.rsplit(separator, fields) or ['']
+    is_video = pathlib.PurePath(path).suffix.lower() in decode.SUFFIXES
+    if len(others) == fields and (is_video or os.path.isdir(videos / path)):
+      return separator, fields
   return None
 
 
-def _parts(line: str, fields: int) -> list[str]:
-  """Splits a line at its last spaces, or commas if it has no spaces there."""
-  parts = line.rsplit(maxsplit=fields)
-  if pathlib.PurePath(parts[0]).suffix.endswith(',') or len(parts) == 1:
-    parts = line.rsplit(',', fields)
-  return [part.strip().strip(',') for part in parts]
+def _read_list(
+  file: pathlib.Path,
+  split: str,
+  form: tuple[str | None, int],
+  videos: pathlib.Path,
+  collector: tables.Collector,
+) -> None:
+  """Collects the examples of a list of this `_list_form`."""
+  for where, line in text.plain_lines(file):
+    path, *others = line.rsplit(*form)
+    if len(others) < form[1]:
+      raise UserError(f"{where} is '{line}', not a path and a label.")
+    path = _relative(path.strip(), videos)
+    labels = {'label': others[-1].strip()}
+    collector.add(split, Example(path, path, labels), where)
 
 
 def _relative(path: str, videos: pathlib.Path) -> str:

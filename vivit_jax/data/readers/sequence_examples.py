@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from vivit_jax.data import tfrecords
 from vivit_jax.data.annotations import Annotated, Example
-from vivit_jax.data.readers import tables
+from vivit_jax.data.readers import tables, text
 from vivit_jax.errors import UserError
 
 _INDEX = 'clip/label/index'
@@ -77,7 +77,7 @@ def read(
 
 def _assigned(path: pathlib.Path, files: Sequence[str]) -> dict[str, list[str]]:
   """Returns the files of each split that a JSON file of patterns selects."""
-  patterns = tables.read_json(path)
+  patterns = text.read_json(path)
   if not isinstance(patterns, dict):
     raise UserError(f'{path} must hold {{"split": "pattern"}}.')
   selected = {}

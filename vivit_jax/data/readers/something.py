@@ -4,7 +4,7 @@ import os
 import pathlib
 
 from vivit_jax.data.annotations import Annotated, Example
-from vivit_jax.data.readers import tables
+from vivit_jax.data.readers import tables, text
 from vivit_jax.errors import UserError
 
 _FOLDERS = ('20bn-something-something-v2/',)
@@ -57,7 +57,7 @@ def read(path: str | os.PathLike) -> Annotated:
 
 
 def _items(file: pathlib.Path) -> list:
-  items = tables.read_json(file)
+  items = text.read_json(file)
   if not isinstance(items, list) or not items:
     raise UserError(f'{file} must hold a list of videos.')
   return items
@@ -78,7 +78,7 @@ def _answers(folder: pathlib.Path) -> dict[str, str]:
   if file is None:
     return {}
   return {
-    cells[0]: cells[1] for _, cells in tables.lines(file, ';') if len(cells) > 1
+    cells[0]: cells[1] for _, cells in text.lines(file, ';') if len(cells) > 1
   }
 
 
@@ -87,7 +87,7 @@ def _label_names(folder: pathlib.Path) -> dict[str, list[str]]:
   file = _first_match(folder, '*labels.json')
   if file is None:
     return {}
-  numbers = tables.read_json(file)
+  numbers = text.read_json(file)
   try:
     indices = {_plain(label): int(index) for label, index in numbers.items()}
   except (AttributeError, TypeError, ValueError):

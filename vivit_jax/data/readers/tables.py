@@ -1,17 +1,12 @@
 """Parsing of annotation files, and checks that all readers share."""
 
-import codecs
-import contextlib
-import csv
-import io
-import json
 import math
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
 
 from vivit_jax.data.annotations import Example, Splits
+from vivit_jax.data.readers import text
 from vivit_jax.errors import UserError, nearest
 
 Cells = dict[str, str]  # text of each cell of a row, by column name
@@ -22,7 +17,6 @@ SPLIT_WORDS = {
   'validation': ('validation', 'validate', 'valid', 'val', 'dev'),
   'test': ('test', 'testing'),
 }
-_SEPARATORS = {',': 'commas', ';': 'semicolons', '\t': 'tabs'}
 
 
 def split_of(word: str) -> str:
@@ -171,7 +165,7 @@ def rows(
   Raises:
     UserError: no such file, or invalid columns or cells.
   """
-  below = lines(file)
+  below = text.lines(file)
   _, header = next(below, ('', []))
   for column in columns:
     if column not in header:
@@ -201,81 +195,16 @@ def rows(
 
 def header(file: pathlib.Path) -> list[str]:
   """Returns the column names of a CSV file; [] if it is empty."""
-  return next(lines(file), ('', []))[1]
+  return next(text.lines(file), ('', []))[1]
 
 
-def lines(
-  file: pathlib.Path, separator: str | None = None
-) -> Iterator[tuple[str, list[str]]]:
-  """Yields ('<file> line <number>', cells) of each non-blank CSV line.
-
-  Args:
-    file: the CSV file.
-    separator: between cells; None for the one of the first line (`form`).
-  """
-  text, _ = read_text(file)
-  stream = io.StringIO(text, newline='')
-  separator = separator or _separator(text)
-  reader = csv.reader(stream, delimiter=separator, skipinitialspace=True)
-  with _reading(file):
-    for cells in reader:
-      cells = [cell.strip() for cell in cells]
-      if any(cells):
-        yield f'{file} line {reader.line_num}', cells
-
-
-def text_lines(file: pathlib.Path) -> Iterator[tuple[str, str]]:
-  """Yields ('<file> line <number>', line) of each non-blank line, stripped."""
-  for number, line in enumerate(read_text(file)[0].splitlines(), 1):
-    if line.strip():
-      yield f'{file} line {number}', line.strip()
-
-
-def words(file: pathlib.Path) -> Iterator[tuple[str, list[str]]]:
-  """Yields ('<file> line <number>', words) of each non-blank line."""
-  for where, line in text_lines(file):
-    yield where, line.split()
-
-
-def form(file: pathlib.Path) -> str:
-  """Returns the encoding and separator of a CSV file, for the user."""
-  text, encoding = read_text(file)
-  return f'{encoding}, separated by {_SEPARATORS[_separator(text)]}'
-
-
-def _separator(text: str) -> str:
-  """Returns what separates cells: the most frequent in the first line."""
-  first = next((line for line in text.splitlines() if line.strip()), '')
-  return max(_SEPARATORS, key=first.count)
-
-
-def read_text(file: pathlib.Path) -> tuple[str, str]:
-  """Returns the text of a file and its encoding: UTF-8, UTF-16 or cp1252.
-
-  UTF-16 is known by its byte order mark; cp1252 (Excel's "CSV" in Western
-  countries) is what is left if a text is not UTF-8.
-
-  Raises:
-    UserError: no such file, or it is not text.
-  """
-  with _reading(file):
-    data = file.read_bytes()
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-      return data.decode('utf-16'), 'UTF-16'
-    if b'\0' in data:
-      raise UserError(f'{file} is not text: save it as CSV UTF-8.')
-    with contextlib.suppress(UnicodeDecodeError):
-      return data.decode('utf-8-sig'), 'UTF-8'
-    return data.decode('cp1252'), 'cp1252 (Windows)'
-
-
-def seconds(text: str, where: str) -> float:
+def seconds(cell: str, where: str) -> float:
   """Returns '62.34', '1:02.34' or '00:01:02.34' in seconds."""
-  if not re.fullmatch(r'((\d+:)?\d+:)?\d+(\.\d+)?', text):
+  if not re.fullmatch(r'((\d+:)?\d+:)?\d+(\.\d+)?', cell):
     raise UserError(
-      f"{where} has the time '{text}': write it in seconds, or as 00:01:02.340."
+      f"{where} has the time '{cell}': write it in seconds, or as 00:01:02.340."
     )
-  parts = reversed(text.split(':'))
+  parts = reversed(cell.split(':'))
   return math.fsum(60**power * float(part) for power, part in enumerate(parts))
 
 
@@ -292,11 +221,11 @@ def frame_numbers(
   return first, last
 
 
-def whole(text: str, where: str) -> int:
+def whole(cell: str, where: str) -> int:
   """Returns a whole number of a cell."""
-  if not text.isdecimal():
-    raise UserError(f"{where} has '{text}' instead of a whole number.")
-  return int(text)
+  if not cell.isdecimal():
+    raise UserError(f"{where} has '{cell}' instead of a whole number.")
+  return int(cell)
 
 
 def in_order(
@@ -312,26 +241,3 @@ def in_order(
       f'{file} must number its {len(numbers)} labels from {first}, each once.'
     )
   return sorted(numbers, key=numbers.get)
-
-
-def read_json(file: pathlib.Path) -> Any:
-  """Returns the content of a JSON file."""
-  try:
-    return json.loads(read_text(file)[0])
-  except ValueError as error:
-    raise UserError(f'{file} is not JSON: {error}.') from None
-
-
-@contextlib.contextmanager
-def _reading(file: pathlib.Path) -> Iterator[None]:
-  """Raises a UserError if an annotation file cannot be read."""
-  try:
-    yield
-  except FileNotFoundError:
-    raise UserError(f'no annotations at {file}.') from None
-  except UnicodeDecodeError:
-    raise UserError(f'{file} is not text: save it as CSV UTF-8.') from None
-  except csv.Error as error:
-    raise UserError(f'{file} is not a CSV file: {error}.') from None
-  except OSError as error:
-    raise UserError(f'cannot read {file}: {error.strerror}.') from None

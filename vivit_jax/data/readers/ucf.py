@@ -4,7 +4,7 @@ import os
 import pathlib
 
 from vivit_jax.data.annotations import Annotated, Example
-from vivit_jax.data.readers import tables
+from vivit_jax.data.readers import tables, text
 from vivit_jax.errors import UserError
 
 _HMDB_SPLITS = {'0': None, '1': 'train', '2': 'test'}  # 0: unused
@@ -26,7 +26,7 @@ def read_ucf(path: str | os.PathLike, split_number: int = 1) -> Annotated:
   collector = tables.Collector()
   for split in ('train', 'test'):
     file = folder / f'{split}list{split_number:02d}.txt'
-    for where, cells in tables.words(file):
+    for where, cells in text.words(file):
       video = cells[0]
       label, _, name = video.partition('/')
       if not name or label not in names:
@@ -60,7 +60,7 @@ def read_hmdb(path: str | os.PathLike, split_number: int = 1) -> Annotated:
   collector = tables.Collector()
   names = [file.name.removesuffix(ending) for file in files]
   for file, label in zip(files, names):
-    for where, cells in tables.words(file):
+    for where, cells in text.words(file):
       if len(cells) != 2 or cells[1] not in _HMDB_SPLITS:
         raise UserError(f"{where} must be a file and 0, 1 or 2: 'file.avi 1'.")
       video, split = cells[0], _HMDB_SPLITS[cells[1]]
@@ -89,7 +89,7 @@ def _folder(path: str | os.PathLike) -> pathlib.Path:
 def _class_names(file: pathlib.Path) -> list[str]:
   """Returns the class names of classInd.txt, in the order of their numbers."""
   numbers = {}
-  for where, cells in tables.words(file):
+  for where, cells in text.words(file):
     if len(cells) != 2 or not cells[0].isdecimal():
       raise UserError(f"{where} must be a number and a class: '7 Archery'.")
     numbers[cells[1]] = int(cells[0])
