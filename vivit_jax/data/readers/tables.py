@@ -68,19 +68,24 @@ def found_split_files(
   if not path.is_dir():
     return {split_in(path.stem) or 'train': path}
   files = {}
-  for file in sorted(path.iterdir()):
+  standard_first = sorted(
+    sorted(path.iterdir()), key=_has_standard_name, reverse=True
+  )
+  for file in standard_first:
     split = split_in(file.stem)
     if split is None or file.suffix.lower() not in endings:
       continue
-    other = files.get(split, file)
-    standard = next((f for f in (file, other) if f.stem == split), None)
-    if other != file and not standard:
+    other = files.setdefault(split, file)
+    if other != file and not _has_standard_name(other):
       raise UserError(
         f"{path} has both {other.name} and {file.name} for the split '{split}':"
         ' remove one.'
       )
-    files[split] = standard or file
   return {split: files[split] for split in SPLIT_WORDS if split in files}
+
+
+def _has_standard_name(file: pathlib.Path) -> bool:
+  return file.stem in SPLIT_WORDS
 
 
 def read_splits(
