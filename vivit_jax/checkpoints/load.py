@@ -1,11 +1,9 @@
 """Loads models with weights, labels and preprocessing from any checkpoint."""
 
-import contextlib
 import dataclasses
-import logging
 import os
 import pathlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -69,8 +67,7 @@ def load(
   if config is None and native.is_native(path):
     workdir, which = native.locate(path)
     which = str(checkpoint) if which == 'best' else which
-    with _without_warnings():
-      loaded = from_run(workdir, which, override)
+    loaded = from_run(workdir, which, override)
     if class_order is not None:
       loaded = _with_label_names(loaded, class_order)
   else:
@@ -86,18 +83,6 @@ def load(
   if multi_label is not None:
     loaded = dataclasses.replace(loaded, multi_label=tuple(multi_label))
   return loaded
-
-
-@contextlib.contextmanager
-def _without_warnings() -> Iterator[None]:
-  """Silences Orbax's warning that it opens a folder read-only."""
-  logger = logging.getLogger('absl')
-  level = logger.level
-  logger.setLevel(max(level, logging.ERROR))
-  try:
-    yield
-  finally:
-    logger.setLevel(level)
 
 
 def from_run(

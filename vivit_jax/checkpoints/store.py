@@ -11,6 +11,7 @@ to `<step>.damaged`.
 
 import contextlib
 import dataclasses
+import logging
 import os
 import pathlib
 import re
@@ -67,22 +68,25 @@ class Store:
       for step, mapping in self._read_undamaged().items():
         self._policy.add(step, mapping)
     alone = _alone()
-    self._manager = ocp.CheckpointManager(
-      self._folder,
-      options=ocp.CheckpointManagerOptions(
-        preservation_policy=self._policy,
-        lightweight_initialize=True,
-        create=False,
-        multiprocessing_options=alone,
-        read_only=read_only,
-        cleanup_tmp_directories=not read_only,
-        todelete_subdir=None if read_only else _REMOVED,
-      ),
-      item_handlers={
-        'state': ocp.StandardCheckpointHandler(multiprocessing_options=alone),
-        'description': ocp.JsonCheckpointHandler(multiprocessing_options=alone),
-      },
-    )
+    with _without_warnings():
+      self._manager = ocp.CheckpointManager(
+        self._folder,
+        options=ocp.CheckpointManagerOptions(
+          preservation_policy=self._policy,
+          lightweight_initialize=True,
+          create=False,
+          multiprocessing_options=alone,
+          read_only=read_only,
+          cleanup_tmp_directories=not read_only,
+          todelete_subdir=None if read_only else _REMOVED,
+        ),
+        item_handlers={
+          'state': ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+          'description': ocp.JsonCheckpointHandler(
+            multiprocessing_options=alone
+          ),
+        },
+      )
 
   def __enter__(self) -> 'Store':
     return self
@@ -317,6 +321,18 @@ def _best(scores: Mapping[int, float | None]) -> int:
   """Returns the step with the best score; the last one on ties or without."""
   scored = {step: x for step, x in scores.items() if x is not None}
   return max(scored or scores, key=lambda step: (scored.get(step, 0.0), step))
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+  """Silences Orbax's warnings about options that are set on purpose."""
+  logger = logging.getLogger('absl')
+  level = logger.level
+  logger.setLevel(max(level, logging.ERROR))
+  try:
+    yield
+  finally:
+    logger.setLevel(level)
 
 
 def _alone() -> ocp.options.MultiprocessingOptions:
