@@ -14,6 +14,7 @@ from vivit_jax.checkpoints.sources import (
   flax_msgpack,
   native,
   npz,
+  pickled,
   safetensors_files,
 )
 from vivit_jax.errors import UserError, damaged
@@ -92,8 +93,20 @@ def place(path: str | os.PathLike) -> pathlib.Path:
 
 def _is_one(folder: pathlib.Path) -> bool:
   """Returns whether a folder is a checkpoint or has one `checkpoint_<step>`."""
-  whole = native.is_native(folder) or (folder / 'model.safetensors').exists()
+  whole = native.is_native(folder) or _hugging_face(folder) is not None
   return whole or len(_by_step(folder)) == 1
+
+
+def _hugging_face(folder: pathlib.Path) -> pathlib.Path | None:
+  """Returns the file of a Hugging Face folder's weights, or None.
+
+  It has optimisers and more files of known containers beside it.
+  """
+  whole = folder / 'model.safetensors'
+  shards = sorted(folder.glob(f'*{safetensors_files.INDEX}'))
+  pickled_by_torch = sorted(folder.glob('pytorch_model*.bin'))
+  found = [*([whole] if whole.exists() else []), *shards, *pickled_by_torch]
+  return found[0] if found else None
 
 
 def _by_step(folder: pathlib.Path) -> dict[int, pathlib.Path]:
@@ -114,8 +127,8 @@ def _known_files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 def _files_of(folder: pathlib.Path) -> list[pathlib.Path]:
   """Returns the file of Hugging Face or of the last step, else all known."""
-  if (folder / 'model.safetensors').exists():
-    return [folder / 'model.safetensors']
+  if (whole := _hugging_face(folder)) is not None:
+    return [whole]
   steps = _by_step(folder)
   return [steps[max(steps)]] if steps else _known_files(folder)
 
@@ -169,6 +182,8 @@ def _opener(path: pathlib.Path) -> Callable[[pathlib.Path], File] | None:
     raise UserError(f'the checkpoint {path} is neither a file nor a folder.')
   with open(path, 'rb') as file:
     head = file.read(16)
+  if path.name.endswith(safetensors_files.INDEX):
+    return safetensors_files.open_index
   if head.startswith(b'PK'):
     return npz.open_file
   # Safetensors: the header's length in 8 bytes, then its {. The upper bytes are
@@ -176,14 +191,7 @@ def _opener(path: pathlib.Path) -> Callable[[pathlib.Path], File] | None:
   if head[5:9] == b'\0\0\0{':
     return safetensors_files.open_file
   if re.match(rb'\x80[\x02-\x05]', head):
-    return _refuse_pickle
+    return pickled.refuse
   if re.match(rb'[\x80-\x8f\xde\xdf]', head):
     return flax_msgpack.open_file
   return None
-
-
-def _refuse_pickle(path: pathlib.Path) -> File:
-  raise UserError(
-    f'{path} is pickled, and could run code when it is read: ask its owner '
-    'for safetensors or plain arrays.'
-  )

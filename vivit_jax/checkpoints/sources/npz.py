@@ -8,6 +8,7 @@ import ml_dtypes
 import numpy as np
 from numpy.lib import format as npy
 
+from vivit_jax.checkpoints.sources import pickled
 from vivit_jax.errors import UserError, damaged
 from vivit_jax.models.weights import File
 
@@ -26,10 +27,7 @@ def open_file(path: pathlib.Path) -> File:
   with zipfile.ZipFile(path) as archive:
     members = archive.namelist()
   if any(name.endswith('/data.pkl') for name in members):
-    raise UserError(
-      f'{path} is pickled by torch, and could run code when it is read: ask '
-      'its owner for safetensors.'
-    )
+    pickled.refuse_torch(path)
   names = [name.removesuffix('.npy') for name in members]
   return File(path, 'npz', names, lambda: _read_npz(path))
 

@@ -1,0 +1,31 @@
+"""Refuses pickled files, which could run code when they are read."""
+
+import pathlib
+from typing import NoReturn
+
+from vivit_jax.errors import UserError
+
+# The first bytes of torch files before torch 1.6: a pickled number.
+TORCH_1_5 = b'\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
+
+
+def refuse_torch(path: pathlib.Path) -> NoReturn:
+  """Raises the UserError for a file of torch, which says how to convert it."""
+  raise UserError(
+    f'{path} is pickled by torch, and could run code when it is read: use '
+    'safetensors. Those of google/vivit-b-16x2-kinetics400 are in its revision '
+    'refs/pr/3. Otherwise, torch writes them: python -c "import torch, '
+    f"safetensors.torch as s; s.save_file(torch.load('{path}', "
+    f"weights_only=True), '{path.with_name('model.safetensors')}')\"."
+  )
+
+
+def refuse(path: pathlib.Path) -> NoReturn:
+  """Raises the UserError for a pickled file."""
+  with open(path, 'rb') as file:
+    if file.read(len(TORCH_1_5)) == TORCH_1_5:
+      refuse_torch(path)
+  raise UserError(
+    f'{path} is pickled, and could run code when it is read: ask its owner '
+    'for safetensors or plain arrays.'
+  )
