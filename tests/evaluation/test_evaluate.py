@@ -160,7 +160,7 @@ def test_another_crop_resizes_the_positions(joint, tmp_path):
   [
     ({'views': '30x1'}, '30.*26'),
     ({'frames': 16}, '--short_videos'),
-    ({'split': 'test'}, "'test'.*validation"),
+    ({'split': 'test'}, "'test'.*validation.*--split"),
     ({'crop': '64'}, '64 x 64.*48'),
   ],
 )

@@ -121,6 +121,12 @@ class Session:
     workdir: str | os.PathLike | None = None,
   ):
     data, split = config.data, config.evaluation.split
+    splits = datasets.splits(data.dataset, data.data_dir)
+    if split not in splits:
+      raise UserError(
+        f"evaluation.split is '{split}', but {data.dataset} has the splits "
+        f'{", ".join(splits)}: set --split to one of them.'
+      )
     source = datasets.open_split(data.dataset, data.data_dir, split)
     self.names: Mapping[str, list[str]] = source.label_names
     if workdir is None:

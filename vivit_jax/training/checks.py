@@ -53,45 +53,52 @@ def check_alone(config: TrainConfig, folder: str | os.PathLike) -> None:
       ) from None
 
 
+def check_splits(config: TrainConfig, validates: bool) -> None:
+  """Raises a UserError that names all splits that training lacks.
+
+  `validates` is whether the run validates. evaluate.py, not training, needs
+  `evaluation.split`.
+  """
+  data = config.data
+  splits = {'data.train_split': data.train_split}
+  if validates:
+    splits['train.validation_split'] = config.train.validation_split
+  names = datasets.splits(data.dataset, data.data_dir)
+  missing = [
+    f"{key} is '{split}'" for key, split in splits.items() if split not in names
+  ]
+  if missing:
+    advice = ''
+    if 'validation_split' in missing[-1]:
+      advice = (
+        ', or set train.validate_every and train.validate_epochs to 0 to train '
+        'without validation'
+      )
+    raise UserError(
+      f'{data.dataset} has the splits {", ".join(names)}, but '
+      f'{" and ".join(missing)}: name splits that it has{advice}.'
+    )
+
+
 def check_with_data(config: TrainConfig, train: datasets.VideoSplit) -> None:
-  """Checks clip, views and metric against the training and evaluation videos.
+  """Checks clip and metric against the training videos.
 
   Raises:
-    UserError: videos are too short for a clip or for the evaluation views; or
-      validation does not compute `train.best_metric`.
+    UserError: videos are too short for a clip; or validation does not compute
+      `train.best_metric`.
   """
   clip_span.check_lengths(train, config.data)
   _check_best_metric(config, train.multi_label)
-  scored = _open_split(config, 'evaluation.split', config.evaluation.split)
-  clip_span.check_lengths(scored, config.data)
-  clip_span.check_views(scored, config.data, config.evaluation.temporal_views)
 
 
 def open_validation(config: TrainConfig) -> datasets.VideoSplit:
-  """Opens the validation split.
-
-  Raises:
-    UserError: no such split, or videos shorter than a clip.
-  """
-  source = _open_split(
-    config,
-    'train.validation_split',
-    config.train.validation_split,
-    ' To train without validation, set train.validate_every and '
-    'train.validate_epochs to 0.',
+  """Opens the validation split; its videos must not be shorter than a clip."""
+  data = config.data
+  source = datasets.open_split(
+    data.dataset, data.data_dir, config.train.validation_split
   )
-  clip_span.check_lengths(source, config.data)
+  clip_span.check_lengths(source, data)
   return source
-
-
-def _open_split(
-  config: TrainConfig, key: str, split: str, advice: str = ''
-) -> datasets.VideoSplit:
-  """Opens a split; an error names the config key that the split is from."""
-  try:
-    return datasets.open_split(config.data.dataset, config.data.data_dir, split)
-  except UserError as error:
-    raise UserError(f'{key}: {error}{advice}') from None
 
 
 def _check_best_metric(

@@ -72,6 +72,7 @@ def build_experiment(
   workdir.check(folder, config)
   _ensure_data(config)
   data = config.data
+  checks.check_splits(config, validation.period(config, 1) is not None)
   source = datasets.open_split(data.dataset, data.data_dir, data.train_split)
   distributed.check_same('the dataset', {'its content': source.content})
   config = configs.resolve_heads(config, source.label_names)
