@@ -49,6 +49,13 @@ flags.DEFINE_integer(
 flags.DEFINE_integer('frames', None, 'Frames of a clip.')
 flags.DEFINE_integer('stride', None, 'A clip takes every stride-th frame.')
 flags.DEFINE_enum(
+  'sampling',
+  None,
+  ('clip', 'segments', 'whole'),
+  'Frames of a clip: consecutive at the stride, one per segment of the whole '
+  'video, or evenly spaced over it.',
+)
+flags.DEFINE_enum(
   'average', None, ('logits', 'probabilities'), 'What to average over views.'
 )
 flags.DEFINE_integer('batch_size', None, 'Videos in a batch.')
@@ -63,8 +70,8 @@ flags.DEFINE_boolean(
   'ema', None, 'Score the averaged weights, if there are any.'
 )
 _CHANGES = (
-  'split', 'views', 'crop', 'short_side', 'frames', 'stride', 'average',
-  'batch_size', 'data_dir', 'short_videos', 'ema',
+  'split', 'views', 'crop', 'short_side', 'frames', 'stride', 'sampling',
+  'average', 'batch_size', 'data_dir', 'short_videos', 'ema',
 )  # fmt: skip
 _OUT = flags.DEFINE_string('out', None, 'Folder for the results.')
 commands.define_processes()

@@ -44,6 +44,7 @@ def test_a_mistake_in_a_mapping_is_named(mapping, named):
     ('data.short_side', 200),
     ('data.scale_jitter', (2.0, 1.0)),
     ('data.short_videos', 'skip'),
+    ('data.sampling', 'dense'),
     ('data.workers', 1025),
     ('data.std', (0.5, 0.5, 0.0)),
     ('model.heads', {'label': 1}),
@@ -102,6 +103,15 @@ def test_rare_classes_are_balanced_in_one_way():
   configs.resolve(config)
   config.data.balanced = 'verb'
   with pytest.raises(UserError, match='data.balanced.*train.class_weights'):
+    configs.resolve(config)
+
+
+def test_a_sampling_of_the_whole_video_has_no_frame_rate():
+  config = configs.default()
+  config.data.sampling, config.data.stride = 'segments', 4
+  configs.resolve(config)
+  config.data.frames_per_second = 5.0
+  with pytest.raises(UserError, match='data.frames_per_second.*None'):
     configs.resolve(config)
 
 

@@ -33,6 +33,7 @@ def load(
   multi_label: Collection[str] | None = None,
   ema: bool | None = None,
   stride: int | None = None,
+  sampling: str | None = None,
   short_videos: str | None = None,
   say: Callable[[str], object] = lambda text: None,
 ) -> Predictor:
@@ -56,6 +57,7 @@ def load(
     ema: use the averaged weights, if any; None: the config's evaluation.ema.
     stride: a clip takes every stride-th frame; replaces data.stride and
       data.frames_per_second.
+    sampling: 'clip', 'segments' or 'whole'; replaces data.sampling.
     short_videos: replaces data.short_videos.
     say: called with a report on each array (loaded, adapted, fresh, unused) of
       a checkpoint in a foreign format.
@@ -74,6 +76,7 @@ def load(
     multi_label=multi_label,
     ema=ema,
     stride=stride,
+    sampling=sampling,
     short_videos=short_videos,
     say=say,
   )

@@ -44,7 +44,11 @@ class DataConfig:
   data_dir: str = 'data'  # output folder of `vivit_jax.data.prepare`
   train_split: str = 'train'
   frames: int = limited(32, above=0)  # frames of a clip
-  stride: int = limited(2, above=0)  # a clip takes every stride-th frame
+  # A clip takes every stride-th frame; only with sampling 'clip'.
+  stride: int = limited(2, above=0)
+  # Frames of a clip: consecutive ones at the stride, one from each of `frames`
+  # equal segments of the video, or evenly spaced over it: docs/input.md.
+  sampling: Literal['clip', 'segments', 'whole'] = 'clip'
   # Frames of a clip per second of video; replaces the stride.
   frames_per_second: float | None = limited(None, above=0)
   # Height and width of the model's input, in pixels.

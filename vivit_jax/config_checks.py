@@ -64,6 +64,12 @@ def _check_model(model: ModelConfig) -> None:
 
 
 def _check_data(data: DataConfig) -> None:
+  require(
+    data.sampling == 'clip' or data.frames_per_second is None,
+    f"data.sampling is '{data.sampling}', which spreads the frames over the "
+    f'whole video, so data.frames_per_second, {data.frames_per_second}, has no '
+    'meaning: set it to None.',
+  )
   low, high = data.scale_jitter
   require(
     0 < low <= high,

@@ -22,6 +22,13 @@ flags.DEFINE_integer(
   'stride', None, 'A clip takes every stride-th frame.', lower_bound=1
 )
 flags.DEFINE_enum(
+  'sampling',
+  None,
+  ('clip', 'segments', 'whole'),
+  'Frames of a clip: consecutive at the stride, one per segment of the whole '
+  'video, or evenly spaced over it.',
+)
+flags.DEFINE_enum(
   'short_videos',
   None,
   ('refuse', 'loop', 'hold'),
@@ -57,7 +64,10 @@ def main(arguments: list[str]) -> int:
   names = [field.name for field in dataclasses.fields(command.Options)]
   options = command.Options(**{name: values[name].value for name in names})
   load = functools.partial(
-    model_flags.load, stride=values.stride, short_videos=values.short_videos
+    model_flags.load,
+    stride=values.stride,
+    sampling=values.sampling,
+    short_videos=values.short_videos,
   )
   return command.run(arguments[1:], options, load)
 

@@ -58,6 +58,17 @@ def test_a_stride_stands_for_frames_a_second(config):
   assert (data.stride, data.frames_per_second) == (3, None)
 
 
+def test_a_sampling_of_the_whole_video_has_no_pace(config):
+  data = override(config, sampling='segments').data
+  assert (data.sampling, data.frames_per_second) == ('segments', None)
+  data = override(config, sampling='clip').data
+  assert (data.sampling, data.frames_per_second) == ('clip', 10.0)
+  spread = override(config, sampling='whole')
+  with pytest.raises(UserError, match="--stride is 3.*'whole'.*--sampling"):
+    override(spread, stride=3)
+  assert override(spread, stride=3, sampling='clip').data.stride == 3
+
+
 @pytest.mark.parametrize(
   ('flags', 'named'),
   [
@@ -69,6 +80,7 @@ def test_a_stride_stands_for_frames_a_second(config):
     ({'crop': '250'}, 'data.crop .*model.options.tubelet'),
     ({'frames': 9}, 'data.frames'),
     ({'stride': 0}, 'data.stride'),
+    ({'sampling': 'dense'}, 'data.sampling .*segments'),
     ({'average': 'votes'}, 'evaluation.average'),
     ({'batch_size': 0}, 'evaluation.batch_size'),
   ],

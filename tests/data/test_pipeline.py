@@ -183,6 +183,34 @@ def test_a_short_video_can_hold_its_last_frame(split):
     assert frames == [0, 3, 6, 9, 12, 15, 17, 17]
 
 
+@pytest.mark.parametrize('frames', [4, 40])
+def test_segments_of_the_whole_video(split, frames):
+  """The videos have 18 frames; none is too short."""
+  bounds = np.round(17 / frames * np.arange(frames + 1))
+  data = dataclasses.replace(DATA, frames=frames, sampling='segments')
+  recorder = Recorder(split)
+  evaluate(recorder, 1, data, views=1, crops=1)
+  for numbers in recorder.requested:
+    assert numbers == sorted({*(bounds[:-1] + bounds[1:]) // 2})
+  clips = requested(split, count=2, frames=frames, sampling='segments')
+  for numbers in clips:
+    assert (bounds[:-1] <= numbers).all() and (numbers <= bounds[1:]).all()
+  assert len(set(map(tuple, clips))) == len(clips)
+
+
+def test_views_of_the_whole_video_and_their_limit(split):
+  data = dataclasses.replace(DATA, frames=6, sampling='whole')
+  video = evaluate(split, 1, data, views=2, crops=1)[3]['video'][0]
+  for view, numbers in enumerate(([0, 3, 6, 9, 12, 15], [1, 4, 7, 10, 13, 17])):
+    (box,) = sampling.uniform_boxes((48, 48), (32, 32), 40, 1)
+    images = split.read_frames(3, numbers)
+    expected = [sampling.crop_and_resize(i, box, (32, 32)) for i in images]
+    np.testing.assert_array_equal(video[view], expected)
+  evaluate(split, 1, data, views=3, crops=1)
+  with pytest.raises(UserError, match='temporal_views is 4.* 3'):
+    evaluate(split, 1, data, views=4, crops=1)
+
+
 def evaluate(split, batch_size, data=DATA, views=2, crops=3, **keys):
   views = {'temporal_views': views, 'spatial_crops': crops}
   return list(

@@ -45,4 +45,4 @@ def test_settings():
   data = dataclasses.replace(CONFIG.data, frames_per_second=12.5)
   config = dataclasses.replace(CONFIG, data=data)
   text = '\n'.join(describe.settings(config, LOADED, 1))
-  assert '12.5 frames a second' in text and 'stride' not in text
+  assert '12.5 frames per second' in text and 'stride' not in text

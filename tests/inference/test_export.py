@@ -189,6 +189,7 @@ def test_the_description(tmp_path):
   assert about['outputs']['one']['probabilities'].startswith('softmax')
   assert about['preprocessing']['mean'] == [0.4, 0.5, 0.6]
   assert about['preprocessing']['stride'] == 2
+  assert about['preprocessing']['sampling'] == 'clip'
   assert about['platforms'] == ['cpu', 'tpu']
   assert about['jax'] == jax.__version__
   data = (folder / 'model.jax_export').read_bytes()

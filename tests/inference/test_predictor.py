@@ -61,9 +61,12 @@ def evaluated(workdir, tmp_path, **flags):
   }
 
 
-@pytest.mark.parametrize('views, paced', [('3x1', False), ('2x3', True)])
+@pytest.mark.parametrize(
+  'views, paced, sampling',
+  [('3x1', False, None), ('2x3', True, None), ('2x1', False, 'segments')],
+)
 def test_evaluation_gives_the_same_probabilities(
-  config, trained, videos, tmp_path, views, paced
+  config, trained, videos, tmp_path, views, paced, sampling
 ):
   data = dataclasses.replace(config.data, dataset='videos/blocks')
   if paced:  # strides of 2 and 5; and the other average
@@ -71,12 +74,12 @@ def test_evaluation_gives_the_same_probabilities(
     evaluation = dataclasses.replace(config.evaluation, average='probabilities')
     config = dataclasses.replace(config, evaluation=evaluation)
   workdir = trained(dataclasses.replace(config, data=data))
-  expected = evaluated(workdir, tmp_path, views=views)
+  expected = evaluated(workdir, tmp_path, views=views, sampling=sampling)
   split = datasets.open_split('videos/blocks', tmp_path / 'data', 'test')
   assert len(expected) == 3
   shares = np.stack([heads['verb'] for heads in expected.values()])
   assert np.ptp(shares, axis=0).max() > 0.01
-  predictor = vivit_jax.load(workdir, checkpoint='last')
+  predictor = vivit_jax.load(workdir, checkpoint='last', sampling=sampling)
   for index, identity in enumerate(split.ids):
     path = videos / identity
     frames = split.read_frames(index, range(split.frame_counts[index]))

@@ -55,6 +55,35 @@ def test_strides_are_of_the_videos_rate():
   assert numbers(result) == [[0, 3, 5]]
 
 
+@pytest.mark.parametrize('count', [10, 8, 0, 200])
+def test_frames_spread_over_the_whole_video(count):
+  segments = dataclasses.replace(DATA, sampling='segments')
+  # Segments from 0, 3, 6 to 9; at 1/4 and 3/4 of 3 frames.
+  result = video_views.cut_views(video(10, count), segments, (2, 1))
+  assert numbers(result) == [[0, 3, 6], [2, 5, 8]]
+  whole = dataclasses.replace(DATA, sampling='whole', short_videos='refuse')
+  result = video_views.cut_views(video(10, count), whole, (1, 1))
+  assert numbers(result) == [[0, 4, 9]]
+  result = video_views.cut_views(video(2, count), whole, (1, 1))
+  assert numbers(result) == [[0, 0, 1]]
+
+
+def test_frames_spread_over_each_window():
+  whole = dataclasses.replace(DATA, sampling='whole')
+  parts = list(video_views.window_clips(video(25), whole, None, 1.0, None))
+  assert spans(parts) == [(0.0, 1.0), (1.0, 2.0), (1.5, 2.5)]
+  assert [numbers(part.clips) for part in parts] == [
+    [[0, 4, 9]], [[10, 14, 19]], [[15, 19, 24]]
+  ]  # fmt: skip
+  (part,) = video_views.window_clips(video(7), whole, None, 60.0, None)
+  assert numbers(part.clips) == [[0, 3, 6]]
+  with pytest.raises(UserError, match="'whole'.*--window"):
+    next(video_views.window_clips(video(25), whole, None, None, None))
+  assert video_views.seconds_between_frames(video(12), whole) == 0.4
+  assert video_views.seconds_between_frames(video(12), DATA) == 0.2
+  assert video_views.seconds_between_frames(video(12, 0), whole) is None
+
+
 def spans(parts):
   return [(round(p.start, 3), round(p.end, 3)) for p in parts]
 

@@ -12,6 +12,7 @@ import numpy as np
 from vivit_jax import models
 from vivit_jax.checkpoints import names
 from vivit_jax.config import TrainConfig
+from vivit_jax.data import frame_numbers
 from vivit_jax.models import stacking
 
 # Where the class order comes from.
@@ -49,15 +50,17 @@ class LoadedModel:
   def preprocessing(self) -> dict[str, Any]:
     """Preprocessing parameters.
 
-    A clip has `frames` frames: every `stride`-th one of the video, or
-    `frames_per_second` of them. Frames are resized to a short side of
-    `short_side` pixels, cropped to `crop` (height, width), and normalised:
-    (x / 255 - `mean`) / `std`.
+    A clip has `frames` frames. With the `sampling` 'clip', these are every
+    `stride`-th frame of the video, or `frames_per_second` of them; otherwise
+    they are spread over the whole video (docs/input.md). Frames are resized to
+    a short side of `short_side` pixels, cropped to `crop` (height, width), and
+    normalised: (x / 255 - `mean`) / `std`.
     """
     data = self.config.data
     return {
       'frames': data.frames,
-      'stride': None if data.frames_per_second else data.stride,
+      'sampling': data.sampling,
+      'stride': frame_numbers.stride_used(data),
       'frames_per_second': data.frames_per_second,
       'short_side': data.short_side,
       'crop': tuple(data.crop),

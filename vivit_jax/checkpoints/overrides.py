@@ -18,6 +18,7 @@ def override(
   short_side: int | None = None,
   frames: int | None = None,
   stride: int | None = None,
+  sampling: str | None = None,
   average: str | None = None,
   batch_size: int | None = None,
   data_dir: str | None = None,
@@ -35,6 +36,8 @@ def override(
     frames: frames per clip.
     stride: step between frames of a clip, in frames of the video; replaces
       frames_per_second.
+    sampling: 'clip', 'segments' or 'whole', see `data.frame_numbers`; the last
+      two replace frames_per_second.
     average: what to average over views: 'logits' or 'probabilities'.
     batch_size: videos per batch.
     data_dir, short_videos: values of config section `data`.
@@ -48,6 +51,7 @@ def override(
     'short_videos': short_videos,
     'frames': frames,
     'stride': stride,
+    'sampling': sampling,
     **_sizes(config.data, crop, short_side),
   }
   evaluation = {
@@ -63,7 +67,14 @@ def override(
     {key: value for key, value in section.items() if value is not None}
     for section in (data, evaluation)
   )
-  if stride is not None:  # frames_per_second would take precedence
+  sampling = sampling or config.data.sampling
+  if stride is not None and sampling != 'clip':
+    raise UserError(
+      f"--stride is {stride}, but data.sampling is '{sampling}', which spreads "
+      'the frames over the whole video: leave --stride out, or set '
+      '--sampling=clip.'
+    )
+  if stride is not None or sampling != 'clip':  # it would take precedence
     data['frames_per_second'] = None
   config = dataclasses.replace(
     config,

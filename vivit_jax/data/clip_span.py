@@ -3,7 +3,7 @@
 import numpy as np
 
 from vivit_jax.config import DataConfig
-from vivit_jax.data import sampling
+from vivit_jax.data import frame_numbers
 from vivit_jax.data.datasets import VideoSplit
 from vivit_jax.errors import UserError
 
@@ -36,7 +36,7 @@ def strides(split: VideoSplit, data: DataConfig) -> np.ndarray:
 def _spans(split: VideoSplit, data: DataConfig) -> np.ndarray:
   """Returns how many frames a clip spans in each video, int [n]."""
   unique, inverse = np.unique(strides(split, data), return_inverse=True)
-  spans = [sampling.span(data.frames, stride) for stride in unique]
+  spans = [frame_numbers.span(data, stride) for stride in unique]
   return np.asarray(spans, np.int64)[inverse]
 
 
@@ -52,8 +52,9 @@ def check_lengths(split: VideoSplit, data: DataConfig) -> None:
     first = short[0]
     raise UserError(
       f'{len(short)} of {len(split)} videos are shorter than a clip of '
-      f'{data.frames} frames {_pace(data)}, which spans {needed[first]}: '
-      f"'{split.ids[first]}' has {split.frame_counts[first]} frames. Reduce "
+      f'{data.frames} frames{frame_numbers.pace(data)}, which spans '
+      f"{needed[first]}: '{split.ids[first]}' has "
+      f'{split.frame_counts[first]} frames. Reduce '
       "data.frames or the stride, or set data.short_videos to 'loop' or 'hold' "
       '(evaluate.py: --short_videos).'
     )
@@ -65,18 +66,15 @@ def check_views(split: VideoSplit, data: DataConfig, views: int) -> None:
   Raises:
     UserError: every video has fewer distinct clips than `views`.
   """
-  possible = split.frame_counts - _spans(split, data) + 1
-  limit = max(1, int(possible.max(initial=1)))
+  possible = frame_numbers.distinct_views(
+    split.frame_counts, _spans(split, data), data
+  )
+  limit = int(possible.max(initial=1))
   if views > limit:
     longest = split.frame_counts[np.argmax(possible)]
     raise UserError(
       f'evaluation.temporal_views is {views}, but the longest video, of '
       f'{longest} frames, has only {limit} distinct clips of {data.frames} '
-      f'frames {_pace(data)}: set it (evaluate.py: --views) to at most {limit}.'
+      f'frames{frame_numbers.pace(data)}: set it (evaluate.py: --views) to at '
+      f'most {limit}.'
     )
-
-
-def _pace(data: DataConfig) -> str:
-  if data.frames_per_second is None:
-    return f'at stride {data.stride}'
-  return f'at {data.frames_per_second:g} frames/s'

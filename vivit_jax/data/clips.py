@@ -11,7 +11,7 @@ from grain.multiprocessing import SharedMemoryArray
 
 from vivit_jax.augment import draws, randaugment
 from vivit_jax.config import AugmentConfig, DataConfig
-from vivit_jax.data import clip_span, sampling
+from vivit_jax.data import clip_span, frame_numbers, sampling
 from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.data.datasets import VideoSplit
 
@@ -97,12 +97,11 @@ def _random_clip(
 
   Returns RandAugment's draws, float32 [layers, 4].
   """
-  frames = sampling.random_clip(
+  frames = frame_numbers.random_frames(
     int(split.frame_counts[video]),
-    data.frames,
+    data,
     clip_span.stride_of(split, data, video),
     draws.generator_for(seed, 'start'),
-    data.short_videos,
   )
   cut, layers = None, None
   for number, image in split.decode_frames(video, frames):
@@ -173,12 +172,11 @@ def _uniform_clips(
 
   A frame that several clips share is decoded once.
   """
-  frames = sampling.uniform_clips(
+  frames = frame_numbers.uniform_frames(
     int(split.frame_counts[video]),
-    data.frames,
+    data,
     clip_span.stride_of(split, data, video),
     len(clips),
-    data.short_videos,
   )
   for number, image in split.decode_frames(video, np.unique(frames)):
     sampling.add_frame(clips, frames, number, image, data.short_side)

@@ -6,6 +6,7 @@ import jax
 
 from vivit_jax.checkpoints.loaded import LoadedModel
 from vivit_jax.config import TrainConfig
+from vivit_jax.data import frame_numbers
 from vivit_jax.evaluation.checkpoint_selection import Candidate
 
 
@@ -30,9 +31,6 @@ def settings(
   """
   model, data, evaluation = config.model, config.data, config.evaluation
   parameters = sum(x.size for x in jax.tree.leaves(loaded.params))
-  pace = f'stride {data.stride}'
-  if data.frames_per_second:
-    pace = f'{data.frames_per_second:g} frames a second'
   temporal, spatial = evaluation.temporal_views, evaluation.spatial_crops
   return [
     _line(
@@ -52,8 +50,9 @@ def settings(
     ),
     _line(
       'views',
-      f'{temporal} clips of {data.frames} frames at {pace}, x {spatial} crops '
-      f'= {temporal * spatial} views a video, {evaluation.average} averaged',
+      f'{temporal} clips of {data.frames} frames{frame_numbers.pace(data)}, x '
+      f'{spatial} crops = {temporal * spatial} views a video, '
+      f'{evaluation.average} averaged',
     ),
   ]
 

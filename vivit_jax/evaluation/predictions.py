@@ -160,6 +160,7 @@ def _table(arrays: Mapping[str, np.ndarray]) -> Table:
     logits=parts['logits'],
     labels=parts['labels'],
     class_names={head: x.tolist() for head, x in parts['class_names'].items()},
-    protocol=json.loads(str(arrays['protocol'])),
+    # Older evaluations do not say how they sample.
+    protocol={'sampling': 'clip'} | json.loads(str(arrays['protocol'])),
     index=index,
   )

@@ -13,7 +13,7 @@ import tqdm
 from vivit_jax import distributed, models, parallel
 from vivit_jax.checkpoints.loaded import LoadedModel
 from vivit_jax.config import TrainConfig
-from vivit_jax.data import clip_span, pipeline
+from vivit_jax.data import clip_span, frame_numbers, pipeline
 from vivit_jax.data.datasets import VideoSplit
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import forward
@@ -52,7 +52,8 @@ class SplitPredictor:
       'temporal_views': evaluation.temporal_views,
       'spatial_crops': evaluation.spatial_crops,
       'frames': data.frames,
-      'stride': None if data.frames_per_second else data.stride,
+      'sampling': data.sampling,
+      'stride': frame_numbers.stride_used(data),
       'frames_per_second': data.frames_per_second,
       'crop': list(data.crop),
       'short_side': data.short_side,

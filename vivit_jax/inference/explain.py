@@ -99,16 +99,13 @@ class Explainer:
       predictor.params, pixels.normalise(clip, data.mean, data.std)
     )
     space, time = np.asarray(rollout.space[0]), np.asarray(rollout.time[0])
-    interval = None
-    if opened.rate:
-      interval = video_views.stride_of(opened, data) / opened.rate
     return Explanation(
       frames=clip[0],
       space=space * space[0].size,
       time=time * time.size,
       heads=heads,
       title=opened.name,
-      interval=interval,
+      interval=video_views.seconds_between_frames(opened, data),
     )
 
 

@@ -77,6 +77,7 @@ def load(
   *,
   ema: bool | None = None,
   stride: int | None = None,
+  sampling: str | None = None,
   short_videos: str | None = None,
   **options: Any,
 ) -> 'Predictor':
@@ -84,7 +85,7 @@ def load(
 
   Args:
     path: a workdir, or a checkpoint of any format.
-    ema, stride, short_videos: see `overrides.override`.
+    ema, stride, sampling, short_videos: see `overrides.override`.
     **options: see `checkpoints.load.load`.
 
   Raises:
@@ -93,7 +94,11 @@ def load(
 
   def override(config: TrainConfig) -> TrainConfig:
     return overrides.override(
-      config, ema=ema, stride=stride, short_videos=short_videos
+      config,
+      ema=ema,
+      stride=stride,
+      sampling=sampling,
+      short_videos=short_videos,
     )
 
   return Predictor(loading.load(path, override=override, **options))

@@ -14,7 +14,7 @@ import einops
 import numpy as np
 
 from vivit_jax.config import DataConfig
-from vivit_jax.data import sampling
+from vivit_jax.data import frame_numbers, sampling
 from vivit_jax.errors import UserError
 from vivit_jax.inference.videos import Video
 
@@ -46,6 +46,15 @@ def stride_of(video: Video, data: DataConfig) -> float:
   return video.rate / data.frames_per_second
 
 
+def seconds_between_frames(video: Video, data: DataConfig) -> float | None:
+  """Returns the time between frames of a clip; None if unknown."""
+  if not video.rate:
+    return None
+  if frame_numbers.is_spread(data):
+    return video.count / data.frames / video.rate or None
+  return stride_of(video, data) / video.rate
+
+
 def cut_views(video: Video, data: DataConfig, views: Views) -> np.ndarray:
   """Returns all views of a video as in evaluation.
 
@@ -59,7 +68,7 @@ def cut_views(video: Video, data: DataConfig, views: Views) -> np.ndarray:
     UserError: the video cannot be read, or is shorter than a clip.
   """
   stride = stride_of(video, data)
-  span = sampling.span(data.frames, stride)
+  span = frame_numbers.span(data, stride)
   count = video.count
   if count < span:
     count = _count_frames(video)  # the container may report too few
@@ -70,9 +79,7 @@ def cut_views(video: Video, data: DataConfig, views: Views) -> np.ndarray:
         '--short_videos=loop repeats the video, --short_videos=hold its last '
         'frame.'
       )
-    numbers = sampling.uniform_clips(
-      count, data.frames, stride, views[0], data.short_videos
-    )
+    numbers = frame_numbers.uniform_frames(count, data, stride, views[0])
     cutter, decoded = _Cutter(numbers, data, views[1]), 0
     for number, image in enumerate(video.decode()):
       cutter.add(number, image)
@@ -106,12 +113,14 @@ def window_clips(
       frames.
     data: how clips are cut.
     views: per window; None for as many centre-crop clips as fit into it.
-    window: in seconds; None for the length of a clip.
+    window: in seconds; None for the length of a clip. Frames that are spread
+      over the whole video (`data.sampling`) are spread over the window.
     stride: seconds between the starts of windows; None for `window`.
 
   Raises:
     UserError: invalid seconds, the video cannot be read, its frame rate is
-      unknown, a window is shorter than a clip, or the stride than a frame.
+      unknown, a window is shorter than a clip or has no length, or the stride
+      is less than a frame.
   """
   check_seconds(window, stride)
   rate = video.rate
@@ -120,8 +129,14 @@ def window_clips(
       f'the frame rate of {video.name} is unknown, and windows are in seconds: '
       'pass frames_per_second.'
     )
+  if window is None and frame_numbers.is_spread(data):
+    raise UserError(
+      f"data.sampling is '{data.sampling}', which spreads the frames over a "
+      'whole window: set --window to its seconds, about as long as the videos '
+      'in training.'
+    )
   clip_stride = stride_of(video, data)
-  span = sampling.span(data.frames, clip_stride)
+  span = frame_numbers.span(data, clip_stride)
   length = span if window is None else round(window * rate)
   hop = length if stride is None else stride * rate
   if length < span:
@@ -136,15 +151,16 @@ def window_clips(
     )
 
   def whole(count: int) -> WindowClips:
-    every = views or (max(1, count // span), 1)
+    every = views or (frame_numbers.fitting_clips(count, data, clip_stride), 1)
     return WindowClips(0.0, count / rate, cut_views(video, data, every))
 
   count = video.count
   if count < length and (count := _count_frames(video)) < length:
     yield whole(count)
     return
-  temporal, spatial = views or (length // span, 1)
-  numbers = sampling.uniform_clips(length, data.frames, clip_stride, temporal)
+  fitting = frame_numbers.fitting_clips(length, data, clip_stride)
+  temporal, spatial = views or (fitting, 1)
+  numbers = frame_numbers.uniform_frames(length, data, clip_stride, temporal)
   starts = _starts(count, length, hop)
   start = next(starts)
   unfinished: collections.deque[tuple[int, _Cutter]] = collections.deque()

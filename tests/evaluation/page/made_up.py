@@ -64,6 +64,7 @@ def table(
       'spatial_crops': spatial,
       'average': 'logits',
       'frames': 16,
+      'sampling': 'clip',
       'stride': 2,
       'frames_per_second': None,
       'crop': [224, 224],

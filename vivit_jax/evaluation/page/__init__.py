@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from vivit_jax.data import frame_numbers
 from vivit_jax.data.datasets import VideoSplit
 from vivit_jax.evaluation.page import curves, document, heads, scores
 from vivit_jax.evaluation.page.document import count, isolated
@@ -82,9 +83,9 @@ def protocol_line(protocol: Mapping[str, Any]) -> str:
   views += f', {protocol["average"]} averaged'
   if temporal * spatial == 1:
     views = '1 view'
-  pace = f' at stride {protocol["stride"]}'
-  if protocol['frames_per_second']:
-    pace = f', {protocol["frames_per_second"]:g} per second'
+  pace = frame_numbers.describe(
+    protocol['sampling'], protocol['stride'], protocol['frames_per_second']
+  )
   height, width = protocol['crop']
   clips = f'clips of {protocol["frames"]} frames{pace}'
   return f'{views}; {clips}; {height} x {width} pixels'

@@ -1,0 +1,144 @@
+"""Frame numbers of training clips and evaluation views, by `data.sampling`.
+
+- clip: every `data.stride`-th frame (`sampling.random_clip`, `uniform_clips`).
+- segments: one frame of each of T equal segments of the video, as in TSN (Wang
+  et al., arXiv 1608.00859), with the bounds of SlowFast's loader.
+- whole: T evenly spaced frames from the first to the last of the video, as in
+  STAM and transformers' tutorials.
+
+Only 'clip' has a stride, and videos that are too short. The others repeat
+frames of a video that has fewer than T.
+"""
+
+import numpy as np
+
+from vivit_jax.config import DataConfig
+from vivit_jax.data import sampling
+
+
+def random_frames(
+  available: int, data: DataConfig, stride: float, rng: np.random.Generator
+) -> np.ndarray:
+  """Returns the frame numbers of a training clip, int64 [T].
+
+  Segment i gives a uniform random frame from bound i to bound i + 1, both
+  included. 'whole' is not random.
+
+  Args:
+    available: number of frames in the video.
+    data: how clips are cut.
+    stride: step between frames of a 'clip', in frames of the video.
+    rng: draws the frames.
+  """
+  match data.sampling:
+    case 'clip':
+      return sampling.random_clip(
+        available, data.frames, stride, rng, data.short_videos
+      )
+    case 'segments':
+      bounds = _bounds(available, data.frames)
+      return rng.integers(bounds[:-1], bounds[1:], endpoint=True)
+    case 'whole':
+      return _spread(available, data.frames, views=1)[0]
+
+
+def uniform_frames(
+  available: int, data: DataConfig, stride: float, views: int
+) -> np.ndarray:
+  """Returns the frame numbers of a video's views, int64 [views, T].
+
+  A single view takes the centre of each segment, rounded down. With V views,
+  view k takes the frame at (2 k + 1) / (2 V) of each segment, rounded down. Of
+  the whole video, view k takes every V-th of V T evenly spaced frames, from the
+  k-th.
+
+  Args:
+    available, data, stride: as in `random_frames`.
+    views: number of views.
+  """
+  match data.sampling:
+    case 'clip':
+      return sampling.uniform_clips(
+        available, data.frames, stride, views, data.short_videos
+      )
+    case 'segments':
+      bounds = _bounds(available, data.frames)
+      offsets = 2 * np.arange(views)[:, None] + 1
+      return bounds[:-1] + offsets * np.diff(bounds) // (2 * views)
+    case 'whole':
+      return _spread(available, data.frames, views)
+
+
+def _bounds(available: int, segments: int) -> np.ndarray:
+  """Returns the bounds of equal segments, int64 [segments + 1]."""
+  length = max(available - 1, 0) / segments
+  return np.round(length * np.arange(segments + 1)).astype(np.int64)
+
+
+def _spread(available: int, frames: int, views: int) -> np.ndarray:
+  """Returns floor(linspace(0, available - 1)), dealt out, [views, frames].
+
+  In integers: rounding in floating point would move some frames by one.
+  """
+  count = views * frames
+  numbers = np.arange(count) * max(available - 1, 0) // max(count - 1, 1)
+  return numbers.reshape(frames, views).T
+
+
+def is_spread(data: DataConfig) -> bool:
+  """Returns whether a clip's frames are spread over the whole video."""
+  return data.sampling != 'clip'
+
+
+def span(data: DataConfig, stride: float) -> int:
+  """Returns how many frames a video needs, so that none is repeated or looped.
+
+  1 if clips are spread over the whole video: these never loop.
+  """
+  return 1 if is_spread(data) else sampling.span(data.frames, stride)
+
+
+def fitting_clips(available: int, data: DataConfig, stride: float) -> int:
+  """Returns how many clips fit one after another into a video, at least 1."""
+  if is_spread(data):
+    return 1
+  return max(1, available // span(data, stride))
+
+
+def distinct_views(
+  available: np.ndarray, spans: np.ndarray, data: DataConfig
+) -> np.ndarray:
+  """Returns how many views of each video differ, int [n]; at least 1.
+
+  Args:
+    available, spans: number of frames, and `span`, of each video, int [n].
+    data: how clips are cut.
+  """
+  spread = is_spread(data)
+  views = available // data.frames if spread else available - spans + 1
+  return np.maximum(views, 1)
+
+
+def describe(
+  sampling: str, stride: float | None, frames_per_second: float | None
+) -> str:
+  """Returns how a clip's frames are spaced, to follow '32 frames'."""
+  match sampling:
+    case 'segments':
+      return ', one per segment of the whole video'
+    case 'whole':
+      return ', evenly spaced over the whole video'
+  if frames_per_second:
+    return f' at {frames_per_second:g} frames per second'
+  return f' at stride {stride}'
+
+
+def stride_used(data: DataConfig) -> int | None:
+  """Returns `data.stride`; None if another key determines a clip's frames."""
+  unused = data.frames_per_second or is_spread(data)
+  return None if unused else data.stride
+
+
+def pace(data: DataConfig) -> str:
+  """Returns how a clip's frames are spaced, to follow '32 frames'."""
+  return describe(data.sampling, data.stride, data.frames_per_second)
