@@ -1,5 +1,6 @@
 """Sweeps: planned, named, run, resumed, stopped, compared."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -158,6 +159,19 @@ def test_others_go_on_after_a_failure_and_finished_ones_are_left(
   assert starts(folder) == [1, 2, 1]
   assert capfd.readouterr().out.count('already finished') == 2
   assert (folder / RUNS[2] / 'starts').read_text() == '0.3\n'
+
+
+def test_more_epochs_continue_finished_runs(tmp_path, program):
+  runs, folder = plan(tmp_path, RATES), tmp_path / 'sweep'
+  for run in runs:
+    (folder / run.name).mkdir(parents=True)
+    (folder / run.name / 'config.json').write_text(configs.to_json(run.config))
+  assert sweeps.run_all(runs, folder, program=program) == 0
+  train = dataclasses.replace(runs[1].config.train, epochs=99.0)
+  config = dataclasses.replace(runs[1].config, train=train)
+  runs[1] = dataclasses.replace(runs[1], config=config)
+  assert sweeps.run_all(runs, folder, program=program) == 0
+  assert starts(folder) == [1, 2, 1]
 
 
 def test_an_impossible_run_is_refused_before_anything_starts(tmp_path):

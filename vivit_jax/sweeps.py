@@ -197,6 +197,8 @@ def _claimed(runs: Sequence[Run], folder: pathlib.Path) -> Iterator[None]:
   in_use = f'another sweep is running in {folder}: wait until it ends.'
   with locks.locked(folder, in_use):
     for run in runs:
+      if workdirs.extends(folder / run.name, run.config):
+        (folder / run.name / 'finished').unlink(missing_ok=True)
       _write_experiment(run, folder / run.name / 'experiment.py')
     yield
 

@@ -40,6 +40,20 @@ def test_keys_that_do_not_affect_the_curve_may_change(tmp_path):
   assert workdir.read_config(tmp_path).train.log_every == 7
 
 
+def test_epochs_may_grow_alone(tmp_path):
+  claim(tmp_path, config(epochs=3.0))
+  assert not workdir.extends(tmp_path, config(epochs=3.0))
+  assert workdir.extends(tmp_path, config(epochs=4.5))
+  workdir.check(tmp_path, config(epochs=4.5))
+  claim(tmp_path, config(epochs=4.5))
+  assert workdir.read_config(tmp_path).train.epochs == 4.5
+  with pytest.raises(UserError, match='train.epochs is 4.5 .* 3.0'):
+    claim(tmp_path, config(epochs=3.0))
+  with pytest.raises(UserError, match='config: train.seed is 0 there and 4'):
+    claim(tmp_path, config(epochs=5.0, seed=4))
+  assert not workdir.extends(tmp_path / 'absent', config())
+
+
 def test_what_is_no_workdir_is_named(tmp_path):
   (tmp_path / 'file').write_text('')
   for use in (claim, workdir.check):

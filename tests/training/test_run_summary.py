@@ -4,6 +4,7 @@ import types
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from configs import k400_b16x2_fe
@@ -50,7 +51,7 @@ def test_each_line_by_hand(experiment, monkeypatch):
   assert "'noun': 6 classes (a, b, c, d, ...)" in noun
   assert "'verb': 2 classes" in verb and verb.endswith('(go, run)')
   assert "48 videos of 'train', 22 of 'validation' every 12.5 steps" in data
-  assert '32 frames of 224 x 224 pixels, stride 2' in clip
+  assert '32 frames at stride 2, 224 x 224 pixels' in clip
   assert clip.endswith('mean 0.5, std 0.5')
   assert 'sgd, learning rate 0.1, cosine' in optimiser
   assert '600 steps (30 epochs) of 64 clips' in training
@@ -67,4 +68,12 @@ def test_a_resumed_run_and_one_without_validation(experiment):
   lines = lines_of(experiment, 7)
   assert lines[3].endswith('no validation')
   assert 'resuming from step 7 of 600' in lines[-1]
+  experiment.schedule = lambda updates: 0.001 * updates
+  params = {'a': np.zeros(2, np.float32)}
+  state = optax.scale_by_learning_rate(experiment.schedule).init(params)
+  state = step.TrainState(
+    np.int32(7), params, state._replace(count=np.int32(5))
+  )
+  last = run_summary.summarise(experiment, state, 12.0).splitlines()[-1]
+  assert all(word in last for word in ('7 of 600', '30 epochs', '12', '0.005'))
   assert 'ended at step 600 of 600' in lines_of(experiment, 600)[-1]

@@ -33,6 +33,7 @@ _FREE = (
   'train.validation_split',
   'evaluation.',
 )
+_EPOCHS = 'train.epochs'  # may grow: the run goes on
 _PATHS = ('init_from', 'class_order')  # compared as absolute paths
 
 
@@ -86,6 +87,12 @@ def claimed(
     yield folder
 
 
+def extends(workdir: str | os.PathLike, config: TrainConfig) -> bool:
+  """Returns whether a config trains a workdir's run for more epochs."""
+  path = pathlib.Path(workdir, 'config.json')
+  return path.exists() and _read(path).train.epochs < config.train.epochs
+
+
 def read_config(workdir: str | os.PathLike) -> TrainConfig:
   """Returns the config of a run.
 
@@ -119,7 +126,10 @@ def _read(path: pathlib.Path) -> TrainConfig:
 def check_same(
   saved: TrainConfig, requested: TrainConfig, folder: str | os.PathLike
 ) -> None:
-  """Raises a UserError if a key differs that must not change during a run."""
+  """Raises a UserError if a key differs that must not change during a run.
+
+  More epochs are allowed: they continue the run.
+  """
   old, new = (
     {key: _comparable(key, value) for key, value in flat(c).items()}
     for c in (saved, requested)
@@ -127,7 +137,9 @@ def check_same(
   different = [
     f'{key} is {old.get(key)!r} there and {new.get(key)!r} now'
     for key in sorted(old.keys() | new.keys())
-    if old.get(key) != new.get(key) and not key.startswith(_FREE)
+    if old.get(key) != new.get(key)
+    and not key.startswith(_FREE)
+    and not (key == _EPOCHS and old[key] < new[key])
   ]
   if different:
     raise UserError(

@@ -143,5 +143,6 @@ def _last_step(workdir: pathlib.Path) -> int:
     content = description and description.content or ''
     videos = re.match(r'(\d+) videos', content)
     if videos:
-      last = configs.training_steps(description.config, int(videos[1]))
+      config = workdirs.read_config(workdir)  # it may have more epochs by now
+      last = configs.training_steps(config, int(videos[1]))
   return int(distributed.from_first(np.array(last, np.int64)))

@@ -150,7 +150,8 @@ class _Run:
     self._is_first_report = True
     self._progress = None
     if distributed.first():
-      self._progress = self._open_progress(state)
+      epochs = previous.config.train.epochs
+      self._progress = self._open_progress(state, epochs)
       stack.callback(self._progress.close)
     self._state = parallel.replicate(state)
     config, source = trained.config, trained.source
@@ -181,10 +182,13 @@ class _Run:
     )
     stack.callback(self._trace.close)
 
-  def _open_progress(self, state: step.TrainState) -> Progress:
-    """Prints the run's summary, and opens its metrics."""
+  def _open_progress(self, state: step.TrainState, epochs: float) -> Progress:
+    """Prints the run's summary, and opens its metrics.
+
+    `epochs` is the number of epochs in the restored checkpoint's config.
+    """
     config = self._trained.config
-    text = run_summary.summarise(self._trained, state)
+    text = run_summary.summarise(self._trained, state, epochs)
     print(f'{self._folder}\n{text}', flush=True)
     return Progress(
       self._folder,

@@ -5,14 +5,20 @@ from collections.abc import Sequence
 import jax
 
 from vivit_jax.config import DataConfig, OptimConfig
-from vivit_jax.data import datasets
-from vivit_jax.training import model_stats
+from vivit_jax.data import datasets, frame_numbers
+from vivit_jax.training import model_stats, optim
 from vivit_jax.training.experiment import Experiment
 from vivit_jax.training.step import TrainState
 
 
-def summarise(experiment: Experiment, state: TrainState) -> str:
-  """Returns the summary, one line per subject; the state is not replicated."""
+def summarise(
+  experiment: Experiment, state: TrainState, previous: float | None = None
+) -> str:
+  """Returns the summary, one line per subject; the state is not replicated.
+
+  `previous` is the number of epochs that a resumed run was to have; None: as
+  many as now.
+  """
   config, train = experiment.config, experiment.config.train
   count = sum(x.size for x in jax.tree.leaves(state.params))
   operations = model_stats.forward_operations(config)
@@ -37,7 +43,7 @@ def summarise(experiment: Experiment, state: TrainState) -> str:
     ),
     ('devices', _devices()),
     ('memory', f'{_memory(state)}, on each device'),
-    ('start', _start(experiment, int(state.step))),
+    ('start', _start(experiment, state, previous)),
   ]
   return '\n'.join(f'{subject:<10} {text}' for subject, text in lines)
 
@@ -62,34 +68,29 @@ def _splits(experiment: Experiment) -> str:
 
 def _clip(data: DataConfig) -> str:
   height, width = data.crop
-  rate = (
-    f'stride {data.stride}'
-    if data.frames_per_second is None
-    else f'{_number(data.frames_per_second)} frames per second'
-  )
   return (
-    f'{data.frames} frames of {height} x {width} pixels, {rate}, cropped from '
-    f'short side {data.short_side}; mean {_values(data.mean)}, std '
-    f'{_values(data.std)}'
+    f'{data.frames} frames{frame_numbers.pace(data)}, {height} x {width} '
+    f'pixels, cropped from short side {data.short_side}; mean '
+    f'{_values(data.mean)}, std {_values(data.std)}'
   )
 
 
-def _optimiser(optim: OptimConfig) -> str:
+def _optimiser(config: OptimConfig) -> str:
   warmup = (
-    f'{_number(optim.warmup_epochs)} epochs'
-    if optim.warmup_steps is None
-    else f'{optim.warmup_steps} steps'
+    f'{_number(config.warmup_epochs)} epochs'
+    if config.warmup_steps is None
+    else f'{config.warmup_steps} steps'
   )
   parts = [
-    f'{optim.name}, learning rate {_number(optim.learning_rate)}',
-    f'{optim.schedule} after a warm-up of {warmup}',
-    f'weight decay {_number(optim.weight_decay)}',
+    f'{config.name}, learning rate {_number(config.learning_rate)}',
+    f'{config.schedule} after a warm-up of {warmup}',
+    f'weight decay {_number(config.weight_decay)}',
   ]
   options = {
-    'layer decay': None if optim.layer_decay == 1.0 else optim.layer_decay,
-    'clip norm': optim.clip_norm,
-    'trains only': optim.train,
-    'freezes': optim.freeze,
+    'layer decay': None if config.layer_decay == 1.0 else config.layer_decay,
+    'clip norm': config.clip_norm,
+    'trains only': config.train,
+    'freezes': config.freeze,
   }
   parts += [f'{k} {v}' for k, v in options.items() if v is not None]
   return ', '.join(parts)
@@ -116,11 +117,22 @@ def _memory(state: TrainState) -> str:
   return ', '.join(f'{name} {size}' for name, size in sizes.items())
 
 
-def _start(experiment: Experiment, step: int) -> str:
+def _start(
+  experiment: Experiment, state: TrainState, previous: float | None
+) -> str:
+  step, epochs = int(state.step), experiment.config.train.epochs
   if step >= experiment.steps:
     return f'training ended at step {step} of {experiment.steps}'
   if step:
-    return f'resuming from step {step} of {experiment.steps}'
+    text = f'resuming from step {step} of {experiment.steps}'
+    if previous in (None, epochs):
+      return text
+    rate = experiment.schedule(optim.updates_made(state.opt_state))
+    return (
+      f'{text}, for {_number(epochs)} epochs instead of {_number(previous)}: '
+      'from here on, the learning rate is that of the longer schedule, '
+      f'{_number(float(rate))} at this step'
+    )
   source = experiment.config.init_from
   return 'random parameters' if source is None else f'parameters of {source}'
 
