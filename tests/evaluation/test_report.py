@@ -18,7 +18,8 @@ NAMES = {
 }
 PROTOCOL = {
   'dataset': 'd', 'split': 'test', 'temporal_views': 1, 'spatial_crops': 1,
-  'average': 'logits', 'frames': 8, 'stride': 2, 'frames_per_second': None,
+  'average': 'logits', 'frames': 8, 'sampling': 'clip', 'stride': 2,
+  'frames_per_second': None,
   'crop': [32, 32], 'checkpoint': 'step 2', 'step': 2, 'unreadable': [],
   'class_order': "the checkpoint's",
 }  # fmt: skip
