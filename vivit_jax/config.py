@@ -239,7 +239,8 @@ _ELSEWHERE = {
 def unknown_key(key: str, family: str | None = None) -> str:
   """Returns the error message for an unknown dotted key."""
   section, _, name = key.rpartition('.')
-  if section == 'model.options':
+  options = {k for k in keys() if k.startswith('model.options.')}
+  if section == 'model.options' or f'model.options.{key}' in options:
     return families.unknown_option(name, family)
   if name == 'num_classes':
     return f"unknown config key '{key}': the dataset determines the classes."

@@ -364,6 +364,9 @@ def unknown_option(option: str, family: str | None = None) -> str:
   owners = [name for name, known in options.items() if option in known]
   if owners:
     other = f'; model.family is {family}' if family else ''
-    return f'{key} belongs to {" and ".join(owners)}{other}.'
+    return (
+      f'{key} belongs to {" and ".join(owners)}{other}. Configs of '
+      f"{owners[0]} begin with configs.default('{owners[0]}')."
+    )
   known = options.get(family) or sorted({*itertools.chain(*options.values())})
   return f'unknown {key}; there are {", ".join(known)}.{nearest(option, known)}'
