@@ -14,8 +14,9 @@ CODECS = {
   '.mkv': 'libx264',
   '.webm': 'libvpx-vp9',
   '.avi': 'mpeg4',
+  '.ogv': 'libvpx',
 }
-FORMATS = {'.mkv': 'matroska'}
+FORMATS = {'.mkv': 'matroska', '.ogv': 'ogg'}
 
 
 def frame(number: int, size: tuple[int, int] = (32, 40)) -> np.ndarray:

@@ -82,3 +82,16 @@ def test_prepared_as_video_the_same_frames_are_read(tmp_path, videos):
       one.read_frames(number, asked), other.read_frames(number, asked)
     ):
       assert np.abs(a.astype(int) - b).mean() < 8
+
+
+def test_repeated_frames_are_encoded_once(monkeypatch):
+  first, second = (np.full((16, 16, 3), n, np.uint8) for n in (50, 90))
+  jpegs = [decode.encode_jpeg(image) for image in (first, second)]
+  encoded, encode = [], decode.encode_jpeg
+  monkeypatch.setattr(
+    decode, 'encode_jpeg', lambda *x: encoded.append(x) or encode(*x)
+  )
+  images = [first, first, second, first]
+  ((count, packed),) = storage.get('jpeg').pack_all(images, 95)
+  assert count == 4 and len(encoded) == 2
+  assert packed == [jpegs[0], jpegs[0], jpegs[1], jpegs[0]]

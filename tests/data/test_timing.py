@@ -67,19 +67,63 @@ VARIABLE = [0, 1, 2, 3, 4, 5, 15]  # tenths of a second
 
 
 @pytest.mark.parametrize('name', ['x.mp4', 'x.mkv', 'a:b.mkv'])
-def test_a_variable_rate_is_resampled_to_its_average(
-  tmp_path, monkeypatch, name
-):
-  """Six frames 0.1 s apart, then one a second later.
+def test_no_frame_of_a_burst_is_skipped(tmp_path, monkeypatch, name):
+  """Six frames 0.1 s apart, then one a second later: 10 samples a second.
 
-  7 frames in 1.5 s are 4 a second: samples at 0, 0.25, 0.5 ... 1.5 s. Frame 5
-  is on display from 0.5 s until frame 6 comes at 1.5 s. FFmpeg would take a
-  colon in a relative name for a protocol.
+  Frame 5 is on display from 0.5 s until frame 6 comes at 1.5 s. FFmpeg would
+  take a colon in a relative name for a protocol.
   """
   monkeypatch.chdir(tmp_path)
   numbered.write(tmp_path / name, 7, ticks=VARIABLE)
-  assert seen(name) == [0, 2, 5, 5, 5, 5, 6]
-  assert decode.frame_rate(name) == pytest.approx(4)
+  assert seen(name) == [0, 1, 2, 3, 4, *[5] * 10, 6]
+  assert decode.frame_rate(name) == pytest.approx(10, rel=0.01)
+
+
+@pytest.mark.parametrize(
+  'ticks',
+  [
+    [*range(30), *range(3029, 15_030, 3000)],
+    [*range(0, 15_000, 3000), *range(15_000, 15_030)],
+  ],
+)
+def test_frames_are_held_within_bounds_and_none_is_skipped(tmp_path, ticks):
+  """30 frames in a second, and 5 frames 100 s apart: 35 in 501 s.
+
+  At 30 samples a second, 15,000 would be held. At most 16 for each frame are.
+  """
+  path = tmp_path / 'x.mp4'
+  numbered.write(path, 35, rate=30, ticks=ticks)
+  frames, rate = seen(path), decode.frame_rate(path)
+  assert sorted(set(frames)) == list(range(35)) and frames == sorted(frames)
+  assert 14 * 35 < len(frames) <= 16 * 35
+  for number, tick in enumerate(ticks):
+    if tick not in range(1, 31) and tick <= 15_000:  # not in a burst
+      assert abs(frames.index(number) / rate - tick / 30) <= 0.5 / rate
+  held = list(decode.decode_video(path))  # repeated, not copied
+  assert len({id(image) for image in held}) == 35
+
+
+def test_frames_that_were_late_do_not_raise_the_rate(tmp_path):
+  """30 frames a second; eight wait for the ninth, and come 2 ms apart."""
+  path = tmp_path / 'x.mkv'
+  regular = [round(1000 * n / 30) for n in range(39)]
+  ticks = [
+    *regular[:14],
+    *range(regular[22] - 16, regular[22], 2),
+    *regular[22:],
+  ]
+  numbered.write(path, 39, rate=1000, ticks=ticks)
+  assert decode.frame_rate(path) == pytest.approx(30, rel=0.02)
+  assert sorted(set(seen(path))) == list(range(39))
+
+
+def test_a_rate_that_no_header_tells_is_that_of_the_packets(tmp_path):
+  path = tmp_path / 'x.ogv'
+  numbered.write(path, 20)
+  with av.open(str(path)) as container:
+    assert container.streams.video[0].average_rate is None
+  assert decode.frame_rate(path) == pytest.approx(10)
+  assert seen(path) == list(range(20))
 
 
 def test_packet_times_are_cached_until_the_file_changes(tmp_path, monkeypatch):
@@ -92,8 +136,8 @@ def test_packet_times_are_cached_until_the_file_changes(tmp_path, monkeypatch):
   monkeypatch.setattr(timing, '_times', counted)
   path = tmp_path / 'x.mkv'
   numbered.write(path, 7, ticks=VARIABLE)
-  assert seen(path) == [0, 2, 5, 5, 5, 5, 6]
-  assert decode.frame_rate(path) == pytest.approx(4)
+  assert seen(path) == [0, 1, 2, 3, 4, *[5] * 10, 6]
+  assert decode.frame_rate(path) == pytest.approx(10, rel=0.01)
   assert len(calls) == 1
   assert seen(path, 0.0, 0.3) != seen(path)  # segments are cached apart
   numbered.write(path, 7)
@@ -102,30 +146,19 @@ def test_packet_times_are_cached_until_the_file_changes(tmp_path, monkeypatch):
 
 
 def test_a_slow_and_a_fast_half_keep_their_durations(tmp_path):
-  """9 frames 0.4 s apart and 25 frames 0.1 s apart: 34 in 5.7 s + 0.1 s.
-
-  The mean step is 5.7 / 33 = 0.1727 s: 3.3 s of the slow half are 19 or 20
-  samples, and each of its frames is sampled two or three times.
-  """
+  """9 frames 0.4 s apart and 25 frames 0.1 s apart: 10 samples a second."""
   path = tmp_path / 'x.mp4'
   slow = [4 * n for n in range(9)]
   numbered.write(path, 34, ticks=[*slow, *range(33, 58)])
-  assert slow[-1] == 32
-  frames = seen(path)
-  assert len(frames) == 34
-  expected, ticks = [], [*slow, *range(33, 58)]
-  for sample in range(34):
-    tick = sample * 57 / 33
-    expected.append(max(n for n in range(34) if ticks[n] <= tick + 1e-6))
-  assert frames == expected
-  assert all(2 <= frames.count(n) <= 3 for n in range(8))
+  held = [n for n in range(8) for _ in range(4)]
+  assert seen(path) == [*held, 8, *range(9, 34)]
 
 
 def test_constant_rates_are_not_resampled(tmp_path):
   for name in ('x.mp4', 'x.mkv', 'x.webm', 'x.avi'):
     numbered.write(tmp_path / name, 30, rate=24)
-    assert timing.resample_times(tmp_path / name) is None
-    assert timing.resample_times(tmp_path / name, 0.3, 0.9) is None
+    assert timing.measure(tmp_path / name).moments is None
+    assert timing.measure(tmp_path / name, 0.3, 0.9).moments is None
   # A camera dropped one frame: no frame is off by more than one.
   numbered.write(tmp_path / 'x.mp4', 20, ticks=[*range(9), *range(10, 21)])
   assert seen(tmp_path / 'x.mp4') == list(range(20))
@@ -146,8 +179,9 @@ def test_a_segment_of_a_variable_rate_has_the_videos_average_rate(tmp_path):
   frames = seen(path, 1.4, 3.0)
   times = [1.4 + n / rate for n in range(100) if 1.4 + n / rate < 3.0 - 1e-6]
   expected = [
-    max(n for n in range(16) if ticks[n] <= 10 * time + 1e-2) for time in times
-  ]
+    max(n for n in range(16) if ticks[n] <= 10 * (time + 0.5 / rate))
+    for time in times
+  ]  # a frame begins at the sample nearest to it
   assert frames == expected and set(frames) == {10, 11, 12}
 
 
@@ -211,13 +245,30 @@ def test_a_file_with_sound_only_is_refused(tmp_path):
 
 @pytest.mark.parametrize('name', ['x.mp4', 'x.webm', 'x.mkv'])
 def test_the_frame_rate_is_that_of_the_decoded_frames(tmp_path, name):
-  """15 frames in the first 1.5 s, 5 in the next 5 s."""
+  """15 frames in the first 1.5 s, 5 in the next 4 s."""
   path = tmp_path / name
-  ticks = [*range(15), *range(15, 65, 10)]
-  numbered.write(path, 20, ticks=ticks)
-  frames = len(list(decode.decode_video(path)))
-  expected = (frames - 1) / (ticks[-1] / 10)
-  assert decode.frame_rate(path) == pytest.approx(expected, rel=0.02)
-  assert decode.frame_rate(path) < 5
+  numbered.write(path, 20, ticks=[*range(15), *range(15, 65, 10)])
+  assert decode.frame_rate(path) == pytest.approx(10, rel=0.02)
+  assert len(seen(path)) == 56
   numbered.write(tmp_path / f'even-{name}', 20)
   assert decode.frame_rate(tmp_path / f'even-{name}') == pytest.approx(10)
+
+
+def test_a_burst_within_a_segment_is_whole(tmp_path):
+  """Frames 2 to 21 come 10 a second, the others one a second."""
+  path = tmp_path / 'x.mkv'
+  numbered.write(path, 30, ticks=[0, 10, *range(20, 40), *range(49, 122, 10)])
+  frames = seen(path, 1.5, 5.5)  # 40 samples: 5 before the burst, 15 after it
+  assert frames == [*[1] * 5, *range(2, 21), *[21] * 10, *[22] * 6]
+  assert decode.frame_rate(path, 1.5, 5.5) == pytest.approx(10, rel=0.01)
+
+
+@pytest.mark.parametrize('name', ['x.mp4', 'x.mkv', 'x.webm', 'x.avi', 'x.ogv'])
+def test_a_segment_may_be_the_last_frame(tmp_path, name):
+  path = tmp_path / name
+  numbered.write(path, 20)
+  assert seen(path, 1.9, 2.0) == [19]
+  with pytest.raises(UnreadableVideo, match='within the segment'):
+    seen(path, 1.9, 2.1)
+  numbered.write(path, 1)
+  assert seen(path, 0.0, 0.1) == [0]

@@ -3,13 +3,13 @@
 import math
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import av
 import cv2
 import numpy as np
 
-from vivit_jax.data import containers, orientation, timing
+from vivit_jax.data import containers, display, resampling, timing
 from vivit_jax.data.containers import UnreadableVideo
 
 # Files with these suffixes count as videos when a folder is searched.
@@ -30,12 +30,14 @@ def decode_video(
   short_side: int | None = None,
   start: float | None = None,
   end: float | None = None,
+  square_pixels: bool = True,
 ) -> Iterator[np.ndarray]:
-  """Yields the frames of a file's first video stream, in one thread.
+  """Yields the frames of a file's largest video stream, in one thread.
 
   The file's display matrix (rotation, mirror) is applied. A variable frame
-  rate is resampled to its average: frames are repeated or skipped. Errors that
-  the codec conceals are not detected. Truncation raises after the last frame.
+  rate is made constant by repeating frames; none is skipped (`timing.measure`).
+  Errors that the codec conceals are not detected. Truncation raises after the
+  last frame.
 
   Args:
     path: the video file.
@@ -43,6 +45,8 @@ def decode_video(
       the size.
     start: start of the segment, in seconds, exact to a frame; None for 0.
     end: end of the segment, in seconds, exclusive; None for the video's end.
+    square_pixels: as in `display.rgb_converter`; False keeps the width of
+      frames whose pixels are not square.
 
   Yields:
     uint8 RGB [H, W, 3]; all frames have the same size.
@@ -54,7 +58,7 @@ def decode_video(
   path = pathlib.Path(path)
   whole = start is None and end is None
   start, end = start or 0.0, math.inf if end is None else end
-  moments = timing.resample_times(path, start, end)
+  moments = timing.measure(path, start, end).moments
   with containers.opened(path) as container:
     stream = containers.video_stream(path, container)
     if whole:
@@ -63,30 +67,30 @@ def decode_video(
       frames = _segment(
         path, container, stream, start, end, moments is not None
       )
-    images = _images(path, frames, short_side)
+    convert = display.rgb_converter(stream, square_pixels)
+    images = _images(path, frames, convert, short_side)
     if moments is None:
       yield from (image for _, image in images)
     else:
-      yield from timing.on_display(images, moments)
+      yield from resampling.on_display(images, moments)
 
 
 Timed = tuple[float, av.VideoFrame]
 
 
 def _images(
-  path: pathlib.Path, frames: Iterator[Timed], short_side: int | None
+  path: pathlib.Path,
+  frames: Iterator[Timed],
+  convert: Callable[[av.VideoFrame], np.ndarray],
+  short_side: int | None,
 ) -> Iterator[tuple[float, np.ndarray]]:
   """Yields time and RGB image of each frame; raises UnreadableVideo."""
-  count, shape, orient = 0, None, None
+  count, shape = 0, None
   try:
     for time, frame in frames:
       if frame.is_corrupt:
         raise UnreadableVideo(path, f'is damaged: frame {count} is corrupt')
-      # Key frames only: reading side data makes a reference cycle, which keeps
-      # hundreds of frames in memory until the garbage collector runs.
-      if orient is None or frame.key_frame:
-        orient = orientation.display_transform(frame)
-      image = orient(frame.to_ndarray(format='rgb24'))
+      image = convert(frame)
       shape = image.shape if shape is None else shape
       if image.shape != shape:
         raise UnreadableVideo(path, f'changes its size at frame {count}')
@@ -164,7 +168,7 @@ def _segment(
     UnreadableVideo: the segment has no frames, or the video ends within it.
   """
   origin, slack = timing.origin(stream), timing.slack(stream)
-  previous, times = None, []
+  previous, times, duration = None, [], 0.0
   for frame in timing.decode_from(container, stream, start):
     if frame.time is None:
       raise UnreadableVideo(path, 'lacks timestamps to cut segments')
@@ -177,11 +181,16 @@ def _segment(
       times, with_previous = [start], False
     if time >= end - slack:
       break
-    times = [*times[-1:], time]
+    times, duration = [*times[-1:], time], frame.duration or 0
     yield time, frame
   else:  # the video ends within the segment
     if times and end < math.inf:
-      length = 2 * times[-1] - times[0] - start  # including the last frame
+      last = max(
+        times[-1] - times[0],
+        float(duration * stream.time_base),
+        1 / float(stream.average_rate or math.inf),
+      )  # seconds of the last frame
+      length = times[-1] + last - start
       if length < _MIN_SHARE * (end - start):
         raise UnreadableVideo(
           path, f'ends at {times[-1]:.1f} seconds, within the segment from '
@@ -205,14 +214,14 @@ def frame_rate(
     UnreadableVideo: the file cannot be opened.
   """
   path = pathlib.Path(path)
-  moments = timing.resample_times(
+  rate = timing.measure(
     path, start or 0.0, math.inf if end is None else end
-  )
-  if moments is not None and len(moments) > 1:
-    return (len(moments) - 1) / (moments[-1] - moments[0])
-  with containers.opened(path) as container:
-    rate = containers.video_stream(path, container).average_rate
-  return float(rate) if rate else None
+  ).rate
+  if rate is None:
+    with containers.opened(path) as container:
+      stream = containers.video_stream(path, container)
+      rate = timing.plausible(stream.average_rate)
+  return rate
 
 
 def shrink(image: np.ndarray, short_side: int | None) -> np.ndarray:

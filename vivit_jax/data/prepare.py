@@ -56,6 +56,7 @@ def prepare(
   data_dir: str | os.PathLike = 'data',
   storage: str = 'jpeg',
   short_side: int | None = None,
+  square_pixels: bool = True,
   quality: int | None = None,
   workers: int | None = None,
   max_broken: float = 0.01,
@@ -79,6 +80,7 @@ def prepare(
     storage: 'jpeg' (fast) or 'video' (small).
     short_side: max short side, in pixels; larger frames are shrunk. None keeps
       their size.
+    square_pixels: make pixels square; False keeps frames as they are stored.
     quality: for 'jpeg', 1 to 100 (default 95); for 'video', the CRF, 0 to 51,
       lower is better (default 18).
     workers: number of processes; None for one per core.
@@ -110,7 +112,9 @@ def prepare(
       raise UserError(
         f'--{flag} is for {" and ".join(known)} only: leave it out for {name}.'
       )
-  options = storages.encoding_options(storage, quality, short_side)
+  options = storages.encoding_options(
+    storage, quality, short_side, square_pixels
+  )
   videos = pathlib.Path(videos)
   if not videos.is_dir():
     raise UserError(f'no folder of videos at {videos}.')
@@ -260,6 +264,7 @@ def define_flags() -> None:
   string('data_dir', 'data', 'Folder of all datasets.')
   flags.DEFINE_alias('out', 'data_dir')
   integer('short_side', None, 'Shrink frames to this short side, in pixels.', 8)
+  flags.DEFINE_bool('square_pixels', True, 'Make pixels square, as players do.')
   flags.DEFINE_enum(
     'storage', 'jpeg', ('jpeg', 'video'), 'jpeg reads faster, video is smaller.'
   )

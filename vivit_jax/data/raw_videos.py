@@ -75,13 +75,14 @@ def frames(
   example: Example,
   short_side: int | None = None,
   keep_jpegs: bool = False,
+  square_pixels: bool = True,
 ) -> Iterator[np.ndarray | bytes]:
   """Yields the frames of an example, uint8 RGB [H, W, 3].
 
   Args:
     videos: the folder of videos.
     example: the example.
-    short_side: as in `decode.decode_video`.
+    short_side, square_pixels: as in `decode.decode_video`.
     keep_jpegs: yield the bytes of a JPEG that `short_side` does not shrink.
 
   Raises:
@@ -89,7 +90,8 @@ def frames(
   """
   path = locate(videos, example)
   if _is_video(path, example):
-    yield from decode.decode_video(path, short_side, *_bounds(path, example))
+    bounds = _bounds(path, example)
+    yield from decode.decode_video(path, short_side, *bounds, square_pixels)
     return
   shape = None
   for number, data in enumerate(_image_bytes(path, example)):
@@ -107,6 +109,15 @@ def frames(
     yield data if keep else small
 
 
+def frame_count(folder: pathlib.Path) -> int:
+  """Returns the number of frames in a folder; 0 if it has no numbered images.
+
+  Raises:
+    UnreadableVideo: two images have the same number.
+  """
+  return len(_numbered(folder, folder.stat().st_mtime_ns))
+
+
 def chunks(
   videos: pathlib.Path, example: Example, options: storage.EncodingOptions
 ) -> list[tuple[int, list[bytes]]]:
@@ -118,7 +129,9 @@ def chunks(
     UnreadableVideo: as in `frames`.
   """
   keep_jpegs = options.storage == 'jpeg'
-  images = frames(videos, example, options.short_side, keep_jpegs)
+  images = frames(
+    videos, example, options.short_side, keep_jpegs, options.square_pixels
+  )
   return list(storage.get(options.storage).pack_all(images, options.quality))
 
 

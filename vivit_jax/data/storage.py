@@ -57,15 +57,20 @@ class EncodingOptions:
     storage: a key of `STORAGES`.
     quality: on that storage's scale.
     short_side: max short side, in pixels; None keeps the size.
+    square_pixels: as in `decode.decode_video`.
   """
 
   storage: str
   quality: int
   short_side: int | None
+  square_pixels: bool = True
 
 
 def encoding_options(
-  storage: str, quality: int | None, short_side: int | None
+  storage: str,
+  quality: int | None,
+  short_side: int | None,
+  square_pixels: bool = True,
 ) -> EncodingOptions:
   """Returns validated options; without `quality`, the storage's default.
 
@@ -78,7 +83,7 @@ def encoding_options(
     raise UserError(
       f'--quality is {quality}; for {storage} use {low} to {high}.'
     )
-  return EncodingOptions(storage, quality, short_side)
+  return EncodingOptions(storage, quality, short_side, square_pixels)
 
 
 def get(name: str) -> Storage:
@@ -96,11 +101,15 @@ def get(name: str) -> Storage:
 
 
 def _pack_jpegs(images: Sequence[Image | bytes], quality: int) -> list[bytes]:
-  """Encodes images; JPEGs among them are copied."""
-  return [
-    image if isinstance(image, bytes) else decode.encode_jpeg(image, quality)
-    for image in images
-  ]
+  """Encodes images, repeated ones once; JPEGs among them are copied."""
+  different = {id(image): image for image in images}
+  jpegs = {
+    key: image
+    if isinstance(image, bytes)
+    else decode.encode_jpeg(image, quality)
+    for key, image in different.items()
+  }
+  return [jpegs[id(image)] for image in images]
 
 
 def _unpack_jpegs(

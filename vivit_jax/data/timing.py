@@ -1,22 +1,20 @@
-"""Times of video frames: resampling of variable frame rates, and seeking."""
+"""Times of a video's frames: frame rate, segments, seeking."""
 
+import fractions
 import functools
 import itertools
 import math
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterator
 
 import av
 
 from vivit_jax import files
-from vivit_jax.data import containers
+from vivit_jax.data import containers, resampling
+from vivit_jax.data.resampling import MAX_RATE, Timing
 
-_MAX_MOMENTS = 1 << 20  # 9 hours at 30 frames/s; more means damage
-_MAX_RATE = 1000  # frames/s; more means damage
 _STEPS_BACK = (0.0, 1.0, 4.0, 16.0)  # seconds; the last try is the beginning
-_Image = TypeVar('_Image')
 
 
 def origin(stream: av.VideoStream) -> float:
@@ -32,14 +30,21 @@ def slack(stream: av.VideoStream) -> float:
   return min(max(1e-6, float(stream.time_base or 0) / 2), 5e-4)
 
 
-def resample_times(
-  path: str | os.PathLike, start: float = 0.0, end: float = math.inf
-) -> tuple[float, ...] | None:
-  """Returns the times at which to sample a video of variable frame rate.
+def plausible(rate: fractions.Fraction | None) -> float | None:
+  """Returns the frames per second that a file declares, or else None."""
+  return float(rate) if rate and 0 < rate <= MAX_RATE else None
 
-  The times are 1 / rate apart. For a whole video, they go from the first frame
-  to the last, at the average rate of the frames; for a segment, from `start`
-  to before `end`, at the stream's average rate.
+
+def measure(
+  path: str | os.PathLike, start: float = 0.0, end: float = math.inf
+) -> Timing:
+  """Returns the frame rate of a video or segment, and how to sample it.
+
+  The rate is constant if every frame is within one frame interval of its
+  regular time. Otherwise, samples are regular, at the rate of the fastest
+  second or so, but at most 16 samples for each frame. Every frame is sampled:
+  frames that come faster than the samples are taken one after another, later
+  than they came.
 
   Args:
     path: the video file.
@@ -47,33 +52,36 @@ def resample_times(
       video.
 
   Returns:
-    Seconds, ascending; None if the rate is unknown or constant (every frame is
-    within one frame interval of its regular time).
+    The timing; without a rate for files that cannot be read.
   """
   try:
     path = pathlib.Path(path).absolute()
-    return _uneven_moments(path, files.stamp(path), start, end)
+    return _measure(path, files.stamp(path), start, end)
   except (av.FFmpegError, OSError, IndexError, ValueError, OverflowError):
-    return None  # decoding will report the error
+    return Timing()  # decoding will report the error
 
 
 @functools.lru_cache(1)  # called for a video's frames, then for its rate
-def _uneven_moments(
+def _measure(
   path: pathlib.Path, stamp: tuple[int, int] | None, start: float, end: float
-) -> tuple[float, ...] | None:
-  """Like `resample_times`, but raises the errors of reading the file."""
+) -> Timing:
+  """Like `measure`, but raises the errors of reading the file."""
   del stamp  # part of the cache's key
   with containers.opened(path) as container:
     stream = containers.video_stream(path, container)
     times = _times(container, stream, start, end)
-    average = float(stream.average_rate or 0)
-    if times is None or not 0 < average <= _MAX_RATE:
-      return None
+    rate = plausible(stream.average_rate)  # Ogg declares none
+    rate = rate or resampling.average_rate(times or [])
+    if times is None or not 0 < rate <= MAX_RATE:
+      return Timing(rate or None)
     inside = [time for time in times if start <= time < end]
-    if start > 0 or end < math.inf:
-      moments = _in_segment(inside, average, start, end, times[-1] >= end)
-      return moments and tuple(moment + slack(stream) for moment in moments)
-    return _in_video(inside)
+    if start <= 0 and end == math.inf:
+      return resampling.in_video(inside, rate)
+    timing = resampling.in_segment(inside, rate, start, end, times[-1] >= end)
+    if timing.moments is None:
+      return timing
+    first = start + slack(stream)  # the frame on display at the start
+    return Timing(timing.rate, tuple(max(first, x) for x in timing.moments))
 
 
 def _times(
@@ -97,64 +105,6 @@ def _times(
     if packet.dts is not None and packet.dts * stream.time_base - begin > end:
       break
   return sorted(times) or None
-
-
-def _in_video(times: Sequence[float]) -> tuple[float, ...] | None:
-  """Returns the times to sample a whole video; None for a constant rate."""
-  steps = len(times) - 1
-  if steps < 2 or times[-1] == times[0]:
-    return None
-  step = (times[-1] - times[0]) / steps
-  moments = tuple(times[0] + i * step for i in range(len(times)))
-  even = all(abs(a - b) <= step for a, b in zip(times, moments))
-  return None if even or len(times) > _MAX_MOMENTS else moments
-
-
-def _in_segment(
-  times: Sequence[float], rate: float, start: float, end: float, goes_on: bool
-) -> tuple[float, ...] | None:
-  """Returns the times to sample a segment; None for a constant rate.
-
-  Args:
-    times: times of the segment's frames, in seconds.
-    rate: average rate of the stream, in frames per second.
-    start, end: bounds of the segment, in seconds.
-    goes_on: whether the video continues after the segment.
-  """
-  if not goes_on:
-    end = min(end, times[-1] + 1 / rate) if times else start
-  count = math.ceil((end - start) * rate - 0.01)
-  if not 1 <= count <= _MAX_MOMENTS:
-    return None
-  moments = tuple(start + i / rate for i in range(count))
-  if not times:
-    return moments if goes_on else None
-  delay = times[0] - start
-  even = abs(len(times) - count) <= 1 and delay <= 1.01 / rate
-  even = even and all(
-    abs(a - b - delay) <= 1 / rate for a, b in zip(times, moments)
-  )
-  return None if even else moments
-
-
-def on_display(
-  images: Iterator[tuple[float, _Image]], moments: Sequence[float]
-) -> Iterator[_Image]:
-  """Yields the image on display at each moment.
-
-  Args:
-    images: (time in seconds, image), in the order of time.
-    moments: seconds, ascending. A moment before the first image yields that
-      image.
-  """
-  shown, count = None, 0
-  for time, image in images:
-    while shown is not None and count < len(moments) and moments[count] < time:
-      yield shown
-      count += 1
-    shown = image
-  if shown is not None:
-    yield from itertools.repeat(shown, len(moments) - count)
 
 
 def _seek(
