@@ -35,6 +35,7 @@ def load(
   stride: int | None = None,
   sampling: str | None = None,
   short_videos: str | None = None,
+  square_pixels: bool = True,
   say: Callable[[str], object] = lambda text: None,
 ) -> Predictor:
   """Loads a trained model for prediction.
@@ -59,6 +60,8 @@ def load(
       data.frames_per_second.
     sampling: 'clip', 'segments' or 'whole'; replaces data.sampling.
     short_videos: replaces data.short_videos.
+    square_pixels: make the pixels of video files square; False keeps frames as
+      they are stored.
     say: called with a report on each array (loaded, adapted, fresh, unused) of
       a checkpoint in a foreign format.
 
@@ -78,5 +81,6 @@ def load(
     stride=stride,
     sampling=sampling,
     short_videos=short_videos,
+    square_pixels=square_pixels,
     say=say,
   )

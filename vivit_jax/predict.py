@@ -3,6 +3,7 @@
   python -m vivit_jax.predict VIDEO... --workdir=runs/demo
   python -m vivit_jax.predict FOLDER 'more/*.mp4' --checkpoint=PATH --json
   python -m vivit_jax.predict LONG.mp4 --workdir=runs/demo --timeline
+  python -m vivit_jax.predict rtsp://HOST/PATH --workdir=runs/demo
 
 Exit codes: 0; 1 if a video failed; 2 for a mistake in the flags; 130 on Ctrl-C.
 docs/predict.md shows the output of each flag.
@@ -37,6 +38,14 @@ flags.DEFINE_enum(
 flags.DEFINE_string(
   'views', None, "Temporal x spatial views, such as 4x3; default: the config's."
 )
+flags.DEFINE_float(
+  'frames_per_second',
+  None,
+  'Frame rate, instead of the one that a file reports.',
+)
+flags.DEFINE_boolean(
+  'square_pixels', True, 'Make pixels square, as players do.'
+)
 flags.DEFINE_integer('top', 5, 'Number of labels of each head.', lower_bound=1)
 flags.DEFINE_boolean('json', False, 'Print a JSON line for each video.')
 flags.DEFINE_string('explain', None, 'Folder for pictures of the attention.')
@@ -54,6 +63,9 @@ flags.DEFINE_float(
 flags.DEFINE_string(
   'timeline_pictures', None, 'Folder for plots of the time lines.'
 )
+flags.DEFINE_float(
+  'seconds', None, 'Seconds of a live video (URL, device, pipe) to predict.'
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -68,6 +80,7 @@ def main(arguments: list[str]) -> int:
     stride=values.stride,
     sampling=values.sampling,
     short_videos=values.short_videos,
+    square_pixels=values.square_pixels,
   )
   return command.run(arguments[1:], options, load)
 

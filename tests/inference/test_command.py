@@ -1,5 +1,6 @@
 """python -m vivit_jax.predict: its checks, output and files."""
 
+import fractions
 import json
 import os
 import pathlib
@@ -7,6 +8,8 @@ import subprocess
 import sys
 import types
 
+import av
+import cv2
 import numpy as np
 import pytest
 from made import blocks, write
@@ -163,11 +166,47 @@ def test_text_time_lines_and_tokens(run, videos, tmp_path, capsys):
   windows = [x.to_json() for x in predictor.timeline(path, window=1.0, top=5)]
   assert json.loads(line)['windows'] == windows
   assert json.loads(line)['timeline'].keys() == {'noun', 'verb'}
+  timeline |= {'window': 2.0, 'frames_per_second': 5}  # 24 frames in 4.8 s
+  text = lines(**timeline)
+  assert text[-1].split()[0].endswith('-0:04.8')
   out = tmp_path / 'new' / 'tokens.npz'
   lines(features=str(out), tokens=True)
   np.testing.assert_array_equal(
     np.load(out)['tokens'], predictor.features(path, tokens=True)[None]
   )
+
+
+def test_pixels_are_square_unless_they_shall_be_as_stored(run, tmp_path):
+  path = tmp_path / 'x.mp4'
+  with av.open(str(path), 'w') as container:
+    stream = container.add_stream('libx264', rate=10)
+    stream.height, stream.width, stream.pix_fmt = 48, 32, 'yuv420p'
+    stream.codec_context.sample_aspect_ratio = fractions.Fraction(3, 2)
+    for frame in blocks(1, 30, (48, 32)):
+      container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+    container.mux(stream.encode())
+  square, stored = vivit_jax.load(run), vivit_jax.load(run, square_pixels=False)
+  assert next(square.open(path).decode()).shape == (48, 48, 3)
+  assert next(stored.open(path).decode()).shape == (48, 32, 3)
+  assert (square.clips(path) != stored.clips(path)).any()
+
+
+def test_a_folder_of_frames_is_a_video(run, tmp_path):
+  """Its rate is that of the flag."""
+  frames, folder = blocks(4, 30, (32, 48)), tmp_path / 'frames'
+  folder.mkdir()
+  for number, frame in enumerate(frames):
+    name = folder / f'frame_{number:05}.png'
+    assert cv2.imwrite(str(name), frame[..., ::-1])
+  assert command.find_videos([str(folder)]) == ([folder], [])
+  predictor = vivit_jax.load(run)
+  with pytest.raises(UserError, match='--frames_per_second'):
+    next(predictor.timeline(folder))
+  options = {'window': 2.0, 'frames_per_second': 10}
+  windows = list(predictor.timeline(folder, **options))
+  expected = list(predictor.timeline(frames, **options))
+  assert [x.to_json() for x in windows] == [x.to_json() for x in expected]
+  assert len(windows) == 2
 
 
 def test_flags_may_precede_and_follow_videos(run, videos):
@@ -236,7 +275,7 @@ def test_missing_videos_are_named(folder):
 
 def test_a_pipe_is_an_error_and_is_not_waited_for(folder):
   with pytest.raises(UserError, match='pipe.mp4'):
-    open_video('deep/pipe.mp4')
+    open_video(pathlib.Path('deep/pipe.mp4'))
 
 
 def test_names_of_outputs_are_unique():

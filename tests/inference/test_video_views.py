@@ -110,6 +110,36 @@ def test_windows_that_overlap_and_hold_several_clips():
   assert numbers(parts[1].clips) == [[8, 10, 12], [14, 16, 18]]
 
 
+@pytest.mark.parametrize('frames', [5, 8, 10, 12, 13, 23, 30])
+@pytest.mark.parametrize(
+  'arguments',
+  [
+    (None, 0.5, None),
+    (None, 1.1, 0.8),
+    ((1, 1), 0.5, 1.2),
+    ((3, 1), 1.0, 0.1),
+    (None, 60.0, None),
+  ],
+)
+def test_live_windows_are_those_of_the_file(frames, arguments):
+  """Though the number of frames is unknown, and they are decoded once."""
+  stored = video(frames)
+  images = stored.decode()
+  live = Video('live', 10.0, None, lambda: images)
+  parts = list(video_views.window_clips(live, DATA, *arguments))
+  expected = list(video_views.window_clips(stored, DATA, *arguments))
+  assert spans(parts) == spans(expected)
+  for part, other in zip(parts, expected):
+    np.testing.assert_array_equal(part.clips, other.clips)
+
+
+def test_a_live_video_without_frames_is_refused():
+  live, data = Video('live', 10.0, None, lambda: iter([])), DATA
+  data = dataclasses.replace(data, short_videos='loop')
+  with pytest.raises(UserError, match='live has no frames'):
+    next(video_views.window_clips(live, data, None, None, None))
+
+
 def test_gaps_between_windows():
   parts = list(video_views.window_clips(video(30), DATA, (1, 1), 0.5, 1.2))
   assert spans(parts) == [(0.0, 0.5), (1.2, 1.7), (2.4, 2.9), (2.5, 3.0)]
@@ -135,12 +165,16 @@ def test_a_window_has_no_more_clips_than_its_video_holds(count):
   assert numbers(part.clips) == [[0, 2, 4], [4, 6, 8], [8, 10, 12]]
 
 
-def test_windows_keep_few_frames():
+@pytest.mark.parametrize('live', [False, True])
+def test_windows_keep_few_frames(live):
   """Memory is of the windows that are open, not of the video."""
 
   def peak(frames):
+    opened = video(frames)
+    if live:
+      opened = dataclasses.replace(opened, count=None)
     tracemalloc.start()
-    for _ in video_views.window_clips(video(frames), DATA, None, 0.5, 0.1):
+    for _ in video_views.window_clips(opened, DATA, None, 0.5, 0.1):
       pass
     result = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

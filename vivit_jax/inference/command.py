@@ -1,23 +1,23 @@
-"""Behind `python -m vivit_jax.predict`: predicts videos and writes results."""
+"""Behind `python -m vivit_jax.predict`: finds the videos and predicts them."""
 
 import dataclasses
 import glob
 import json
+import math
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from vivit_jax import commands
-from vivit_jax.data import decode
-from vivit_jax.errors import UserError
-from vivit_jax.inference import outputs
+from vivit_jax.data import decode, live, raw_videos
+from vivit_jax.errors import INTERRUPTED, UserError
+from vivit_jax.inference import outputs, videos
+from vivit_jax.inference.report import Report
 
 if TYPE_CHECKING:
-  from vivit_jax.inference.predictor import Prediction, Predictor, Window
+  from vivit_jax.inference.predictor import Predictor
 
 
 _PICTURES = ('.png', '.gif', '.timeline.png')  # suffixes of a video's pictures
@@ -37,6 +37,8 @@ class Options:
   window: float | None = None
   window_stride: float | None = None
   timeline_pictures: str | None = None
+  seconds: float | None = None
+  frames_per_second: float | None = None
 
   def check(self) -> None:
     """Raises a UserError if the options contradict each other."""
@@ -49,15 +51,18 @@ class Options:
       given = getattr(self, name) not in (None, False)
       if given and not getattr(self, required):
         raise UserError(f'--{name} needs --{required}: set that too.')
+    if self.seconds is not None and not 0 < self.seconds < math.inf:
+      raise UserError(f'--seconds is {self.seconds:g}; set it above 0.')
     for name in ('explain', 'features'):
       if self.timeline and getattr(self, name) is not None:
         raise UserError(
           f'--{name} and --timeline exclude each other: leave out one of them.'
         )
     if self.timeline:
-      from vivit_jax.inference import video_views
+      from vivit_jax.inference import video_views  # imports jax
 
       video_views.check_seconds(self.window, self.window_stride)
+    videos.check_rate(self.frames_per_second)
     if self.views is not None:
       from vivit_jax.checkpoints import overrides  # imports jax
 
@@ -75,7 +80,8 @@ def run(
   """Predicts videos; returns the exit code, 1 if any video failed, else 0.
 
   Args:
-    arguments: files, folders and globs, see `find_videos`.
+    arguments: files, folders and globs, see `find_videos`; or one live video,
+      see `live.is_live`.
     options: what to compute and to report.
     load: returns the model; called only after all checks.
 
@@ -83,6 +89,10 @@ def run(
     UserError: the options are invalid, there is no video, or an output cannot
       be written. Unreadable videos are printed as errors and skipped.
   """
+  if any(map(live.is_live, arguments)):
+    return _run_live(arguments, options, load)
+  if options.seconds is not None:
+    raise UserError('--seconds is for live video: leave it out for files.')
   options.check()
   paths, missing = find_videos(arguments)
   if not paths:
@@ -94,7 +104,7 @@ def run(
     written += [x.with_name(x.name + y) for x in stems for y in _PICTURES]
   outputs.check(written, paths)
   predictor = load()
-  report = _Report(predictor, options)
+  report = Report(predictor, options)
   for error in missing:
     print(f'error: {error}', file=sys.stderr)
   failed = len(missing)
@@ -112,6 +122,43 @@ def run(
   return 1 if failed else 0
 
 
+def _run_live(
+  arguments: Sequence[str], options: Options, load: Callable[[], 'Predictor']
+) -> int:
+  """Predicts the time line of a live video; returns the exit code."""
+  source, *others = arguments
+  if others:
+    raise UserError(
+      f'{next(filter(live.is_live, arguments))} is live: predict it alone.'
+    )
+  options = dataclasses.replace(options, timeline=True)
+  options.check()
+  if source == '-' and sys.stdin.isatty():
+    raise UserError('- reads the standard input: pipe a video into it.')
+  stem = None
+  if options.timeline_pictures is not None:
+    path = pathlib.Path('stdin' if source == '-' else live.name_of(source))
+    (name,) = outputs.names([path])
+    stem = pathlib.Path(options.timeline_pictures, name)
+    outputs.check([stem.with_name(f'{name}.timeline.png')], [])
+  report = Report(load(), options)
+  with live.stopped_by_interrupt() as stop:
+    failure = None
+    try:
+      report.add_live(source, stem, stop)
+    except commands.NoOutput:
+      raise
+    except UserError as error:
+      failure = error
+  if failure is not None:
+    print(f'error: {failure}', file=sys.stderr, flush=True)
+    return 1
+  if stop.is_set():
+    print('\ninterrupted', file=sys.stderr, flush=True)
+    return INTERRUPTED
+  return 0
+
+
 def find_videos(
   arguments: Sequence[str],
 ) -> tuple[list[pathlib.Path], list[UserError]]:
@@ -119,7 +166,8 @@ def find_videos(
 
   Args:
     arguments: files with any name; folders, searched recursively for video
-      suffixes; or globs of both. Repeated files are returned once.
+      suffixes, or with the frames of a video; or globs of both. Repeated files
+      are returned once.
   """
   if not arguments:
     raise UserError('no video: give files, folders or globs; see --help.')
@@ -142,7 +190,10 @@ def _videos_of(argument: str) -> list[pathlib.Path]:
     matches = sorted(glob.glob(argument, recursive=True))
   for match in map(pathlib.Path, matches):
     paths = sorted(match.rglob('*')) if match.is_dir() else [match]
-    videos += [path for path in paths if _is_video(path)]
+    found = [path for path in paths if _is_video(path)]
+    if not found and match.is_dir() and raw_videos.frame_count(match):
+      found = [match]
+    videos += found
   if not matches and not glob.has_magic(argument):
     raise UserError(f'no such video: {argument}.')
   if not videos:
@@ -166,106 +217,3 @@ def _progress(paths: Sequence[pathlib.Path]) -> Sequence[pathlib.Path]:
 
   hidden = not sys.stderr.isatty() or sys.stdout.isatty() or len(paths) < 2
   return tqdm.tqdm(paths, unit='video', disable=hidden)
-
-
-class _Report:
-  """Predicts videos one by one; prints and saves the results."""
-
-  def __init__(self, predictor: 'Predictor', options: Options):
-    self._predictor, self._options = predictor, options
-    self._ids: list[str] = []
-    self._features: list[np.ndarray] = []
-    if options.explain is not None:
-      from vivit_jax.inference.explain import Explainer  # imports matplotlib
-
-      self._explainer = Explainer(predictor)
-
-  def add(self, path: pathlib.Path, stem: pathlib.Path | None) -> None:
-    """Predicts a video and reports the result.
-
-    `stem` is the path of the pictures without suffix; None for no pictures.
-    """
-    if self._options.timeline:
-      self._add_windows(path, stem)
-    else:
-      self._add_whole(path, stem)
-
-  def save_features(self) -> None:
-    """Writes the features of all videos, if requested."""
-    if self._options.features is None or not self._ids:
-      return
-    path = pathlib.Path(self._options.features)
-    kind = 'tokens' if self._options.tokens else 'pooled'
-    arrays = {'ids': np.asarray(self._ids), kind: np.stack(self._features)}
-    with outputs.writing(path) as unfinished, open(unfinished, 'wb') as file:
-      np.savez(file, **arrays)
-
-  def _add_whole(self, path: pathlib.Path, stem: pathlib.Path | None) -> None:
-    options, predictor = self._options, self._predictor
-    clips = predictor.clips(path, views=options.views)
-    prediction = predictor.predict_clips(clips, str(path), top=options.top)
-    if options.features is not None:
-      features = (
-        predictor.features(path, tokens=True)
-        if options.tokens
-        else predictor.features_of(clips)
-      )
-      self._ids.append(str(path))
-      self._features.append(features)
-    pictures = []
-    if stem is not None:
-      from vivit_jax.inference import explain  # imports matplotlib
-
-      explanation = self._explainer.explain(path, prediction.heads)
-      pictures = [str(p) for p in explain.write(stem, explanation)]
-    if options.json:
-      more = {'pictures': pictures} if pictures else {}
-      commands.say(json.dumps(prediction.to_json() | more))
-    else:
-      lines = [prediction.video, *_label_lines(prediction)]
-      lines += [f'{"picture":>16}  {picture}' for picture in pictures]
-      commands.say('\n'.join(lines))
-
-  def _add_windows(self, path: pathlib.Path, stem: pathlib.Path | None) -> None:
-    from vivit_jax.inference import timeline  # imports matplotlib
-
-    options, heads = self._options, self._predictor.label_names
-    windows = []
-
-    def recorded() -> Iterator['Window']:
-      for window in self._predictor.timeline(
-        path,
-        window=options.window,
-        stride=options.window_stride,
-        views=options.views,
-        top=options.top,
-      ):
-        if options.json or stem is not None:
-          windows.append(window)
-        yield window
-
-    segments: dict[str, list[dict[str, Any]]] = {head: [] for head in heads}
-    if not options.json:
-      commands.say(path)
-    for segment in timeline.segments(recorded()):
-      segments[segment.head].append(segment.to_json())
-      if not options.json:
-        commands.say(f'  {timeline.line(segment)}')
-    if stem is not None:
-      picture = stem.with_name(f'{stem.name}.timeline.png')
-      timeline.write(picture, path.name, windows, heads)
-    if options.json:
-      results = {
-        'video': str(path),
-        'timeline': segments,
-        'windows': [window.to_json() for window in windows],
-      }
-      commands.say(json.dumps(results))
-
-
-def _label_lines(prediction: 'Prediction') -> Iterator[str]:
-  """Yields a line for each label of each head."""
-  for head, ranking in prediction.heads.items():
-    pairs = zip(ranking.labels, ranking.probabilities)
-    for index, (label, probability) in enumerate(pairs):
-      yield f'{"" if index else head:>16}  {probability:.4f}  {label}'

@@ -81,18 +81,23 @@ class Explainer:
     self._rollout = attention_rollout(predictor.config.model)
 
   def explain(
-    self, video: videos.Source, heads: Mapping[str, Ranking]
+    self,
+    video: videos.Source,
+    heads: Mapping[str, Ranking],
+    frames_per_second: float | None = None,
   ) -> Explanation:
     """Returns the explanation of a video's middle clip.
 
     Args:
       video: path of a file, or frames, uint8 RGB [T, H, W, 3].
       heads: ranking of each head, for the captions.
+      frames_per_second: see `Predictor.predict`.
 
     Raises:
       UserError: the video cannot be read, or is too short.
     """
-    predictor, opened = self._predictor, videos.open_video(video)
+    predictor = self._predictor
+    opened = predictor.open(video, frames_per_second)
     data = predictor.config.data
     clip = video_views.cut_views(opened, data, (1, 1))
     rollout = self._rollout(

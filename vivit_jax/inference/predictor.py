@@ -79,6 +79,7 @@ def load(
   stride: int | None = None,
   sampling: str | None = None,
   short_videos: str | None = None,
+  square_pixels: bool = True,
   **options: Any,
 ) -> 'Predictor':
   """Loads a trained model; `vivit_jax.load` calls this.
@@ -86,6 +87,7 @@ def load(
   Args:
     path: a workdir, or a checkpoint of any format.
     ema, stride, sampling, short_videos: see `overrides.override`.
+    square_pixels: see `Predictor`.
     **options: see `checkpoints.load.load`.
 
   Raises:
@@ -101,7 +103,8 @@ def load(
       short_videos=short_videos,
     )
 
-  return Predictor(loading.load(path, override=override, **options))
+  loaded = loading.load(path, override=override, **options)
+  return Predictor(loaded, square_pixels)
 
 
 class Predictor:
@@ -117,21 +120,29 @@ class Predictor:
     multi_label: heads with any number of labels per video. Their probabilities
       are independent and do not sum to 1.
     preprocessing: see `LoadedModel`.
+    square_pixels: as in `decode.decode_video`.
     model: the Flax module.
     params: its parameters, on the device.
   """
 
-  def __init__(self, loaded: LoadedModel):
+  def __init__(self, loaded: LoadedModel, square_pixels: bool = True):
     """Wraps the result of `checkpoints.load.load`."""
     self.name = loaded.name
     self.config: TrainConfig = loaded.config
     self.label_names = {k: list(v) for k, v in loaded.label_names.items()}
     self.multi_label = frozenset(loaded.multi_label)
     self.preprocessing = loaded.preprocessing
+    self.square_pixels = square_pixels
     self.model: nn.Module = loaded.model
     self.params = jax.tree.map(jnp.asarray, loaded.stacked)
     self._logits = _compiled(self.model, self.config, features=False)
     self._features = _compiled(self.model, self.config, features=True)
+
+  def open(
+    self, video: videos.Source, frames_per_second: float | None = None
+  ) -> videos.Video:
+    """Opens a video; see `predict` and, for live video, `timeline`."""
+    return videos.open_video(video, frames_per_second, self.square_pixels)
 
   def clips(
     self,
@@ -148,7 +159,11 @@ class Predictor:
     counts = evaluation.temporal_views, evaluation.spatial_crops
     if views is not None:
       counts = overrides.parse_views(views)
-    opened = videos.open_video(video, frames_per_second)
+    if videos.is_endless(video):
+      raise UserError(
+        f'{videos.name_of(video)} is live, and has no views: use timeline.'
+      )
+    opened = self.open(video, frames_per_second)
     return cut_views(opened, self.config.data, counts)
 
   def predict(
@@ -235,7 +250,9 @@ class Predictor:
     window.
 
     Args:
-      video, top, frames_per_second: see `predict`.
+      video: as in `predict`; or live: an iterator over frames, uint8 RGB
+        [H, W, 3], or a str of a URL, a device, a pipe, or '-'.
+      top, frames_per_second: see `predict`.
       window: in seconds; None for the length of a clip.
       stride: seconds between the starts of windows; None for `window`.
       views: per window; None for as many centre-crop clips as fit into it.
@@ -244,8 +261,9 @@ class Predictor:
       UserError: the video cannot be read, its frame rate is unknown, or a
         window is shorter than a clip.
     """
+    opened = self.open(video, frames_per_second)
     parts = window_clips(
-      videos.open_video(video, frames_per_second),
+      opened,
       self.config.data,
       views and overrides.parse_views(views),
       window,
@@ -254,6 +272,8 @@ class Predictor:
     first = next(parts)
     count = len(first.clips)
     together = max(1, _MAX_CLIPS // count)  # windows per forward pass
+    if opened.count is None:  # live: predict each window as soon as it ends
+      together = 1
     parts = itertools.chain([first], parts)
     while batch := list(itertools.islice(parts, together)):
       clips = np.concatenate([part.clips for part in batch])

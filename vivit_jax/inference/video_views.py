@@ -41,7 +41,7 @@ def stride_of(video: Video, data: DataConfig) -> float:
   if not video.rate:
     raise UserError(
       f'data.frames_per_second is {data.frames_per_second:g}, but the frame '
-      f'rate of {video.name} is unknown: pass frames_per_second.'
+      f'rate of {video.name} is unknown: set --frames_per_second.'
     )
   return video.rate / data.frames_per_second
 
@@ -67,26 +67,35 @@ def cut_views(video: Video, data: DataConfig, views: Views) -> np.ndarray:
   Raises:
     UserError: the video cannot be read, or is shorter than a clip.
   """
-  stride = stride_of(video, data)
-  span = frame_numbers.span(data, stride)
-  count = video.count
-  if count < span:
+  count = video.count or 0
+  if count < frame_numbers.span(data, stride_of(video, data)):
     count = _count_frames(video)  # the container may report too few
   while True:
-    if data.short_videos == 'refuse' and count < span:
-      raise UserError(
-        f'{video.name} has {count} frames, and a clip spans {span}: '
-        '--short_videos=loop repeats the video, --short_videos=hold its last '
-        'frame.'
-      )
-    numbers = frame_numbers.uniform_frames(count, data, stride, views[0])
-    cutter, decoded = _Cutter(numbers, data, views[1]), 0
+    numbers = _view_numbers(video, data, count, views[0])
+    crops, decoded = _Crops(data, views[1]), 0
+    needed = frozenset(numbers.ravel().tolist())
     for number, image in enumerate(video.decode()):
-      cutter.add(number, image)
+      if number in needed:
+        crops.add(number, image)
       decoded = number + 1
     if decoded == count:
-      return cutter.clips()
+      return crops.clips(numbers)
     count = decoded
+
+
+def _view_numbers(
+  video: Video, data: DataConfig, count: int, temporal: int
+) -> np.ndarray:
+  """Returns the frames of each temporal view of `count` frames, [views, T]."""
+  stride = stride_of(video, data)
+  span = frame_numbers.span(data, stride)
+  if data.short_videos == 'refuse' and count < span:
+    raise UserError(
+      f'{video.name} has {count} frames, and a clip spans {span}: '
+      '--short_videos=loop repeats the video, --short_videos=hold its last '
+      'frame.'
+    )
+  return frame_numbers.uniform_frames(count, data, stride, temporal)
 
 
 def check_seconds(window: float | None, stride: float | None) -> None:
@@ -110,7 +119,7 @@ def window_clips(
 
   Args:
     video: decoded once, or again if its container reports a wrong number of
-      frames.
+      frames. Without any number (live), the crops of one window are kept.
     data: how clips are cut.
     views: per window; None for as many centre-crop clips as fit into it.
     window: in seconds; None for the length of a clip. Frames that are spread
@@ -122,12 +131,66 @@ def window_clips(
       unknown, a window is shorter than a clip or has no length, or the stride
       is less than a frame.
   """
+  length, hop = _window_frames(video, data, window, stride)
+  clip_stride = stride_of(video, data)
+  rate, live, count = video.rate, video.count is None, video.count or 0
+
+  def whole(count: int) -> Views:
+    return views or (frame_numbers.fitting_clips(count, data, clip_stride), 1)
+
+  def window_of(first: int, last: int, clips: np.ndarray) -> WindowClips:
+    return WindowClips(first / rate, last / rate, clips)
+
+  if not live and count < length:
+    count = _count_frames(video)  # the container may report too few
+  if not live and count < length:
+    yield window_of(0, count, cut_views(video, data, whole(count)))
+    return
+  temporal, spatial = whole(length)
+  numbers = _view_numbers(video, data, length, temporal)
+  needed = frozenset(numbers.ravel().tolist())
+  starts = _starts(None if live else count, length, hop)
+  start = next(starts)
+  crops = _Crops(data, spatial)
+  unfinished: collections.deque[int] = collections.deque()
+  end = decoded = 0
+  for number, image in enumerate(video.decode()):
+    decoded = number + 1
+    if number == start:
+      unfinished.append(start)
+      start = next(starts)
+    if live or any(number - first in needed for first in unfinished):
+      crops.add(number, image)
+    crops.drop(number - length)
+    if unfinished and unfinished[0] + length == decoded:
+      first, end = unfinished.popleft(), decoded
+      yield window_of(first, end, crops.clips(first + numbers))
+  if not decoded:
+    raise UserError(f'{video.name} has no frames.')
+  if decoded < length and live:
+    numbers = _view_numbers(video, data, decoded, whole(decoded)[0])
+    yield window_of(0, decoded, crops.clips(numbers))
+  elif decoded < length:
+    yield window_of(0, decoded, cut_views(video, data, whole(decoded)))
+  elif end < decoded:  # live, or the container reported a wrong number
+    first = decoded - length
+    if not live:
+      for number, image in enumerate(video.decode()):
+        if number - first in needed:
+          crops.add(number, image)
+    yield window_of(first, decoded, crops.clips(first + numbers))
+
+
+def _window_frames(
+  video: Video, data: DataConfig, window: float | None, stride: float | None
+) -> tuple[int, float]:
+  """Returns the frames of a window, and from one to the next."""
   check_seconds(window, stride)
   rate = video.rate
   if not rate:
     raise UserError(
       f'the frame rate of {video.name} is unknown, and windows are in seconds: '
-      'pass frames_per_second.'
+      'set --frames_per_second.'
     )
   if window is None and frame_numbers.is_spread(data):
     raise UserError(
@@ -135,8 +198,7 @@ def window_clips(
       'whole window: set --window to its seconds, about as long as the videos '
       'in training.'
     )
-  clip_stride = stride_of(video, data)
-  span = frame_numbers.span(data, clip_stride)
+  span = frame_numbers.span(data, stride_of(video, data))
   length = span if window is None else round(window * rate)
   hop = length if stride is None else stride * rate
   if length < span:
@@ -149,77 +211,50 @@ def window_clips(
       f'a window stride of {stride:g} seconds is less than a frame of '
       f'{video.name}: use at least {1 / rate:.3f} seconds.'
     )
-
-  def whole(count: int) -> WindowClips:
-    every = views or (frame_numbers.fitting_clips(count, data, clip_stride), 1)
-    return WindowClips(0.0, count / rate, cut_views(video, data, every))
-
-  count = video.count
-  if count < length and (count := _count_frames(video)) < length:
-    yield whole(count)
-    return
-  fitting = frame_numbers.fitting_clips(length, data, clip_stride)
-  temporal, spatial = views or (fitting, 1)
-  numbers = frame_numbers.uniform_frames(length, data, clip_stride, temporal)
-  starts = _starts(count, length, hop)
-  start = next(starts)
-  unfinished: collections.deque[tuple[int, _Cutter]] = collections.deque()
-  end = decoded = 0
-  for number, image in enumerate(video.decode()):
-    decoded = number + 1
-    if number == start:
-      unfinished.append((start, _Cutter(start + numbers, data, spatial)))
-      start = next(starts)
-    for _, cutter in unfinished:
-      cutter.add(number, image)
-    if unfinished and unfinished[0][0] + length == decoded:
-      first, cutter = unfinished.popleft()
-      end = decoded
-      yield WindowClips(first / rate, end / rate, cutter.clips())
-  if decoded < length:
-    yield whole(decoded)
-  elif end < decoded:  # the container reported a wrong number of frames
-    first = decoded - length
-    cutter = _Cutter(first + numbers, data, spatial)
-    for number, image in enumerate(video.decode()):
-      cutter.add(number, image)
-    yield WindowClips(first / rate, decoded / rate, cutter.clips())
+  return length, hop
 
 
-class _Cutter:
-  """Fills clips while frames are decoded.
+class _Crops:
+  """The evaluation crops of some frames of a video.
 
   Args:
-    numbers: frame numbers of each temporal view, int [views, T].
-    data: how clips are cut.
-    spatial: number of crops of each temporal view.
+    data: how frames are cropped.
+    spatial: number of crops of each frame.
   """
 
-  def __init__(self, numbers: np.ndarray, data: DataConfig, spatial: int):
-    self._numbers, self._short_side = numbers, data.short_side
-    self._needed = frozenset(numbers.ravel().tolist())
-    shape = (len(numbers), spatial, data.frames, *data.crop, 3)
-    self._clips = np.zeros(shape, np.uint8)
+  def __init__(self, data: DataConfig, spatial: int):
+    self._crop, self._short_side = data.crop, data.short_side
+    self._spatial = spatial
+    self._crops: dict[int, np.ndarray] = {}  # of each frame, [spatial, H, W, 3]
 
   def add(self, number: int, image: np.ndarray) -> None:
-    """Adds a frame, uint8 [H, W, 3], to all clips that contain it."""
-    if number in self._needed:
-      sampling.add_frame(
-        self._clips, self._numbers, number, image, self._short_side
-      )
+    """Adds a frame, uint8 [H, W, 3]."""
+    boxes = sampling.uniform_boxes(
+      image.shape[:2], self._crop, self._short_side, self._spatial
+    )
+    self._crops[number] = np.stack(
+      [sampling.crop_and_resize(image, box, self._crop) for box in boxes]
+    )
 
-  def clips(self) -> np.ndarray:
-    """Returns uint8 [V, T, H, W, 3]."""
-    return einops.rearrange(self._clips, 'v s ... -> (v s) ...')
+  def drop(self, number: int) -> None:
+    """Forgets a frame, if it was added."""
+    self._crops.pop(number, None)
+
+  def clips(self, numbers: np.ndarray) -> np.ndarray:
+    """Returns the clips of frames [views, T], uint8 [V, T, H, W, 3]."""
+    clips = np.stack(
+      [[self._crops[number] for number in view] for view in numbers.tolist()]
+    )
+    return einops.rearrange(clips, 'v t s ... -> (v s) t ...')
 
 
-def _starts(count: int, length: int, hop: float) -> Iterator[int]:
+def _starts(count: int | None, length: int, hop: float) -> Iterator[int]:
   """Yields the first frame of each window, endlessly.
 
-  One window ends at frame `count`. Later windows are for videos with more
-  frames than their container reports.
+  One window ends at frame `count`, if it is known. Later windows are for videos
+  with more frames than their container reports.
   """
-  previous, last = -1, count - length
+  previous, last = -1, -1 if count is None else count - length
   for index in itertools.count():
     start = round(index * hop)
     if previous < last < start:
