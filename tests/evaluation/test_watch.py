@@ -3,8 +3,12 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
 
+from vivit_jax import config as configs
+from vivit_jax.checkpoints.metadata import Description
+from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import watch
@@ -50,6 +54,22 @@ def watched(run, monkeypatch, *meanwhile):
   monkeypatch.setattr(watch, '_last_step', lambda _: 4)
   watch.watch(run, poll=0.01)
   return session.scored
+
+
+def test_the_last_step_is_that_of_the_runs_own_epochs(tmp_path):
+  config = configs.default()
+  config.model.heads = {'verb': 2}
+  config.train.epochs, config.train.batch_size = 2.0, 64
+  about = Description(
+    configs.resolve(config), {'verb': ['go', 'run']}, '128 videos (digest a)'
+  )
+  with Store(tmp_path) as store:
+    store.save(4, {'step': np.int32(4)}, about)
+  for epochs, last in ((2.0, 4), (3.0, 6)):  # it may go on
+    config.train.epochs = epochs
+    text = configs.to_json(configs.resolve(config))
+    (tmp_path / 'config.json').write_text(text)
+    assert watch._last_step(tmp_path) == last
 
 
 def test_each_checkpoint_is_scored_once(run, monkeypatch):
