@@ -1,6 +1,7 @@
 # make demo: a model trained and scored.  make test: the suite.  make lint.
 # make test-slow: whole programs, trained, killed, on several processes.
 # make test-torch: what compares with transformers, which it installs.
+# make test-export: exports, run in ONNX Runtime and LiteRT, which it installs.
 # make bench: speed and memory; with TORCH_PYTHON=PATH/python, an interpreter
 # that has torch and transformers, against these too.
 PYTHON ?= python3
@@ -10,7 +11,7 @@ WORKDIR ?= runs/demo
 # The scripts of launch/, which the tests run, have a variable of this name.
 unexport PYTHON
 
-.PHONY: demo test test-slow test-torch lint bench clean
+.PHONY: demo test test-slow test-torch test-export lint bench clean
 
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
@@ -38,6 +39,10 @@ test-torch: .venv/installed-dev
 	$(BIN)/pip install --quiet -r requirements-torch.txt -c requirements.txt
 	$(BIN)/python -m pytest tests/checkpoints/test_convert.py \
 	  tests/test_benchmarks.py::test_torch_is_compared_where_it_is_installed
+
+test-export: .venv/installed-dev
+	$(BIN)/pip install --quiet -r requirements-export.txt -c requirements.txt
+	$(BIN)/python -m pytest tests/inference/test_export.py -k "onnx or (usage and tflite)"
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .

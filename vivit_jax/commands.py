@@ -177,6 +177,17 @@ def end_on_sigterm() -> None:
   signal.signal(signal.SIGTERM, end)
 
 
+def raise_on_signals() -> None:
+  """Makes Ctrl-C and SIGTERM raise exceptions, for `finally` clauses to run."""
+
+  def leave(*_):
+    print('\nterminated', file=sys.stderr, flush=True)
+    sys.exit(TERMINATED)
+
+  signal.signal(signal.SIGINT, signal.default_int_handler)
+  signal.signal(signal.SIGTERM, leave)
+
+
 def obey_sweep() -> None:
   """Makes this run stop by SIGTERM, with a checkpoint, if its sweep.py ends."""
   parent = os.environ.get(SWEEP)

@@ -1,6 +1,7 @@
-"""Exports a trained model as one function that needs only jax.
+"""Exports a trained model for jax, TensorFlow, TFLite or ONNX.
 
   python -m vivit_jax.export --workdir=runs/demo --out=DIR
+  python -m vivit_jax.export --workdir=runs/demo --out=DIR --format=onnx
   python -m vivit_jax.export --checkpoint=PATH --config=FILE --out=DIR
 
 It maps uint8 frames to probabilities. docs/export.md describes the files.
@@ -17,8 +18,17 @@ from vivit_jax.inference import model_flags
 
 model_flags.define()
 _OUT = flags.DEFINE_string('out', None, 'Folder to create.')
+_FORMAT = flags.DEFINE_enum(
+  'format',
+  'stablehlo',
+  ('stablehlo', 'savedmodel', 'tflite', 'onnx'),
+  'StableHLO runs with only jax.',
+)
 _PLATFORMS = flags.DEFINE_list(
-  'platforms', 'cpu,cuda,tpu', 'Any of cpu, cuda, rocm, tpu.'
+  'platforms',
+  None,
+  'Any of cpu, cuda, rocm, tpu, for stablehlo and savedmodel; the default is '
+  'cpu,cuda,tpu.',
 )
 _RESIZE = flags.DEFINE_string(
   'resize', None, 'HxW of the input frames; the default is the crop.'
@@ -26,8 +36,11 @@ _RESIZE = flags.DEFINE_string(
 _PARAMETERS = flags.DEFINE_enum(
   'parameters', 'inside', ('inside', 'beside'), 'In the artefact or beside it.'
 )
-_SAVEDMODEL = flags.DEFINE_boolean(
-  'savedmodel', False, 'Write a TensorFlow SavedModel too.'
+_BATCH = flags.DEFINE_integer(
+  'batch',
+  None,
+  'Clips per call; the default is any number, and 1 for TFLite.',
+  lower_bound=1,
 )
 
 
@@ -37,13 +50,16 @@ def main(arguments: list[str]) -> None:
   size = None if _RESIZE.value is None else _size(_RESIZE.value)
   from vivit_jax.inference import export  # importing jax takes a second
 
+  predictor = model_flags.load()
+  commands.raise_on_signals()  # so that an unfinished folder is removed
   folder = export.export(
-    model_flags.load(),
+    predictor,
     _OUT.value,
+    format=_FORMAT.value,
     platforms=_PLATFORMS.value,
     size=size,
     beside=_PARAMETERS.value == 'beside',
-    savedmodel=_SAVEDMODEL.value,
+    batch=_BATCH.value,
   )
   for path in sorted(folder.iterdir()):
     files = [path, *path.rglob('*')]

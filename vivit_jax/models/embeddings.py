@@ -39,7 +39,8 @@ class TubeletEmbedding(nn.Module):
   """Projects non-overlapping tubelets to tokens (paper, eq. 1, section 3.2).
 
   A 3D convolution whose stride is the kernel size, computed as a reshape and
-  one matrix product. The kernel has the convolution's shape.
+  one matrix product. The kernel has the convolution's shape. No intermediate
+  array has more than 6 axes, which is TFLite's limit.
 
   Attributes:
     width: D.
@@ -64,16 +65,18 @@ class TubeletEmbedding(nn.Module):
     )
     bias = self.param('bias', nn.initializers.zeros, (self.width,))
     tubelets = einops.rearrange(
-      video,
-      'B (t f) (h p) (w q) C -> B t h w f p q C',
+      einops.rearrange(video, 'B T H W C -> (B T) H (W C)'),
+      '(n f) (h p) (w r) -> n h w (f p r)',
       f=frames,
       p=height,
-      q=width,
+      r=width * video.shape[-1],
     )
-    tokens = jax.lax.dot_general(
+    tokens = jnp.dot(
       tubelets.astype(self.dtype),
-      kernel.astype(self.dtype),
-      (((4, 5, 6, 7), (0, 1, 2, 3)), ((), ())),
+      einops.rearrange(kernel, 'f p q C D -> (f p q C) D').astype(self.dtype),
+    )
+    tokens = einops.rearrange(
+      tokens, '(B t) h w D -> B t h w D', B=video.shape[0]
     )
     return tokens + bias.astype(self.dtype)
 

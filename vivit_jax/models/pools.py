@@ -86,7 +86,7 @@ class _AttentionHead(nn.Module):
     x = blocks.attention(options, name)(query, x_BxNxD)
     y = blocks.layer_norm(self.options, 'LayerNorm_0')(x)
     x = x + blocks.MlpBlock(self.options, name='MlpBlock_0')(y)
-    return x[:, 0]
+    return einops.rearrange(x, 'B 1 D -> B D')
 
 
 def has_attention(names: Collection[str]) -> bool:

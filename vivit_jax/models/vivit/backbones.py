@@ -42,7 +42,9 @@ class Backbone(nn.Module):
     tubelet = self.tubelet
     if self.embedding == 'uniform_frames':  # paper, section 3.2
       period = tubelet[0]
-      video = video[:, period // 2 :: period]
+      video = jax.lax.slice_in_dim(
+        video, period // 2, None, stride=period, axis=1
+      )
       tubelet = (1, *tubelet[1:])
     x = embeddings.TubeletEmbedding(
       self.width,
@@ -73,9 +75,11 @@ class Backbone(nn.Module):
 
   def split(self, x_BxNxD: jax.Array) -> tuple[jax.Array, jax.Array | None]:
     """Returns the tokens [B, N, D] and the class token: [B, D], or None."""
-    if self.class_token:
-      return x_BxNxD[:, 1:], x_BxNxD[:, 0]
-    return x_BxNxD, None
+    if not self.class_token:
+      return x_BxNxD, None
+    # With a symbolic B, x[:, 0] is a gather, which TFLite cannot convert.
+    tokens = jax.lax.slice_in_dim(x_BxNxD, 1, None, axis=1)
+    return tokens, jax.lax.index_in_dim(x_BxNxD, 0, axis=1, keepdims=False)
 
   def encode_jointly(
     self, x_BxtxhxwxD: jax.Array, mode: Mode, **block

@@ -1,0 +1,195 @@
+"""File formats of exported models: how each is written, and how it is run."""
+
+import dataclasses
+import logging
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export as jax_export
+
+from vivit_jax.inference.export_program import Program
+
+PARAMETERS = 'parameters.npz'
+# Max bytes of a file with the parameters inside: flatbuffers and protocol
+# buffers hold at most 2 GiB, and 64 MiB are left for the program itself.
+MAX_INSIDE = (2 << 30) - (64 << 20)
+
+
+@dataclasses.dataclass(frozen=True)
+class Format:
+  """A file format.
+
+  Attributes:
+    artefact: name of the file or folder to write.
+    write: writes a program to the path of its artefact.
+    packages: modules that `write` imports, besides jax.
+    platforms: whether it is lowered for some platforms.
+    limited: whether the file holds at most `MAX_INSIDE` bytes of parameters.
+    load, call: lines of Python that load the model, and that map `video` to
+      `probabilities`.
+  """
+
+  artefact: str
+  write: Callable[[Program, pathlib.Path], None]
+  packages: tuple[str, ...]
+  platforms: bool
+  limited: bool
+  load: str
+  call: str
+
+  def usage(self, program: Program) -> list[str]:
+    """Returns lines of Python that run the model in the exported folder."""
+    count = 'any number of' if program.batch is None else program.batch
+    shape = (program.batch or 1, *program.clip)
+    call = _CALL_BESIDE if program.beside else self.call
+    return [
+      'import json, numpy as np',
+      *self.load.splitlines(),
+      "about = json.load(open('model.json', encoding='utf-8'))",
+      f'video = np.zeros({shape}, np.uint8)  # RGB, {count} clips',
+      *call.splitlines(),
+    ]
+
+
+def _write_stablehlo(program: Program, path: pathlib.Path) -> None:
+  """Writes the output of `jax.export`; and parameters, if they are beside."""
+  batch = program.batch or jax_export.symbolic_shape('b')[0]
+  video = jax.ShapeDtypeStruct((batch, *program.clip), jnp.uint8)
+  function, arguments = program.on_videos, (video,)
+  if program.beside:
+    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in program.leaves]
+    function, arguments = program.classify, (shapes, video)
+  exporter = jax_export.export(
+    jax.jit(function), platforms=tuple(program.platforms)
+  )
+  path.write_bytes(exporter(*arguments).serialize())
+  if program.beside:
+    arrays = {f'{n:05d}': leaf for n, leaf in enumerate(program.leaves)}
+    np.savez(path.with_name(PARAMETERS), **arrays)
+
+
+def _tensorflow_module(program: Program) -> tuple[Any, Any]:
+  """Returns a tf.Module and its function of `video`.
+
+  Parameters are variables, which a SavedModel keeps in files of any size.
+  """
+  import tensorflow as tf  # takes seconds
+  from jax.experimental import jax2tf
+
+  converted = jax2tf.convert(
+    program.classify,
+    polymorphic_shapes=[None, None if program.batch else '(b, ...)'],
+    native_serialization_platforms=tuple(program.platforms),
+    with_gradient=False,
+  )
+  module = tf.Module()
+  module.weights = [
+    tf.Variable(leaf, trainable=False, name=f'parameter_{index}')
+    for index, leaf in enumerate(program.leaves)
+  ]
+  shape = (program.batch, *program.clip)
+  signature = tf.TensorSpec(shape, tf.uint8, name='video')
+
+  @tf.function(input_signature=[signature], autograph=False)
+  def call(video):
+    return converted(list(module.weights), video)
+
+  module.call = call
+  return module, call
+
+
+def _write_saved_model(program: Program, path: pathlib.Path) -> None:
+  """Writes a folder whose default signature takes `video`."""
+  import tensorflow as tf
+
+  module, call = _tensorflow_module(program)
+  tf.saved_model.save(module, str(path), signatures=call)
+
+
+def _write_tflite(program: Program, path: pathlib.Path) -> None:
+  import tensorflow as tf
+
+  program = dataclasses.replace(program, platforms=('cpu',))
+  module, call = _tensorflow_module(program)
+  converter = tf.lite.TFLiteConverter.from_concrete_functions(
+    [call.get_concrete_function()], module
+  )
+  path.write_bytes(converter.convert())
+
+
+def _write_onnx(program: Program, path: pathlib.Path) -> None:
+  """Writes one file; above `MAX_INSIDE`, with parameters in another one."""
+  import jax2onnx
+  import onnx
+
+  # It warns of its examples, which need other packages.
+  logging.getLogger('jax2onnx').setLevel(logging.ERROR)
+
+  def call(video):
+    probabilities = program.on_videos(video)
+    return [probabilities[head] for head in program.heads]
+
+  model = jax2onnx.to_onnx(
+    call,
+    [jax.ShapeDtypeStruct((program.batch or 'b', *program.clip), jnp.uint8)],
+    input_names=['video'],
+    output_names=list(program.heads),
+  )
+  large = sum(leaf.nbytes for leaf in program.leaves) > MAX_INSIDE
+  onnx.save_model(
+    model, path, save_as_external_data=large, location=f'{path.name}.data'
+  )
+
+
+_CALL_BESIDE = f"""file = np.load('{PARAMETERS}')
+parameters = [file[name] for name in sorted(file.files)]
+probabilities = model.call(parameters, video)"""
+
+# Values of --format.
+FORMATS = {
+  'stablehlo': Format(
+    'model.jax_export',
+    _write_stablehlo,
+    packages=(),
+    platforms=True,
+    limited=True,
+    load="""from jax import export
+model = export.deserialize(bytearray(open('model.jax_export', 'rb').read()))""",
+    call='probabilities = model.call(video)',
+  ),
+  'savedmodel': Format(
+    'savedmodel',
+    _write_saved_model,
+    packages=('tensorflow',),
+    platforms=True,
+    limited=False,
+    load="""import tensorflow as tf
+model = tf.saved_model.load('savedmodel').signatures['serving_default']""",
+    call='probabilities = model(video=tf.constant(video))',
+  ),
+  'tflite': Format(
+    'model.tflite',
+    _write_tflite,
+    packages=('tensorflow',),
+    platforms=False,
+    limited=True,
+    load="""from ai_edge_litert.interpreter import Interpreter
+model = Interpreter('model.tflite').get_signature_runner()""",
+    call='probabilities = model(video=video)',
+  ),
+  'onnx': Format(
+    'model.onnx',
+    _write_onnx,
+    packages=('jax2onnx', 'onnx'),
+    platforms=False,
+    limited=False,
+    load="""import onnxruntime
+model = onnxruntime.InferenceSession('model.onnx')
+heads = [output.name for output in model.get_outputs()]""",
+    call="probabilities = dict(zip(heads, model.run(heads, {'video': video})))",
+  ),
+}

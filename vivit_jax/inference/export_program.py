@@ -1,0 +1,119 @@
+"""The function that is exported: preprocessing, model and probabilities."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vivit_jax.data import sampling
+from vivit_jax.inference.predictor import Predictor
+from vivit_jax.models import builder, pixels
+
+# Maps (leaves of the parameters, videos) to probabilities of each head.
+Classifier = Callable[[Sequence[Any], jax.Array], dict[str, jax.Array]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """A model to export.
+
+  Attributes:
+    classify: its function, on videos uint8 [batch, T, H, W, 3].
+    leaves: of its parameters.
+    heads: their names.
+    clip: (T, H, W, 3).
+    batch: clips per call; None: any number.
+    platforms: to lower it for, if the format has any.
+    beside: whether StableHLO takes the parameters as an argument.
+  """
+
+  classify: Classifier
+  leaves: Sequence[np.ndarray]
+  heads: Sequence[str]
+  clip: tuple[int, ...]
+  batch: int | None
+  platforms: Sequence[str]
+  beside: bool
+
+  def on_videos(self, video: jax.Array) -> dict[str, jax.Array]:
+    """Returns the probabilities, with the parameters as constants."""
+    return self.classify(self.leaves, video)
+
+
+def classifier(
+  predictor: Predictor, size: tuple[int, int] | None = None
+) -> Classifier:
+  """Returns the function to export.
+
+  It maps the leaves of the parameters and videos, uint8 [b, T, H, W, 3], to
+  float32 [b, K] for each head: softmax, or sigmoid for multi-label heads.
+
+  Args:
+    predictor: has the model and the preprocessing.
+    size: height and width of the frames; None: the model's crop size.
+  """
+  data = predictor.config.data
+  # 'plain' attention runs on every platform.
+  config = builder.with_attention(predictor.config.model, 'plain')
+  model = builder.build(config)
+  tree = jax.tree.structure(predictor.params)
+  resize = centre_crop(size or data.crop, data.crop, data.short_side)
+  if size is None:
+    resize = functools.partial(jnp.asarray, dtype=jnp.float32)
+
+  def classify(leaves, video):
+    params = jax.tree.unflatten(tree, leaves)
+    video = pixels.normalise(resize(video), data.mean, data.std)
+    logits = model.apply({'params': params}, video)
+    return {
+      head: jax.nn.sigmoid(x)
+      if head in predictor.multi_label
+      else jax.nn.softmax(x)
+      for head, x in logits.items()
+    }
+
+  return classify
+
+
+def centre_crop(
+  size: tuple[int, int], crop: tuple[int, int], short_side: int
+) -> Callable[[jax.Array], jax.Array]:
+  """Returns a function that resizes and crops frames as evaluation does.
+
+  `sampling.crop_and_resize` is linear along each axis, so it equals a product
+  with one matrix per axis. OpenCV gives the matrix when it resizes an identity.
+
+  Args:
+    size: height and width of the frames.
+    crop: height and width of the result.
+    short_side: of the resized frames, before the crop.
+
+  Returns:
+    A function that maps uint8 [..., *size, 3] to float32 [..., *crop, 3],
+    rounded to integers as in evaluation.
+  """
+  box = sampling.uniform_boxes(size, crop, short_side, 1)[0]
+  shrinks = box.height > crop[0]
+  method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+  rows, columns = (
+    cv2.resize(np.eye(n, dtype=np.float32), (n, m), interpolation=method)
+    for n, m in zip((box.height, box.width), crop)
+  )
+  vertical = box.top, box.top + box.height
+  horizontal = box.left, box.left + box.width
+
+  def resize(video):
+    part = jax.lax.slice_in_dim(video, *vertical, axis=-3)
+    part = jax.lax.slice_in_dim(part, *horizontal, axis=-2)
+    part = part.astype(jnp.float32)
+    with jax.default_matmul_precision('highest'):
+      part = jnp.einsum('hH,...HWC->...hWC', rows, part)
+      part = jnp.einsum('wW,...hWC->...hwC', columns, part)
+    return jnp.clip(jnp.round(part), 0, 255)
+
+  return resize
