@@ -39,7 +39,7 @@ _PARAMETERS = flags.DEFINE_enum(
 _BATCH = flags.DEFINE_integer(
   'batch',
   None,
-  'Clips per call; the default is any number, and 1 for TFLite.',
+  'Clips per call; the default is any number.',
   lower_bound=1,
 )
 

@@ -52,8 +52,7 @@ def export(
       size.
     beside: whether to write the parameters, of any size, to a separate file;
       for StableHLO.
-    batch: clips per call; None: any number, but 1 for TFLite, whose shapes are
-      fixed.
+    batch: clips per call; None: any number.
 
   Returns:
     The folder.
@@ -66,17 +65,19 @@ def export(
   folder = pathlib.Path(folder)
   data = predictor.config.data
   _check_options(format, platforms, beside)
+  chosen = export_formats.FORMATS[format]
+  dtype = predictor.config.model.dtype if chosen.stablehlo else 'float32'
   program = Program(
-    classifier(predictor, size),
+    classifier(predictor, size, dtype),
     [np.asarray(x) for x in jax.tree.leaves(predictor.params)],
     heads=tuple(predictor.label_names),
+    dtype=dtype,
     clip=(data.frames, *(size or data.crop), 3),
-    batch=1 if format == 'tflite' and batch is None else batch,
+    batch=batch,
     platforms=tuple(_DEFAULT_PLATFORMS if platforms is None else platforms),
     beside=beside,
   )
   _check(folder, program, format)
-  chosen = export_formats.FORMATS[format]
   about = _description(predictor, program, size, format)
   with _appearing(folder) as temporary:
     try:
@@ -108,6 +109,7 @@ def _description(
   """Returns the contents of model.json, without checksums."""
   chosen = export_formats.FORMATS[format]
   batch = program.batch or 'b'
+  model = dataclasses.asdict(predictor.config.model)
   return {
     'usage': chosen.usage(program),
     'format': format,
@@ -138,8 +140,8 @@ def _description(
       if size
       else 'normalisation',
     },
-    'model': dataclasses.asdict(predictor.config.model),
-    'platforms': list(program.platforms) if chosen.platforms else None,
+    'model': model | {'dtype': program.dtype},
+    'platforms': list(program.platforms) if chosen.stablehlo else None,
     'jax': jax.__version__,
   }
 
@@ -157,7 +159,7 @@ def _check_options(
     )
   if platforms is None:
     return
-  if not formats[format].platforms:
+  if not formats[format].stablehlo:
     raise UserError(
       f'--platforms is for stablehlo and savedmodel, not for {format}.'
     )

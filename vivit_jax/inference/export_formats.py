@@ -27,7 +27,9 @@ class Format:
     artefact: name of the file or folder to write.
     write: writes a program to the path of its artefact.
     packages: modules that `write` imports, besides jax.
-    platforms: whether it is lowered for some platforms.
+    stablehlo: whether it holds StableHLO, which is lowered for some platforms
+      and has the model's precision. The others compute in float32, because
+      their runtimes lack operations in bfloat16.
     limited: whether the file holds at most `MAX_INSIDE` bytes of parameters.
     load, call: lines of Python that load the model, and that map `video` to
       `probabilities`.
@@ -36,7 +38,7 @@ class Format:
   artefact: str
   write: Callable[[Program, pathlib.Path], None]
   packages: tuple[str, ...]
-  platforms: bool
+  stablehlo: bool
   limited: bool
   load: str
   call: str
@@ -155,7 +157,7 @@ FORMATS = {
     'model.jax_export',
     _write_stablehlo,
     packages=(),
-    platforms=True,
+    stablehlo=True,
     limited=True,
     load="""from jax import export
 model = export.deserialize(bytearray(open('model.jax_export', 'rb').read()))""",
@@ -165,7 +167,7 @@ model = export.deserialize(bytearray(open('model.jax_export', 'rb').read()))""",
     'savedmodel',
     _write_saved_model,
     packages=('tensorflow',),
-    platforms=True,
+    stablehlo=True,
     limited=False,
     load="""import tensorflow as tf
 model = tf.saved_model.load('savedmodel').signatures['serving_default']""",
@@ -175,7 +177,7 @@ model = tf.saved_model.load('savedmodel').signatures['serving_default']""",
     'model.tflite',
     _write_tflite,
     packages=('tensorflow',),
-    platforms=False,
+    stablehlo=False,
     limited=True,
     load="""from ai_edge_litert.interpreter import Interpreter
 model = Interpreter('model.tflite').get_signature_runner()""",
@@ -185,7 +187,7 @@ model = Interpreter('model.tflite').get_signature_runner()""",
     'model.onnx',
     _write_onnx,
     packages=('jax2onnx', 'onnx'),
-    platforms=False,
+    stablehlo=False,
     limited=False,
     load="""import onnxruntime
 model = onnxruntime.InferenceSession('model.onnx')

@@ -26,6 +26,7 @@ class Program:
     classify: its function, on videos uint8 [batch, T, H, W, 3].
     leaves: of its parameters.
     heads: their names.
+    dtype: of the computation.
     clip: (T, H, W, 3).
     batch: clips per call; None: any number.
     platforms: to lower it for, if the format has any.
@@ -35,6 +36,7 @@ class Program:
   classify: Classifier
   leaves: Sequence[np.ndarray]
   heads: Sequence[str]
+  dtype: str
   clip: tuple[int, ...]
   batch: int | None
   platforms: Sequence[str]
@@ -46,7 +48,9 @@ class Program:
 
 
 def classifier(
-  predictor: Predictor, size: tuple[int, int] | None = None
+  predictor: Predictor,
+  size: tuple[int, int] | None = None,
+  dtype: str = 'float32',
 ) -> Classifier:
   """Returns the function to export.
 
@@ -56,11 +60,12 @@ def classifier(
   Args:
     predictor: has the model and the preprocessing.
     size: height and width of the frames; None: the model's crop size.
+    dtype: of the computation.
   """
   data = predictor.config.data
   # 'plain' attention runs on every platform.
   config = builder.with_attention(predictor.config.model, 'plain')
-  model = builder.build(config)
+  model = builder.build(dataclasses.replace(config, dtype=dtype))
   tree = jax.tree.structure(predictor.params)
   resize = centre_crop(size or data.crop, data.crop, data.short_side)
   if size is None:
