@@ -424,7 +424,7 @@ runpy.run_module('vivit_jax.export', run_name='__main__')
 def test_a_signal_leaves_nothing_behind(
   number, code, config, trained, tmp_path
 ):
-  arguments = f'--workdir={trained(config)}', f'--out={tmp_path / "out"}'
+  arguments = f'--workdir={trained(config)}', f'--out={tmp_path}/new/out'
   done = subprocess.run(
     [sys.executable, '-c', INTERRUPTED, *arguments, str(int(number))],
     cwd=ROOT,
@@ -433,4 +433,4 @@ def test_a_signal_leaves_nothing_behind(
   )
   assert done.returncode == code, done.stderr
   assert 'Traceback' not in done.stderr
-  assert not list(tmp_path.iterdir())
+  assert not list((tmp_path / 'new').iterdir())
