@@ -3,13 +3,23 @@
 Expected examples are written by hand: (split, path, label) of each.
 """
 
+import numbered
+import owners
 import pytest
 from conftest import opened, run, video
 from owners import lines
 
-from vivit_jax.data import annotations, decode, moving_shapes, overview, prepare
+from vivit_jax.data import (
+  annotations,
+  decode,
+  moving_shapes,
+  overview,
+  prepare,
+  raw_videos,
+)
 from vivit_jax.data.annotations import Annotated, Example
-from vivit_jax.data.readers import own, tables
+from vivit_jax.data.containers import UnreadableVideo
+from vivit_jax.data.readers import own
 from vivit_jax.errors import UserError
 
 
@@ -71,8 +81,10 @@ def test_a_column_in_brackets_has_many_labels(tmp_path):
   [
     ('path,label,fps,num_frames', 'a.mp4,x,25,9', None, ['label'], 2),
     (',path,label', '0,a.mp4,x', None, ['label'], 1),  # pandas' index
-    ('id,file_name,Class', '7,a.mp4,x', None, ['Class'], 1),
+    ('id,file_name,Class', '7,a.mp4,x', None, ['class'], 1),
     ('Video_Path,verb,scene', 'a.mp4,x,y', ['scene'], ['scene'], 1),
+    ('path,stop', 'a.mp4,yes', ['stop'], ['stop'], 0),
+    ('path,label,,', 'a.mp4,x,,', None, ['label'], 2),
     ('path,label_fine,tags[]', 'a.mp4,x,y', None, ['label_fine', 'tags'], 0),
   ],
 )
@@ -93,7 +105,9 @@ def test_other_columns_are_no_heads(
     ('start,end', '0.5,2', 0.5, 2.0, None),
     ('time_start,time_end', '00:01:02.5,1:03', 62.5, 63.0, None),
     ('start_time,end_time', ',4.25', None, 4.25, None),
-    ('start_frame,end_frame', '3,17', None, None, (3, 17)),
+    ('start_frame,end_frame', '3.0,17', None, None, (3, 17)),
+    ('begin,stop_time', '"0,5",NaN', 0.5, None, None),
+    ('start_timestamp,stop_timestamp', '0:00:01.5,2e+0', 1.5, 2.0, None),
     ('start_sec,end_sec,start_frame,stop_frame', '1,2,9,18', 1, 2, (9, 18)),
   ],
 )
@@ -109,12 +123,42 @@ def test_segments(tmp_path, columns, cells, start, end, frames):
   assert whole == Example('a.mp4', 'a.mp4', {'label': 'y'})
 
 
-def test_seconds_are_frames_at_the_rate_of_the_frames(tmp_path):
-  # Frame 1 is at 0 s, 11 at 1.0 s, 15 at 1.4 s: before 1.5 s.
-  lines(tmp_path / 'a.csv', 'path,label,start,end', 'a,x,1.0,1.5')
-  (example,) = read(tmp_path / 'a.csv', frames_rate=10).splits['train']
-  assert example.frames == (11, 15)
-  assert tables.frame_numbers(None, 0.3, 10) == (None, 3)
+@pytest.mark.parametrize('lowest', [0, 1])
+def test_seconds_are_frames_at_the_rate_of_a_folder(tmp_path, lowest):
+  """At 10 a second, frame n of 0 to 19 is at n / 10 s."""
+  videos = tmp_path / 'videos'
+  owners.frame_folder(videos / 'a', '{:05d}.jpg', lowest, 20)
+  rows = ['a,x,1.0,1.5', 'a,x,,0.31', 'a,x,1.75,nan', 'a,x,,']
+  lines(tmp_path / 'a.csv', 'path,label,start,end', *rows)
+  annotated = read(tmp_path / 'a.csv', frames_rate=10)
+  expected = [range(10, 15), range(4), range(18, 20), range(20)]
+  for example, numbers in zip(annotated.splits['train'], expected, strict=True):
+    images = raw_videos.frames(videos, example)
+    assert [numbered.number(image) for image in images] == list(numbers)
+    assert raw_videos.rate(videos, example) == 10
+  with pytest.raises(UnreadableVideo, match='--frames_rate'):
+    (example,) = read(tmp_path / 'a.csv').splits['train'][:1]
+    list(raw_videos.frames(videos, example))
+
+
+@pytest.mark.parametrize('ending', ['.mp4', '.mkv'])
+@pytest.mark.parametrize(
+  'ticks',
+  [range(30), [*range(10), *range(11, 31)], [*range(20), *range(20, 60, 4)]],
+)
+def test_frame_numbers_count_frames(tmp_path, ending, ticks):
+  """Also after a gap, and if the frame rate changes."""
+  numbered.write(tmp_path / f'v{ending}', 30, ticks=ticks)
+  for frames in ((0, 3), (8, 12), (12, None), (28, 29)):
+    example = Example(f'v{ending}', '', {}, frames=frames)
+    images = raw_videos.frames(tmp_path, example)
+    seen = [numbered.number(image) for image in images]
+    last = 29 if frames[1] is None else frames[1]
+    assert sorted(set(seen)) == list(range(frames[0], last + 1))
+  for frames in ((30, 31), (20, 40)):
+    with pytest.raises(UnreadableVideo, match='30 frames'):
+      example = Example(f'v{ending}', '', {}, frames=frames)
+      list(raw_videos.frames(tmp_path, example))
 
 
 def test_segments_hold_their_frames(tmp_path, videos):
@@ -178,21 +222,23 @@ def test_lists_of_paths_and_labels(tmp_path):
   folder = tmp_path / 'lists'
   folder.mkdir()
   absolute = videos / 'b.mp4'
-  lines(folder / 'train.csv', 'a b/1.mp4 10', f'{absolute} 9', '2.AVI\t10')
-  lines(folder / 'val_list_rawframes.txt', 'frames 1 163 3', 'frames 2 9 4')
+  rows = ['a b/1.mp4 10', f'{absolute} 9', '2.AVI\tbrush hair']
+  lines(folder / 'train.csv', *rows)
+  lines(folder / 'val_list_rawframes.csv', 'frames 1 163 3', 'frames 2 9 4')
   lines(folder / 'test.csv', 'a b/3.mp4, 2')
   annotated = read(folder)
   assert found(annotated) == [
     ('train', 'a b/1.mp4', '10'),
     ('train', 'b.mp4', '9'),
-    ('train', '2.AVI', '10'),
+    ('train', '2.AVI', 'brush hair'),
     ('validation', 'frames 1', '3'),
     ('validation', 'frames 2', '4'),
     ('test', 'a b/3.mp4', '2'),
   ]
-  lines(folder / 'test.csv', '3.mp4 2', '4.mp4')
-  with pytest.raises(UserError, match='test.csv line 2'):
-    read(folder)
+  for wrong in ('4.mp4', '4.mp4 1 5', '4.mp4,run,train'):
+    lines(folder / 'test.csv', '3.mp4 2', wrong)
+    with pytest.raises(UserError, match='test.csv line 2'):
+      read(folder)
 
 
 @pytest.mark.parametrize('given', [False, True])
@@ -200,6 +246,8 @@ def test_class_folders(tmp_path, given):
   path = tmp_path if given else None
   touch(tmp_path, 'b/1.mp4', 'a/x/2.WEBM', 'test/3.mp4', 'a/4/f_1.jpg')
   touch(tmp_path, 'top.mp4', 'b/notes.md', '.cache/b/1.mp4', 'b/._1.mp4')
+  touch(tmp_path, 'b/.trash/2.mp4', 'b/@eaDir/1.mp4/a_1.png', 'b/5.gif')
+  (tmp_path / 'a' / 'self').symlink_to(tmp_path / 'a')
   annotated = own.read(path, tmp_path)
   assert found(annotated) == [
     ('train', 'a/4', 'a'),
@@ -207,7 +255,8 @@ def test_class_folders(tmp_path, given):
     ('train', 'b/1.mp4', 'b'),
     ('train', 'test/3.mp4', 'test'),  # a class: it holds the video itself
   ]
-  assert annotated.notes[0].startswith('1 video')
+  top, ending = annotated.notes
+  assert '1' in top and 'b/5.gif' in ending
 
 
 def test_class_folders_in_splits(tmp_path):
@@ -223,6 +272,37 @@ def test_class_folders_in_splits(tmp_path):
   (tmp_path / 'empty').mkdir()
   with pytest.raises(UserError, match='empty.*--annotations'):
     own.read(None, tmp_path / 'empty')
+
+
+@pytest.mark.parametrize(
+  'paths, named',
+  [
+    (
+      ['videos_train/a/1.mp4', 'videos_val/a/2.mp4'],
+      'videos_train, videos_val',
+    ),
+    (['train/1.mp4', 'val/2.mp4'], 'train, val'),
+    (['a/train/1.mp4', 'a/test/2.mp4', 'b/train/3.mp4'], 'a/t'),
+    (['data/train/a/1.mp4', 'data/val/a/1.mp4'], 'data/train'),
+  ],
+)
+def test_class_folders_a_level_off_are_refused(tmp_path, paths, named):
+  touch(tmp_path, *paths)
+  with pytest.raises(UserError, match=named):
+    own.read(None, tmp_path)
+
+
+def test_a_bound_of_an_unknown_name_is_refused(tmp_path):
+  for other in ('duration', 'stop_s'):
+    lines(tmp_path / 'a.csv', f'path,label,start,{other}', 'a.mp4,x,1,2')
+    with pytest.raises(UserError, match=f"'start'.*'{other}'"):
+      read(tmp_path / 'a.csv')
+
+
+def test_an_open_quote_is_refused(tmp_path):
+  lines(tmp_path / 'a.csv', 'path,label', 'a.mp4,x', 'b.mp4,"y', 'c.mp4,x')
+  with pytest.raises(UserError, match="a.csv line 4.*'label'"):
+    read(tmp_path / 'a.csv')
 
 
 def test_video_folder_of_hugging_face(tmp_path):
@@ -246,12 +326,12 @@ def test_video_folder_of_hugging_face(tmp_path):
 
 
 def test_a_share_of_train_is_for_validation(tmp_path, videos, capsys):
-  """A video's place is fixed by its path; segments of one stay together."""
+  """Chosen by digests of paths; segments of one video stay together."""
   path = tmp_path / 'a.csv'
   rows = [f'{n}.mp4,{n % 2},{s},{s + 0.2}' for n in range(10) for s in (0, 0.4)]
   lines(path, 'path,label,start,end', *rows)
   options = {'annotations': path, 'validation_share': 0.3}
-  folder = run(tmp_path, [], **options).folder
+  run(tmp_path, [], **options)
   assert '--validation_share' not in capsys.readouterr().out
   ids = {
     split: opened(tmp_path, split).ids for split in ('train', 'validation')
@@ -259,12 +339,12 @@ def test_a_share_of_train_is_for_validation(tmp_path, videos, capsys):
   videos_of = {s: {i.split()[0] for i in of} for s, of in ids.items()}
   assert not videos_of['train'] & videos_of['validation']
   assert sum(map(len, ids.values())) == 20
-  fewer = [row for row in rows if not row.startswith('3.')]
+  assert len(videos_of['validation']) == 3
+  gone = min(videos_of['train'])
+  fewer = [row for row in rows if not row.startswith(gone)]
   lines(path, 'path,label,start,end', *fewer)
   run(tmp_path, [], **options, overwrite=True)
-  again = opened(tmp_path, 'validation').ids
-  assert again == [i for i in ids['validation'] if not i.startswith('3.')]
-  assert folder.exists()
+  assert opened(tmp_path, 'validation').ids == ids['validation']
   with pytest.raises(UserError, match='--validation_share'):
     run(tmp_path, [], annotations=path, validation_share=1e-9, overwrite=True)
 
@@ -278,9 +358,9 @@ def test_doubtful_splits_and_labels_are_noted(capsys):
   notes = [line for line in shown.splitlines() if line.startswith('note: ')]
   for words in (
     ('validation', '--validation_share'),
-    ('2 videos', 'train', 'test'),
+    ('train', 'test', ': 2'),
     ("'Jump'", "'jump'"),
-    ("'nan'", '1 video'),
+    ("'nan'", '1 have'),
     ("'run;sit'", 'label[]'),
     ('21 labels', '23 videos'),
   ):

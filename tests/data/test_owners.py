@@ -125,7 +125,7 @@ def test_frames_of_another_rate(tmp_path, capsys):
     (frames / f'frame_{number:010d}.jpg').unlink()
   (raw / 'EPIC_100_train.csv').unlink()
   arguments |= {'data_dir': tmp_path, 'workers': 1, 'any_labels': True}
-  with pytest.raises(UserError, match='P03_04 .*6 .*11.*--frames_rate'):
+  with pytest.raises(UserError, match='P03_04 .*6.*11.*--frames_rate'):
     prepare.prepare(dataset, **arguments)
   prepare.prepare(dataset, **arguments, frames_rate=5)
   split = datasets.open_split(dataset, tmp_path, 'validation')

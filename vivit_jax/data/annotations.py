@@ -33,6 +33,8 @@ class Example:
     frames: first and last frame number of the segment, each perhaps None: in a
       folder of frames, those of the file names; in a video without `start` and
       `end`, counted from 0.
+    frames_rate: frames per second of a folder of frames, if known; its segment
+      is then given by `start` and `end`.
     record: byte offset of the video's record in a file of records.
   """
 
@@ -43,6 +45,7 @@ class Example:
   start: float | None = None
   end: float | None = None
   frames: tuple[int | None, int | None] | None = None
+  frames_rate: float | None = None
   record: int | None = None
 
 
@@ -117,8 +120,9 @@ def label_maps(
 
 def _sorted_labels(labels: set[str]) -> list[str]:
   """Returns sorted labels: 0, 1, 2, 10 if all are integers, else as text."""
-  if all(re.fullmatch('-?[0-9]+', label) for label in labels):
-    return sorted(labels, key=lambda label: (int(label), label))
+  # pandas writes whole numbers as 3.0 if there are empty cells.
+  if all(re.fullmatch(r'[+-]?[0-9]+(\.0+)?', label) for label in labels):
+    return sorted(labels, key=lambda label: (float(label), label))
   return sorted(labels)
 
 
@@ -156,7 +160,8 @@ def check_classes(
 def with_validation(annotated: Annotated, share: float) -> Annotated:
   """Moves a share of the videos of 'train' to a new split 'validation'.
 
-  All segments of a video go together; other videos do not change its place.
+  These are the videos whose paths have the smallest digests: almost the same if
+  videos are added. All segments of a video go together.
 
   Raises:
     UserError: no split 'train', already a split 'validation', or a share that
@@ -169,19 +174,23 @@ def with_validation(annotated: Annotated, share: float) -> Annotated:
       f'{", ".join(splits)}: leave it out.'
     )
 
-  def moves(path: str) -> bool:
-    digest = hashlib.sha256(path.encode('utf-8', 'surrogateescape')).digest()
-    return int.from_bytes(digest[:8], 'big') < share * 2**64
+  def digest(path: str) -> bytes:
+    return hashlib.sha256(path.encode()).digest()
 
-  moved = [moves(example.path) for example in splits['train']]
-  if all(moved) or not any(moved):
+  paths = sorted({example.path for example in splits['train']}, key=digest)
+  count = round(share * len(paths))
+  if not 0 < count < len(paths):
     raise UserError(
-      f'--validation_share={share} takes {sum(moved)} of the {len(moved)} '
-      'videos of train: choose another share.'
+      f'--validation_share={share} takes {count} of the {len(paths)} videos of '
+      'train: choose another share.'
     )
+  moved = set(paths[:count])
   for split, taken in (('train', False), ('validation', True)):
-    pairs = zip(annotated.splits['train'], moved)
-    splits[split] = [example for example, moves in pairs if moves == taken]
+    splits[split] = [
+      example
+      for example in annotated.splits['train']
+      if (example.path in moved) == taken
+    ]
   return dataclasses.replace(annotated, splits=splits)
 
 

@@ -26,6 +26,9 @@ def fingerprint(
   options: storage.EncodingOptions,
 ) -> str:
   """Returns a digest of the inputs that determine a dataset's records."""
+  form = dataclasses.asdict(options)
+  if form['square_pixels']:  # the default is left out: datasets of before stay
+    del form['square_pixels']
   content = {
     'format': records.FORMAT,
     'videos': str(videos.resolve()),
@@ -34,7 +37,7 @@ def fingerprint(
       for split, examples in splits.items()
     },
     'label_names': names,
-    'form': dataclasses.asdict(options),
+    'form': form,
   }
   return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
@@ -43,7 +46,7 @@ def _identity(example: Example) -> list[Any]:
   """Returns the fields of an example that go into the fingerprint."""
   segment = {
     field: getattr(example, field)
-    for field in ('start', 'end', 'frames', 'record')
+    for field in ('start', 'end', 'frames', 'frames_rate', 'record')
     if getattr(example, field) is not None
   }
   identity = [example.path, example.id, dict(example.labels)]

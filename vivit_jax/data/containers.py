@@ -10,6 +10,8 @@ from av.stream import Disposition
 
 from vivit_jax.errors import UserError
 
+_PICTURES = ('mjpeg', 'png', 'bmp', 'webp', 'gif')
+
 
 class UnreadableVideo(UserError):
   """A video, or one of its frames, that cannot be decoded.
@@ -68,7 +70,8 @@ def video_stream(
   ]
   if not streams:
     raise UnreadableVideo(path, 'has no video stream')
-  stream = max(streams, key=_area)
+  # Matroska may lack the mark of an attached picture.
+  stream = max(streams, key=lambda s: (s.codec.name not in _PICTURES, _area(s)))
   if stream.codec_context is None:
     raise UnreadableVideo(path, 'has a codec without a decoder here')
   stream.codec_context.thread_count = 1

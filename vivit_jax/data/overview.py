@@ -56,7 +56,7 @@ def _split_notes(splits: Splits) -> Iterator[str]:
         shared[seen[path], split] += 1
       seen.setdefault(path, split)
   for (first, second), count in shared.items():
-    yield f'{count} videos are in both {first} and {second}'
+    yield f'videos that are in both {first} and {second}: {count}'
 
 
 def _label_notes(
@@ -73,7 +73,7 @@ def _label_notes(
   counts = collections.Counter(single)
   for label, count in counts.items():
     if label.lower() in ('nan', 'none', 'null', 'n/a'):
-      yield f"{head}: {count} videos have the label '{label}': none was given?"
+      yield f"{head}: {count} have the label '{label}': is it missing"
   several = next((label for label in counts if re.search('[;|]', label)), None)
   if several:
     yield (
@@ -81,4 +81,4 @@ def _label_notes(
       f"the column '{head}[]' and separate them by ';'"
     )
   if len(single) > _FEW and len(counts) > len(single) / 2:
-    yield f'{head}: {len(counts)} labels for {len(single)} videos: are they it?'
+    yield f'{head}: {len(counts)} labels for {len(single)} videos'

@@ -5,6 +5,7 @@ in a TFRecord file.
 """
 
 import functools
+import math
 import os
 import pathlib
 import re
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from vivit_jax import files
-from vivit_jax.data import decode, storage, tfrecords
+from vivit_jax.data import decode, storage, tfrecords, timing
 from vivit_jax.data.annotations import Example
 from vivit_jax.data.containers import UnreadableVideo
 
@@ -145,7 +146,7 @@ def rate(videos: pathlib.Path, example: Example) -> float | None:
   if _is_video(path, example):
     return decode.frame_rate(path, *_bounds(path, example))
   if example.record is None:
-    return None
+    return example.frames_rate
   values = _record(path, example.record).context.get(_RATE, [])
   return float(values[0]) if values and isinstance(values[0], float) else None
 
@@ -162,17 +163,18 @@ def _bounds(
   start, end, frames = example.start, example.end, example.frames
   if frames is None or (start, end) != (None, None):
     return start, end
-  rate = decode.frame_rate(path)
-  if rate is None:
+  times = timing.frame_times(path)
+  first, last = frames[0] or 0, frames[1]
+  if last is not None and last - len(times) >= 0.1 * (last + 1 - first):
     raise UnreadableVideo(
-      path, 'has no known frame rate: give its segment in seconds'
+      path, f'has {len(times)} frames, and its segment ends at frame {last}'
     )
-  first, last = frames
-  # Between frames, so that rounding cannot move a bound to the next.
-  return (
-    (first - 0.5) / rate if first else None,
-    None if last is None else (last + 0.5) / rate,
-  )
+  if first >= len(times):
+    raise UnreadableVideo(
+      path, f'has {len(times)} frames, and its segment begins at frame {first}'
+    )
+  goes_on = last is not None and last + 1 < len(times)
+  return times[first], times[last + 1] if goes_on else None
 
 
 def _image_bytes(path: pathlib.Path, example: Example) -> Iterator[bytes]:
@@ -213,13 +215,9 @@ def _image_files(path: pathlib.Path, example: Example) -> list[pathlib.Path]:
   names = _numbered(path, path.stat().st_mtime_ns)
   if not names:
     raise UnreadableVideo(path, 'is a folder without images')
-  if example.frames is None and (example.start or example.end is not None):
-    raise UnreadableVideo(
-      path,
-      'is a folder of frames, and its segment is in seconds: give the rate of '
-      'its frames as --frames_rate, or columns of frame numbers',
-    )
   first, last = example.frames or (None, None)
+  if example.frames is None and (example.start or example.end is not None):
+    first, last = _numbers(path, example, min(names))
   first = min(names) if first is None else first
   last = max(names) if last is None else last
   existing = [number for number in range(first, last + 1) if number in names]
@@ -233,6 +231,23 @@ def _image_files(path: pathlib.Path, example: Example) -> list[pathlib.Path]:
       path, f'ends at frame {existing[-1]}, in the segment {first} to {last}'
     )
   return [path / names[number] for number in existing]
+
+
+def _numbers(
+  path: pathlib.Path, example: Example, lowest: int
+) -> tuple[int | None, int | None]:
+  """Returns the first and last number of the frames in a segment in seconds."""
+  rate, start, end = example.frames_rate, example.start, example.end
+  if rate is None:
+    raise UnreadableVideo(
+      path,
+      'is a folder of frames, and its segment is in seconds: give the rate of '
+      'its frames as --frames_rate, or columns of frame numbers',
+    )
+  # A frame at a bound, rounded, is of the segment that begins there.
+  first = None if start is None else math.ceil(start * rate - 1e-6) + lowest
+  last = None if end is None else math.ceil(end * rate - 1e-6) + lowest - 1
+  return first, last
 
 
 def last_frame(folder: pathlib.Path) -> int:

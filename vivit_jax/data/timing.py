@@ -84,6 +84,25 @@ def _measure(
     return Timing(timing.rate, tuple(max(first, x) for x in timing.moments))
 
 
+def frame_times(path: pathlib.Path) -> list[float]:
+  """Returns the times of a video's frames, in seconds; [] if unknown.
+
+  Raises:
+    UnreadableVideo: the file cannot be opened.
+  """
+  return _frame_times(path, files.stamp(path))
+
+
+@functools.lru_cache(1)  # segments of one video come in sequence
+def _frame_times(
+  path: pathlib.Path, stamp: tuple[int, int] | None
+) -> list[float]:
+  del stamp  # part of the cache's key
+  with containers.opened(path) as container:
+    stream = containers.video_stream(path, container)
+    return _times(container, stream, 0.0, math.inf) or []
+
+
 def _times(
   container: av.container.InputContainer,
   stream: av.VideoStream,

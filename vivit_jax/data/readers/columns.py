@@ -6,21 +6,29 @@ import re
 from collections.abc import Sequence
 
 from vivit_jax.data.annotations import Example, Label
-from vivit_jax.data.readers import tables
+from vivit_jax.data.readers import tables, text
 from vivit_jax.errors import UserError, nearest
 
 _MULTI_LABEL = '[]'  # suffix in the header of a multi-label column
 _SEPARATOR = ';'  # between labels
 
-# Names in any case, before underscores go; the first that is there is taken.
+
+def _times_of(*words: str) -> tuple[str, ...]:
+  forms = ('{}', '{}time', 'time{}', '{}timestamp', '{}seconds', '{}sec')
+  return tuple(form.format(word) for word in words for form in forms)
+
+
+# Names in any case and without underscores; the first that is there is taken.
 _NAMES = {
   'path': ('path', 'filename', 'videopath', 'filepath', 'video', 'file'),
-  'split': ('split',),
-  'start': ('start', 'starttime', 'timestart', 'startseconds', 'startsec'),
-  'end': ('end', 'endtime', 'timeend', 'endseconds', 'endsec', 'stop'),
-  'first': ('startframe', 'framestart', 'firstframe'),
+  'split': ('split', 'subset'),
+  'start': _times_of('start', 'begin'),
+  'end': _times_of('end', 'stop'),
+  'first': ('startframe', 'framestart', 'firstframe', 'beginframe'),
   'last': ('endframe', 'frameend', 'lastframe', 'stopframe'),
 }
+_BOUND = re.compile(r'(?<![a-z])(start|begin|end|stop|duration)', re.I)
+_NONE = ('nan', 'na', 'none', 'null')  # an empty cell, as pandas may write it
 _LABELS = re.compile(r'(label|label_.*|class|verb|noun|action|.*\[\])', re.I)
 
 
@@ -93,6 +101,7 @@ class Columns:
     """
     bounds = (self.start, self.end, self.first, self.last)
     texts = [cells[column] if column else '' for column in bounds]
+    texts = ['' if text.lower() in _NONE else text for text in texts]
     start, end = (tables.seconds(t, where) if t else None for t in texts[:2])
     first, last = (tables.whole(t, where) if t else None for t in texts[2:])
     reverse = end is not None and end <= (start or 0)
@@ -100,18 +109,24 @@ class Columns:
       raise UserError(f'{where} has a segment that ends before it starts.')
     frames = (first, last)
     if frames_rate and any(texts[:2]):
-      frames = tables.frame_numbers(start, end, frames_rate)
+      frames = (None, None)  # by the seconds
     return Example(
       path=path,
       id=f'{path} {"-".join(texts)}' if any(texts) else path,
       labels={
-        head.removesuffix(_MULTI_LABEL): _label(head, cells[head])
-        for head in self.heads
+        _head(column): _label(column, cells[column]) for column in self.heads
       },
       start=start,
       end=end,
       frames=None if frames == (None, None) else frames,
+      frames_rate=frames_rate,
     )
+
+
+def _head(column: str) -> str:
+  """Returns the head of a column: 'label' of 'Label', 'tags' of 'tags[]'."""
+  name = column.removesuffix(_MULTI_LABEL)
+  return name.lower() if _LABELS.fullmatch(name) else name
 
 
 def _label(column: str, cell: str) -> Label:
@@ -144,17 +159,26 @@ def columns_of(
   Raises:
     UserError: no column of paths or of labels, or an invalid name.
   """
-  named = {kind: _named(kind, header) for kind in _NAMES}
+  free = [column for column in header if column not in (labels or ())]
+  named = {kind: _named(kind, free) for kind in _NAMES}
   if named['path'] is None:
     raise UserError(
-      f"{file} has no column 'path' (or 'file_name'); its first line is "
-      f"'{','.join(header)}'.{nearest('path', header)}"
+      f"{file} has neither a column 'path' (or 'file_name') nor lines 'path "
+      f"label'; its first line is '{text.first_line(file)}'."
+      f'{nearest("path", header, 0.7)}'
     )
   others = [column for column in header if column not in named.values()]
   heads = labels
   if heads is None:
     heads = [column for column in others if _LABELS.fullmatch(column)]
   unused = [column for column in others if column not in heads]
+  for bound, other in (('start', 'end'), ('end', 'start')):
+    doubtful = [c for c in unused if _BOUND.search(c) and 'frame' not in c]
+    if named[bound] and not named[other] and doubtful:
+      raise UserError(
+        f"{file} has the column '{named[bound]}', but no '{other}': rename "
+        f"'{doubtful[0]}' to '{other}' if it is that, or remove it."
+      )
   _check_heads(file, header, heads, unused)
   return Columns(heads=heads, unused=unused, **named)
 
@@ -172,7 +196,7 @@ def _check_heads(
       f"{file} has no column 'label', 'class', 'verb', 'noun' or 'action', but "
       f'{others}: name the columns of labels with --labels=A,B.'
     )
-  names = [column.removesuffix(_MULTI_LABEL) for column in heads]
+  names = [_head(column) for column in heads]
   for column, head in zip(heads, names):
     if column not in header:
       raise UserError(

@@ -13,7 +13,7 @@ from vivit_jax.errors import UserError
 
 _CLASSES = DATASETS['epic_kitchens_100'].classes
 _BOUNDS = ('start', 'stop')
-_CHECKED = 3  # folders of frames: of one, the extraction may have broken off
+_CHECKED = 3  # folders of frames
 _MIN_SHARE = 0.9  # of the frames that actions need
 _FILE = 'EPIC_100_{}.csv'
 _COLUMNS = (
@@ -63,9 +63,6 @@ def read(
     )
     if not (start < end and first <= last):
       raise UserError(f'{where} has an action that stops before it starts.')
-    frames = first, last
-    if frames_rate is not None:
-      frames = tables.frame_numbers(start, end, frames_rate)
     labels = {}
     for head, of_head in names.items():
       number = tables.whole(cells[f'{head}_class'], where)
@@ -82,13 +79,14 @@ def read(
       alternatives=tuple(others),
       start=start,
       end=end,
-      frames=frames,
+      frames=(first, last) if frames_rate is None else None,
+      frames_rate=frames_rate,
     )
 
   splits = tables.read_splits(files, _COLUMNS, example)
   if videos is not None and frames_rate is None:
     _check_rate(splits, videos)
-  return Annotated(splits, names)
+  return Annotated(splits, names, understood=tuple(map(str, files.values())))
 
 
 def _check_rate(splits: Splits, videos: pathlib.Path) -> None:
@@ -100,17 +98,14 @@ def _check_rate(splits: Splits, videos: pathlib.Path) -> None:
       last_actions[example.path] = example
   located = ((raw_videos.locate(videos, e), e) for e in last_actions.values())
   folders = ((path, example) for path, example in located if path.is_dir())
-  short = []
   for path, example in itertools.islice(folders, _CHECKED):
     last, needed = raw_videos.last_frame(path), example.frames[1]
-    if last > _MIN_SHARE * needed:
-      return
-    short.append(f'{path} ends at frame {last} and its last action at {needed}')
-  if short:
-    raise UserError(
-      f'{short[0]}: if its frames were extracted at another rate than the '
-      "video's, give that rate as --frames_rate."
-    )
+    if 0 < last < _MIN_SHARE * needed:
+      raise UserError(
+        f'{path} ends at frame {last}, but its last action at {needed}: give '
+        'the rate at which frames were extracted as --frames_rate; if it is '
+        "the video's own, extract this one again."
+      )
 
 
 @functools.cache  # one tuple per video, not per action

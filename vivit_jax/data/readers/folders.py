@@ -1,5 +1,6 @@
 """Class folders: the label of a video is the name of its folder."""
 
+import mimetypes
 import os
 import pathlib
 
@@ -7,6 +8,8 @@ from vivit_jax.data import decode, raw_videos
 from vivit_jax.data.annotations import Annotated, Example
 from vivit_jax.data.readers import tables
 from vivit_jax.errors import UserError
+
+_OTHER = ('.gif', '.vob', '.mpeg4')  # videos, but none of `decode.SUFFIXES`
 
 
 def read(videos: pathlib.Path) -> Annotated:
@@ -21,7 +24,7 @@ def read(videos: pathlib.Path) -> Annotated:
   Raises:
     UserError: no such videos, or some with and some without a split.
   """
-  paths = _paths(videos)
+  paths, other = _paths(videos)
   below = [path for path in paths if '/' in path]
   if not below:
     raise UserError(
@@ -30,11 +33,16 @@ def read(videos: pathlib.Path) -> Annotated:
     )
   collector, with_split = tables.Collector(), {}
   for path in below:
-    folders = path.split('/')[:-1]
-    split = tables.split_of(folders[0])
-    is_split = split in tables.SPLIT_WORDS and len(folders) > 1
+    names = path.split('/')[:-1]
+    split = tables.split_of(names[0])
+    is_split = split in tables.SPLIT_WORDS and len(names) > 1
     with_split.setdefault(is_split, path)
-    label = folders[1] if is_split else folders[0]
+    label, *deeper = names[is_split:]
+    if any(tables.split_of(name) in tables.SPLIT_WORDS for name in deeper):
+      raise UserError(
+        f'{videos} has {path}, with the folder of a split below that of a class'
+        f" or another, '{label}': --videos must be the parent of the splits."
+      )
     example = Example(path, path, {'label': label})
     collector.add(split if is_split else 'train', example, str(videos / path))
   if len(with_split) > 1:
@@ -42,20 +50,37 @@ def read(videos: pathlib.Path) -> Annotated:
       f'{videos} has {with_split[True]}, in the folder of a split, and '
       f'{with_split[False]}, in none: move the others to train/.'
     )
+  every = [e for examples in collector.splits.values() for e in examples]
+  labels = {example.labels['label'] for example in every}
+  if all(tables.split_in(label) for label in labels):
+    raise UserError(
+      f'{videos} has the folders {", ".join(sorted(labels))}, which are splits '
+      'rather than classes: name them train, validation and test, and make a '
+      'folder for each class in them.'
+    )
   form = 'split/class/video' if True in with_split else 'class/video'
-  outside = len(paths) - len(below)
-  notes = (f'{outside} videos in no class folder are left out',)
+  notes = []
+  if len(labels) == 1:
+    notes.append(f"all videos have the label '{labels.pop()}'")
+  if len(paths) > len(below):
+    notes.append(f'left out, as in no class folder: {len(paths) - len(below)}')
+  if other:
+    notes.append(f'left out, as of another ending: {len(other)}, as {other[0]}')
   return Annotated(
     collector.splits,
-    notes=notes if outside else (),
+    notes=tuple(notes),
     understood=(f'{videos}: labels are the names of folders, {form}',),
   )
 
 
-def _paths(videos: pathlib.Path) -> list[str]:
-  """Returns the video files and folders of images below `videos`, sorted."""
-  paths = []
-  for folder, _, names in os.walk(videos, followlinks=True):
+def _paths(videos: pathlib.Path) -> tuple[list[str], list[str]]:
+  """Returns videos, among them folders of images, and videos of other endings.
+
+  Hidden files and folders and those of operating systems are passed over.
+  """
+  paths, other = [], []
+  for folder, below, names in os.walk(videos, followlinks=True):
+    below[:] = [name for name in below if _is_shown(folder, name)]
     relative = pathlib.PurePath(folder).relative_to(videos)
     shown = [name for name in names if not name.startswith('.')]
     found = [n for n in shown if _ending(n) in decode.SUFFIXES]
@@ -63,8 +88,23 @@ def _paths(videos: pathlib.Path) -> list[str]:
     if not found and any(images):
       paths.append(relative.as_posix())
     paths += [(relative / name).as_posix() for name in found]
-  hidden = ('.', '__MACOSX')
-  return sorted(p for p in paths if not p.split('/')[0].startswith(hidden))
+    other += [
+      (relative / name).as_posix()
+      for name in set(shown).difference(found)
+      if _ending(name) in _OTHER
+      or str(mimetypes.guess_type(name)[0]).startswith('video/')
+    ]
+  return sorted(paths), sorted(other)
+
+
+def _is_shown(parent: str, name: str) -> bool:
+  """Returns whether to look into a folder; not if it links to its parents."""
+  if name.startswith(('.', '@', '__MACOSX')):
+    return False
+  path = os.path.join(parent, name)
+  above = pathlib.Path(os.path.realpath(parent))
+  is_above = above.is_relative_to(os.path.realpath(path))
+  return not (os.path.islink(path) and is_above)
 
 
 def _ending(name: str) -> str:

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Sequence
 
 from vivit_jax.data.annotations import Annotated, Example
-from vivit_jax.data.readers import tables
+from vivit_jax.data.readers import tables, text
 from vivit_jax.errors import UserError
 
 _COPIES = ('videos_{}/', '{}_256/')  # mmaction2's folders, Facebook's
@@ -56,7 +56,11 @@ def read(
       'train and validation.'
     )
   note = f'{unlabelled} test videos have no labels and are left out'
-  return Annotated(splits, notes=(note,) if unlabelled else ())
+  return Annotated(
+    splits,
+    notes=(note,) if unlabelled else (),
+    understood=tuple(f'{f} ({text.form(f)})' for f in files.values()),
+  )
 
 
 def _name(where: str, cells: tables.Cells) -> str:

@@ -2,14 +2,15 @@
 
 import os
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 
 from vivit_jax.data import decode
 from vivit_jax.data.annotations import Annotated, Example
 from vivit_jax.data.readers import columns, folders, tables, text
 from vivit_jax.errors import UserError
 
-_ENDINGS = ('.csv', '.tsv', '.txt')
+_ENDINGS = ('.csv', '.tsv', '.txt')  # in a folder, the first that is there
 _METADATA = 'metadata.csv'  # of Hugging Face's VideoFolder
 
 
@@ -36,29 +37,46 @@ def read(
     UserError: invalid files, columns, cells or names.
   """
   path = path or videos
-  files = list(tables.found_split_files(path, _ENDINGS).items())
-  if path.is_dir():
-    found = [*path.glob(_METADATA), *sorted(path.glob(f'*/{_METADATA}'))]
-    files += [('', file) for file in found]
-    if not files and path.resolve() == videos.resolve():
-      return folders.read(videos)
+  files = _files(path)
   if not files:
+    if path.resolve() == videos.resolve() and not labels:
+      return folders.read(videos)
     raise UserError(
       f'{path} has no file train.csv, validation.csv, test.csv or {_METADATA}.'
     )
-  collector, understood = tables.Collector(), []
+  collector, understood, notes = tables.Collector(), [], []
   for split, file in files:
     header = tables.header(file)
-    table = columns.path_column(header) is not None
-    form = None if table else _list_form(file, videos)
-    if form is None:
-      of_file = columns.columns_of(file, header, labels)
-      _read_table(file, split, of_file, videos, frames_rate, collector)
-      understood.append(f'{file} ({text.form(file)}): {of_file}')
-    else:
-      _read_list(file, split, form, videos, collector)
+    is_list = columns.path_column(header) is None and _is_list(file, videos)
+    if is_list and labels:
+      raise UserError(f'{file} has no header with columns for --labels.')
+    if is_list:
+      _read_list(file, split, videos, frames_rate, collector)
       understood.append(f"{file}: lines 'path label', without a header")
-  return Annotated(collector.splits, understood=tuple(understood))
+      continue
+    of_file = columns.columns_of(file, header, labels)
+    _read_table(file, split, of_file, videos, frames_rate, collector)
+    understood.append(f'{file} ({text.form(file)}): {of_file}')
+    if 'cp1252' in understood[-1]:
+      notes.append(
+        f'{file} is not UTF-8; if class names look wrong, save it as UTF-8'
+      )
+  return Annotated(
+    collector.splits, notes=tuple(notes), understood=tuple(understood)
+  )
+
+
+def _files(path: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
+  """Returns the files of annotations with their splits, '' for metadata.csv."""
+  if path.name == _METADATA:
+    return [('', path)]
+  if not path.is_dir():
+    return list(tables.found_split_files(path, _ENDINGS).items())
+  metadata = [*path.glob(_METADATA), *sorted(path.glob(f'*/{_METADATA}'))]
+  files = [('', file) for file in metadata]
+  for ending in _ENDINGS:
+    files = files or list(tables.found_split_files(path, (ending,)).items())
+  return files
 
 
 def _read_table(
@@ -70,11 +88,11 @@ def _read_table(
   collector: tables.Collector,
 ) -> None:
   """Collects a CSV file's examples; the default split '' is their folder's."""
-  folder = ''
-  if file.name == _METADATA and file.is_relative_to(videos):
-    folder = f'{file.parent.relative_to(videos).as_posix()}/'
+  folder, roots = pathlib.Path(), _roots(videos)
+  if file.name == _METADATA and file.resolve().is_relative_to(videos.resolve()):
+    folder = file.resolve().parent.relative_to(videos.resolve())
   for where, cells in tables.rows(file, of_file.required):
-    path = _relative(folder + cells[of_file.path], videos)
+    path = _relative(folder / cells[of_file.path], roots)
     first = tables.split_of(path.partition('/')[0])
     split = default or (first if first in tables.SPLIT_WORDS else 'train')
     if of_file.split:
@@ -83,44 +101,71 @@ def _read_table(
     collector.add(split, example, where)
 
 
-def _list_form(
-  file: pathlib.Path, videos: pathlib.Path
-) -> tuple[str | None, int] | None:
-  """Returns the arguments that split lines of a list; None if it is no list.
+def _is_list(file: pathlib.Path, videos: pathlib.Path) -> bool:
+  """Returns whether a file's first line is a path and a label."""
+  parts = _parts(text.first_line(file))
+  return parts is not None and (
+    pathlib.PurePath(parts[0]).suffix.lower() in decode.SUFFIXES
+    or os.path.isdir(videos / parts[0])
+  )
 
-  After the path come a label, or a folder's number of frames and a label
-  (mmaction2's rawframes), with spaces or commas between.
+
+def _parts(line: str) -> tuple[str, str] | None:
+  """Returns the path and label of a line, or None.
+
+  The label is what follows the ending of a video, or the last word. Before it,
+  there may be a folder's number of frames (mmaction2's rawframes).
   """
-  _, line = next(text.plain_lines(file), ('', ''))
-  for separator, fields in ((None, 1), (None, 2), (',', 1), (',', 2)):
-    path, *others = line.rsplit(separator, fields) or ['']
-    is_video = pathlib.PurePath(path).suffix.lower() in decode.SUFFIXES
-    if len(others) == fields and (is_video or os.path.isdir(videos / path)):
-      return separator, fields
+  endings = '|'.join(map(re.escape, decode.SUFFIXES))
+  for pattern in (
+    rf'(.+?(?:{endings}))\s*[\s,;]\s*(.+)',
+    r'(.+?)\s+\d+\s+(\d+)',
+    r'(.+?)\s*[\s,;]\s*(\S+)',
+  ):
+    if match := re.fullmatch(pattern, line, re.IGNORECASE):
+      return match[1], match[2]
   return None
 
 
 def _read_list(
   file: pathlib.Path,
   split: str,
-  form: tuple[str | None, int],
   videos: pathlib.Path,
+  frames_rate: float | None,
   collector: tables.Collector,
 ) -> None:
-  """Collects the examples of a list of this `_list_form`."""
+  """Collects the examples of lines 'path label'."""
+  roots = _roots(videos)
+  word = {'validation': 'val'}.get(split, split)
   for where, line in text.plain_lines(file):
-    path, *others = line.rsplit(*form)
-    if len(others) < form[1]:
+    parts = _parts(line)
+    if parts is None:
       raise UserError(f"{where} is '{line}', not a path and a label.")
-    path = _relative(path.strip(), videos)
-    labels = {'label': others[-1].strip()}
-    collector.add(split, Example(path, path, labels), where)
+    path, label = _relative(pathlib.PurePosixPath(parts[0]), roots), parts[1]
+    if re.search(r'[,;\t]', label) or re.fullmatch(r'\d+(\s+\d+)+', label):
+      raise UserError(
+        f"{where} has more than a path and a label: '{label}'. Write a first "
+        "line with the names of columns, such as 'path,label[],split'."
+      )
+    example = Example(
+      path,
+      path,
+      {'label': label},
+      alternatives=(f'{word}/{path}', f'videos_{word}/{path}'),  # mmaction2's
+      frames_rate=frames_rate,
+    )
+    collector.add(split, example, where)
 
 
-def _relative(path: str, videos: pathlib.Path) -> str:
+def _roots(videos: pathlib.Path) -> set[str]:
+  """Returns the absolute paths of the folder of videos."""
+  return {videos.absolute().as_posix(), videos.resolve().as_posix()}
+
+
+def _relative(path: pathlib.PurePath, roots: Collection[str]) -> str:
   """Returns a path relative to the folder of videos: './a' is 'a'."""
-  pure = pathlib.PurePosixPath(path)
-  for folder in (videos.absolute(), videos.resolve()):
-    if pure.is_relative_to(folder.as_posix()):
-      return str(pure.relative_to(folder.as_posix()))
-  return str(pure)
+  relative = path.as_posix()
+  for root in roots if path.is_absolute() else ():
+    if path.is_relative_to(root):
+      relative = path.relative_to(root).as_posix()
+  return relative

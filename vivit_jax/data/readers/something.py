@@ -53,7 +53,12 @@ def read(path: str | os.PathLike) -> Annotated:
     )
   note = f'{unlabelled} test videos have no labels and are left out'
   notes = (note,) if unlabelled else ()
-  return Annotated(collector.splits, _label_names(folder), notes)
+  return Annotated(
+    collector.splits,
+    _label_names(folder),
+    notes,
+    understood=tuple(map(str, files.values())),
+  )
 
 
 def _items(file: pathlib.Path) -> list:

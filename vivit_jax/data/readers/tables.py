@@ -27,14 +27,17 @@ def split_of(word: str) -> str:
   return word
 
 
-def split_in(path: str) -> str | None:
+def split_in(path: str, alone: bool = False) -> str | None:
   """Returns the split that a path names, as 'k400_train_list.txt' does.
 
   Of several words in `SPLIT_WORDS`, the last decides: 'train/test-1' is 'test'.
+  If `alone`, only a path with one such word names a split.
   """
   words = '|'.join(word for words in SPLIT_WORDS.values() for word in words)
   found = re.findall(rf'(?i)(?<![a-z])({words})(?![a-z])', path)
-  return split_of(found[-1]) if found else None
+  if not found or (alone and len(found) > 1):
+    return None
+  return split_of(found[-1])
 
 
 def split_files(
@@ -66,7 +69,7 @@ def found_split_files(
     UserError: two files for one split.
   """
   if not path.is_dir():
-    return {split_in(path.stem) or 'train': path}
+    return {split_in(path.stem, alone=True) or 'train': path}
   files = {}
   standard_first = sorted(
     sorted(path.iterdir()), key=_has_standard_name, reverse=True
@@ -145,6 +148,12 @@ class Collector:
         f"{where} has the split '{split}': use letters, digits and '_', a "
         "letter first, and not the name 'all'."
       )
+    try:
+      example.path.encode()
+    except UnicodeEncodeError:
+      raise UserError(
+        f'the path {example.path!r} is not UTF-8: rename the file.'
+      ) from None
     for path in (example.path, *example.alternatives):
       pure = pathlib.PurePosixPath(path)
       if pure.is_absolute() or '..' in pure.parts:
@@ -178,7 +187,8 @@ def rows(
         f"{file} has no column '{column}'; its first line is "
         f"'{','.join(header)}'.{nearest(column, header)}"
       )
-  if len(set(header)) < len(header):
+  names = list(filter(None, header))
+  if len(set(names)) < len(names):
     raise UserError(
       f"{file} has the columns '{','.join(header)}': give each a unique name."
     )
@@ -193,6 +203,10 @@ def rows(
     for column in columns:
       if not by_column[column]:
         raise UserError(f"{where} has no value in column '{column}'.")
+      if '\n' in by_column[column]:
+        raise UserError(
+          f"{where} has a line break in column '{column}': close its quotes."
+        )
     yield where, by_column
   if where is None:
     raise UserError(f'{file} has no rows below its first line.')
@@ -205,7 +219,8 @@ def header(file: pathlib.Path) -> list[str]:
 
 def seconds(cell: str, where: str) -> float:
   """Returns '62.34', '1:02.34' or '00:01:02.34' in seconds."""
-  if not re.fullmatch(r'((\d+:)?\d+:)?\d+(\.\d+)?', cell):
+  cell = cell.replace(',', '.')  # a decimal comma
+  if not re.fullmatch(r'((\d+:)?\d+:)?\d+(\.\d+)?(e[-+]\d+)?', cell):
     raise UserError(
       f"{where} has the time '{cell}': write it in seconds, or as 00:01:02.340."
     )
@@ -213,24 +228,11 @@ def seconds(cell: str, where: str) -> float:
   return math.fsum(60**power * float(part) for power, part in enumerate(parts))
 
 
-def frame_numbers(
-  start: float | None, end: float | None, rate: float
-) -> tuple[int | None, int | None]:
-  """Returns the first and last frame from `start` to before `end`, in seconds.
-
-  Frames are numbered from 1, as FFmpeg writes them, `rate` a second.
-  """
-  # A frame at the bound is of the segment that begins there: 1e-6 of a frame.
-  first = None if start is None else math.ceil(start * rate - 1e-6) + 1
-  last = None if end is None else math.ceil(end * rate - 1e-6)
-  return first, last
-
-
 def whole(cell: str, where: str) -> int:
   """Returns a whole number of a cell."""
-  if not cell.isdecimal():
+  if not re.fullmatch(r'\d+(\.0+)?', cell):  # pandas writes 3.0
     raise UserError(f"{where} has '{cell}' instead of a whole number.")
-  return int(cell)
+  return int(float(cell))
 
 
 def in_order(

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,7 +24,7 @@ def lines(
     file: the CSV file.
     separator: between cells; None for the one of the first line (`form`).
   """
-  text, _ = read_text(file)
+  text = _without_hint(read_text(file)[0])
   stream = io.StringIO(text, newline='')
   separator = separator or _separator(text)
   reader = csv.reader(stream, delimiter=separator, skipinitialspace=True)
@@ -50,7 +51,18 @@ def words(file: pathlib.Path) -> Iterator[tuple[str, list[str]]]:
 def form(file: pathlib.Path) -> str:
   """Returns the encoding and separator of a CSV file, for the user."""
   text, encoding = read_text(file)
-  return f'{encoding}, separated by {_SEPARATORS[_separator(text)]}'
+  separator = _separator(_without_hint(text))
+  return f'{encoding}, separated by {_SEPARATORS[separator]}'
+
+
+def first_line(file: pathlib.Path) -> str:
+  """Returns the first line that is not blank; '' if there is none."""
+  return next(plain_lines(file), ('', ''))[1]
+
+
+def _without_hint(text: str) -> str:
+  """Drops a first line 'sep=;', which is for Excel."""
+  return re.sub(r'\A(sep=.)?\s*', '', text)
 
 
 def _separator(text: str) -> str:
