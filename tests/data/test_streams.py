@@ -83,8 +83,10 @@ def test_the_cover_of_a_song_is_no_video(tmp_path):
     numbers(path)
 
 
-def test_the_largest_video_is_taken_and_no_cover(tmp_path):
-  path = tmp_path / 'x.mp4'
+@pytest.mark.parametrize('suffix', ['.mkv', '.mp4'])
+def test_the_largest_video_is_taken_and_no_cover(tmp_path, suffix):
+  """Here, Matroska lacks the mark of the cover."""
+  path = tmp_path / f'x{suffix}'
   sizes, cover = [(16, 16), (32, 40)], (64, 64)
   write_streams(path, 5, sizes, covers=[cover], sound=True)
   frames = list(decode.decode_video(path))

@@ -79,7 +79,8 @@ def test_frames_spread_over_each_window():
   assert numbers(part.clips) == [[0, 3, 6]]
   with pytest.raises(UserError, match="'whole'.*--window"):
     next(video_views.window_clips(video(25), whole, None, None, None))
-  assert video_views.seconds_between_frames(video(12), whole) == 0.4
+  # Frames 0, 5 and 11: 5.5 apart, at 10 a second.
+  assert video_views.seconds_between_frames(video(12), whole) == 0.55
   assert video_views.seconds_between_frames(video(12), DATA) == 0.2
   assert video_views.seconds_between_frames(video(12, 0), whole) is None
 

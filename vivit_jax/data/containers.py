@@ -70,8 +70,7 @@ def video_stream(
   ]
   if not streams:
     raise UnreadableVideo(path, 'has no video stream')
-  # Matroska may lack the mark of an attached picture.
-  stream = max(streams, key=lambda s: (s.codec.name not in _PICTURES, _area(s)))
+  stream = max(streams, key=_rank)
   if stream.codec_context is None:
     raise UnreadableVideo(path, 'has a codec without a decoder here')
   stream.codec_context.thread_count = 1
@@ -79,6 +78,10 @@ def video_stream(
   return stream
 
 
-def _area(stream: av.VideoStream) -> int:
+def _rank(stream: av.VideoStream) -> tuple[bool, int]:
+  """Returns whether a stream is no picture, and its area in pixels."""
   context = stream.codec_context
-  return 0 if context is None else context.width * context.height
+  if context is None:
+    return False, 0
+  # Matroska may lack the mark of an attached picture.
+  return context.name not in _PICTURES, context.width * context.height

@@ -51,7 +51,9 @@ def seconds_between_frames(video: Video, data: DataConfig) -> float | None:
   if not video.rate:
     return None
   if frame_numbers.is_spread(data):
-    return video.count / data.frames / video.rate or None
+    (numbers,) = frame_numbers.uniform_frames(video.count, data, 1.0, 1)
+    frames = (numbers[-1] - numbers[0]) / max(len(numbers) - 1, 1)
+    return float(frames) / video.rate or None
   return stride_of(video, data) / video.rate
 
 
