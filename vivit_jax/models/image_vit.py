@@ -142,10 +142,8 @@ def read_hugging_face(
     name.removeprefix(f'{kind}.'): array for name, array in file.load().items()
   }
   arrays = torch_names.to_ours(arrays, heads, file.path.parent)
-  labels = file.config.get('id2label')
   label_names = None
-  if labels and 'output_projection/bias' in arrays:
-    names = [str(labels[key]) for key in sorted(labels, key=int)]
+  if 'output_projection/bias' in arrays and (names := _class_names(file)):
     label_names = {'label': names}
   problem = file.config.get('problem_type')
   weights = Weights(
@@ -161,11 +159,24 @@ def read_hugging_face(
   return checked(weights, file)
 
 
+def _class_names(file: File) -> list[str]:
+  """Returns the names in config.json by output; [] if it has none."""
+  labels = file.config.get('id2label') or {}
+  known = isinstance(labels, dict)
+  keys = [str(number) for number in range(len(labels))] if known else []
+  if not known or {*labels} != {*keys}:
+    raise damaged(
+      file.path.with_name('config.json'),
+      'id2label does not map the numbers from 0 to names',
+    )
+  return [str(labels[key]) for key in keys]
+
+
 def hugging_face_options(file: File) -> dict[str, Any]:
   """Returns model options for the activation and epsilon in config.json.
 
   Raises:
-    UserError: an activation that is not a GELU.
+    UserError: an activation that is not a GELU, or a damaged config.json.
   """
   gelu, epsilon = _DEFAULTS[file.config['model_type']]
   activation = file.config.get('hidden_act', gelu)
@@ -174,9 +185,14 @@ def hugging_face_options(file: File) -> dict[str, Any]:
       f"{file.path.parent} has hidden_act '{activation}'; only GELU is "
       'supported.'
     )
+  epsilon = file.config.get('layer_norm_eps', epsilon)
+  if type(epsilon) not in (int, float):
+    raise damaged(
+      file.path.with_name('config.json'), f'layer_norm_eps is {epsilon!r}'
+    )
   return {
     'gelu': 'exact' if activation == 'gelu' else 'tanh',
-    'norm_epsilon': float(file.config.get('layer_norm_eps', epsilon)),
+    'norm_epsilon': float(epsilon),
   }
 
 
