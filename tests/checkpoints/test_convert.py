@@ -14,7 +14,7 @@ from vivit_jax import config as configs
 from vivit_jax.checkpoints import convert, load, merge, names, sources
 from vivit_jax.errors import UserError
 from vivit_jax.models.family import Target
-from vivit_jax.models.vivit import huggingface
+from vivit_jax.models.vivit import huggingface, preprocessor
 from vivit_jax.models.weights import Clip
 
 ROOT = reference.FIXTURES.parents[1]
@@ -166,13 +166,13 @@ PIXELS = [
 @pytest.mark.parametrize('mean, std', PIXELS)
 def test_any_mean_and_deviation_are_exported(mean, std):
   """As its processor computes from them."""
-  preprocessor = huggingface.preprocessor(Clip(mean=mean, std=std))
-  assert preprocessor['size'] == {'shortest_edge': 256}
+  written = preprocessor.write(Clip(mean=mean, std=std))
+  assert written['size'] == {'shortest_edge': 256}
   pixels = np.array([[0.0, 127.5, 255.0], [255.0, 10.0, 30.0]])
-  theirs = pixels * preprocessor['rescale_factor'] - preprocessor['offset']
-  if preprocessor['do_normalize']:
-    theirs = theirs - preprocessor['image_mean']
-    theirs = theirs / preprocessor['image_std']
+  theirs = pixels * written['rescale_factor'] - written['offset']
+  if written['do_normalize']:
+    theirs = theirs - written['image_mean']
+    theirs = theirs / written['image_std']
   ours = (pixels / 255 - np.array(mean)) / std
   np.testing.assert_allclose(theirs, ours, atol=1e-6)
 
@@ -183,7 +183,7 @@ def test_transformers_maps_pixels_as_ours(tmp_path, mean, std):
   transformers = pytest.importorskip('transformers')
   clip = Clip(8, (48, 48), 64, mean, std)
   (tmp_path / 'preprocessor_config.json').write_text(
-    json.dumps(huggingface.preprocessor(clip))
+    json.dumps(preprocessor.write(clip))
   )
   processor = transformers.VivitImageProcessor.from_pretrained(tmp_path)
   draw = np.random.default_rng(0)

@@ -418,13 +418,6 @@ def test_pixels_of_a_preprocessor(hugging_face, preprocessor, mean, std):
   assert data['short_side'] == 256
 
 
-def test_a_preprocessor_without_offset_is_noted(hugging_face):
-  (note,) = sources.read(hugging_face(preprocessor={})).notes
-  assert "'offset'" in note and '--config' in note
-  stated = hugging_face('stated', preprocessor={'offset': True})
-  assert not sources.read(stated).notes
-
-
 @pytest.mark.parametrize(
   'problem, heads',
   [('multi_label_classification', ['label']), (None, [])],

@@ -15,7 +15,7 @@ from vivit_jax.errors import UserError
 
 _TO = flags.DEFINE_enum('to', None, convert.WRITERS, 'Format to convert to.')
 _CONFIG = flags.DEFINE_string(
-  'config', None, 'native: config file, if SRC does not state its model.'
+  'config', None, 'native, huggingface: config file, if SRC has none.'
 )
 _FRAMES = flags.DEFINE_integer('frames', None, 'huggingface: frames per clip.')
 _CROP = flags.DEFINE_integer('crop', None, 'huggingface: crop size in pixels.')
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
     source, target = commands.positional(arguments[1:], 'src', 'dst')
     if _TO.value is None:
       raise UserError(f'--to is missing: one of {", ".join(convert.WRITERS)}.')
-    convert.convert(
+    notes = convert.convert(
       source,
       pathlib.Path(target),
       to=_TO.value,
@@ -42,6 +42,8 @@ def main(arguments: list[str]) -> None:
       short_side=_SHORT_SIDE.value,
       config=_CONFIG.value and config_file.run(_CONFIG.value),
     )
+    for note in notes:
+      commands.say(f'note: {note}')
     commands.say(f'{target} is written')
   else:
     raise UserError(

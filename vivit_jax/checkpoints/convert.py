@@ -53,7 +53,8 @@ def describe(weights: Weights) -> str:
   classes = classifier.classes_of(weights.arrays)
   lines['head'] = 'none' if classes is None else f'{classes} classes'
   lines['parameters'] = f'{sum(x.size for x in weights.arrays.values()):,}'
-  pairs = [*lines.items(), *(('note', note) for note in weights.notes)]
+  notes = [*weights.notes, *([weights.obstacle] if weights.obstacle else [])]
+  pairs = [*lines.items(), *(('note', note) for note in notes)]
   pairs.append(('can initialise', _can_initialise(weights)))
   return '\n'.join(f'{key:>16}  {value}' for key, value in pairs)
 
@@ -67,8 +68,10 @@ def convert(
   crop: int | None = None,
   short_side: int | None = None,
   config: TrainConfig | None = None,
-) -> None:
+) -> list[str]:
   """Converts a checkpoint to another format.
+
+  Returns notes for the user, on what the source does not state.
 
   Args:
     source: path of a checkpoint of any known format.
@@ -78,7 +81,8 @@ def convert(
     frames, crop, short_side: for 'huggingface': frames per clip, pixels of the
       square crop and of the resized video's short side; None: the checkpoint's
       values, or 32, 224 and 256.
-    config: for 'native', if the checkpoint does not state its config.
+    config: for 'native' and 'huggingface', if the checkpoint does not state its
+      config.
 
   Raises:
     UserError: a source that cannot be read or converted, or a target that
@@ -87,22 +91,27 @@ def convert(
   if target.exists():
     raise UserError(f'{target} exists already: choose another name.')
   weights = sources.read(source)
-  own = weights.experiment and configs.from_mapping(weights.experiment)
+  notes = list(weights.notes) if config is None else []
+  if config is None and weights.experiment:
+    config = configs.from_mapping(weights.experiment)
+  if config is None and weights.obstacle and to != 'scenic':
+    raise UserError(weights.obstacle)
   if to == 'native':
-    _write_native(weights, str(source), target, config or own)
-    return
+    _write_native(weights, str(source), target, config)
+    return notes
   changes = {
     'frames': frames,
     'crop': crop and (crop, crop),
     'short_side': short_side,
   }
   changes = {key: x for key, x in changes.items() if x is not None}
-  clip = dataclasses.replace(_clip(own), **changes)
+  clip = dataclasses.replace(_clip(config), **changes)
   contents = _exporter(weights, to)(weights, clip)
   if to == 'scenic':
     _write_msgpack(contents['arrays'], target)
   else:
     _write_hugging_face(contents, target)
+  return notes
 
 
 def _exporter(weights: Weights, to: str) -> Callable[..., Mapping[str, Any]]:

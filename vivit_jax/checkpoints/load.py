@@ -205,7 +205,8 @@ def _own_config(source: Weights, path: pathlib.Path) -> TrainConfig:
   """Returns the checkpoint's config."""
   if source.experiment is None:
     raise UserError(
-      f'{path} contains no config: pass the one of its experiment, '
+      source.obstacle
+      or f'{path} contains no config: pass the one of its experiment, '
       '--config=FILE.'
     )
   try:

@@ -52,6 +52,7 @@ class Weights:
     grid: token grid (t, h, w) of the positions.
     options: values of model.options.
     experiment: config sections 'model' and 'data'.
+    obstacle: why there is no `experiment`, although the file states one.
     pool: model.pool; only checkpoints of this package state it.
     readings: (options, weights) pairs: alternatives to use if the target has
       these options.
@@ -69,6 +70,7 @@ class Weights:
   grid: tuple[int, int, int] | None = None
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   experiment: Mapping[str, Any] | None = None
+  obstacle: str = ''
   pool: str | None = None
   readings: Sequence[tuple[Mapping[str, Any], Weights]] = ()
   spare: Sequence[str] = ()

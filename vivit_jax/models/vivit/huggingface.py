@@ -8,14 +8,9 @@ from vivit_jax.errors import UserError, damaged
 from vivit_jax.models import classifier, image_vit, pools, torch_names
 from vivit_jax.models.family import Import
 from vivit_jax.models.sizes import SIZES
+from vivit_jax.models.vivit import preprocessor
 from vivit_jax.models.weights import Clip, File, Weights
 
-_SHORT_SIDE = 256  # the reference's; used if no preprocessor sets it
-_NOTE = (
-  "preprocessor_config.json does not set 'offset': pixels are scaled to "
-  '[-1, 1], as in scenic; a --config=FILE with other data.mean and data.std '
-  'changes that'
-)
 _PROBLEMS = ('single_label_classification', 'multi_label_classification')
 _POSITIONS = f'Transformer/{image_vit.POSITIONS}'
 
@@ -24,13 +19,16 @@ def read(file: File) -> Weights:
   """Reads the folder of a `VivitForVideoClassification`.
 
   config.json and preprocessor_config.json define model and preprocessing. They
-  do not state the stride, so it is this package's default.
+  do not state the stride, so it is this package's default. A preprocessing that
+  this package cannot follow is no obstacle if the user passes a config.
 
   Raises:
     UserError: a model that this package cannot build, or a damaged file.
   """
   config = file.path.with_name('config.json')
+  pixels = file.path.with_name(preprocessor.NAME)
   experiment = grid = None
+  obstacle = ''
   try:
     experiment = _experiment(file)
     tubelet = experiment['model']['options']['tubelet']
@@ -41,11 +39,21 @@ def read(file: File) -> Weights:
     raise UserError(f'{config}: {error}') from None
   except (KeyError, ZeroDivisionError):
     pass  # incomplete config.json: the user must pass a config
-  except (TypeError, ValueError) as error:
+  except (TypeError, ValueError, OverflowError) as error:
     raise damaged(config, f'{type(error).__name__}: {error}') from None
-  notes = () if 'offset' in file.preprocessor else (_NOTE,)
+  if experiment is not None:
+    side = experiment['data']['crop'][0]
+    try:
+      experiment['data'] |= preprocessor.read(file.preprocessor, side)
+    except UserError as error:
+      experiment, obstacle = None, f'{pixels}: {error}'
   return image_vit.read_hugging_face(
-    file, ('joint',), grid=grid, experiment=experiment, notes=notes
+    file,
+    ('joint',),
+    grid=grid,
+    experiment=experiment,
+    obstacle=obstacle,
+    notes=preprocessor.notes(file.preprocessor),
   )
 
 
@@ -59,8 +67,8 @@ READ = Import(
 
 
 def _experiment(file: File) -> dict[str, Any]:
-  """Returns config sections `model` and `data` from the folder's JSON files."""
-  config, pixels = file.config, file.preprocessor
+  """Returns config sections `model` and `data` from config.json."""
+  config = file.config
   side = int(config['image_size'])
   size, widths = _size(config)
   options = {
@@ -72,8 +80,6 @@ def _experiment(file: File) -> dict[str, Any]:
   data = {
     'frames': int(config['num_frames']),
     'crop': (side, side),
-    'short_side': _short_side(pixels, side),
-    **_normalisation(pixels),
   }
   return {
     'model': {'family': 'joint', 'size': size, 'options': options},
@@ -89,39 +95,6 @@ def _size(config: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
     if (size.attention_heads, size.width, size.mlp) == (heads, width, mlp):
       return name, {}
   return 'B', {'attention_heads': heads, 'width': width, 'mlp_width': mlp}
-
-
-def _short_side(pixels: Mapping[str, Any], side: int) -> int:
-  if not pixels.get('do_resize', True):
-    return side
-  size = pixels.get('size') or {}
-  stated = size.get('shortest_edge') or min(size.values(), default=None)
-  return int(stated or max(_SHORT_SIDE, side))
-
-
-def _normalisation(
-  pixels: Mapping[str, Any],
-) -> dict[str, tuple[float, ...]]:
-  """Returns a preprocessor's mean and std for pixels in [0, 1].
-
-  transformers' VivitImageProcessor computes (255 x * rescale_factor - offset -
-  image_mean) / image_std for pixels x. The released ViViT was trained without
-  mean and std, although its file has them; it is the one without `offset`.
-  """
-  if 'offset' not in pixels:
-    return {'mean': (0.5, 0.5, 0.5), 'std': (0.5, 0.5, 0.5)}
-  scale, offset = 255.0, 0.0
-  if pixels.get('do_rescale', True):
-    scale *= float(pixels.get('rescale_factor', 1 / 127.5))
-    offset = float(bool(pixels['offset']))
-  mean, std = [0.0] * 3, [1.0] * 3
-  if pixels.get('do_normalize', True):
-    mean = pixels.get('image_mean', [0.5] * 3)
-    std = pixels.get('image_std', [0.5] * 3)
-  return {
-    'mean': tuple((float(x) + offset) / scale for x in mean),
-    'std': tuple(float(x) / scale for x in std),
-  }
 
 
 def write(weights: Weights, clip: Clip) -> dict[str, Any]:
@@ -140,7 +113,7 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
   return {
     'tensors': tensors,
     'config.json': _config(weights, clip),
-    'preprocessor_config.json': preprocessor(clip),
+    preprocessor.NAME: preprocessor.write(clip),
   }
 
 
@@ -173,30 +146,6 @@ def _check(weights: Weights, clip: Clip) -> None:
       f'{positions} positions and tubelets of {tubelet} do not fit clips of '
       f'{clip.frames} frames of {clip.crop} pixels: set --frames and --crop.'
     )
-
-
-def preprocessor(clip: Clip) -> dict[str, Any]:
-  """Returns a preprocessor_config.json for this package's preprocessing.
-
-  transformers resizes with antialiasing, so pixels are only equal if the short
-  side of the video is `clip.short_side` already.
-  """
-  symmetric = clip.mean == clip.std == (0.5, 0.5, 0.5)  # to [-1, 1]
-  height, width = clip.crop
-  return {
-    'image_processor_type': 'VivitImageProcessor',
-    'do_resize': True,
-    'size': {'shortest_edge': clip.short_side},
-    'resample': 2,
-    'do_center_crop': True,
-    'crop_size': {'height': height, 'width': width},
-    'do_rescale': True,
-    'rescale_factor': 1 / 127.5 if symmetric else 1 / 255,
-    'offset': symmetric,
-    'do_normalize': not symmetric,
-    'image_mean': list(clip.mean),
-    'image_std': list(clip.std),
-  }
 
 
 def _config(weights: Weights, clip: Clip) -> dict[str, Any]:
