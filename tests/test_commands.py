@@ -34,6 +34,9 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
     (['--config=configs/absent.py', '--workdir=x'], 'configs/absent.py'),
     ([DEMO, '--workdir=x', '--config.data.frames=7'], 'data.frames'),
     ([DEMO, '--workdir=x', '--config.train.batch_size=None'], 'batch_size'),
+    ([DEMO, '--workdir=x', '--config.data.crop=None'], 'data.crop is None'),
+    ([DEMO, '--workdir=x', '--config.model.heads=None'], "{'verb': 97}"),
+    ([DEMO, '--workdir=x', '--config.train=none'], 'config.train.KEY'),
     # Keys that take None do; the error is another key's.
     (
       [
@@ -42,6 +45,8 @@ def run(*arguments: str) -> subprocess.CompletedProcess:
         '--config.optim.clip_norm=None',
         '--config.train.validate_every=none',
         '--config.init_from=None',
+        '--config.init_grid=none',
+        '--config.train.class_weights=none',
         '--config.data.frames=7',
       ],
       'data.frames',

@@ -97,6 +97,20 @@ def test_values_of_a_changed_dataclass_are_checked():
       configs.check(dataclasses.replace(config, **{section: part}))
 
 
+def test_a_choice_that_may_be_none_takes_the_word():
+  config = configs.default()
+  config.train.class_weights = 'none'
+  assert configs.resolve(config).train.class_weights is None
+  config.train.class_weights = 'inverse'
+  assert configs.resolve(config).train.class_weights == 'inverse'
+  config.train.class_weights = 'rare'
+  with pytest.raises(UserError, match='effective, None'):
+    configs.resolve(config)
+  config.train.class_weights, config.optim.schedule = None, 'none'
+  with pytest.raises(UserError, match='optim.schedule'):
+    configs.resolve(config)
+
+
 def test_rare_classes_are_balanced_in_one_way():
   config = configs.default()
   config.train.class_weights = 'inverse'

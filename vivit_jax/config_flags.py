@@ -1,5 +1,6 @@
 """The flag --config, and a flag for each key of the config."""
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
   from ml_collections import ConfigDict
 
 flags.disclaim_key_flags()  # as in `commands`
+
+# Keys whose value is a mapping -> an example.
+_MAPPINGS = {
+  'model.heads': "{'verb': 97}",
+  'train.head_weights': "{'verb': 2.0}",
+  'init_options': "{'tubelet': (2, 16, 16)}",
+}
 
 
 def define_config(text: str) -> flags.FlagHolder:
@@ -80,9 +88,14 @@ def read_config(holder: 'flags.FlagHolder[ConfigDict]') -> configs.TrainConfig:
   Raises:
     UserError: a missing file, or invalid values.
   """
-  path = flags.FLAGS['config'].config_filename
+  flag, config = flags.FLAGS['config'], holder.value
+  for key, value in flag.override_values.items():
+    if value in (('None',), ('none',), (None,)):  # flags of tuples are tuples
+      section, _, name = key.rpartition('.')
+      (config[section] if section else config)[name] = None
+  path = flag.config_filename
   try:
-    return config_file.resolve(holder.value, path)
+    return config_file.resolve(config, path)
   except OSError:
     raise UserError(f'there is no config file {path}.') from None
 
@@ -109,6 +122,10 @@ def _explain(
   if isinstance(error, flags.UnrecognizedFlagError):
     if error.flagname.startswith('config.'):
       return UserError('--config is missing; --help shows the usage.')
+  elif isinstance(error, flags.IllegalFlagValueError):
+    pattern = r'flag (--config\.([\w.]+)=.*): Failed to parse .* ConfigDict'
+    if match := re.search(pattern, str(error)):
+      return _no_mapping(match[1], match[2])
   elif isinstance(error.__context__, UserError):  # of `set_family`
     return error.__context__
   elif isinstance(error, AttributeError | KeyError):
@@ -122,11 +139,21 @@ def _explain(
   return None
 
 
+def _no_mapping(argument: str, key: str) -> UserError:
+  """Returns the error for a value that is not the mapping that a key takes."""
+  if key in _MAPPINGS:
+    return UserError(
+      f'{argument}: {key} takes a mapping, as in '
+      f'--config.{key}="{_MAPPINGS[key]}"; without entries, {{}}.'
+    )
+  return UserError(
+    f'{argument}: {key} is a section of keys; set them one by one, as in '
+    f'--config.{key}.KEY=VALUE.'
+  )
+
+
 def _unknown_key(key: str, argument: str, family: str | None) -> UserError:
-  for section, example in (
-    ('model.heads', "{'verb': 97}"),
-    ('train.head_weights', "{'verb': 2.0}"),
-  ):
+  for section, example in _MAPPINGS.items():
     if key.startswith(f'{section}.'):
       return UserError(
         f'{argument}: set {section} in the config file, as in '

@@ -98,7 +98,8 @@ def parse(
   """Returns nested mappings as an instance of nested dataclasses.
 
   A field may be a dataclass, `X | None`, a Literal, a tuple, a Mapping with
-  values of one type, Any, or a plain type. A float field accepts an int.
+  values of one type, Any, or a plain type. A float field accepts an int, and a
+  Literal that may be None accepts 'none'.
 
   Args:
     kind: the dataclass.
@@ -169,9 +170,13 @@ def _value(kind: Any, value: Any, key: str) -> Any:
   if kind is Any:
     return value
   if _may_be_none(kind):
-    return (
-      None if value is None else _value(typing.get_args(kind)[0], value, key)
-    )
+    kind = typing.get_args(kind)[0]
+    if value is None:
+      return None
+    if typing.get_origin(kind) is typing.Literal:
+      kind = typing.Literal[(*typing.get_args(kind), None)]
+      if value == 'none' and 'none' not in typing.get_args(kind):
+        return None
   origin, arguments = typing.get_origin(kind), typing.get_args(kind)
   if origin is typing.Literal:
     if (type(value), value) not in [(type(x), x) for x in arguments]:
@@ -182,12 +187,13 @@ def _value(kind: Any, value: Any, key: str) -> Any:
       )
     return value
   if origin is tuple:
+    count = 'several' if arguments[-1] is ... else len(arguments)
     if not isinstance(value, list | tuple):
-      raise UserError(f'{key} is {value!r}; it takes several values.')
+      raise UserError(f'{key} is {value!r}; it takes {count} values.')
     if arguments[-1] is ...:
       arguments = (arguments[0],) * len(value)
     if len(value) != len(arguments):
-      raise UserError(f'{key} is {value!r}; it takes {len(arguments)} values.')
+      raise UserError(f'{key} is {value!r}; it takes {count} values.')
     return tuple(_value(a, v, key) for a, v in zip(arguments, value))
   if origin is not None:  # Mapping[str, int]
     if not isinstance(value, Mapping):
