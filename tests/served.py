@@ -1,4 +1,4 @@
-"""Local HTTP servers: of a folder, and one that falls silent."""
+"""Local HTTP servers: of a folder, and ones that fall silent or end."""
 
 import contextlib
 import functools
@@ -24,9 +24,23 @@ def folder(path: pathlib.Path) -> Iterator[str]:
     server.shutdown()
 
 
-@contextlib.contextmanager
-def silent_after(data: bytes) -> Iterator[str]:
+def silent_after(data: bytes) -> contextlib.AbstractContextManager[str]:
   """Serves these bytes and keeps the connection open; yields the URL."""
+  return _once(data, '', closes=False)
+
+
+def ending(
+  data: bytes, header: str = ''
+) -> contextlib.AbstractContextManager[str]:
+  """Serves these bytes and closes the connection; yields the URL.
+
+  Without a header, no length is announced.
+  """
+  return _once(data, header, closes=True)
+
+
+@contextlib.contextmanager
+def _once(data: bytes, header: str, closes: bool) -> Iterator[str]:
   with socket.create_server(('127.0.0.1', 0)) as server:
     done = threading.Event()
 
@@ -35,8 +49,10 @@ def silent_after(data: bytes) -> Iterator[str]:
         connection, _ = server.accept()
         with connection:
           connection.recv(4096)
-          connection.sendall(b'HTTP/1.0 200 OK\r\n\r\n' + data)
-          done.wait()
+          head = f'HTTP/1.0 200 OK\r\n{header}\r\n'.encode()
+          connection.sendall(head + data)
+          if not closes:
+            done.wait()
 
     threading.Thread(target=serve, daemon=True).start()
     yield f'http://127.0.0.1:{server.getsockname()[1]}/x.mkv'

@@ -1,8 +1,10 @@
 """Live video: what is live, a steady rate, lost connections."""
 
+import itertools
 import os
 import threading
 
+import av
 import numbered
 import numpy as np
 import pytest
@@ -27,7 +29,20 @@ def test_what_is_live(tmp_path):
     tmp_path / 'pipe': False,  # found in a folder of videos
   }
   assert {x: live.is_live(x) for x in sources} == sources
-  assert live.name_of('rtsp://user:secret@camera/1') == 'rtsp://camera/1'
+
+
+@pytest.mark.parametrize(
+  'source, name',
+  [
+    ('rtsp://user:secret@camera/1', 'rtsp://camera/1'),
+    ('rtsp://user:se@cr:et@camera/1', 'rtsp://camera/1'),
+    ('https://camera/@user/1?token=secret@x', 'https://camera/@user/1'),
+    ('srt://camera:1?passphrase=secret', 'srt://camera:1'),
+    ('folder/what?', 'folder/what?'),
+  ],
+)
+def test_names_have_no_secrets(source, name):
+  assert live.name_of(source) == name
 
 
 @pytest.mark.parametrize(
@@ -58,6 +73,71 @@ def test_frames_of_a_url_are_those_of_the_file(tmp_path, name):
     assert video.rate == pytest.approx(10)
     frames = list(video.frames(video.rate))
   np.testing.assert_array_equal(frames, stored)
+
+
+@pytest.mark.parametrize('name', ['x.mkv', 'x.webm', 'x.ogv'])
+@pytest.mark.parametrize('ticks', [range(30), [*range(25), *range(25, 50, 5)]])
+def test_a_rate_that_is_not_declared_is_that_of_the_file(tmp_path, name, ticks):
+  """The containers declare 1000 frames per second (their clock), or none."""
+  fine = {'rate': 10, 'ticks': ticks}
+  if name != 'x.ogv':
+    fine = {'rate': 1000, 'ticks': [100 * tick for tick in ticks]}
+  numbered.write(tmp_path / name, len(ticks), **fine)
+  stored = [numbered.number(x) for x in decode.decode_video(tmp_path / name)]
+  assert decode.frame_rate(tmp_path / name) == pytest.approx(10)
+  with served.folder(tmp_path) as url:
+    video = live.LiveVideo(f'{url}/{name}')
+    assert video.rate == pytest.approx(10)
+    frames = [numbered.number(x) for x in video.frames(video.rate)]
+  assert frames == stored
+
+
+@pytest.mark.parametrize(
+  'codec, kind, options, rate',
+  [
+    ('libx264', 'h264', {}, 10),
+    ('libx264', 'h264', {'bf': '0'}, 10),
+    ('mpeg2video', 'mpeg2video', {}, 24),
+    ('libx265', 'hevc', {'x265-params': 'log-level=0'}, 10),
+    ('libx265', 'hevc', {'x265-params': 'log-level=0:vui-timing-info=0'}, None),
+    ('mjpeg', 'mjpeg', {}, None),
+    ('mjpeg', 'mpjpeg', {}, None),  # of cameras
+  ],
+)
+def test_without_times_the_rate_is_the_codecs(
+  tmp_path, codec, kind, options, rate
+):
+  path = tmp_path / 'x'
+  with av.open(str(path), 'w', format=kind) as container:
+    stream = container.add_stream(codec, rate=rate or 10, options=options)
+    stream.width, stream.height = 96, 64
+    stream.pix_fmt = 'yuvj420p' if codec == 'mjpeg' else 'yuv420p'
+    for number in range(30):
+      image = numbered.frame(number, (64, 96))
+      container.mux(stream.encode(av.VideoFrame.from_ndarray(image)))
+    container.mux(stream.encode())
+  assert decode.frame_rate(path) == rate
+  with served.folder(tmp_path) as url:
+    video = live.LiveVideo(f'{url}/x')
+    assert video.rate == rate
+    frames = list(itertools.islice(video.frames(rate), 30))
+  frames = [numbered.number(frame) for frame in frames]
+  assert frames == list(range(30))
+
+
+def test_the_connection_may_end_or_break_off(tmp_path):
+  """All frames come, also those that the decoder holds."""
+  numbered.write(tmp_path / 'x.mkv', 30)
+  data = (tmp_path / 'x.mkv').read_bytes()
+  with served.ending(data) as url:  # no length was announced
+    frames = list(live.LiveVideo(url).frames(None))
+  assert [numbered.number(frame) for frame in frames] == list(range(30))
+  with served.ending(data, f'Content-Length: {len(data) + 1000}\r\n') as url:
+    frames = live.LiveVideo(url).frames(None)
+    seen = [numbered.number(next(frames)) for _ in range(30)]
+    with pytest.raises(UnreadableVideo, match=url):
+      next(frames)
+  assert seen == list(range(30))
 
 
 def test_damaged_frames_are_left_out(tmp_path):

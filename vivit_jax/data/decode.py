@@ -220,7 +220,7 @@ def frame_rate(
   if rate is None:
     with containers.opened(path) as container:
       stream = containers.video_stream(path, container)
-      rate = timing.plausible(stream.average_rate)
+      rate = timing.declared_rate(container, stream)
   return rate
 
 

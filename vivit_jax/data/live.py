@@ -1,6 +1,8 @@
 """Video that is decoded while it arrives: URLs, devices, pipes."""
 
 import contextlib
+import errno
+import itertools
 import os
 import queue
 import re
@@ -32,10 +34,15 @@ def is_live(source: Any) -> bool:
 
 
 def name_of(source: str) -> str:
-  """Returns the name of a live source for messages, without a password."""
+  """Returns the name of a live source for messages, without passwords.
+
+  Those may be before the host of a URL, or in its query.
+  """
   if source == '-':
     return 'standard input'
-  return re.sub(r'(?<=://)[^/@]*@', '', source)
+  if '://' not in source:
+    return source
+  return re.sub(r'(?<=://)[^/?#]*@|[?#].*', '', source, flags=re.DOTALL)
 
 
 class LiveVideo:
@@ -43,7 +50,8 @@ class LiveVideo:
 
   Attributes:
     name: for messages.
-    rate: frames per second, as declared; None: unknown.
+    rate: frames per second, as declared, or of the first seconds; None:
+      unknown.
   """
 
   def __init__(
@@ -52,7 +60,7 @@ class LiveVideo:
     square_pixels: bool = True,
     stop: threading.Event | None = None,
   ):
-    """Waits until the source is open.
+    """Waits until the source is open, and its rate is known.
 
     Args:
       source: '-' for the standard input; a URL that FFmpeg opens; the path of
@@ -131,21 +139,27 @@ def _read(source: str, square_pixels: bool, channel: _Channel) -> None:
     with _opened(source) as container:
       stream = containers.video_stream(name, container)
       convert = display.rgb_converter(stream, square_pixels)
-      rates = map(timing.plausible, (stream.average_rate, stream.base_rate))
-      channel.send(next(filter(None, rates), None))
-      for packet in container.demux(stream):
+      timed, failures = timing.is_timed(container, stream), []
+      packets = _packets(source, container, stream, failures)
+      rate, held = timing.declared_rate(container, stream), []
+      if rate is None and timed:
+        rate = timing.rate_of_first(_kept(packets, held))
+      channel.send(rate)
+      for packet in itertools.chain(held, packets, [None]):
+        for frame in _decoded(stream, packet):
+          known = timed and frame.pts is not None
+          time = float(frame.pts * stream.time_base) if known else None
+          channel.send((time, convert(frame)))
         if channel.ended():
           return
-        for frame in _decoded(packet):
-          channel.send((frame.time, convert(frame)))
+      for failure in failures:
+        raise failure
     channel.send(None)
   except UnreadableVideo as error:
     channel.send(error)
   except av.error.ExitError:
     reason = f'has sent nothing for {_PATIENCE:g} seconds'
     channel.send(UnreadableVideo(name, reason))
-  except av.error.InvalidDataError:
-    channel.send(UnreadableVideo(name, _reason(source)))
   except (av.FFmpegError, OSError, ValueError, MemoryError) as error:
     reason = getattr(error, 'strerror', None) or error
     channel.send(UnreadableVideo(name, f'cannot be read: {reason}'))
@@ -162,22 +176,54 @@ def _opened(source: str) -> av.container.InputContainer:
     options['options'] = {'rtsp_transport': 'tcp'}
   if source.startswith('/dev/video'):
     options['format'] = 'v4l2'
-  return av.open('pipe:0' if source == '-' else source, **options)
-
-
-def _decoded(packet: av.Packet) -> list[av.VideoFrame]:
-  """Returns the frames of a packet but for damaged ones."""
   try:
-    return [frame for frame in packet.decode() if not frame.is_corrupt]
+    return av.open('pipe:0' if source == '-' else source, **options)
+  except av.error.InvalidDataError:
+    raise UnreadableVideo(name_of(source), _reason(source)) from None
+
+
+def _packets(
+  source: str,
+  container: av.container.InputContainer,
+  stream: av.VideoStream,
+  failures: list[Exception],
+) -> Iterator[av.Packet]:
+  """Yields the packets; an error ends them, and is appended to `failures`."""
+  try:
+    yield from (packet for packet in container.demux(stream) if packet.size)
+  except (av.FFmpegError, OSError) as error:
+    # FFmpeg expects more of a server that announced no length and has ended.
+    endless = source.startswith('http') and container.size < 0
+    if not (endless and error.errno == errno.EIO):
+      failures.append(error)
+
+
+def _kept(
+  packets: Iterator[av.Packet], kept: list[av.Packet]
+) -> Iterator[av.Packet]:
+  """Yields packets, and appends them to `kept`."""
+  for packet in packets:
+    kept.append(packet)
+    yield packet
+
+
+def _decoded(
+  stream: av.VideoStream, packet: av.Packet | None
+) -> list[av.VideoFrame]:
+  """Returns the frames of a packet, or the last ones, but for damaged ones."""
+  try:
+    return [x for x in stream.decode(packet) if not x.is_corrupt]
   except (av.error.InvalidDataError, ValueError):
     return []
 
 
 def _reason(source: str) -> str:
-  reason = 'is not a video'
-  if '://' not in source:
-    reason += ', or one that must be a file, such as most mp4 (use mkv or ts)'
-  return reason
+  if '://' in source:
+    return 'is not a video'
+  return (
+    'is empty, not a video, or one that must be a file, such as most mp4 (use '
+    'mkv or ts)'
+  )
 
 
 @contextlib.contextmanager

@@ -41,10 +41,15 @@ def in_video(times: Sequence[float], declared: float) -> Timing:
     return Timing(declared)
   regular = [times[0] + i / rate for i in range(len(times))]
   if all(abs(a - b) <= 1 / rate for a, b in zip(times, regular)):
-    return Timing(declared)
+    return Timing(declared if _near(declared, rate) else rate)
   rate = _sampling_rate(times, rate)
   firsts = _first_samples(times, times[0], rate)
   return Timing(rate, _moments(times, [*firsts, firsts[-1] + 1]))
+
+
+def _near(declared: float, rate: float) -> bool:
+  """Returns whether a rate can be the declared one but for lost frames."""
+  return 1 / 1.5 <= declared / rate <= 1.5
 
 
 def in_segment(

@@ -1,19 +1,20 @@
 """Times of a video's frames: frame rate, segments, seeking."""
 
-import fractions
 import functools
 import itertools
 import math
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import av
+from av.format import Flags
 
 from vivit_jax import files
 from vivit_jax.data import containers, resampling
 from vivit_jax.data.resampling import MAX_RATE, Timing
 
+_FIRST = 2.0  # seconds of live video that tell its rate
 _STEPS_BACK = (0.0, 1.0, 4.0, 16.0)  # seconds; the last try is the beginning
 
 
@@ -30,9 +31,54 @@ def slack(stream: av.VideoStream) -> float:
   return min(max(1e-6, float(stream.time_base or 0) / 2), 5e-4)
 
 
-def plausible(rate: fractions.Fraction | None) -> float | None:
-  """Returns the frames per second that a file declares, or else None."""
-  return float(rate) if rate and 0 < rate <= MAX_RATE else None
+def is_timed(
+  container: av.container.InputContainer, stream: av.VideoStream
+) -> bool:
+  """Returns whether frames have times of their own, or the codec has a rate.
+
+  FFmpeg gives other ones, such as raw H.264 and the MJPEG of cameras, 25 frames
+  per second.
+  """
+  return _has_times(container) or bool(stream.codec_context.framerate)
+
+
+def _has_times(container: av.container.InputContainer) -> bool:
+  kind = container.format
+  images = kind.name.endswith('_pipe')  # one after another
+  return not (kind.flags & Flags.no_timestamps.value or images)
+
+
+def declared_rate(
+  container: av.container.InputContainer, stream: av.VideoStream
+) -> float | None:
+  """Returns the frames per second that a video declares, or else None.
+
+  1000 is the clock of Matroska and Flash, in milliseconds, and no rate.
+  """
+  codec = stream.codec_context
+  rate = stream.average_rate if _has_times(container) else codec.framerate
+  return float(rate) if rate and 0 < rate < MAX_RATE else None
+
+
+def rate_of_first(packets: Iterable[av.Packet]) -> float | None:
+  """Returns the frame rate, as of a file, of a video's first seconds.
+
+  Args:
+    packets: read until they have `_FIRST` seconds, or one has no time.
+  """
+  times: list[float] = []
+  for packet in packets:
+    if packet.pts is None:
+      return None
+    times.append(float(packet.pts * packet.time_base))
+    # Packets are in decoding order: later ones are shown at `done` or after.
+    done = times[-1] if packet.dts is None else packet.dts * packet.time_base
+    if done - times[0] >= _FIRST or len(times) > _FIRST * MAX_RATE:
+      times = [time for time in times if time <= done]
+      break
+  times = sorted(times)
+  rate = resampling.in_video(times, resampling.average_rate(times)).rate
+  return rate if 0 < rate <= MAX_RATE else None
 
 
 def measure(
@@ -69,8 +115,9 @@ def _measure(
   del stamp  # part of the cache's key
   with containers.opened(path) as container:
     stream = containers.video_stream(path, container)
-    times = _times(container, stream, start, end)
-    rate = plausible(stream.average_rate)  # Ogg declares none
+    timed = is_timed(container, stream)
+    times = _times(container, stream, start, end) if timed else None
+    rate = declared_rate(container, stream)  # Ogg declares none
     rate = rate or resampling.average_rate(times or [])
     if times is None or not 0 < rate <= MAX_RATE:
       return Timing(rate or None)
