@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import types
 
 import cv2
 import numpy as np
@@ -13,9 +14,10 @@ from made import blocks, write
 from test_command import ROOT
 
 import vivit_jax
+from vivit_jax.config import DataConfig
 from vivit_jax.data import live
 from vivit_jax.errors import UserError
-from vivit_jax.inference import command
+from vivit_jax.inference import command, videos
 from vivit_jax.inference.command import Options
 
 
@@ -112,7 +114,9 @@ def test_a_dead_stream_keeps_what_was_predicted(
 @pytest.mark.parametrize(
   'arguments, changes, words',
   [
-    (['-', 'x.mp4'], {}, '- is live'),
+    (['-', 'x.mp4'], {}, 'standard input'),
+    (['rtsp://u:p@h/x?key=1', 'x.mp4'], {}, '^rtsp://h/x '),
+    (['http://x/y'], {'explain': 'x'}, 'http://x/y.*--explain'),
     (['http://x/y'], {'features': 'x.npz'}, '--features'),
     (['http://x/y'], {'seconds': 0.0}, '--seconds'),
     (['ROOT/README.md'], {'seconds': 3.0}, '--seconds'),
@@ -123,6 +127,24 @@ def test_mistakes_are_refused(arguments, changes, words):
   arguments = [x.replace('ROOT', str(ROOT)) for x in arguments]
   with pytest.raises(UserError, match=words):
     command.run(arguments, Options(**changes), pytest.fail)
+
+
+@pytest.mark.parametrize('argument', ['http://127.0.0.1:1/x', 'ROOT/README.md'])
+def test_a_missing_window_is_refused_before_any_video(argument, capsys):
+  data = DataConfig(sampling='segments')
+  model = types.SimpleNamespace(config=types.SimpleNamespace(data=data))
+  with pytest.raises(UserError, match='--window'):
+    argument = argument.replace('ROOT', str(ROOT))
+    command.run([argument], Options(timeline=True), lambda: model)
+  assert capsys.readouterr() == ('', '')
+
+
+def test_seconds_may_not_be_less_than_a_frame(path):
+  with served.folder(path.parent) as url:
+    with pytest.raises(UserError, match=r'x.mkv.* 0\.1'):
+      videos.open_live(f'{url}/x.mkv', seconds=0.01)
+    (frame,) = videos.open_live(f'{url}/x.mkv', seconds=0.1).decode()
+    assert frame.shape == (32, 48, 3)
 
 
 def start(run, *arguments):

@@ -1,6 +1,7 @@
 """Frames of views and windows, by frames that contain their number."""
 
 import dataclasses
+import functools
 import tracemalloc
 
 import numpy as np
@@ -139,6 +140,23 @@ def test_a_live_video_without_frames_is_refused():
   data = dataclasses.replace(data, short_videos='loop')
   with pytest.raises(UserError, match='live has no frames'):
     next(video_views.window_clips(live, data, None, None, None))
+
+
+def test_a_live_video_that_breaks_off_has_a_last_window_and_an_error():
+  def decode(frames):
+    yield from video(frames).decode()
+    raise UserError('lost')
+
+  for frames in (12, 6, 3):
+    broken = Video('x', 10.0, None, functools.partial(decode, frames))
+    seen = []
+    with pytest.raises(UserError, match='lost'):
+      for part in video_views.window_clips(broken, DATA, None, 1.0, None):
+        seen.append((part.start, part.end, numbers(part.clips)))
+    first = (0.0, 1.0, [[0, 2, 4], [5, 7, 9]])
+    last = (0.2, 1.2, [[2, 4, 6], [7, 9, 11]])
+    short = [(0.0, 0.6, [[0, 2, 4]])]
+    assert seen == {12: [first, last], 6: short, 3: []}[frames]
 
 
 def test_gaps_between_windows():

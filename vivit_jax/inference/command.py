@@ -103,7 +103,7 @@ def run(
     stems = [pathlib.Path(folder, name) for name in outputs.names(paths)]
     written += [x.with_name(x.name + y) for x in stems for y in _PICTURES]
   outputs.check(written, paths)
-  predictor = load()
+  predictor = _loaded(load, options)
   report = Report(predictor, options)
   for error in missing:
     print(f'error: {error}', file=sys.stderr)
@@ -122,15 +122,28 @@ def run(
   return 1 if failed else 0
 
 
+def _loaded(load: Callable[[], 'Predictor'], options: Options) -> 'Predictor':
+  """Returns the model; raises a UserError if it needs another window."""
+  predictor = load()
+  if options.timeline:
+    from vivit_jax.inference import video_views  # imports jax
+
+    data = predictor.config.data
+    video_views.check_seconds(options.window, options.window_stride, data)
+  return predictor
+
+
 def _run_live(
   arguments: Sequence[str], options: Options, load: Callable[[], 'Predictor']
 ) -> int:
   """Predicts the time line of a live video; returns the exit code."""
   source, *others = arguments
+  name = live.name_of(next(filter(live.is_live, arguments)))
   if others:
-    raise UserError(
-      f'{next(filter(live.is_live, arguments))} is live: predict it alone.'
-    )
+    raise UserError(f'{name} is live: predict it alone.')
+  for flag in ('explain', 'features'):
+    if getattr(options, flag) is not None:
+      raise UserError(f'{name} is live: --{flag} is for files, leave it out.')
   options = dataclasses.replace(options, timeline=True)
   options.check()
   if source == '-' and sys.stdin.isatty():
@@ -141,7 +154,7 @@ def _run_live(
     (name,) = outputs.names([path])
     stem = pathlib.Path(options.timeline_pictures, name)
     outputs.check([stem.with_name(f'{name}.timeline.png')], [])
-  report = Report(load(), options)
+  report = Report(_loaded(load, options), options)
   with live.stopped_by_interrupt() as stop:
     failure = None
     try:

@@ -100,11 +100,22 @@ def _view_numbers(
   return frame_numbers.uniform_frames(count, data, stride, temporal)
 
 
-def check_seconds(window: float | None, stride: float | None) -> None:
-  """Raises a UserError for a window or stride that is no time above 0."""
+def check_seconds(
+  window: float | None, stride: float | None, data: DataConfig | None = None
+) -> None:
+  """Raises a UserError for a window or stride that is no time above 0.
+
+  With `data`, also for no window where frames are spread over the whole one.
+  """
   for name, seconds in (('window', window), ('window stride', stride)):
     if seconds is not None and not 0 < seconds < math.inf:
       raise UserError(f'the {name} is {seconds:g} seconds; set it above 0.')
+  if window is None and data is not None and frame_numbers.is_spread(data):
+    raise UserError(
+      f"data.sampling is '{data.sampling}', which spreads the frames over a "
+      'whole window: set --window to its seconds, about as long as the videos '
+      'in training.'
+    )
 
 
 def window_clips(
@@ -129,7 +140,8 @@ def window_clips(
     stride: seconds between the starts of windows; None for `window`.
 
   Raises:
-    UserError: invalid seconds, the video cannot be read, its frame rate is
+    UserError: invalid seconds, the video cannot be read (to its end; of a live
+      one, the last window is yielded first), its frame rate is
       unknown, a window is shorter than a clip or has no length, or the stride
       is less than a frame.
   """
@@ -156,7 +168,8 @@ def window_clips(
   crops = _Crops(data, spatial)
   unfinished: collections.deque[int] = collections.deque()
   end = decoded = 0
-  for number, image in enumerate(video.decode()):
+  failures: list[UserError] = []
+  for number, image in enumerate(_until_failure(video, failures)):
     decoded = number + 1
     if number == start:
       unfinished.append(start)
@@ -167,8 +180,11 @@ def window_clips(
     if unfinished and unfinished[0] + length == decoded:
       first, end = unfinished.popleft(), decoded
       yield window_of(first, end, crops.clips(first + numbers))
-  if not decoded:
+  if not decoded and not failures:
     raise UserError(f'{video.name} has no frames.')
+  span = frame_numbers.span(data, clip_stride)
+  if failures and decoded < (span if data.short_videos == 'refuse' else 1):
+    raise failures[0]
   if decoded < length and live:
     numbers = _view_numbers(video, data, decoded, whole(decoded)[0])
     yield window_of(0, decoded, crops.clips(numbers))
@@ -181,24 +197,32 @@ def window_clips(
         if number - first in needed:
           crops.add(number, image)
     yield window_of(first, decoded, crops.clips(first + numbers))
+  for failure in failures:
+    raise failure
+
+
+def _until_failure(
+  video: Video, failures: list[UserError]
+) -> Iterator[np.ndarray]:
+  """Yields the frames; if a live video fails, it ends, and tells `failures`."""
+  try:
+    yield from video.decode()
+  except UserError as error:
+    if video.count is not None:
+      raise
+    failures.append(error)
 
 
 def _window_frames(
   video: Video, data: DataConfig, window: float | None, stride: float | None
 ) -> tuple[int, float]:
   """Returns the frames of a window, and from one to the next."""
-  check_seconds(window, stride)
+  check_seconds(window, stride, data)
   rate = video.rate
   if not rate:
     raise UserError(
       f'the frame rate of {video.name} is unknown, and windows are in seconds: '
       'set --frames_per_second.'
-    )
-  if window is None and frame_numbers.is_spread(data):
-    raise UserError(
-      f"data.sampling is '{data.sampling}', which spreads the frames over a "
-      'whole window: set --window to its seconds, about as long as the videos '
-      'in training.'
     )
   span = frame_numbers.span(data, stride_of(video, data))
   length = span if window is None else round(window * rate)

@@ -104,14 +104,19 @@ def open_live(
     stop: ends the video when it is set.
 
   Raises:
-    UserError: it cannot be opened.
+    UserError: it cannot be opened, or `seconds` are less than a frame.
   """
   video = live.LiveVideo(source, square_pixels, stop)
   rate = frames_per_second or video.rate
+  last = None if None in (seconds, rate) else round(seconds * rate)
+  if last == 0:
+    raise UserError(
+      f'{seconds:g} seconds are less than a frame of {video.name}: use at '
+      f'least {1 / rate:.3f}.'
+    )
 
   def frames() -> Iterator[np.ndarray]:
     every = video.frames(None if frames_per_second else rate)
-    last = None if None in (seconds, rate) else round(seconds * rate)
     return itertools.islice(every, last)
 
   return Video(video.name, rate, None, frames)
