@@ -62,7 +62,7 @@ def export(
       folder is not empty or cannot be written, the parameters are too large,
       the format's packages are missing, or its converter fails.
   """
-  folder = pathlib.Path(folder)
+  folder = pathlib.Path(folder).resolve()
   data = predictor.config.data
   _check_options(format, platforms, beside)
   chosen = export_formats.FORMATS[format]
@@ -85,10 +85,12 @@ def export(
     except Exception as error:
       if not chosen.packages or isinstance(error, OSError):
         raise
-      reason = (str(error).splitlines() or [repr(error)])[0][:200]
+      reason = (str(error).splitlines() or [repr(error)])[0]
+      if type(error).__module__.endswith('errors_impl'):  # TensorFlow's files
+        raise OSError(reason[-200:]) from error
       raise UserError(
         f'--format={format} cannot hold this model: its converter says '
-        f"'{reason}'."
+        f"'{reason[:200]}'."
       ) from error
     about['sha256'] = {
       path.relative_to(temporary).as_posix(): _sha256(path)
@@ -175,7 +177,7 @@ def _check(folder: pathlib.Path, program: Program, format: str) -> None:
   """Raises a UserError for arguments of `export` that are not allowed."""
   if os.path.lexists(folder):
     if not folder.is_dir() or any(folder.iterdir()):
-      raise UserError(f'{folder} exists and is not empty: set another --out.')
+      raise UserError(f'{folder} is no empty folder: set another --out.')
   parameters = sum(x.nbytes for x in program.leaves)
   limited = export_formats.FORMATS[format].limited and not program.beside
   if parameters > export_formats.MAX_INSIDE and limited:

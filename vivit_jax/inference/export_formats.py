@@ -128,8 +128,11 @@ def _write_onnx(program: Program, path: pathlib.Path) -> None:
   import jax2onnx
   import onnx
 
-  # It warns of its examples, which need other packages.
-  logging.getLogger('jax2onnx').setLevel(logging.ERROR)
+  # They warn of examples, which need other packages, and of constants' types.
+  for library in ('jax2onnx', 'onnx_ir'):
+    logging.getLogger(library).setLevel(logging.ERROR)
+  if 'video' in program.heads:
+    raise ValueError("a head is named 'video', as the input is")
 
   def call(video):
     probabilities = program.on_videos(video)
