@@ -42,10 +42,11 @@ def _split_notes(splits: Splits) -> Iterator[str]:
   if 'train' not in splits:
     yield "no split 'train': models can be evaluated on this, not trained"
   elif 'validation' not in splits:
-    others = [f' or --config.train.validation_split={s}' for s in splits][1:]
+    other = next((split for split in splits if split != 'train'), None)
+    instead = f' or --config.train.validation_split={other}' if other else ''
     yield (
       "no split 'validation', which training asks for: --validation_share=0.1 "
-      f'takes a tenth of train{"".join(others[:1])}'
+      f'takes a tenth of train{instead}'
     )
   paths = {split: {e.path for e in of} for split, of in splits.items()}
   seen: dict[str, str] = {}

@@ -66,9 +66,11 @@ def _without_hint(text: str) -> str:
 
 
 def _separator(text: str) -> str:
-  """Returns what separates cells: the most frequent in the first line."""
-  first = next((line for line in text.splitlines() if line.strip()), '')
-  return max(_SEPARATORS, key=first.count)
+  """Returns what separates cells: the most frequent in the first line.
+
+  The text begins with that line (`_without_hint`).
+  """
+  return max(_SEPARATORS, key=re.match(r'[^\r\n]*', text)[0].count)
 
 
 def read_text(file: pathlib.Path) -> tuple[str, str]:
