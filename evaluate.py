@@ -48,13 +48,7 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer('frames', None, 'Frames of a clip.')
 flags.DEFINE_integer('stride', None, 'A clip takes every stride-th frame.')
-flags.DEFINE_enum(
-  'sampling',
-  None,
-  ('clip', 'segments', 'whole'),
-  'Frames of a clip: consecutive at the stride, one per segment of the whole '
-  'video, or evenly spaced over it.',
-)
+commands.define_sampling()
 flags.DEFINE_enum(
   'average', None, ('logits', 'probabilities'), 'What to average over views.'
 )

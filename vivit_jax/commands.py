@@ -227,6 +227,17 @@ def define_compilation_cache() -> None:
   )
 
 
+def define_sampling() -> None:
+  """Defines --sampling, which replaces the config's `data.sampling`."""
+  flags.DEFINE_enum(
+    'sampling',
+    None,
+    ('clip', 'segments', 'whole'),
+    'Frames of a clip: consecutive at the stride, one per segment of the whole '
+    'video, or evenly spaced over it.',
+  )
+
+
 def keep_programs() -> None:
   """Sets up the compilation cache, as --compilation_cache says."""
   from vivit_jax import compilation_cache  # importing jax takes a second

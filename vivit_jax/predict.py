@@ -22,13 +22,7 @@ model_flags.define()
 flags.DEFINE_integer(
   'stride', None, 'A clip takes every stride-th frame.', lower_bound=1
 )
-flags.DEFINE_enum(
-  'sampling',
-  None,
-  ('clip', 'segments', 'whole'),
-  'Frames of a clip: consecutive at the stride, one per segment of the whole '
-  'video, or evenly spaced over it.',
-)
+commands.define_sampling()
 flags.DEFINE_enum(
   'short_videos',
   None,
