@@ -75,6 +75,17 @@ def test_a_draw_belongs_to_the_place_in_the_global_batch():
   np.testing.assert_array_equal(part, whole[..., 40:50])
 
 
+def test_dropout_rescales_and_belongs_to_the_place_in_the_global_batch():
+  key, x = jax.random.key(0), jnp.ones((4, 50, 20))
+  whole = blocks.dropout(x, 0.2, key, jnp.arange(4))
+  kept = np.array(whole != 0)
+  np.testing.assert_allclose(whole[kept], 1 / 0.8, rtol=1e-6)
+  assert 0.77 < kept.mean() < 0.83
+  assert not np.array_equal(whole[0], whole[1])
+  part = blocks.dropout(x[2:], 0.2, key, jnp.arange(2, 4))
+  np.testing.assert_array_equal(part, whole[2:])
+
+
 def test_rates_grow_linearly_to_the_last_block():
   options = blocks.Options(1, 4, stochastic_depth=0.2)
   np.testing.assert_allclose(

@@ -17,6 +17,7 @@ Name = Literal[
   'augment',
   'mix',
   'network',
+  'dropout',
   # Derived from 'augment': augment.device.
   'flip',
   'colour_jitter',

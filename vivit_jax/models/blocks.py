@@ -70,16 +70,20 @@ class Mode:
   """How a forward pass runs.
 
   Attributes:
-    train: whether stochastic depth is on; it uses the rng `stochastic_depth`.
-    example_B: int [B], each clip's index in the global batch; required with
-      stochastic depth. All frames of a clip share a draw.
+    train: whether stochastic depth and dropout are on; they use the rngs
+      `stochastic_depth` and `dropout`.
+    example_B: int [B], each clip's index in the global batch; required for
+      both. All frames of a clip share a draw of stochastic depth.
     frozen: names of frozen modules ('Transformer/encoderblock_3'), in which
-      stochastic depth is off.
+      both are off.
+    frame_BxT: int [B, T], the number of each frame in its video, from 0; None:
+      0 to T - 1. Given to families with `Family.reads_frame_numbers`.
   """
 
   train: bool = False
   example_B: jax.Array | None = None
   frozen: Collection[str] = frozenset()
+  frame_BxT: jax.Array | None = None
 
   def repeated(self, times: int) -> Mode:
     """Returns the mode for a batch in which each example is repeated."""
@@ -129,6 +133,22 @@ def stochastic_depth(
   over_B = jax.vmap(draw, (None, None, 0))
   over_R = jax.vmap(over_B, (0, None, None))
   return jax.vmap(over_R, (0, 0, None))(index_LxR, rates_L, example_B)
+
+
+def dropout(
+  x_Bx: jax.Array, rate: float, key: jax.Array, example_B: jax.Array
+) -> jax.Array:
+  """Sets entries of [B, ...] to 0, and divides the others by 1 - rate.
+
+  As with `stochastic_depth`, a draw never depends on the device. `key` must
+  differ between the calls of a network (`Module.make_rng`).
+  """
+
+  def keep(example):
+    drawn = jax.random.fold_in(key, example)
+    return jax.random.bernoulli(drawn, 1.0 - rate, x_Bx.shape[1:])
+
+  return jnp.where(jax.vmap(keep)(example_B), x_Bx / (1.0 - rate), 0)
 
 
 def add_branch(

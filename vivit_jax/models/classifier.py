@@ -64,19 +64,21 @@ class VideoClassifier(nn.Module):
     *,
     train: bool = False,
     example_B: jax.Array | None = None,
+    frame_BxT: jax.Array | None = None,
     features: bool = False,
   ) -> dict[str, jax.Array] | Features:
     """Returns logits or features of clips.
 
     Args:
       video: float [B, T, H, W, 3], normalised (`pixels.normalise`).
-      train, example_B: see `Mode`.
+      train, example_B, frame_BxT: see `Mode`.
       features: whether to return the head's input instead of logits.
 
     Returns:
       Logits, float32 [B, K] for each head; or `Features`.
     """
-    encoded = self.backbone(video, Mode(train, example_B, self.frozen))
+    mode = Mode(train, example_B, self.frozen, frame_BxT)
+    encoded = self.backbone(video, mode)
     x_BxD = self.pool(encoded).astype(jnp.float32)
     if self.representation is not None:
       x_BxD = nn.tanh(nn.Dense(self.representation, name=REPRESENTATION)(x_BxD))

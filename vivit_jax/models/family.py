@@ -261,6 +261,9 @@ class Family:
   fixed_options: Sequence[str] = ()
   # Options that may differ from training; a difference is reported.
   reported_options: Sequence[str] = ()
+  # Whether the model reads `blocks.Mode.frame_BxT`. If so, all commands pass
+  # the frame numbers of each clip to it.
+  reads_frame_numbers: bool = False
   # (options, frames) -> number of the clip's frames that the model reads.
   frames_used: Callable[[Any, int], int] = lambda options, frames: frames
   # arrays -> {option: size} from the shapes, for error messages.

@@ -41,7 +41,7 @@ def arrays(batch: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def step_key(seed: int, step: jax.Array, name: draws.Name) -> jax.Array:
-  """Returns a step's random key for a purpose: 'augment', 'mix', 'network'."""
+  """Returns a step's random key for a purpose, such as 'network'."""
   key = jax.random.fold_in(jax.random.key(seed), step)
   return draws.key_for(key, name)
 

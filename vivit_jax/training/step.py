@@ -213,7 +213,10 @@ def _gradient_function(
     model = model.clone(frozen=frozen)
   ready = inputs.preprocess(batch, step, config, model.heads, class_weights)
   index_B = parallel.example_indices(ready.video.shape[0])
-  network_key = inputs.step_key(config.train.seed, step, 'network')
+  rngs = {
+    'stochastic_depth': inputs.step_key(config.train.seed, step, 'network'),
+    'dropout': inputs.step_key(config.train.seed, step, 'dropout'),
+  }
   clips = (ready.video, ready.targets, ready.weights, batch['labels'], index_B)
   parts = config.train.accumulate
 
@@ -227,7 +230,7 @@ def _gradient_function(
         video,
         train=True,
         example_B=index_B,
-        rngs={'stochastic_depth': network_key},
+        rngs=rngs,
       )
       loss = losses.cross_entropy(
         logits, targets, multi_label, config.train.head_weights, weights
