@@ -13,8 +13,9 @@ import reference
 from vivit_jax import config as configs
 from vivit_jax.checkpoints import convert, load, merge, names, sources
 from vivit_jax.errors import UserError
+from vivit_jax.models import preprocessor
 from vivit_jax.models.family import Target
-from vivit_jax.models.vivit import huggingface, preprocessor
+from vivit_jax.models.vivit import huggingface
 from vivit_jax.models.weights import Clip
 
 ROOT = reference.FIXTURES.parents[1]

@@ -7,7 +7,7 @@ import pytest
 
 from vivit_jax.checkpoints import convert, load, sources
 from vivit_jax.errors import UserError
-from vivit_jax.models.vivit import preprocessor as preprocessors
+from vivit_jax.models import preprocessor as preprocessors
 
 SIDE = 32  # image_size of the fixture
 PLAIN = {

@@ -45,6 +45,8 @@ class Options:
     gelu: 'tanh' (its approximation) or 'exact' (erf).
     epsilon: of layer norms.
     dtype: of the computation; parameters are float32.
+    linear_init: of the linear layers. 'xavier': Xavier-uniform, and biases of
+      1e-6 in the MLP; 'normal': deviation 0.02, and biases of 0.
   """
 
   attention_heads: int
@@ -57,6 +59,15 @@ class Options:
   gelu: str = 'tanh'
   epsilon: float = 1e-6
   dtype: jnp.dtype = jnp.float32
+  linear_init: str = 'xavier'
+
+
+# Value of `Options.linear_init` -> initialisers of kernels, and of the MLP's
+# biases.
+LINEAR_INITS = {
+  'xavier': (nn.initializers.xavier_uniform(), nn.initializers.normal(1e-6)),
+  'normal': (nn.initializers.normal(0.02), nn.initializers.zeros),
+}
 
 
 def options_of(config: ModelConfig, **own: Any) -> Options:
@@ -104,7 +115,11 @@ def depth_rates(options: Options, layers: int) -> list[float]:
 
 
 def stochastic_depth(
-  key: jax.Array, rates_L: jax.Array, branches: int, example_B: jax.Array
+  key: jax.Array,
+  rates_L: jax.Array,
+  branches: int,
+  example_B: jax.Array,
+  rows: tuple[int, ...] = (),
 ) -> jax.Array:
   """Draws a factor for each residual branch and example: 0 or 1 / (1 - rate).
 
@@ -118,14 +133,15 @@ def stochastic_depth(
     rates_L: drop rate of each block.
     branches: residual branches per block.
     example_B: int [B], indices in the global batch.
+    rows: shape of an example's draws, such as one for each frame.
 
   Returns:
-    float32 [L, branches, B].
+    float32 [L, branches, B, *rows].
   """
 
   def draw(index, rate, example):
     uniform = jax.random.uniform(
-      jax.random.fold_in(jax.random.fold_in(key, index), example)
+      jax.random.fold_in(jax.random.fold_in(key, index), example), rows
     )
     return (uniform >= rate) / (1.0 - rate)
 
@@ -152,12 +168,21 @@ def dropout(
 
 
 def add_branch(
-  x_BxNxD: jax.Array, y_BxNxD: jax.Array, scale_B: jax.Array | None
+  x_Bx: jax.Array, y_Bx: jax.Array, scale_B: jax.Array | None
 ) -> jax.Array:
-  """Returns the residual sum x + scale * y; x + y if scale is None."""
+  """Returns the residual sum x + scale * y; x + y if scale is None.
+
+  `scale_B` has the first axes of x and y, [B] or more.
+  """
+  return x_Bx + scaled(y_Bx, scale_B)
+
+
+def scaled(y_Bx: jax.Array, scale_B: jax.Array | None) -> jax.Array:
+  """Returns scale * y, whose first axes are those of scale; y if it is None."""
   if scale_B is None:
-    return x_BxNxD + y_BxNxD
-  return x_BxNxD + y_BxNxD * scale_B[:, None, None].astype(y_BxNxD.dtype)
+    return y_Bx
+  axes = range(scale_B.ndim, y_Bx.ndim)
+  return y_Bx * jnp.expand_dims(scale_B, axes).astype(y_Bx.dtype)
 
 
 def layer_norm(options: Options, name: str | None = None) -> nn.LayerNorm:
@@ -176,7 +201,7 @@ def attention(
     'num_heads': options.attention_heads,
     'dtype': options.dtype,
     'deterministic': True,
-    'kernel_init': nn.initializers.xavier_uniform(),
+    'kernel_init': LINEAR_INITS[options.linear_init][0],
     'attention_fn': functools.partial(attend, kind=options.attention),
     'name': name,
   }
@@ -190,14 +215,16 @@ class MlpBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x_BxNxD: jax.Array) -> jax.Array:
-    inits = dict(
-      kernel_init=nn.initializers.xavier_uniform(),
-      bias_init=nn.initializers.normal(1e-6),
+    kernel_init, bias_init = LINEAR_INITS[self.options.linear_init]
+    dense = functools.partial(
+      nn.Dense,
+      kernel_init=kernel_init,
+      bias_init=bias_init,
       dtype=self.options.dtype,
     )
-    x = nn.Dense(self.options.mlp, **inits)(x_BxNxD)
+    x = dense(self.options.mlp)(x_BxNxD)
     x = nn.gelu(x, approximate=self.options.gelu == 'tanh')
-    return nn.Dense(x_BxNxD.shape[-1], **inits)(x)
+    return dense(x_BxNxD.shape[-1])(x)
 
 
 class EncoderBlock(nn.Module):
@@ -236,6 +263,8 @@ class Encoder(nn.Module):
     block: block class, called with options, grid and name; bind further
       arguments with `functools.partial`.
     branches: residual branches per block.
+    rows: shape of a clip's draws of stochastic depth, for each branch; None:
+      one draw for each branch. The block gets a tuple of [B, *shape] if set.
   """
 
   layers: int
@@ -244,6 +273,7 @@ class Encoder(nn.Module):
   positions: str = 'learned'
   block: type[nn.Module] = EncoderBlock
   branches: int = EncoderBlock.BRANCHES
+  rows: tuple[tuple[int, ...], ...] | None = None
 
   @nn.compact
   def __call__(self, x_BxNxD: jax.Array, mode: Mode) -> jax.Array:
@@ -252,8 +282,13 @@ class Encoder(nn.Module):
     x = self._blocks(x, self._branch_scales(mode))
     return layer_norm(self.options, name='encoder_norm')(x)
 
-  def _branch_scales(self, mode: Mode) -> jax.Array | None:
-    """Draws stochastic depth [L, branches, B]; None if all rates are zero."""
+  def _branch_scales(
+    self, mode: Mode
+  ) -> jax.Array | tuple[jax.Array, ...] | None:
+    """Draws stochastic depth [L, branches, B]; None if all rates are zero.
+
+    With `rows`, a tuple of arrays [L, B, *shape].
+    """
     if not mode.train:
       return None
     names = [
@@ -268,10 +303,19 @@ class Encoder(nn.Module):
       return None
     key = self.make_rng('stochastic_depth')
     rates_L = jnp.asarray(rates)
-    return stochastic_depth(key, rates_L, self.branches, mode.example_B)
+    if self.rows is None:
+      return stochastic_depth(key, rates_L, self.branches, mode.example_B)
+    return tuple(
+      stochastic_depth(
+        jax.random.fold_in(key, branch), rates_L, 1, mode.example_B, rows
+      )[:, 0]
+      for branch, rows in enumerate(self.rows)
+    )
 
   def _blocks(
-    self, x_BxNxD: jax.Array, scale_LxRxB: jax.Array | None
+    self,
+    x_BxNxD: jax.Array,
+    scale_LxRxB: jax.Array | tuple[jax.Array, ...] | None,
   ) -> jax.Array:
     def step(block, x, scale):
       return block(x, scale)
@@ -295,5 +339,5 @@ class Encoder(nn.Module):
     x = x_BxNxD
     for layer in range(self.layers):
       block = self.block(self.options, self.grid, name=f'encoderblock_{layer}')
-      x = step(block, x, None if scale_LxRxB is None else scale_LxRxB[layer])
+      x = step(block, x, jax.tree.map(lambda x, i=layer: x[i], scale_LxRxB))
     return x

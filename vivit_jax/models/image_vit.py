@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from vivit_jax.errors import UserError, damaged
-from vivit_jax.models import torch_names
+from vivit_jax.models import classifier, torch_names
 from vivit_jax.models.family import Import
 from vivit_jax.models.weights import IMAGE_VIT, File, Weights
 
@@ -20,6 +20,7 @@ POSITIONS = 'posembed_input/pos_embedding'
 _POSITIONS = f'Transformer/{POSITIONS}'
 _BLOCK = re.compile(r'(\w*Transformer)/encoderblock_(\d+)/')
 _TANH_GELUS = ('gelu_fast', 'gelu_new', 'gelu_pytorch_tanh')
+_PROBLEMS = ('single_label_classification', 'multi_label_classification')
 _PREFIXES = ('opt/target/', 'params/')
 # (name pattern in npz, our name); the first match is used.
 _RULES = (
@@ -117,13 +118,19 @@ def read_timm(file: File) -> Weights:
 
 
 # Defaults of transformers' config classes, for keys that config.json omits.
-_DEFAULTS = {'vit': ('gelu', 1e-12), 'vivit': ('gelu_fast', 1e-6)}
+_DEFAULTS = {
+  'vit': ('gelu', 1e-12),
+  'vivit': ('gelu_fast', 1e-6),
+  'timesformer': ('gelu', 1e-6),
+}
 
 
 def read_hugging_face(
   file: File, models: tuple[str, ...] = (IMAGE_VIT,), **more: Any
 ) -> Weights:
-  """Reads a Hugging Face ViT or ViViT. Poolers do not affect classification.
+  """Reads a Hugging Face ViT, ViViT or TimeSformer.
+
+  Poolers do not affect classification.
 
   Args:
     file: safetensors with a config.json beside it.
@@ -196,6 +203,19 @@ def hugging_face_options(file: File) -> dict[str, Any]:
   }
 
 
+def hugging_face_labels(weights: Weights) -> dict[str, Any]:
+  """Returns the keys of config.json for the classes of the only head."""
+  classes = classifier.classes_of(weights.arrays)
+  labels = [f'LABEL_{number}' for number in range(classes)]
+  for names in (weights.label_names or {}).values():
+    labels = list(names)
+  return {
+    'problem_type': _PROBLEMS[bool(weights.multi_label)],
+    'id2label': {str(n): name for n, name in enumerate(labels)},
+    'label2id': {name: n for n, name in enumerate(labels)},
+  }
+
+
 IMPORTS = (
   Import(
     'an image ViT in npz',
@@ -210,6 +230,8 @@ IMPORTS = (
     lambda file: (
       file.container == 'safetensors'
       and 'blocks.0.attn.qkv.weight' in file.names
+      and 'time_embed' not in file.names
+      and file.prefix != 'model.'
     ),
     read_timm,
   ),

@@ -164,6 +164,17 @@ def grid_of(count: int, name: str, grids: PositionGrids) -> Grid:
   )
 
 
+def split_heads(array: Resizing) -> Resized:
+  """Splits the one head of an attention layer into those of the target.
+
+  For sources with `Weights.heads_unknown`.
+  """
+  value, initial = array.value, array.initial
+  if array.source.heads_unknown and value.size == initial.size:
+    value = value.reshape(initial.shape)  # heads precede their entries
+  return value, ''
+
+
 def same_clip(grid: Grid, tubelet: Grid, theirs: tuple[int, ...]) -> Grid:
   """Returns the grid of the target's clip with the source's tubelets.
 

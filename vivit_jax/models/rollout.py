@@ -103,3 +103,11 @@ def split(row: jax.Array, class_token: bool) -> tuple[jax.Array, jax.Array]:
   if class_token:
     return row[:, 0], row[:, 1:]
   return jnp.zeros(len(row)), row
+
+
+def blocks_of(encoder: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+  """Returns the captured outputs of each block, the last block first."""
+  numbers = sorted(
+    (int(key.rpartition('_')[2]) for key in encoder), reverse=True
+  )
+  return [encoder[f'encoderblock_{number}'] for number in numbers]

@@ -1,6 +1,13 @@
 """ViT sizes, shared by ViViT and its relatives."""
 
 import dataclasses
+import typing
+from typing import Any
+
+from vivit_jax.errors import UserError
+
+if typing.TYPE_CHECKING:
+  from vivit_jax.models.family import ModelConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,3 +28,41 @@ SIZES = {
   'L': Size(24, 16, 1024, 4096),
   'H': Size(32, 16, 1280, 5120),
 }
+
+
+def of(config: 'ModelConfig') -> Size:
+  """Returns the sizes of model.size, replaced by those that options set."""
+  options, size = config.options, SIZES[config.size]
+  depth = getattr(options, 'layers', None) or getattr(
+    options, 'spatial_layers', None
+  )
+  return Size(
+    depth or size.layers,
+    options.attention_heads or size.attention_heads,
+    options.width or size.width,
+    options.mlp_width or size.mlp,
+  )
+
+
+def check_heads(config: 'ModelConfig') -> None:
+  """Raises a UserError unless attention heads divide the width."""
+  size = of(config)
+  if size.width % size.attention_heads:
+    raise UserError(
+      f'the width of {size.width} is no multiple of {size.attention_heads} '
+      'attention heads: set model.options.width or attention_heads.'
+    )
+
+
+def of_pool(config: 'ModelConfig') -> tuple[int, int]:
+  """Returns the attention heads and MLP width of the pool 'attention'."""
+  size = of(config)
+  return size.attention_heads, size.mlp
+
+
+def named(heads: int, width: int, mlp: int) -> tuple[str, dict[str, Any]]:
+  """Returns model.size, and options for the widths if no size has them."""
+  for name, size in SIZES.items():
+    if (size.attention_heads, size.width, size.mlp) == (heads, width, mlp):
+      return name, {}
+  return 'B', {'attention_heads': heads, 'width': width, 'mlp_width': mlp}

@@ -1,4 +1,4 @@
-"""Parameter names and layouts of PyTorch ViTs: Hugging Face and timm.
+"""Names and layouts of PyTorch ViTs and TimeSformers: Hugging Face and timm.
 
 One table serves reading and writing. '#' stands for a layer number.
 """
@@ -9,9 +9,11 @@ from collections.abc import Mapping
 import einops
 import numpy as np
 
-from vivit_jax.errors import UserError
+from vivit_jax.errors import UserError, damaged
+from vivit_jax.models.weights import File
 
 _ATTENTION = 'Transformer/encoderblock_#/MultiHeadDotProductAttention_0'
+_TEMPORAL = 'Transformer/encoderblock_#/MultiHeadDotProductAttention_temporal'
 _BLOCK = 'Transformer/encoderblock_#'
 _LAYER = 'encoder.layer.#'
 
@@ -25,6 +27,20 @@ _MODULES = [
   (f'{_LAYER}.attention.attention.key', f'{_ATTENTION}/key', 'split'),
   (f'{_LAYER}.attention.attention.value', f'{_ATTENTION}/value', 'split'),
   (f'{_LAYER}.attention.output.dense', f'{_ATTENTION}/out', 'merge'),
+  (f'{_LAYER}.temporal_layernorm', f'{_BLOCK}/LayerNorm_temporal', 'norm'),
+  (
+    f'{_LAYER}.temporal_attention.attention.query',
+    f'{_TEMPORAL}/query',
+    'split',
+  ),
+  (f'{_LAYER}.temporal_attention.attention.key', f'{_TEMPORAL}/key', 'split'),
+  (
+    f'{_LAYER}.temporal_attention.attention.value',
+    f'{_TEMPORAL}/value',
+    'split',
+  ),
+  (f'{_LAYER}.temporal_attention.output.dense', f'{_TEMPORAL}/out', 'merge'),
+  (f'{_LAYER}.temporal_dense', f'{_BLOCK}/temporal_fc', 'dense'),
   (f'{_LAYER}.intermediate.dense', f'{_BLOCK}/MlpBlock_0/Dense_0', 'dense'),
   (f'{_LAYER}.output.dense', f'{_BLOCK}/MlpBlock_0/Dense_1', 'dense'),
   ('layernorm', 'Transformer/encoder_norm', 'norm'),
@@ -38,6 +54,10 @@ _ARRAYS = [
     'embeddings.position_embeddings',
     'Transformer/posembed_input/pos_embedding',
   ),
+  (
+    'embeddings.time_embeddings',
+    'Transformer/posembed_input/time_embedding',
+  ),
 ]
 # For weight and bias: (our name, their axes, our axes); h: attention heads.
 _LAYOUTS = {
@@ -47,13 +67,19 @@ _LAYOUTS = {
   'merge': (('kernel', 'D (h d)', 'h d D'), ('bias', 'D', 'D')),
   'patches': (('kernel', 'D C ...', '... C D'), ('bias', 'D', 'D')),
 }
-# timm's name -> Hugging Face's. `from_timm` splits q, k and v.
+# timm's name, or TimeSformer's -> Hugging Face's.
 _TIMM = {
   'cls_token': 'embeddings.cls_token',
   'pos_embed': 'embeddings.position_embeddings',
+  'time_embed': 'embeddings.time_embeddings',
   'patch_embed.proj': 'embeddings.patch_embeddings.projection',
   'blocks.#.norm1': f'{_LAYER}.layernorm_before',
   'blocks.#.norm2': f'{_LAYER}.layernorm_after',
+  'blocks.#.temporal_norm1': f'{_LAYER}.temporal_layernorm',
+  'blocks.#.temporal_attn.qkv': f'{_LAYER}.temporal_attention.attention.qkv',
+  'blocks.#.temporal_attn.proj': f'{_LAYER}.temporal_attention.output.dense',
+  'blocks.#.temporal_fc': f'{_LAYER}.temporal_dense',
+  'blocks.#.attn.qkv': f'{_LAYER}.attention.attention.qkv',
   'blocks.#.attn.proj': f'{_LAYER}.attention.output.dense',
   'blocks.#.mlp.fc1': f'{_LAYER}.intermediate.dense',
   'blocks.#.mlp.fc2': f'{_LAYER}.output.dense',
@@ -85,10 +111,30 @@ def _split(name: str) -> tuple[str, str]:
   return number[0], f'{name[: number.start()]}#{name[number.end() :]}'
 
 
+def heads_of(file: File, width: int) -> int | None:
+  """Returns the attention heads of a torch model; None if unknown.
+
+  The number in config.json beside the file, else width / 64 if that is whole.
+
+  Raises:
+    UserError: config.json has another value than a number.
+  """
+  for key in ('num_attention_heads', 'num_heads'):
+    if key in file.config:
+      heads = file.config[key]
+      if type(heads) is not int or heads < 1:
+        where = file.path.with_name('config.json')
+        raise damaged(where, f'{key} is {heads!r}')
+      return heads
+  return None if width % 64 else width // 64
+
+
 def to_ours(
   arrays: Mapping[str, np.ndarray], heads: int, where: object
 ) -> dict[str, np.ndarray]:
   """Returns a Hugging Face ViT's arrays under our names and layouts.
+
+  Query, key and value may be joined in one array, named qkv.
 
   Args:
     arrays: by Hugging Face's names without the model's prefix.
@@ -99,7 +145,7 @@ def to_ours(
     UserError: unknown names, or shapes that do not fit `heads`.
   """
   renamed, unknown = {}, []
-  for name, array in arrays.items():
+  for name, array in _split_qkv(arrays).items():
     layer, pattern = _split(name)
     if pattern not in _BY_THEIRS:
       unknown.append(name)
@@ -140,19 +186,44 @@ def to_theirs(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def from_timm(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Returns a timm ViT's arrays under Hugging Face's names; splits q, k, v."""
+  """Returns a timm ViT's, or TimeSformer's, arrays under Hugging Face's names.
+
+  q, k and v stay in one array, which `to_ours` splits.
+  """
   renamed = {}
   for name, array in arrays.items():
     layer, pattern = _split(name)
     module, _, part = pattern.rpartition('.')
-    if module == 'blocks.#.attn.qkv':
-      for key, piece in zip(('query', 'key', 'value'), np.split(array, 3)):
-        theirs = f'{_LAYER}.attention.attention.{key}.{part}'
-        renamed[theirs.replace('#', layer)] = piece
-      continue
     theirs = _TIMM.get(pattern, pattern)
     if module in _TIMM:
       theirs = f'{_TIMM[module]}.{part}'
     # `to_ours` reports unknown names.
     renamed[theirs.replace('#', layer)] = array
   return renamed
+
+
+_QKV = ('query', 'key', 'value')
+
+
+def _split_qkv(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Splits arrays named qkv into query, key and value."""
+  split = {}
+  for name, array in arrays.items():
+    if '.qkv.' not in name or len(array) % 3:
+      split[name] = array
+      continue
+    for key, piece in zip(_QKV, np.split(array, 3)):
+      split[name.replace('.qkv.', f'.{key}.')] = piece
+  return split
+
+
+def joined_qkv(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Returns arrays with query, key and value joined into one, named qkv."""
+  joined = {}
+  for name, array in arrays.items():
+    if '.query.' in name:
+      parts = [arrays[name.replace('.query.', f'.{key}.')] for key in _QKV]
+      joined[name.replace('.query.', '.qkv.')] = np.concatenate(parts)
+    elif '.key.' not in name and '.value.' not in name:
+      joined[name] = array
+  return joined

@@ -33,6 +33,8 @@ class File:
   layout: str = ''
   config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   preprocessor: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  prefix: str = ''
+  extras: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +62,8 @@ class Weights:
     notes: messages for the user.
     step: training step.
     averaged: whether these are the moving average of the weights.
+    heads_unknown: whether nothing states the attention heads. The arrays have
+      one head, which `resize.split_heads` splits.
   """
 
   format: str
@@ -77,6 +81,7 @@ class Weights:
   notes: Sequence[str] = ()
   step: int | None = None
   averaged: bool = False
+  heads_unknown: bool = False
 
   @property
   def title(self) -> str:

@@ -9,7 +9,7 @@ import flax.linen as nn
 
 from vivit_jax import typed
 from vivit_jax.errors import UserError
-from vivit_jax.models import blocks, image_vit
+from vivit_jax.models import blocks, image_vit, sizes
 from vivit_jax.models.family import (
   BUILD_KEYS,
   Family,
@@ -19,7 +19,6 @@ from vivit_jax.models.family import (
   Published,
   register,
 )
-from vivit_jax.models.sizes import SIZES, Size
 from vivit_jax.models.vivit import backbones, huggingface, rollout, weights
 from vivit_jax.models.vivit import factorised_dot_product as fdp
 from vivit_jax.models.vivit import factorised_self_attention as fsa
@@ -80,27 +79,13 @@ class FactorisedSelfAttentionOptions(JointOptions):
   temporal_init: Literal['zero_output', 'zero_all', 'random'] = 'zero_output'
 
 
-def _size(config: ModelConfig) -> Size:
-  """Returns the sizes of model.size, replaced by those that options set."""
-  options, size = config.options, SIZES[config.size]
-  depth = getattr(options, 'layers', None) or getattr(
-    options, 'spatial_layers', None
-  )
-  return Size(
-    depth or size.layers,
-    options.attention_heads or size.attention_heads,
-    options.width or size.width,
-    options.mlp_width or size.mlp,
-  )
-
-
 def _builder(
   module: type[nn.Module], *own: str
 ) -> Callable[[ModelConfig, bool], nn.Module]:
   """Returns `Family.build` for a backbone class; `own`: its own options."""
 
   def build(config: ModelConfig, class_token: bool) -> nn.Module:
-    size, options = _size(config), config.options
+    size, options = sizes.of(config), config.options
     return module(
       width=size.width,
       depth=size.layers,
@@ -122,18 +107,9 @@ def _builder(
   return build
 
 
-def _check(config: ModelConfig) -> None:
-  size = _size(config)
-  if size.width % size.attention_heads:
-    raise UserError(
-      f'the width of {size.width} is no multiple of {size.attention_heads} '
-      'attention heads: set model.options.width or attention_heads.'
-    )
-
-
 def _check_halves(config: ModelConfig) -> None:
-  _check(config)
-  heads = _size(config).attention_heads
+  sizes.check_heads(config)
+  heads = sizes.of(config).attention_heads
   if heads % 2:
     raise UserError(
       f'{config.family} needs an even number of attention heads, not {heads}: '
@@ -182,14 +158,14 @@ def _encoder_rules(encoder: str, first: int, depth: int) -> list:
 
 
 def _layers(config: ModelConfig) -> Layers:
-  depth = _size(config).layers
+  depth = sizes.of(config).layers
   rules = [('embedding/|cls$', 0), *_encoder_rules('Transformer', 0, depth)]
   return Layers(depth, rules)
 
 
 def _layers_of_encoders(config: ModelConfig) -> Layers:
   """Numbers the temporal blocks after the spatial ones."""
-  depth, temporal = _size(config).layers, config.options.temporal_layers
+  depth, temporal = sizes.of(config).layers, config.options.temporal_layers
   rules = [
     ('embedding/', 0),
     *_encoder_rules('SpatialTransformer', 0, depth),
@@ -198,20 +174,15 @@ def _layers_of_encoders(config: ModelConfig) -> Layers:
   return Layers(depth + temporal, rules)
 
 
-def _pool_sizes(config: ModelConfig) -> tuple[int, int]:
-  size = _size(config)
-  return size.attention_heads, size.mlp
-
-
 _family = functools.partial(
   Family,
-  sizes=SIZES,
+  sizes=sizes.SIZES,
   grid=_grid,
   pools=('token', 'mean', 'attention'),
-  pool_sizes=_pool_sizes,
+  pool_sizes=sizes.of_pool,
   default_size='B',
   supports=BUILD_KEYS,
-  check=_check,
+  check=sizes.check_heads,
   check_clip=_check_clip,
   frames_used=_frames_seen,
   resize=weights.RESIZE,

@@ -1,17 +1,20 @@
 """Reads and writes ViViT Model 1 in Hugging Face's format."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from vivit_jax.errors import UserError, damaged
-from vivit_jax.models import classifier, image_vit, pools, torch_names
+from vivit_jax.models import (
+  classifier,
+  image_vit,
+  pools,
+  preprocessor,
+  sizes,
+  torch_names,
+)
 from vivit_jax.models.family import Import
-from vivit_jax.models.sizes import SIZES
-from vivit_jax.models.vivit import preprocessor
 from vivit_jax.models.weights import Clip, File, Weights
 
-_PROBLEMS = ('single_label_classification', 'multi_label_classification')
 _POSITIONS = f'Transformer/{image_vit.POSITIONS}'
 
 
@@ -32,8 +35,8 @@ def read(file: File) -> Weights:
   try:
     experiment = _experiment(file)
     tubelet = experiment['model']['options']['tubelet']
-    sizes = experiment['data']['frames'], *experiment['data']['crop']
-    t, h, w = (size // part for size, part in zip(sizes, tubelet))
+    clip = experiment['data']['frames'], *experiment['data']['crop']
+    t, h, w = (size // part for size, part in zip(clip, tubelet))
     grid = t, h, w
   except UserError as error:
     raise UserError(f'{config}: {error}') from None
@@ -70,7 +73,12 @@ def _experiment(file: File) -> dict[str, Any]:
   """Returns config sections `model` and `data` from config.json."""
   config = file.config
   side = int(config['image_size'])
-  size, widths = _size(config)
+  size, widths = sizes.named(
+    *(
+      int(config[key])
+      for key in ('num_attention_heads', 'hidden_size', 'intermediate_size')
+    )
+  )
   options = {
     'tubelet': tuple(int(part) for part in config['tubelet_size']),
     'layers': int(config['num_hidden_layers']),
@@ -85,16 +93,6 @@ def _experiment(file: File) -> dict[str, Any]:
     'model': {'family': 'joint', 'size': size, 'options': options},
     'data': data,
   }
-
-
-def _size(config: Mapping[str, Any]) -> tuple[str, dict[str, int]]:
-  """Returns model.size, and options for the widths if no size has them."""
-  keys = ('num_attention_heads', 'hidden_size', 'intermediate_size')
-  heads, width, mlp = (int(config[key]) for key in keys)
-  for name, size in SIZES.items():
-    if (size.attention_heads, size.width, size.mlp) == (heads, width, mlp):
-      return name, {}
-  return 'B', {'attention_heads': heads, 'width': width, 'mlp_width': mlp}
 
 
 def write(weights: Weights, clip: Clip) -> dict[str, Any]:
@@ -139,9 +137,9 @@ def _check(weights: Weights, clip: Clip) -> None:
       )
   tubelet = arrays['embedding/kernel'].shape[:-2]
   positions = arrays[_POSITIONS].shape[1] - 1
-  sizes = (clip.frames, *clip.crop)
-  tokens = math.prod(size // part for size, part in zip(sizes, tubelet))
-  if any(s % p for s, p in zip(sizes, tubelet)) or positions != tokens:
+  input_size = (clip.frames, *clip.crop)
+  tokens = math.prod(size // part for size, part in zip(input_size, tubelet))
+  if any(s % p for s, p in zip(input_size, tubelet)) or positions != tokens:
     raise UserError(
       f'{positions} positions and tubelets of {tubelet} do not fit clips of '
       f'{clip.frames} frames of {clip.crop} pixels: set --frames and --crop.'
@@ -150,29 +148,23 @@ def _check(weights: Weights, clip: Clip) -> None:
 
 def _config(weights: Weights, clip: Clip) -> dict[str, Any]:
   """Returns config.json."""
-  arrays, sizes = weights.arrays, image_vit.infer_sizes(weights.arrays)
-  classes = classifier.classes_of(arrays)
-  labels = [f'LABEL_{number}' for number in range(classes)]
-  for names in (weights.label_names or {}).values():
-    labels = list(names)
+  arrays, widths = weights.arrays, image_vit.infer_sizes(weights.arrays)
   exact = weights.options.get('gelu') == 'exact'
   return {
     'architectures': ['VivitForVideoClassification'],
     'model_type': 'vivit',
     'hidden_act': 'gelu' if exact else 'gelu_fast',
-    'hidden_size': sizes['width'],
-    'intermediate_size': sizes['mlp_width'],
+    'hidden_size': widths['width'],
+    'intermediate_size': widths['mlp_width'],
     'image_size': clip.crop[0],
     'layer_norm_eps': weights.options.get('norm_epsilon', 1e-6),
-    'num_attention_heads': sizes['attention_heads'],
+    'num_attention_heads': widths['attention_heads'],
     'num_channels': 3,
     'num_frames': clip.frames,
-    'num_hidden_layers': sizes['layers'],
+    'num_hidden_layers': widths['layers'],
     'qkv_bias': True,
     'hidden_dropout_prob': 0.0,
     'attention_probs_dropout_prob': 0.0,
     'tubelet_size': list(arrays['embedding/kernel'].shape[:3]),
-    'problem_type': _PROBLEMS[bool(weights.multi_label)],
-    'id2label': {str(n): name for n, name in enumerate(labels)},
-    'label2id': {name: n for n, name in enumerate(labels)},
+    **image_vit.hugging_face_labels(weights),
   }

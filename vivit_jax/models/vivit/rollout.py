@@ -12,6 +12,7 @@ from vivit_jax.models.family import Grid, ModelConfig
 from vivit_jax.models.rollout import (
   Rollout,
   attended,
+  blocks_of,
   pair,
   read_out,
   split,
@@ -74,11 +75,11 @@ def factorised_encoder(
   time, kept = jnp.full((batch, t), 1 / t), jnp.zeros(batch)
   if 'TemporalTransformer' in captured:
     row = read_out(batch, t, token)
-    for block in _blocks(captured['TemporalTransformer']):
+    for block in blocks_of(captured['TemporalTransformer']):
       row = _through_attention(row, block)
     kept, time = split(row, token)
   row = read_out(batch * t, h * w, token)
-  for block in _blocks(captured['SpatialTransformer']):
+  for block in blocks_of(captured['SpatialTransformer']):
     row = _through_attention(row, block)
   kept_of_index, space = split(row, token)
   space = space.reshape(batch, t, h, w)
@@ -97,18 +98,10 @@ def _through_one_encoder(
   t, h, w = grid
   token = pool_of(config) == 'token'
   row = read_out(batch, t * h * w, token)
-  for block in _blocks(captured['Transformer']):
+  for block in blocks_of(captured['Transformer']):
     row = through(row, block)
   kept, row = split(row, token)
   return Rollout(row.reshape(batch, t, h, w), kept)
-
-
-def _blocks(encoder: Captured) -> list[Captured]:
-  """Returns the captured outputs of each block, the last block first."""
-  numbers = sorted(
-    (int(key.rpartition('_')[2]) for key in encoder), reverse=True
-  )
-  return [encoder[f'encoderblock_{number}'] for number in numbers]
 
 
 def _through_attention(row: jax.Array, block: Captured) -> jax.Array:

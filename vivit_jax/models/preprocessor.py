@@ -1,10 +1,11 @@
-"""Reads and writes preprocessor_config.json of Hugging Face's ViViT.
+"""Reads and writes preprocessor_config.json of Hugging Face's video models.
 
-Its `VivitImageProcessor` resizes and crops frames, and maps a pixel x to
-(x * rescale_factor - offset - image_mean) / image_std. Keys that it does not
-have, such as do_flip_channel_order, change nothing there or here.
+Their processors resize and crop frames, and map a pixel x to
+(x * rescale_factor - offset - image_mean) / image_std. Keys that a processor
+does not have, such as do_flip_channel_order, change nothing there or here.
 """
 
+import dataclasses
 import json
 import math
 from collections.abc import Mapping
@@ -14,9 +15,48 @@ from vivit_jax.errors import UserError
 from vivit_jax.models.weights import Clip
 
 NAME = 'preprocessor_config.json'
-_SHORT_SIDE = 256  # the reference's; used if no preprocessor sets it
 _BILINEAR = 2
-_CLASSES = ('VivitImageProcessor', 'VivitFeatureExtractor')
+
+
+@dataclasses.dataclass(frozen=True)
+class Processor:
+  """A processor class of transformers.
+
+  Attributes:
+    names: of the class; the first is the current one.
+    short_side: its default, in pixels.
+    has_offset: whether pixels are decreased by 1 if the file sets `offset`.
+    scale: its default rescale_factor.
+    mean, std: used if there is no file, for pixels in [0, 1].
+  """
+
+  names: tuple[str, ...]
+  short_side: int
+  has_offset: bool
+  scale: float
+  mean: tuple[float, float, float]
+  std: tuple[float, float, float]
+
+
+_HALF = (0.5, 0.5, 0.5)
+VIVIT = Processor(
+  ('VivitImageProcessor', 'VivitFeatureExtractor'),
+  256,  # the reference's
+  True,
+  1 / 127.5,
+  _HALF,
+  _HALF,
+)
+# TimeSformer's too. The mean and std are those of TimeSformer's folders on the
+# hub; the class itself has 0.5.
+VIDEO_MAE = Processor(
+  ('VideoMAEImageProcessor', 'VideoMAEFeatureExtractor'),
+  224,
+  False,
+  1 / 255,
+  (0.45, 0.45, 0.45),
+  (0.225, 0.225, 0.225),
+)
 _PIXELS = (
   'do_rescale',
   'rescale_factor',
@@ -26,12 +66,15 @@ _PIXELS = (
 )
 
 
-def read(pixels: Mapping[str, Any], side: int) -> dict[str, Any]:
+def read(
+  pixels: Mapping[str, Any], side: int, processor: Processor = VIVIT
+) -> dict[str, Any]:
   """Returns short_side, mean and std of the config section `data`.
 
   Args:
     pixels: contents of the file; empty if it is missing.
     side: of the model's input, in pixels.
+    processor: the model's.
 
   Raises:
     UserError: a value that is not allowed, or that this package's preprocessing
@@ -39,15 +82,24 @@ def read(pixels: Mapping[str, Any], side: int) -> dict[str, Any]:
   """
   for key in ('image_processor_type', 'feature_extractor_type'):
     kind = pixels.get(key)
-    if kind is not None and kind not in _CLASSES:
-      raise _refused(pixels, key, f'only {_CLASSES[0]} is supported')
-  return {'short_side': _short_side(pixels, side), **_normalisation(pixels)}
+    if kind is not None and kind not in processor.names:
+      raise _refused(pixels, key, f'only {processor.names[0]} is supported')
+  return {
+    'short_side': _short_side(pixels, side, processor),
+    **_normalisation(pixels, processor),
+  }
 
 
-def notes(pixels: Mapping[str, Any]) -> list[str]:
+def notes(pixels: Mapping[str, Any], processor: Processor = VIVIT) -> list[str]:
   """Returns notes on differences from transformers' pixels."""
   texts = []
-  if 'offset' not in pixels:
+  if not pixels and not processor.has_offset:
+    texts.append(
+      f'there is no {NAME}: mean {processor.mean[0]} and standard deviation '
+      f'{processor.std[0]} are assumed, as in released weights; set data.mean '
+      'and data.std in a --config=FILE for other values'
+    )
+  if 'offset' not in pixels and processor.has_offset:
     stated = [key for key in _PIXELS if key in pixels]
     unused = f', and {", ".join(stated)} are not used' if stated else ''
     texts.append(
@@ -65,10 +117,12 @@ def notes(pixels: Mapping[str, Any]) -> list[str]:
   return texts
 
 
-def _short_side(pixels: Mapping[str, Any], side: int) -> int:
+def _short_side(
+  pixels: Mapping[str, Any], side: int, processor: Processor
+) -> int:
   """Returns the short side of resized frames, in pixels; checks the crop."""
   if not pixels:
-    return max(_SHORT_SIDE, side)
+    return max(processor.short_side, side)
   for key, why in (
     ('do_resize', 'frames are always resized'),
     ('do_center_crop', 'frames are always cropped'),
@@ -82,7 +136,7 @@ def _short_side(pixels: Mapping[str, Any], side: int) -> int:
     )
   size = pixels.get('size')
   if size is None:
-    size = _SHORT_SIDE
+    size = processor.short_side
   if isinstance(size, Mapping):
     size = size.get('shortest_edge')
   if type(size) is not int or size < side:
@@ -105,18 +159,19 @@ def _sides(size: Any) -> Any:
 
 
 def _normalisation(
-  pixels: Mapping[str, Any],
+  pixels: Mapping[str, Any], processor: Processor
 ) -> dict[str, tuple[float, ...]]:
   """Returns a preprocessor's mean and std for pixels in [0, 1].
 
   The released ViViT was trained without mean and std, although its file has
   them; it is the one without `offset`.
   """
-  if 'offset' not in pixels:
-    return {'mean': (0.5, 0.5, 0.5), 'std': (0.5, 0.5, 0.5)}
-  scale, offset = 255.0, float(_boolean(pixels, 'offset'))
+  if not pixels or (processor.has_offset and 'offset' not in pixels):
+    return {'mean': processor.mean, 'std': processor.std}
+  scale = 255.0
+  offset = float(processor.has_offset and _boolean(pixels, 'offset'))
   if _boolean(pixels, 'do_rescale'):
-    factor = pixels.get('rescale_factor', 1 / 127.5)
+    factor = pixels.get('rescale_factor', processor.scale)
     if not _is_number(factor) or factor <= 0:
       raise _refused(pixels, 'rescale_factor', 'it takes a number above 0')
     scale *= factor
@@ -163,25 +218,28 @@ def _refused(pixels: Mapping[str, Any], key: str, why: str) -> UserError:
   )
 
 
-def write(clip: Clip) -> dict[str, Any]:
+def write(clip: Clip, processor: Processor = VIVIT) -> dict[str, Any]:
   """Returns the file's contents for this package's preprocessing.
 
   transformers resizes with antialiasing, so pixels are only equal if the short
   side of the video is `clip.short_side` already.
   """
-  symmetric = clip.mean == clip.std == (0.5, 0.5, 0.5)  # to [-1, 1]
   height, width = clip.crop
-  return {
-    'image_processor_type': 'VivitImageProcessor',
+  contents = {
+    'image_processor_type': processor.names[0],
     'do_resize': True,
     'size': {'shortest_edge': clip.short_side},
     'resample': _BILINEAR,
     'do_center_crop': True,
     'crop_size': {'height': height, 'width': width},
     'do_rescale': True,
-    'rescale_factor': 1 / 127.5 if symmetric else 1 / 255,
-    'offset': symmetric,
-    'do_normalize': not symmetric,
+    'rescale_factor': 1 / 255,
+    'do_normalize': True,
     'image_mean': list(clip.mean),
     'image_std': list(clip.std),
   }
+  if processor.has_offset:
+    symmetric = clip.mean == clip.std == _HALF  # to [-1, 1]
+    contents |= {'offset': symmetric, 'do_normalize': not symmetric}
+    contents['rescale_factor'] = 1 / 127.5 if symmetric else 1 / 255
+  return contents

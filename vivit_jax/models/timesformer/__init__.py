@@ -1,0 +1,134 @@
+"""TimeSformer as a family (Bertasius et al., arXiv 2102.05095).
+
+Follows facebookresearch/TimeSformer at commit a5ef29a.
+"""
+
+import dataclasses
+from typing import Literal
+
+from vivit_jax import typed
+from vivit_jax.errors import UserError
+from vivit_jax.models import blocks, image_vit, sizes
+from vivit_jax.models.family import (
+  BUILD_KEYS,
+  Family,
+  Grid,
+  Layers,
+  ModelConfig,
+  Published,
+  register,
+)
+from vivit_jax.models.timesformer import (
+  huggingface,
+  official,
+  rollout,
+  weights,
+)
+from vivit_jax.models.timesformer.network import TimeSformer
+from vivit_jax.models.weights import IMAGE_VIT
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """Config keys of TimeSformer."""
+
+  # 'divided': over time, then over space; 'joint': among all tokens; 'space':
+  # within frames, which are averaged.
+  attention: Literal['divided', 'joint', 'space'] = 'divided'
+  patch: int = typed.limited(16, at_least=1)  # height and width, in pixels
+  # None, here and below: as in model.size.
+  layers: int | None = typed.limited(None, at_least=1)
+  width: int | None = typed.limited(None, at_least=1)
+  attention_heads: int | None = typed.limited(None, at_least=1)
+  mlp_width: int | None = typed.limited(None, at_least=1)
+  gelu: Literal['exact', 'tanh'] = 'exact'
+  norm_epsilon: float = typed.limited(1e-6, above=0)
+  # Draws of stochastic depth: one for each clip and branch, or as the paper's
+  # code: one for each place (time), frame (space) and clip (MLP).
+  depth_draws: Literal['clip', 'paper'] = 'clip'
+
+
+def _build(config: ModelConfig, class_token: bool) -> TimeSformer:
+  size, options = sizes.of(config), config.options
+  return TimeSformer(
+    width=size.width,
+    depth=size.layers,
+    options=blocks.options_of(
+      config,
+      attention_heads=size.attention_heads,
+      mlp=size.mlp,
+      gelu=options.gelu,
+      epsilon=options.norm_epsilon,
+      linear_init='normal',
+    ),
+    attention=options.attention,
+    patch=options.patch,
+    depth_draws=options.depth_draws,
+    class_token=class_token,
+  )
+
+
+def _grid(options: Options, frames: int, crop: tuple[int, int]) -> Grid:
+  h, w = (side // options.patch for side in crop)
+  return frames, h, w
+
+
+def _check_clip(options: Options, frames: int, crop: tuple[int, int]) -> None:
+  del frames
+  if any(side % options.patch for side in crop):
+    raise UserError(
+      f'data.crop is {crop[0]} x {crop[1]}; model.options.patch requires '
+      f'multiples of {options.patch}.'
+    )
+
+
+def _layers(config: ModelConfig) -> Layers:
+  depth = sizes.of(config).layers
+  rules = [
+    ('embedding/|cls$|Transformer/posembed_input/', 0),
+    (r'Transformer/encoderblock_(\d+)/', lambda block: block + 1),
+    ('Transformer/encoder_norm/', depth + 1),
+  ]
+  return Layers(depth, rules)
+
+
+_JOINT, _SPACE = {'attention': 'joint'}, {'attention': 'space'}
+
+TIMESFORMER = register(
+  Family(
+    name='timesformer',
+    title='TimeSformer',
+    options=Options,
+    sizes=sizes.SIZES,
+    default_size='B',
+    build=_build,
+    grid=_grid,
+    layers=_layers,
+    data=weights.DATA,
+    supports=BUILD_KEYS,
+    check=sizes.check_heads,
+    check_clip=_check_clip,
+    pools=('token', 'mean', 'attention'),
+    pool_sizes=sizes.of_pool,
+    imports=(official.READ, huggingface.READ, *image_vit.IMPORTS),
+    initialises_from={IMAGE_VIT: weights.from_image},
+    resize=weights.RESIZE,
+    explain_missing=weights.explain_missing,
+    explain_unused=weights.explain_unused,
+    fixed_options=('attention',),
+    reported_options=('gelu', 'norm_epsilon'),
+    infer_sizes=image_vit.infer_sizes,
+    describe=weights.describe,
+    exports={'huggingface': huggingface.write},
+    attention_flow=rollout.flow,
+    clip=(8, 224),
+    published=(
+      Published('TimeSformer', 'B', parameters=121.4),
+      Published('TimeSformer-HR', 'B', frames=16, crop=448),
+      Published('TimeSformer-L', 'B', frames=96),
+      Published('TimeSformer-L of SSv2', 'B', frames=64),
+      Published('TimeSformer, joint', 'B', _JOINT),
+      Published('TimeSformer, space only', 'B', _SPACE),
+    ),
+  )
+)

@@ -1,0 +1,138 @@
+"""Reads the checkpoints of facebookresearch/TimeSformer."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from vivit_jax.errors import damaged
+from vivit_jax.models import classifier, image_vit, sizes, torch_names
+from vivit_jax.models.family import Import
+from vivit_jax.models.timesformer import weights as own
+from vivit_jax.models.weights import File, Weights
+
+OPTIONS = {'gelu': 'exact', 'norm_epsilon': 1e-6}
+
+
+def _matches(file: File) -> bool:
+  """Returns whether the names are TimeSformer's.
+
+  A space-only model has the names of timm's ViT; only the prefix 'model.' of
+  the official trainer shows it.
+  """
+  names = {*file.names}
+  return (
+    file.container in ('safetensors', 'torch')
+    and {'blocks.0.attn.qkv.weight', 'pos_embed'} <= names
+    and ('time_embed' in names or file.prefix == 'model.')
+  )
+
+
+def read(file: File) -> Weights:
+  """Reads TimeSformer's weights under the official names.
+
+  Attention, sizes, frames and crop follow from names and shapes; attention
+  heads from a config.json beside the file, else from the width.
+
+  Raises:
+    UserError: another model, or a damaged file.
+  """
+  arrays = torch_names.from_timm(file.load())
+  width = arrays['embeddings.cls_token'].shape[-1]
+  heads = torch_names.heads_of(file, width)
+  arrays = torch_names.to_ours(arrays, heads or 1, file.path)
+  arrays['embedding/kernel'] = arrays['embedding/kernel'][None]
+  weights = Weights(
+    f'TimeSformer, {file.container}',
+    arrays,
+    ('timesformer',),
+    options=OPTIONS | {'attention': own.attention_of(arrays)},
+    heads_unknown=heads is None,
+  )
+  image_vit.checked(weights, file)
+  if heads is None:
+    return dataclasses.replace(
+      weights,
+      obstacle=(
+        f'{file.path} does not state its attention heads: set '
+        'model.options.attention_heads in a --config=FILE of its model.'
+      ),
+    )
+  positions = arrays[own.POSITIONS].shape[1] - 1
+  if math.isqrt(positions) ** 2 != positions:
+    return dataclasses.replace(
+      weights,
+      obstacle=(
+        f'{file.path} has {positions} positions, which are no square grid: '
+        'set data.crop in a --config=FILE, and init_grid there.'
+      ),
+    )
+  experiment, notes = _experiment(weights, _cfg(file))
+  return dataclasses.replace(weights, experiment=experiment, notes=notes)
+
+
+READ = Import('a TimeSformer of facebookresearch/TimeSformer', _matches, read)
+
+
+def _experiment(
+  weights: Weights, cfg: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+  """Returns config sections `model` and `data`, and notes."""
+  arrays, widths = weights.arrays, image_vit.infer_sizes(weights.arrays)
+  size, options = sizes.named(
+    *(widths[key] for key in ('attention_heads', 'width', 'mlp_width'))
+  )
+  patch = arrays['embedding/kernel'].shape[1]
+  side = math.isqrt(arrays[own.POSITIONS].shape[1] - 1) * patch
+  frames = cfg.get('NUM_FRAMES', 8)
+  if own.TIME in arrays:
+    frames = arrays[own.TIME].shape[1]
+  data = own.DATA | {
+    'frames': frames,
+    'crop': (side, side),
+    'short_side': side,  # with three crops, as the official test has
+    **{
+      ours: tuple(cfg[theirs])
+      for ours, theirs in (('mean', 'MEAN'), ('std', 'STD'))
+      if theirs in cfg
+    },
+  }
+  classes = classifier.classes_of(arrays)
+  rate = cfg.get('SAMPLING_RATE')
+  sampling, notes = own.sampling(frames, classes, rate, bgr=True)
+  options |= {'patch': patch, 'layers': widths['layers'], **weights.options}
+  model = {'family': 'timesformer', 'size': size, 'options': options}
+  return {'model': model, 'data': data | sampling}, notes
+
+
+_NUMBERS = {'NUM_FRAMES': 1, 'SAMPLING_RATE': 1, 'MEAN': 3, 'STD': 3}
+
+
+def _cfg(file: File) -> dict[str, Any]:
+  """Returns the numbers of section DATA in the trainer's YAML, if any.
+
+  Raises:
+    UserError: text that is no YAML, or has other values.
+  """
+  try:
+    tree = yaml.safe_load(file.extras.get('cfg', ''))
+  except (yaml.YAMLError, RecursionError) as error:
+    raise damaged(
+      file.path, f'cfg is no YAML: {type(error).__name__}'
+    ) from None
+  section = tree.get('DATA') if isinstance(tree, dict) else None
+  known = {}
+  for key, count in _NUMBERS.items():
+    if not isinstance(section, dict) or key not in section:
+      continue
+    value = section[key]
+    values = value if isinstance(value, list) else [value]
+    good = len(values) == count and all(
+      type(x) in (int, float) and 0 < x < math.inf for x in values
+    )
+    if not good or (count == 1 and type(value) is not int):
+      raise damaged(file.path, f'DATA.{key} of its cfg is {str(value)[:50]}')
+    known[key] = value
+  return known
