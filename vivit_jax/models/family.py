@@ -31,10 +31,8 @@ if typing.TYPE_CHECKING:
   Arrays = Mapping[str, np.ndarray]  # by flat name: 'Transformer/cls'
 
 Grid = tuple[int, int, int]  # token grid (t, h, w)
-BUILT_IN = (
-  'vivit',
-  'timesformer',
-)  # modules of this package that register families
+# Modules of this package that register families.
+BUILT_IN = ('vivit', 'timesformer')
 # Environment variable with more such modules, separated by commas.
 MODULES = 'VIVIT_JAX_FAMILIES'
 # Keys of `ModelConfig` that some families lack; see `Family.supports`.

@@ -115,7 +115,10 @@ def gflops(case: Case) -> float:
 
 def row(case: Case) -> str:
   """Returns one row of the table."""
-  tubelet = getattr(case.config.options, 'tubelet', ())
+  options = case.config.options
+  tubelet = getattr(options, 'tubelet', ())
+  if patch := getattr(options, 'patch', None):  # of a frame
+    tubelet = 1, patch, patch
   cells = [
     case.name,
     case.config.size,

@@ -16,6 +16,7 @@ _ATTENTION = 'Transformer/encoderblock_#/MultiHeadDotProductAttention_0'
 _TEMPORAL = 'Transformer/encoderblock_#/MultiHeadDotProductAttention_temporal'
 _BLOCK = 'Transformer/encoderblock_#'
 _LAYER = 'encoder.layer.#'
+_TIME = f'{_LAYER}.temporal_attention'
 
 # Modules: (Hugging Face's name without the model's prefix, ours, a key of
 # `_LAYOUTS`).
@@ -28,18 +29,10 @@ _MODULES = [
   (f'{_LAYER}.attention.attention.value', f'{_ATTENTION}/value', 'split'),
   (f'{_LAYER}.attention.output.dense', f'{_ATTENTION}/out', 'merge'),
   (f'{_LAYER}.temporal_layernorm', f'{_BLOCK}/LayerNorm_temporal', 'norm'),
-  (
-    f'{_LAYER}.temporal_attention.attention.query',
-    f'{_TEMPORAL}/query',
-    'split',
-  ),
-  (f'{_LAYER}.temporal_attention.attention.key', f'{_TEMPORAL}/key', 'split'),
-  (
-    f'{_LAYER}.temporal_attention.attention.value',
-    f'{_TEMPORAL}/value',
-    'split',
-  ),
-  (f'{_LAYER}.temporal_attention.output.dense', f'{_TEMPORAL}/out', 'merge'),
+  (f'{_TIME}.attention.query', f'{_TEMPORAL}/query', 'split'),
+  (f'{_TIME}.attention.key', f'{_TEMPORAL}/key', 'split'),
+  (f'{_TIME}.attention.value', f'{_TEMPORAL}/value', 'split'),
+  (f'{_TIME}.output.dense', f'{_TEMPORAL}/out', 'merge'),
   (f'{_LAYER}.temporal_dense', f'{_BLOCK}/temporal_fc', 'dense'),
   (f'{_LAYER}.intermediate.dense', f'{_BLOCK}/MlpBlock_0/Dense_0', 'dense'),
   (f'{_LAYER}.output.dense', f'{_BLOCK}/MlpBlock_0/Dense_1', 'dense'),
@@ -76,8 +69,8 @@ _TIMM = {
   'blocks.#.norm1': f'{_LAYER}.layernorm_before',
   'blocks.#.norm2': f'{_LAYER}.layernorm_after',
   'blocks.#.temporal_norm1': f'{_LAYER}.temporal_layernorm',
-  'blocks.#.temporal_attn.qkv': f'{_LAYER}.temporal_attention.attention.qkv',
-  'blocks.#.temporal_attn.proj': f'{_LAYER}.temporal_attention.output.dense',
+  'blocks.#.temporal_attn.qkv': f'{_TIME}.attention.qkv',
+  'blocks.#.temporal_attn.proj': f'{_TIME}.output.dense',
   'blocks.#.temporal_fc': f'{_LAYER}.temporal_dense',
   'blocks.#.attn.qkv': f'{_LAYER}.attention.attention.qkv',
   'blocks.#.attn.proj': f'{_LAYER}.attention.output.dense',
