@@ -59,7 +59,7 @@ def read(file: File) -> Weights:
     where = file.path.with_name(preprocessor.NAME)
     return dataclasses.replace(weights, obstacle=f'{where}: {error}')
   classes = classifier.classes_of(arrays)
-  sampling, notes = own.sampling(data['frames'], classes, None, bgr=False)
+  sampling, notes = own.sampling(data['frames'], classes, None)
   data |= sampling
   notes += preprocessor.notes(file.preprocessor, preprocessor.VIDEO_MAE)
   if attention == 'space':
@@ -78,7 +78,7 @@ READ = Import(
 
 
 def _experiment(file: File, weights: Weights) -> dict[str, Any]:
-  """Returns config sections `model` and `data` from config.json."""
+  """Returns config sections from config.json."""
   config = file.config
   stated = config.get('attention_type', 'divided_space_time')
   if _ATTENTION.get(stated) != weights.options['attention']:
@@ -101,6 +101,7 @@ def _experiment(file: File, weights: Weights) -> dict[str, Any]:
   return {
     'model': {'family': 'timesformer', 'size': size, 'options': options},
     'data': {'frames': int(config['num_frames']), 'crop': (side, side)},
+    'evaluation': own.EVALUATION,
   }
 
 

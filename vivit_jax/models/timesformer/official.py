@@ -79,7 +79,7 @@ READ = Import('a TimeSformer of facebookresearch/TimeSformer', _matches, read)
 def _experiment(
   weights: Weights, cfg: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
-  """Returns config sections `model` and `data`, and notes."""
+  """Returns config sections, and notes."""
   arrays, widths = weights.arrays, image_vit.infer_sizes(weights.arrays)
   size, options = sizes.named(
     *(widths[key] for key in ('attention_heads', 'width', 'mlp_width'))
@@ -101,10 +101,15 @@ def _experiment(
   }
   classes = classifier.classes_of(arrays)
   rate = cfg.get('SAMPLING_RATE')
-  sampling, notes = own.sampling(frames, classes, rate, bgr=True)
+  sampling, notes = own.sampling(frames, classes, rate)
   options |= {'patch': patch, 'layers': widths['layers'], **weights.options}
   model = {'family': 'timesformer', 'size': size, 'options': options}
-  return {'model': model, 'data': data | sampling}, notes
+  experiment = {
+    'model': model,
+    'data': data | sampling,
+    'evaluation': own.EVALUATION,
+  }
+  return experiment, notes
 
 
 _NUMBERS = {'NUM_FRAMES': 1, 'SAMPLING_RATE': 1, 'MEAN': 3, 'STD': 3}

@@ -21,6 +21,8 @@ DATA = {
   'mean': (0.45, 0.45, 0.45),
   'std': (0.225, 0.225, 0.225),
 }
+# Config section `evaluation`: the official test of all released models.
+EVALUATION = {'temporal_views': 1, 'spatial_crops': 3, 'views_from': 'start'}
 # Frames of a clip -> step between them, in frames of a video of 30 frames a
 # second, in the releases for Kinetics.
 _RATES = {8: 32, 16: 16, 96: 4}
@@ -51,29 +53,32 @@ def from_image(arrays: Arrays, target: Target) -> dict[str, np.ndarray]:
 
 
 def sampling(
-  frames: int, classes: int | None, rate: int | None, bgr: bool
+  frames: int, classes: int | None, rate: int | None
 ) -> tuple[dict[str, Any], list[str]]:
   """Returns how clips are sampled, config section `data`, and notes.
 
   Args:
     frames: of a clip.
     classes: of the head; 174 are those of Something-Something v2, whose clips
-      have one frame of each segment.
+      have one frame of each segment, in BGR.
     rate: step between frames at 30 frames a second; None if unknown.
-    bgr: whether models of Something-Something v2 read BGR.
   """
   if classes == _SSV2_CLASSES:
-    del bgr
-    return {'sampling': 'segments'}, []
+    return {'sampling': 'segments', 'channels': 'bgr'}, [
+      'the 174 classes are taken for those of Something-Something v2, with '
+      'which TimeSformer reads BGR: for RGB, set data.channels in a '
+      '--config=FILE'
+    ]
+  spread = {'sampling': 'span', 'frames_per_second': 30 / (rate or 32)}
   if rate is not None:
-    return {'frames_per_second': 30 / rate}, []
+    return spread, []
   rate = _RATES.get(frames, 32)
   note = (
     f'the weights do not state the step between frames: {rate} at 30 frames a '
     f'second is assumed, as in releases with {frames} frames; for another, set '
     'data.frames_per_second to 30 / step in a --config=FILE'
   )
-  return {'frames_per_second': 30 / rate}, [note]
+  return spread | {'frames_per_second': 30 / rate}, [note]
 
 
 def attention_of(arrays: Arrays) -> str:
