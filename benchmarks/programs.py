@@ -153,8 +153,8 @@ def bare(
 
   def every_view(params, videos):
     max_clips = None if name == 'views=whole' else evaluation.max_clips(sides)
-    apply = lambda clips: {'label': forward(params, clips)}  # noqa: E731
-    return views.of_each_view(apply, videos, max_clips)['label']
+    apply = lambda clips, _: {'label': forward(params, clips)}  # noqa: E731
+    return views.of_each_view(apply, videos, max_clips=max_clips)['label']
 
   state = jax.eval_shape(initialise, jax.random.key(0))
   video, videos = (

@@ -89,7 +89,9 @@ def test_a_training_clip_is_a_crop_of_consecutive_frames(split):
   """A crop at the frame's own scale equals a box of the decoded frames."""
   data = dataclasses.replace(DATA, short_side=48)
   batch = train(split, count=1, data=data)[0]
-  for clip, video in zip(batch['video'], batch['index']):
+  for clip, video, numbers in zip(
+    batch['video'], batch['index'], batch['frame_numbers']
+  ):
     every = range(int(split.frame_counts[video]))
     frames = split.read_frames(video, every)
     matches = [
@@ -104,7 +106,9 @@ def test_a_training_clip_is_a_crop_of_consecutive_frames(split):
         for t in range(4)
       )
     ]
-    assert len(matches) == 1
+    ((start, _, _),) = matches
+    assert numbers.tolist() == [start + 3 * t for t in range(4)]
+  assert batch['frame_numbers'].dtype == np.int32
 
 
 class Recorder:
@@ -243,7 +247,8 @@ def test_evaluation_of_some_videos(split):
 
 
 def test_views_are_the_uniform_clips_and_crops(split):
-  video = evaluate(split, 1)[3]['video'][0]
+  batch = evaluate(split, 1)[3]
+  video = batch['video'][0]
   frames = sampling.uniform_clips(int(split.frame_counts[3]), 4, 3, 2)
   boxes = sampling.uniform_boxes((48, 48), (32, 32), 40, 3)
   for temporal, row in enumerate(frames):
@@ -251,6 +256,8 @@ def test_views_are_the_uniform_clips_and_crops(split):
     for spatial, box in enumerate(boxes):
       expected = [sampling.crop_and_resize(i, box, (32, 32)) for i in images]
       np.testing.assert_array_equal(video[temporal * 3 + spatial], expected)
+  found = batch['frame_numbers'][0].tolist()
+  assert found == [row.tolist() for row in frames for _ in range(3)]
 
 
 @pytest.mark.parametrize('views, crops', [(1, 3), (4, 3)])

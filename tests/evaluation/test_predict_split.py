@@ -31,8 +31,8 @@ def batch_of(*index: int, padding: int = 0) -> dict:
   }
 
 
-def forward(video):
-  number = jnp.asarray(video).mean((1, 2, 3, 4, 5))
+def forward(batch):
+  number = jnp.asarray(batch['video']).mean((1, 2, 3, 4, 5))
   return {'label': jnp.stack([number, number**2, -number], axis=1)}
 
 
@@ -83,10 +83,10 @@ class Slow:
 def test_the_next_batch_is_dispatched_before_a_result_is_read():
   events = []
 
-  def slow(video):
-    number = int(video[0, 0, 0, 0, 0, 0])
+  def slow(batch):
+    number = int(batch['video'][0, 0, 0, 0, 0, 0])
     events.append(f'dispatch {number}')
-    return {'label': Slow(forward(video)['label'], number, events)}
+    return {'label': Slow(forward(batch)['label'], number, events)}
 
   batches = [batch_of(number) for number in range(3)]
   check(predict_split(batches, slow, 3), 3)
@@ -108,7 +108,7 @@ def test_the_iterator_is_closed_at_the_end_and_at_an_error():
 
   check(predict_split(batches(), forward, 2), 2)
   with pytest.raises(ZeroDivisionError):
-    predict_split(batches(), lambda video: 1 / 0, 2)
+    predict_split(batches(), lambda batch: 1 / 0, 2)
   assert len(closed) == 2
 
 

@@ -7,7 +7,7 @@ import pytest
 from vivit_jax.evaluation import views
 
 
-def brightness(clips):
+def brightness(clips, _=None):
   """Two heads, not linear in the pixels, with a weight of its own a frame."""
   weights = jnp.array([1.0, 10.0])
   means = clips.astype(jnp.float32).mean((2, 3)) * weights[None, :, None]
@@ -69,11 +69,11 @@ def test_clips_in_parts_are_the_clips_at_once(max_clips):
   video = jnp.asarray(video, jnp.float32)
   sizes = set()
 
-  def noting(clips):
+  def noting(clips, _):
     sizes.add(len(clips))
     return brightness(clips)
 
-  found = views.of_each_view(noting, video, max_clips)
+  found = views.of_each_view(noting, video, max_clips=max_clips)
   expected = views.of_each_view(brightness, video)
   for head in expected:
     np.testing.assert_allclose(found[head], expected[head], rtol=1e-6)

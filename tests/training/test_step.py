@@ -24,10 +24,11 @@ class Linear(nn.Module):
   """Softmax regression on the mean colour: its gradient is done by hand."""
 
   heads: Mapping[str, int]
+  reads_frame_numbers: bool = False
 
   @nn.compact
-  def __call__(self, video, *, train=False, example_B=None):
-    del train, example_B
+  def __call__(self, video, *, train=False, example_B=None, frame_BxT=None):
+    del train, example_B, frame_BxT
     classes = self.heads['label']
     x_BxK = nn.Dense(classes, name='output_projection')(video.mean((1, 2, 3)))
     return {'label': x_BxK}

@@ -43,19 +43,21 @@ def training_clips(
   videos = np.tile(videos, augment.repeats)[local]
   seeds = seeds.T.ravel()[local]
   unreadable = np.full_like(videos, NO_VIDEO)
-  layers = []
+  numbers, layers = [], []
   shape = (len(videos), data.frames, *data.crop, 3)
   with _new_batch(shape, data.workers) as clips:
     for i, clip in enumerate(clips):
       requested = int(videos[i])
-      videos[i], operations = _readable_clip(
+      videos[i], frames, operations = _readable_clip(
         split, data, augment, requested, int(seeds[i]), clip
       )
+      numbers.append(frames)
       layers.append(operations)
       if videos[i] != requested:
         unreadable[i] = requested
   batch = {
     'video': clips,
+    'frame_numbers': np.stack(numbers).astype(np.int32),
     'labels': _labels(split, videos),
     'index': videos,
     'unreadable': unreadable,
@@ -72,17 +74,17 @@ def _readable_clip(
   video: int,
   seed: int,
   clip: np.ndarray,
-) -> tuple[int, np.ndarray]:
+) -> tuple[int, np.ndarray, np.ndarray]:
   """Fills `clip` from the video, or from the next readable one.
 
-  Returns the index of the video used, and RandAugment's draws.
+  Returns the index of the video used, and the results of `_random_clip`.
   """
   for _ in range(_MAX_TRIES - 1):
     try:
-      return video, _random_clip(split, data, augment, video, seed, clip)
+      return video, *_random_clip(split, data, augment, video, seed, clip)
     except UnreadableVideo:
       video = (video + 1) % len(split)
-  return video, _random_clip(split, data, augment, video, seed, clip)
+  return video, *_random_clip(split, data, augment, video, seed, clip)
 
 
 def _random_clip(
@@ -92,10 +94,11 @@ def _random_clip(
   video: int,
   seed: int,
   clip: np.ndarray,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
   """Fills `clip`, uint8 [T, *crop, 3], with a random clip of a video.
 
-  Returns RandAugment's draws, float32 [layers, 4].
+  Returns its frame numbers, int64 [T], and RandAugment's draws, float32
+  [layers, 4].
   """
   frames = frame_numbers.random_frames(
     int(split.frame_counts[video]),
@@ -123,7 +126,7 @@ def _random_clip(
     first, *repeated = np.flatnonzero(frames == number)
     cut(image, clip[first])
     clip[repeated] = clip[first]
-  return layers
+  return frames, layers
 
 
 def evaluation_views(
@@ -147,17 +150,20 @@ def evaluation_views(
   unreadable = np.zeros_like(mask)
   views = temporal_views * spatial_crops
   shape = (len(videos), views, data.frames, *data.crop, 3)
+  numbers = np.zeros(shape[:3], np.int32)
   with _new_batch(shape, data.workers) as clips:
     clips[~mask] = 0
     for i in np.flatnonzero(mask):
       by_crop = clips[i].reshape(temporal_views, spatial_crops, *shape[2:])
       try:
-        _uniform_clips(split, data, int(videos[i]), by_crop)
+        frames = _uniform_clips(split, data, int(videos[i]), by_crop)
+        numbers[i] = np.repeat(frames, spatial_crops, axis=0)
       except UnreadableVideo:
         unreadable[i] = True
         clips[i] = 0
   return {
     'video': clips,
+    'frame_numbers': numbers,
     'labels': _labels(split, np.maximum(videos, 0)),
     'index': videos,
     'mask': mask,
@@ -167,10 +173,11 @@ def evaluation_views(
 
 def _uniform_clips(
   split: VideoSplit, data: DataConfig, video: int, clips: np.ndarray
-) -> None:
+) -> np.ndarray:
   """Fills `clips`, uint8 [views, crops, T, *crop, 3], with uniform clips.
 
-  A frame that several clips share is decoded once.
+  A frame that several clips share is decoded once. Returns the frame numbers,
+  int64 [views, T].
   """
   frames = frame_numbers.uniform_frames(
     int(split.frame_counts[video]),
@@ -180,6 +187,7 @@ def _uniform_clips(
   )
   for number, image in split.decode_frames(video, np.unique(frames)):
     sampling.add_frame(clips, frames, number, image, data.short_side)
+  return frames
 
 
 @contextlib.contextmanager

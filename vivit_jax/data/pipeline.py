@@ -60,6 +60,7 @@ def train_batches(
   Yields:
     A dict for b = B / processes clips:
       video: uint8 [b, T, H, W, 3].
+      frame_numbers: int32 [b, T], each frame's number in its video, from 0.
       labels: results of `VideoSplit.labels_of`, stacked for each head.
       index: int [b], the videos' indices in the split.
       unreadable: int [b], index of the unreadable video that this one
@@ -126,6 +127,7 @@ def evaluation_batches(
   Yields:
     A dict for b = B / processes videos with V = temporal x spatial views:
       video: uint8 [b, V, T, H, W, 3].
+      frame_numbers: int32 [b, V, T], each frame's number in its video.
       labels: results of `VideoSplit.labels_of`, stacked for each head.
       index: int [b], the videos' indices in the split; -1 for padding.
       mask: bool [b], false for padding.

@@ -1,10 +1,9 @@
 """The forward pass of evaluation: from uint8 videos to logits of each view."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 
@@ -12,6 +11,7 @@ from vivit_jax import parallel
 from vivit_jax.config import DataConfig
 from vivit_jax.evaluation import views
 from vivit_jax.models import pixels
+from vivit_jax.models.classifier import VideoClassifier
 
 # Larger batches of clips do not fit into a CPU's cache ('Views' in
 # benchmarks/RESULTS.md). Accelerators prefer large batches.
@@ -19,27 +19,31 @@ _MAX_BYTES = 2 * 2**20
 
 
 def every_view(
-  model: nn.Module, data: DataConfig
-) -> Callable[[Any, np.ndarray], dict[str, jax.Array]]:
-  """Returns a function (parameters, videos) -> logits, over all local devices.
+  model: VideoClassifier, data: DataConfig
+) -> Callable[[Any, Mapping[str, np.ndarray]], dict[str, jax.Array]]:
+  """Returns a function (parameters, batch) -> logits, over all local devices.
 
-  Parameters are replicated by `parallel.replicate`. Videos are uint8
+  Parameters are replicated by `parallel.replicate`. A batch has `video`, uint8
   [b, V, T, H, W, 3], where b is a multiple of the number of local devices (see
-  `padded_batch`). Logits are float32 [b, V, K] for each head. All processes
-  must call the function equally often.
+  `padded_batch`), and, for a model that reads them, `frame_numbers`, int
+  [b, V, T]. Logits are float32 [b, V, K] for each head. All processes must call
+  the function equally often.
   """
 
-  def forward(params, video):
-    def apply(clips):
+  def forward(params, video, frame_numbers):
+    def apply(clips, frame_BxT):
       clips = pixels.normalise(clips, data.mean, data.std)
-      return model.apply({'params': params}, clips, train=False)
+      return model.apply({'params': params}, clips, frame_BxT=frame_BxT)
 
-    return views.of_each_view(apply, video, max_clips(video.shape[2:]))
+    limit = max_clips(video.shape[2:])
+    return views.of_each_view(apply, video, frame_numbers, limit)
 
   mapped = parallel.map_over_devices(forward)
 
-  def call(params, video):
-    return parallel.unshard(mapped(params, parallel.shard(video)))
+  def call(params, batch):
+    numbers = batch['frame_numbers'] if model.reads_frame_numbers else None
+    inputs = parallel.shard((batch['video'], numbers))
+    return parallel.unshard(mapped(params, *inputs))
 
   return call
 

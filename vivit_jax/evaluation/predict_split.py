@@ -12,7 +12,7 @@ from vivit_jax.evaluation.predictions import Predictions
 
 def predict_split(
   batches: Iterable[Mapping[str, Any]],
-  forward: Callable[[np.ndarray], Mapping[str, Any]],
+  forward: Callable[[Mapping[str, Any]], Mapping[str, Any]],
   example_count: int,
   *,
   done: Predictions | None = None,
@@ -26,8 +26,8 @@ def predict_split(
       padding), 'unreadable' bool [b] (True: the video cannot be read) and
       'index' int [b], the index in the split. An iterator with `close` is
       closed at the end and after an error.
-    forward: maps a video batch to logits [b, V, K] of each head; may return
-      before they are computed, as jax does.
+    forward: maps a batch to logits [b, V, K] of each head; may return before
+      they are computed, as jax does.
     example_count: number of examples in the split.
     done: earlier predictions, for examples that are not in `batches`. Each is
       in one process only; other processes pass empty arrays.
@@ -51,7 +51,7 @@ def predict_split(
   iterator = iter(batches)
   try:
     for batch in iterator:
-      ahead = batch, forward(batch['video'])
+      ahead = batch, forward(batch)
       # Wait for a batch only while the device works on the next one.
       if waiting is not None:
         finish(*waiting)

@@ -152,7 +152,7 @@ class SplitPredictor:
 
       return predict_split(
         batches,
-        lambda video: self._apply(params, video),
+        lambda batch: self._apply(params, batch),
         len(source),
         done=done,
         keep=keep,

@@ -8,51 +8,62 @@ import jax.numpy as jnp
 
 
 def of_each_view(
-  apply: Callable[[jax.Array], dict[str, jax.Array]],
+  apply: Callable[..., dict[str, jax.Array]],
   video: jax.Array,
+  frame_numbers: jax.Array | None = None,
   max_clips: int | None = None,
 ) -> dict[str, jax.Array]:
   """Applies a model to every view of every video.
 
   Args:
-    apply: maps clips [n, T, H, W, 3] to logits [n, K] of each head.
+    apply: maps clips [n, T, H, W, 3] and frame numbers [n, T], or None, to
+      logits [n, K] of each head.
     video: [b, V, T, H, W, 3], in the dtype and range that `apply` takes.
+    frame_numbers: int [b, V, T], or None.
     max_clips: largest n; None for no limit.
 
   Returns:
     float32 [b, V, K] of each head.
   """
-  clips = einops.rearrange(video, 'b v t h w c -> (b v) t h w c')
+  clips = jax.tree.map(
+    lambda x: einops.rearrange(x, 'b v ... -> (b v) ...'),
+    (video, frame_numbers),
+  )
+  logits = _in_parts(apply, clips, max_clips or len(clips[0]))
   return {
     head: einops.rearrange(
-      logits.astype(jnp.float32), '(b v) k -> b v k', v=video.shape[1]
+      x.astype(jnp.float32), '(b v) k -> b v k', v=video.shape[1]
     )
-    for head, logits in _in_parts(apply, clips, max_clips or len(clips)).items()
+    for head, x in logits.items()
   }
 
 
 def _in_parts(
-  apply: Callable[[jax.Array], dict[str, jax.Array]],
-  clips: jax.Array,
+  apply: Callable[..., dict[str, jax.Array]],
+  clips: tuple[jax.Array, jax.Array | None],
   max_clips: int,
 ) -> dict[str, jax.Array]:
-  """Applies a model to clips [n, ...], at most `max_clips` at a time.
+  """Applies a model to arrays [n, ...], at most `max_clips` rows at a time.
 
   All parts have the same size, so that the model is compiled once. The last one
   is padded with zeros, and the logits of the padding are dropped.
   """
-  count = len(clips)
+  count = len(clips[0])
   parts = -(-count // max_clips)
   if parts == 1:
-    return apply(clips)
+    return apply(*clips)
   size = -(-count // parts)
-  padding = [(0, parts * size - count)] + [(0, 0)] * (clips.ndim - 1)
-  in_parts = einops.rearrange(
-    jnp.pad(clips, padding), '(part n) ... -> part n ...', part=parts
-  )
+
+  def split(x):
+    padding = [(0, parts * size - count)] + [(0, 0)] * (x.ndim - 1)
+    x = jnp.pad(x, padding)
+    return einops.rearrange(x, '(part n) ... -> part n ...', part=parts)
+
+  in_parts = jax.tree.map(split, clips)
+  logits = jax.lax.map(lambda part: apply(*part), in_parts)
   return {
-    head: einops.rearrange(logits, 'part n k -> (part n) k')[:count]
-    for head, logits in jax.lax.map(apply, in_parts).items()
+    head: einops.rearrange(x, 'part n k -> (part n) k')[:count]
+    for head, x in logits.items()
   }
 
 

@@ -99,10 +99,9 @@ class Explainer:
     predictor = self._predictor
     opened = predictor.open(video, frames_per_second)
     data = predictor.config.data
-    clip = video_views.cut_views(opened, data, (1, 1))
-    rollout = self._rollout(
-      predictor.params, pixels.normalise(clip, data.mean, data.std)
-    )
+    clip, numbers = video_views.cut_views(opened, data, (1, 1))
+    video = pixels.normalise(clip, data.mean, data.std)
+    rollout = self._rollout(predictor.params, video, numbers)
     space, time = np.asarray(rollout.space[0]), np.asarray(rollout.time[0])
     return Explanation(
       frames=clip[0],

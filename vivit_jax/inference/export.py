@@ -27,6 +27,11 @@ from vivit_jax.inference.predictor import Predictor
 DESCRIPTION = 'model.json'
 PLATFORMS = ('cpu', 'cuda', 'rocm', 'tpu')
 _DEFAULT_PLATFORMS = ('cpu', 'cuda', 'tpu')
+# Of the inputs, for model.json.
+_MEANING = {
+  'video': {'colours': 'RGB'},
+  'frame_numbers': {'meaning': "each frame's number in its video, from 0"},
+}
 
 
 def export(
@@ -76,6 +81,7 @@ def export(
     batch=batch,
     platforms=tuple(_DEFAULT_PLATFORMS if platforms is None else platforms),
     beside=beside,
+    numbered=predictor.model.reads_frame_numbers,
   )
   _check(folder, program, format)
   about = _description(predictor, program, size, format)
@@ -119,11 +125,8 @@ def _description(
     'parameters': export_formats.PARAMETERS if program.beside else 'inside',
     'checkpoint': predictor.name,
     'inputs': {
-      'video': {
-        'dtype': 'uint8',
-        'shape': [batch, *program.clip],
-        'colours': 'RGB',
-      }
+      name: {'dtype': str(x.dtype), 'shape': list(x.shape)} | _MEANING[name]
+      for name, x in program.inputs(batch).items()
     },
     'outputs': {
       head: {

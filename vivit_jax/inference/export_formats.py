@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import export as jax_export
 
@@ -31,8 +30,9 @@ class Format:
       and has the model's precision. The others compute in float32, because
       their runtimes lack operations in bfloat16.
     limited: whether the file holds at most `MAX_INSIDE` bytes of parameters.
-    load, call: lines of Python that load the model, and that map `video` to
+    load, call: lines of Python that load the model, and that map '{inputs}' to
       `probabilities`.
+    argument: how an input of the name {0} is passed in `call`.
   """
 
   artefact: str
@@ -42,29 +42,36 @@ class Format:
   limited: bool
   load: str
   call: str
+  argument: str
 
   def usage(self, program: Program) -> list[str]:
     """Returns lines of Python that run the model in the exported folder."""
     count = 'any number of' if program.batch is None else program.batch
-    shape = (program.batch or 1, *program.clip)
+    shapes = program.inputs(program.batch or 1)
     call = _CALL_BESIDE if program.beside else self.call
+    inputs = ', '.join(map(self.argument.format, shapes))
+    numbers = []
+    if program.numbered:
+      shape = shapes['frame_numbers'].shape
+      numbers = [f'frame_numbers = np.zeros({shape}, np.int32)  # in the video']
     return [
       'import json, numpy as np',
       *self.load.splitlines(),
       "about = json.load(open('model.json', encoding='utf-8'))",
-      f'video = np.zeros({shape}, np.uint8)  # RGB, {count} clips',
-      *call.splitlines(),
+      f'video = np.zeros({shapes["video"].shape}, np.uint8)'
+      f'  # RGB, {count} clips',
+      *numbers,
+      *call.format(inputs=inputs).splitlines(),
     ]
 
 
 def _write_stablehlo(program: Program, path: pathlib.Path) -> None:
   """Writes the output of `jax.export`; and parameters, if they are beside."""
   batch = program.batch or jax_export.symbolic_shape('b')[0]
-  video = jax.ShapeDtypeStruct((batch, *program.clip), jnp.uint8)
-  function, arguments = program.on_videos, (video,)
+  function, arguments = program.on_inputs, program.inputs(batch).values()
   if program.beside:
     shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in program.leaves]
-    function, arguments = program.classify, (shapes, video)
+    function, arguments = program.classify, (shapes, *arguments)
   exporter = jax_export.export(
     jax.jit(function), platforms=tuple(program.platforms)
   )
@@ -75,7 +82,7 @@ def _write_stablehlo(program: Program, path: pathlib.Path) -> None:
 
 
 def _tensorflow_module(program: Program) -> tuple[Any, Any]:
-  """Returns a tf.Module and its function of `video`.
+  """Returns a tf.Module and its function of the program's inputs.
 
   Parameters are variables, which a SavedModel keeps in files of any size.
   """
@@ -84,7 +91,10 @@ def _tensorflow_module(program: Program) -> tuple[Any, Any]:
 
   converted = jax2tf.convert(
     program.classify,
-    polymorphic_shapes=[None, None if program.batch else '(b, ...)'],
+    polymorphic_shapes=[
+      None,
+      *[None if program.batch else '(b, ...)'] * len(program.inputs(1)),
+    ],
     native_serialization_platforms=tuple(program.platforms),
     with_gradient=False,
   )
@@ -93,19 +103,21 @@ def _tensorflow_module(program: Program) -> tuple[Any, Any]:
     tf.Variable(leaf, trainable=False, name=f'parameter_{index}')
     for index, leaf in enumerate(program.leaves)
   ]
-  shape = (program.batch, *program.clip)
-  signature = tf.TensorSpec(shape, tf.uint8, name='video')
+  signature = [
+    tf.TensorSpec((program.batch, *x.shape[1:]), x.dtype, name)
+    for name, x in program.inputs(1).items()
+  ]
 
-  @tf.function(input_signature=[signature], autograph=False)
-  def call(video):
-    return converted(list(module.weights), video)
+  @tf.function(input_signature=signature, autograph=False)
+  def call(*inputs):
+    return converted(list(module.weights), *inputs)
 
   module.call = call
   return module, call
 
 
 def _write_saved_model(program: Program, path: pathlib.Path) -> None:
-  """Writes a folder whose default signature takes `video`."""
+  """Writes a folder whose default signature takes inputs by name."""
   import tensorflow as tf
 
   module, call = _tensorflow_module(program)
@@ -131,17 +143,18 @@ def _write_onnx(program: Program, path: pathlib.Path) -> None:
   # They warn of examples, which need other packages, and of constants' types.
   for library in ('jax2onnx', 'onnx_ir'):
     logging.getLogger(library).setLevel(logging.ERROR)
-  if 'video' in program.heads:
-    raise ValueError("a head is named 'video', as the input is")
+  inputs = program.inputs(program.batch or 'b')
+  for name in set(inputs).intersection(program.heads):
+    raise ValueError(f"a head is named '{name}', as an input is")
 
-  def call(video):
-    probabilities = program.on_videos(video)
+  def call(*inputs):
+    probabilities = program.on_inputs(*inputs)
     return [probabilities[head] for head in program.heads]
 
   model = jax2onnx.to_onnx(
     call,
-    [jax.ShapeDtypeStruct((program.batch or 'b', *program.clip), jnp.uint8)],
-    input_names=['video'],
+    list(inputs.values()),
+    input_names=list(inputs),
     output_names=list(program.heads),
   )
   large = sum(leaf.nbytes for leaf in program.leaves) > MAX_INSIDE
@@ -152,7 +165,7 @@ def _write_onnx(program: Program, path: pathlib.Path) -> None:
 
 _CALL_BESIDE = f"""file = np.load('{PARAMETERS}')
 parameters = [file[name] for name in sorted(file.files)]
-probabilities = model.call(parameters, video)"""
+probabilities = model.call(parameters, {{inputs}})"""
 
 # Values of --format.
 FORMATS = {
@@ -164,7 +177,8 @@ FORMATS = {
     limited=True,
     load="""from jax import export
 model = export.deserialize(bytearray(open('model.jax_export', 'rb').read()))""",
-    call='probabilities = model.call(video)',
+    call='probabilities = model.call({inputs})',
+    argument='{0}',
   ),
   'savedmodel': Format(
     'savedmodel',
@@ -174,7 +188,8 @@ model = export.deserialize(bytearray(open('model.jax_export', 'rb').read()))""",
     limited=False,
     load="""import tensorflow as tf
 model = tf.saved_model.load('savedmodel').signatures['serving_default']""",
-    call='probabilities = model(video=tf.constant(video))',
+    call='probabilities = model({inputs})',
+    argument='{0}=tf.constant({0})',
   ),
   'tflite': Format(
     'model.tflite',
@@ -184,7 +199,8 @@ model = tf.saved_model.load('savedmodel').signatures['serving_default']""",
     limited=True,
     load="""from ai_edge_litert.interpreter import Interpreter
 model = Interpreter('model.tflite').get_signature_runner()""",
-    call='probabilities = model(video=video)',
+    call='probabilities = model({inputs})',
+    argument='{0}={0}',
   ),
   'onnx': Format(
     'model.onnx',
@@ -195,6 +211,7 @@ model = Interpreter('model.tflite').get_signature_runner()""",
     load="""import onnxruntime
 model = onnxruntime.InferenceSession('model.onnx')
 heads = [output.name for output in model.get_outputs()]""",
-    call="probabilities = dict(zip(heads, model.run(heads, {'video': video})))",
+    call='probabilities = dict(zip(heads, model.run(heads, {{{inputs}}})))',
+    argument="'{0}': {0}",
   ),
 }

@@ -14,8 +14,8 @@ from vivit_jax.data import sampling
 from vivit_jax.inference.predictor import Predictor
 from vivit_jax.models import builder, pixels
 
-# Maps (leaves of the parameters, videos) to probabilities of each head.
-Classifier = Callable[[Sequence[Any], jax.Array], dict[str, jax.Array]]
+# Maps (leaves of the parameters, *inputs) to probabilities of each head.
+Classifier = Callable[..., dict[str, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Program:
   """A model to export.
 
   Attributes:
-    classify: its function, on videos uint8 [batch, T, H, W, 3].
+    classify: its function, from `classifier`.
     leaves: of its parameters.
     heads: their names.
     dtype: of the computation.
@@ -31,6 +31,7 @@ class Program:
     batch: clips per call; None: any number.
     platforms: to lower it for, if the format has any.
     beside: whether StableHLO takes the parameters as an argument.
+    numbered: whether it takes frame numbers too.
   """
 
   classify: Classifier
@@ -41,10 +42,19 @@ class Program:
   batch: int | None
   platforms: Sequence[str]
   beside: bool
+  numbered: bool
 
-  def on_videos(self, video: jax.Array) -> dict[str, jax.Array]:
+  def on_inputs(self, *inputs: jax.Array) -> dict[str, jax.Array]:
     """Returns the probabilities, with the parameters as constants."""
-    return self.classify(self.leaves, video)
+    return self.classify(self.leaves, *inputs)
+
+  def inputs(self, batch: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """Returns the inputs by name, in order, for `batch` clips."""
+    shapes = {'video': jax.ShapeDtypeStruct((batch, *self.clip), jnp.uint8)}
+    if self.numbered:
+      frames = (batch, self.clip[0])
+      shapes['frame_numbers'] = jax.ShapeDtypeStruct(frames, jnp.int32)
+    return shapes
 
 
 def classifier(
@@ -55,7 +65,8 @@ def classifier(
   """Returns the function to export.
 
   It maps the leaves of the parameters and videos, uint8 [b, T, H, W, 3], to
-  float32 [b, K] for each head: softmax, or sigmoid for multi-label heads.
+  float32 [b, K] for each head: softmax, or sigmoid for multi-label heads. For a
+  model that reads them, a third argument has the frame numbers, int32 [b, T].
 
   Args:
     predictor: has the model and the preprocessing.
@@ -71,10 +82,10 @@ def classifier(
   if size is None:
     resize = functools.partial(jnp.asarray, dtype=jnp.float32)
 
-  def classify(leaves, video):
+  def classify(leaves, video, frame_BxT=None):
     params = jax.tree.unflatten(tree, leaves)
     video = pixels.normalise(resize(video), data.mean, data.std)
-    logits = model.apply({'params': params}, video)
+    logits = model.apply({'params': params}, video, frame_BxT=frame_BxT)
     return {
       head: jax.nn.sigmoid(x)
       if head in predictor.multi_label

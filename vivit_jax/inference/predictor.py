@@ -155,6 +155,22 @@ class Predictor:
 
     Args and errors: see `predict`.
     """
+    return self.clips_and_numbers(
+      video, views=views, frames_per_second=frames_per_second
+    )[0]
+
+  def clips_and_numbers(
+    self,
+    video: videos.Source,
+    *,
+    views: str | None = None,
+    frames_per_second: float | None = None,
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the result of `clips`, and its frame numbers, int32 [V, T].
+
+    They count from 0 in the video. Some models read them
+    (`Family.reads_frame_numbers`). Args and errors: see `predict`.
+    """
     evaluation = self.config.evaluation
     counts = evaluation.temporal_views, evaluation.spatial_crops
     if views is not None:
@@ -187,18 +203,29 @@ class Predictor:
       UserError: the video cannot be read or is too short, or an argument is
         invalid.
     """
-    clips = self.clips(video, views=views, frames_per_second=frames_per_second)
-    return self.predict_clips(clips, videos.name_of(video), top=top)
+    clips, numbers = self.clips_and_numbers(
+      video, views=views, frames_per_second=frames_per_second
+    )
+    name = videos.name_of(video)
+    return self.predict_clips(clips, name, top=top, frame_numbers=numbers)
 
   def predict_clips(
-    self, clips: np.ndarray, name: str = 'the video', *, top: int = 5
+    self,
+    clips: np.ndarray,
+    name: str = 'the video',
+    *,
+    top: int = 5,
+    frame_numbers: np.ndarray | None = None,
   ) -> Prediction:
     """Predicts the labels of a video from the result of `clips`.
 
+    `frame_numbers` are those of `clips_and_numbers`; only a model that reads
+    them needs them.
+
     Raises:
-      UserError: the clips do not fit the model.
+      UserError: the clips or frame numbers do not fit the model.
     """
-    return Prediction(name, self._rank(self.logits(clips), top))
+    return Prediction(name, self._rank(self.logits(clips, frame_numbers), top))
 
   def features(
     self,
@@ -227,12 +254,12 @@ class Predictor:
         f"views are '{views}', but tokens are of the middle clip alone: leave "
         'views out.'
       )
-    clips = self.clips(
+    clips, numbers = self.clips_and_numbers(
       video,
       views='1x1' if tokens else views,
       frames_per_second=frames_per_second,
     )
-    return self.features_of(clips, tokens=tokens)
+    return self.features_of(clips, tokens=tokens, frame_numbers=numbers)
 
   def timeline(
     self,
@@ -276,41 +303,59 @@ class Predictor:
       together = 1
     parts = itertools.chain([first], parts)
     while batch := list(itertools.islice(parts, together)):
-      clips = np.concatenate([part.clips for part in batch])
       # All batches have one shape, so that the model is compiled once.
-      logits = self.logits(_padded(clips, together * count))
+      clips, numbers = (
+        _padded(np.concatenate(arrays), together * count)
+        for arrays in zip(*((part.clips, part.frame_numbers) for part in batch))
+      )
+      logits = self.logits(clips, numbers)
       for index, part in enumerate(batch):
         rows = slice(index * count, (index + 1) * count)
         heads = {head: values[rows] for head, values in logits.items()}
         yield Window(part.start, part.end, self._rank(heads, top))
 
-  def logits(self, clips: np.ndarray) -> dict[str, np.ndarray]:
+  def logits(
+    self, clips: np.ndarray, frame_numbers: np.ndarray | None = None
+  ) -> dict[str, np.ndarray]:
     """Returns the logits of each head, float32 [V, K].
 
     Args:
       clips: uint8 [V, T, H, W, 3], the result of `clips`.
+      frame_numbers: see `predict_clips`.
     """
-    return self._apply(self._logits, clips)
+    return self._apply(self._logits, clips, frame_numbers)
 
   def features_of(
-    self, clips: np.ndarray, *, tokens: bool = False
+    self,
+    clips: np.ndarray,
+    *,
+    tokens: bool = False,
+    frame_numbers: np.ndarray | None = None,
   ) -> np.ndarray:
-    """Returns the features of clips, uint8 [V, T, H, W, 3]; see `features`."""
+    """Returns the features of clips; see `features` and `predict_clips`."""
     kind = 'tokens' if tokens else 'pooled'
-    features = self._apply(self._features, clips)[kind]
+    features = self._apply(self._features, clips, frame_numbers)[kind]
     return features[0] if tokens else features.mean(axis=0)
 
   def _apply(
-    self, function: Callable, clips: np.ndarray
+    self,
+    function: Callable,
+    clips: np.ndarray,
+    frame_numbers: np.ndarray | None,
   ) -> dict[str, np.ndarray]:
     """Applies a compiled function to all clips, `_MAX_CLIPS` at a time."""
     clips = self._checked(clips)
+    both = clips, self._checked_numbers(frame_numbers, clips)
     size = min(len(clips), _MAX_CLIPS)
     try:
-      outputs = [
-        function(self.params, _padded(clips[start : start + size], size))
+      parts = (
+        [
+          x if x is None else _padded(x[start : start + size], size)
+          for x in both
+        ]
         for start in range(0, len(clips), size)
-      ]
+      )
+      outputs = [function(self.params, *part) for part in parts]
       return {
         name: np.concatenate([np.asarray(x[name]) for x in outputs])[
           : len(clips)
@@ -339,6 +384,22 @@ class Predictor:
       )
     return clips
 
+  def _checked_numbers(
+    self, numbers: np.ndarray | None, clips: np.ndarray
+  ) -> np.ndarray | None:
+    """Returns frame numbers, int32 [V, T]; None if the model reads none."""
+    if not self.model.reads_frame_numbers:
+      return None
+    numbers = None if numbers is None else np.asarray(numbers)
+    if numbers is None or numbers.shape != clips.shape[:2]:
+      found = 'missing' if numbers is None else list(numbers.shape)
+      raise UserError(
+        f'{self.config.model.family} reads the frame numbers of clips, int '
+        f'{list(clips.shape[:2])}, but they are {found}: pass both results of '
+        'clips_and_numbers().'
+      )
+    return numbers.astype(np.int32)
+
   def _rank(
     self, logits: Mapping[str, np.ndarray], top: int
   ) -> dict[str, Ranking]:
@@ -363,12 +424,14 @@ class Predictor:
 
 def _compiled(
   model: nn.Module, config: TrainConfig, features: bool
-) -> Callable[[Any, np.ndarray], dict[str, jax.Array]]:
-  """Returns a function (parameters, clips) -> logits or features, float32."""
+) -> Callable[[Any, np.ndarray, np.ndarray | None], dict[str, jax.Array]]:
+  """Returns a function: parameters, clips, numbers -> logits or features."""
 
-  def apply(params, clips):
+  def apply(params, clips, frame_BxT):
     clips = pixels.normalise(clips, config.data.mean, config.data.std)
-    outputs = model.apply({'params': params}, clips, features=features)
+    outputs = model.apply(
+      {'params': params}, clips, frame_BxT=frame_BxT, features=features
+    )
     if features:
       outputs = {'tokens': outputs.tokens, 'pooled': outputs.pre_logits}
     return jax.tree.map(lambda x: x.astype(jnp.float32), outputs)

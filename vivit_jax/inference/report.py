@@ -92,13 +92,17 @@ class Report:
   def _add_whole(self, path: pathlib.Path, stem: pathlib.Path | None) -> None:
     options, predictor = self._options, self._predictor
     rate = options.frames_per_second
-    clips = predictor.clips(path, views=options.views, frames_per_second=rate)
-    prediction = predictor.predict_clips(clips, str(path), top=options.top)
+    clips, numbers = predictor.clips_and_numbers(
+      path, views=options.views, frames_per_second=rate
+    )
+    prediction = predictor.predict_clips(
+      clips, str(path), top=options.top, frame_numbers=numbers
+    )
     if options.features is not None:
       features = (
         predictor.features(path, tokens=True, frames_per_second=rate)
         if options.tokens
-        else predictor.features_of(clips)
+        else predictor.features_of(clips, frame_numbers=numbers)
       )
       self._ids.append(str(path))
       self._features.append(features)

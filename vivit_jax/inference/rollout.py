@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -18,12 +17,13 @@ _POOLS = ('token', 'mean')  # values of model.pool that rollout supports
 
 def attention_rollout(
   config: ModelConfig,
-) -> Callable[[Any, jax.Array], Rollout]:
-  """Returns a function (parameters, videos) -> rollout, compiled per shape.
+) -> Callable[..., Rollout]:
+  """Returns a function (parameters, videos, frame numbers) -> rollout.
 
-  Parameters may have stacked layers. Videos are float [B, T, H, W, 3],
-  normalised by `pixels.normalise`. Attention is recomputed in float32 from the
-  queries and keys of a forward pass.
+  It is compiled per shape. Parameters may have stacked layers. Videos are float
+  [B, T, H, W, 3], normalised by `pixels.normalise`. Frame numbers, int [B, T],
+  are for models that read them; others need none. Attention is recomputed in
+  float32 from the queries and keys of a forward pass.
 
   Args:
     config: of the model.
@@ -45,10 +45,11 @@ def attention_rollout(
   config = dataclasses.replace(config, scan=False, remat='none')
   model = models.build(config)
 
-  def flow(params, video):
+  def flow(params, video, frame_BxT=None):
     _, state = model.apply(
       {'params': stacking.unstack(params)},
       video,
+      frame_BxT=frame_BxT if model.reads_frame_numbers else None,
       features=True,
       capture_intermediates=_is_query_or_key,
       mutable='intermediates',

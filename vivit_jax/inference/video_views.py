@@ -23,11 +23,16 @@ Views = tuple[int, int]  # number of temporal views and of spatial crops
 
 @dataclasses.dataclass(frozen=True)
 class WindowClips:
-  """Clips, uint8 [V, T, H, W, 3], of a window from `start` to `end` seconds."""
+  """The views of a window from `start` to `end` seconds.
+
+  `clips` and `frame_numbers` are the results of `cut_views`; frame numbers
+  count from the beginning of the video.
+  """
 
   start: float
   end: float
   clips: np.ndarray
+  frame_numbers: np.ndarray
 
 
 def stride_of(video: Video, data: DataConfig) -> float:
@@ -57,14 +62,17 @@ def seconds_between_frames(video: Video, data: DataConfig) -> float | None:
   return stride_of(video, data) / video.rate
 
 
-def cut_views(video: Video, data: DataConfig, views: Views) -> np.ndarray:
+def cut_views(
+  video: Video, data: DataConfig, views: Views
+) -> tuple[np.ndarray, np.ndarray]:
   """Returns all views of a video as in evaluation.
 
   The video is decoded once, or again if its container reports a wrong number of
   frames.
 
   Returns:
-    uint8 [V, T, H, W, 3]; view = temporal * crops + crop.
+    Clips, uint8 [V, T, H, W, 3], where view = temporal * crops + crop; and each
+    frame's number in the video, from 0, int32 [V, T].
 
   Raises:
     UserError: the video cannot be read, or is shorter than a clip.
@@ -152,8 +160,10 @@ def window_clips(
   def whole(count: int) -> Views:
     return views or (frame_numbers.fitting_clips(count, data, clip_stride), 1)
 
-  def window_of(first: int, last: int, clips: np.ndarray) -> WindowClips:
-    return WindowClips(first / rate, last / rate, clips)
+  def window_of(
+    first: int, last: int, views: tuple[np.ndarray, np.ndarray]
+  ) -> WindowClips:
+    return WindowClips(first / rate, last / rate, *views)
 
   if not live and count < length:
     count = _count_frames(video)  # the container may report too few
@@ -266,12 +276,13 @@ class _Crops:
     """Forgets a frame, if it was added."""
     self._crops.pop(number, None)
 
-  def clips(self, numbers: np.ndarray) -> np.ndarray:
-    """Returns the clips of frames [views, T], uint8 [V, T, H, W, 3]."""
+  def clips(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the results of `cut_views` for frames [views, T]."""
     clips = np.stack(
       [[self._crops[number] for number in view] for view in numbers.tolist()]
     )
-    return einops.rearrange(clips, 'v t s ... -> (v s) t ...')
+    clips = einops.rearrange(clips, 'v t s ... -> (v s) t ...')
+    return clips, np.repeat(numbers.astype(np.int32), self._spatial, axis=0)
 
 
 def _starts(count: int | None, length: int, hop: float) -> Iterator[int]:

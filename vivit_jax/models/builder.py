@@ -44,6 +44,7 @@ def build(
     heads=dict(config.heads),
     representation=config.representation,
     frozen=frozenset(frozen),
+    reads_frame_numbers=kind.reads_frame_numbers,
   )
 
 

@@ -45,6 +45,7 @@ class VideoClassifier(nn.Module):
     heads: head name -> number of classes, in column order.
     representation: width of a tanh layer before the head, or None.
     frozen: see `Mode`.
+    reads_frame_numbers: see `Family`; callers pass `frame_BxT` only if true.
   """
 
   backbone: nn.Module
@@ -52,6 +53,7 @@ class VideoClassifier(nn.Module):
   heads: Mapping[str, int]
   representation: int | None = None
   frozen: Collection[str] = frozenset()
+  reads_frame_numbers: bool = False
 
   def setup(self):
     nn.share_scope(self, self.backbone)

@@ -14,7 +14,7 @@ from vivit_jax.config import TrainConfig
 from vivit_jax.models import pixels
 from vivit_jax.training import losses
 
-_ARRAYS = ('video', 'labels', 'randaugment')
+_ARRAYS = ('video', 'frame_numbers', 'labels', 'randaugment')
 
 
 @flax.struct.dataclass

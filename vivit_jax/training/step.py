@@ -89,7 +89,8 @@ def train_step(
     state: replicated.
     batch: sharded. `video` is uint8 [devices, b, T, H, W, 3]. `labels` of
       each head: int32 [devices, b], or float32 [devices, b, K] if multi-label.
-      With RandAugment, `randaugment` is float32 [devices, b, layers, 4].
+      With RandAugment, `randaugment` is float32 [devices, b, layers, 4]. For
+      a model that reads them, `frame_numbers` is int32 [devices, b, T].
   """
 
   def step(state, batch):
@@ -217,11 +218,19 @@ def _gradient_function(
     'stochastic_depth': inputs.step_key(config.train.seed, step, 'network'),
     'dropout': inputs.step_key(config.train.seed, step, 'dropout'),
   }
-  clips = (ready.video, ready.targets, ready.weights, batch['labels'], index_B)
+  frame_BxT = batch['frame_numbers'] if model.reads_frame_numbers else None
+  clips = (
+    ready.video,
+    ready.targets,
+    ready.weights,
+    batch['labels'],
+    index_B,
+    frame_BxT,  # of the clip itself, also with mixup
+  )
   parts = config.train.accumulate
 
   def part_gradient(trainable, clips):
-    video, targets, weights, labels, index_B = clips
+    video, targets, weights, labels, index_B, frame_BxT = clips
     multi_label = [head for head, x in labels.items() if x.ndim == 2]
 
     def loss_and_logits(trainable):
@@ -230,6 +239,7 @@ def _gradient_function(
         video,
         train=True,
         example_B=index_B,
+        frame_BxT=frame_BxT,
         rngs=rngs,
       )
       loss = losses.cross_entropy(

@@ -59,7 +59,7 @@ def scorer(
         processes=jax.process_count(),
       )
       predictions = predict_split.predict_split(
-        batches, lambda video: apply(params, video), len(source)
+        batches, lambda batch: apply(params, batch), len(source)
       )
     except UserError as error:
       print(f'\nvalidation is skipped: {error}', flush=True)
