@@ -50,6 +50,13 @@ flags.DEFINE_integer('frames', None, 'Frames of a clip.')
 flags.DEFINE_integer('stride', None, 'A clip takes every stride-th frame.')
 commands.define_sampling()
 flags.DEFINE_enum(
+  'views_from',
+  None,
+  ('middle', 'start'),
+  'Clips from start to end and a single one in the middle; or the first at the '
+  'start.',
+)
+flags.DEFINE_enum(
   'average', None, ('logits', 'probabilities'), 'What to average over views.'
 )
 flags.DEFINE_integer('batch_size', None, 'Videos in a batch.')
@@ -65,7 +72,7 @@ flags.DEFINE_boolean(
 )
 _CHANGES = (
   'split', 'views', 'crop', 'short_side', 'frames', 'stride', 'sampling',
-  'average', 'batch_size', 'data_dir', 'short_videos', 'ema',
+  'views_from', 'average', 'batch_size', 'data_dir', 'short_videos', 'ema',
 )  # fmt: skip
 _OUT = flags.DEFINE_string('out', None, 'Folder for the results.')
 commands.define_processes()

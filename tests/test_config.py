@@ -127,6 +127,26 @@ def test_a_sampling_of_the_whole_video_has_no_frame_rate():
   config.data.frames_per_second = 5.0
   with pytest.raises(UserError, match='data.frames_per_second.*None'):
     configs.resolve(config)
+  config.data.sampling = 'span'
+  configs.resolve(config)
+
+
+@pytest.mark.parametrize(
+  'schedule, epochs, words',
+  [
+    ('cosine', (11, 14), "decay_at.*'cosine'"),
+    ('step', (14, 11), 'decay_at.*ascending'),
+    ('step', (0,), 'decay_at'),
+    ('step', ('11',), 'decay_at'),
+  ],
+)
+def test_epochs_of_decay_are_ascending_steps(schedule, epochs, words):
+  config = configs.default()
+  config.optim.schedule, config.optim.decay_at = schedule, epochs
+  with pytest.raises(UserError, match=words):
+    configs.resolve(config)
+  config.optim.schedule, config.optim.decay_at = 'step', (11, 14)
+  assert configs.resolve(config).optim.decay_at == (11.0, 14.0)
 
 
 def test_devices_and_micro_batches_divide_the_batch():

@@ -58,7 +58,7 @@ def load(
     ema: use the averaged weights, if any; None: the config's evaluation.ema.
     stride: a clip takes every stride-th frame; replaces data.stride and
       data.frames_per_second.
-    sampling: 'clip', 'segments' or 'whole'; replaces data.sampling.
+    sampling: 'clip', 'span', 'segments' or 'whole'; replaces data.sampling.
     short_videos: replaces data.short_videos.
     square_pixels: make the pixels of video files square; False keeps frames as
       they are stored.

@@ -232,9 +232,9 @@ def define_sampling() -> None:
   flags.DEFINE_enum(
     'sampling',
     None,
-    ('clip', 'segments', 'whole'),
-    'Frames of a clip: consecutive at the stride, one per segment of the whole '
-    'video, or evenly spaced over it.',
+    ('clip', 'span', 'segments', 'whole'),
+    'Frames of a clip: at the stride, spread over a span of frames x stride, '
+    'one per segment of the whole video, or evenly spaced over it.',
   )
 
 

@@ -44,11 +44,12 @@ class DataConfig:
   data_dir: str = 'data'  # output folder of `vivit_jax.data.prepare`
   train_split: str = 'train'
   frames: int = limited(32, above=0)  # frames of a clip
-  # A clip takes every stride-th frame; only with sampling 'clip'.
+  # Step between frames of a clip; only with sampling 'clip' and 'span'.
   stride: int = limited(2, above=0)
-  # Frames of a clip: consecutive ones at the stride, one from each of `frames`
-  # equal segments of the video, or evenly spaced over it: docs/input.md.
-  sampling: Literal['clip', 'segments', 'whole'] = 'clip'
+  # Frames of a clip: at the stride; spread over a span of frames x stride; one
+  # from each of `frames` equal segments of the video; or evenly spaced over the
+  # whole video: docs/input.md.
+  sampling: Literal['clip', 'span', 'segments', 'whole'] = 'clip'
   # Frames of a clip per second of video; replaces the stride.
   frames_per_second: float | None = limited(None, above=0)
   # Height and width of the model's input, in pixels.
@@ -56,6 +57,8 @@ class DataConfig:
   short_side: int = limited(256, above=0)  # resize, in pixels, before the crop
   # Min and max random factor of short_side in training.
   scale_jitter: tuple[float, float] = (1.0, 1.0)
+  # What is uniform between them: the factor, or its inverse.
+  scale_jitter_uniform: Literal['factor', 'inverse'] = 'factor'
   # If a video is shorter than a clip: error, loop, or repeat the last frame.
   short_videos: Literal['refuse', 'loop', 'hold'] = 'refuse'
   balanced: str | None = None  # head whose classes are sampled equally often
@@ -63,8 +66,20 @@ class DataConfig:
   max_unreadable: float = _probability(0.01)
   # Decoding processes; 0: decode in the main process.
   workers: int = limited(2, at_least=0, at_most=1024)
-  mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # of pixels in [0, 1]
+  channels: Literal['rgb', 'bgr'] = 'rgb'  # order of the model's input
+  # Of pixels in [0, 1], in the order of `channels`.
+  mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
   std: tuple[float, float, float] = limited((0.5, 0.5, 0.5), above=0)
+
+  @property
+  def pixels(self) -> tuple:
+    """Arguments of `pixels.normalise` after the video."""
+    return self.mean, self.std, self.channels
+
+  @property
+  def is_spread(self) -> bool:
+    """Whether a clip's frames are spread over the whole video."""
+    return self.sampling in ('segments', 'whole')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,14 +119,16 @@ class OptimConfig:
   final_rate: float = _probability(0.0)
   power: float = limited(2.0, above=0)  # polynomial
   decay_epochs: float = limited(10.0, above=0)  # step: epochs between decays
+  decay_at: tuple[float, ...] = limited((), above=0)  # step: epochs instead
   decay_factor: float = limited(0.1, above=0, at_most=1)  # step
   momentum: float = _decay(0.9)  # sgd and lars
   nesterov: bool = False  # sgd and lars
   b1: float = _decay(0.9)  # all other optimisers
   b2: float = _decay(0.999)  # all other optimisers; lion's paper has 0.99
   epsilon: float | None = limited(None, above=0)  # None: 1e-8 (lamb: 1e-6)
-  # Only for kernels, never for biases, norms or positions.
   weight_decay: float = limited(0.0, at_least=0)
+  # 'kernels': not for biases, norms, positions and class tokens.
+  weight_decay_on: Literal['kernels', 'all'] = 'kernels'
   # Layer-wise learning-rate decay: factor per layer, from the top.
   layer_decay: float = limited(1.0, above=0, at_most=1)
   # Regular expression: parameters with a matching name are frozen.
@@ -163,6 +180,9 @@ class EvaluationConfig:
   split: str = 'validation'
   batch_size: int = limited(16, above=0)  # videos, over all devices
   temporal_views: int = limited(4, above=0)
+  # Clips of a video: from its start to its end and, for a single one, in the
+  # middle; or at shares 0, 1/V, 2/V, ... of the possible starts: docs/input.md.
+  views_from: Literal['middle', 'start'] = 'middle'
   spatial_crops: Literal[1, 3] = 3  # 1: centre; 3: along the longer side
   average: Literal['logits', 'probabilities'] = 'logits'  # over the views
   ema: bool = True  # use averaged weights, if any; also those of init_from

@@ -5,6 +5,7 @@ Types, choices and limits of single keys are declared in `config`.
 
 from __future__ import annotations
 
+import itertools
 import re
 import typing
 
@@ -65,7 +66,7 @@ def _check_model(model: ModelConfig) -> None:
 
 def _check_data(data: DataConfig) -> None:
   require(
-    data.sampling == 'clip' or data.frames_per_second is None,
+    not data.is_spread or data.frames_per_second is None,
     f"data.sampling is '{data.sampling}', which spreads the frames over the "
     f'whole video, so data.frames_per_second, {data.frames_per_second}, has no '
     'meaning: set it to None.',
@@ -86,6 +87,15 @@ def _check_data(data: DataConfig) -> None:
 
 
 def _check_optim(optim: OptimConfig) -> None:
+  require(
+    optim.schedule == 'step' or not optim.decay_at,
+    f'optim.decay_at is {optim.decay_at}, but optim.schedule is '
+    f"'{optim.schedule}': set it to 'step', or decay_at to ().",
+  )
+  require(
+    all(a < b for a, b in itertools.pairwise(optim.decay_at)),
+    f'optim.decay_at is {optim.decay_at}; it takes ascending epochs.',
+  )
   for key in ('freeze', 'train'):
     pattern = getattr(optim, key)
     try:

@@ -50,8 +50,8 @@ def test_a_checkpoint_alone_says_what_it_is(config, trained):
   assert found.label_names == NAMES
   assert found.preprocessing == {
     'frames': 4, 'sampling': 'clip', 'stride': 3, 'frames_per_second': None,
-    'short_side': 40, 'crop': (32, 32), 'mean': (0.5, 0.5, 0.5),
-    'std': (0.5, 0.5, 0.5),
+    'short_side': 40, 'crop': (32, 32), 'channels': 'rgb',
+    'mean': (0.5, 0.5, 0.5), 'std': (0.5, 0.5, 0.5),
   }  # fmt: skip
 
 

@@ -66,7 +66,15 @@ def test_a_sampling_of_the_whole_video_has_no_pace(config):
   spread = override(config, sampling='whole')
   with pytest.raises(UserError, match="--stride is 3.*'whole'.*--sampling"):
     override(spread, stride=3)
-  assert override(spread, stride=3, sampling='clip').data.stride == 3
+  for sampling in ('clip', 'span'):
+    assert override(spread, stride=3, sampling=sampling).data.stride == 3
+
+
+def test_a_span_keeps_its_pace(config):
+  found = override(config, sampling='span', views_from='start')
+  data = found.data
+  assert (data.sampling, data.frames_per_second) == ('span', 10.0)
+  assert found.evaluation.views_from == 'start'
 
 
 @pytest.mark.parametrize(
@@ -82,6 +90,7 @@ def test_a_sampling_of_the_whole_video_has_no_pace(config):
     ({'stride': 0}, 'data.stride'),
     ({'sampling': 'dense'}, 'data.sampling .*segments'),
     ({'average': 'votes'}, 'evaluation.average'),
+    ({'views_from': 'end'}, 'evaluation.views_from .*start'),
     ({'batch_size': 0}, 'evaluation.batch_size'),
   ],
 )

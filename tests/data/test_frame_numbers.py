@@ -1,5 +1,8 @@
 """Frame numbers of each sampling against hand-computed ones."""
 
+import fractions
+import math
+
 import numpy as np
 import pytest
 
@@ -7,9 +10,13 @@ from vivit_jax.config import DataConfig
 from vivit_jax.data import frame_numbers
 
 
-def uniform(sampling, available, frames, views=1):
-  data = DataConfig(sampling=sampling, frames=frames)
-  numbers = frame_numbers.uniform_frames(available, data, data.stride, views)
+def uniform(
+  sampling, available, frames, views=1, *, stride=2, views_from='middle', **keys
+):
+  data = DataConfig(sampling=sampling, frames=frames, **keys)
+  numbers = frame_numbers.uniform_frames(
+    available, data, stride, views, views_from
+  )
   assert numbers.dtype == np.int64
   return numbers.tolist()
 
@@ -95,3 +102,99 @@ def test_training_frames_of_short_videos_repeat():
 def test_clips_are_those_at_the_stride():
   assert uniform('clip', 20, 4, 2) == [[0, 2, 4, 6], [13, 15, 17, 19]]
   assert {int(n[0]) for n in draws('clip', 9, 4, 100)} == {0, 1, 2}
+
+
+# SlowFast's rates are of 30 frames a second: a stride is rate x fps / 30.
+@pytest.mark.parametrize(
+  'available, frames, rate, fps, views, expected',
+  [
+    # 256 frames, of which eight are 255 / 7 apart.
+    (300, 8, 32, 30, 1, [[0, 36, 72, 109, 145, 182, 218, 255]]),
+    (
+      300, 8, 32, 30, 2,
+      [[0, 36, 72, 109, 145, 182, 218, 255],
+       [22, 58, 94, 131, 167, 204, 240, 277]],
+    ),
+    # 8 frames, 7 / 3 apart, from 0 and 1.5.
+    (11, 4, 2, 30, 2, [[0, 2, 4, 7], [1, 3, 6, 8]]),
+    (30, 4, 6, 25, 1, [[0, 6, 12, 19]]),  # 20 frames
+    (30, 4, 6, 24, 2, [[0, 6, 12, 18], [5, 11, 17, 23]]),  # 19.2, from 5.4
+    (8, 4, 2, 30, 3, [[0, 2, 4, 7]] * 3),  # no room
+    (5, 4, 2, 30, 1, [[0, 2, 4, 4]]),  # held
+    (9, 1, 3, 30, 2, [[0], [3]]),
+  ],
+)  # fmt: skip
+def test_views_of_spans(available, frames, rate, fps, views, expected):
+  options = {'views_from': 'start', 'short_videos': 'hold'}
+  stride = rate * fps / 30
+  found = uniform('span', available, frames, views, stride=stride, **options)
+  assert found == expected
+
+
+def test_spans_are_exact_numbers_rounded_down():
+  """Against fractions: floats would move some frames by one."""
+  for frames, rate, fps in ((16, 4, 30), (96, 4, 30), (32, 3, 25), (8, 32, 24)):
+    stride = fractions.Fraction(rate * fps, 30)
+    last = frames * stride - 1
+    for available in range(math.ceil(last) + 1, 400, 7):
+      for views in (1, 5):
+        expected = [
+          [
+            math.floor(
+              (available - 1 - last) * k / views + i * last / (frames - 1)
+            )
+            for i in range(frames)
+          ]
+          for k in range(views)
+        ]
+        found = uniform(
+          'span', available, frames, views,
+          stride=float(stride), views_from='start',
+        )  # fmt: skip
+        assert found == expected
+
+
+def test_a_span_in_the_middle():
+  assert uniform('span', 11, 4) == [[1, 3, 6, 8]]  # from 1.5
+  first, last = uniform('span', 11, 4, 2)
+  assert (first, last) == ([0, 2, 4, 7], [3, 5, 7, 10])
+  assert uniform('span', 5, 4) == [[0, 2, 4, 2]]  # looped: 7 is 2
+
+
+def test_clips_from_the_start():
+  """8 frames at stride 2 reach over 15: the last of 25 begins at 10."""
+  starts = [
+    [clip[0] for clip in uniform('clip', 25, 8, views, views_from='start')]
+    for views in (1, 2, 3)
+  ]
+  assert starts == [[0], [0, 5], [0, 3, 6]]
+  for sampling in ('segments', 'whole'):
+    found = uniform(sampling, 25, 8, 2, views_from='start')
+    assert found == uniform(sampling, 25, 8, 2)
+
+
+def test_training_spans_begin_anywhere():
+  numbers = draws('span', 11, 4, 3000)
+  # s is uniform in [0, 3]; frames are at s, s + 7/3, s + 14/3 and s + 7.
+  clips, counts = np.unique(numbers, axis=0, return_counts=True)
+  lengths = {}  # of s, in thirds
+  for third in range(9):
+    s = fractions.Fraction(2 * third + 1, 6)
+    clip = tuple(math.floor(s + fractions.Fraction(7 * i, 3)) for i in range(4))
+    lengths[clip] = lengths.get(clip, 0) + 1
+  assert set(map(tuple, clips.tolist())) == set(lengths)
+  for clip, count in zip(clips.tolist(), counts):
+    expected = 3000 * lengths[tuple(clip)] / 9
+    assert abs(count - expected) < 5 * expected**0.5
+
+
+def test_what_a_span_needs():
+  data = DataConfig(sampling='span', frames=8)
+  assert [frame_numbers.span(data, x) for x in (32, 2.44, 0.01)] == [256, 19, 1]
+  assert frame_numbers.fitting_clips(600, data, 32) == 2
+  spans = np.array([16])
+  for views_from, count in (('middle', 5), ('start', 4)):
+    found = frame_numbers.distinct_views(
+      np.array([20]), spans, data, views_from
+    )
+    assert found == [count]

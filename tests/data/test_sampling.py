@@ -78,6 +78,23 @@ def test_random_boxes_reach_every_edge_and_both_scales():
   assert min(b.height for b in boxes) == round(224 * 240 / (256 * 1.33))
 
 
+@pytest.mark.parametrize('uniform', ['factor', 'inverse'])
+def test_short_sides_of_training(uniform):
+  """Of 256 to 320: half are below 288, or 1 / side above its mean."""
+  rng = np.random.default_rng(0)
+  scales = (256 / 224, 320 / 224)
+  boxes = [
+    sampling.random_box((6400, 6400), (64, 64), 224, scales, rng, uniform)
+    for _ in range(2000)
+  ]
+  sides = np.sort([64 * 6400 / box.height for box in boxes])
+  assert 256 <= sides[0] < 257 and 319 < sides[-1] <= 320.3
+  median = 288 if uniform == 'factor' else 2 / (1 / 256 + 1 / 320)  # 284.4
+  below = (sides < median).mean()
+  assert abs(below - 0.5) < 5 * 0.5 / 2000**0.5
+  assert abs(np.median(sides) - median) < 1.8
+
+
 def test_a_crop_without_resize_is_the_frame_itself():
   frame = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
   crop = sampling.crop_and_resize(frame, Box(1, 2, 4, 5), (4, 5))

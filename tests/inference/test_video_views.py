@@ -88,7 +88,36 @@ def test_frames_spread_over_each_window():
   # Frames 0, 5 and 11: 5.5 apart, at 10 a second.
   assert video_views.seconds_between_frames(video(12), whole) == 0.55
   assert video_views.seconds_between_frames(video(12), DATA) == 0.2
+  span = dataclasses.replace(DATA, sampling='span')  # 6 frames
+  assert video_views.seconds_between_frames(video(12), span) == 0.25
   assert video_views.seconds_between_frames(video(12, 0), whole) is None
+
+
+@pytest.mark.parametrize('count', [16, 15, 0, 200])
+def test_views_from_the_start(count):
+  """Spans of 6 frames, 2.5 apart: 16 frames have starts from 0 to 10."""
+  span = dataclasses.replace(DATA, sampling='span')
+  result = video_views.cut_views(video(16, count), span, (2, 1), 'start')
+  assert numbers(result) == [[0, 2, 5], [5, 7, 10]]
+  result = video_views.cut_views(video(16, count), DATA, (1, 1), 'start')
+  assert numbers(result) == [[0, 2, 4]]
+
+
+@pytest.mark.parametrize('live', [False, True])
+def test_windows_of_spans(live):
+  """Views count from a window's start; clips without views fill it."""
+  span = dataclasses.replace(DATA, sampling='span')
+  opened = dataclasses.replace(video(24), count=None) if live else video(24)
+  for views, expected in (
+    ((2, 1), [[[0, 2, 5], [3, 5, 8]], [[12, 14, 17], [15, 17, 20]]]),
+    (None, [[[0, 2, 5], [6, 8, 11]], [[12, 14, 17], [18, 20, 23]]]),
+  ):
+    parts = video_views.window_clips(opened, span, views, 1.2, None, 'start')
+    assert [numbers(part) for part in parts] == expected
+  parts = video_views.window_clips(opened, span, None, None, None, 'start')
+  assert [numbers(part) for part in parts] == [
+    [[start, start + 2, start + 5]] for start in (0, 6, 12, 18)
+  ]
 
 
 def spans(parts):

@@ -59,6 +59,21 @@ def test_a_rate_that_falls_in_steps_counts_epochs_from_the_start():
   np.testing.assert_allclose(inside, 0.025, rtol=1e-6)
 
 
+def test_a_rate_that_falls_at_epochs():
+  config = OptimConfig(
+    learning_rate=0.1, warmup_epochs=1.0, schedule='step', decay_at=(11.0, 14.0)
+  )
+  # Steps are 0.4 epochs: epoch 11 begins within step 27, so at step 28.
+  rate = optim.schedule(config, steps=38, steps_per_epoch=2.5)
+  found = [float(rate(step)) for step in (1, 2, 27, 28, 34, 35, 38)]
+  expected = [0.05, 0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+  config = dataclasses.replace(config, warmup_epochs=0.0)
+  rate = optim.schedule(config, steps=15, steps_per_epoch=1.0)
+  found = [float(rate(step)) for step in (0, 10, 11, 13, 14)]
+  np.testing.assert_allclose(found, [0.1, 0.1, 0.01, 0.01, 0.001], rtol=1e-6)
+
+
 def test_without_a_warm_up_the_peak_is_first():
   for name in ('cosine', 'linear', 'polynomial', 'step', 'constant'):
     config = OptimConfig(schedule=name, warmup_epochs=0.0)
@@ -113,6 +128,46 @@ def test_sgd_with_momentum_and_clip_by_hand():
   np.testing.assert_allclose(
     second['dense']['kernel'], [-0.114, -0.152], rtol=1e-6
   )
+
+
+@pytest.mark.parametrize('on', ['kernels', 'all'])
+def test_weight_decay_of_every_parameter_as_torch_has_it(on):
+  """With Nesterov's momentum, and a rate that falls."""
+  config = OptimConfig(
+    nesterov=True, clip_norm=None, weight_decay=0.1, weight_decay_on=on
+  )
+  rates = [0.5, 0.5, 0.05]
+  optimiser = optim.optimiser(config, lambda step: jnp.array(rates)[step])
+  start = {'a': {'kernel': jnp.array([3.0, -4.0]), 'bias': jnp.array([2.0])}}
+  gradient = {'a': {'kernel': jnp.array([1.0, 0.5]), 'bias': jnp.array([-3.0])}}
+  params, state = start, optimiser.init(start)
+  for _ in rates:
+    updates, state = optimiser.update(gradient, state, params)
+    params = optax.apply_updates(params, updates)
+
+  def by_hand(x, g, decay):
+    trace = 0.0
+    for rate in rates:
+      step = g + decay * x
+      trace = 0.9 * trace + step
+      x = x - rate * (step + 0.9 * trace)
+    return x
+
+  decays = {'kernel': 0.1, 'bias': 0.1 if on == 'all' else 0.0}
+  for name, x in start['a'].items():
+    expected = by_hand(np.array(x), np.array(gradient['a'][name]), decays[name])
+    np.testing.assert_allclose(params['a'][name], expected, rtol=1e-5)
+  if on == 'all':
+    torch = pytest.importorskip('torch')
+    xs = [torch.tensor(np.array(x)) for x in start['a'].values()]
+    rule = torch.optim.SGD(xs, 1.0, 0.9, weight_decay=0.1, nesterov=True)
+    for rate in rates:
+      rule.param_groups[0]['lr'] = rate
+      for x, g in zip(xs, gradient['a'].values()):
+        x.grad = torch.tensor(np.array(g))
+      rule.step()
+    for x, expected in zip(xs, params['a'].values()):
+      np.testing.assert_allclose(x, expected, rtol=1e-5)
 
 
 MODEL = ModelConfig('joint', options={'layers': 3})

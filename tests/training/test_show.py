@@ -19,8 +19,9 @@ from vivit_jax.evaluation.page.clip_sheets import Sheet
 from vivit_jax.training import show
 
 
-def config(prepared, **augment) -> configs.TrainConfig:
+def config(prepared, channels='rgb', **augment) -> configs.TrainConfig:
   changed = moving_shapes_ti8x2_fe.get_config()
+  changed.data.channels = channels
   changed.data.data_dir = str(prepared)
   changed.data.frames = 4
   changed.train.batch_size = 4
@@ -40,8 +41,9 @@ def batch_and_sheets(prepared, step: int = 2, **augment):
   return split, batch, show.training_sheets(asked, split, step)
 
 
-def test_without_augmentation_the_batch_itself_is_shown(prepared):
-  split, batch, sheets = batch_and_sheets(prepared)
+@pytest.mark.parametrize('channels', ['rgb', 'bgr'])
+def test_without_augmentation_the_batch_itself_is_shown(prepared, channels):
+  split, batch, sheets = batch_and_sheets(prepared, channels=channels)
   assert len(sheets) == 4
   for place, sheet in enumerate(sheets):
     np.testing.assert_array_equal(sheet.frames, batch['video'][place])

@@ -51,10 +51,10 @@ class LoadedModel:
     """Preprocessing parameters.
 
     A clip has `frames` frames. With the `sampling` 'clip', these are every
-    `stride`-th frame of the video, or `frames_per_second` of them; otherwise
-    they are spread over the whole video (docs/input.md). Frames are resized to
-    a short side of `short_side` pixels, cropped to `crop` (height, width), and
-    normalised: (x / 255 - `mean`) / `std`.
+    `stride`-th frame of the video, or `frames_per_second` of them. Other values
+    are defined in docs/input.md. Frames are resized to a short side of
+    `short_side` pixels, cropped to `crop` (height, width), put into the order
+    of `channels`, and normalised: (x / 255 - `mean`) / `std`.
     """
     data = self.config.data
     return {
@@ -64,6 +64,7 @@ class LoadedModel:
       'frames_per_second': data.frames_per_second,
       'short_side': data.short_side,
       'crop': tuple(data.crop),
+      'channels': data.channels,
       'mean': tuple(data.mean),
       'std': tuple(data.std),
     }

@@ -19,6 +19,7 @@ def override(
   frames: int | None = None,
   stride: int | None = None,
   sampling: str | None = None,
+  views_from: str | None = None,
   average: str | None = None,
   batch_size: int | None = None,
   data_dir: str | None = None,
@@ -36,8 +37,9 @@ def override(
     frames: frames per clip.
     stride: step between frames of a clip, in frames of the video; replaces
       frames_per_second.
-    sampling: 'clip', 'segments' or 'whole', see `data.frame_numbers`; the last
-      two replace frames_per_second.
+    sampling: 'clip', 'span', 'segments' or 'whole', see `data.frame_numbers`;
+      the last two replace frames_per_second.
+    views_from: where the clips of a video begin: 'middle' or 'start'.
     average: what to average over views: 'logits' or 'probabilities'.
     batch_size: videos per batch.
     data_dir, short_videos: values of config section `data`.
@@ -56,6 +58,7 @@ def override(
   }
   evaluation = {
     'split': split,
+    'views_from': views_from,
     'average': average,
     'batch_size': batch_size,
     'ema': ema,
@@ -67,18 +70,18 @@ def override(
     {key: value for key, value in section.items() if value is not None}
     for section in (data, evaluation)
   )
-  sampling = sampling or config.data.sampling
-  if stride is not None and sampling != 'clip':
+  changed = dataclasses.replace(config.data, **data)
+  if stride is not None and changed.is_spread:
     raise UserError(
-      f"--stride is {stride}, but data.sampling is '{sampling}', which spreads "
-      'the frames over the whole video: leave --stride out, or set '
-      '--sampling=clip.'
+      f"--stride is {stride}, but data.sampling is '{changed.sampling}', which "
+      'spreads the frames over the whole video: leave --stride out, or set '
+      '--sampling=clip or span.'
     )
-  if stride is not None or sampling != 'clip':  # it would take precedence
-    data['frames_per_second'] = None
+  if stride is not None or changed.is_spread:  # it would take precedence
+    changed = dataclasses.replace(changed, frames_per_second=None)
   config = dataclasses.replace(
     config,
-    data=dataclasses.replace(config.data, **data),
+    data=changed,
     evaluation=dataclasses.replace(config.evaluation, **evaluation),
   )
   configs.check(config)

@@ -60,14 +60,16 @@ def check_lengths(split: VideoSplit, data: DataConfig) -> None:
     )
 
 
-def check_views(split: VideoSplit, data: DataConfig, views: int) -> None:
+def check_views(
+  split: VideoSplit, data: DataConfig, views: int, views_from: str
+) -> None:
   """Checks that the longest video has distinct clips for all views.
 
   Raises:
     UserError: every video has fewer distinct clips than `views`.
   """
   possible = frame_numbers.distinct_views(
-    split.frame_counts, _spans(split, data), data
+    split.frame_counts, _spans(split, data), data, views_from
   )
   limit = int(possible.max(initial=1))
   if views > limit:

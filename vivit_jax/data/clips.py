@@ -115,6 +115,7 @@ def _random_clip(
         data.short_side,
         data.scale_jitter,
         draws.generator_for(seed, 'box'),
+        data.scale_jitter_uniform,
       )
       layers = randaugment.draw(
         augment.randaugment_layers,
@@ -132,15 +133,15 @@ def _random_clip(
 def evaluation_views(
   split: VideoSplit,
   data: DataConfig,
-  temporal_views: int,
-  spatial_crops: int,
+  views: tuple[int, int, str],
   local: slice,
   videos: np.ndarray,
 ) -> Batch:
   """Returns this process's part of a batch of `pipeline.evaluation_batches`.
 
   Args:
-    split, data, temporal_views, spatial_crops: as there.
+    split, data: as there.
+    views: temporal_views, spatial_crops and views_from, as there.
     local: this process's videos in the global batch.
     videos: indices of the global batch's videos, int [B]; `NO_VIDEO` for
       padding.
@@ -148,15 +149,18 @@ def evaluation_views(
   videos = np.array(videos)[local]
   mask = videos != NO_VIDEO
   unreadable = np.zeros_like(mask)
-  views = temporal_views * spatial_crops
-  shape = (len(videos), views, data.frames, *data.crop, 3)
+  temporal_views, spatial_crops, views_from = views
+  count = temporal_views * spatial_crops
+  shape = (len(videos), count, data.frames, *data.crop, 3)
   numbers = np.zeros(shape[:3], np.int32)
   with _new_batch(shape, data.workers) as clips:
     clips[~mask] = 0
     for i in np.flatnonzero(mask):
       by_crop = clips[i].reshape(temporal_views, spatial_crops, *shape[2:])
       try:
-        frames = _uniform_clips(split, data, int(videos[i]), by_crop)
+        frames = _uniform_clips(
+          split, data, int(videos[i]), views_from, by_crop
+        )
         numbers[i] = np.repeat(frames, spatial_crops, axis=0)
       except UnreadableVideo:
         unreadable[i] = True
@@ -172,7 +176,11 @@ def evaluation_views(
 
 
 def _uniform_clips(
-  split: VideoSplit, data: DataConfig, video: int, clips: np.ndarray
+  split: VideoSplit,
+  data: DataConfig,
+  video: int,
+  views_from: str,
+  clips: np.ndarray,
 ) -> np.ndarray:
   """Fills `clips`, uint8 [views, crops, T, *crop, 3], with uniform clips.
 
@@ -184,6 +192,7 @@ def _uniform_clips(
     data,
     clip_span.stride_of(split, data, video),
     len(clips),
+    views_from,
   )
   for number, image in split.decode_frames(video, np.unique(frames)):
     sampling.add_frame(clips, frames, number, image, data.short_side)

@@ -1,13 +1,15 @@
 """Frame numbers of training clips and evaluation views, by `data.sampling`.
 
 - clip: every `data.stride`-th frame (`sampling.random_clip`, `uniform_clips`).
+- span: T frames spread over T x `data.stride` frames, as in SlowFast's loader
+  (`sampling.random_span`, `uniform_spans`).
 - segments: one frame of each of T equal segments of the video, as in TSN (Wang
   et al., arXiv 1608.00859), with the bounds of SlowFast's loader.
 - whole: T evenly spaced frames from the first to the last of the video, as in
   STAM and transformers' tutorials.
 
-Only 'clip' has a stride, and videos that are too short. The others repeat
-frames of a video that has fewer than T.
+Only 'clip' and 'span' have a stride, and videos that are too short. The others
+repeat frames of a video that has fewer than T.
 """
 
 import numpy as np
@@ -27,12 +29,16 @@ def random_frames(
   Args:
     available: number of frames in the video.
     data: how clips are cut.
-    stride: step between frames of a 'clip', in frames of the video.
+    stride: step between frames of a 'clip' or 'span', in frames of the video.
     rng: draws the frames.
   """
   match data.sampling:
     case 'clip':
       return sampling.random_clip(
+        available, data.frames, stride, rng, data.short_videos
+      )
+    case 'span':
+      return sampling.random_span(
         available, data.frames, stride, rng, data.short_videos
       )
     case 'segments':
@@ -43,23 +49,32 @@ def random_frames(
 
 
 def uniform_frames(
-  available: int, data: DataConfig, stride: float, views: int
+  available: int,
+  data: DataConfig,
+  stride: float,
+  views: int,
+  views_from: str = 'middle',
 ) -> np.ndarray:
   """Returns the frame numbers of a video's views, int64 [views, T].
 
-  A single view takes the centre of each segment, rounded down. With V views,
-  view k takes the frame at (2 k + 1) / (2 V) of each segment, rounded down. Of
-  the whole video, view k takes every V-th of V T evenly spaced frames, from the
-  k-th.
+  A single view takes the centre of each segment, the mean of its two bounds,
+  rounded down. With V views, view k takes the frame at (2 k + 1) / (2 V) of
+  each segment, rounded down. Of the whole video, view k takes every V-th of V T
+  evenly spaced frames, from the k-th.
 
   Args:
     available, data, stride: as in `random_frames`.
     views: number of views.
+    views_from: as in `sampling.uniform_clips`; for a 'clip' or 'span'.
   """
   match data.sampling:
     case 'clip':
       return sampling.uniform_clips(
-        available, data.frames, stride, views, data.short_videos
+        available, data.frames, stride, views, views_from, data.short_videos
+      )
+    case 'span':
+      return sampling.uniform_spans(
+        available, data.frames, stride, views, views_from, data.short_videos
       )
     case 'segments':
       bounds = _bounds(available, data.frames)
@@ -85,38 +100,41 @@ def _spread(available: int, frames: int, views: int) -> np.ndarray:
   return numbers.reshape(frames, views).T
 
 
-def is_spread(data: DataConfig) -> bool:
-  """Returns whether a clip's frames are spread over the whole video."""
-  return data.sampling != 'clip'
-
-
 def span(data: DataConfig, stride: float) -> int:
   """Returns how many frames a video needs, so that none is repeated or looped.
 
   1 if clips are spread over the whole video: these never loop.
   """
-  return 1 if is_spread(data) else sampling.span(data.frames, stride)
+  if data.is_spread:
+    return 1
+  covers = sampling.span_covered if data.sampling == 'span' else sampling.span
+  return covers(data.frames, stride)
 
 
 def fitting_clips(available: int, data: DataConfig, stride: float) -> int:
   """Returns how many clips fit one after another into a video, at least 1."""
-  if is_spread(data):
+  if data.is_spread:
     return 1
   return max(1, available // span(data, stride))
 
 
 def distinct_views(
-  available: np.ndarray, spans: np.ndarray, data: DataConfig
+  available: np.ndarray,
+  spans: np.ndarray,
+  data: DataConfig,
+  views_from: str = 'middle',
 ) -> np.ndarray:
   """Returns how many views of each video differ, int [n]; at least 1.
 
   Args:
     available, spans: number of frames, and `span`, of each video, int [n].
-    data: how clips are cut.
+    data, views_from: how clips are cut.
   """
-  spread = is_spread(data)
-  views = available // data.frames if spread else available - spans + 1
-  return np.maximum(views, 1)
+  if data.is_spread:
+    return np.maximum(available // data.frames, 1)
+  # From the 'start', no view begins at the last possible frame.
+  starts = available - spans + (views_from == 'middle')
+  return np.maximum(starts, 1)
 
 
 def describe(
@@ -128,14 +146,15 @@ def describe(
       return ', one per segment of the whole video'
     case 'whole':
       return ', evenly spaced over the whole video'
+  spread = ', spread over their span' if sampling == 'span' else ''
   if frames_per_second:
-    return f' at {frames_per_second:g} frames per second'
-  return f' at stride {stride}'
+    return f' at {frames_per_second:g} frames per second{spread}'
+  return f' at stride {stride}{spread}'
 
 
 def stride_used(data: DataConfig) -> int | None:
   """Returns `data.stride`; None if another key determines a clip's frames."""
-  unused = data.frames_per_second or is_spread(data)
+  unused = data.frames_per_second or data.is_spread
   return None if unused else data.stride
 
 

@@ -106,6 +106,7 @@ def evaluation_batches(
   *,
   temporal_views: int,
   spatial_crops: int,
+  views_from: str = 'middle',
   batch_size: int,
   videos: Sequence[int] | None = None,
   process: int = 0,
@@ -116,7 +117,8 @@ def evaluation_batches(
   Args:
     split: the videos.
     data: sampling and crop of the clips.
-    temporal_views: evenly spaced clips of a video.
+    temporal_views: clips of a video.
+    views_from: where they begin, see `EvaluationConfig`.
     spatial_crops: 1 (the centre), or 3 along the longer side.
     batch_size: B, the videos of all processes; the last batch is padded.
     videos: indices of the videos to take, at least one, the same in all
@@ -138,12 +140,16 @@ def evaluation_batches(
     UserError: videos that are too short, or more views than distinct clips.
   """
   clip_span.check_lengths(split, data)
-  clip_span.check_views(split, data, temporal_views)
+  clip_span.check_views(split, data, temporal_views, views_from)
   indices = list(range(len(split)) if videos is None else videos)
   indices += [clips.NO_VIDEO] * (-len(indices) % batch_size)
   local = _local(batch_size, process, processes)
   views = functools.partial(
-    clips.evaluation_views, split, data, temporal_views, spatial_crops, local
+    clips.evaluation_views,
+    split,
+    data,
+    (temporal_views, spatial_crops, views_from),
+    local,
   )
   batches = grain.MapDataset.source(indices).batch(batch_size)
   return _iterate(batches.map(views), data.workers)

@@ -12,6 +12,9 @@ import numpy as np
 
 from vivit_jax.augment import randaugment_geometry
 
+# Added before rounding down: what is whole but for rounding errors stays whole.
+_ROUNDING = 1e-6  # frames
+
 
 def span(frames: int, stride: float) -> int:
   """Returns how many frames of the video a clip spans, first to last."""
@@ -42,23 +45,83 @@ def random_clip(
 
 
 def uniform_clips(
-  available: int, frames: int, stride: float, views: int, short: str = 'loop'
+  available: int,
+  frames: int,
+  stride: float,
+  views: int,
+  views_from: str = 'middle',
+  short: str = 'loop',
 ) -> np.ndarray:
   """Returns the frame numbers of evenly spaced clips, int64 [views, frames].
-
-  The first clip begins with the video, and the last one ends with it. A single
-  clip is centred (paper, section 4.1, as in the reference).
 
   Args:
     available, frames, stride, short: as in `random_clip`.
     views: number of clips.
+    views_from: 'middle': the first clip begins with the video, and the last one
+      ends with it; a single clip is centred (paper, section 4.1, as in the
+      reference). 'start': clip k begins at k / views of the last possible
+      start, as in SlowFast.
   """
-  last = max(0, available - span(frames, stride))
-  if views == 1:
-    starts = np.array([last // 2])
-  else:
-    starts = np.round(np.linspace(0, last, views)).astype(np.int64)
-  return _within(starts[:, None] + _offsets(frames, stride), available, short)
+  starts = _starts(available - span(frames, stride), views, views_from)
+  nearest = views > 1 and views_from == 'middle'
+  starts = np.round(starts) if nearest else np.floor(starts)
+  numbers = starts.astype(np.int64)[:, None] + _offsets(frames, stride)
+  return _within(numbers, available, short)
+
+
+def span_covered(frames: int, stride: float) -> int:
+  """Returns how many frames of the video a clip of `random_span` needs."""
+  return max(1, math.floor(frames * stride + _ROUNDING))
+
+
+def random_span(
+  available: int,
+  frames: int,
+  stride: float,
+  rng: np.random.Generator,
+  short: str = 'loop',
+) -> np.ndarray:
+  """Returns the frame numbers of a clip spread over a span, int64 [frames].
+
+  They are T evenly spaced numbers, rounded down, from s to s + c - 1, where
+  c = T x stride, as in SlowFast. s is uniform and real. Arguments as in
+  `random_clip`.
+  """
+  start = rng.uniform(0, max(0, available - frames * stride))
+  return _spread_over(np.array([start]), available, frames, stride, short)[0]
+
+
+def uniform_spans(
+  available: int,
+  frames: int,
+  stride: float,
+  views: int,
+  views_from: str = 'middle',
+  short: str = 'loop',
+) -> np.ndarray:
+  """Returns evenly spaced clips as of `random_span`, int64 [views, frames].
+
+  Arguments as in `uniform_clips`; starts are not rounded.
+  """
+  starts = _starts(available - frames * stride, views, views_from)
+  return _spread_over(starts, available, frames, stride, short)
+
+
+def _starts(last: float, views: int, views_from: str) -> np.ndarray:
+  """Returns the starts of clips, real, of which `last` is the last possible."""
+  last = max(0, last)
+  if views_from == 'start':
+    return last * np.arange(views) / views
+  return np.linspace(0, last, views) if views > 1 else np.array([last / 2])
+
+
+def _spread_over(
+  starts: np.ndarray, available: int, frames: int, stride: float, short: str
+) -> np.ndarray:
+  """Returns the frames of spans with these starts, int64 [views, frames]."""
+  offsets = np.linspace(0, max(0, frames * stride - 1), frames)
+  numbers = np.floor(starts[:, None] + offsets + _ROUNDING).astype(np.int64)
+  return _within(numbers, available, short)
 
 
 def _offsets(frames: int, stride: float) -> np.ndarray:
@@ -100,12 +163,13 @@ def random_box(
   short_side: int,
   scale_jitter: tuple[float, float],
   rng: np.random.Generator,
+  uniform: str = 'factor',
 ) -> Box:
   """Returns the box of a random crop, in the frame's pixels.
 
   Cutting this box and resizing it to `crop` is one interpolation. It replaces
-  a resize of the frame to a short side of `short_side` times a uniform random
-  scale (paper, table 7: scale jitter), and a crop at a random position.
+  a resize of the frame to a short side of `short_side` times a random scale
+  (paper, table 7: scale jitter), and a crop at a random position.
 
   Args:
     size: height and width of the frame, in pixels.
@@ -113,8 +177,14 @@ def random_box(
     short_side: short side of the resized frame before jitter, in pixels.
     scale_jitter: lowest and highest scale.
     rng: draws scale and position.
+    uniform: what is uniform: the scale ('factor'), or 1 / scale ('inverse').
   """
-  height, width = _box_size(size, crop, short_side * rng.uniform(*scale_jitter))
+  low, high = scale_jitter
+  if uniform == 'inverse':
+    scale = 1 / rng.uniform(1 / high, 1 / low)
+  else:
+    scale = rng.uniform(low, high)
+  height, width = _box_size(size, crop, short_side * scale)
   top = rng.integers(size[0] - height + 1)
   left = rng.integers(size[1] - width + 1)
   return Box(int(top), int(left), height, width)

@@ -32,6 +32,7 @@ def settings(
   model, data, evaluation = config.model, config.data, config.evaluation
   parameters = sum(x.size for x in jax.tree.leaves(loaded.params))
   temporal, spatial = evaluation.temporal_views, evaluation.spatial_crops
+  start = evaluation.views_from == 'start' and not data.is_spread
   return [
     _line(
       'model',
@@ -46,11 +47,13 @@ def settings(
     _line(
       'pixels',
       f'short side {data.short_side}, crop {data.crop[0]} x {data.crop[1]}, '
-      f'mean {_numbers(data.mean)}, std {_numbers(data.std)}',
+      f'{data.channels.upper()}, mean {_numbers(data.mean)}, std '
+      f'{_numbers(data.std)}',
     ),
     _line(
       'views',
-      f'{temporal} clips of {data.frames} frames{frame_numbers.pace(data)}, x '
+      f'{temporal} clips{" from the start" if start else ""} of {data.frames} '
+      f'frames{frame_numbers.pace(data)}, x '
       f'{spatial} crops = {temporal * spatial} views a video, '
       f'{evaluation.average} averaged',
     ),

@@ -32,7 +32,7 @@ def every_view(
 
   def forward(params, video, frame_numbers):
     def apply(clips, frame_BxT):
-      clips = pixels.normalise(clips, data.mean, data.std)
+      clips = pixels.normalise(clips, *data.pixels)
       return model.apply({'params': params}, clips, frame_BxT=frame_BxT)
 
     limit = max_clips(video.shape[2:])

@@ -37,7 +37,10 @@ class SplitPredictor:
         'no examples to evaluate: prepare it again.'
       )
     clip_span.check_lengths(source, config.data)
-    clip_span.check_views(source, config.data, config.evaluation.temporal_views)
+    evaluation = config.evaluation
+    clip_span.check_views(
+      source, config.data, evaluation.temporal_views, evaluation.views_from
+    )
     self._config, self._source = config, source
     model = models.build(config.model)
     self._apply = forward.every_view(model, config.data)
@@ -50,6 +53,7 @@ class SplitPredictor:
       'split': evaluation.split,
       'content': self._source.content,
       'temporal_views': evaluation.temporal_views,
+      'views_from': None if data.is_spread else evaluation.views_from,
       'spatial_crops': evaluation.spatial_crops,
       'frames': data.frames,
       'sampling': data.sampling,
@@ -101,8 +105,7 @@ class SplitPredictor:
     config = self._config
     key = protocol | {
       'model': dataclasses.asdict(config.model),
-      'mean': config.data.mean,
-      'std': config.data.std,
+      'pixels': config.data.pixels,
     }
     # The digest identifies the weights. No logit depends on these keys.
     for name in ('average', 'checkpoint', 'step', 'weights', 'class_order'):
@@ -135,6 +138,7 @@ class SplitPredictor:
         config.data,
         temporal_views=config.evaluation.temporal_views,
         spatial_crops=config.evaluation.spatial_crops,
+        views_from=config.evaluation.views_from,
         batch_size=batch_size,
         videos=remaining,
         process=jax.process_index(),

@@ -86,7 +86,7 @@ class Explainer:
     heads: Mapping[str, Ranking],
     frames_per_second: float | None = None,
   ) -> Explanation:
-    """Returns the explanation of a video's middle clip.
+    """Returns the explanation of the clip of a video's single view.
 
     Args:
       video: path of a file, or frames, uint8 RGB [T, H, W, 3].
@@ -99,8 +99,9 @@ class Explainer:
     predictor = self._predictor
     opened = predictor.open(video, frames_per_second)
     data = predictor.config.data
-    clip, numbers = video_views.cut_views(opened, data, (1, 1))
-    video = pixels.normalise(clip, data.mean, data.std)
+    views_from = predictor.config.evaluation.views_from
+    clip, numbers = video_views.cut_views(opened, data, (1, 1), views_from)
+    video = pixels.normalise(clip, *data.pixels)
     rollout = self._rollout(predictor.params, video, numbers)
     space, time = np.asarray(rollout.space[0]), np.asarray(rollout.time[0])
     return Explanation(

@@ -84,7 +84,7 @@ def classifier(
 
   def classify(leaves, video, frame_BxT=None):
     params = jax.tree.unflatten(tree, leaves)
-    video = pixels.normalise(resize(video), data.mean, data.std)
+    video = pixels.normalise(resize(video), *data.pixels)
     logits = model.apply({'params': params}, video, frame_BxT=frame_BxT)
     return {
       head: jax.nn.sigmoid(x)

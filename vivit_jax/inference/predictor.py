@@ -180,7 +180,7 @@ class Predictor:
         f'{videos.name_of(video)} is live, and has no views: use timeline.'
       )
     opened = self.open(video, frames_per_second)
-    return cut_views(opened, self.config.data, counts)
+    return cut_views(opened, self.config.data, counts, evaluation.views_from)
 
   def predict(
     self,
@@ -239,7 +239,7 @@ class Predictor:
 
     Args:
       video, frames_per_second: see `predict`.
-      tokens: whether to return tokens of the middle clip instead.
+      tokens: whether to return tokens of a single view's clip instead.
       views: see `predict`; not with `tokens`.
 
     Returns:
@@ -251,8 +251,8 @@ class Predictor:
     """
     if tokens and views not in (None, '1x1'):
       raise UserError(
-        f"views are '{views}', but tokens are of the middle clip alone: leave "
-        'views out.'
+        f"views are '{views}', but tokens are of a single clip: leave views "
+        'out.'
       )
     clips, numbers = self.clips_and_numbers(
       video,
@@ -295,6 +295,7 @@ class Predictor:
       views and overrides.parse_views(views),
       window,
       stride,
+      self.config.evaluation.views_from,
     )
     first = next(parts)
     count = len(first.clips)
@@ -428,7 +429,7 @@ def _compiled(
   """Returns a function: parameters, clips, numbers -> logits or features."""
 
   def apply(params, clips, frame_BxT):
-    clips = pixels.normalise(clips, config.data.mean, config.data.std)
+    clips = pixels.normalise(clips, *config.data.pixels)
     outputs = model.apply(
       {'params': params}, clips, frame_BxT=frame_BxT, features=features
     )

@@ -55,20 +55,23 @@ def seconds_between_frames(video: Video, data: DataConfig) -> float | None:
   """Returns the time between frames of a clip; None if unknown."""
   if not video.rate:
     return None
-  if frame_numbers.is_spread(data):
+  if data.is_spread:
     (numbers,) = frame_numbers.uniform_frames(video.count, data, 1.0, 1)
     frames = (numbers[-1] - numbers[0]) / max(len(numbers) - 1, 1)
     return float(frames) / video.rate or None
-  return stride_of(video, data) / video.rate
+  stride = stride_of(video, data)
+  if data.sampling == 'span':
+    stride = (data.frames * stride - 1) / max(data.frames - 1, 1)
+  return stride / video.rate
 
 
 def cut_views(
-  video: Video, data: DataConfig, views: Views
+  video: Video, data: DataConfig, views: Views, views_from: str = 'middle'
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns all views of a video as in evaluation.
 
   The video is decoded once, or again if its container reports a wrong number of
-  frames.
+  frames. `views_from` is as in `EvaluationConfig`.
 
   Returns:
     Clips, uint8 [V, T, H, W, 3], where view = temporal * crops + crop; and each
@@ -81,7 +84,7 @@ def cut_views(
   if count < frame_numbers.span(data, stride_of(video, data)):
     count = _count_frames(video)  # the container may report too few
   while True:
-    numbers = _view_numbers(video, data, count, views[0])
+    numbers = _view_numbers(video, data, count, views[0], views_from)
     crops, decoded = _Crops(data, views[1]), 0
     needed = frozenset(numbers.ravel().tolist())
     for number, image in enumerate(video.decode()):
@@ -94,7 +97,7 @@ def cut_views(
 
 
 def _view_numbers(
-  video: Video, data: DataConfig, count: int, temporal: int
+  video: Video, data: DataConfig, count: int, temporal: int, views_from: str
 ) -> np.ndarray:
   """Returns the frames of each temporal view of `count` frames, [views, T]."""
   stride = stride_of(video, data)
@@ -105,7 +108,7 @@ def _view_numbers(
       '--short_videos=loop repeats the video, --short_videos=hold its last '
       'frame.'
     )
-  return frame_numbers.uniform_frames(count, data, stride, temporal)
+  return frame_numbers.uniform_frames(count, data, stride, temporal, views_from)
 
 
 def check_seconds(
@@ -118,7 +121,7 @@ def check_seconds(
   for name, seconds in (('window', window), ('window stride', stride)):
     if seconds is not None and not 0 < seconds < math.inf:
       raise UserError(f'the {name} is {seconds:g} seconds; set it above 0.')
-  if window is None and data is not None and frame_numbers.is_spread(data):
+  if window is None and data is not None and data.is_spread:
     raise UserError(
       f"data.sampling is '{data.sampling}', which spreads the frames over a "
       'whole window: set --window to its seconds, about as long as the videos '
@@ -132,6 +135,7 @@ def window_clips(
   views: Views | None,
   window: float | None,
   stride: float | None,
+  views_from: str = 'middle',
 ) -> Iterator[WindowClips]:
   """Yields the clips of windows that slide over a video.
 
@@ -146,6 +150,7 @@ def window_clips(
     window: in seconds; None for the length of a clip. Frames that are spread
       over the whole video (`data.sampling`) are spread over the window.
     stride: seconds between the starts of windows; None for `window`.
+    views_from: where `views` begin in a window, as in `EvaluationConfig`.
 
   Raises:
     UserError: invalid seconds, the video cannot be read (to its end; of a live
@@ -157,8 +162,11 @@ def window_clips(
   clip_stride = stride_of(video, data)
   rate, live, count = video.rate, video.count is None, video.count or 0
 
-  def whole(count: int) -> Views:
-    return views or (frame_numbers.fitting_clips(count, data, clip_stride), 1)
+  def whole(count: int) -> tuple[Views, str]:
+    if views:
+      return views, views_from
+    fitting = frame_numbers.fitting_clips(count, data, clip_stride)
+    return (fitting, 1), 'middle'
 
   def window_of(
     first: int, last: int, views: tuple[np.ndarray, np.ndarray]
@@ -168,10 +176,10 @@ def window_clips(
   if not live and count < length:
     count = _count_frames(video)  # the container may report too few
   if not live and count < length:
-    yield window_of(0, count, cut_views(video, data, whole(count)))
+    yield window_of(0, count, cut_views(video, data, *whole(count)))
     return
-  temporal, spatial = whole(length)
-  numbers = _view_numbers(video, data, length, temporal)
+  (temporal, spatial), place = whole(length)
+  numbers = _view_numbers(video, data, length, temporal, place)
   needed = frozenset(numbers.ravel().tolist())
   starts = _starts(None if live else count, length, hop)
   start = next(starts)
@@ -196,10 +204,11 @@ def window_clips(
   if failures and decoded < (span if data.short_videos == 'refuse' else 1):
     raise failures[0]
   if decoded < length and live:
-    numbers = _view_numbers(video, data, decoded, whole(decoded)[0])
+    (temporal, _), place = whole(decoded)
+    numbers = _view_numbers(video, data, decoded, temporal, place)
     yield window_of(0, decoded, crops.clips(numbers))
   elif decoded < length:
-    yield window_of(0, decoded, cut_views(video, data, whole(decoded)))
+    yield window_of(0, decoded, cut_views(video, data, *whole(decoded)))
   elif end < decoded:  # live, or the container reported a wrong number
     first = decoded - length
     if not live:

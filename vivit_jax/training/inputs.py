@@ -73,7 +73,7 @@ def preprocess(
   video = device.augment(
     video, augment_key, index_B, config.augment, batch.get('randaugment')
   )
-  video = pixels.normalise(video, config.data.mean, config.data.std)
+  video = pixels.normalise(video, *config.data.pixels)
   if config.augment.erasing:
     video = device.randomly_erase(video, augment_key, index_B, config.augment)
   targets = {

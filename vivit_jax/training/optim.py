@@ -1,5 +1,8 @@
 """Learning rate schedules and optimisers, built from optax."""
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +20,9 @@ def schedule(
 
   'cosine', 'linear' and 'polynomial' decay from the peak to `final_rate` times
   the peak: by half a cosine, linearly, or as (1 - progress) ** `power`. 'step'
-  multiplies the rate by `decay_factor` after every `decay_epochs` epochs,
-  counted from the start of training; 'constant' stays at the peak.
+  multiplies the rate by `decay_factor` after every `decay_epochs` epochs, or at
+  each of the epochs `decay_at`, counted from the start of training; 'constant'
+  stays at the peak.
   """
   peak = config.learning_rate
   warmup = config.warmup_steps
@@ -36,9 +40,14 @@ def schedule(
       fall = optax.polynomial_schedule(peak, end, power, after)
     case 'step':
       every = max(1, round(config.decay_epochs * steps_per_epoch))
+      # The first step in each of the epochs; a step may span two epochs.
+      at = [math.ceil(x * steps_per_epoch - 1e-6) for x in config.decay_at]
 
       def fall(step):
-        times = (jnp.asarray(step) + warmup) // every
+        step = jnp.asarray(step) + warmup
+        times = step // every
+        if at:
+          times = jnp.searchsorted(jnp.array(at), step, 'right')
         return peak * jnp.float32(config.decay_factor) ** times
 
     case 'constant':
@@ -107,8 +116,9 @@ def _rule(
   decay, moments = config.weight_decay, dict(b1=config.b1, b2=config.b2)
   epsilon = 1e-6 if config.name == 'lamb' else 1e-8
   adams = moments | dict(eps=config.epsilon or epsilon)
-  decoupled = dict(weight_decay=decay, mask=param_groups.decay_mask)
-  added = optax.add_decayed_weights(decay, param_groups.decay_mask)
+  mask = functools.partial(param_groups.decay_mask, on=config.weight_decay_on)
+  decoupled = dict(weight_decay=decay, mask=mask)
+  added = optax.add_decayed_weights(decay, mask)
   momentum = dict(decay=config.momentum, nesterov=config.nesterov)
   match config.name:
     case 'sgd':
@@ -131,7 +141,7 @@ def _rule(
     case 'lars':
       return [
         added,
-        optax.masked(_trust_ratio(0.001), param_groups.decay_mask),
+        optax.masked(_trust_ratio(0.001), mask),
         optax.scale_by_learning_rate(rate),
         optax.trace(**momentum),
       ]

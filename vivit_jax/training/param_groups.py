@@ -17,13 +17,14 @@ from vivit_jax.models import builder, stacking
 from vivit_jax.models.family import ModelConfig
 
 
-def decay_mask(params: Any) -> dict:
+def decay_mask(params: Any, on: str = 'kernels') -> dict:
   """Returns a tree of bools: True for parameters with weight decay.
 
-  These are kernels: no biases, norms, position embeddings or class tokens.
+  With `on` 'kernels', no biases, norms, position embeddings or class tokens
+  have it; with 'all', every parameter.
   """
   return jax.tree_util.tree_map_with_path(
-    lambda path, _: path[-1].key == 'kernel', params
+    lambda path, _: on == 'all' or path[-1].key == 'kernel', params
   )
 
 

@@ -17,6 +17,7 @@ from vivit_jax.data import datasets, pipeline, prepare
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation.page import clip_sheets
 from vivit_jax.evaluation.page.clip_sheets import Sheet
+from vivit_jax.models import pixels
 from vivit_jax.training import inputs
 
 WRITERS = {'.html': clip_sheets.write_html, '.png': clip_sheets.write_png}
@@ -91,14 +92,12 @@ def training_sheets(
   )
   labels = {head: batch['labels'][head] for head in config.model.heads}
   share = float(parallel.unreplicate(ready.share))
-  mean, std = np.float32(config.data.mean), np.float32(config.data.std)
   sheets = []
   for index, clip in enumerate(parallel.unshard(ready.video)):
-    levels = np.clip((np.asarray(clip) * std + mean) * 255.0, 0.0, 255.0)
     drawn = batch.get('randaugment')
     sheets.append(
       Sheet(
-        frames=np.round(levels).astype(np.uint8),
+        frames=pixels.restore(clip, *config.data.pixels),
         name=str(split.ids[batch['index'][index]]),
         labels=_labels(split.label_names, labels, index, share),
         operations='' if drawn is None else randaugment.describe(drawn[index]),

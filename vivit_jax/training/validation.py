@@ -54,6 +54,7 @@ def scorer(
         config.data,
         temporal_views=1,
         spatial_crops=1,
+        views_from=config.evaluation.views_from,
         batch_size=forward.padded_batch(config.train.batch_size),
         process=jax.process_index(),
         processes=jax.process_count(),

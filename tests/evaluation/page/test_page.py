@@ -188,6 +188,8 @@ def test_its_size_is_bounded():
     ({}, '1 view; clips of 16 frames at stride 2; 224 x 224 pixels'),
     ({'temporal_views': 4}, '4 temporal x 1 spatial views, logits averaged'),
     ({'stride': None, 'frames_per_second': 12.5}, '12.5 frames per second'),
+    ({'sampling': 'span'}, 'at stride 2, spread over their span'),
+    ({'views_from': 'start'}, '1 view from the start; clips'),
     ({'sampling': 'whole', 'stride': None}, 'over the whole video'),
   ],
 )
