@@ -27,6 +27,20 @@ PAPER = {
   'ssv2_l16x2_fe': (606_827_920 - 226 * 1025, 0.5, 35),
   'ek100_l16x2_fe': (606_827_920 - 3 * 1025, 0.5, 50),
 }
+# Parameters, frames, side of the crop, clips a step, learning rate, epochs.
+RELATIVES = {
+  'k400_timesformer_b8x32': (121_566_352, 8, 224, 64, 0.005, 15),
+  'k400_timesformer_hr16x16': (122_024_080, 16, 448, 64, 0.005, 15),
+  'k400_timesformer_l96x4': (121_633_936, 96, 224, 64, 0.005, 15),
+  'ssv2_timesformer_b8': (121_392_558, 8, 224, 64, 0.005, 15),
+  'ssv2_timesformer_hr16': (121_850_286, 16, 448, 64, 0.005, 15),
+  'ssv2_timesformer_l64': (121_435_566, 64, 224, 64, 0.005, 15),
+  'k400_vtn_b16x8': (113_502_352, 16, 224, 16, 1e-3, 25),
+  'k400_stam_b16': (119_205_520, 16, 224, 64, 0.005, 15),
+  'k400_stam_b32': (119_217_808, 32, 224, 64, 0.005, 15),
+  'k400_stam_b64': (119_242_384, 64, 224, 64, 0.005, 15),
+  'k400_vit_b16': (86_106_256, 8, 224, 64, 0.005, 15),
+}
 
 
 def resolved(name: str) -> configs.TrainConfig:
@@ -45,11 +59,19 @@ def test_a_train_step_fits_together(name):
   model = models.build(config.model)
   optimiser = optim.optimiser(config.optim, lambda _: 0.1, config.model)
   state = jax.eval_shape(lambda: step.initialise(model, optimiser, config))
+  found = (
+    sum(x.size for x in jax.tree.leaves(state.params)),
+    config.data.frames,
+    config.data.crop[0],
+    config.train.batch_size,
+    config.optim.learning_rate,
+    config.train.epochs,
+  )
   if name in PAPER:
-    count, rate, epochs = PAPER[name]
-    assert sum(x.size for x in jax.tree.leaves(state.params)) == count
-    assert (config.optim.learning_rate, config.train.epochs) == (rate, epochs)
-    assert config.train.batch_size == 64 and config.data.frames == 32
+    count, *others = PAPER[name]
+    assert found == (count, 32, 224, 64, *others)
+  if name in RELATIVES:
+    assert found == RELATIVES[name]
 
   update = step.train_step(model, optimiser, config)
   devices, batch = jax.local_device_count(), 2
@@ -63,7 +85,11 @@ def test_a_train_step_fits_together(name):
     head: jax.ShapeDtypeStruct((devices, batch), jnp.int32)
     for head in config.model.heads
   }
-  arrays = {'video': clips, 'labels': labels}
+  arrays = {
+    'video': clips,
+    'frame_numbers': jax.ShapeDtypeStruct(clips.shape[:3], jnp.int32),
+    'labels': labels,
+  }
   if layers := config.augment.randaugment_layers:
     arrays['randaugment'] = jax.ShapeDtypeStruct(
       (devices, batch, layers, 4), jnp.float32
@@ -83,6 +109,59 @@ def test_randaugment_of_the_papers_table_7():
     if (augment := resolved(name).augment).randaugment_layers
   }
   assert found == {'ssv2_l16x2_fe': (2, 20.0), 'ek100_l16x2_fe': (2, 15.0)}
+
+
+@pytest.mark.parametrize(
+  'name, short_sides, pace, jitter, channels, flip',
+  [
+    ('k400_timesformer_b8x32', (256, 320, 224), 32, 'factor', 'rgb', 0.5),
+    ('k400_timesformer_hr16x16', (448, 512, 448), 16, 'factor', 'rgb', 0.5),
+    ('k400_timesformer_l96x4', (256, 320, 224), 4, 'factor', 'rgb', 0.5),
+    ('ssv2_timesformer_b8', (256, 320, 224), None, 'inverse', 'bgr', 0.0),
+    ('ssv2_timesformer_hr16', (448, 512, 448), None, 'inverse', 'bgr', 0.0),
+    ('ssv2_timesformer_l64', (256, 320, 224), None, 'inverse', 'bgr', 0.0),
+    ('k400_vtn_b16x8', (256, 320, 256), 8 * 30 / 25, 'factor', 'rgb', 0.5),
+    ('k400_vit_b16', (256, 320, 224), 32, 'factor', 'rgb', 0.5),
+  ],
+)
+def test_clips_as_slowfasts_loader_cuts_them(
+  name, short_sides, pace, jitter, channels, flip
+):
+  """`pace` is in frames of a video of 30 frames a second."""
+  config = resolved(name)
+  data = config.data
+  trained = [data.short_side * factor for factor in data.scale_jitter]
+  assert [*trained, data.short_side] == pytest.approx(short_sides)
+  if pace is None:
+    assert (data.sampling, data.frames_per_second) == ('segments', None)
+  else:
+    assert data.sampling == 'span'
+    assert 30 / data.frames_per_second == pytest.approx(pace)
+  assert data.scale_jitter_uniform == jitter
+  assert (data.channels, config.augment.flip) == (channels, flip)
+  views = config.evaluation
+  crops = 1 if 'vtn' in name else 3
+  assert (views.temporal_views, views.spatial_crops) == (1, crops)
+  assert (views.views_from, views.average) == ('start', 'logits')
+
+
+@pytest.mark.parametrize(
+  'name, per_epoch, falls',
+  [
+    ('k400_timesformer_b8x32', 10, {109: 5e-3, 110: 5e-4, 140: 5e-5}),
+    ('ssv2_timesformer_l64', 10, {0: 5e-3, 109: 5e-3, 139: 5e-4, 149: 5e-5}),
+    ('k400_vtn_b16x8', 10, {0: 1e-3, 129: 1e-3, 130: 1e-4, 240: 1e-5}),
+  ],
+)
+def test_rates_fall_at_the_epochs_of_the_release(name, per_epoch, falls):
+  config = resolved(name)
+  steps = int(config.train.epochs * per_epoch)
+  rate = optim.schedule(config.optim, steps=steps, steps_per_epoch=per_epoch)
+  found = [float(rate(number)) for number in falls]
+  assert found == pytest.approx(list(falls.values()))
+  rule = config.optim
+  assert (rule.momentum, rule.nesterov, rule.weight_decay) == (0.9, True, 1e-4)
+  assert (rule.weight_decay_on, rule.clip_norm) == ('all', None)
 
 
 @pytest.mark.parametrize(
