@@ -230,7 +230,7 @@ IMPORTS = (
     lambda file: (
       file.container == 'safetensors'
       and 'blocks.0.attn.qkv.weight' in file.names
-      and 'time_embed' not in file.names
+      and not {'time_embed', 'aggregate.pos_embed'} & {*file.names}
       and file.prefix != 'model.'
     ),
     read_timm,

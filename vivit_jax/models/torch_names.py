@@ -4,7 +4,7 @@ One table serves reading and writing. '#' stands for a layer number.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import einops
 import numpy as np
@@ -84,16 +84,19 @@ _TIMM = {
 Row = tuple[str, str, str, str]  # their name, our name, their axes, our axes
 
 
-def _rows() -> list[Row]:
-  rows = [(theirs, ours, '...', '...') for theirs, ours in _ARRAYS]
-  for theirs, ours, layout in _MODULES:
+def rows(
+  modules: Sequence[tuple[str, str, str]], arrays: Sequence[tuple[str, str]]
+) -> list[Row]:
+  """Returns the rows of a table of modules and arrays."""
+  rows = [(theirs, ours, '...', '...') for theirs, ours in arrays]
+  for theirs, ours, layout in modules:
     for torch_name, (name, *axes) in zip(('weight', 'bias'), _LAYOUTS[layout]):
       rows.append((f'{theirs}.{torch_name}', f'{ours}/{name}', *axes))
   return rows
 
 
-_BY_THEIRS = {row[0]: row for row in _rows()}
-_BY_OURS = {row[1]: row for row in _rows()}
+_ROWS = rows(_MODULES, _ARRAYS)
+_BY_OURS = {row[1]: row for row in _ROWS}
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -104,15 +107,16 @@ def _split(name: str) -> tuple[str, str]:
   return number[0], f'{name[: number.start()]}#{name[number.end() :]}'
 
 
-def heads_of(file: File, width: int) -> int | None:
+def heads_of(file: File, width: int, *keys: str) -> int | None:
   """Returns the attention heads of a torch model; None if unknown.
 
-  The number in config.json beside the file, else width / 64 if that is whole.
+  The number in config.json beside the file, under one of `keys` or, without
+  any, under the usual ones; else width / 64 if that is whole.
 
   Raises:
     UserError: config.json has another value than a number.
   """
-  for key in ('num_attention_heads', 'num_heads'):
+  for key in keys or ('num_attention_heads', 'num_heads'):
     if key in file.config:
       heads = file.config[key]
       if type(heads) is not int or heads < 1:
@@ -123,7 +127,10 @@ def heads_of(file: File, width: int) -> int | None:
 
 
 def to_ours(
-  arrays: Mapping[str, np.ndarray], heads: int, where: object
+  arrays: Mapping[str, np.ndarray],
+  heads: int,
+  where: object,
+  table: Sequence[Row] = _ROWS,
 ) -> dict[str, np.ndarray]:
   """Returns a Hugging Face ViT's arrays under our names and layouts.
 
@@ -133,17 +140,19 @@ def to_ours(
     arrays: by Hugging Face's names without the model's prefix.
     heads: number of attention heads.
     where: the file, for errors.
+    table: rows of another model.
 
   Raises:
     UserError: unknown names, or shapes that do not fit `heads`.
   """
+  by_theirs = {row[0]: row for row in table}
   renamed, unknown = {}, []
   for name, array in _split_qkv(arrays).items():
     layer, pattern = _split(name)
-    if pattern not in _BY_THEIRS:
+    if pattern not in by_theirs:
       unknown.append(name)
       continue
-    _, ours, their_axes, our_axes = _BY_THEIRS[pattern]
+    _, ours, their_axes, our_axes = by_theirs[pattern]
     sizes = {'h': heads} if 'h' in their_axes else {}
     try:
       array = einops.rearrange(array, f'{their_axes} -> {our_axes}', **sizes)
@@ -155,7 +164,7 @@ def to_ours(
     renamed[ours.replace('#', layer)] = array
   if unknown:
     raise UserError(
-      f'{where} has {len(unknown)} arrays that no known ViT has: '
+      f'{where} has {len(unknown)} arrays that no known model has: '
       f'{", ".join(unknown[:5])}{" ..." if len(unknown) > 5 else ""}.'
     )
   return renamed

@@ -9,12 +9,11 @@ import flax.linen as nn
 
 from vivit_jax import typed
 from vivit_jax.errors import UserError
-from vivit_jax.models import blocks, image_vit, sizes
+from vivit_jax.models import blocks, image_vit, layer_rules, sizes
 from vivit_jax.models.family import (
   BUILD_KEYS,
   Family,
   Grid,
-  Layers,
   ModelConfig,
   Published,
   register,
@@ -143,37 +142,6 @@ def _frames_seen(options: Options, frames: int) -> int:
   return frames // period
 
 
-def _encoder_rules(encoder: str, first: int, depth: int) -> list:
-  """Returns an encoder's layer rules, given the number of blocks before it.
-
-  Class token and positions belong to the layer before the first block, the norm
-  to the layer after the last block.
-  """
-  return [
-    (rf'{encoder}/encoderblock_(\d+)/', lambda block: first + block + 1),
-    (rf'{encoder}/posembed_input/', first),
-    (rf'{encoder}/encoder_norm/', first + depth + 1),
-    (rf'cls_{encoder}$', first),
-  ]
-
-
-def _layers(config: ModelConfig) -> Layers:
-  depth = sizes.of(config).layers
-  rules = [('embedding/|cls$', 0), *_encoder_rules('Transformer', 0, depth)]
-  return Layers(depth, rules)
-
-
-def _layers_of_encoders(config: ModelConfig) -> Layers:
-  """Numbers the temporal blocks after the spatial ones."""
-  depth, temporal = sizes.of(config).layers, config.options.temporal_layers
-  rules = [
-    ('embedding/', 0),
-    *_encoder_rules('SpatialTransformer', 0, depth),
-    *_encoder_rules('TemporalTransformer', depth, temporal),
-  ]
-  return Layers(depth + temporal, rules)
-
-
 _family = functools.partial(
   Family,
   sizes=sizes.SIZES,
@@ -201,6 +169,8 @@ def _initialises(rules: tuple[tuple[str, str], ...] = ()) -> dict[str, Any]:
 
 _IMPORTS = (*image_vit.IMPORTS, weights.SCENIC)
 _SCENIC = {'scenic': weights.write_scenic}
+# A ViT of each frame, whose logits are averaged.
+_PER_FRAME = {'temporal_layers': 0, 'tubelet': (1, 16, 16), 'gelu': 'exact'}
 # A class token would have no axis of the grid to attend along.
 _WITHOUT_TOKEN = ('mean', 'attention')
 
@@ -210,7 +180,7 @@ JOINT = register(
     title='1 joint',
     options=JointOptions,
     build=_builder(backbones.Joint),
-    layers=_layers,
+    layers=layer_rules.of_one_encoder,
     imports=(*_IMPORTS, huggingface.READ),
     initialises_from=_initialises(),
     exports=_SCENIC | {'huggingface': huggingface.write},
@@ -227,7 +197,7 @@ FACTORISED_ENCODER = register(
     title='2 factorised encoder',
     options=FactorisedEncoderOptions,
     build=_builder(backbones.FactorisedEncoder, 'temporal_layers'),
-    layers=_layers_of_encoders,
+    layers=layer_rules.of_two_encoders,
     imports=_IMPORTS,
     initialises_from=_initialises(weights.TO_FACTORISED_ENCODER),
     exports=_SCENIC,
@@ -241,6 +211,8 @@ FACTORISED_ENCODER = register(
         parameters=86.7,
         gflops=283.9,
       ),
+      Published('ViT per frame', 'B', _PER_FRAME, frames=8),
+      Published('ViT per frame', 'L', _PER_FRAME, frames=8),
       Published(
         '2 factorised encoder, 24 temporal layers',
         'L',
@@ -256,7 +228,7 @@ FACTORISED_SELF_ATTENTION = register(
     title='3 factorised self-attention',
     options=FactorisedSelfAttentionOptions,
     build=_builder(fsa.FactorisedSelfAttention, 'order', 'temporal_init'),
-    layers=_layers,
+    layers=layer_rules.of_one_encoder,
     pools=_WITHOUT_TOKEN,
     imports=_IMPORTS,
     initialises_from=_initialises(weights.TO_FACTORISED_SELF_ATTENTION),
@@ -275,7 +247,7 @@ FACTORISED_DOT_PRODUCT = register(
     title='4 factorised dot-product',
     options=FactorisedDotProductOptions,
     build=_builder(fdp.FactorisedDotProduct, 'order'),
-    layers=_layers,
+    layers=layer_rules.of_one_encoder,
     pools=_WITHOUT_TOKEN,
     check=_check_halves,
     imports=_IMPORTS,

@@ -101,21 +101,17 @@ class Joint(Backbone):
     return self.encode_jointly(x_BxtxhxwxD, mode)
 
 
-class FactorisedEncoder(Backbone):
-  """Model 2: a spatial encoder per temporal index, then a temporal encoder.
+class SpatialFirst(Backbone):
+  """Base of models with a spatial encoder per temporal index.
 
   The spatial encoder maps the tokens of a temporal index to one vector, the
-  class token or the mean. The temporal encoder reads these vectors and has its
-  own positions and class token. With temporal_layers=0, the vectors are pooled
-  directly: the paper's "average-pooled" baseline, which ignores frame order.
-
-  Attributes:
-    temporal_layers: L_t in the paper; `depth` is L_s.
+  class token or the mean. Subclasses encode the vectors.
   """
 
-  temporal_layers: int = 4
-
-  def encode(self, x_BxtxhxwxD: jax.Array, mode: Mode) -> Encoded:
+  def encode_in_space(
+    self, x_BxtxhxwxD: jax.Array, mode: Mode
+  ) -> tuple[jax.Array, jax.Array]:
+    """Returns the encoded tokens [B, t, h, w, D], and vectors [B, t, D]."""
     batch, frames, h, w, _ = x_BxtxhxwxD.shape
     x = einops.rearrange(x_BxtxhxwxD, 'B t h w D -> (B t) (h w) D')
     x = self.with_class_token(x, 'cls_SpatialTransformer')
@@ -126,12 +122,28 @@ class FactorisedEncoder(Backbone):
     )
     if vectors is None:
       vectors = x.mean(axis=1)
-    x = einops.rearrange(vectors, '(B t) D -> B t D', B=batch)
+    return tokens, einops.rearrange(vectors, '(B t) D -> B t D', B=batch)
+
+
+class FactorisedEncoder(SpatialFirst):
+  """Model 2: a spatial encoder per temporal index, then a temporal encoder.
+
+  The temporal encoder reads the vectors of the spatial one, and has its own
+  positions and class token. With temporal_layers=0, the vectors are pooled
+  directly: the paper's "average-pooled" baseline, which ignores frame order.
+
+  Attributes:
+    temporal_layers: L_t in the paper; `depth` is L_s.
+  """
+
+  temporal_layers: int = 4
+
+  def encode(self, x_BxtxhxwxD: jax.Array, mode: Mode) -> Encoded:
+    grid = x_BxtxhxwxD.shape[1], 1, 1
+    tokens, x = self.encode_in_space(x_BxtxhxwxD, mode)
     if not self.temporal_layers:
       return Encoded(tokens, x.mean(axis=1) if self.class_token else None, x)
     x = self.with_class_token(x, 'cls_TemporalTransformer')
-    temporal = self.encoder(
-      'TemporalTransformer', self.temporal_layers, (frames, 1, 1)
-    )
+    temporal = self.encoder('TemporalTransformer', self.temporal_layers, grid)
     x, summary = self.split(temporal(x, mode))
     return Encoded(tokens, summary, x)

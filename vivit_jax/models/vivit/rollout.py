@@ -70,14 +70,35 @@ def factorised_encoder(
   captured: Captured, config: ModelConfig, batch: int, grid: Grid
 ) -> Rollout:
   """Returns the rollout of Model 2: temporal shares times spatial shares."""
-  t, h, w = grid
-  token = pool_of(config) == 'token'
+  t, token = grid[0], pool_of(config) == 'token'
   time, kept = jnp.full((batch, t), 1 / t), jnp.zeros(batch)
   if 'TemporalTransformer' in captured:
     row = read_out(batch, t, token)
     for block in blocks_of(captured['TemporalTransformer']):
       row = _through_attention(row, block)
     kept, time = split(row, token)
+  return in_space(captured, batch, grid, time, kept, token)
+
+
+def in_space(
+  captured: Captured,
+  batch: int,
+  grid: Grid,
+  time: jax.Array,
+  kept: jax.Array,
+  token: bool,
+) -> Rollout:
+  """Returns shares of time, spread over the spatial encoder's tokens.
+
+  Args:
+    captured: with the outputs of `SpatialTransformer`.
+    batch: B.
+    grid: (t, h, w).
+    time: share of each temporal index, [B, t].
+    kept: share of the temporal encoder's class token, [B].
+    token: whether the spatial encoder has a class token.
+  """
+  t, h, w = grid
   row = read_out(batch * t, h * w, token)
   for block in blocks_of(captured['SpatialTransformer']):
     row = _through_attention(row, block)

@@ -1,0 +1,358 @@
+"""What VTN and STAM share: a ViT per frame, and a post-norm temporal encoder.
+
+The ViT has the parameter names of the spatial encoder of ViViT's Model 2.
+"""
+
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import flax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vivit_jax import typed
+from vivit_jax.errors import UserError, damaged
+from vivit_jax.models import blocks, image_vit, resize, sizes, torch_names
+from vivit_jax.models.blocks import Mode
+from vivit_jax.models.family import Grid, ModelConfig
+from vivit_jax.models.vivit import weights as vivit
+from vivit_jax.models.weights import IMAGE_VIT, File, Weights
+
+Arrays = Mapping[str, np.ndarray]
+NORMAL = nn.initializers.normal(0.02)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """Config keys of both; their defaults are VTN's."""
+
+  patch: int = typed.limited(16, at_least=1)  # height and width, in pixels
+  # None, here and below: as in model.size.
+  spatial_layers: int | None = typed.limited(None, at_least=1)
+  width: int | None = typed.limited(None, at_least=1)
+  attention_heads: int | None = typed.limited(None, at_least=1)
+  mlp_width: int | None = typed.limited(None, at_least=1)
+  gelu: Literal['exact', 'tanh'] = 'exact'
+  norm_epsilon: float = typed.limited(1e-6, above=0)  # of the ViT
+  temporal_layers: int = typed.limited(3, at_least=1)
+  # None: as the ViT's.
+  temporal_heads: int | None = typed.limited(None, at_least=1)
+  temporal_mlp: int | None = typed.limited(None, at_least=1)
+  dropout: float = typed.limited(0.1, at_least=0, below=1)  # temporal encoder
+
+  @property
+  def tubelet(self) -> tuple[int, int, int]:
+    return 1, self.patch, self.patch
+
+  @property
+  def embedding(self) -> str:
+    return 'tubelet'
+
+
+def grid(options: Options, frames: int, crop: tuple[int, int]) -> Grid:
+  """Returns the token grid (t, h, w) of a clip; `Family.grid`."""
+  h, w = (side // options.patch for side in crop)
+  return frames, h, w
+
+
+def check_clip(options: Options, frames: int, crop: tuple[int, int]) -> None:
+  """Raises a UserError for a crop that patches do not divide."""
+  del frames
+  if any(side % options.patch for side in crop):
+    raise UserError(
+      f'data.crop is {crop[0]} x {crop[1]}; model.options.patch requires '
+      f'multiples of {options.patch}.'
+    )
+
+
+def check(config: ModelConfig) -> None:
+  """Raises a UserError unless attention heads divide the width."""
+  sizes.check_heads(config)
+  size, heads = sizes.of(config), config.options.temporal_heads
+  if heads and size.width % heads:
+    raise UserError(
+      f'model.options.temporal_heads is {heads}, which does not divide the '
+      f'width of {size.width}.'
+    )
+
+
+def settings(config: ModelConfig, epsilon: float) -> dict[str, Any]:
+  """Returns attributes of a backbone: of `SpatialFirst`, and for time.
+
+  Args:
+    config: of the model.
+    epsilon: of the temporal encoder's norms.
+  """
+  size, options = sizes.of(config), config.options
+  spatial = blocks.options_of(
+    config,
+    attention_heads=size.attention_heads,
+    mlp=size.mlp,
+    gelu=options.gelu,
+    epsilon=options.norm_epsilon,
+    linear_init='normal',
+  )
+  return {
+    'width': size.width,
+    'depth': size.layers,
+    'options': spatial,
+    'tubelet': options.tubelet,
+    'temporal_layers': options.temporal_layers,
+    'temporal': dataclasses.replace(
+      spatial,
+      attention_heads=options.temporal_heads or size.attention_heads,
+      mlp=options.temporal_mlp or size.mlp,
+      gelu='exact',
+      epsilon=epsilon,
+    ),
+    'dropout': options.dropout,
+  }
+
+
+@flax.struct.dataclass
+class Dropout:
+  """Draws of dropout for a layer; with a leading axis, those of all layers.
+
+  Attributes:
+    key: of the layer.
+    rate: of dropped entries.
+    example_B: indices in the global batch.
+  """
+
+  key: jax.Array
+  rate: jax.Array
+  example_B: jax.Array
+
+  def __call__(self, x_Bx: jax.Array, number: int) -> jax.Array:
+    """Drops entries; `number` differs between the calls of a layer."""
+    key = jax.random.fold_in(self.key, number)
+    return blocks.dropout(x_Bx, self.rate, key, self.example_B)
+
+
+def drop(x_Bx: jax.Array, dropout: Dropout | None, number: int) -> jax.Array:
+  """Returns x after dropout; x if `dropout` is None."""
+  return x_Bx if dropout is None else dropout(x_Bx, number)
+
+
+class PostNormBlock(nn.Module):
+  """Attention and MLP, each followed by the residual sum and then the norm."""
+
+  options: blocks.Options
+  grid: Grid  # unused; of `blocks.Encoder`
+  activation: Callable = functools.partial(blocks.gelu, kind='exact')
+  drops_hidden: bool = False  # dropout within the MLP, too
+
+  def attend(self, x_BxNxD: jax.Array, dropout: Dropout | None) -> jax.Array:
+    """Returns attention [B, N, D]; its weights are dropped as number 0."""
+    raise NotImplementedError
+
+  @nn.compact
+  def __call__(self, x_BxNxD: jax.Array, dropout: Dropout | None) -> jax.Array:
+    """Returns [B, N, D]."""
+    norm = functools.partial(blocks.layer_norm, self.options)
+    dense = functools.partial(
+      nn.Dense, kernel_init=NORMAL, dtype=self.options.dtype
+    )
+    y = drop(self.attend(x_BxNxD, dropout), dropout, 1)
+    x = norm('LayerNorm_0')(x_BxNxD + y)
+    y = self.activation(dense(self.options.mlp, name='Dense_0')(x))
+    if self.drops_hidden:
+      y = drop(y, dropout, 2)
+    y = drop(dense(x.shape[-1], name='Dense_1')(y), dropout, 3)
+    return norm('LayerNorm_1')(x + y)
+
+
+class Encoder(blocks.Encoder):
+  """An encoder of `PostNormBlock`s, with dropout, not stochastic depth."""
+
+  dropout: float = 0.0
+
+  def _branch_scales(self, mode: Mode) -> Dropout | None:
+    """Returns the draws of all layers; None if nothing is dropped."""
+    names = (f'encoderblock_{layer}' for layer in range(self.layers))
+    rates = [self.rate(name, mode) for name in names]
+    if not any(rates):
+      return None
+    key, layers = self.make_rng('dropout'), jnp.arange(self.layers)
+    return Dropout(
+      jax.vmap(jax.random.fold_in, (None, 0))(key, layers),
+      jnp.asarray(rates),
+      jnp.tile(mode.example_B, (self.layers, 1)),
+    )
+
+  def rate(self, name: str, mode: Mode) -> float:
+    """Returns the rate in a module of this encoder; 0 if it is frozen."""
+    frozen = '/'.join((*self.path, name)) in mode.frozen
+    return self.dropout if mode.train and not frozen else 0.0
+
+
+def attention(
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  mask: jax.Array | None = None,
+  dropout: Dropout | None = None,
+  number: int = 0,
+) -> jax.Array:
+  """Returns softmax attention with a mask and dropout of its weights.
+
+  Args:
+    query: [B, n, heads, d].
+    key, value: [B, m, heads, d].
+    mask: bool [n, m], which places are seen; None: all.
+    dropout, number: see `Dropout`.
+  """
+  scores = jnp.einsum(
+    'BnHd,BmHd->BHnm',
+    query / math.sqrt(query.shape[-1]),
+    key,
+    preferred_element_type=jnp.float32,
+  )
+  if mask is not None:
+    scores = jnp.where(mask, scores, -jnp.inf)
+  weights = drop(jax.nn.softmax(scores), dropout, number)
+  return jnp.einsum('BHnm,BmHd->BnHd', weights.astype(value.dtype), value)
+
+
+def from_image(arrays: Arrays, target: Any) -> dict[str, np.ndarray]:
+  """Returns an image ViT's arrays for the ViT per frame, without its head."""
+  renamed = vivit.renaming(vivit.TO_FACTORISED_ENCODER)(arrays, target)
+  return {n: x for n, x in renamed.items() if 'output_projection' not in n}
+
+
+RESIZE = (
+  *vivit.RESIZE,
+  ('.*/(query|key|value)/(kernel|bias)|.*/out/kernel', resize.split_heads),
+)
+
+
+def read(
+  file: File,
+  title: str,
+  spatial: str,
+  temporal: Sequence[torch_names.Row],
+  rename: Mapping[str, str],
+) -> tuple[Weights, dict[str, Any]]:
+  """Reads the released weights of VTN or STAM.
+
+  Args:
+    file: of torch's arrays.
+    title: of the project.
+    spatial: pattern of the start of the ViT's names, which is removed.
+    temporal: table of all other arrays; see `torch_names.to_ours`.
+    rename: pattern -> replacement, for other arrays' names before that.
+
+  Returns:
+    The weights, for the family of this name in lower case; and the config
+    sections `model` and `data` as far as they follow from the arrays.
+
+  Raises:
+    UserError: another model, or a damaged file.
+  """
+  ours, rest = {}, {}
+  for name, array in file.load().items():
+    for pattern, replacement in rename.items():
+      name = re.sub(pattern, replacement, name)
+    if start := re.match(spatial, name):
+      ours[name[start.end() :]] = array
+    elif not name.endswith('.position_ids'):  # a buffer
+      rest[name] = array
+  if 'cls_token' not in ours or 'pos_embed' not in ours:
+    raise damaged(file.path, 'the ViT has no cls_token or pos_embed')
+  width = ours['cls_token'].shape[-1]
+  heads = torch_names.heads_of(file, width)
+  in_time = torch_names.heads_of(file, width, 'temporal_heads')
+  ours = torch_names.to_ours(torch_names.from_timm(ours), heads or 1, file.path)
+  image_vit.checked(Weights(title, ours, (IMAGE_VIT,)), file)
+  ours = from_image(ours, None) | torch_names.to_ours(
+    rest, in_time or 1, file.path, temporal
+  )
+  ours['embedding/kernel'] = ours['embedding/kernel'][None]
+  found = infer_sizes(ours)
+  positions = ours[f'SpatialTransformer/{image_vit.POSITIONS}'].shape[1] - 1
+  side = math.isqrt(positions)
+  patch = ours['embedding/kernel'].shape[1]
+  size, options = sizes.named(heads or 1, width, found['mlp_width'])
+  options |= {'patch': patch} | {
+    key: found[key]
+    for key in ('spatial_layers', 'temporal_layers', 'temporal_mlp')
+  }
+  model = {'family': title.lower(), 'size': size}
+  model['options'] = options | {'temporal_heads': in_time}
+  weights = Weights(f'{title}, {file.container}', ours, (title.lower(),))
+  obstacle = ''
+  if None in (heads, in_time):
+    obstacle = (
+      f'{file.path} does not state its attention heads: set '
+      'model.options.attention_heads and temporal_heads in a --config=FILE of '
+      'its model.'
+    )
+  elif side**2 != positions:
+    obstacle = (
+      f'{file.path} has {positions} positions, which are no square grid: set '
+      'data.crop in a --config=FILE, and init_grid there.'
+    )
+  weights = dataclasses.replace(
+    weights, heads_unknown=None in (heads, in_time), obstacle=obstacle
+  )
+  return weights, {'model': model, 'data': {'crop': (side * patch,) * 2}}
+
+
+def with_experiment(
+  weights: Weights, experiment: Mapping[str, Any], notes: Sequence[str] = ()
+) -> Weights:
+  """Returns the weights with the config of their release, if it is known."""
+  if weights.obstacle:
+    return weights
+  return dataclasses.replace(weights, experiment=experiment, notes=notes)
+
+
+def infer_sizes(arrays: Arrays) -> dict[str, int]:
+  """Returns option -> size, of both encoders; `Family.infer_sizes`."""
+  spatial = {
+    name: x for name, x in arrays.items() if 'TemporalTransformer' not in name
+  }
+  found = image_vit.infer_sizes(spatial)
+  found['temporal_layers'] = image_vit.depths(arrays)['TemporalTransformer']
+  for name, array in arrays.items():
+    if re.match(r'TemporalTransformer/encoderblock_\d+/Dense_0/kernel', name):
+      found['temporal_mlp'] = array.shape[1]
+    elif re.match(r'TemporalTransformer/.*/query/kernel', name):
+      found['temporal_heads'] = array.shape[1]
+  return found
+
+
+def describe(arrays: Arrays) -> dict[str, str]:
+  """Returns lines on the ViT and the temporal encoder; `Family.describe`."""
+  found = infer_sizes(arrays)
+  spatial = {n: x for n, x in arrays.items() if 'TemporalTransformer' not in n}
+  return image_vit.describe(spatial) | {
+    'temporal encoder': (
+      f'{found["temporal_layers"]} blocks, {found["temporal_heads"]} attention '
+      f'heads, MLP {found["temporal_mlp"]}'
+    )
+  }
+
+
+def explain_missing(name: str, source: Weights, initial: Arrays) -> str | None:
+  """Returns why the source may lack an array; see `Family.explain_missing`."""
+  del initial
+  if IMAGE_VIT not in source.models:
+    return None
+  if re.match('(cls_)?TemporalTransformer|mlp_head/', name):
+    return 'the source has no temporal encoder'
+  if name == 'cls_SpatialTransformer':
+    return 'the source has no class token'
+  return None
+
+
+def explain_unused(name: str, source: Weights, initial: Arrays) -> str | None:
+  """Returns why the model may lack an array; see `Family.explain_unused`."""
+  del source, initial
+  return 'the model has no pooler' if name.startswith('pooler/') else None
