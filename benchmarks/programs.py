@@ -14,6 +14,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib
+import math
 import types
 from collections.abc import Callable
 from typing import Any
@@ -30,10 +31,10 @@ from benchmarks import measure
 from vivit_jax import config as configs
 from vivit_jax import models, parallel
 from vivit_jax.config import TrainConfig
-from vivit_jax.errors import UserError
 from vivit_jax.evaluation import forward as evaluation
 from vivit_jax.evaluation import views
 from vivit_jax.models import embeddings
+from vivit_jax.models import family as families
 from vivit_jax.models.attention import ATTENTIONS
 from vivit_jax.models.sizes import SIZES, Size
 from vivit_jax.training import optim
@@ -44,6 +45,9 @@ CONFIGS = {
   'factorised_encoder': 'k400_b16x2_fe',
   'factorised_self_attention': 'k400_b16x2_fsa',
   'factorised_dot_product': 'k400_b16x2_fdp',
+  'timesformer': 'k400_timesformer_b8x32',
+  'vtn': 'k400_vtn_b16x8',
+  'stam': 'k400_stam_b16',
 }
 _ATTENTIONS = {f'attention={kind}': kind for kind in ATTENTIONS}
 FORMS = (*_ATTENTIONS, 'embedding=conv', 'views=whole')
@@ -66,20 +70,27 @@ def define(values: flags.FlagValues) -> None:
   )
 
 
-def check_clip(args: types.SimpleNamespace) -> None:
-  """Raises a UserError if a clip is not a whole number of tubelets."""
-  if args.frames % 2 or args.crop % 16:
-    raise UserError('--frames must be a multiple of 2, --crop of 16.')
-
-
 def size(args: types.SimpleNamespace) -> Size:
   """Returns the `Size` for --size, with --layers blocks if given."""
   size = SIZES[args.size]
   return dataclasses.replace(size, layers=args.layers or size.layers)
 
 
+def check_clip(args: types.SimpleNamespace) -> None:
+  """Raises a UserError if the family cannot read such clips."""
+  kind, crop = families.get(args.family), (args.crop, args.crop)
+  kind.check_clip(kind.options(), args.frames, crop)
+
+
+def tokens(args: types.SimpleNamespace) -> int:
+  """Returns the number of tokens of a batch, without class tokens."""
+  kind, crop = families.get(args.family), (args.crop, args.crop)
+  return args.batch * math.prod(kind.grid(kind.options(), args.frames, crop))
+
+
 def _depth_key(family: str) -> str:
-  return 'spatial_layers' if family == 'factorised_encoder' else 'layers'
+  options = families.get(family).options
+  return 'layers' if hasattr(options, 'layers') else 'spatial_layers'
 
 
 def _embedding_of(name: str) -> contextlib.AbstractContextManager:

@@ -12,7 +12,8 @@ the first contestant is divided by that of the row's contestant, per round:
 
   ours    our model
   plain   our model with flax's attention and a 3D convolution as embedding
-  torch   Hugging Face's ViViT with fused attention; for --family=joint only
+  torch   the same in torch (`benchmarks.torch_models`), for the families
+          joint, timesformer and vtn
   a form  our model with one other choice, see `benchmarks.programs`
 
 The programs in --what are forward, step, product (the first matrix product of
@@ -46,7 +47,8 @@ from benchmarks import measure, programs
 from vivit_jax.errors import UserError
 
 _PRODUCTS = 20
-_TORCH = pathlib.Path(__file__).with_name('torch_vivit.py')
+_TORCH = pathlib.Path(__file__).with_name('torch_models.py')
+_IN_TORCH = ('joint', 'timesformer', 'vtn')  # families in torch_models
 _THREADS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')  # only torch obeys them
 
 Runs = Mapping[str, Callable[[], float]]  # program -> a call that times it
@@ -79,8 +81,7 @@ class _Jax:
       if what in args.what
     }
     size = programs.size(args)
-    tokens = args.batch * args.frames // 2 * (args.crop // 16) ** 2
-    shapes = (tokens, size.width), (size.width, size.mlp)
+    shapes = (programs.tokens(args), size.width), (size.width, size.mlp)
     self._matrices = [jnp.ones(shape, args.dtype) for shape in shapes]
     self._multiply = jax.jit(jnp.matmul)
 
@@ -119,10 +120,11 @@ class _Jax:
 
 
 def _start_torch(args: types.SimpleNamespace) -> subprocess.Popen:
-  """Starts `benchmarks.torch_vivit` with --torch_python or this interpreter."""
+  """Starts `torch_models` with --torch_python or this interpreter."""
   python = args.torch_python or sys.executable
-  keys = ('frames', 'crop', 'batch', 'dtype')
-  settings = {key: getattr(args, key) for key in keys} | {'products': _PRODUCTS}
+  keys = ('family', 'frames', 'crop', 'batch', 'dtype')
+  settings = {key: getattr(args, key) for key in keys}
+  settings |= {'products': _PRODUCTS, 'tokens': programs.tokens(args)}
   settings |= dataclasses.asdict(programs.size(args))
   try:
     return subprocess.Popen(
@@ -151,7 +153,7 @@ def _compare(args: types.SimpleNamespace) -> None:
   """Runs all programs; prints times, ratios, compile times and memory."""
   names = list(args.against)
   has_torch = args.torch_python or importlib.util.find_spec('transformers')
-  if 'torch' in names and not (has_torch and args.family == 'joint'):
+  if 'torch' in names and not (has_torch and args.family in _IN_TORCH):
     names.remove('torch')
   about, known, in_jax = {}, {}, None
   with contextlib.ExitStack() as stack:

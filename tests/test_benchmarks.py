@@ -146,9 +146,10 @@ def test_train_step_prints_the_ratio_of_a_form(capsys):
   assert len(ratios(capsys.readouterr().out)) == 2
 
 
-def test_torch_is_compared_where_it_is_installed(capsys):
+@pytest.mark.parametrize('family', ['joint', 'timesformer', 'vtn'])
+def test_torch_is_compared_where_it_is_installed(family, capsys):
   pytest.importorskip('transformers')
-  names = ['--family=joint', '--against=ours,torch']
+  names = [f'--family={family}', '--against=ours,torch']
   train_step.main([*TINY, *names, '--rounds=1'])
   assert len(ratios(capsys.readouterr().out)) == 2 * 3
 
