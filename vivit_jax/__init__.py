@@ -51,8 +51,9 @@ def load(
     checkpoint: 'best', 'last' or a step, if `path` is a workdir.
     config: an experiment or its file; None: the checkpoint's own.
     class_order: class names of each head in the order of the outputs, or a
-      JSON file of them; None: the checkpoint's, else the config's, else
-      'class 0' and so on.
+      JSON file of them; None: the config's, else the checkpoint's, else those
+      of the config's prepared dataset if it has as many classes, else 'class 0'
+      and so on.
     multi_label: heads with any number of labels per video; None: the
       checkpoint's.
     ema: use the averaged weights, if any; None: the config's evaluation.ema.

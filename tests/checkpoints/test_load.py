@@ -114,7 +114,7 @@ def test_descriptions_keep_which_heads_have_many_labels(config):
   assert Description.from_json(older).multi_label == ()
 
 
-def test_the_reference_with_a_config():
+def test_the_reference_with_a_config(tmp_path):
   config = configs.default('joint')
   config.model.options.update(layers=3, **reference.SIZE)
   config.data.frames, config.data.crop = 8, (48, 48)
@@ -125,6 +125,19 @@ def test_the_reference_with_a_config():
   clip = blocks(2, 8, (48, 48))
   predictor = vivit_jax.load(source, config=joint)
   assert predictor.label_names == {'label': [f'class {n}' for n in range(11)]}
+  # A dataset that is prepared where the config says names them, if it fits.
+  known = tmp_path / 'videos' / 'mine' / '1.0.0'
+  known.mkdir(parents=True)
+  config.data.dataset, config.data.data_dir = 'videos/mine', str(tmp_path)
+  for number in (11, 12):
+    names = {'deed': [f'deed {n}' for n in range(number)]}
+    (known / 'metadata.json').write_text(json.dumps({'label_names': names}))
+    said = []
+    found = load.load(source, config=configs.resolve(config), say=said.append)
+    assert found.digest == load.load(source, config=joint).digest
+    assert (found.label_names == names) == (number == 11)
+    assert 'assumed' in found.class_order
+    assert 'class_order' in said[0]
   network = reference.model('model1_joint')
   x = (clip[None] / 255.0 - np.array(joint.data.mean)) / joint.data.std
   expected = network.apply(

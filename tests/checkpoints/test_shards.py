@@ -1,10 +1,7 @@
-"""Sharded safetensors are the same checkpoint; torch's pickles are refused."""
+"""Sharded safetensors are the same checkpoint."""
 
 import json
 import shutil
-import subprocess
-import sys
-import zipfile
 
 import numpy as np
 import pytest
@@ -12,7 +9,6 @@ import reference
 from safetensors.numpy import load_file, save_file
 
 from vivit_jax.checkpoints import load, sources
-from vivit_jax.checkpoints.sources import pickled
 from vivit_jax.errors import UserError
 
 WHOLE = reference.FIXTURES / 'huggingface_vivit'
@@ -113,51 +109,3 @@ def test_damaged_shards_are_refused_in_one_line(folder, damage):
   with pytest.raises(UserError) as caught:
     sources.read(folder)
   assert named in str(caught.value) and '\n' not in str(caught.value)
-
-
-@pytest.mark.parametrize('name', ['pytorch_model.bin', 'weights.pt'])
-@pytest.mark.parametrize('new', [True, False])
-def test_files_of_torch_are_refused_with_the_way_to_safetensors(
-  tmp_path, name, new
-):
-  def pickle(path):
-    if new:
-      with zipfile.ZipFile(path, 'w') as archive:
-        archive.writestr('archive/data.pkl', b'\x80\x02}.')
-    else:
-      path.write_bytes(pickled.TORCH_1_5 + b'\x80\x02M\xe9\x03.')
-
-  pickle(tmp_path / name)
-  (tmp_path / 'config.json').write_text('{"model_type": "vivit"}')
-  if name == 'pytorch_model.bin':  # beside files of a trainer
-    pickle(tmp_path / 'optimizer.pt')
-    pickle(tmp_path / 'training_args.bin')
-  for read in (sources.read, load.load):
-    with pytest.raises(UserError) as caught:
-      read(tmp_path)
-    for word in (str(tmp_path / name), 'refs/pr/3', 'weights_only=True'):
-      assert word in str(caught.value)
-
-
-def test_the_printed_command_merges_the_shards_of_torch(tmp_path):
-  torch = pytest.importorskip('torch', reason='torch is not installed')
-  arrays = load_file(WHOLE / 'model.safetensors')
-  shutil.copy(WHOLE / 'config.json', tmp_path)
-  for n in (1, 2, 3):
-    names = sorted(arrays)[n - 1 :: 3]
-    own = {name: torch.from_numpy(arrays[name]) for name in names}
-    torch.save(own, tmp_path / f'pytorch_model-0000{n}-of-00003.bin')
-  with pytest.raises(UserError) as caught:
-    sources.read(tmp_path)
-  code = str(caught.value).partition('python -c "')[2].removesuffix('".')
-  subprocess.run([sys.executable, '-c', code], check=True)
-  assert load.load(tmp_path).digest == load.load(WHOLE).digest
-
-
-def test_every_shard_of_torch_is_in_the_printed_command(tmp_path):
-  path = tmp_path / 'pytorch_model-00001-of-00012.bin'
-  path.write_bytes(pickled.TORCH_1_5 + b'\x80\x02M\xe9\x03.')
-  with pytest.raises(UserError) as caught:
-    sources.read(path)
-  for words in ('range(12)', 'pytorch_model-%05d-of-00012.bin'):
-    assert words in str(caught.value)

@@ -14,13 +14,17 @@ from vivit_jax import config_file, models
 from vivit_jax.checkpoints import class_order as orders
 from vivit_jax.checkpoints import merge, names, pretrained, sources
 from vivit_jax.checkpoints import workdir as workdirs
-from vivit_jax.checkpoints.loaded import GIVEN_ORDER, LoadedModel
+from vivit_jax.checkpoints.loaded import (
+  ASSUMED_ORDER,
+  GIVEN_ORDER,
+  LoadedModel,
+)
 from vivit_jax.checkpoints.metadata import last_description
 from vivit_jax.checkpoints.sources import native
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import annotations
 from vivit_jax.errors import UserError
-from vivit_jax.models import stacking
+from vivit_jax.models import classifier, stacking
 from vivit_jax.models.weights import Weights
 
 Override = Callable[[TrainConfig], TrainConfig]
@@ -47,7 +51,9 @@ def load(
     config: a config (`TrainConfig` or ConfigDict) or config file; None for the
       checkpoint's.
     class_order: head -> class names in output order, or a JSON file of them;
-      None for `class_order` of a given config, else the checkpoint's names.
+      None for `class_order` of a given config, else the checkpoint's names,
+      else those of the config's prepared dataset if it has as many classes,
+      else 'class 0' and so on.
     multi_label: heads that allow several labels per video; None for the
       checkpoint's.
     override: changes the config.
@@ -195,10 +201,43 @@ def _from_source(
     config = _own_config(source, path)
   config = override(config)
   source = source or pretrained.read(path, config)
+  assumed = None
   if label_names is not None:
     config = dataclasses.replace(config, class_order=None)
+  elif not orders.order_of(config.class_order, source.label_names):
+    assumed = label_names = _prepared_names(source, config)
+    how = (
+      f'those of {config.data.dataset} in {config.data.data_dir} are assumed'
+      if assumed
+      else 'they are numbered'
+    )
+    say(
+      f'{"note":>10}  the checkpoint does not name its classes: {how}; '
+      '--config.class_order=FILE.json sets them'
+    )
+  if label_names is not None:
     source = dataclasses.replace(source, label_names=label_names)
-  return pretrained.from_weights(source, str(path), config, None, say)
+  loaded = pretrained.from_weights(source, str(path), config, None, say)
+  if assumed:
+    loaded = dataclasses.replace(loaded, class_order=ASSUMED_ORDER)
+  return loaded
+
+
+def _prepared_names(
+  source: Weights, config: TrainConfig
+) -> orders.Names | None:
+  """Returns the class names of the config's prepared dataset, if they fit."""
+  folder = pathlib.Path(config.data.data_dir, config.data.dataset)
+  known = sorted(folder.glob('*/metadata.json'))  # one, named by its version
+  if not known:
+    return None
+  names = annotations.read_label_names(known[-1])
+  sizes = {head: len(classes) for head, classes in names.items()}
+  heads = dict(config.model.heads or sizes)
+  outputs = classifier.classes_of(source.arrays)
+  if not heads.items() <= sizes.items() or sum(heads.values()) != outputs:
+    return None
+  return {head: names[head] for head in heads}
 
 
 def _own_config(source: Weights, path: pathlib.Path) -> TrainConfig:

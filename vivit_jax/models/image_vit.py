@@ -1,8 +1,8 @@
 """Reads image ViTs, to initialise ViT-like families.
 
 An image ViT has the parameter names of ViViT Model 1 and a patch kernel
-[p, q, C, D]. Formats: npz of vision_transformer and big_vision, safetensors of
-timm, and Hugging Face folders.
+[p, q, C, D]. Formats: npz of vision_transformer and big_vision, timm's files
+(safetensors or torch), and Hugging Face folders.
 """
 
 import re
@@ -14,7 +14,7 @@ import numpy as np
 from vivit_jax.errors import UserError, damaged
 from vivit_jax.models import classifier, torch_names
 from vivit_jax.models.family import Import
-from vivit_jax.models.weights import IMAGE_VIT, File, Weights
+from vivit_jax.models.weights import IMAGE_VIT, TORCH, File, Weights
 
 POSITIONS = 'posembed_input/pos_embedding'
 _POSITIONS = f'Transformer/{POSITIONS}'
@@ -97,7 +97,7 @@ _TIMM_HEADS |= {width: 16 for width in (1024, 1152, 1280, 1408, 1664)}
 
 
 def read_timm(file: File) -> Weights:
-  """Reads timm's safetensors, which have q, k and v in one array.
+  """Reads timm's ViTs, which have q, k and v in one array.
 
   Raises:
     UserError: a width that no ViT of timm has, or a damaged file.
@@ -113,7 +113,8 @@ def read_timm(file: File) -> Weights:
   arrays = torch_names.to_ours(arrays, _TIMM_HEADS[width], file.path)
   options = {'gelu': 'exact', 'norm_epsilon': 1e-6}
   return checked(
-    Weights('timm ViT safetensors', arrays, (IMAGE_VIT,), options=options), file
+    Weights(f'timm ViT, {file.title}', arrays, (IMAGE_VIT,), options=options),
+    file,
   )
 
 
@@ -133,7 +134,7 @@ def read_hugging_face(
   Poolers do not affect classification.
 
   Args:
-    file: safetensors with a config.json beside it.
+    file: safetensors or torch, with a config.json beside it.
     models, more: fields of `Weights`.
 
   Raises:
@@ -148,6 +149,7 @@ def read_hugging_face(
   arrays = {
     name.removeprefix(f'{kind}.'): array for name, array in file.load().items()
   }
+  arrays = torch_names.from_memory(arrays)
   arrays = torch_names.to_ours(arrays, heads, file.path.parent)
   label_names = None
   if 'output_projection/bias' in arrays and (names := _class_names(file)):
@@ -203,6 +205,20 @@ def hugging_face_options(file: File) -> dict[str, Any]:
   }
 
 
+def is_timm(file: File) -> bool:
+  """Returns whether the names are those of timm's ViT, and of no video model.
+
+  TimeSformer's space-only model differs by the prefix of its trainer alone.
+  """
+  video = re.compile(r'time_embed|(aggregate|backbone)\.|(.*\.)?temporal_')
+  return (
+    file.container in TORCH
+    and {'blocks.0.attn.qkv.weight', 'pos_embed'} <= {*file.names}
+    and not file.prefix.endswith('model.')
+    and not any(video.match(name) for name in file.names)
+  )
+
+
 def hugging_face_labels(weights: Weights) -> dict[str, Any]:
   """Returns the keys of config.json for the classes of the only head."""
   classes = classifier.classes_of(weights.arrays)
@@ -226,19 +242,14 @@ IMPORTS = (
     read_npz,
   ),
   Import(
-    'a ViT of timm in safetensors',
-    lambda file: (
-      file.container == 'safetensors'
-      and 'blocks.0.attn.qkv.weight' in file.names
-      and not {'time_embed', 'aggregate.pos_embed'} & {*file.names}
-      and file.prefix != 'model.'
-    ),
+    'a ViT of timm in safetensors or torch',
+    is_timm,
     read_timm,
   ),
   Import(
     "a Hugging Face folder of a ViT (model_type 'vit')",
     lambda file: (
-      file.container == 'safetensors' and file.config.get('model_type') == 'vit'
+      file.container in TORCH and file.config.get('model_type') == 'vit'
     ),
     read_hugging_face,
   ),

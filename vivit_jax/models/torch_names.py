@@ -79,6 +79,18 @@ _TIMM = {
   'norm': 'layernorm',
   'head': 'classifier',
 }
+# Name of a ViT or ViViT in the memory of transformers 5, which torch.save
+# writes -> in the files of `save_pretrained`.
+_IN_MEMORY = {
+  'layers.#.layernorm_before': f'{_LAYER}.layernorm_before',
+  'layers.#.layernorm_after': f'{_LAYER}.layernorm_after',
+  'layers.#.attention.q_proj': f'{_LAYER}.attention.attention.query',
+  'layers.#.attention.k_proj': f'{_LAYER}.attention.attention.key',
+  'layers.#.attention.v_proj': f'{_LAYER}.attention.attention.value',
+  'layers.#.attention.o_proj': f'{_LAYER}.attention.output.dense',
+  'layers.#.mlp.fc1': f'{_LAYER}.intermediate.dense',
+  'layers.#.mlp.fc2': f'{_LAYER}.output.dense',
+}
 
 
 Row = tuple[str, str, str, str]  # their name, our name, their axes, our axes
@@ -192,13 +204,28 @@ def from_timm(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
   q, k and v stay in one array, which `to_ours` splits.
   """
+  return _renamed(arrays, _TIMM)
+
+
+def from_memory(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Returns arrays under the names of Hugging Face's files.
+
+  Args:
+    arrays: by those names, or by the names that transformers 5 has in memory.
+  """
+  return _renamed(arrays, _IN_MEMORY)
+
+
+def _renamed(
+  arrays: Mapping[str, np.ndarray], table: Mapping[str, str]
+) -> dict[str, np.ndarray]:
   renamed = {}
   for name, array in arrays.items():
     layer, pattern = _split(name)
     module, _, part = pattern.rpartition('.')
-    theirs = _TIMM.get(pattern, pattern)
-    if module in _TIMM:
-      theirs = f'{_TIMM[module]}.{part}'
+    theirs = table.get(pattern, pattern)
+    if module in table:
+      theirs = f'{table[module]}.{part}'
     # `to_ours` reports unknown names.
     renamed[theirs.replace('#', layer)] = array
   return renamed

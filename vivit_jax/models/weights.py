@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 IMAGE_VIT = 'image ViT'  # of `Weights.models`
+TORCH = 'safetensors', 'torch'  # containers of torch models
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +19,15 @@ class File:
 
   Attributes:
     path: of the file.
-    container: 'msgpack', 'npz' or 'safetensors'.
+    container: 'msgpack', 'npz', 'safetensors' or 'torch'.
     names: array names in the file.
     load: returns name -> array.
-    layout: key path of the parameters in a msgpack: 'optimizer/target'.
+    layout: key path of the parameters in a msgpack ('optimizer/target') or
+      file of torch ('model_state', 'the top level').
     config: contents of config.json beside the file; empty if missing.
     preprocessor: the same for preprocessor_config.json.
+    prefix: removed from all names: 'module.', 'model.' or both.
+    extras: texts beside the parameters in a file of torch.
   """
 
   path: pathlib.Path
@@ -35,6 +39,13 @@ class File:
   preprocessor: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   prefix: str = ''
   extras: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+  @property
+  def title(self) -> str:
+    """Container and place of the parameters, for messages."""
+    parts = [self.layout, self.prefix and f'prefix {self.prefix}']
+    where = ', '.join(filter(None, parts))
+    return f'{self.container} ({where})' if where else self.container
 
 
 @dataclasses.dataclass(frozen=True)

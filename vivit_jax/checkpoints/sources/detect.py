@@ -3,23 +3,34 @@
 A file may be hostile. Every error while reading it becomes a UserError.
 """
 
+import dataclasses
+import functools
 import os
 import pathlib
 import re
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 
 from vivit_jax.checkpoints.sources import (
   flax_msgpack,
+  hugging_face,
   native,
   npz,
-  pickled,
   safetensors_files,
+  torch_files,
 )
 from vivit_jax.errors import UserError, damaged
 from vivit_jax.models import family as families
-from vivit_jax.models.weights import File, Weights
+from vivit_jax.models.weights import TORCH, File, Weights
+
+# Hugging Face's names of weights, by container, and the opener of a shard.
+_WHOLE = ('model.safetensors', 'pytorch_model.bin')
+_INDICES = {
+  '.safetensors.index.json': safetensors_files.open_file,
+  '.bin.index.json': torch_files.open_file,
+}
 
 
 def read(path: str | os.PathLike, *, ema: bool = True) -> Weights:
@@ -102,10 +113,12 @@ def _hugging_face(folder: pathlib.Path) -> pathlib.Path | None:
 
   It has optimisers and more files of known containers beside it.
   """
-  whole = folder / 'model.safetensors'
-  shards = sorted(folder.glob(f'*{safetensors_files.INDEX}'))
-  pickled_by_torch = sorted(folder.glob('pytorch_model*.bin'))
-  found = [*([whole] if whole.exists() else []), *shards, *pickled_by_torch]
+  found = [
+    path
+    for whole, index in zip(_WHOLE, _INDICES)
+    for path in [folder / whole, *sorted(folder.glob(f'*{index}'))]
+    if path.exists()
+  ]
   return found[0] if found else None
 
 
@@ -160,11 +173,21 @@ def _unreadable(path: pathlib.Path, error: OSError) -> UserError:
   return UserError(f'cannot read the checkpoint {path}: {reason}.')
 
 
-def _read_file(path: pathlib.Path) -> Weights:
+def opened(path: pathlib.Path) -> File:
+  """Opens a file of any known container.
+
+  Raises:
+    UserError: an unknown container, or a damaged file; the latter may also
+      raise other errors.
+  """
   opener = _opener(path)
   if opener is None:
     raise UserError(f'{path} is not a known checkpoint format: {_known()}.')
-  file = opener(path)
+  return _without_prefix(opener(path))
+
+
+def _read_file(path: pathlib.Path) -> Weights:
+  file = opened(path)
   for one in _imports():
     if one.matches(file):
       return one.read(file)
@@ -176,22 +199,45 @@ def _read_file(path: pathlib.Path) -> Weights:
   )
 
 
+def _without_prefix(file: File) -> File:
+  """Removes the prefixes 'module.' and 'model.' that all names have."""
+  prefix = ''
+  if file.container in TORCH and file.names:
+    for part in ('module.', 'model.'):
+      if all(name.startswith(prefix + part) for name in file.names):
+        prefix += part
+  if not prefix:
+    return file
+  names = [name.removeprefix(prefix) for name in file.names]
+
+  def load() -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): x for name, x in file.load().items()}
+
+  return dataclasses.replace(file, names=names, load=load, prefix=prefix)
+
+
+def _open_zip(path: pathlib.Path) -> File:
+  torch = torch_files.is_zip(path)
+  return torch_files.open_file(path) if torch else npz.open_file(path)
+
+
 def _opener(path: pathlib.Path) -> Callable[[pathlib.Path], File] | None:
   """Returns the reader for a file's first bytes; None if they are unknown."""
   if path.exists() and not path.is_file():
     raise UserError(f'the checkpoint {path} is neither a file nor a folder.')
   with open(path, 'rb') as file:
     head = file.read(16)
-  if path.name.endswith(safetensors_files.INDEX):
-    return safetensors_files.open_index
+  for index, shard_opener in _INDICES.items():
+    if path.name.endswith(index):
+      return functools.partial(hugging_face.open_index, open_file=shard_opener)
   if head.startswith(b'PK'):
-    return npz.open_file
+    return _open_zip
   # Safetensors: the header's length in 8 bytes, then its {. The upper bytes are
   # 0; in msgpack, letters of the first key are there.
   if head[5:9] == b'\0\0\0{':
     return safetensors_files.open_file
   if re.match(rb'\x80[\x02-\x05]', head):
-    return pickled.refuse
+    return torch_files.open_file
   if re.match(rb'[\x80-\x8f\xde\xdf]', head):
     return flax_msgpack.open_file
   return None

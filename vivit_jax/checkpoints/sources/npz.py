@@ -8,7 +8,6 @@ import ml_dtypes
 import numpy as np
 from numpy.lib import format as npy
 
-from vivit_jax.checkpoints.sources import pickled
 from vivit_jax.errors import UserError, damaged
 from vivit_jax.models.weights import File
 
@@ -21,22 +20,24 @@ def open_file(path: pathlib.Path) -> File:
   """Opens an npz file.
 
   Raises:
-    UserError: a pickled file. `File.load` raises it for arrays of objects, or
-      of another size than their headers state.
+    UserError: by `File.load`, for arrays of objects, or of another size than
+      their headers state.
   """
   with zipfile.ZipFile(path) as archive:
     members = archive.namelist()
-  if any(name.endswith('/data.pkl') for name in members):
-    pickled.refuse_torch(path)
   names = [name.removesuffix('.npy') for name in members]
   return File(path, 'npz', names, lambda: _read_npz(path))
+
+
+def limit(path: pathlib.Path) -> int:
+  """Returns the bytes that the arrays of a file may have in all."""
+  return _MAX_COMPRESSION * path.stat().st_size + _ALLOWANCE
 
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
   with zipfile.ZipFile(path) as archive:
     members = archive.infolist()
-    limit = _MAX_COMPRESSION * path.stat().st_size + _ALLOWANCE
-    if sum(member.file_size for member in members) > limit:
+    if sum(member.file_size for member in members) > limit(path):
       raise damaged(path, 'its arrays are too large for the file')
     for member in members:
       _check_member(path, archive, member)

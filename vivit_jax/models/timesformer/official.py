@@ -11,7 +11,7 @@ from vivit_jax.errors import damaged
 from vivit_jax.models import classifier, image_vit, sizes, torch_names
 from vivit_jax.models.family import Import
 from vivit_jax.models.timesformer import weights as own
-from vivit_jax.models.weights import File, Weights
+from vivit_jax.models.weights import TORCH, File, Weights
 
 OPTIONS = {'gelu': 'exact', 'norm_epsilon': 1e-6}
 
@@ -24,9 +24,9 @@ def _matches(file: File) -> bool:
   """
   names = {*file.names}
   return (
-    file.container in ('safetensors', 'torch')
+    file.container in TORCH
     and {'blocks.0.attn.qkv.weight', 'pos_embed'} <= names
-    and ('time_embed' in names or file.prefix == 'model.')
+    and ('time_embed' in names or file.prefix.endswith('model.'))
   )
 
 

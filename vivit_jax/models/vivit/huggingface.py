@@ -13,7 +13,7 @@ from vivit_jax.models import (
   torch_names,
 )
 from vivit_jax.models.family import Import
-from vivit_jax.models.weights import Clip, File, Weights
+from vivit_jax.models.weights import TORCH, Clip, File, Weights
 
 _POSITIONS = f'Transformer/{image_vit.POSITIONS}'
 
@@ -63,7 +63,7 @@ def read(file: File) -> Weights:
 READ = Import(
   "a Hugging Face folder of a ViViT (model_type 'vivit')",
   lambda file: (
-    file.container == 'safetensors' and file.config.get('model_type') == 'vivit'
+    file.container in TORCH and file.config.get('model_type') == 'vivit'
   ),
   read,
 )
