@@ -107,7 +107,9 @@ def _open_zip(
     _check_order(path, file.read(6) == b'little')
   start, size = place('data.pkl')
   file.seek(start)
-  top = unpickle.load(file, start + size)
+  top = unpickle.load(file)
+  if file.tell() > start + size:
+    raise damaged(path, 'data.pkl is cut short')
   layout, tensors = _weights(path, top)
   keys = {tensor.storage.key for tensor in tensors.values()}
   places = {key: place(f'data/{key}') for key in keys}
@@ -136,15 +138,14 @@ def _open_older(
 ) -> tuple[Any, tuple[str, Tensors], Places]:
   """As `_open_zip`: pickles in a row, and the storages behind them."""
   storages: dict[str, Storage] = {}
-  end = path.stat().st_size
-  unpickle.load(file, end)  # the number that tells the container
-  version, system = unpickle.load(file, end), unpickle.load(file, end)
+  unpickle.load(file)  # the number that tells the container
+  version, system = unpickle.load(file), unpickle.load(file)
   if version != 1001 or not isinstance(system, dict):
     raise damaged(path, 'it has an unknown version')
   _check_order(path, system.get('little_endian') is True)
-  top = unpickle.load(file, end, storages)
+  top = unpickle.load(file, storages)
   weights = _weights(path, top)
-  keys, places = unpickle.load(file, end), {}
+  keys, places = unpickle.load(file), {}
   start = file.tell()
   for key in keys:
     if type(key) is not str or key not in storages:

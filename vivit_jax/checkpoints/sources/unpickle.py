@@ -108,31 +108,11 @@ class Tensor:
     return 1 + sum((n - 1) * step for n, step in zip(self.size, self.stride))
 
 
-class _Bounded:
-  """A part of a file. It allocates no more than there is to read."""
-
-  def __init__(self, file: BinaryIO, end: int):
-    self.file, self.left = file, end - file.tell()
-
-  def read(self, count: int) -> bytes:
-    return self._taken(self.file.read(max(0, min(count, self.left))))
-
-  def readline(self) -> bytes:
-    return self._taken(self.file.readline(max(0, self.left)))
-
-  def _taken(self, content: bytes) -> bytes:
-    self.left -= len(content)
-    return content
-
-
-def load(
-  file: BinaryIO, end: int, storages: dict[str, Storage] | None = None
-) -> Any:
-  """Reads one pickle; the file is then after it.
+def load(stream: BinaryIO, storages: dict[str, Storage] | None = None) -> Any:
+  """Reads one pickle; the stream is then after its end.
 
   Args:
-    file: at the start of the pickle.
-    end: position that the pickle does not reach beyond.
+    stream: at the start of the pickle.
     storages: receives all storages that the pickle names, by key.
 
   Raises:
@@ -140,9 +120,7 @@ def load(
     Forbidden: a call of an unknown function.
   """
   try:
-    return _Machine({} if storages is None else storages).run(
-      _Bounded(file, end)
-    )
+    return _Machine({} if storages is None else storages).run(stream)
   except _BROKEN as error:
     raise ValueError(f'broken pickle: {type(error).__name__}') from None
 
@@ -156,7 +134,7 @@ class _Machine:
     self.storages = storages
     self.left = MAX_OPCODES
 
-  def run(self, stream: _Bounded) -> Any:
+  def run(self, stream: BinaryIO) -> Any:
     for opcode, argument, _ in pickletools.genops(stream):
       self.spend(1)
       if opcode.name == 'STOP':
