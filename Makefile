@@ -1,6 +1,6 @@
 # make demo: a model trained and scored.  make test: the suite.  make lint.
 # make test-slow: whole programs, trained, killed, on several processes.
-# make test-torch: what compares with transformers, which it installs.
+# make test-torch: what compares with torch and transformers, which it installs.
 # make test-export: exports, run in ONNX Runtime and LiteRT, which it installs.
 # make bench: speed and memory; with TORCH_PYTHON=PATH/python, an interpreter
 # that has torch and transformers, against these too.
@@ -38,6 +38,7 @@ test-torch: .venv/installed-dev
 	$(BIN)/pip install --quiet torch==2.13.0
 	$(BIN)/pip install --quiet -r requirements-torch.txt -c requirements.txt
 	$(BIN)/python -m pytest tests/checkpoints/test_convert.py \
+	  tests/checkpoints/test_torch_files.py \
 	  tests/test_benchmarks.py::test_torch_is_compared_where_it_is_installed
 
 test-export: .venv/installed-dev
