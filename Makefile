@@ -39,6 +39,8 @@ test-torch: .venv/installed-dev
 	$(BIN)/pip install --quiet -r requirements-torch.txt -c requirements.txt
 	$(BIN)/python -m pytest tests/checkpoints/test_convert.py \
 	  tests/checkpoints/test_torch_files.py \
+	  tests/checkpoints/test_timesformer_weights.py \
+	  tests/models/test_per_frame.py \
 	  tests/test_benchmarks.py::test_torch_is_compared_where_it_is_installed
 
 test-export: .venv/installed-dev

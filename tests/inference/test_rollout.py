@@ -37,9 +37,13 @@ def clips(count=2):
 
 
 def parameters(config):
+  return parameters_of(config, clips())
+
+
+def parameters_of(config, video):
   """Returns random parameters with attention far from uniform."""
   model, draw = models.build(config), np.random.default_rng(0)
-  shapes = jax.eval_shape(model.init, jax.random.key(0), clips())['params']
+  shapes = jax.eval_shape(model.init, jax.random.key(0), video)['params']
 
   def fill(path, x):
     keys = [step.key for step in path]
@@ -69,6 +73,10 @@ CASES = [
 
 
 def recorded(config, params, monkeypatch):
+  return recorded_by(config, params, clips(), monkeypatch)
+
+
+def recorded_by(config, params, video, monkeypatch):
   """Returns the attention weights of each call, in order."""
   weights = []
 
@@ -90,7 +98,7 @@ def recorded(config, params, monkeypatch):
     # The functions that compute attention in flax and in Model 4.
     patch.setattr(blocks, 'attend', attend)
     patch.setattr(attention, 'attend', attend)
-    found = apply(params, clips())
+    found = apply(params, video)
   assert found
   return [np.asarray(x, np.float64) for x in found]
 
