@@ -200,7 +200,6 @@ def test_what_transformers_does_not_have_is_refused(change, clip, why):
 FOLLOWED = pytest.mark.parametrize('changes, short_side, mean, std', [
   ({}, 40, 0.45, 0.225),
   ({'offset': True}, 40, 0.45, 0.225),  # not of this processor
-  ({'image_mean': None, 'image_std': None}, 40, 0.5, 0.5),
   ({'feature_extractor_type': 'VideoMAEFeatureExtractor'}, 40, 0.45, 0.225),
   ({'do_normalize': False}, 40, 0, 1),
   ({'size': 48, 'rescale_factor': 1 / 100}, 48, 0.45 / 2.55, 0.225 / 2.55),

@@ -34,7 +34,9 @@ def predictor(family='joint', **changes):
   config = configs.default(family)
   config.model.size = 'Ti'
   options = config.model.options
-  options.update(tubelet=(2, 8, 8), width=32, attention_heads=2, mlp_width=64)
+  sizes = {'width': 32, 'attention_heads': 2, 'mlp_width': 64}
+  sizes |= {'tubelet': (2, 8, 8), 'patch': 8}
+  options.update({key: x for key, x in sizes.items() if key in options})
   one_layer = {'layers', 'spatial_layers', 'temporal_layers'}
   options.update({key: 1 for key in one_layer if key in options})
   if 'temporal_init' in options:
@@ -143,6 +145,7 @@ MODELS = {
   'frames': (
     'joint', {'embedding': 'uniform_frames', 'positions': 'sinusoidal_3d'}
   ),
+  'divided': ('timesformer', {}),
 }  # fmt: skip
 
 
