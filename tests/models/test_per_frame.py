@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,14 @@ import vivit_jax
 from vivit_jax import models
 from vivit_jax.checkpoints import merge, names, sources
 from vivit_jax.inference import rollout
-from vivit_jax.models import arithmetic, builder, family
+from vivit_jax.models import (
+  arithmetic,
+  builder,
+  family,
+  sizes,
+  stacking,
+  weights,
+)
 from vivit_jax.models.family import ModelConfig
 
 CLIPS = [('vtn', ''), ('vtn', '_whole'), ('vtn', '_short'), ('stam', '')]
@@ -95,6 +103,14 @@ def test_all_arrays_are_those_of_the_official_code(name, suffix):
       86_106_256,
       17.563,
     ),
+    (
+      'factorised_encoder',
+      1,
+      {'temporal_layers': 0, 'tubelet': (1, 16, 16), 'width': 1024}
+      | {'spatial_layers': 24, 'attention_heads': 16, 'mlp_width': 4096},
+      303_711_632,
+      61.554,
+    ),
   ],
 )
 def test_parameters_and_multiply_adds(name, frames, options, count, gflops):
@@ -159,11 +175,7 @@ def trainable(name, **options):
   video = np.tile(golden(name)['video'], (2, 1, 1, 1, 1))
   own = dataclasses.asdict(loaded(name).config.model.options) | options
   config = dataclasses.replace(loaded(name).config.model, options=own)
-  return (
-    models.build(config),
-    loaded(name).params,
-    np.tile(video, (2, 1, 1, 1, 1)),
-  )
+  return models.build(config), loaded(name).params, video
 
 
 @pytest.mark.parametrize('name', ['vtn', 'stam'])
@@ -183,6 +195,40 @@ def test_dropout_belongs_to_the_place_in_the_global_batch(name):
   np.testing.assert_allclose(part, whole[2:], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize('name', ['vtn', 'stam'])
+def test_scan_remat_and_bfloat16_change_no_result(name):
+  video = np.tile(golden(name)['video'], (2, 1, 1, 1, 1))
+  found = {}
+  for case, keys in {
+    'plain': {},
+    'scan and remat': {'scan': True, 'remat': 'full'},
+    'bfloat16': {'dtype': 'bfloat16'},
+  }.items():
+    config = dataclasses.replace(loaded(name).config.model, **keys)
+    model = models.build(config)
+    params = loaded(name).params
+    if config.scan:
+      params = stacking.stack(params)
+
+    def loss(params, video, model=model):
+      logits = model.apply(
+        {'params': params},
+        video,
+        train=True,
+        example_B=jnp.arange(len(video)),
+        rngs={'dropout': jax.random.key(0)},
+      )['label']
+      return (logits**2).mean(), logits
+
+    gradient, logits = jax.jit(jax.grad(loss, 1, has_aux=True))(params, video)
+    found[case] = gradient, logits
+  for case, values in found.items():
+    for value, plain in zip(values, found['plain']):
+      error = np.abs(value - plain).max() / np.abs(plain).max()
+      assert error < (0.1 if case == 'bfloat16' else 1e-4), (case, error)
+
+
 @pytest.mark.parametrize('name', ['vtn', 'stam'])
 def test_frozen_modules_drop_nothing(name):
   model, params, video = trainable(name)
@@ -197,6 +243,41 @@ def test_frozen_modules_drop_nothing(name):
   )['label']
   expected = model.apply({'params': params}, video)['label']
   np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('name, temporal_heads', [('vtn', 3), ('stam', 8)])
+def test_heads_of_a_file_that_does_not_state_them(name, temporal_heads):
+  arrays = load_file(reference.FIXTURES / name / 'model.safetensors')
+  width = arrays['cls_token'].shape[-1]
+  wide = {  # 8 times as wide
+    key: np.tile(
+      x, [8 if size in (width, 3 * width) else 1 for size in x.shape]
+    )
+    for key, x in arrays.items()
+  }
+  file = weights.File(pathlib.Path('x.pth'), 'torch', [*wide], lambda: wide)
+  reader = next(i for i in family.get(name).imports if i.matches(file))
+  options = reader.read(file).experiment['model']['options']
+  config = ModelConfig(name, options=options)
+  assert sizes.of(config).attention_heads == 8 * width // 64
+  assert options['temporal_heads'] == temporal_heads
+
+
+def test_positions_of_stam_are_resized_to_another_number_of_frames():
+  source = sources.read(reference.FIXTURES / 'stam' / 'model.safetensors')
+  name = 'TemporalTransformer/posembed_input/pos_embedding'
+  table, config = source.arrays[name], loaded('stam').config.model
+  for frames, expected in {
+    5: table,
+    1: np.stack([table[:, 0], table[:, 3]], axis=1),  # the middle of 5
+  }.items():
+    shapes = builder.shapes(config, frames, (24, 24))
+    init = names.flatten(
+      jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    )
+    target = family.Target(config, frames, (24, 24))
+    found = merge.merge(source, init, target).arrays[name]
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 IMAGE = reference.FIXTURES / 'image_vit'
@@ -313,16 +394,16 @@ def test_vtns_temporal_encoder_is_transformers_longformer():
   torch = pytest.importorskip('torch')
   transformers = pytest.importorskip('transformers')
   folder = reference.FIXTURES / 'vtn'
-  sizes = json.loads((folder / 'config.json').read_text())
-  width = sizes['embed_dim']
+  stated = json.loads((folder / 'config.json').read_text())
+  width = stated['embed_dim']
   settings = transformers.LongformerConfig(
     hidden_size=width,
-    num_hidden_layers=sizes['temporal_layers'],
-    num_attention_heads=sizes['temporal_heads'],
-    intermediate_size=sizes['temporal_mlp'],
-    attention_window=sizes['window'],
+    num_hidden_layers=stated['temporal_layers'],
+    num_attention_heads=stated['temporal_heads'],
+    intermediate_size=stated['temporal_mlp'],
+    attention_window=stated['window'],
     max_position_embeddings=POSITIONS + 2,
-    layer_norm_eps=sizes['temporal_norm_epsilon'],
+    layer_norm_eps=stated['temporal_norm_epsilon'],
     vocab_size=1,
     pad_token_id=0,
     sep_token_id=None,
@@ -330,12 +411,12 @@ def test_vtns_temporal_encoder_is_transformers_longformer():
   )
   settings.type_vocab_size = 2
   theirs = transformers.LongformerModel(settings, add_pooling_layer=False)
-  weights = load_file(folder / 'model.safetensors')
+  arrays = load_file(folder / 'model.safetensors')
   prefix = 'temporal_encoder.'
   found = theirs.load_state_dict(
     {
       name.removeprefix(prefix): torch.from_numpy(x)
-      for name, x in weights.items()
+      for name, x in arrays.items()
       if name.startswith(prefix)
     },
     strict=False,
@@ -347,7 +428,7 @@ def test_vtns_temporal_encoder_is_transformers_longformer():
     numbers = 3 * np.arange(frames)[None]
     outputs = run('vtn', video, numbers)[1]
     vectors = outputs['SpatialTransformer']['__call__'][0][:, 0]
-    x = np.concatenate([weights['cls_token'][0], np.asarray(vectors)])[None]
+    x = np.concatenate([arrays['cls_token'][0], np.asarray(vectors)])[None]
     is_cls = torch.zeros(1, frames + 1, dtype=torch.long)
     is_cls[:, 0] = 1
     places = [POSITIONS, *(numbers[0] % POSITIONS)]
@@ -362,3 +443,43 @@ def test_vtns_temporal_encoder_is_transformers_longformer():
     ours = outputs['TemporalTransformer']['__call__'][0]
     scale = np.abs(expected).max()
     np.testing.assert_allclose(ours, expected, atol=2e-5 * scale)
+
+
+def test_stams_temporal_encoder_is_torchs():
+  """With the fixture's weights."""
+  torch = pytest.importorskip('torch')
+  folder = reference.FIXTURES / 'stam'
+  stated = json.loads((folder / 'config.json').read_text())
+  width = stated['embed_dim']
+  theirs = torch.nn.TransformerEncoder(
+    torch.nn.TransformerEncoderLayer(
+      width,
+      stated['temporal_heads'],
+      stated['temporal_mlp'],
+      batch_first=True,
+    ),
+    stated['temporal_layers'],
+    norm=torch.nn.LayerNorm(width),
+    enable_nested_tensor=False,
+  )
+  prefix = 'aggregate.transformer_enc.'
+  arrays = load_file(folder / 'model.safetensors')
+  theirs.load_state_dict(
+    {
+      name.removeprefix(prefix): torch.from_numpy(x)
+      for name, x in arrays.items()
+      if name.startswith(prefix)
+    }
+  )
+  draw = np.random.default_rng(0)
+  video = draw.normal(size=(3, 5, 24, 24, 3)).astype(np.float32)
+  outputs = run('stam', video)[1]
+  vectors = np.asarray(outputs['SpatialTransformer']['__call__'][0][:, 0])
+  cls = np.broadcast_to(arrays['aggregate.cls_token'], (3, 1, width))
+  x = np.concatenate([cls, vectors.reshape(3, 5, width)], axis=1)
+  with torch.no_grad():
+    expected = theirs.eval()(
+      torch.from_numpy(x + arrays['aggregate.pos_embed'])
+    ).numpy()
+  ours = outputs['TemporalTransformer']['__call__'][0]
+  np.testing.assert_allclose(ours, expected, atol=2e-5 * np.abs(expected).max())

@@ -32,7 +32,6 @@ if typing.TYPE_CHECKING:
 
 Grid = tuple[int, int, int]  # token grid (t, h, w)
 # Modules of this package that register families.
-# Modules of this package that register families.
 BUILT_IN = ('vivit', 'timesformer', 'vtn', 'stam')
 # Environment variable with more such modules, separated by commas.
 MODULES = 'VIVIT_JAX_FAMILIES'

@@ -18,6 +18,7 @@ from vivit_jax.models import (
   image_vit,
   layer_rules,
   per_frame,
+  post_norm,
   sizes,
   torch_names,
 )
@@ -47,7 +48,7 @@ class Options(per_frame.Options):
   temporal_mlp: int | None = typed.limited(2048, at_least=1)
 
 
-class _Block(per_frame.PostNormBlock):
+class _Block(post_norm.PostNormBlock):
   """A layer of torch's `TransformerEncoder`, as its defaults have it."""
 
   activation: Any = nn.relu
@@ -57,13 +58,13 @@ class _Block(per_frame.PostNormBlock):
     more = {}
     if dropout is not None:
       more['attention_fn'] = functools.partial(
-        per_frame.attention, dropout=dropout
+        post_norm.attention, dropout=dropout
       )
     return blocks.attention(
       self.options,
       'MultiHeadDotProductAttention_0',
       kernel_init=nn.initializers.xavier_uniform(),
-      out_kernel_init=per_frame.NORMAL,
+      out_kernel_init=post_norm.NORMAL,
       **more,
     )(x_BxNxD, x_BxNxD)
 
@@ -88,8 +89,8 @@ class STAM(backbones.SpatialFirst):
     grid = x_BxtxhxwxD.shape[1], 1, 1
     tokens, x = self.encode_in_space(x_BxtxhxwxD, mode)
     shape = 1, 1, self.width
-    cls = self.param('cls_TemporalTransformer', per_frame.NORMAL, shape)
-    x = per_frame.Encoder(
+    cls = self.param('cls_TemporalTransformer', post_norm.NORMAL, shape)
+    x = post_norm.Encoder(
       self.temporal_layers,
       self.temporal,
       grid,
@@ -151,6 +152,7 @@ def _read(file: File) -> Weights:
     r'(?!aggregate\.|head\.)',
     _TABLE,
     {r'self_attn\.in_proj_': 'self_attn.qkv.'},
+    temporal_heads=Options.temporal_heads,
   )
   positions = weights.arrays[f'TemporalTransformer/{image_vit.POSITIONS}']
   data = experiment['data']

@@ -20,6 +20,7 @@ from vivit_jax.models import (
   embeddings,
   image_vit,
   layer_rules,
+  longformer,
   per_frame,
   sizes,
   torch_names,
@@ -75,110 +76,6 @@ class Options(per_frame.Options):
       )
 
 
-class _Projections(nn.Module):
-  """Queries, keys and values of one kind of place."""
-
-  options: blocks.Options
-
-  @nn.compact
-  def __call__(self, asking: jax.Array, x_BxNxD: jax.Array) -> list[jax.Array]:
-    heads = self.options.attention_heads
-    dense = functools.partial(
-      nn.DenseGeneral,
-      (heads, x_BxNxD.shape[-1] // heads),
-      kernel_init=per_frame.NORMAL,
-      dtype=self.options.dtype,
-    )
-    query = dense(name='query')(asking)
-    return [query, dense(name='key')(x_BxNxD), dense(name='value')(x_BxNxD)]
-
-
-class _Attention(nn.Module):
-  """A Longformer's attention, whose first place is the class token.
-
-  The class token sees all places, by projections of its own. A frame sees the
-  class token, and the frames at a distance of up to half the window; the class
-  token is at the place before the first frame.
-  """
-
-  options: blocks.Options
-  window: int
-
-  @nn.compact
-  def __call__(self, x_BxNxD: jax.Array, dropout) -> jax.Array:
-    cls, frames = jnp.split(x_BxNxD, [1], axis=1)
-    attend = functools.partial(per_frame.attention, dropout=dropout)
-    of_frames = _Projections(self.options, name='window')(frames, x_BxNxD)
-    mask = _seen(x_BxNxD.shape[1], self.window)[1:]
-    y = attend(*of_frames, mask=mask, number=0)
-    of_cls = _Projections(self.options, name='global')(cls, x_BxNxD)
-    y = jnp.concatenate([attend(*of_cls, number=4), y], axis=1)
-    return nn.DenseGeneral(
-      x_BxNxD.shape[-1],
-      axis=(-2, -1),
-      kernel_init=per_frame.NORMAL,
-      dtype=self.options.dtype,
-      name='out',
-    )(y)
-
-
-def _seen(places: int, window: int) -> jax.Array:
-  """Returns which places each place sees, bool [N, N]; place 0 is cls."""
-  place = jnp.arange(places)
-  near = jnp.abs(place[:, None] - place) <= window // 2
-  return near | (place == 0) | (place[:, None] == 0)
-
-
-class _Block(per_frame.PostNormBlock):
-  window: int = 18
-
-  def attend(self, x_BxNxD, dropout) -> jax.Array:
-    return _Attention(self.options, self.window, name='attention')(
-      x_BxNxD, dropout
-    )
-
-
-class _Embeddings(nn.Module):
-  """Adds positions and types of places; then the norm."""
-
-  options: blocks.Options
-  positions: int
-
-  @nn.compact
-  def __call__(self, x_BxNxD: jax.Array, frame_BxT: jax.Array) -> jax.Array:
-    width = x_BxNxD.shape[-1]
-    # The row after the frames' is cls's; the last one is for padding.
-    shape = self.positions + 2, width
-    table = self.param('frame_embedding', per_frame.NORMAL, shape)
-    kinds = self.param('type_embedding', per_frame.NORMAL, (2, width))
-    cls = jnp.broadcast_to(
-      table[self.positions] + kinds[1], (len(x_BxNxD), 1, width)
-    )
-    frames = table[frame_BxT % self.positions] + kinds[0]
-    added = jnp.concatenate([cls, frames], axis=1)
-    x = x_BxNxD + added.astype(x_BxNxD.dtype)
-    return blocks.layer_norm(self.options, 'LayerNorm_0')(x)
-
-
-class _Longformer(per_frame.Encoder):
-  """Embeddings and blocks, without a final norm."""
-
-  frame_positions: int = 286
-
-  @nn.compact
-  def __call__(
-    self, x_BxNxD: jax.Array, frame_BxT: jax.Array, mode: Mode
-  ) -> jax.Array:
-    """Encodes the class token and T frames, [B, T + 1, D]."""
-    embed = _Embeddings(
-      self.options, self.frame_positions, name='posembed_input'
-    )
-    x = embed(x_BxNxD, frame_BxT)
-    if rate := self.rate('posembed_input', mode):
-      x = blocks.dropout(x, rate, self.make_rng('dropout'), mode.example_B)
-    return self._blocks(x, self._branch_scales(mode))
-
-
 class _HeadMLP(nn.Module):
   """Norm, dense, GELU and dropout, before the linear head."""
 
@@ -227,11 +124,11 @@ class VTN(backbones.SpatialFirst):
       numbers = numbers - numbers[:, :1]
     init, shape = nn.initializers.normal(1.0), (1, 1, self.width)
     cls = self.param('cls_TemporalTransformer', init, shape)
-    x = _Longformer(
+    x = longformer.Longformer(
       self.temporal_layers,
       self.temporal,
       (frames, 1, 1),
-      block=functools.partial(_Block, window=self.window),
+      block=functools.partial(longformer.Block, window=self.window),
       dropout=self.dropout,
       frame_positions=self.frame_positions,
       name='TemporalTransformer',
@@ -334,7 +231,7 @@ def _rollout(
   """Returns the rollout: temporal shares times the ViT's within each frame."""
   places = grid[0] + 1
   row = read_out(batch, grid[0], class_token=True)
-  mask = _seen(places, config.options.window)
+  mask = longformer.seen(places, config.options.window)
   for block in blocks_of(captured['TemporalTransformer']):
     query, key = pair(block['attention']['window'])
     query_cls, key_cls = pair(block['attention']['global'])
