@@ -52,7 +52,9 @@ class DividedBlock(nn.Module):
     x = einops.rearrange(x, 'B (s t) D -> B s t D', t=self.grid[0])
     x = self._over_time(x, in_time)
     y = einops.rearrange(x, 'B s t D -> B t s D')
-    cls_of_frames = einops.repeat(cls, 'B n D -> B t n D', t=self.grid[0])
+    # `einops.repeat` would make 8 axes, more than TFLite can.
+    shape = (*y.shape[:2], *cls.shape[1:])
+    cls_of_frames = jnp.broadcast_to(cls[:, None], shape)
     y = jnp.concatenate([cls_of_frames, y], axis=2)
     y = blocks.layer_norm(self.options, 'LayerNorm_0')(y)
     y = blocks.attention(self.options, 'MultiHeadDotProductAttention_0')(y, y)
