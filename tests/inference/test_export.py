@@ -146,6 +146,7 @@ MODELS = {
     'joint', {'embedding': 'uniform_frames', 'positions': 'sinusoidal_3d'}
   ),
   'divided': ('timesformer', {}),
+  'stam': ('stam', {}),
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ import logging
 import pathlib
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import jax
 import numpy as np
@@ -129,9 +130,11 @@ def _write_tflite(program: Program, path: pathlib.Path) -> None:
 
   program = dataclasses.replace(program, platforms=('cpu',))
   module, call = _tensorflow_module(program)
-  converter = tf.lite.TFLiteConverter.from_concrete_functions(
-    [call.get_concrete_function()], module
-  )
+  # TFLite has no erf, but the terms of erfc.
+  by_erfc = lambda x: 1 - jax.lax.erfc(x)  # noqa: E731
+  with mock.patch.object(jax.lax, 'erf', by_erfc):
+    traced = call.get_concrete_function()
+  converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], module)
   path.write_bytes(converter.convert())
 
 
