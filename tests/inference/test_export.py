@@ -73,12 +73,16 @@ def run_stablehlo(folder):
   return jax.export.deserialize(bytearray(data)).call
 
 
+def named(*inputs):
+  return dict(zip(('video', 'frame_numbers'), inputs))
+
+
 def run_savedmodel(folder):
   import tensorflow as tf
 
   loaded = tf.saved_model.load(str(folder / 'savedmodel'))
   call = loaded.signatures['serving_default']
-  return lambda video: call(video=tf.constant(video))
+  return lambda *inputs: call(**named(*map(tf.constant, inputs)))
 
 
 def run_tflite(folder):
@@ -86,14 +90,14 @@ def run_tflite(folder):
 
   path = str(folder / 'model.tflite')
   call = tf.lite.Interpreter(path).get_signature_runner()
-  return lambda video: call(video=video)
+  return lambda *inputs: call(**named(*inputs))
 
 
 def run_onnx(folder):
   onnxruntime = pytest.importorskip('onnxruntime')
   session = onnxruntime.InferenceSession(str(folder / 'model.onnx'))
   heads = [output.name for output in session.get_outputs()]
-  return lambda video: dict(zip(heads, session.run(heads, {'video': video})))
+  return lambda *inputs: dict(zip(heads, session.run(heads, named(*inputs))))
 
 
 RUNTIMES = {
@@ -104,13 +108,16 @@ RUNTIMES = {
 }
 
 
-def run(folder, video, *parameters, format='stablehlo', counts=(1, 3)):
+def run(
+  folder, video, *parameters, format='stablehlo', counts=(1, 3), numbers=None
+):
   """Returns the probabilities of an artefact for these numbers of clips."""
+  inputs = [video] if numbers is None else [video, numbers]
   call = RUNTIMES[format](folder)
   return {
     f'{head}{count}': np.asarray(shares)
     for count in counts
-    for head, shares in call(*parameters, video[:count]).items()
+    for head, shares in call(*parameters, *(x[:count] for x in inputs)).items()
   }
 
 
@@ -119,8 +126,10 @@ def softmax(x):
   return e / e.sum(-1, keepdims=True)
 
 
-def expected_of(model, video, count):
-  logits = model.logits(video[:count])
+def expected_of(model, video, count, numbers=None):
+  logits = model.logits(
+    video[:count], None if numbers is None else numbers[:count]
+  )
   return {
     f'many{count}': 1 / (1 + np.exp(-logits['many'])),
     f'one{count}': softmax(logits['one']),
@@ -147,6 +156,7 @@ MODELS = {
   ),
   'divided': ('timesformer', {}),
   'stam': ('stam', {}),
+  'vtn': ('vtn', {}),
 }  # fmt: skip
 
 
@@ -179,10 +189,13 @@ def test_probabilities_equal_the_models(format, batch, model, tmp_path):
   about = json.loads((folder / 'model.json').read_text('utf-8'))
   fixed = about['inputs']['video']['shape'][0]
   assert fixed == (batch or 'b')
-  counts = (1, 3) if fixed == 'b' else (fixed,)
-  found = run(folder, video, format=format, counts=counts)
+  counts, numbers = (1, 3) if fixed == 'b' else (fixed,), None
+  if family == 'vtn':
+    numbers = np.array([[0, 2, 5, 300], [7, 8, 9, 10], [280, 290, 300, 310]])
+    numbers = numbers.astype(np.int32)
+  found = run(folder, video, format=format, counts=counts, numbers=numbers)
   for count in counts:
-    for name, shares in expected_of(model, video, count).items():
+    for name, shares in expected_of(model, video, count, numbers).items():
       assert np.ptp(shares) > 0.05
       np.testing.assert_allclose(found[name], shares, atol=tolerance)
 

@@ -89,12 +89,14 @@ class _Embeddings(nn.Module):
     shape = self.positions + 2, width
     table = self.param('frame_embedding', post_norm.NORMAL, shape)
     kinds = self.param('type_embedding', post_norm.NORMAL, (2, width))
-    cls = jnp.broadcast_to(
-      table[self.positions] + kinds[1], (len(x_BxNxD), 1, width)
-    )
-    frames = table[frame_BxT % self.positions] + kinds[0]
-    added = jnp.concatenate([cls, frames], axis=1)
-    x = x_BxNxD + added.astype(x_BxNxD.dtype)
+    cls, frames = jnp.split(x_BxNxD, [1], axis=1)
+    # The remainder, which jax2onnx cannot convert for any number of clips.
+    whole = jax.lax.div(frame_BxT, jnp.full_like(frame_BxT, self.positions))
+    places = frame_BxT - self.positions * whole
+    places = jnp.take(table, places, axis=0, mode='clip')
+    cls += (table[self.positions] + kinds[1]).astype(cls.dtype)
+    frames += (places + kinds[0]).astype(frames.dtype)
+    x = jnp.concatenate([cls, frames], axis=1)
     return blocks.layer_norm(self.options, 'LayerNorm_0')(x)
 
 
