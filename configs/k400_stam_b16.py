@@ -33,6 +33,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.optim.decay_at = (11.0, 14.0)
   config.optim.nesterov = True
   config.optim.weight_decay = 1e-4
+  config.optim.weight_decay_on = 'all'
+  config.optim.clip_norm = None
   config.train.epochs = 15.0
   config.evaluation.temporal_views = 1
   config.evaluation.spatial_crops = 1

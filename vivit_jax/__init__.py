@@ -40,8 +40,8 @@ def load(
 ) -> Predictor:
   """Loads a trained model for prediction.
 
-  A workdir, its checkpoints and a Hugging Face folder of a ViViT contain their
-  config. Other formats need `config`.
+  Of workdirs, Hugging Face folders, and the authors' files of TimeSformer, VTN
+  and STAM, the config is known. Other formats need `config`.
 
     model = vivit_jax.load('runs/demo')
     model.predict('video.mp4').heads['verb'].labels[0]

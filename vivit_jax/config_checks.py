@@ -94,7 +94,8 @@ def _check_optim(optim: OptimConfig) -> None:
   )
   require(
     all(a < b for a, b in itertools.pairwise(optim.decay_at)),
-    f'optim.decay_at is {optim.decay_at}; it takes ascending epochs.',
+    f'optim.decay_at is {optim.decay_at}; each epoch must be later than the '
+    'one before.',
   )
   for key in ('freeze', 'train'):
     pattern = getattr(optim, key)

@@ -50,6 +50,8 @@ def describe(weights: Weights) -> str:
     if {name, *family.initialises_from} & {*weights.models}:
       lines |= family.describe(weights.arrays)
       break
+  if weights.heads_unknown:
+    lines |= {key: 'not stated' for key in lines if key.endswith('heads')}
   classes = classifier.classes_of(weights.arrays)
   lines['head'] = 'none' if classes is None else f'{classes} classes'
   lines['parameters'] = f'{sum(x.size for x in weights.arrays.values()):,}'

@@ -42,8 +42,8 @@ def load(
 ) -> LoadedModel:
   """Loads a model from a checkpoint of any format.
 
-  A workdir, its checkpoints, and a Hugging Face folder of a ViViT contain their
-  config. Other formats need `config`.
+  Of workdirs, Hugging Face folders, and the authors' files of TimeSformer, VTN
+  and STAM, the config is known. Other formats need `config`.
 
   Args:
     path: of a workdir or checkpoint.

@@ -227,9 +227,9 @@ def describe(arrays: Arrays) -> dict[str, str]:
   spatial = {n: x for n, x in arrays.items() if 'TemporalTransformer' not in n}
   return image_vit.describe(spatial) | {
     'temporal encoder': (
-      f'{found["temporal_layers"]} blocks, {found["temporal_heads"]} attention '
-      f'heads, MLP {found["temporal_mlp"]}'
-    )
+      f'{found["temporal_layers"]} blocks, MLP {found["temporal_mlp"]}'
+    ),
+    'temporal heads': f'{found["temporal_heads"]}',
   }
 
 

@@ -70,8 +70,9 @@ def _clip(data: DataConfig) -> str:
   height, width = data.crop
   return (
     f'{data.frames} frames{frame_numbers.pace(data)}, {height} x {width} '
-    f'pixels, cropped from short side {data.short_side}; mean '
-    f'{_values(data.mean)}, std {_values(data.std)}'
+    f'pixels, cropped from short side {data.short_side}; '
+    f'{data.channels.upper()}, mean {_values(data.mean)}, '
+    f'std {_values(data.std)}'
   )
 
 
@@ -84,10 +85,11 @@ def _optimiser(config: OptimConfig) -> str:
   parts = [
     f'{config.name}, learning rate {_number(config.learning_rate)}',
     f'{config.schedule} after a warm-up of {warmup}',
-    f'weight decay {_number(config.weight_decay)}',
+    f'weight decay {_number(config.weight_decay)} on {config.weight_decay_on}',
   ]
   options = {
     'layer decay': None if config.layer_decay == 1.0 else config.layer_decay,
+    'rate falls at epochs': config.decay_at or None,
     'clip norm': config.clip_norm,
     'trains only': config.train,
     'freezes': config.freeze,
