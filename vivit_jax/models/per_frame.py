@@ -123,21 +123,21 @@ RESIZE = (
 def read(
   file: File,
   title: str,
+  defaults: Options,
   spatial: str,
   temporal: Sequence[torch_names.Row],
   rename: Mapping[str, str],
-  temporal_heads: int | None = None,
 ) -> tuple[Weights, dict[str, Any]]:
   """Reads the released weights of VTN or STAM.
 
   Args:
     file: of torch's arrays.
     title: of the project.
+    defaults: options of the released models. A config.json beside the file
+      takes precedence for the attention heads.
     spatial: pattern of the start of the ViT's names, which is removed.
     temporal: table of all other arrays; see `torch_names.to_ours`.
     rename: pattern -> replacement, for other arrays' names before that.
-    temporal_heads: of the released models; None: one for each 64 of the width.
-      A config.json beside the file takes precedence.
 
   Returns:
     The weights, for the family of this name in lower case; and the config
@@ -158,7 +158,7 @@ def read(
     raise damaged(file.path, 'the ViT has no cls_token or pos_embed')
   width = ours['cls_token'].shape[-1]
   heads = torch_names.heads_of(file, width)
-  in_time = temporal_heads
+  in_time = defaults.temporal_heads
   if in_time is None or 'temporal_heads' in file.config:
     in_time = torch_names.heads_of(file, width, 'temporal_heads')
   ours = torch_names.to_ours(torch_names.from_timm(ours), heads or 1, file.path)
@@ -178,7 +178,12 @@ def read(
   }
   model = {'family': title.lower(), 'size': size}
   model['options'] = options | {'temporal_heads': in_time}
-  weights = Weights(f'{title}, {file.container}', ours, (title.lower(),))
+  weights = Weights(
+    f'{title}, {file.container}',
+    ours,
+    (title.lower(),),
+    options={key: getattr(defaults, key) for key in ('gelu', 'norm_epsilon')},
+  )
   obstacle = ''
   if None in (heads, in_time):
     obstacle = (

@@ -149,10 +149,10 @@ def _read(file: File) -> Weights:
   weights, experiment = per_frame.read(
     file,
     'STAM',
+    Options(),
     r'(?!aggregate\.|head\.)',
     _TABLE,
     {r'self_attn\.in_proj_': 'self_attn.qkv.'},
-    temporal_heads=Options.temporal_heads,
   )
   positions = weights.arrays[f'TemporalTransformer/{image_vit.POSITIONS}']
   data = experiment['data']

@@ -206,6 +206,7 @@ def _read(file: File) -> Weights:
   weights, experiment = per_frame.read(
     file,
     'VTN',
+    Options(),
     r'backbone\.',
     _TABLE,
     {
@@ -222,7 +223,11 @@ def _read(file: File) -> Weights:
   data |= _PIXELS | {'frames': 250, 'sampling': 'whole'}
   data['short_side'] = -(-data['crop'][0] * 8 // 7)  # 256 for 224
   experiment['evaluation'] = {'temporal_views': 1, 'spatial_crops': 1}
-  return per_frame.with_experiment(weights, experiment)
+  note = (
+    'the file states no clips: they are 250 frames of the whole video in one '
+    'view, as in the official test; others by --frames, --sampling and --views'
+  )
+  return per_frame.with_experiment(weights, experiment, [note])
 
 
 def _rollout(
