@@ -135,7 +135,7 @@ def test_a_sampling_of_the_whole_video_has_no_frame_rate():
   'schedule, epochs, words',
   [
     ('cosine', (11, 14), "decay_at.*'cosine'"),
-    ('step', (14, 11), 'decay_at.*ascending'),
+    ('step', (14, 11), 'decay_at.*later'),
     ('step', (0,), 'decay_at'),
     ('step', ('11',), 'decay_at'),
   ],
