@@ -14,7 +14,7 @@ import numpy as np
 from vivit_jax.errors import UserError, damaged
 from vivit_jax.models import classifier, torch_names
 from vivit_jax.models.family import Import
-from vivit_jax.models.weights import IMAGE_VIT, TORCH, File, Weights
+from vivit_jax.models.weights import IMAGE_VIT, TORCH, Clip, File, Weights
 
 POSITIONS = 'posembed_input/pos_embedding'
 _POSITIONS = f'Transformer/{POSITIONS}'
@@ -219,13 +219,25 @@ def is_timm(file: File) -> bool:
   )
 
 
-def hugging_face_labels(weights: Weights) -> dict[str, Any]:
-  """Returns the keys of config.json for the classes of the only head."""
+def hugging_face_config(weights: Weights, clip: Clip) -> dict[str, Any]:
+  """Returns the keys of config.json that ViViT and TimeSformer share."""
+  widths = infer_sizes(weights.arrays)
   classes = classifier.classes_of(weights.arrays)
   labels = [f'LABEL_{number}' for number in range(classes)]
   for names in (weights.label_names or {}).values():
     labels = list(names)
   return {
+    'hidden_size': widths['width'],
+    'intermediate_size': widths['mlp_width'],
+    'image_size': clip.crop[0],
+    'layer_norm_eps': weights.options.get('norm_epsilon', 1e-6),
+    'num_attention_heads': widths['attention_heads'],
+    'num_channels': 3,
+    'num_frames': clip.frames,
+    'num_hidden_layers': widths['layers'],
+    'qkv_bias': True,
+    'hidden_dropout_prob': 0.0,
+    'attention_probs_dropout_prob': 0.0,
     'problem_type': _PROBLEMS[bool(weights.multi_label)],
     'id2label': {str(n): name for n, name in enumerate(labels)},
     'label2id': {name: n for n, name in enumerate(labels)},

@@ -14,7 +14,7 @@ import numpy as np
 from vivit_jax import typed
 from vivit_jax.errors import UserError, damaged
 from vivit_jax.models import blocks, image_vit, resize, sizes, torch_names
-from vivit_jax.models.family import Grid, ModelConfig
+from vivit_jax.models.family import ModelConfig
 from vivit_jax.models.vivit import weights as vivit
 from vivit_jax.models.weights import IMAGE_VIT, File, Weights
 
@@ -46,22 +46,6 @@ class Options:
   @property
   def embedding(self) -> str:
     return 'tubelet'
-
-
-def grid(options: Options, frames: int, crop: tuple[int, int]) -> Grid:
-  """Returns the token grid (t, h, w) of a clip; `Family.grid`."""
-  h, w = (side // options.patch for side in crop)
-  return frames, h, w
-
-
-def check_clip(options: Options, frames: int, crop: tuple[int, int]) -> None:
-  """Raises a UserError for a crop that patches do not divide."""
-  del frames
-  if any(side % options.patch for side in crop):
-    raise UserError(
-      f'data.crop is {crop[0]} x {crop[1]}; model.options.patch requires '
-      f'multiples of {options.patch}.'
-    )
 
 
 def check(config: ModelConfig) -> None:
@@ -141,7 +125,8 @@ def read(
 
   Returns:
     The weights, for the family of this name in lower case; and the config
-    sections `model` and `data` as far as they follow from the arrays.
+    sections `model`, `data` and `evaluation` as far as they follow from the
+    arrays and the official tests.
 
   Raises:
     UserError: another model, or a damaged file.
@@ -199,7 +184,13 @@ def read(
   weights = dataclasses.replace(
     weights, heads_unknown=None in (heads, in_time), obstacle=obstacle
   )
-  return weights, {'model': model, 'data': {'crop': (side * patch,) * 2}}
+  crop = side * patch
+  # As in the official tests: one view, whose crop is 0.875 of the short side.
+  return weights, {
+    'model': model,
+    'data': {'crop': (crop, crop), 'short_side': -(-crop * 8 // 7)},
+    'evaluation': {'temporal_views': 1, 'spatial_crops': 1},
+  }
 
 
 def with_experiment(

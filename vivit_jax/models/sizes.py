@@ -66,3 +66,21 @@ def named(heads: int, width: int, mlp: int) -> tuple[str, dict[str, Any]]:
     if (size.attention_heads, size.width, size.mlp) == (heads, width, mlp):
       return name, {}
   return 'B', {'attention_heads': heads, 'width': width, 'mlp_width': mlp}
+
+
+def patch_grid(
+  options: Any, frames: int, crop: tuple[int, int]
+) -> tuple[int, int, int]:
+  """Returns the token grid (t, h, w) of patches of frames; `Family.grid`."""
+  h, w = (side // options.patch for side in crop)
+  return frames, h, w
+
+
+def check_patches(options: Any, frames: int, crop: tuple[int, int]) -> None:
+  """Raises a UserError for a crop that patches do not divide."""
+  del frames
+  if any(side % options.patch for side in crop):
+    raise UserError(
+      f'data.crop is {crop[0]} x {crop[1]}; model.options.patch requires '
+      f'multiples of {options.patch}.'
+    )

@@ -156,10 +156,7 @@ def _read(file: File) -> Weights:
   )
   positions = weights.arrays[f'TemporalTransformer/{image_vit.POSITIONS}']
   data = experiment['data']
-  # The official test resizes to crop / 0.875.
-  data |= _DATA | {'short_side': -(-data['crop'][0] * 8 // 7)}
-  data['frames'] = positions.shape[1] - 1
-  experiment['evaluation'] = {'temporal_views': 1, 'spatial_crops': 1}
+  data |= _DATA | {'frames': positions.shape[1] - 1}
   return per_frame.with_experiment(weights, experiment)
 
 
@@ -171,12 +168,12 @@ FAMILY = register(
     sizes=sizes.SIZES,
     default_size='B',
     build=_build,
-    grid=per_frame.grid,
+    grid=sizes.patch_grid,
     layers=layer_rules.of_two_encoders,
     data=_DATA,
     supports=BUILD_KEYS,
     check=per_frame.check,
-    check_clip=per_frame.check_clip,
+    check_clip=sizes.check_patches,
     pools=('token',),
     imports=(
       Import(

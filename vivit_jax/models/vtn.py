@@ -221,8 +221,6 @@ def _read(file: File) -> Weights:
   options['head_mlp'] = weights.arrays['mlp_head/Dense_0/kernel'].shape[1]
   options['window'] = file.config.get('window', 18)
   data |= _PIXELS | {'frames': 250, 'sampling': 'whole'}
-  data['short_side'] = -(-data['crop'][0] * 8 // 7)  # 256 for 224
-  experiment['evaluation'] = {'temporal_views': 1, 'spatial_crops': 1}
   note = (
     'the file states no clips: they are 250 frames of the whole video in one '
     'view, as in the official test; others by --frames, --sampling and --views'
@@ -264,12 +262,12 @@ FAMILY = register(
     sizes=sizes.SIZES,
     default_size='B',
     build=_build,
-    grid=per_frame.grid,
+    grid=sizes.patch_grid,
     layers=_layers,
     data=_PIXELS | {'frames': 16},
     supports=BUILD_KEYS,
     check=per_frame.check,
-    check_clip=per_frame.check_clip,
+    check_clip=sizes.check_patches,
     pools=('token',),
     reads_frame_numbers=True,
     imports=(

@@ -7,13 +7,10 @@ import dataclasses
 from typing import Literal
 
 from vivit_jax import typed
-from vivit_jax.errors import UserError
-from vivit_jax.models import blocks, image_vit, sizes
+from vivit_jax.models import blocks, image_vit, layer_rules, sizes
 from vivit_jax.models.family import (
   BUILD_KEYS,
   Family,
-  Grid,
-  Layers,
   ModelConfig,
   Published,
   register,
@@ -68,30 +65,6 @@ def _build(config: ModelConfig, class_token: bool) -> TimeSformer:
   )
 
 
-def _grid(options: Options, frames: int, crop: tuple[int, int]) -> Grid:
-  h, w = (side // options.patch for side in crop)
-  return frames, h, w
-
-
-def _check_clip(options: Options, frames: int, crop: tuple[int, int]) -> None:
-  del frames
-  if any(side % options.patch for side in crop):
-    raise UserError(
-      f'data.crop is {crop[0]} x {crop[1]}; model.options.patch requires '
-      f'multiples of {options.patch}.'
-    )
-
-
-def _layers(config: ModelConfig) -> Layers:
-  depth = sizes.of(config).layers
-  rules = [
-    ('embedding/|cls$|Transformer/posembed_input/', 0),
-    (r'Transformer/encoderblock_(\d+)/', lambda block: block + 1),
-    ('Transformer/encoder_norm/', depth + 1),
-  ]
-  return Layers(depth, rules)
-
-
 _JOINT, _SPACE = {'attention': 'joint'}, {'attention': 'space'}
 
 TIMESFORMER = register(
@@ -102,12 +75,12 @@ TIMESFORMER = register(
     sizes=sizes.SIZES,
     default_size='B',
     build=_build,
-    grid=_grid,
-    layers=_layers,
+    grid=sizes.patch_grid,
+    layers=layer_rules.of_one_encoder,
     data=weights.DATA,
     supports=BUILD_KEYS,
     check=sizes.check_heads,
-    check_clip=_check_clip,
+    check_clip=sizes.check_patches,
     pools=('token', 'mean', 'attention'),
     pool_sizes=sizes.of_pool,
     imports=(official.READ, huggingface.READ, *image_vit.IMPORTS),

@@ -169,7 +169,7 @@ def _frames(weights: Weights) -> int:
 
 def _config(weights: Weights, clip: Clip) -> dict[str, Any]:
   """Returns config.json."""
-  arrays, widths = weights.arrays, image_vit.infer_sizes(weights.arrays)
+  arrays = weights.arrays
   kinds = {ours: theirs for theirs, ours in _ATTENTION.items()}
   exact = weights.options.get('gelu') == 'exact'
   return {
@@ -177,18 +177,7 @@ def _config(weights: Weights, clip: Clip) -> dict[str, Any]:
     'model_type': 'timesformer',
     'attention_type': kinds[own.attention_of(arrays)],
     'hidden_act': 'gelu' if exact else 'gelu_pytorch_tanh',
-    'hidden_size': widths['width'],
-    'intermediate_size': widths['mlp_width'],
-    'image_size': clip.crop[0],
-    'layer_norm_eps': weights.options.get('norm_epsilon', 1e-6),
-    'num_attention_heads': widths['attention_heads'],
-    'num_channels': 3,
-    'num_frames': clip.frames,
-    'num_hidden_layers': widths['layers'],
     'patch_size': arrays['embedding/kernel'].shape[1],
-    'qkv_bias': True,
-    'hidden_dropout_prob': 0.0,
-    'attention_probs_dropout_prob': 0.0,
     'drop_path_rate': 0,
-    **image_vit.hugging_face_labels(weights),
+    **image_vit.hugging_face_config(weights, clip),
   }

@@ -148,23 +148,12 @@ def _check(weights: Weights, clip: Clip) -> None:
 
 def _config(weights: Weights, clip: Clip) -> dict[str, Any]:
   """Returns config.json."""
-  arrays, widths = weights.arrays, image_vit.infer_sizes(weights.arrays)
+  arrays = weights.arrays
   exact = weights.options.get('gelu') == 'exact'
   return {
     'architectures': ['VivitForVideoClassification'],
     'model_type': 'vivit',
     'hidden_act': 'gelu' if exact else 'gelu_fast',
-    'hidden_size': widths['width'],
-    'intermediate_size': widths['mlp_width'],
-    'image_size': clip.crop[0],
-    'layer_norm_eps': weights.options.get('norm_epsilon', 1e-6),
-    'num_attention_heads': widths['attention_heads'],
-    'num_channels': 3,
-    'num_frames': clip.frames,
-    'num_hidden_layers': widths['layers'],
-    'qkv_bias': True,
-    'hidden_dropout_prob': 0.0,
-    'attention_probs_dropout_prob': 0.0,
     'tubelet_size': list(arrays['embedding/kernel'].shape[:3]),
-    **image_vit.hugging_face_labels(weights),
+    **image_vit.hugging_face_config(weights, clip),
   }
