@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 
+import jax.numpy as jnp
 import numpy as np
 from flax import serialization
 
@@ -44,6 +45,13 @@ def config(name: str, **changes) -> models.ModelConfig:
   return flat_config(
     family, **({'heads': {'label': 11}} | SIZE | depth | own | changes)
   )
+
+
+def tokens(captured: dict) -> jnp.ndarray:
+  """Returns a module's tokens; last blocks return class tokens apart."""
+  output = captured['__call__'][0]
+  parts = output if isinstance(output, list | tuple) else [output]
+  return jnp.concatenate(parts, axis=-2)
 
 
 def model(name: str, **changes):

@@ -206,3 +206,22 @@ def test_features_come_before_the_head_and_the_representation_layer():
   expected = plain.dense(found.pre_logits, head)
   logits = jax.jit(model.apply)({'params': params}, VIDEO)['label']
   np.testing.assert_allclose(logits, expected, atol=1e-5)
+
+
+def test_nothing_is_computed_for_tokens_that_nothing_reads():
+  """The last block's MLP, where only the class token is read."""
+  width, mlp, places = 16, 64, 65
+  options = blocks.Options(attention_heads=2, mlp=mlp)
+  encoder = blocks.Encoder(1, options, (1, 8, 8), first=1)
+  x = jnp.ones((1, places, width))
+  params = jax.eval_shape(
+    lambda key: encoder.init(key, x, blocks.Mode()), jax.random.key(0)
+  )
+
+  def operations(read):
+    run = jax.jit(lambda params: read(encoder.apply(params, x, blocks.Mode())))
+    return run.lower(params).compile().cost_analysis()['flops']
+
+  saved = operations(lambda parts: parts) - operations(lambda parts: parts[0])
+  of_mlp = 2 * 2 * (places - 1) * width * mlp
+  assert of_mlp < saved < 1.5 * of_mlp  # with norms and GELU

@@ -69,13 +69,13 @@ def test_all_arrays_are_those_of_the_official_code(name, suffix):
   expected = golden(name)
   video = expected[f'video{suffix}']
   logits, outputs = run(name, video, expected.get(f'frame_index{suffix}'))
-  spatial = outputs['SpatialTransformer']['__call__'][0][:, 0]
+  spatial = reference.tokens(outputs['SpatialTransformer'])[:, 0]
   temporal = outputs['TemporalTransformer']
   found = {
     'logits': logits,
     'per_frame': spatial.reshape(*video.shape[:2], -1),
-    'layer_0': temporal['encoderblock_0']['__call__'][0],
-    'layer_1': temporal['encoderblock_1']['__call__'][0],
+    'layer_0': reference.tokens(temporal['encoderblock_0']),
+    'layer_1': reference.tokens(temporal['encoderblock_1']),
   }
   if name == 'vtn':
     found['embedded'] = temporal['posembed_input']['__call__'][0]
@@ -317,7 +317,7 @@ def test_each_frames_vector_is_the_image_models_feature(name):
     capture_intermediates=True,
     mutable='intermediates',
   )[1]['intermediates']
-  vectors = outputs['SpatialTransformer']['__call__'][0][:, 0]
+  vectors = reference.tokens(outputs['SpatialTransformer'])[:, 0]
   vectors = vectors.reshape(len(images), 3, -1)
   tolerance = 2e-5 * np.abs(expected).max()
   for frame in (0, 2):
@@ -427,7 +427,7 @@ def test_vtns_temporal_encoder_is_transformers_longformer():
     video = draw.normal(size=(1, frames, 24, 24, 3)).astype(np.float32)
     numbers = 3 * np.arange(frames)[None]
     outputs = run('vtn', video, numbers)[1]
-    vectors = outputs['SpatialTransformer']['__call__'][0][:, 0]
+    vectors = reference.tokens(outputs['SpatialTransformer'])[:, 0]
     x = np.concatenate([arrays['cls_token'][0], np.asarray(vectors)])[None]
     is_cls = torch.zeros(1, frames + 1, dtype=torch.long)
     is_cls[:, 0] = 1
@@ -440,7 +440,7 @@ def test_vtns_temporal_encoder_is_transformers_longformer():
         global_attention_mask=is_cls,
         attention_mask=torch.ones_like(is_cls),
       ).last_hidden_state.numpy()
-    ours = outputs['TemporalTransformer']['__call__'][0]
+    ours = reference.tokens(outputs['TemporalTransformer'])
     scale = np.abs(expected).max()
     np.testing.assert_allclose(ours, expected, atol=2e-5 * scale)
 
@@ -474,12 +474,12 @@ def test_stams_temporal_encoder_is_torchs():
   draw = np.random.default_rng(0)
   video = draw.normal(size=(3, 5, 24, 24, 3)).astype(np.float32)
   outputs = run('stam', video)[1]
-  vectors = np.asarray(outputs['SpatialTransformer']['__call__'][0][:, 0])
+  vectors = np.asarray(reference.tokens(outputs['SpatialTransformer'])[:, 0])
   cls = np.broadcast_to(arrays['aggregate.cls_token'], (3, 1, width))
   x = np.concatenate([cls, vectors.reshape(3, 5, width)], axis=1)
   with torch.no_grad():
     expected = theirs.eval()(
       torch.from_numpy(x + arrays['aggregate.pos_embed'])
     ).numpy()
-  ours = outputs['TemporalTransformer']['__call__'][0]
+  ours = reference.tokens(outputs['TemporalTransformer'])
   np.testing.assert_allclose(ours, expected, atol=2e-5 * np.abs(expected).max())

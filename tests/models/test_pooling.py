@@ -89,7 +89,7 @@ def test_models_pool_the_output_of_their_last_encoder(name, encoder, pool):
 
   with jax.default_matmul_precision('highest'):
     found, state = jax.jit(apply)(params, video)
-  outputs = state['intermediates'][encoder]['__call__'][0]
+  outputs = reference.tokens(state['intermediates'][encoder])
   x = np.asarray(outputs, np.float64)
   tokens = 3 if encoder == 'TemporalTransformer' else 3 * 2 * 2
   assert x.shape[1] == tokens + (pool == 'token')

@@ -66,8 +66,8 @@ def run(config, params, video, **keys):
 
   outputs, captured = apply(params, video)
   encoder = captured['intermediates']['Transformer']
-  layers = range(len(encoder))
-  return outputs, [encoder[f'encoderblock_{n}']['__call__'][0] for n in layers]
+  names = [f'encoderblock_{layer}' for layer in range(len(encoder))]
+  return outputs, [reference.tokens(encoder[name]) for name in names]
 
 
 @pytest.mark.parametrize('suffix', ['', '_resized'])
@@ -334,7 +334,7 @@ def drawn(attention, draws, branch, examples=range(8)):
 
   @jax.jit
   def apply(params):
-    return model.apply(
+    captured = model.apply(
       {'params': params},
       EIGHT,
       train=True,
@@ -342,7 +342,8 @@ def drawn(attention, draws, branch, examples=range(8)):
       rngs={'stochastic_depth': jax.random.key(1)},
       capture_intermediates=True,
       mutable='intermediates',
-    )[1]['intermediates']['Transformer']['encoderblock_0']['__call__'][0]
+    )[1]['intermediates']['Transformer']['encoderblock_0']
+    return reference.tokens(captured)
 
   outputs = []
   for value in (0, 1):  # the branch's output is its bias

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -239,11 +239,32 @@ class MlpBlock(nn.Module):
     return dense(x_BxNxD.shape[-1])(x)
 
 
+def split_first(x: jax.Array, first: int) -> list[jax.Array]:
+  """Splits tokens [..., N, D] into the first ones, if any, and the others."""
+  return jnp.split(x, [first], axis=-2) if first else [x]
+
+
+def tokens_and_summary(
+  parts: Sequence[jax.Array],
+) -> tuple[jax.Array, jax.Array | None]:
+  """Returns an encoder's tokens [B, N, D] and class token: [B, D], or None."""
+  *first, tokens = parts
+  return tokens, first[0].squeeze(axis=1) if first else None
+
+
 class EncoderBlock(nn.Module):
-  """Pre-norm self-attention and MLP, each with a residual connection."""
+  """Pre-norm self-attention and MLP, each with a residual connection.
+
+  Attributes:
+    options: block settings.
+    grid: (t, h, w) of the tokens, for subclasses.
+    first: number of tokens at the start whose MLP is computed apart, so that
+      the others' is left out by the compiler if nothing reads them.
+  """
 
   options: Options
-  grid: tuple[int, int, int]  # (t, h, w) of the tokens, for subclasses
+  grid: tuple[int, int, int]
+  first: int = 0
 
   BRANCHES = 2
 
@@ -254,14 +275,19 @@ class EncoderBlock(nn.Module):
   @nn.compact
   def __call__(
     self, x_BxNxD: jax.Array, scale_RxB: jax.Array | None
-  ) -> jax.Array:
-    """Returns [B, N, D]; `scale_RxB` is one layer's `stochastic_depth`."""
+  ) -> jax.Array | list[jax.Array]:
+    """Returns [B, N, D]; with `first`, its `split_first`.
+
+    `scale_RxB` is one layer's `stochastic_depth`.
+    """
     attention_B, mlp_B = (None, None) if scale_RxB is None else scale_RxB
     y = self.attend(layer_norm(self.options)(x_BxNxD))
     x = add_branch(x_BxNxD, y, attention_B)
-    y = layer_norm(self.options)(x)
-    y = MlpBlock(self.options)(y)
-    return add_branch(x, y, mlp_B)
+    norm, mlp = layer_norm(self.options), MlpBlock(self.options)
+    parts = [
+      add_branch(x, mlp(norm(x)), mlp_B) for x in split_first(x, self.first)
+    ]
+    return parts if self.first else parts[0]
 
 
 class Encoder(nn.Module):
@@ -275,6 +301,8 @@ class Encoder(nn.Module):
     block: block class, called with options, grid and name; bind further
       arguments with `functools.partial`.
     branches: residual branches per block.
+    first: number of class tokens, which come first; if not 0, `block` has an
+      attribute `first`, which is set in the last block.
     rows: shape of a clip's draws of stochastic depth, for each branch; None:
       one draw for each branch. The block gets a tuple of [B, *shape] if set.
   """
@@ -285,14 +313,16 @@ class Encoder(nn.Module):
   positions: str = 'learned'
   block: type[nn.Module] = EncoderBlock
   branches: int = EncoderBlock.BRANCHES
+  first: int = 0
   rows: tuple[tuple[int, ...], ...] | None = None
 
   @nn.compact
-  def __call__(self, x_BxNxD: jax.Array, mode: Mode) -> jax.Array:
-    """Encodes tokens [B, N, D]; see `Mode`."""
+  def __call__(self, x_BxNxD: jax.Array, mode: Mode) -> list[jax.Array]:
+    """Returns `split_first` of the encoded tokens [B, N, D]; see `Mode`."""
     x = AddPositions(self.positions, self.grid, name='posembed_input')(x_BxNxD)
-    x = self._blocks(x, self._branch_scales(mode))
-    return layer_norm(self.options, name='encoder_norm')(x)
+    parts = self._blocks(x, self._branch_scales(mode))
+    norm = layer_norm(self.options, name='encoder_norm')
+    return [norm(part) for part in parts]
 
   def _branch_scales(
     self, mode: Mode
@@ -328,7 +358,9 @@ class Encoder(nn.Module):
     self,
     x_BxNxD: jax.Array,
     scale_LxRxB: jax.Array | tuple[jax.Array, ...] | None,
-  ) -> jax.Array:
+  ) -> list[jax.Array]:
+    """Returns `split_first` of the output of the last block."""
+
     def step(block, x, scale):
       return block(x, scale)
 
@@ -347,9 +379,11 @@ class Encoder(nn.Module):
         check_constancy_invariants=False,  # would trace the block again
       )
       block = self.block(self.options, self.grid, name='encoderblock')
-      return scanned(block, x_BxNxD, scale_LxRxB)[0]
+      return split_first(scanned(block, x_BxNxD, scale_LxRxB)[0], self.first)
     x = x_BxNxD
     for layer in range(self.layers):
-      block = self.block(self.options, self.grid, name=f'encoderblock_{layer}')
+      name, is_last = f'encoderblock_{layer}', layer == self.layers - 1
+      apart = {'first': self.first} if is_last and self.first else {}
+      block = self.block(self.options, self.grid, name=name, **apart)
       x = step(block, x, jax.tree.map(lambda x, i=layer: x[i], scale_LxRxB))
-    return x
+    return x if self.first else [x]

@@ -108,8 +108,8 @@ class Longformer(post_norm.Encoder):
   @nn.compact
   def __call__(
     self, x_BxNxD: jax.Array, frame_BxT: jax.Array, mode: Mode
-  ) -> jax.Array:
-    """Encodes the class token and T frames, [B, T + 1, D]."""
+  ) -> list[jax.Array]:
+    """Encodes the class token and T frames, [B, T + 1, D], which it splits."""
     embed = _Embeddings(
       self.options, self.frame_positions, name='posembed_input'
     )

@@ -46,6 +46,7 @@ class PostNormBlock(nn.Module):
 
   options: blocks.Options
   grid: Grid  # unused; of `blocks.Encoder`
+  first: int = 0  # see `blocks.EncoderBlock`
   activation: Callable = functools.partial(blocks.gelu, kind='exact')
   drops_hidden: bool = False  # dropout within the MLP, too
 
@@ -54,8 +55,10 @@ class PostNormBlock(nn.Module):
     raise NotImplementedError
 
   @nn.compact
-  def __call__(self, x_BxNxD: jax.Array, dropout: Dropout | None) -> jax.Array:
-    """Returns [B, N, D]."""
+  def __call__(
+    self, x_BxNxD: jax.Array, dropout: Dropout | None
+  ) -> jax.Array | list[jax.Array]:
+    """Returns [B, N, D]; with `first`, its `split_first`."""
     norm = functools.partial(blocks.layer_norm, self.options)
     dense = functools.partial(
       nn.Dense, kernel_init=NORMAL, dtype=self.options.dtype
@@ -66,7 +69,8 @@ class PostNormBlock(nn.Module):
     if self.drops_hidden:
       y = drop(y, dropout, 2)
     y = drop(dense(x.shape[-1], name='Dense_1')(y), dropout, 3)
-    return norm('LayerNorm_1')(x + y)
+    x = norm('LayerNorm_1')(x + y)
+    return blocks.split_first(x, self.first) if self.first else x
 
 
 class Encoder(blocks.Encoder):

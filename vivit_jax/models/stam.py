@@ -95,10 +95,11 @@ class STAM(backbones.SpatialFirst):
       self.temporal,
       grid,
       block=_Block,
+      first=1,
       dropout=self.dropout,
       name='TemporalTransformer',
     )(embeddings.prepend_class_token(x, cls), mode)
-    x, summary = self.split(x)
+    x, summary = blocks.tokens_and_summary(x)
     return Encoded(tokens, summary, x)
 
 

@@ -129,11 +129,12 @@ class VTN(backbones.SpatialFirst):
       self.temporal,
       (frames, 1, 1),
       block=functools.partial(longformer.Block, window=self.window),
+      first=1,
       dropout=self.dropout,
       frame_positions=self.frame_positions,
       name='TemporalTransformer',
     )(embeddings.prepend_class_token(x, cls), numbers, mode)
-    x, summary = self.split(x)
+    x, summary = blocks.tokens_and_summary(x)
     width = self.head_mlp or self.width
     summary = _HeadMLP(
       width, self.head_dropout, self.options.dtype, name='mlp_head'

@@ -32,20 +32,23 @@ class DividedBlock(nn.Module):
     grid: token grid (t, h, w).
     class_tokens: number of class tokens, 0 or 1.
     depth_draws: see `TimeSformer`.
+    first: see `blocks.EncoderBlock`.
   """
 
   options: blocks.Options
   grid: tuple[int, int, int]
   class_tokens: int = 1
   depth_draws: str = 'clip'
+  first: int = 0
 
   BRANCHES = 3
 
   @nn.compact
-  def __call__(self, x_BxNxD: jax.Array, scale) -> jax.Array:
-    """Returns [B, N, D]; patches have the order (h w t).
+  def __call__(self, x_BxNxD: jax.Array, scale):
+    """Returns [B, N, D], or with `first` its `split_first`.
 
-    `scale` is one layer's stochastic depth of time, space and MLP.
+    Patches have the order (h w t). `scale` is one layer's stochastic depth of
+    time, space and MLP.
     """
     in_time, in_space, in_mlp = (None,) * 3 if scale is None else scale
     cls, x = jnp.split(x_BxNxD, [self.class_tokens], axis=1)
@@ -60,12 +63,14 @@ class DividedBlock(nn.Module):
     y = blocks.attention(self.options, 'MultiHeadDotProductAttention_0')(y, y)
     y = blocks.scaled(y, in_space)
     y_cls, y = jnp.split(y, [self.class_tokens], axis=2)
+    cls = cls + y_cls.mean(axis=1)
     x = x + einops.rearrange(y, 'B t s D -> B s t D')
     x = einops.rearrange(x, 'B s t D -> B (s t) D')
-    x = jnp.concatenate([cls + y_cls.mean(axis=1), x], axis=1)
-    y = blocks.layer_norm(self.options, 'LayerNorm_1')(x)
-    y = blocks.MlpBlock(self.options, name='MlpBlock_0')(y)
-    return blocks.add_branch(x, y, in_mlp)
+    parts = [cls, x] if self.first else [jnp.concatenate([cls, x], axis=1)]
+    norm = blocks.layer_norm(self.options, 'LayerNorm_1')
+    mlp = blocks.MlpBlock(self.options, name='MlpBlock_0')
+    parts = [blocks.add_branch(x, mlp(norm(x)), in_mlp) for x in parts]
+    return parts if self.first else parts[0]
 
   def _over_time(self, x_BxsxtxD: jax.Array, scale) -> jax.Array:
     """Returns the patches after attention over time."""
@@ -116,7 +121,7 @@ class Encoder(blocks.Encoder):
   @nn.compact
   def __call__(
     self, x_BxtxsxD: jax.Array, cls: jax.Array, mode: Mode
-  ) -> tuple[jax.Array, jax.Array]:
+  ) -> tuple[jax.Array, list[jax.Array]]:
     """Encodes the patches of a clip and its class token.
 
     Args:
@@ -125,8 +130,8 @@ class Encoder(blocks.Encoder):
       mode: see `Mode`.
 
     Returns:
-      The patches [B, t, s, D], and the sequence [B, n + N, D] to pool, which
-      begins with the class token. N is t s, or s if `space_only`.
+      The patches [B, t, s, D]; and `blocks.split_first` of the sequence
+      [B, n + N, D] to pool, where N is t s, or s if `space_only`.
     """
     (batch, t, s, width), n = x_BxtxsxD.shape, cls.shape[1]
     tables = Tables(self.space_only, name='posembed_input')(n + s, t, width)
@@ -140,13 +145,13 @@ class Encoder(blocks.Encoder):
     scale = self._branch_scales(mode)
     if self.space_only:
       cls = jnp.broadcast_to(cls[:, None], (batch, t, n, width))
-      x = self._blocks(jnp.concatenate([cls, x], axis=2), scale)
-      return norm(jnp.split(x, [n], axis=2)[1]), norm(x.mean(axis=1))
+      parts = self._blocks(jnp.concatenate([cls, x], axis=2), scale)
+      return norm(parts[-1]), [norm(part.mean(axis=1)) for part in parts]
     x = einops.rearrange(x + time[:, :, None], 'B t s D -> B (s t) D')
     cls = jnp.broadcast_to(cls, (batch, n, width))
-    x = norm(self._blocks(jnp.concatenate([cls, x], axis=1), scale))
-    patches = jnp.split(x, [n], axis=1)[1]
-    return einops.rearrange(patches, 'B (s t) D -> B t s D', t=t), x
+    parts = self._blocks(jnp.concatenate([cls, x], axis=1), scale)
+    parts = [norm(part) for part in parts]
+    return einops.rearrange(parts[-1], 'B (s t) D -> B t s D', t=t), parts
 
 
 class TimeSformer(nn.Module):
@@ -194,14 +199,10 @@ class TimeSformer(nn.Module):
     if self.class_token:
       cls = self.param('cls', _NORMAL, (1, 1, self.width))
     encode = self._encoder(grid)
-    x, sequence = encode(x, cls, mode)
+    x, parts = encode(x, cls, mode)
     tokens = einops.rearrange(x, 'B t (h w) D -> B t h w D', h=h, w=w)
-    if not self.class_token:
-      return Encoded(tokens, None, sequence)
-    # With a symbolic B, x[:, 0] is a gather, which TFLite cannot convert.
-    summary = jax.lax.index_in_dim(sequence, 0, axis=1, keepdims=False)
-    rest = jax.lax.slice_in_dim(sequence, 1, None, axis=1)
-    return Encoded(tokens, summary, rest)
+    sequence, summary = blocks.tokens_and_summary(parts)
+    return Encoded(tokens, summary, sequence)
 
   def _encoder(self, grid: tuple[int, int, int]) -> Encoder:
     """Returns the encoder of this kind of attention."""
@@ -225,6 +226,7 @@ class TimeSformer(nn.Module):
       grid,
       block=block,
       branches=DividedBlock.BRANCHES if self.attention == 'divided' else 2,
+      first=int(self.class_token),
       rows=rows,
       space_only=self.attention == 'space',
       name='Transformer',

@@ -63,7 +63,13 @@ class Backbone(nn.Module):
   ) -> blocks.Encoder:
     """Returns an encoder with this model's options and positions."""
     return blocks.Encoder(
-      layer_count, self.options, grid, self.positions, name=name, **block
+      layer_count,
+      self.options,
+      grid,
+      self.positions,
+      first=int(self.class_token),
+      name=name,
+      **block,
     )
 
   def with_class_token(self, x_BxNxD: jax.Array, name: str) -> jax.Array:
@@ -73,14 +79,6 @@ class Backbone(nn.Module):
     token = self.param(name, nn.initializers.zeros, (1, 1, self.width))
     return embeddings.prepend_class_token(x_BxNxD, token)
 
-  def split(self, x_BxNxD: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-    """Returns the tokens [B, N, D] and the class token: [B, D], or None."""
-    if not self.class_token:
-      return x_BxNxD, None
-    # With a symbolic B, x[:, 0] is a gather, which TFLite cannot convert.
-    tokens = jax.lax.slice_in_dim(x_BxNxD, 1, None, axis=1)
-    return tokens, jax.lax.index_in_dim(x_BxNxD, 0, axis=1, keepdims=False)
-
   def encode_jointly(
     self, x_BxtxhxwxD: jax.Array, mode: Mode, **block
   ) -> Encoded:
@@ -89,7 +87,7 @@ class Backbone(nn.Module):
     x = einops.rearrange(x_BxtxhxwxD, 'B t h w D -> B (t h w) D')
     x = self.with_class_token(x, 'cls')
     encoder = self.encoder('Transformer', self.depth, grid, **block)
-    x, summary = self.split(encoder(x, mode))
+    x, summary = blocks.tokens_and_summary(encoder(x, mode))
     tokens = einops.rearrange(x, 'B (t h w) D -> B t h w D', t=t, h=h, w=w)
     return Encoded(tokens, summary, x)
 
@@ -116,7 +114,7 @@ class SpatialFirst(Backbone):
     x = einops.rearrange(x_BxtxhxwxD, 'B t h w D -> (B t) (h w) D')
     x = self.with_class_token(x, 'cls_SpatialTransformer')
     spatial = self.encoder('SpatialTransformer', self.depth, (1, h, w))
-    x, vectors = self.split(spatial(x, mode.repeated(frames)))
+    x, vectors = blocks.tokens_and_summary(spatial(x, mode.repeated(frames)))
     tokens = einops.rearrange(
       x, '(B t) (h w) D -> B t h w D', B=batch, h=h, w=w
     )
@@ -145,5 +143,5 @@ class FactorisedEncoder(SpatialFirst):
       return Encoded(tokens, x.mean(axis=1) if self.class_token else None, x)
     x = self.with_class_token(x, 'cls_TemporalTransformer')
     temporal = self.encoder('TemporalTransformer', self.temporal_layers, grid)
-    x, summary = self.split(temporal(x, mode))
+    x, summary = blocks.tokens_and_summary(temporal(x, mode))
     return Encoded(tokens, summary, x)
