@@ -47,11 +47,15 @@ def config(name: str, **changes) -> models.ModelConfig:
   )
 
 
-def tokens(captured: dict) -> jnp.ndarray:
-  """Returns a module's tokens; last blocks return class tokens apart."""
-  output = captured['__call__'][0]
+def joined(output):
+  """Returns a block's tokens; the last one's class token is apart."""
   parts = output if isinstance(output, list | tuple) else [output]
   return jnp.concatenate(parts, axis=-2)
+
+
+def tokens(captured: dict):
+  """Returns the tokens of a module whose output was captured."""
+  return joined(captured['__call__'][0])
 
 
 def model(name: str, **changes):
