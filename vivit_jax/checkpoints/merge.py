@@ -217,8 +217,8 @@ def _check_options(source: Weights, target: Target) -> None:
     theirs = source.options.get(key)
     if None not in (ours, theirs) and ours != theirs:
       raise UserError(
-        f"these weights ({source.format}) have model.options.{key} '{theirs}', "
-        f"but the model has '{ours}': set it to '{theirs}', or overrule the "
+        f'these weights ({source.format}) have model.options.{key} {theirs!r}, '
+        f'but the model has {ours!r}: set it to {theirs!r}, or overrule the '
         f'weights with --config.init_options="{{{key!r}: {ours!r}}}".'
       )
 

@@ -126,16 +126,25 @@ def heads_of(file: File, width: int, *keys: str) -> int | None:
   any, under the usual ones; else width / 64 if that is whole.
 
   Raises:
-    UserError: config.json has another value than a number.
+    UserError: config.json has another value than a positive integer.
   """
   for key in keys or ('num_attention_heads', 'num_heads'):
-    if key in file.config:
-      heads = file.config[key]
-      if type(heads) is not int or heads < 1:
-        where = file.path.with_name('config.json')
-        raise damaged(where, f'{key} is {heads!r}')
+    if heads := stated(file, key):
       return heads
   return None if width % 64 else width // 64
+
+
+def stated(file: File, key: str) -> int | None:
+  """Returns a positive integer of config.json beside the file, if it is there.
+
+  Raises:
+    UserError: another value.
+  """
+  value = file.config.get(key)
+  if key in file.config and (type(value) is not int or value < 1):
+    where = file.path.with_name('config.json')
+    raise damaged(where, f'{key} is {value!r}, not a positive integer')
+  return value
 
 
 def to_ours(

@@ -220,7 +220,8 @@ def _read(file: File) -> Weights:
   options, data = experiment['model']['options'], experiment['data']
   options['frame_positions'] = len(table) - 2
   options['head_mlp'] = weights.arrays['mlp_head/Dense_0/kernel'].shape[1]
-  options['window'] = file.config.get('window', 18)
+  if window := torch_names.stated(file, 'window'):
+    options['window'] = weights.options['window'] = window
   data |= _PIXELS | {'frames': 250, 'sampling': 'whole'}
   note = (
     'the file states no clips: they are 250 frames of the whole video in one '
