@@ -68,7 +68,7 @@ def multiply_adds(function: Callable, *arguments: Any) -> int:
 def forward_multiply_adds(
   config: ModelConfig, frames: int, crop: tuple[int, int]
 ) -> int:
-  """Returns the multiply-adds of one clip's forward pass.
+  """Returns the multiply-adds of one clip's forward pass, of all tokens.
 
   Uses plain attention: a jaxpr does not show the products in a fused kernel,
   and chunked attention pads. `crop` is height and width in pixels.

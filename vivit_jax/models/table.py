@@ -7,8 +7,7 @@ Prints the Markdown table of docs/models.md. Models have 400 classes. "products"
 are the multiply-adds of the matrix products and convolutions of one clip's
 forward pass. "XLA" is the count that the paper published, for models that it
 has: half of XLA's operations for the CPU, in float32, with the reference's
-implementation of attention. It includes norms, softmax and activations. Both
-count the last block whole, of which a run with a class token computes less.
+implementation of attention. It includes norms, softmax and activations.
 """
 
 import dataclasses
