@@ -159,11 +159,12 @@ def timm(expected):
   for n in range(3):
     attention = f'Transformer/encoderblock_{n}/MultiHeadDotProductAttention_0'
     parts = [f'{attention}/{part}' for part in ('query', 'key', 'value')]
+    kernels = [expected[f'{part}/kernel'] for part in parts]
     tensors[f'blocks.{n}.attn.qkv.weight'] = np.concatenate(
-      [expected[f'{part}/kernel'].reshape(192, 192).T for part in parts]
+      [kernel.reshape(len(kernel), -1).T for kernel in kernels]
     )
     tensors[f'blocks.{n}.attn.qkv.bias'] = np.concatenate(
-      [expected[f'{part}/bias'].reshape(192) for part in parts]
+      [expected[f'{part}/bias'].reshape(-1) for part in parts]
     )
   return {k: np.ascontiguousarray(v) for k, v in tensors.items()}
 
@@ -204,6 +205,15 @@ def test_timm_stacks_query_key_and_value(tmp_path):
   save_file(odd, path)
   with pytest.raises(UserError, match='200'):
     sources.read(path)
+  (tmp_path / 'config.json').write_text('{"num_heads": 4}')
+  layer = np.random.default_rng(0).normal(size=(48, 48)).astype(np.float32)
+  extra = {'pre_logits.fc.weight': layer, 'pre_logits.fc.bias': layer[0]}
+  save_file(timm(plain) | extra, path)  # as timm's of ImageNet-21k
+  found = sources.read(path).arrays
+  expected = plain | {'pre_logits/kernel': layer.T, 'pre_logits/bias': layer[0]}
+  assert found.keys() == expected.keys()
+  for name, array in found.items():
+    np.testing.assert_array_equal(array, expected[name], err_msg=name)
 
 
 def test_a_named_file_is_read_and_not_its_neighbour(hugging_face):

@@ -485,3 +485,17 @@ def test_stams_temporal_encoder_is_torchs():
     ).numpy()
   ours = reference.tokens(outputs['TemporalTransformer'])
   np.testing.assert_allclose(ours, expected, atol=2e-5 * np.abs(expected).max())
+
+
+def test_stams_attention_starts_as_torchs():
+  """Xavier-uniform of query, key and value in one matrix."""
+  model = models.build(
+    ModelConfig('stam', 'Ti', heads={'label': 3}, options={'temporal_heads': 3})
+  )
+  video = jnp.zeros((1, 2, 16, 16, 3))
+  params = jax.jit(model.init)(jax.random.key(0), video)['params']
+  block = params['TemporalTransformer']['encoderblock_0']
+  for part in ('query', 'key', 'value'):
+    kernel = block['MultiHeadDotProductAttention_0'][part]['kernel']
+    bound = np.sqrt(6 / (192 + 3 * 192))
+    assert 0.99 * bound < np.abs(kernel).max() <= bound

@@ -94,23 +94,30 @@ def _renamed(
 # Width -> attention heads of timm's ViTs; their files do not state the heads.
 _TIMM_HEADS = {64 * heads: heads for heads in (3, 4, 5, 6, 8, 10, 12, 13, 14)}
 _TIMM_HEADS |= {width: 16 for width in (1024, 1152, 1280, 1408, 1664)}
+_PRE_LOGITS = torch_names.rows([('pre_logits.fc', 'pre_logits', 'dense')], [])
 
 
 def read_timm(file: File) -> Weights:
   """Reads timm's ViTs, which have q, k and v in one array.
 
   Raises:
-    UserError: a width that no ViT of timm has, or a damaged file.
+    UserError: unknown attention heads, or a damaged file.
   """
   arrays = file.load()
   width = arrays['blocks.0.attn.qkv.weight'].shape[-1]
-  if width not in _TIMM_HEADS:
+  heads = _TIMM_HEADS.get(width)
+  for key in ('num_attention_heads', 'num_heads'):
+    heads = heads or torch_names.stated(file, key)
+  if heads is None:
     raise UserError(
       f'{file.path} has width {width}, which no known ViT of timm has, and '
-      "does not state its attention heads: convert it to Hugging Face's format."
+      'does not state its attention heads: write {"num_heads": N} to a '
+      'config.json beside it.'
     )
   arrays = torch_names.from_timm(arrays)
-  arrays = torch_names.to_ours(arrays, _TIMM_HEADS[width], file.path)
+  pre_logits = {n: arrays.pop(n) for n in [*arrays] if 'pre_logits' in n}
+  arrays = torch_names.to_ours(arrays, heads, file.path)
+  arrays |= torch_names.to_ours(pre_logits, heads, file.path, _PRE_LOGITS)
   options = {'gelu': 'exact', 'norm_epsilon': 1e-6}
   return checked(
     Weights(f'timm ViT, {file.title}', arrays, (IMAGE_VIT,), options=options),

@@ -36,6 +36,8 @@ from vivit_jax.models.vivit import backbones, rollout
 from vivit_jax.models.weights import IMAGE_VIT, File, Weights
 
 _EPSILON = 1e-5  # torch's default
+# Xavier-uniform of query, key and value in one matrix [D, 3 D], as in torch.
+_XAVIER_OF_THREE = nn.initializers.variance_scaling(0.5, 'fan_avg', 'uniform')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +65,7 @@ class _Block(post_norm.PostNormBlock):
     return blocks.attention(
       self.options,
       'MultiHeadDotProductAttention_0',
-      kernel_init=nn.initializers.xavier_uniform(),
+      kernel_init=_XAVIER_OF_THREE,
       out_kernel_init=post_norm.NORMAL,
       **more,
     )(x_BxNxD, x_BxNxD)

@@ -73,10 +73,11 @@ def sampling(
   if rate is not None:
     return spread, []
   rate = _RATES.get(frames, 32)
+  known = f', as in releases with {frames} frames' if frames in _RATES else ''
   note = (
     f'the weights do not state the step between frames: {rate} at 30 frames a '
-    f'second is assumed, as in releases with {frames} frames; for another, set '
-    'data.frames_per_second to 30 / step in a --config=FILE'
+    f'second is assumed{known}; for another, set data.frames_per_second to '
+    '30 / step in a --config=FILE'
   )
   return spread | {'frames_per_second': 30 / rate}, [note]
 
@@ -204,6 +205,6 @@ def _over_time(arrays: Arrays) -> bool:
 def describe(arrays: Arrays) -> dict[str, str]:
   """Returns attention, blocks, widths, patch, tokens; `Family.describe`."""
   lines = {'attention': attention_of(arrays), **image_vit.describe(arrays)}
-  if TIME in arrays:
+  if TIME in arrays and arrays[TIME].ndim == 3:
     lines['tokens'] += f', {arrays[TIME].shape[1]} frames'
   return lines
