@@ -105,9 +105,7 @@ def read_timm(file: File) -> Weights:
   """
   arrays = file.load()
   width = arrays['blocks.0.attn.qkv.weight'].shape[-1]
-  heads = _TIMM_HEADS.get(width)
-  for key in ('num_attention_heads', 'num_heads'):
-    heads = heads or torch_names.stated(file, key)
+  heads = _TIMM_HEADS.get(width) or torch_names.stated_heads(file)
   if heads is None:
     raise UserError(
       f'{file.path} has width {width}, which no known ViT of timm has, and '

@@ -109,7 +109,7 @@ class Longformer(post_norm.Encoder):
   def __call__(
     self, x_BxNxD: jax.Array, frame_BxT: jax.Array, mode: Mode
   ) -> list[jax.Array]:
-    """Encodes the class token and T frames, [B, T + 1, D], which it splits."""
+    """Returns `split_first` of the encoded cls and T frames, [B, T + 1, D]."""
     embed = _Embeddings(
       self.options, self.frame_positions, name='posembed_input'
     )

@@ -128,10 +128,15 @@ def heads_of(file: File, width: int, *keys: str) -> int | None:
   Raises:
     UserError: config.json has another value than a positive integer.
   """
+  return stated_heads(file, *keys) or (None if width % 64 else width // 64)
+
+
+def stated_heads(file: File, *keys: str) -> int | None:
+  """Returns the attention heads that `heads_of` finds in config.json."""
   for key in keys or ('num_attention_heads', 'num_heads'):
     if heads := stated(file, key):
       return heads
-  return None if width % 64 else width // 64
+  return None
 
 
 def stated(file: File, key: str) -> int | None:
