@@ -1,5 +1,8 @@
 """Trains with every regulariser on; writes the losses and a sum of parameters.
 
+The sum leaves out the biases of keys: softmax takes no notice of them, so their
+gradient is rounding alone, and LAMB makes steps of full length from that.
+
 With `every`, also with what makes more of a step: SAM, parts of the batch, a
 rule and rates by layer, frozen parameters, weights of classes and heads, and
 averaged weights. Run by test_curve.py, in one process or several:
@@ -88,7 +91,11 @@ def main(
   result = {
     'devices': jax.device_count(),
     'losses': losses,
-    'sum': sum(float(np.abs(x).sum()) for x in jax.tree.leaves(params)),
+    'sum': sum(
+      float(np.abs(x).sum())
+      for path, x in jax.tree.leaves_with_path(params)
+      if not jax.tree_util.keystr(path).endswith("['key']['bias']")
+    ),
   }
   if distributed.first():
     pathlib.Path(out).write_text(json.dumps(result))
