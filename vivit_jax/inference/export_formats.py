@@ -1,5 +1,6 @@
 """File formats of exported models: how each is written, and how it is run."""
 
+import contextlib
 import dataclasses
 import logging
 import pathlib
@@ -117,12 +118,19 @@ def _tensorflow_module(program: Program) -> tuple[Any, Any]:
   return module, call
 
 
+def _by_erfc() -> contextlib.AbstractContextManager:
+  """Replaces erf, which TFLite lacks, and TensorFlow in jax's newer form."""
+  by_erfc = lambda x: 1 - jax.lax.erfc(x)  # noqa: E731
+  return mock.patch.object(jax.lax, 'erf', by_erfc)
+
+
 def _write_saved_model(program: Program, path: pathlib.Path) -> None:
   """Writes a folder whose default signature takes inputs by name."""
   import tensorflow as tf
 
   module, call = _tensorflow_module(program)
-  tf.saved_model.save(module, str(path), signatures=call)
+  with _by_erfc():
+    tf.saved_model.save(module, str(path), signatures=call)
 
 
 def _write_tflite(program: Program, path: pathlib.Path) -> None:
@@ -130,9 +138,7 @@ def _write_tflite(program: Program, path: pathlib.Path) -> None:
 
   program = dataclasses.replace(program, platforms=('cpu',))
   module, call = _tensorflow_module(program)
-  # TFLite has no erf, but the terms of erfc.
-  by_erfc = lambda x: 1 - jax.lax.erfc(x)  # noqa: E731
-  with mock.patch.object(jax.lax, 'erf', by_erfc):
+  with _by_erfc():
     traced = call.get_concrete_function()
   converter = tf.lite.TFLiteConverter.from_concrete_functions([traced], module)
   path.write_bytes(converter.convert())
