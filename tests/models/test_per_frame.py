@@ -489,8 +489,9 @@ def test_stams_temporal_encoder_is_torchs():
 
 def test_stams_attention_starts_as_torchs():
   """Xavier-uniform of query, key and value in one matrix."""
+  options = {'spatial_layers': 1, 'temporal_layers': 1, 'temporal_heads': 3}
   model = models.build(
-    ModelConfig('stam', 'Ti', heads={'label': 3}, options={'temporal_heads': 3})
+    ModelConfig('stam', 'Ti', heads={'label': 3}, options=options)
   )
   video = jnp.zeros((1, 2, 16, 16, 3))
   params = jax.jit(model.init)(jax.random.key(0), video)['params']
