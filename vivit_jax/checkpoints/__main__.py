@@ -1,7 +1,9 @@
 """Describes a checkpoint of any known format, or converts it.
 
 python -m vivit_jax.checkpoints inspect PATH
-python -m vivit_jax.checkpoints convert SRC DST --to=native|huggingface|scenic
+python -m vivit_jax.checkpoints convert SRC DST --to=FORMAT
+
+FORMAT: native, huggingface, scenic or torchvision.
 """
 
 import pathlib

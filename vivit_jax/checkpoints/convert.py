@@ -23,7 +23,7 @@ from vivit_jax.models import classifier
 from vivit_jax.models import family as families
 from vivit_jax.models.weights import Clip, Weights
 
-WRITERS = ('native', 'huggingface', 'scenic')
+WRITERS = ('native', 'huggingface', 'scenic', 'torchvision')
 
 
 def _can_initialise(weights: Weights) -> str:
@@ -78,7 +78,7 @@ def convert(
   Args:
     source: path of a checkpoint of any known format.
     target: a new folder for 'native' (a workdir) and 'huggingface', a new file
-      for 'scenic'.
+      for 'scenic' (msgpack) and 'torchvision' (safetensors).
     to: one of `WRITERS`.
     frames, crop, short_side: for 'huggingface': frames per clip, pixels of the
       square crop and of the resized video's short side; None: the checkpoint's
@@ -96,7 +96,7 @@ def convert(
   notes = list(weights.notes) if config is None else []
   if config is None and weights.experiment:
     config = configs.from_mapping(weights.experiment)
-  if config is None and weights.obstacle and to != 'scenic':
+  if config is None and weights.obstacle and to in ('native', 'huggingface'):
     raise UserError(weights.obstacle)
   if to == 'native':
     _write_native(weights, str(source), target, config)
@@ -111,6 +111,9 @@ def convert(
   contents = _exporter(weights, to)(weights, clip)
   if to == 'scenic':
     _write_msgpack(contents['arrays'], target)
+  elif to == 'torchvision':
+    with _unfinished(target) as file:
+      _write_tensors(contents['tensors'], file)
   else:
     _write_hugging_face(contents, target)
   return notes
@@ -196,17 +199,18 @@ def _write_msgpack(
     file.write_bytes(serialization.msgpack_serialize(tree))
 
 
+def _write_tensors(tensors: Mapping[str, np.ndarray], path: pathlib.Path):
+  """Writes safetensors of torch's arrays."""
+  save_file(tensors, path, metadata={'format': 'pt'})
+
+
 def _write_hugging_face(
   contents: Mapping[str, Any], target: pathlib.Path
 ) -> None:
   """Writes a folder of safetensors and JSON files."""
   with _unfinished(target) as folder:
     folder.mkdir()
-    save_file(
-      contents['tensors'],
-      folder / 'model.safetensors',
-      metadata={'format': 'pt'},
-    )
+    _write_tensors(contents['tensors'], folder / 'model.safetensors')
     for name, value in contents.items():
       if name != 'tensors':
         (folder / name).write_text(json.dumps(value, indent=2) + '\n')

@@ -25,6 +25,7 @@ REMAT_POLICIES = {
   'none': None,  # keep all
   'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
   'full': jax.checkpoint_policies.nothing_saveable,
+  'stages': None,  # the network recomputes its stages itself
 }
 
 
@@ -112,6 +113,25 @@ def depth_rates(options: Options, layers: int) -> list[float]:
   else:
     shares = [layer / max(layers - 1, 1) for layer in range(layers)]
   return [options.stochastic_depth * share for share in shares]
+
+
+def rates_in(
+  mode: Mode, module: nn.Module, names: Sequence[str], options: Options
+) -> jax.Array | None:
+  """Returns the drop rate of each block, float32 [L]; None if all are zero.
+
+  Args:
+    mode: of the forward pass; all rates are zero outside training, and those of
+      frozen blocks are.
+    module: that the blocks are in.
+    names: of the blocks in the module, in order.
+    options: of the blocks.
+  """
+  rates = [
+    0.0 if '/'.join((*module.path, name)) in mode.frozen else rate
+    for name, rate in zip(names, depth_rates(options, len(names)))
+  ]
+  return jnp.asarray(rates) if mode.train and any(rates) else None
 
 
 def stochastic_depth(
@@ -331,20 +351,11 @@ class Encoder(nn.Module):
 
     With `rows`, a tuple of arrays [L, B, *shape].
     """
-    if not mode.train:
-      return None
-    names = [
-      '/'.join((*self.path, f'encoderblock_{layer}'))
-      for layer in range(self.layers)
-    ]
-    rates = [
-      0.0 if name in mode.frozen else rate
-      for name, rate in zip(names, depth_rates(self.options, self.layers))
-    ]
-    if not any(rates):
+    names = [f'encoderblock_{layer}' for layer in range(self.layers)]
+    rates_L = rates_in(mode, self, names, self.options)
+    if rates_L is None:
       return None
     key = self.make_rng('stochastic_depth')
-    rates_L = jnp.asarray(rates)
     if self.rows is None:
       return stochastic_depth(key, rates_L, self.branches, mode.example_B)
     return tuple(
@@ -364,7 +375,7 @@ class Encoder(nn.Module):
     def step(block, x, scale):
       return block(x, scale)
 
-    if self.options.remat != 'none':
+    if REMAT_POLICIES[self.options.remat] is not None:
       step = nn.remat(
         step,
         policy=REMAT_POLICIES[self.options.remat],

@@ -71,6 +71,11 @@ def check(config: ModelConfig) -> None:
         f'model.{key} is {value}, but {kind.name} does not support it: leave '
         'it out.'
       )
+  if config.remat == 'stages' and not kind.has_stages:
+    raise UserError(
+      f"model.remat is 'stages', but {kind.name} has no stages: set it to "
+      "'full'."
+    )
 
 
 def pool_of(config: ModelConfig) -> str:

@@ -26,10 +26,12 @@ class Features:
   Attributes:
     tokens: see `pools.Encoded`.
     pre_logits: the head's input, float32 [B, D]; D is `representation` if set.
+    stages: see `pools.Encoded`.
   """
 
   tokens: jax.Array
   pre_logits: jax.Array
+  stages: tuple[jax.Array, ...] = ()
 
 
 class VideoClassifier(nn.Module):
@@ -88,7 +90,7 @@ class VideoClassifier(nn.Module):
       sum(self.heads.values()), kernel_init=nn.initializers.zeros, name=HEAD
     )
     if features:
-      return Features(encoded.tokens, x_BxD)
+      return Features(encoded.tokens, x_BxD, encoded.stages)
     edges = list(itertools.accumulate(self.heads.values()))[:-1]
     return dict(zip(self.heads, jnp.split(head(x_BxD), edges, axis=-1)))
 

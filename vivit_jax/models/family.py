@@ -58,8 +58,9 @@ class ModelConfig:
   # Factor, block l of L: 'paper' l / L, 'reference' (l - 1) / (L - 1).
   depth_rates: Literal['paper', 'reference'] = 'paper'
   scan: bool = False  # trace one block for all layers: compiles faster
-  # Gradient checkpointing: what is recomputed.
-  remat: Literal['none', 'dots', 'full'] = 'none'
+  # Gradient checkpointing, what is recomputed: 'full': each block; 'dots': all
+  # but its matrix products; 'stages': each stage of a `Family.has_stages`.
+  remat: Literal['none', 'dots', 'full', 'stages'] = 'none'
   # Implementation of attention; see `models.attention`.
   attention: Literal['auto', 'plain', 'chunked', 'cudnn', 'flax'] = 'auto'
   dtype: Literal['float32', 'bfloat16'] = 'float32'  # of the computation
@@ -262,6 +263,9 @@ class Family:
   fixed_options: Sequence[str] = ()
   # Options that may differ from training; a difference is reported.
   reported_options: Sequence[str] = ()
+  # Whether the backbone gives `pools.Encoded.stages` and supports
+  # model.remat='stages'.
+  has_stages: bool = False
   # Whether the model reads `blocks.Mode.frame_BxT`. If so, all commands pass
   # the frame numbers of each clip to it.
   reads_frame_numbers: bool = False

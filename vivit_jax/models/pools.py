@@ -26,11 +26,14 @@ class Encoded:
     summary: [B, D], output of the class token; None without one.
     sequence: [B, N, D], the tokens to pool; None: `tokens`. In ViViT's Model 2,
       one token per temporal index.
+    stages: [B, t, h, w, C] after each stage of a hierarchical model, before
+      the next one merges tokens; () in others.
   """
 
   tokens: jax.Array
   summary: jax.Array | None = None
   sequence: jax.Array | None = None
+  stages: tuple[jax.Array, ...] = ()
 
   @property
   def to_pool(self) -> jax.Array:
