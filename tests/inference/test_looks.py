@@ -1,4 +1,4 @@
-"""Rollout of a trained model attends to the moving shape."""
+"""Explanations of a trained model point to the moving shape."""
 
 import os
 import pathlib
@@ -73,9 +73,10 @@ def cover(boxes, data, tubelet):
 
 
 @pytest.mark.slow
-def test_attention_is_higher_inside_the_shapes_box(model, data_dir):
+@pytest.mark.parametrize('by', ['rollout', 'gradient'])
+def test_weights_are_higher_inside_the_shapes_box(model, data_dir, by):
   data, tubelet = model.config.data, model.config.model.options.tubelet
-  explainer = explain.Explainer(model)
+  explainer = explain.Explainer(model, by)
   folder = data_dir / 'raw' / 'moving_shapes' / 'videos'
   paths = sorted(folder.glob('test*.mp4'))
   assert len(paths) == COUNTS['test']
