@@ -87,21 +87,13 @@ class Explainer:
   """Explains predictions; compiled at first use.
 
   Attributes:
-    by: 'rollout' for `rollout.attention_rollout`, or 'gradient' for
-      `gradient.contributions`, of which the negative ones are set to 0.
-    note: why the default is not 'rollout'; '' if it is.
+    by: the method: `rollout.attention_rollout`, or `gradient.contributions`
+      without the negative ones. Default: 'rollout' if the model has it.
+    note: why the model has no rollout; None if it has.
   """
 
   def __init__(self, predictor: Predictor, by: By | None = None):
-    """Compiles nothing yet.
-
-    Args:
-      predictor: of the model.
-      by: the method; None: 'rollout' if the model has it, else 'gradient'.
-
-    Raises:
-      UserError: an unknown method, or a model without attention rollout.
-    """
+    """Raises a UserError for another method, or a model without rollout."""
     self._predictor = predictor
     reason = rollout.why_not(predictor.config.model)
     self.by = by or ('gradient' if reason else 'rollout')
@@ -149,10 +141,7 @@ class Explainer:
 
 
 def _weights(config: ModelConfig, by: str) -> Callable[..., jax.Array]:
-  """Returns a function (parameters, video, frame numbers, classes) -> weights.
-
-  They are not negative, [B, t, h, w].
-  """
+  """Returns a function, see `gradient.contributions`; weights [B, t, h, w]."""
   if by == 'rollout':
     flow = rollout.attention_rollout(config)
     return lambda *inputs: flow(*inputs[:3]).attention
@@ -165,12 +154,7 @@ def _weights(config: ModelConfig, by: str) -> Callable[..., jax.Array]:
 
 
 def relative(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Returns weights relative to uniform ones: in space, and over time.
-
-  A temporal index whose weights are all 0 stays 0.
-
-  Args:
-    weights: [t, h, w], not negative.
+  """Returns weights [t, h, w] >= 0 relative to uniform ones; zeros stay zeros.
 
   Returns:
     [t, h, w], with a mean of 1 in each temporal index; and [t], of mean 1.

@@ -8,7 +8,7 @@ the logit by attention alone. `Family.cam` names the layers.
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -25,14 +25,12 @@ from vivit_jax.models.pools import Encoded
 def contributions(config: ModelConfig) -> Callable[..., jax.Array]:
   """Returns a function (parameters, videos, frame numbers, classes) -> map.
 
-  The map is float32 [B, t, h, w]: how much each token adds to the logit of the
-  class, summed over heads, to first order; negative if it speaks against it.
-  Its grid is the finest of the layers. The sum over the map is the sum over the
-  layers of the logit's derivative along the layer's output.
+  The map is float32 [B, t, h, w], on the finest grid of the layers: what each
+  token adds to the logit of the class, summed over heads, to first order.
 
-  The function is compiled per shape and computes in float32. Parameters may
-  have stacked layers. Videos and frame numbers: see `rollout`. Classes, head ->
-  int [B], are indices of logits; heads left out take their largest logit.
+  The function is compiled per shape and computes in float32. Its arguments are
+  those of `rollout.attention_rollout`, and classes, head -> int [B]: indices of
+  logits. Heads left out take their largest logit.
 
   Args:
     config: of the model.
@@ -71,35 +69,21 @@ def contributions(config: ModelConfig) -> Callable[..., jax.Array]:
         f'explanation by gradient is not defined for {kind.name}: Family.cam '
         'must be a pattern of the layers to explain.'
       )
-    return sum(map(_of_class, logits.values(), map(classes.get, logits))), (
-      outputs
-    )
+    total = sum(_of_class(x, classes.get(head)) for head, x in logits.items())
+    return total, outputs
 
-  def explain(
-    params,
-    video: jax.Array,
-    frame_BxT: jax.Array | None = None,
-    classes: Mapping[str, jax.Array] | None = None,
-  ) -> jax.Array:
-    inputs = (
-      stacking.unstack(params),
-      video,
-      frame_BxT if model.reads_frame_numbers else None,
-      classes or {},
-    )
+  def explain(params, video, frame_BxT=None, classes=None):
+    numbers = frame_BxT if model.reads_frame_numbers else None
+    inputs = stacking.unstack(params), video, numbers, classes or {}
     batch, frames, *crop, _ = video.shape
     grid = kind.grid(config.options, frames, tuple(crop))
     _, shapes = jax.eval_shape(chosen, None, *inputs)
     zeros = [jnp.zeros(x.shape, x.dtype) for x in shapes]
     with jax.default_matmul_precision('highest'):
       slopes, outputs = jax.grad(chosen, has_aux=True)(zeros, *inputs)
+    products = [(x * y).sum(axis=-1) for x, y in zip(slopes, outputs)]
     on_grid = kind.cam_map or on_last_tokens
-    return summed(
-      [
-        on_grid((slope * output).sum(axis=-1), config, batch, grid)
-        for slope, output in zip(slopes, outputs)
-      ]
-    )
+    return summed([on_grid(x, config, batch, grid) for x in products])
 
   return jax.jit(explain)
 
@@ -107,14 +91,10 @@ def contributions(config: ModelConfig) -> Callable[..., jax.Array]:
 def on_last_tokens(
   products: jax.Array, config: ModelConfig, batch: int, grid: Grid
 ) -> jax.Array:
-  """Returns [B, t, h, w], without class tokens; default of `Family.cam_map`.
+  """Returns [B, t, h, w]; default of `Family.cam_map`.
 
-  Args:
-    products: [B, t', h', w'], returned as they are; or [..., N], sequences of
-      class tokens and then patches, ordered (t h w).
-    config: of the model.
-    batch: B.
-    grid: (t, h, w).
+  `products` are [B, t', h', w'], returned as they are; or [..., N], sequences
+  of class tokens and then patches, ordered (t h w).
   """
   del config
   if products.ndim == 4:
