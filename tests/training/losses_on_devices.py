@@ -30,6 +30,9 @@ REGULARISERS = {
   'train__label_smoothing': 0.1,
 }
 OTHERS = {
+  'data__crop_area': (0.08, 1.0),
+  'augment__randaugment_scale': 'timm',
+  'augment__erasing_fill': 'noise_per_frame',
   'optim__name': 'lamb',
   'optim__weight_decay': 0.05,
   'optim__layer_decay': 0.8,
