@@ -120,8 +120,9 @@ class OptimConfig:
 
   name: Literal['sgd', 'adamw', 'adam', 'lamb', 'lars', 'lion'] = 'sgd'
   learning_rate: float = limited(0.1, at_least=0)  # peak, after warm-up
-  warmup_epochs: float = limited(2.5, at_least=0)  # linear from 0
+  warmup_epochs: float = limited(2.5, at_least=0)  # linear
   warmup_steps: int | None = limited(None, at_least=0)  # replaces the epochs
+  warmup_rate: float = _probability(0.0)  # first share of learning_rate
   # Decay after the warm-up.
   schedule: Literal['cosine', 'linear', 'polynomial', 'step', 'constant'] = (
     'cosine'
@@ -138,10 +139,16 @@ class OptimConfig:
   b2: float = _decay(0.999)  # all other optimisers; lion's paper has 0.99
   epsilon: float | None = limited(None, above=0)  # None: 1e-8 (lamb: 1e-6)
   weight_decay: float = limited(0.0, at_least=0)
-  # 'kernels': not for biases, norms, positions and class tokens.
-  weight_decay_on: Literal['kernels', 'all'] = 'kernels'
+  # 'kernels': not for biases, norms, positions and class tokens; 'matrices':
+  # not for biases and norms; 'not_norms': not for norms and positions.
+  weight_decay_on: Literal['kernels', 'matrices', 'not_norms', 'all'] = (
+    'kernels'
+  )
   # Layer-wise learning-rate decay: factor per layer, from the top.
   layer_decay: float = limited(1.0, above=0, at_most=1)
+  # Factor of the learning rate of all parameters but the heads, representation
+  # layer and attention pool; multiplied with that of layer_decay.
+  backbone_rate: float = limited(1.0, above=0)
   # Regular expression: parameters with a matching name are frozen.
   freeze: str | None = None
   # Regular expression: only parameters with a matching name are trained, such

@@ -36,6 +36,7 @@ OTHERS = {
   'optim__name': 'lamb',
   'optim__weight_decay': 0.05,
   'optim__layer_decay': 0.8,
+  'optim__backbone_rate': 0.5,
   'optim__freeze': '^cls_',
   'optim__sam_rho': 0.05,
   'train__accumulate': 2,
