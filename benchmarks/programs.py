@@ -31,6 +31,7 @@ from benchmarks import measure
 from vivit_jax import config as configs
 from vivit_jax import models, parallel
 from vivit_jax.config import TrainConfig
+from vivit_jax.errors import UserError
 from vivit_jax.evaluation import forward as evaluation
 from vivit_jax.evaluation import views
 from vivit_jax.models import embeddings
@@ -48,7 +49,10 @@ CONFIGS = {
   'timesformer': 'k400_timesformer_b8x32',
   'vtn': 'k400_vtn_b16x8',
   'stam': 'k400_stam_b16',
+  'mvit': 'k400_mvitv2_s16x4',
+  'video_swin': 'k400_swin_t',
 }
+HIERARCHIES = ('mvit', 'video_swin')
 _ATTENTIONS = {f'attention={kind}': kind for kind in ATTENTIONS}
 FORMS = (*_ATTENTIONS, 'embedding=conv', 'views=whole')
 _CLASSES = 400
@@ -59,7 +63,8 @@ def define(values: flags.FlagValues) -> None:
   """Defines the flags of a model and its input."""
   enum = functools.partial(flags.DEFINE_enum, flag_values=values)
   enum('family', 'factorised_encoder', list(CONFIGS), 'Model family.')
-  enum('size', 'B', list(SIZES), 'Model size.')
+  text = 'Model size.'
+  flags.DEFINE_string('size', 'B', text, flag_values=values)
   enum('dtype', 'float32', ['float32', 'bfloat16'], 'Computation dtype.')
   measure.define_counts(
     values,
@@ -71,14 +76,16 @@ def define(values: flags.FlagValues) -> None:
 
 
 def size(args: types.SimpleNamespace) -> Size:
-  """Returns the `Size` for --size, with --layers blocks if given."""
+  """Returns the `Size` of a ViT for --size, with --layers blocks if given."""
   size = SIZES[args.size]
   return dataclasses.replace(size, layers=args.layers or size.layers)
 
 
 def check_clip(args: types.SimpleNamespace) -> None:
-  """Raises a UserError if the family cannot read such clips."""
+  """Raises a UserError if the family lacks the size or cannot read clips."""
   kind, crop = families.get(args.family), (args.crop, args.crop)
+  if args.size not in kind.sizes:
+    raise UserError(f'--size is {args.size}; it is one of {list(kind.sizes)}.')
   kind.check_clip(kind.options(), args.frames, crop)
 
 
@@ -88,9 +95,11 @@ def tokens(args: types.SimpleNamespace) -> int:
   return args.batch * math.prod(kind.grid(kind.options(), args.frames, crop))
 
 
-def _depth_key(family: str) -> str:
-  options = families.get(family).options
-  return 'layers' if hasattr(options, 'layers') else 'spatial_layers'
+def _depth(args: types.SimpleNamespace) -> dict[str, int]:
+  """Returns the option for --layers, if it is given."""
+  options = families.get(args.family).options
+  key = 'layers' if hasattr(options, 'layers') else 'spatial_layers'
+  return {} if args.layers is None else {key: args.layers}
 
 
 def _embedding_of(name: str) -> contextlib.AbstractContextManager:
@@ -138,7 +147,7 @@ def bare(
     dtype=args.dtype,
     scan=scan,
     remat=remat,
-    options={_depth_key(args.family): args.layers},
+    options=_depth(args),
   )
   model, optimiser = models.build(config), optax.sgd(0.01, momentum=0.9)
   sides = (args.frames, args.crop, args.crop, 3)
@@ -191,7 +200,7 @@ def config(name: str, batch: int, **changes: Any) -> TrainConfig:
 def config_of(args: types.SimpleNamespace, **changes: Any) -> TrainConfig:
   """Returns the K400 config of --family, with other flags and `changes`."""
   clip = {'data.frames': args.frames, 'data.crop': (args.crop, args.crop)}
-  clip[f'model.options.{_depth_key(args.family)}'] = args.layers
+  clip |= {f'model.options.{key}': x for key, x in _depth(args).items()}
   model = {'model.size': args.size, 'model.dtype': args.dtype}
   name = CONFIGS[args.family]
   return config(name, args.batch, **clip | model | changes)

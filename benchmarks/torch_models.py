@@ -2,11 +2,12 @@
 
 ViViT Model 1 and TimeSformer are transformers' classes, with fused attention
 where they have it. VTN is made of transformers' ViT and Longformer; the
-official code has timm's ViT.
+official code has timm's ViT. MViT and Video Swin are torchvision's.
 
 It imports nothing from this project, so that it runs in any interpreter with
-torch and transformers. Its argument is a JSON object with family, frames, crop,
-batch, tokens, dtype, products, width, attention_heads, mlp and layers. It first
+torch, and transformers or torchvision. Its argument is a JSON object with
+family, size, frames, crop, batch, tokens, dtype, products and, of ViTs, width,
+attention_heads, mlp and layers. It first
 prints version and threads as JSON. Then it reads lines ('forward', 'step' or
 'product') from standard input, runs each and prints the seconds.
 """
@@ -18,7 +19,11 @@ import types
 from collections.abc import Callable, Mapping
 
 import torch
-import transformers
+
+try:
+  import transformers
+except ImportError:  # only needed for ViTs
+  transformers = None
 
 _CLASSES = 400
 
@@ -72,8 +77,31 @@ class _VTN(torch.nn.Module):
     return types.SimpleNamespace(logits=self.head(x[:, 0]))
 
 
+class _OfTorchvision(torch.nn.Module):
+  """MViT v2 or Video Swin, for videos [B, T, 3, H, W]."""
+
+  def __init__(self, args: types.SimpleNamespace):
+    super().__init__()
+    from torchvision.models import video
+
+    if args.family == 'mvit':
+      clip = {'spatial_size': (args.crop, args.crop)}
+      self.model = video.mvit_v2_s(**clip, temporal_size=args.frames)
+    else:
+      self.model = getattr(video, f'swin3d_{args.size.lower()}')()
+    for module in self.model.modules():
+      if hasattr(module, 'p'):  # dropout and stochastic depth
+        module.p = 0.0
+
+  def forward(self, pixel_values):
+    logits = self.model(pixel_values.transpose(1, 2))
+    return types.SimpleNamespace(logits=logits)
+
+
 def network(args: types.SimpleNamespace) -> torch.nn.Module:
   """Returns the family's network, without dropout."""
+  if args.family in ('mvit', 'video_swin'):
+    return _OfTorchvision(args)
   sizes = {
     'image_size': args.crop,
     'hidden_size': args.width,
@@ -107,8 +135,6 @@ def programs(args: types.SimpleNamespace) -> Mapping[str, Callable]:
   sides = args.frames, 3, args.crop, args.crop
   video = torch.randn(args.batch, *sides, device=device)
   labels = torch.randint(_CLASSES, (args.batch,), device=device)
-  x = torch.randn(args.tokens, args.width, device=device, dtype=dtype)
-  kernel = torch.randn(args.width, args.mlp, device=device, dtype=dtype)
   optimiser = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
   fastest = torch.compile(model) if device == 'cuda' else model
 
@@ -129,6 +155,8 @@ def programs(args: types.SimpleNamespace) -> Mapping[str, Callable]:
 
   @torch.inference_mode()
   def product():
+    x = torch.ones(args.tokens, args.width, device=device, dtype=dtype)
+    kernel = torch.ones(args.width, args.mlp, device=device, dtype=dtype)
     for _ in range(args.products):
       y = x @ kernel
     return y[0, 0].item()

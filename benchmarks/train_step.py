@@ -13,7 +13,7 @@ the first contestant is divided by that of the row's contestant, per round:
   ours    our model
   plain   our model with flax's attention and a 3D convolution as embedding
   torch   the same in torch (`benchmarks.torch_models`), for the families
-          joint, timesformer and vtn
+          joint, timesformer, vtn, mvit and video_swin
   a form  our model with one other choice, see `benchmarks.programs`
 
 The programs in --what are forward, step, product (the first matrix product of
@@ -48,7 +48,8 @@ from vivit_jax.errors import UserError
 
 _PRODUCTS = 20
 _TORCH = pathlib.Path(__file__).with_name('torch_models.py')
-_IN_TORCH = ('joint', 'timesformer', 'vtn')  # families in torch_models
+# Families in torch_models.
+_IN_TORCH = ('joint', 'timesformer', 'vtn', *programs.HIERARCHIES)
 _THREADS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')  # only torch obeys them
 
 Runs = Mapping[str, Callable[[], float]]  # program -> a call that times it
@@ -62,7 +63,7 @@ def _define(values: flags.FlagValues) -> None:
   names = ('ours', 'plain', 'torch')
   choices('against', (*names, *programs.FORMS), names)
   measure.define_counts(values, rounds=(5, 'Rounds to measure.'))
-  text = 'A Python interpreter with torch and transformers.'
+  text = 'Python with torch, and transformers or torchvision.'
   flags.DEFINE_string('torch_python', None, text, flag_values=values)
   text = 'Compare a step that trains only the head with a whole step.'
   flags.DEFINE_boolean('frozen', False, text, flag_values=values)
@@ -80,9 +81,11 @@ class _Jax:
       for what, (_, shapes) in known.items()
       if what in args.what
     }
-    size = programs.size(args)
-    shapes = (programs.tokens(args), size.width), (size.width, size.mlp)
-    self._matrices = [jnp.ones(shape, args.dtype) for shape in shapes]
+    self._matrices = []
+    if 'product' in args.what:
+      size = programs.size(args)
+      shapes = (programs.tokens(args), size.width), (size.width, size.mlp)
+      self._matrices = [jnp.ones(shape, args.dtype) for shape in shapes]
     self._multiply = jax.jit(jnp.matmul)
 
   def compile(self, name: str) -> tuple[dict, Runs]:
@@ -122,10 +125,11 @@ class _Jax:
 def _start_torch(args: types.SimpleNamespace) -> subprocess.Popen:
   """Starts `torch_models` with --torch_python or this interpreter."""
   python = args.torch_python or sys.executable
-  keys = ('family', 'frames', 'crop', 'batch', 'dtype')
+  keys = ('family', 'size', 'frames', 'crop', 'batch', 'dtype')
   settings = {key: getattr(args, key) for key in keys}
   settings |= {'products': _PRODUCTS, 'tokens': programs.tokens(args)}
-  settings |= dataclasses.asdict(programs.size(args))
+  if args.family not in programs.HIERARCHIES:
+    settings |= dataclasses.asdict(programs.size(args))
   try:
     return subprocess.Popen(
       [python, _TORCH, json.dumps(settings)],
@@ -225,6 +229,8 @@ def _compare_frozen(args: types.SimpleNamespace) -> None:
 def main(argv: Sequence[str]) -> None:
   args = measure.parse(argv, _define, __doc__)
   programs.check_clip(args)
+  if args.family in programs.HIERARCHIES:  # their widths differ by stage
+    args.what = [what for what in args.what if what != 'product']
   # jax must not reserve most of a GPU's memory, because torch needs some.
   os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
   jax.config.update('jax_enable_compilation_cache', False)

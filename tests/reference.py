@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import serialization
 
+from vivit_jax import config as configs
 from vivit_jax import models
+from vivit_jax.config import TrainConfig
 
 FIXTURES = pathlib.Path(__file__).parent / 'fixtures'
 SIZE = {'width': 48, 'attention_heads': 4, 'mlp_width': 96}
@@ -75,3 +77,23 @@ def parameters(name: str) -> dict:
 def golden(name: str) -> dict[str, np.ndarray]:
   with np.load(FIXTURES / name / 'golden.npz', allow_pickle=False) as arrays:
     return dict(arrays)
+
+
+def swin_config(window, frames) -> TrainConfig:
+  """Returns a config of Video Swin that starts from the fixture swin2d."""
+  return configs.from_mapping(
+    {
+      'init_from': str(FIXTURES / 'swin2d' / 'model.safetensors'),
+      'model': {
+        'family': 'video_swin',
+        'heads': {'label': 5},
+        'options': {
+          'window': window,
+          'width': 8,
+          'depths': (2, 2),
+          'attention_heads': (2, 4),
+        },
+      },
+      'data': {'frames': frames, 'crop': (28, 44)},
+    }
+  )

@@ -199,8 +199,9 @@ class EvaluationConfig:
   batch_size: int = limited(16, above=0)  # videos, over all devices
   temporal_views: int = limited(4, above=0)
   # Clips of a video: from its start to its end and, for a single one, in the
-  # middle; or at shares 0, 1/V, 2/V, ... of the possible starts: docs/input.md.
-  views_from: Literal['middle', 'start'] = 'middle'
+  # middle; at shares 0, 1/V, 2/V, ... of the possible starts; or in the middle
+  # of V equal parts of them: docs/input.md.
+  views_from: Literal['middle', 'start', 'parts'] = 'middle'
   spatial_crops: Literal[1, 3] = 3  # 1: centre; 3: along the longer side
   average: Literal['logits', 'probabilities'] = 'logits'  # over the views
   ema: bool = True  # use averaged weights, if any; also those of init_from

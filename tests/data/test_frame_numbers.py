@@ -173,6 +173,15 @@ def test_clips_from_the_start():
     assert found == uniform(sampling, 25, 8, 2)
 
 
+def test_clips_in_the_middle_of_equal_parts():
+  """As `test_clips_from_the_start`: floor((k + 1/2) 10 / V)."""
+  starts = [
+    [clip[0] for clip in uniform('clip', 25, 8, views, views_from='parts')]
+    for views in (1, 2, 4)
+  ]
+  assert starts == [[5], [2, 7], [1, 3, 6, 8]]
+
+
 def test_training_spans_begin_anywhere():
   numbers = draws('span', 11, 4, 3000)
   # s is uniform in [0, 3]; frames are at s, s + 7/3, s + 14/3 and s + 7.

@@ -37,6 +37,12 @@ def per_frame(family):
   return ModelConfig(family, options=options)
 
 
+def swin():
+  sizes = {'width': 32, 'depths': (LAYERS,), 'attention_heads': (2,)}
+  shape = {'window': (2, 2, 2), 'tubelet': (1, 4, 4)}
+  return ModelConfig('video_swin', options=sizes | shape)
+
+
 def vivit(family, **changes):
   return config_of(family, **changes)
 
@@ -71,6 +77,7 @@ CASES = {
   'timesformer, space': (timesformer('space'), 'Transformer', 0, DIVIDED),
   'vtn': (per_frame('vtn'), 'SpatialTransformer', 0, PER_FRAME),
   'stam': (per_frame('stam'), 'SpatialTransformer', 0, PER_FRAME),
+  'video_swin': (swin(), 'stage0', 0, 'B t h w -> B t h w 1'),
 }  # fmt: skip
 
 

@@ -39,7 +39,7 @@ def override(
       frames_per_second.
     sampling: 'clip', 'span', 'segments' or 'whole', see `data.frame_numbers`;
       the last two replace frames_per_second.
-    views_from: where the clips of a video begin: 'middle' or 'start'.
+    views_from: where the clips of a video begin, see `EvaluationConfig`.
     average: what to average over views: 'logits' or 'probabilities'.
     batch_size: videos per batch.
     data_dir, short_videos: values of config section `data`.

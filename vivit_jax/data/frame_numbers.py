@@ -118,6 +118,14 @@ def fitting_clips(available: int, data: DataConfig, stride: float) -> int:
   return max(1, available // span(data, stride))
 
 
+# Value of evaluation.views_from -> words that follow 'views' or 'clips'.
+WHERE = {
+  'middle': '',
+  'start': ' from the start',
+  'parts': ' in the middle of equal parts of the video',
+}
+
+
 def distinct_views(
   available: np.ndarray,
   spans: np.ndarray,
@@ -132,7 +140,7 @@ def distinct_views(
   """
   if data.is_spread:
     return np.maximum(available // data.frames, 1)
-  # From the 'start', no view begins at the last possible frame.
+  # Only views from the 'middle' may begin at the last possible frame.
   starts = available - spans + (views_from == 'middle')
   return np.maximum(starts, 1)
 

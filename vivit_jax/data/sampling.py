@@ -60,7 +60,8 @@ def uniform_clips(
     views_from: 'middle': the first clip begins with the video, and the last one
       ends with it; a single clip is centred (paper, section 4.1, as in the
       reference). 'start': clip k begins at k / views of the last possible
-      start, as in SlowFast.
+      start, as in SlowFast. 'parts': at (k + 1/2) / views of it, as in mmcv's
+      Video Swin.
   """
   starts = _starts(available - span(frames, stride), views, views_from)
   nearest = views > 1 and views_from == 'middle'
@@ -110,8 +111,9 @@ def uniform_spans(
 def _starts(last: float, views: int, views_from: str) -> np.ndarray:
   """Returns the starts of clips, real, of which `last` is the last possible."""
   last = max(0, last)
-  if views_from == 'start':
-    return last * np.arange(views) / views
+  if views_from in ('start', 'parts'):
+    first = 0.5 if views_from == 'parts' else 0.0
+    return last * (np.arange(views) + first) / views
   return np.linspace(0, last, views) if views > 1 else np.array([last / 2])
 
 

@@ -32,7 +32,7 @@ def settings(
   model, data, evaluation = config.model, config.data, config.evaluation
   parameters = sum(x.size for x in jax.tree.leaves(loaded.params))
   temporal, spatial = evaluation.temporal_views, evaluation.spatial_crops
-  start = evaluation.views_from == 'start' and not data.is_spread
+  where = '' if data.is_spread else frame_numbers.WHERE[evaluation.views_from]
   return [
     _line(
       'model',
@@ -52,9 +52,8 @@ def settings(
     ),
     _line(
       'views',
-      f'{temporal} clips{" from the start" if start else ""} of {data.frames} '
-      f'frames{frame_numbers.pace(data)}, x '
-      f'{spatial} crops = {temporal * spatial} views a video, '
+      f'{temporal} clips of {data.frames} frames{frame_numbers.pace(data)}'
+      f'{where}, x {spatial} crops = {temporal * spatial} views a video, '
       f'{evaluation.average} averaged',
     ),
   ]

@@ -8,6 +8,7 @@ import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 # Values of the config key model.attention.
 ATTENTIONS = ('auto', 'plain', 'chunked', 'cudnn', 'flax')
@@ -65,6 +66,49 @@ def attend(
   return out.reshape(*batch, *out.shape[1:])
 
 
+def attend_windows(
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  bias_HxNxN: jax.Array,
+  region_WxN: np.ndarray,
+  kind: str = 'auto',
+) -> jax.Array:
+  """Returns the output of attention within windows (Swin, arXiv 2103.14030).
+
+  Args:
+    query, key, value: [B W, N, heads, d]: W windows of N tokens in each clip.
+    bias_HxNxN: float32, added to the scores of all windows.
+    region_WxN: int; the scores of tokens in different regions get -100, as in
+      the official code.
+    kind: 'plain', or 'chunked': one window at a time, recomputed in the
+      backward pass. 'auto': 'chunked' on a CPU, if its caches do not hold the
+      scores of all windows; else 'plain'.
+  """
+  query, key, value = (
+    einops.rearrange(x, '(B W) n H d -> W B H n d', W=len(region_WxN))
+    for x in (query, key, value)
+  )
+  masked = bool((region_WxN != region_WxN[:, :1]).any())
+
+  def attend_one(inputs):
+    query, key, value, region = inputs
+    bias = bias_HxNxN
+    if masked:
+      bias = jnp.where(region[:, None] == region, bias, bias - 100.0)
+    return _attend_heads(query, key, value, bias)
+
+  inputs = query, key, value, jnp.asarray(region_WxN)
+  if kind == 'auto' and jax.default_backend() == 'cpu':
+    scores = query.size // query.shape[-1] * query.shape[-2]
+    kind = 'chunked' if scores > _CHUNK_SCORES['cpu'] else 'plain'
+  if kind == 'chunked':
+    out = jax.lax.map(jax.checkpoint(attend_one, prevent_cse=False), inputs)
+  else:
+    out = jax.vmap(attend_one)(inputs)
+  return einops.rearrange(out, 'W B H n d -> (B W) n H d')
+
+
 def _fastest(query: jax.Array) -> str:
   """Returns the fastest implementation on the default backend."""
   length, _, width = query.shape[-3:]
@@ -114,9 +158,12 @@ def _chunked(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
 
 
 def _attend_heads(
-  query: jax.Array, key: jax.Array, value: jax.Array
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  bias: jax.Array | None = None,
 ) -> jax.Array:
-  """Returns softmax(q k^T / sqrt(d)) v; in and out [..., n, d].
+  """Returns softmax(q k^T / sqrt(d) + bias) v; in and out [..., n, d].
 
   Heads precede tokens, which is faster on XLA's CPU backend. The softmax is
   normalised after the product with v, which has fewer entries.
@@ -127,6 +174,8 @@ def _attend_heads(
     key,
     preferred_element_type=jnp.float32,
   )
+  if bias is not None:
+    scores = scores + bias
   maximum = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
   weights = jnp.exp(scores - maximum)
   summed = jnp.einsum(

@@ -79,11 +79,11 @@ def _header(table: Table) -> list[str]:
 def protocol_line(protocol: Mapping[str, Any]) -> str:
   """Returns views, clips and pixels in words."""
   temporal, spatial = protocol['temporal_views'], protocol['spatial_crops']
-  start = ' from the start' if protocol.get('views_from') == 'start' else ''
-  views = f'{temporal} temporal x {spatial} spatial views{start}'
+  where = frame_numbers.WHERE[protocol.get('views_from') or 'middle']
+  views = f'{temporal} temporal x {spatial} spatial views{where}'
   views += f', {protocol["average"]} averaged'
   if temporal * spatial == 1:
-    views = f'1 view{start}'
+    views = f'1 view{where}'
   pace = frame_numbers.describe(
     protocol['sampling'], protocol['stride'], protocol['frames_per_second']
   )

@@ -1,0 +1,150 @@
+"""Video Swin's weights: sizes, initialisation from images, and resizing."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+from vivit_jax.models import classifier, resize
+from vivit_jax.models.family import Grid, Resized, Resizing, Target
+
+Arrays = Mapping[str, np.ndarray]
+IMAGE_SWIN = 'image Swin'  # of `Weights.models`
+TABLE = 'relative_position_bias_table'
+# Config section `data` of the models trained on Kinetics.
+DATA = {
+  'frames': 32,
+  'crop': (224, 224),
+  'short_side': 224,
+  'mean': (0.485, 0.456, 0.406),
+  'std': (0.229, 0.224, 0.225),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+  """Width of the first stage; blocks and attention heads of each stage."""
+
+  width: int
+  depths: tuple[int, ...]
+  attention_heads: tuple[int, ...]
+
+
+SIZES = {
+  'T': Size(96, (2, 2, 6, 2), (3, 6, 12, 24)),
+  'S': Size(96, (2, 2, 18, 2), (3, 6, 12, 24)),
+  'B': Size(128, (2, 2, 18, 2), (4, 8, 16, 32)),
+  'L': Size(192, (2, 2, 18, 2), (6, 12, 24, 48)),
+}
+
+
+def without_head(arrays: Arrays, target: Target) -> dict[str, np.ndarray]:
+  """Returns an image Swin's arrays but the head; `Family.initialises_from`."""
+  del target
+  return {n: x for n, x in arrays.items() if not classifier.is_own(n)}
+
+
+def sides_of(window: Grid) -> Grid:
+  """Returns the number of distances along each axis of a window."""
+  t, h, w = (2 * side - 1 for side in window)
+  return t, h, w
+
+
+def _resized(table: np.ndarray, old: Grid, new: Grid) -> np.ndarray:
+  """Resizes a table [rows, heads]: linear in time, bicubic in space."""
+  value = table.reshape(*old, -1)
+  for axis, kind in enumerate(('linear', 'cubic', 'cubic')):
+    if old[axis] != new[axis]:
+      value = resize.interpolate(value, axis, new[axis], kind)
+  return value.reshape(-1, table.shape[1])
+
+
+def resize_kernel(array: Resizing) -> Resized:
+  """Inflates an image model's patch kernel (paper, section 3.3).
+
+  It is repeated over the frames of a tubelet and divided by their number.
+  """
+  if array.value.ndim == 5:
+    return resize.tubelet_kernel(array)
+  frames = array.initial.shape[0]
+  kernel = np.repeat(array.value[None], frames, axis=0) / frames
+  return kernel, f'inflated over {frames} frames'
+
+
+def resize_table(array: Resizing) -> Resized:
+  """Resizes a bias table to another window.
+
+  An image model's table is resized in space as in the official code, and then
+  repeated over all distances in time (paper, section 3.3). A video model's is
+  resized if the source states its window.
+  """
+  value, ours = array.value, array.target.model.options.window
+  if value.ndim != 2:
+    return None, ''
+  new, how = sides_of(ours), []
+  image = IMAGE_SWIN in array.source.models
+  window = array.source.options.get('window', ours)
+  if image:
+    side = (math.isqrt(len(value)) + 1) // 2
+    window = 1, side, side
+  old = sides_of(window)
+  if math.prod(old) != len(value):
+    return None, ''
+  if image:
+    value = _resized(value, old, (1, *new[1:]))
+    value = np.tile(value, (new[0], 1))
+    how = [f'repeated over {new[0]} distances in time']
+  elif old != new:
+    value = _resized(value, old, new)
+  if old[1:] != new[1:] or (old != new and not image):
+    names = ('x'.join(map(str, sides)) for sides in (window, ours))
+    how.append(f'window {" -> ".join(names)}')
+  return value, ', '.join(how)
+
+
+RESIZE = (
+  ('embedding/kernel', resize_kernel),
+  (f'.*/{TABLE}', resize_table),
+)
+
+
+def size_of(arrays: Arrays) -> Size:
+  """Returns the sizes of a Video Swin or image Swin from its arrays.
+
+  Raises:
+    KeyError: an array is missing.
+  """
+  depths: dict[int, set[int]] = {}
+  for name in arrays:
+    if match := re.match(r'stage(\d+)/encoderblock_(\d+)/', name):
+      depths.setdefault(int(match[1]), set()).add(int(match[2]))
+  return Size(
+    arrays['embedding/kernel'].shape[-1],
+    tuple(len(depths[stage]) for stage in range(len(depths))),
+    tuple(
+      arrays[f'stage{stage}/encoderblock_0/{TABLE}'].shape[1]
+      for stage in range(len(depths))
+    ),
+  )
+
+
+def infer_sizes(arrays: Arrays) -> dict[str, object]:
+  """Returns option -> size; `Family.infer_sizes`."""
+  return dataclasses.asdict(size_of(arrays))
+
+
+def describe(arrays: Arrays) -> dict[str, str]:
+  """Returns blocks, widths, heads and tubelet; `Family.describe`."""
+  size, kernel = size_of(arrays), arrays['embedding/kernel']
+  stages = range(len(size.depths))
+  return {
+    'blocks': ', '.join(map(str, size.depths)),
+    'widths': ', '.join(str(size.width << stage) for stage in stages),
+    'attention heads': ', '.join(map(str, size.attention_heads)),
+    'patch' if kernel.ndim == 4 else 'tubelet': 'x'.join(
+      map(str, kernel.shape[:-2])
+    ),
+    'rows of a bias table': str(len(arrays[f'stage0/encoderblock_0/{TABLE}'])),
+  }
