@@ -43,6 +43,7 @@ def build(
     pool=module,
     heads=dict(config.heads),
     representation=config.representation,
+    dropout=config.dropout,
     frozen=frozenset(frozen),
     reads_frame_numbers=kind.reads_frame_numbers,
   )

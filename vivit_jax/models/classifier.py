@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from vivit_jax.models import pools
-from vivit_jax.models.blocks import Mode
+from vivit_jax.models.blocks import Mode, dropout
 
 HEAD = 'output_projection'
 REPRESENTATION = 'pre_logits'
@@ -46,6 +46,7 @@ class VideoClassifier(nn.Module):
     pool: `pools.Encoded` -> [B, D].
     heads: head name -> number of classes, in column order.
     representation: width of a tanh layer before the head, or None.
+    dropout: rate before the head, in training.
     frozen: see `Mode`.
     reads_frame_numbers: see `Family`; callers pass `frame_BxT` only if true.
   """
@@ -54,6 +55,7 @@ class VideoClassifier(nn.Module):
   pool: nn.Module
   heads: Mapping[str, int]
   representation: int | None = None
+  dropout: float = 0.0
   frozen: Collection[str] = frozenset()
   reads_frame_numbers: bool = False
 
@@ -86,6 +88,9 @@ class VideoClassifier(nn.Module):
     x_BxD = self.pool(encoded).astype(jnp.float32)
     if self.representation is not None:
       x_BxD = nn.tanh(nn.Dense(self.representation, name=REPRESENTATION)(x_BxD))
+    if train and self.dropout:
+      key = self.make_rng('dropout')
+      x_BxD = dropout(x_BxD, self.dropout, key, example_B)
     head = nn.Dense(
       sum(self.heads.values()), kernel_init=nn.initializers.zeros, name=HEAD
     )

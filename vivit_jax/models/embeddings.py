@@ -28,6 +28,10 @@ def central_frame(image_kernel: Initializer) -> Initializer:
   return init
 
 
+# torch's default for a convolution: uniform, up to 1 / sqrt(fan in).
+TORCH_INIT = nn.initializers.variance_scaling(
+  1 / 3, 'fan_in', 'uniform', in_axis=(0, 1, 2, 3), out_axis=4
+)
 # Values of the config key model.options.tubelet_init.
 KERNEL_INITS: dict[str, Initializer] = {
   'central_frame': central_frame(nn.initializers.lecun_normal()),

@@ -32,7 +32,7 @@ if typing.TYPE_CHECKING:
 
 Grid = tuple[int, int, int]  # token grid (t, h, w)
 # Modules of this package that register families.
-BUILT_IN = ('vivit', 'timesformer', 'vtn', 'stam')
+BUILT_IN = ('vivit', 'timesformer', 'vtn', 'stam', 'mvit')
 # Environment variable with more such modules, separated by commas.
 MODULES = 'VIVIT_JAX_FAMILIES'
 # Keys of `ModelConfig` that some families lack; see `Family.supports`.
@@ -54,6 +54,7 @@ class ModelConfig:
   size: str | None = None  # a key of the family's sizes; None: its default
   pool: str | None = None  # one of the family's pools; None: its first
   representation: int | None = None  # width of a tanh layer before the head
+  dropout: float = typed.limited(0.0, at_least=0, below=1)  # before the head
   stochastic_depth: float = 0.0  # rate at the last block
   # Factor, block l of L: 'paper' l / L, 'reference' (l - 1) / (L - 1).
   depth_rates: Literal['paper', 'reference'] = 'paper'

@@ -164,6 +164,36 @@ def grid_of(count: int, name: str, grids: PositionGrids) -> Grid:
   )
 
 
+def interpolate(
+  value: np.ndarray, axis: int, size: int, kind: str
+) -> np.ndarray:
+  """Returns an array with another size along an axis, as torch interpolates.
+
+  Entries are centres of pixels; there is no antialiasing, and edges repeat.
+
+  Args:
+    value: the array.
+    axis: to resize.
+    size: new length of the axis.
+    kind: 'linear', or 'cubic' (a = -0.75).
+  """
+  old = value.shape[axis]
+  centres = (np.arange(size) + 0.5) * old / size - 0.5
+  base = np.floor(centres).astype(int)
+  weights = np.zeros((size, old))
+  for tap in (0, 1) if kind == 'linear' else (-1, 0, 1, 2):
+    x = np.abs(centres - (base + tap))
+    weight = 1 - x
+    if kind == 'cubic':
+      near = (1.25 * x - 2.25) * x * x + 1
+      far = -0.75 * (((x - 5) * x + 8) * x - 4)
+      weight = np.where(x <= 1, near, far)
+    index = np.clip(base + tap, 0, old - 1)
+    np.add.at(weights, (np.arange(size), index), weight)
+  moved = np.tensordot(weights, value, (1, axis))
+  return np.moveaxis(moved, 0, axis).astype(value.dtype)
+
+
 def split_heads(array: Resizing) -> Resized:
   """Splits the one head of an attention layer into those of the target.
 

@@ -108,7 +108,6 @@ def rows(
 
 
 _ROWS = rows(_MODULES, _ARRAYS)
-_BY_OURS = {row[1]: row for row in _ROWS}
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -196,18 +195,20 @@ def to_ours(
   return renamed
 
 
-def to_theirs(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Returns arrays under Hugging Face's names and layouts; inverts `to_ours`.
+def to_theirs(
+  arrays: Mapping[str, np.ndarray], table: Sequence[Row] = _ROWS
+) -> dict[str, np.ndarray]:
+  """Returns arrays under the table's names and layouts; inverts `to_ours`.
 
   Raises:
-    UserError: an array that has no Hugging Face name.
+    UserError: an array that is not in the table.
   """
-  renamed = {}
+  by_ours, renamed = {row[1]: row for row in table}, {}
   for name, array in arrays.items():
     layer, pattern = _split(name)
-    if pattern not in _BY_OURS:
-      raise UserError(f'{name} has no name in a Hugging Face ViViT.')
-    theirs, _, their_axes, our_axes = _BY_OURS[pattern]
+    if pattern not in by_ours:
+      raise UserError(f'{name} has no name in the other format.')
+    theirs, _, their_axes, our_axes = by_ours[pattern]
     array = einops.rearrange(np.asarray(array), f'{our_axes} -> {their_axes}')
     renamed[theirs.replace('#', layer)] = np.ascontiguousarray(array)
   return renamed

@@ -11,10 +11,6 @@ from vivit_jax.models import blocks, embeddings
 from vivit_jax.models.blocks import Mode
 from vivit_jax.models.pools import Encoded
 
-# torch's default for a convolution: uniform, up to 1 / sqrt(fan in).
-_PATCH_INIT = nn.initializers.variance_scaling(
-  1 / 3, 'fan_in', 'uniform', in_axis=(0, 1, 2, 3), out_axis=4
-)
 _NORMAL = nn.initializers.normal(0.02)
 
 
@@ -189,7 +185,7 @@ class TimeSformer(nn.Module):
     x = embeddings.TubeletEmbedding(
       self.width,
       (1, self.patch, self.patch),
-      _PATCH_INIT,
+      embeddings.TORCH_INIT,
       self.options.dtype,
       name='embedding',
     )(video)
