@@ -14,7 +14,7 @@ ATTENTIONS = ('auto', 'plain', 'chunked', 'cudnn', 'flax')
 
 # 'auto' uses 'chunked' from this many tokens on: the scores of all pairs exceed
 # the caches. benchmarks/RESULTS.md has timings for Model 1, 3137 tokens.
-_CHUNKED_FROM = 1024
+CHUNKED_FROM = 1024
 # Max scores per chunk. A CPU is fastest within its caches; an accelerator needs
 # more work at a time.
 _CHUNK_SCORES = {'cpu': 5 * 2**20}
@@ -82,7 +82,7 @@ def _fastest(query: jax.Array) -> str:
   if jax.default_backend() == 'gpu' and query.dtype == jnp.bfloat16:
     if width % 8 == 0 and width <= 128 and _is_ampere_or_later():
       return 'cudnn'
-  return 'chunked' if length >= _CHUNKED_FROM else 'plain'
+  return 'chunked' if length >= CHUNKED_FROM else 'plain'
 
 
 def _is_ampere_or_later() -> bool:

@@ -1,4 +1,4 @@
-"""Reads the trainer's YAML in checkpoints of SlowFast and projects built on it."""
+"""Reads the trainer's YAML in checkpoints of SlowFast and its descendants."""
 
 import math
 from typing import Any

@@ -7,99 +7,13 @@ import dataclasses
 import re
 from typing import Any
 
-import numpy as np
-
 from vivit_jax.errors import UserError, damaged
 from vivit_jax.models import classifier, slowfast, torch_names
 from vivit_jax.models.family import Import
-from vivit_jax.models.mvit import layout
+from vivit_jax.models.mvit import layout, names
 from vivit_jax.models.mvit import weights as own
-from vivit_jax.models.weights import TORCH, Clip, File, Weights
+from vivit_jax.models.weights import Clip, File, Weights
 
-_BLOCK = 'Transformer/encoderblock_#'
-_ATTENTION = own.ATTENTION.format('#')
-_TABLES = [
-  (f'blocks.#.attn.rel_pos_{axis}', f'{_ATTENTION}/rel_pos_{axis}')
-  for axis in 'thw'
-]
-_POSITIONS = {'class': 'cls', 'spatial': 'space', 'temporal': 'time'}
-_SAME = [  # modules with the same names in SlowFast and torchvision
-  ('blocks.#.norm1', f'{_BLOCK}/LayerNorm_0', 'norm'),
-  ('blocks.#.norm2', f'{_BLOCK}/LayerNorm_1', 'norm'),
-  *(
-    (f'blocks.#.attn.{part}', f'{_ATTENTION}/{part}', 'split')
-    for part in ('query', 'key', 'value')
-  ),
-  ('norm', 'Transformer/encoder_norm', 'norm'),
-  ('head.projection', 'output_projection', 'dense'),
-]
-_SLOWFAST = torch_names.rows(
-  [
-    *_SAME,
-    ('patch_embed.proj', 'embedding', 'patches'),
-    ('blocks.#.attn.proj', f'{_ATTENTION}/out', 'merge'),
-    ('blocks.#.mlp.fc1', f'{_BLOCK}/MlpBlock_0/Dense_0', 'dense'),
-    ('blocks.#.mlp.fc2', f'{_BLOCK}/MlpBlock_0/Dense_1', 'dense'),
-    ('blocks.#.proj', f'{_BLOCK}/projection', 'dense'),
-    *(
-      (f'blocks.#.attn.{kind}_{part}', f'{_ATTENTION}/{kind}_{part}', how)
-      for kind, how in (('pool', 'patches'), ('norm', 'norm'))
-      for part in 'qkv'
-    ),
-  ],
-  [
-    *_TABLES,
-    ('cls_token', 'cls'),
-    *(
-      (f'pos_embed_{theirs}', f'Transformer/posembed_input/{ours}_embedding')
-      for theirs, ours in _POSITIONS.items()
-    ),
-  ],
-)
-_TORCHVISION = torch_names.rows(
-  [
-    *_SAME,
-    ('conv_proj', 'embedding', 'patches'),
-    ('blocks.#.attn.project.0', f'{_ATTENTION}/out', 'merge'),
-    ('blocks.#.mlp.0', f'{_BLOCK}/MlpBlock_0/Dense_0', 'dense'),
-    ('blocks.#.mlp.3', f'{_BLOCK}/MlpBlock_0/Dense_1', 'dense'),
-    ('blocks.#.project', f'{_BLOCK}/projection', 'dense'),
-    *(
-      (
-        f'blocks.#.attn.pool_{part}.{theirs}',
-        f'{_ATTENTION}/{ours}_{part}',
-        how,
-      )
-      for theirs, ours, how in (
-        ('pool', 'pool', 'patches'),
-        ('norm_act.0', 'norm', 'norm'),
-      )
-      for part in 'qkv'
-    ),
-  ],
-  _TABLES,
-) + [
-  ('pos_encoding.class_token', 'cls', 'D', '1 1 D'),
-  *(
-    (
-      f'pos_encoding.{theirs}_pos',
-      f'Transformer/posembed_input/{ours}_embedding',
-      'D' if ours == 'cls' else 'N D',
-      '1 1 D' if ours == 'cls' else '1 N D',
-    )
-    for theirs, ours in _POSITIONS.items()
-  ),
-]
-_PYTORCHVIDEO = (
-  (r'^patch_embed\.patch_model\.', 'patch_embed.proj.'),
-  (r'^cls_positional_encoding\.', ''),
-  (r'\._attention_(pool_[qkv])\.pool\.', r'.\1.'),
-  (r'\._attention_pool_([qkv])\.norm\.', r'.norm_\1.'),
-  (r'^norm_embed\.', 'norm.'),
-  (r'^head\.proj\.', 'head.projection.'),
-)
-_APART = {'q': 'query', 'k': 'key', 'v': 'value'}
-_POOL = re.compile(r'blocks\.\d+\.attn\.(_attention_)?pool_[qkv]\.')
 _SSV2_CLASSES = 174
 # Frames of a clip -> step between them, in frames of a video of 30 frames a
 # second, in the releases.
@@ -107,16 +21,6 @@ _RATES = {16: 4, 32: 3, 40: 3}
 _DATA = {'mean': (0.45,) * 3, 'std': (0.225,) * 3}
 _LARGE_CROP = 312  # of L, whose pixels are normalised as ImageNet's
 _IMAGENET = {'mean': (0.485, 0.456, 0.406), 'std': (0.229, 0.224, 0.225)}
-
-
-def _project(file: File) -> str:
-  """Returns the project whose names a file has."""
-  names = {*file.names}
-  if 'conv_proj.weight' in names:
-    return 'torchvision'
-  if 'patch_embed.patch_model.weight' in names:
-    return 'pytorchvideo'
-  return 'SlowFast'
 
 
 def read(file: File) -> Weights:
@@ -127,8 +31,8 @@ def read(file: File) -> Weights:
   Raises:
     UserError: another model, or a damaged file.
   """
-  project = _project(file)
-  arrays = _to_ours(file, project)
+  project = names.project_of(file)
+  arrays = names.to_ours(file, project)
   kernel = arrays.get('embedding/kernel')
   if kernel is None or kernel.ndim not in (4, 5):
     raise damaged(file.path, 'the patch embedding is missing or damaged')
@@ -160,42 +64,10 @@ def read(file: File) -> Weights:
 IMPORTS = (
   Import(
     'an MViT of SlowFast, pytorchvideo or torchvision',
-    lambda file: file.container in TORCH and any(map(_POOL.match, file.names)),
+    names.is_mvit,
     read,
   ),
 )
-
-
-def _to_ours(file: File, project: str) -> dict[str, np.ndarray]:
-  """Returns a file's arrays under our names.
-
-  Raises:
-    UserError: an unknown array, or widths that do not fit.
-  """
-  groups: dict[str, dict[str, np.ndarray]] = {}
-  for name, array in file.load().items():
-    for pattern, replacement in _PYTORCHVIDEO:
-      name = re.sub(pattern, replacement, name)
-    name = re.sub(r'^head\.1\.', 'head.projection.', name)
-    name = re.sub(
-      r'\.attn\.([qkv])\.', lambda x: f'.attn.{_APART[x[1]]}.', name
-    )
-    block = re.match(r'blocks\.\d+\.', name)
-    groups.setdefault(block[0] if block else '', {})[name] = array
-  pool = next(
-    x for part in groups.values() for n, x in part.items() if _POOL.match(n)
-  )
-  table = _TORCHVISION if project == 'torchvision' else _SLOWFAST
-  out = 'project.0' if project == 'torchvision' else 'proj'
-  arrays = {}
-  for block, part in groups.items():
-    heads, name = 1, f'{block}attn.{out}.weight'
-    if block:
-      if name not in part:
-        raise damaged(file.path, f'{name} is missing')
-      heads = max(len(part[name]) // len(pool), 1)
-    arrays |= torch_names.to_ours(part, heads, file.path, table)
-  return arrays
 
 
 def _experiment(
@@ -232,15 +104,15 @@ def _experiment(
     if rate is None:
       rate = _RATES.get(frames, 4)
       notes.append(
-        f'a step of {rate} between frames at 30 frames a second is assumed, as '
-        f'in releases with {frames} frames: for another, set '
-        'data.frames_per_second to 30 / step in a --config=FILE'
+        f'a step of {rate} between frames at 30 frames a second is assumed: '
+        'for another, set data.frames_per_second to 30 / step in a '
+        '--config=FILE'
       )
     data |= {'sampling': 'span', 'frames_per_second': 30 / rate}
   if version == 1 and project == 'SlowFast':
     notes.append(
-      "norms after pooling have SlowFast's epsilon of 1e-6; before June 2022 it "
-      'was 1e-5 there: set model.options.norm_pool_epsilon'
+      'norms after pooling have an epsilon of 1e-6; in SlowFast before June '
+      '2022 it was 1e-5: set model.options.norm_pool_epsilon'
     )
   model = {'family': 'mvit', 'size': name, 'options': weights.options | options}
   evaluation = {
@@ -275,7 +147,7 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
         'torchvision supports MViTs of videos with a class token and one '
         f'linear layer; this model {difference}.'
       )
-  tensors = torch_names.to_theirs(arrays, _TORCHVISION)
+  tensors = torch_names.to_theirs(arrays, names.TORCHVISION)
   tensors = {
     re.sub(r'^head\.projection\.', 'head.1.', name): tensor
     for name, tensor in torch_names.joined_qkv(tensors).items()

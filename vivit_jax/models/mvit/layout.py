@@ -125,11 +125,12 @@ def blocks(
   """Returns the sizes of all blocks, for clips of these sizes in pixels.
 
   Each stage doubles width and heads, halves the query's grid in space, and
-  halves the stride of keys and values, which is 1 in the last stage. In v1, the
-  width doubles in the MLP before a stage; in v2, in the stage's first attention.
+  halves the stride of keys and values, which is 1 in the last stage. In v1 the
+  width doubles in the MLP before a stage, in v2 in its first attention.
+
   Tables of relative positions have the lengths of the official code, which
-  divides sides by strides and rounds down (convolutions round up); for crops
-  that are no squares, as in torchvision, those of the longer side.
+  divides sides by strides and rounds down, where convolutions round up. For
+  crops that are no squares, as in torchvision, they fit the longer side.
   """
   t = max(frames // STEM_STRIDE[0], 1)
   side = max(max(crop) // STEM_STRIDE[1], 1)

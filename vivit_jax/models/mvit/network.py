@@ -3,7 +3,6 @@
 Tokens have the order (t, h, w); a class token, if any, precedes them.
 """
 
-import dataclasses
 import math
 from collections.abc import Sequence
 
@@ -12,145 +11,18 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vivit_jax.models import attention, blocks, embeddings
+from vivit_jax.models import blocks, embeddings
 from vivit_jax.models.blocks import Mode
 from vivit_jax.models.family import Grid
-from vivit_jax.models.mvit import layout, relative
-from vivit_jax.models.mvit.pooling import pool
+from vivit_jax.models.mvit import layout
+from vivit_jax.models.mvit.pooling_attention import NORMAL, Attention, Options
 from vivit_jax.models.pools import Encoded
-
-_NORMAL = nn.initializers.normal(0.02)
-
-
-@dataclasses.dataclass(frozen=True)
-class Options(blocks.Options):
-  """Settings of all blocks.
-
-  Attributes:
-    version: 1 or 2, see `Attention` and `Block`.
-    class_tokens: number of class tokens, 0 or 1.
-    pool_epsilon: of the norms after pooling.
-    bias_init: initial bias of linear layers and norms.
-  """
-
-  version: int = 2
-  class_tokens: int = 1
-  pool_epsilon: float = 1e-6
-  bias_init: float = 0.02
-
-  def dense(self, features, name: str, axis=-1) -> nn.DenseGeneral:
-    return nn.DenseGeneral(
-      features,
-      axis,
-      dtype=self.dtype,
-      kernel_init=_NORMAL,
-      bias_init=nn.initializers.constant(self.bias_init),
-      name=name,
-    )
-
-  def norm(self, name: str, epsilon: float | None = None) -> nn.LayerNorm:
-    return nn.LayerNorm(
-      self.epsilon if epsilon is None else epsilon,
-      dtype=self.dtype,
-      bias_init=nn.initializers.constant(self.bias_init),
-      name=name,
-    )
 
 
 def _stem_bias_init(key, shape, dtype=jnp.float32):
   """Initialises as torch does by default: uniform, to 1 / sqrt(fan in)."""
   bound = (3 * math.prod(layout.STEM_KERNEL)) ** -0.5
   return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-
-class Convolution(nn.Module):
-  """`pooling.pool` with one kernel for all heads, [B, t, h, w, H d]."""
-
-  kernel: Grid
-  stride: Grid
-  head_width: int
-
-  @nn.compact
-  def __call__(self, x_BxtxhxwxA: jax.Array) -> jax.Array:
-    shape = (*self.kernel, 1, self.head_width)
-    kernel = self.param('kernel', _NORMAL, shape).astype(x_BxtxhxwxA.dtype)
-    kernel = jnp.tile(kernel, x_BxtxhxwxA.shape[-1] // self.head_width)
-    return pool(x_BxtxhxwxA, kernel, self.stride)
-
-
-class Attention(nn.Module):
-  """Attention among pooled queries, keys and values (v1, section 3.1).
-
-  v2 adds decomposed relative positions to the scores, and the pooled queries to
-  the result (v2, section 4.1). The class token is normed with the pooled
-  tokens, but not pooled; it has no relative positions and gets no query.
-
-  Attributes:
-    sizes: of the block.
-    options: block settings.
-    grid: of the input's tokens.
-  """
-
-  sizes: layout.Block
-  options: Options
-  grid: Grid
-
-  @nn.compact
-  def __call__(self, x_BxNxC: jax.Array) -> jax.Array:
-    """Returns [B, N', A]."""
-    sizes, options = self.sizes, self.options
-    shape = sizes.heads, sizes.attention // sizes.heads
-    query, key, value = (
-      options.dense(shape, name)(x_BxNxC) for name in ('query', 'key', 'value')
-    )
-    to_query = sizes.query_kernel, sizes.query_stride
-    to_key = sizes.key_kernel, sizes.key_stride
-    query, grid = self._pooled('q', query, *to_query)
-    key, key_grid = self._pooled('k', key, *to_key)
-    value, _ = self._pooled('v', value, *to_key)
-    if options.version == 1:
-      out = attention.attend(query, key, value, kind=options.attention)
-    else:
-      tables = self._tables(grid, key_grid, shape[1])
-      out = relative.attend(
-        query,
-        key,
-        value,
-        tables,
-        grid,
-        key_grid,
-        options.class_tokens,
-        options.attention,
-      )
-      n = options.class_tokens
-      cls, out = jnp.split(out, [n], axis=1)
-      out = jnp.concatenate([cls, out + query[:, n:]], axis=1)
-    return options.dense(sizes.attention, 'out', (-2, -1))(out)
-
-  def _pooled(
-    self, part: str, x_BxNxHxd: jax.Array, kernel: Grid | None, stride: Grid
-  ) -> tuple[jax.Array, Grid]:
-    """Returns pooled and normed tokens [B, N', H, d], and their grid."""
-    if kernel is None:
-      return x_BxNxHxd, self.grid
-    cls, x = jnp.split(x_BxNxHxd, [self.options.class_tokens], axis=1)
-    batch, _, heads, width = x.shape
-    x = x.reshape(batch, *self.grid, heads * width)
-    x = Convolution(kernel, stride, width, name=f'pool_{part}')(x)
-    grid = x.shape[1:4]
-    x = x.reshape(batch, -1, heads, width)
-    x = jnp.concatenate([cls, x], axis=1)
-    return self.options.norm(f'norm_{part}', self.options.pool_epsilon)(x), grid
-
-  def _tables(
-    self, query_grid: Grid, key_grid: Grid, width: int
-  ) -> list[jax.Array]:
-    """Returns the rows of the tables for each query and key of each axis."""
-    (t, side), tables = self.sizes.table, []
-    for axis, size, *ends in zip('thw', (t, side, side), query_grid, key_grid):
-      table = self.param(f'rel_pos_{axis}', _NORMAL, (2 * size - 1, width))
-      tables.append(relative.rows(table, *ends))
-    return tables
 
 
 class MLP(nn.Module):
@@ -201,14 +73,14 @@ class Block(nn.Module):
     x = blocks.add_branch(self._max_pooled(x), y, in_attention)
     norm = options.norm('LayerNorm_1')
     mlp = MLP(sizes.out, options, name='MlpBlock_0')
-    widen = lambda x, y: x
+    projection = None
     if sizes.attention != sizes.out:  # only in v1
       projection = options.dense(sizes.out, 'projection')
-      widen = lambda x, y: projection(y)
     parts = []
     for part in blocks.split_first(x, self.first):
       y = norm(part)
-      parts.append(blocks.add_branch(widen(part, y), mlp(y), in_mlp))
+      kept = part if projection is None else projection(y)
+      parts.append(blocks.add_branch(kept, mlp(y), in_mlp))
     return parts if self.first else parts[0]
 
   def _max_pooled(self, x_BxNxC: jax.Array) -> jax.Array:
@@ -238,11 +110,11 @@ class Positions(nn.Module):
   def __call__(self, cls: jax.Array, x_BxNxC: jax.Array) -> list[jax.Array]:
     """Adds positions to the class token [1, n, C] and to the tokens."""
     (t, h, w), width = self.grid, x_BxNxC.shape[-1]
-    space = self.param('space_embedding', _NORMAL, (1, h * w, width))
-    time = self.param('time_embedding', _NORMAL, (1, t, width))
+    space = self.param('space_embedding', NORMAL, (1, h * w, width))
+    time = self.param('time_embedding', NORMAL, (1, t, width))
     table = jnp.repeat(time, h * w, axis=1) + jnp.tile(space, (1, t, 1))
     if cls.shape[1]:
-      cls = cls + self.param('cls_embedding', _NORMAL, (1, 1, width))
+      cls = cls + self.param('cls_embedding', NORMAL, (1, 1, width))
     return [cls, x_BxNxC + table.astype(x_BxNxC.dtype)]
 
 
@@ -365,7 +237,7 @@ class MViT(nn.Module):
     x = einops.rearrange(x, 'B t h w C -> B (t h w) C')
     cls = jnp.zeros((1, 0, self.size.width))
     if self.options.class_tokens:
-      cls = self.param('cls', _NORMAL, (1, 1, self.size.width))
+      cls = self.param('cls', NORMAL, (1, 1, self.size.width))
     sizes = layout.blocks(self.size, self.options.version, frames, tuple(crop))
     parts, stages = Encoder(sizes, self.options, grid, name='Transformer')(
       cls, x, mode

@@ -8,9 +8,6 @@ import numpy as np
 from vivit_jax.models import attention
 from vivit_jax.models.family import Grid
 
-# 'auto' computes some queries at a time from this many queries on.
-_CHUNKED_FROM = 1024
-
 
 def index(queries: int, keys: int) -> np.ndarray:
   """Returns the row of a table of 2 max(q, k) - 1 rows, int [q, k].
@@ -99,7 +96,7 @@ def attend(
       is never in memory. 'auto': the latter for long sequences.
   """
   if kind == 'auto':
-    kind = 'chunked' if query.shape[1] >= _CHUNKED_FROM else 'plain'
+    kind = 'chunked' if query.shape[1] >= attention.CHUNKED_FROM else 'plain'
   before = (class_tokens, 0)
   parts = scores(query[:, class_tokens:], tables, query_grid)
   if kind == 'plain':
