@@ -18,8 +18,7 @@ def by_hand(x, kernel, stride, dy=None):
   for out in itertools.product(*map(range, sizes)):
     for tap in itertools.product(*map(range, kernel.shape[:3])):
       at = [
-        i * s + a - k // 2
-        for i, s, a, k in zip(out, stride, tap, kernel.shape)
+        i * s + a - k // 2 for i, s, a, k in zip(out, stride, tap, kernel.shape)
       ]
       if all(0 <= i < n for i, n in zip(at, x.shape[1:4])):
         here, there = (slice(None), *at), (slice(None), *out)

@@ -85,11 +85,17 @@ def shifted_gradients(
   """Returns the gradients of `shifted` for x and kernel, given the output's."""
   padded, sizes = _padded(x, kernel), dy.shape[1:4]
   wide = dy.astype(jnp.float32)
-  of_kernel = jnp.stack([
-    (_sliced(padded, tap, sizes, stride) * wide).sum((0, 1, 2, 3))
-    for tap in _taps(kernel)
-  ])  # fmt: skip
-  of_kernel = of_kernel.reshape(kernel.shape).astype(kernel.dtype)
+  products = [
+    _sliced(padded, tap, sizes, stride) * wide for tap in _taps(kernel)
+  ]
+  # One loop for all taps, several times faster than a sum for each.
+  sums = jax.lax.reduce(
+    products,
+    [jnp.float32(0)] * len(products),
+    lambda some, more: [x + y for x, y in zip(some, more)],
+    (0, 1, 2, 3),
+  )
+  of_kernel = jnp.stack(sums).reshape(kernel.shape).astype(kernel.dtype)
   return _input_gradient(kernel, dy, stride, x.shape), of_kernel
 
 
