@@ -91,11 +91,13 @@ class Block(nn.Module):
     cls, x = jnp.split(x_BxNxC, [self.options.class_tokens], axis=1)
     x = x.reshape(x.shape[0], *self.grid, x.shape[-1])
     kernel = [step + 1 if step > 1 else 1 for step in stride]
+    # Padded apart, as jax2onnx knows no pairs of padding.
+    edges = [(0, 0), *((size // 2, size // 2) for size in kernel), (0, 0)]
     x = nn.max_pool(
-      x,
+      jnp.pad(x, edges, constant_values=-jnp.inf),
       window_shape=tuple(kernel),
       strides=stride,
-      padding=[(size // 2, size // 2) for size in kernel],
+      padding='VALID',
     )
     x = einops.rearrange(x, 'B t h w C -> B (t h w) C')
     return jnp.concatenate([cls, x], axis=1)
@@ -112,7 +114,7 @@ class Positions(nn.Module):
     (t, h, w), width = self.grid, x_BxNxC.shape[-1]
     space = self.param('space_embedding', NORMAL, (1, h * w, width))
     time = self.param('time_embedding', NORMAL, (1, t, width))
-    table = jnp.repeat(time, h * w, axis=1) + jnp.tile(space, (1, t, 1))
+    table = (time[:, :, None] + space[:, None]).reshape(1, -1, width)
     if cls.shape[1]:
       cls = cls + self.param('cls_embedding', NORMAL, (1, 1, width))
     return [cls, x_BxNxC + table.astype(x_BxNxC.dtype)]
@@ -158,7 +160,7 @@ class Encoder(nn.Module):
         stage = nn.remat(stage)
       x = stage(self, x, scales)
       grid = _after(grid, self.sizes[first].query_stride)
-      tokens = x[-1] if isinstance(x, list) else x[:, n:]
+      tokens = x[-1] if isinstance(x, list) else jnp.split(x, [n], axis=1)[1]
       stages.append(tokens.reshape(-1, *grid, tokens.shape[-1]))
     norm = self.options.norm('encoder_norm')
     return [norm(part) for part in (x if n else [x])], stages

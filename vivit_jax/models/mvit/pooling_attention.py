@@ -60,7 +60,9 @@ class Convolution(nn.Module):
   def __call__(self, x_BxtxhxwxA: jax.Array) -> jax.Array:
     shape = (*self.kernel, 1, self.head_width)
     kernel = self.param('kernel', NORMAL, shape).astype(x_BxtxhxwxA.dtype)
-    kernel = jnp.tile(kernel, x_BxtxhxwxA.shape[-1] // self.head_width)
+    heads = x_BxtxhxwxA.shape[-1] // self.head_width
+    # `jnp.tile` would make 10 axes, more than TFLite can.
+    kernel = jnp.concatenate([kernel] * heads, axis=-1)
     return pool(x_BxtxhxwxA, kernel, self.stride)
 
 
@@ -108,9 +110,10 @@ class Attention(nn.Module):
         options.class_tokens,
         options.attention,
       )
-      n = options.class_tokens
-      cls, out = jnp.split(out, [n], axis=1)
-      out = jnp.concatenate([cls, out + query[:, n:]], axis=1)
+      n = [options.class_tokens]
+      cls, out = jnp.split(out, n, axis=1)
+      out += jnp.split(query, n, axis=1)[1]
+      out = jnp.concatenate([cls, out], axis=1)
     return options.dense(sizes.attention, 'out', (-2, -1))(out)
 
   def _pooled(

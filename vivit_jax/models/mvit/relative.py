@@ -98,7 +98,8 @@ def attend(
   if kind == 'auto':
     kind = 'chunked' if query.shape[1] >= attention.CHUNKED_FROM else 'plain'
   before = (class_tokens, 0)
-  parts = scores(query[:, class_tokens:], tables, query_grid)
+  _, of_tokens = jnp.split(query, [class_tokens], axis=1)
+  parts = scores(of_tokens, tables, query_grid)
   if kind == 'plain':
     in_t, in_h, in_w = (
       einops.rearrange(x, 'B H N k -> (B H) N k') for x in parts
