@@ -43,6 +43,9 @@ def test_a_mistake_in_a_mapping_is_named(mapping, named):
     ('data.crop', (224, 230)),
     ('data.short_side', 200),
     ('data.scale_jitter', (2.0, 1.0)),
+    ('data.crop_area', (0.5, 0.1)),
+    ('data.crop_area', (0.1, 1.5)),
+    ('data.crop_aspect', (0.5, 2.0)),  # without crop_area
     ('data.short_videos', 'skip'),
     ('data.sampling', 'dense'),
     ('data.workers', 1025),
@@ -52,6 +55,7 @@ def test_a_mistake_in_a_mapping_is_named(mapping, named):
     ('model.representation', 0),
     ('augment.flip', 1.5),
     ('augment.randaugment_magnitude', 31.0),
+    ('augment.randaugment_deviation', 0.5),  # of TensorFlow's scale
     ('augment.repeats', 0),
     ('augment.repeats', 3),
     ('optim.name', 'adamax'),
@@ -74,6 +78,27 @@ def test_a_mistake_in_a_mapping_is_named(mapping, named):
 )
 def test_a_value_that_is_not_allowed_is_named(key, value):
   config = configs.default()
+  config.update_from_flattened_dict({key: value})
+  with pytest.raises(UserError, match=key):
+    configs.resolve(config)
+
+
+@pytest.mark.parametrize(
+  'key, value',
+  [
+    ('data.scale_jitter', (1.0, 1.25)),
+    ('data.scale_jitter_uniform', 'inverse'),
+    ('augment.randaugment_magnitude', 10.5),
+    ('data.crop_aspect', (2.0, 0.5)),
+  ],
+)
+def test_a_recipe_of_slowfast_and_what_contradicts_it(key, value):
+  config = configs.default()
+  config.data.crop_area, config.data.crop_aspect = (0.08, 1.0), (0.5, 2)
+  config.augment.randaugment_scale = 'timm'
+  config.augment.randaugment_magnitude = 7.0
+  config.augment.randaugment_deviation = 0.5
+  assert configs.resolve(config).data.crop_aspect == (0.5, 2.0)
   config.update_from_flattened_dict({key: value})
   with pytest.raises(UserError, match=key):
     configs.resolve(config)
@@ -166,6 +191,14 @@ def test_batch_size_counts_clips_and_repeats_divide_the_videos():
   assert configs.videos_per_step(configs.resolve(config)) == 64
   config.augment.repeats = 4
   assert configs.videos_per_step(configs.resolve(config)) == 16
+
+
+def test_an_epoch_is_every_video_once_also_with_repeats():
+  """As SlowFast counts: 512 clips are 256 videos, and 2 epochs 20 of these."""
+  config = configs.default()
+  config.train.batch_size, config.augment.repeats = 512, 2
+  config.train.epochs = 2.0
+  assert configs.training_steps(configs.resolve(config), 2560) == 20
 
 
 def test_heads_come_from_the_dataset():

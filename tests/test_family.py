@@ -21,7 +21,7 @@ from vivit_jax.checkpoints import convert, load, sources
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import evaluate
-from vivit_jax.inference import export, rollout
+from vivit_jax.inference import explain, export, gradient, rollout
 from vivit_jax.models import builder, table
 from vivit_jax.models import family as families
 from vivit_jax.training import loop, param_groups
@@ -154,6 +154,71 @@ def test_it_is_exported_and_run(loaded, tmp_path):
     np.testing.assert_allclose(shares, expected, atol=1e-5)
 
 
+def trained(loaded):
+  """Returns the model's config, and parameters with a head that is not zero."""
+  params = dict(loaded.params)
+  kernel = params['output_projection']['kernel']
+  drawn = np.random.default_rng(1).normal(size=kernel.shape)
+  params['output_projection'] = {
+    'kernel': drawn.astype(np.float32), 'bias': np.ones(kernel.shape[1])
+  }  # fmt: skip
+  return loaded.config.model, params
+
+
+def test_it_is_explained_by_gradient_without_a_declaration(loaded):
+  """A head on a mean of tokens is linear, so each token's part is known."""
+  assert explain.Explainer(loaded).by == 'gradient'
+  model, params = trained(loaded)
+  clips = np.random.default_rng(0).normal(size=(2, 4, 32, 32, 3))
+  apply = jax.jit(loaded.model.apply, static_argnames='features')
+  tokens = apply({'params': params}, clips, features=True).tokens
+  logits = apply({'params': params}, clips)
+  # Columns of the kernel are those of the first head, then the second's.
+  (_, one), (_, two) = logits.items()
+  columns = (
+    np.asarray(one.argmax(-1)),
+    one.shape[1] + np.asarray(two.argmax(-1)),
+  )
+  kernel = params['output_projection']['kernel']
+  weights = sum(kernel[:, column] for column in columns)
+  expected = (
+    np.einsum('BthwD,DB->Bthw', tokens, weights) / tokens[0, ..., 0].size
+  )
+  result = gradient.contributions(model)(params, clips)
+  np.testing.assert_allclose(result, expected, atol=1e-5)
+  total = sum(x.max(-1) for x in (one, two)) - 2  # without the biases
+  np.testing.assert_allclose(result.sum((1, 2, 3)), total, atol=1e-4)
+
+
+def test_its_stages_are_explained_on_the_grid_of_the_first(
+  toy, loaded, monkeypatch
+):
+  """The map's sum is the derivative along the norms' scales and biases."""
+
+  def on_grid(products, config, batch, grid):
+    factor = round((products.shape[1] / grid[1] / grid[2]) ** 0.5)
+    return products.reshape(batch, grid[0], factor * grid[1], factor * grid[2])
+
+  declared = dataclasses.replace(
+    toy, cam=r'stage\d_block\d+/norm1', cam_map=on_grid
+  )
+  monkeypatch.setitem(families._FAMILIES, 'two_stages', declared)
+  model, params = trained(loaded)
+  clips = np.random.default_rng(0).normal(size=(2, 4, 32, 32, 3))
+  result = gradient.contributions(model)(params, clips.astype(np.float32))
+  assert result.shape == (2, 4, 8, 8)  # twice the height and width of the last
+  tangent = jax.tree_util.tree_map_with_path(
+    lambda path, x: x * (path[-2].key == 'norm1'), params
+  )
+
+  def logit(params):
+    logits = loaded.model.apply({'params': params}, clips)
+    return sum(x.max(-1) for x in logits.values())
+
+  _, expected = jax.jvp(logit, (params,), (tangent,))
+  np.testing.assert_allclose(result.sum((1, 2, 3)), expected, atol=1e-4)
+
+
 def test_its_sizes_are_in_the_table():
   cases = [c for c in table.every_case() if c.config.family == 'two_stages']
   assert [case.config.size for case in cases] == ['small', 'large']
@@ -161,7 +226,7 @@ def test_its_sizes_are_in_the_table():
 
 
 def test_what_it_does_not_support_is_refused(run, loaded, tmp_path):
-  with pytest.raises(UserError, match='two_stages') as caught:
+  with pytest.raises(UserError, match='two_stages.*gradient') as caught:
     rollout.attention_rollout(loaded.config.model)
   assert '\n' not in str(caught.value)
   for to in ('huggingface', 'scenic'):

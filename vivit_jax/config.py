@@ -59,6 +59,11 @@ class DataConfig:
   scale_jitter: tuple[float, float] = (1.0, 1.0)
   # What is uniform between them: the factor, or its inverse.
   scale_jitter_uniform: Literal['factor', 'inverse'] = 'factor'
+  # Min and max area of the training crop, relative to the frame; replaces
+  # short_side and scale_jitter in training. None: off.
+  crop_area: tuple[float, float] | None = limited(None, above=0, at_most=1)
+  # Min and max width / height of such a crop, before it is resized to `crop`.
+  crop_aspect: tuple[float, float] = limited((3 / 4, 4 / 3), above=0)
   # If a video is shorter than a clip: error, loop, or repeat the last frame.
   short_videos: Literal['refuse', 'loop', 'hold'] = 'refuse'
   balanced: str | None = None  # head whose classes are sampled equally often
@@ -88,14 +93,20 @@ class AugmentConfig:
 
   flip: float = _probability(0.5)  # left to right
   randaugment_layers: int = limited(0, at_least=0)  # operations on a clip
-  # Strength of every operation, on TensorFlow's scale.
+  # Strength of every operation.
   randaugment_magnitude: float = limited(10.0, at_least=0, at_most=30)
+  # Operations and strengths: TensorFlow's; or timm's `inc1`, whose strengths
+  # increase with the magnitude, and of which half of the layers are applied.
+  randaugment_scale: Literal['tensorflow', 'timm'] = 'tensorflow'
+  # Standard deviation of each layer's magnitude (timm's `mstd`).
+  randaugment_deviation: float = limited(0.0, at_least=0)
   # 'colour': no geometric operations, as in scenic.
   randaugment_operations: Literal['all', 'colour'] = 'all'
   colour_jitter: float = _probability(0.0)  # with scenic's strengths
   colour_drop: float = _probability(0.0)  # to grey
   erasing: float = _probability(0.0)  # of a random box
-  erasing_fill: Literal['noise', 'mean'] = 'noise'  # 'mean': data.mean
+  # Noise that is the same in all frames, or new in each; or data.mean.
+  erasing_fill: Literal['noise', 'noise_per_frame', 'mean'] = 'noise'
   mixup: float = limited(0.0, at_least=0)  # alpha of the Beta distribution
   cutmix: float = limited(0.0, at_least=0)  # alpha of the Beta distribution
   # Probability of cutmix for a batch, if mixup is on too.
@@ -109,8 +120,9 @@ class OptimConfig:
 
   name: Literal['sgd', 'adamw', 'adam', 'lamb', 'lars', 'lion'] = 'sgd'
   learning_rate: float = limited(0.1, at_least=0)  # peak, after warm-up
-  warmup_epochs: float = limited(2.5, at_least=0)  # linear from 0
+  warmup_epochs: float = limited(2.5, at_least=0)  # linear
   warmup_steps: int | None = limited(None, at_least=0)  # replaces the epochs
+  warmup_rate: float = _probability(0.0)  # first share of learning_rate
   # Decay after the warm-up.
   schedule: Literal['cosine', 'linear', 'polynomial', 'step', 'constant'] = (
     'cosine'
@@ -127,10 +139,16 @@ class OptimConfig:
   b2: float = _decay(0.999)  # all other optimisers; lion's paper has 0.99
   epsilon: float | None = limited(None, above=0)  # None: 1e-8 (lamb: 1e-6)
   weight_decay: float = limited(0.0, at_least=0)
-  # 'kernels': not for biases, norms, positions and class tokens.
-  weight_decay_on: Literal['kernels', 'all'] = 'kernels'
+  # 'kernels': not for biases, norms, positions and class tokens; 'matrices':
+  # not for biases and norms; 'not_norms': not for norms and positions.
+  weight_decay_on: Literal['kernels', 'matrices', 'not_norms', 'all'] = (
+    'kernels'
+  )
   # Layer-wise learning-rate decay: factor per layer, from the top.
   layer_decay: float = limited(1.0, above=0, at_most=1)
+  # Factor of the learning rate of all parameters but the heads, representation
+  # layer and attention pool; multiplied with that of layer_decay.
+  backbone_rate: float = limited(1.0, above=0)
   # Regular expression: parameters with a matching name are frozen.
   freeze: str | None = None
   # Regular expression: only parameters with a matching name are trained, such

@@ -15,7 +15,13 @@ from vivit_jax.models import family as families
 from vivit_jax.models.family import ModelConfig
 
 if typing.TYPE_CHECKING:
-  from vivit_jax.config import DataConfig, OptimConfig, RunConfig, TrainConfig
+  from vivit_jax.config import (
+    AugmentConfig,
+    DataConfig,
+    OptimConfig,
+    RunConfig,
+    TrainConfig,
+  )
 
 _METRIC = r'top1|loss|joint/top1|[\w-]+/(top[15]|mAP|loss)'
 
@@ -29,6 +35,7 @@ def check(config: TrainConfig) -> None:
   _check_data(config.data)
   _check_optim(config.optim)
   _check_run(config.train)
+  _check_randaugment(config.augment)
   run, repeats = config.train, config.augment.repeats
   require(
     run.batch_size % repeats == 0,
@@ -71,6 +78,7 @@ def _check_data(data: DataConfig) -> None:
     f'whole video, so data.frames_per_second, {data.frames_per_second}, has no '
     'meaning: set it to None.',
   )
+  _check_crop_area(data)
   low, high = data.scale_jitter
   require(
     0 < low <= high,
@@ -84,6 +92,48 @@ def _check_data(data: DataConfig) -> None:
     f'data.crop is {data.crop}; its shorter side must be at most '
     f'{smallest:g}, data.short_side x data.scale_jitter.',
   )
+
+
+def _check_crop_area(data: DataConfig) -> None:
+  default = type(data)()
+  for key in ('crop_area', 'crop_aspect'):
+    limits = getattr(data, key)
+    require(
+      limits is None or limits[0] <= limits[1],
+      f'data.{key} is {limits}; it takes the lowest and the highest value.',
+    )
+  for key in ('scale_jitter', 'scale_jitter_uniform'):
+    value, unset = getattr(data, key), getattr(default, key)
+    require(
+      data.crop_area is None or value == unset,
+      f'data.{key} is {value}, but data.crop_area, {data.crop_area}, replaces '
+      f'it: set it to {unset}, or crop_area to None.',
+    )
+  require(
+    data.crop_area is not None or data.crop_aspect == default.crop_aspect,
+    f'data.crop_aspect is {data.crop_aspect}, but data.crop_area is None: set '
+    'crop_area too, such as (0.08, 1.0).',
+  )
+
+
+def _check_randaugment(augment: AugmentConfig) -> None:
+  magnitude, deviation = (
+    augment.randaugment_magnitude,
+    augment.randaugment_deviation,
+  )
+  if augment.randaugment_scale == 'timm':
+    require(
+      magnitude <= 10,
+      f"augment.randaugment_magnitude is {magnitude:g}; timm's scale ends at "
+      '10.',
+    )
+  else:
+    require(
+      not deviation,
+      f'augment.randaugment_deviation is {deviation:g}, which '
+      f"randaugment_scale '{augment.randaugment_scale}' does not have: set it "
+      "to 0, or the scale to 'timm'.",
+    )
 
 
 def _check_optim(optim: OptimConfig) -> None:

@@ -42,7 +42,16 @@ flags.DEFINE_boolean(
 )
 flags.DEFINE_integer('top', 5, 'Number of labels of each head.', lower_bound=1)
 flags.DEFINE_boolean('json', False, 'Print a JSON line for each video.')
-flags.DEFINE_string('explain', None, 'Folder for pictures of the attention.')
+flags.DEFINE_string(
+  'explain', None, 'Folder for pictures of where the model looks.'
+)
+flags.DEFINE_enum(
+  'explain_by',
+  None,
+  ('rollout', 'gradient'),
+  'With --explain: attention rollout (default, if the model has it), or the '
+  "predicted class's gradient.",
+)
 flags.DEFINE_string('features', None, '.npz file for ids and pooled features.')
 flags.DEFINE_boolean(
   'tokens', False, 'With --features: save all tokens instead.'

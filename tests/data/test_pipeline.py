@@ -45,22 +45,38 @@ def test_every_epoch_has_each_video_once_in_another_order(split):
 
 @pytest.mark.slow
 def test_batches_do_not_depend_on_the_workers(split):
-  augment = AugmentConfig(randaugment_layers=2, repeats=2)
-  expected = train(split, augment=augment)
+  data = dataclasses.replace(DATA, crop_area=(0.08, 1.0))
+  expected = train(split, data=data, augment=TIMM)
   for workers in (1, 2, 4):
-    data = dataclasses.replace(DATA, workers=workers)
-    assert_same(train(split, data=data, augment=augment), expected)
+    data = dataclasses.replace(data, workers=workers)
+    assert_same(train(split, data=data, augment=TIMM), expected)
+
+
+TIMM = AugmentConfig(
+  repeats=3,
+  randaugment_layers=4,
+  randaugment_scale='timm',
+  randaugment_magnitude=7.0,
+  randaugment_deviation=0.5,
+)
 
 
 @pytest.mark.parametrize(
-  'augment', [AugmentConfig(), AugmentConfig(repeats=3, randaugment_layers=2)]
+  'augment, area',
+  [
+    (AugmentConfig(), None),
+    (AugmentConfig(repeats=3, randaugment_layers=2), None),
+    (TIMM, (0.08, 1.0)),
+  ],
 )
-def test_batches_depend_neither_on_processes_nor_on_resumption(split, augment):
-  whole = train(split, augment=augment, count=6)
-  assert_same(train(split, augment=augment, first_step=4, count=2), whole[4:])
+def test_batches_depend_neither_on_processes_nor_on_resumption(
+  split, augment, area
+):
+  keys = {'augment': augment, 'data': dataclasses.replace(DATA, crop_area=area)}
+  whole = train(split, count=6, **keys)
+  assert_same(train(split, first_step=4, count=2, **keys), whole[4:])
   halves = [
-    train(split, augment=augment, count=6, process=p, processes=2)
-    for p in (0, 1)
+    train(split, count=6, process=p, processes=2, **keys) for p in (0, 1)
   ]
   joined = [
     jax.tree.map(lambda *parts: np.concatenate(parts), *pair)

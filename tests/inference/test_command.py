@@ -92,6 +92,7 @@ def test_unreadable_videos_are_reported_and_the_others_predicted(
     (['none.mp4'], {}, 'none.mp4'),
     (['VIDEO'], {'views': '3x2'}, '--views'),
     (['VIDEO'], {'tokens': True}, '--tokens needs --features'),
+    (['VIDEO'], {'explain_by': 'gradient'}, '--explain_by needs --explain'),
     (['VIDEO'], {'window': 3.0}, '--window needs --timeline'),
     (['VIDEO'], {'timeline': True, 'explain': 'x'}, '--explain'),
     (['VIDEO'], {'timeline': True, 'window': 0.0}, 'window is 0 seconds'),

@@ -2,19 +2,20 @@
 
 import dataclasses
 import itertools
+import json
 import warnings
 
 import cv2
 import numpy as np
 import pytest
-from made import blocks
+from made import blocks, write
 from matplotlib.text import Text
 from PIL import Image
 
 import vivit_jax
 from vivit_jax import fonts
 from vivit_jax.errors import UserError
-from vivit_jax.inference import explain
+from vivit_jax.inference import command, explain, gradient
 from vivit_jax.inference.predictor import Ranking
 from vivit_jax.inference.rollout import attention_rollout
 
@@ -52,7 +53,7 @@ def make(t=4, frames=2, size=(24, 32), **changes):
   'changes',
   [
     {'heads': ODD, 'title': 'folder/' * 60 + '$.mp4'},
-    {'t': 128, 'frames': 4, 'interval': 12.5},
+    {'t': 128, 'frames': 4, 'interval': 12.5, 'by': 'gradient'},
     {'t': 5, 'frames': 1, 'size': (60, 20), 'interval': None},
   ],
 )
@@ -182,6 +183,78 @@ def test_an_explanation_is_of_the_middle_clip(config, trained):
   np.testing.assert_allclose(found.space, tokens, rtol=1e-4)
   times = shares.sum((1, 2)) / shares.sum() * len(shares)
   np.testing.assert_allclose(found.time, times, rtol=1e-4)
+
+
+def test_a_gradient_is_of_the_first_classes(config, trained):
+  """Those of the captions, not the clip's; negative weights become 0."""
+  predictor = vivit_jax.load(trained(config))
+  video = blocks(3, 23, (40, 40))
+  clips = predictor.clips(video, views='1x1')
+  logits = predictor.logits(clips)
+  lasts = {head: x[0].argmin() for head, x in logits.items()}
+  heads = {
+    head: Ranking(('last',), np.ones(1), np.eye(logits[head].size)[last])
+    for head, last in lasts.items()
+  }
+  contributions = gradient.contributions(config.model)
+  clips = (clips / 255.0 - 0.5) / 0.5
+
+  def assert_explained(heads, classes):
+    found = explain.Explainer(predictor, 'gradient').explain(video, heads)
+    assert found.by == 'gradient'
+    weights = contributions(predictor.params, clips, None, classes)[0]
+    assert (weights < 0).any()
+    weights = np.maximum(weights, 0)
+    expected = weights / weights.mean((1, 2), keepdims=True)
+    np.testing.assert_allclose(found.space, expected, rtol=1e-3, atol=1e-4)
+    expected = weights.mean((1, 2)) / weights.mean()
+    np.testing.assert_allclose(found.time, expected, rtol=1e-4)
+    return found.space
+
+  firsts = {head: x.argmax(-1) for head, x in logits.items()}
+  one = assert_explained({}, firsts)
+  other = assert_explained(heads, {k: x[None] for k, x in lasts.items()})
+  assert np.abs(one - other).max() > 0.1
+
+
+def test_weights_are_relative_to_uniform_ones():
+  weights = np.array([[[3.0, 1.0]], [[0.0, 0.0]], [[4.0, 4.0]]])
+  space, time = explain.relative(weights)
+  np.testing.assert_allclose(space, [[[1.5, 0.5]], [[0, 0]], [[1, 1]]])
+  np.testing.assert_allclose(time, [1, 0, 2])
+  for part in explain.relative(np.zeros((2, 1, 2))):
+    np.testing.assert_array_equal(part, 0)
+
+
+def test_the_method_is_rollout_where_the_model_has_it(
+  config, trained, tmp_path, capsys
+):
+  predictor = vivit_jax.load(trained(config))
+  by_default = explain.Explainer(predictor)
+  assert by_default.by == 'rollout' and not by_default.note
+  with pytest.raises(UserError, match='rollout, gradient'):
+    explain.Explainer(predictor, 'attention')
+  model = dataclasses.replace(config.model, pool='attention')
+  pooled = dataclasses.replace(config, model=model)
+  predictor = vivit_jax.load(trained(pooled, 'pooled'))
+  with pytest.raises(UserError, match='--explain_by=gradient') as caught:
+    explain.Explainer(predictor, 'rollout')
+  assert '\n' not in str(caught.value)
+  write(tmp_path / 'a.mkv', blocks(3, 23, (40, 40)), rate=10)
+  for by in (None, 'gradient'):
+    folder = tmp_path / str(by)
+    options = command.Options(json=True, explain=str(folder), explain_by=by)
+    arguments = [str(tmp_path / 'a.mkv')]
+    assert command.run(arguments, options, lambda: predictor) == 0
+    output = capsys.readouterr()
+    (line,) = map(json.loads, output.out.splitlines())
+    assert line['pictures'] == [f'{folder}/a.{x}' for x in ('png', 'gif')]
+    # What was not chosen is said.
+    said = output.err.splitlines()
+    assert len(said) == (by is None)
+    assert all("model.pool='attention'" in x for x in said)
+  one, two = (tmp_path / x / 'a.png' for x in ('None', 'gradient'))
+  assert one.read_bytes() == two.read_bytes()
 
 
 def test_a_file_that_cannot_be_written_is_refused(tmp_path):

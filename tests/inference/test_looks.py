@@ -1,4 +1,4 @@
-"""Rollout of a trained model attends to the moving shape."""
+"""Explanations of a trained model point to the moving shape."""
 
 import os
 import pathlib
@@ -12,10 +12,24 @@ import pytest
 import vivit_jax
 from vivit_jax.data import moving_shapes, prepare, sampling
 from vivit_jax.inference import explain
+from vivit_jax.models import family as families
 
 ROOT = pathlib.Path(__file__).parents[2]
 COUNTS = {'train': 1024, 'validation': 16, 'test': 64}
-STEPS = 300
+PER_FRAME = {
+  'patch': 8, 'spatial_layers': 2, 'temporal_layers': 2, 'temporal_heads': 3,
+  'temporal_mlp': 384,
+}  # fmt: skip
+# Steps of training, and options.
+FAMILIES = {
+  'factorised_encoder': (300, {}),
+  'joint': (300, {'layers': 2}),
+  'factorised_self_attention': (300, {'layers': 2}),
+  'factorised_dot_product': (300, {'layers': 2, 'attention_heads': 4}),
+  'timesformer': (300, {'layers': 2, 'patch': 8}),
+  'vtn': (300, PER_FRAME),
+  'stam': (600, PER_FRAME),
+}
 
 
 @pytest.fixture(scope='module')
@@ -25,10 +39,9 @@ def data_dir(tmp_path_factory):
   return folder
 
 
-@pytest.fixture(scope='module')
-def model(data_dir, tmp_path_factory):
+def trained(family, data_dir, workdir):
   """Returns a model after a few hundred steps of training."""
-  workdir = tmp_path_factory.mktemp('run') / 'short'
+  steps, options = FAMILIES[family]
   done = subprocess.run(
     [
       sys.executable,
@@ -36,7 +49,9 @@ def model(data_dir, tmp_path_factory):
       f'--config={ROOT / "configs" / "moving_shapes_ti8x2_fe.py"}',
       f'--workdir={workdir}',
       f'--config.data.data_dir={data_dir}',
-      f'--config.train.epochs={STEPS * 32 / COUNTS["train"]}',
+      f'--config.model.family={family}',
+      *(f'--config.model.options.{k}={v}' for k, v in options.items()),
+      f'--config.train.epochs={steps * 32 / COUNTS["train"]}',
       '--config.train.validate_every=0',
     ],
     env=os.environ | {'JAX_PLATFORMS': 'cpu'},
@@ -48,12 +63,13 @@ def model(data_dir, tmp_path_factory):
   return vivit_jax.load(workdir, checkpoint='last')
 
 
-def cover(boxes, data, tubelet):
+def cover(boxes, data, grid):
   """Returns the fraction of each token inside boxes, [t, h, w] in [0, 1].
 
   Args:
     boxes: of each frame of a clip, see `scenes.boxes`.
-    data, tubelet: of the config.
+    data: of the config.
+    grid: (t, h, w).
   """
   crop = sampling.uniform_boxes((48, 48), data.crop, data.short_side, 1)[0]
   rows, columns = np.arange(crop.height), np.arange(crop.width)
@@ -66,33 +82,39 @@ def cover(boxes, data, tubelet):
     inside,
     '(t f) (h p) (w q) -> t h w',
     'mean',
-    f=tubelet[0],
-    p=tubelet[1],
-    q=tubelet[2],
+    t=grid[0],
+    h=grid[1],
+    w=grid[2],
   )
 
 
+def ratio(space, inside):
+  """Returns the mean weight inside divided by the mean outside."""
+  within = (space * inside).sum() / inside.sum()
+  return within / ((space * (1 - inside)).sum() / (1 - inside).sum() + 1e-6)
+
+
 @pytest.mark.slow
-def test_attention_is_higher_inside_the_shapes_box(model, data_dir):
-  data, tubelet = model.config.data, model.config.model.options.tubelet
-  explainer = explain.Explainer(model)
+@pytest.mark.parametrize('family', FAMILIES)
+def test_weights_are_higher_inside_the_shapes_box(family, data_dir, tmp_path):
+  model = trained(family, data_dir, tmp_path / 'run')
+  data = model.config.data
   folder = data_dir / 'raw' / 'moving_shapes' / 'videos'
   paths = sorted(folder.glob('test*.mp4'))
   assert len(paths) == COUNTS['test']
-  spaces = [explainer.explain(path, {}).space for path in paths]
   frames = sampling.uniform_clips(18, data.frames, data.stride, 1)[0]
+  kind = families.get(family)
+  grid = kind.grid(model.config.model.options, data.frames, data.crop)
   covers = [
-    cover(moving_shapes.boxes_of(path.stem)[frames], data, tubelet)
+    cover(moving_shapes.boxes_of(path.stem)[frames], data, grid)
     for path in paths
   ]
-
-  def ratio(space, inside):
-    within = (space * inside).sum() / inside.sum()
-    return within / ((space * (1 - inside)).sum() / (1 - inside).sum())
-
-  own = [ratio(*pair) for pair in zip(spaces, covers, strict=True)]
   # Boxes of other videos are a control, since most are near the middle.
   moved = covers[17:] + covers[:17]
-  others = [ratio(*pair) for pair in zip(spaces, moved, strict=True)]
-  assert np.mean(np.array(own) > 1) > 0.9
-  assert np.median(own) > 1.5 * np.median(others)
+  for by in ('rollout', 'gradient'):
+    explainer = explain.Explainer(model, by)
+    spaces = [explainer.explain(path, {}).space for path in paths]
+    own = [ratio(*pair) for pair in zip(spaces, covers, strict=True)]
+    others = [ratio(*pair) for pair in zip(spaces, moved, strict=True)]
+    assert np.mean(np.array(own) > 1) > 0.9, by
+    assert np.median(own) > 1.5 * np.median(others), by

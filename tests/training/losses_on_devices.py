@@ -30,9 +30,13 @@ REGULARISERS = {
   'train__label_smoothing': 0.1,
 }
 OTHERS = {
+  'data__crop_area': (0.08, 1.0),
+  'augment__randaugment_scale': 'timm',
+  'augment__erasing_fill': 'noise_per_frame',
   'optim__name': 'lamb',
   'optim__weight_decay': 0.05,
   'optim__layer_decay': 0.8,
+  'optim__backbone_rate': 0.5,
   'optim__freeze': '^cls_',
   'optim__sam_rho': 0.05,
   'train__accumulate': 2,

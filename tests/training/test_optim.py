@@ -1,6 +1,7 @@
 """Schedules and rules by hand, and against optax's own; clip, freezing."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -89,6 +90,23 @@ def test_a_warm_up_in_steps_instead_of_epochs():
   config = dataclasses.replace(config, warmup_steps=0)
   rate = optim.schedule(config, steps=104, steps_per_epoch=5.0)
   assert float(rate(0)) == pytest.approx(0.1)
+
+
+def test_a_schedule_of_slowfast():
+  """From 1.6e-5 to 1.6e-3 in 30 epochs, half a cosine to 1e-5 until 200."""
+  config = OptimConfig(
+    learning_rate=1.6e-3,
+    warmup_epochs=30.0,
+    warmup_rate=0.01,
+    final_rate=1e-5 / 1.6e-3,
+  )
+  rate = optim.schedule(config, steps=2000, steps_per_epoch=10.0)
+  for epoch in (0, 0.1, 15, 29.9, 30, 30.1, 100, 199.9, 200):
+    expected = 1.6e-5 + (1.6e-3 - 1.6e-5) * epoch / 30
+    if epoch >= 30:
+      share = (math.cos(math.pi * (epoch - 30) / (200 - 30)) + 1) / 2
+      expected = 1e-5 + (1.6e-3 - 1e-5) * share
+    assert float(rate(round(10 * epoch))) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize('name', ['adam', 'adamw'])
@@ -272,7 +290,11 @@ def test_stacked_layers_are_updated_as_one_by_one(name):
     'output_projection': {'kernel': np.float32(draw.normal(size=(3, 2)))},
   }
   config = OptimConfig(
-    name=name, weight_decay=0.1, layer_decay=0.6, freeze='bias'
+    name=name,
+    weight_decay=0.1,
+    layer_decay=0.6,
+    backbone_rate=0.5,
+    freeze='bias',
   )
   gradient = jax.tree.map(lambda x: np.sin(3.0 * x), apart)
 
@@ -315,6 +337,54 @@ def test_a_layers_rate_is_scaled_after_the_rule():
   updates, _ = optimiser.update(same, optimiser.init(params), params)
   found = [float(x[0]) for x in jax.tree.leaves(updates)]
   np.testing.assert_allclose(found, [-0.05, -0.05, -0.1], rtol=1e-4)
+
+
+@pytest.mark.parametrize('name', ['sgd', 'adamw'])
+def test_a_backbone_learns_as_a_group_of_a_tenth_of_the_rate(name):
+  """As torch.optim: the group's rate replaces the rate, also of the decay."""
+  block = {'encoderblock_0': {'Dense_0': {'kernel': jnp.array([[2.0, -3.0]])}}}
+  params = {
+    'Transformer': block,
+    'output_projection': {'kernel': jnp.array([[1.0], [0.5]])},
+  }
+  config = OptimConfig(name=name, weight_decay=0.2, backbone_rate=0.1)
+  config = dataclasses.replace(config, clip_norm=None)
+  found = run(optim.optimiser(config, lambda _: 0.1), params, steps=4)
+
+  def by_hand(x, rate):
+    x, first, second = np.float64(x), 0.0, 0.0
+    for step in range(4):
+      g = np.sin(3 * x + step)
+      if name == 'sgd':
+        first = 0.9 * first + g + 0.2 * x
+        x = x - rate * first
+        continue
+      first, second = 0.9 * first + 0.1 * g, 0.999 * second + 0.001 * g**2
+      mean, square = (
+        first / (1 - 0.9 ** (step + 1)),
+        second / (1 - 0.999 ** (step + 1)),
+      )
+      x = x - rate * 0.2 * x - rate * mean / (np.sqrt(square) + 1e-8)
+    return x
+
+  for key, rate in (('Transformer', 0.01), ('output_projection', 0.1)):
+    (x,), (start,) = jax.tree.leaves(found[key]), jax.tree.leaves(params[key])
+    np.testing.assert_allclose(x, by_hand(start, rate), rtol=1e-4)
+
+
+def test_rates_of_layers_and_of_the_backbone_are_multiplied():
+  params = {
+    'embedding': {'kernel': jnp.array([1.0])},
+    'Transformer': {'encoderblock_0': {'Dense_0': {'bias': jnp.array([1.0])}}},
+    'pre_logits': {'kernel': jnp.array([1.0])},
+  }
+  config = OptimConfig(momentum=0.0, layer_decay=0.5, backbone_rate=0.1)
+  config = dataclasses.replace(config, clip_norm=None)
+  model = ModelConfig('joint', options={'layers': 1})
+  optimiser = optim.optimiser(config, lambda _: 1.0, model)
+  updates, _ = optimiser.update(params, optimiser.init(params), params)
+  found = [float(x[0]) for x in jax.tree.leaves(updates)]
+  np.testing.assert_allclose(found, [-0.05, -0.025, -1.0], rtol=1e-6)
 
 
 @pytest.mark.parametrize('name', ['sgd', 'adamw', 'lars'])

@@ -61,19 +61,47 @@ def flat(tree) -> dict:
   return traverse_util.flatten_dict(tree, sep='/')
 
 
-def test_only_kernels_decay():
-  params = {
-    'dense': {'kernel': 1.0, 'bias': 1.0},
-    'encoder_norm': {'scale': 1.0},
-    'posembed_input': {'pos_embedding': 1.0},
-    'cls_SpatialTransformer': 1.0,
-  }
-  true = [
-    name
-    for name, value in flat(param_groups.decay_mask(params)).items()
-    if value
-  ]
-  assert true == ['dense/kernel']
+NAMES = {
+  'kernels': [
+    'Transformer/encoderblock_3/Conv_q/kernel',
+    'output_projection/kernel',
+  ],
+  'tables': [
+    'Transformer/encoderblock_3/rel_pos_h',
+    'Transformer/posembed_input/pos_embedding',
+    'pos_embed_spatial',
+    'stage_0/encoderblock_1/relative_position_bias_table',
+  ],
+  'tokens': ['cls', 'cls_TemporalTransformer'],
+  'biases': [
+    'Transformer/encoderblock/MultiHeadDotProductAttention_0/key/bias',
+    'embedding/bias',
+  ],
+  'norms': [
+    'Transformer/encoderblock/LayerNorm_0/bias',
+    'Transformer/encoder_norm/scale',
+    'stage_0/norm_q/bias',
+  ],
+}
+
+
+@pytest.mark.parametrize(
+  'on, kinds',
+  [
+    ('kernels', ['kernels']),
+    ('matrices', ['kernels', 'tables', 'tokens']),  # MViT
+    ('not_norms', ['kernels', 'tokens', 'biases']),  # Video Swin
+    ('all', list(NAMES)),
+  ],
+)
+def test_parameters_with_weight_decay(on, kinds):
+  """A bias has weight decay by its name: [L, heads, d] has three axes too."""
+  every = [name for names in NAMES.values() for name in names]
+  params = {name: np.zeros((2, 2, 2)) for name in every}
+  params = traverse_util.unflatten_dict(params, sep='/')
+  mask = flat(param_groups.decay_mask(params, on))
+  found = sorted(name for name, value in mask.items() if value)
+  assert found == sorted(name for kind in kinds for name in NAMES[kind])
 
 
 def test_rates_fall_from_the_head_to_the_embedding():

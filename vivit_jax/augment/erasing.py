@@ -22,15 +22,17 @@ def erase(clip: jax.Array, key: jax.Array, fill: str = 'noise') -> jax.Array:
   Args:
     clip: float [T, H, W, C], normalised.
     key: the clip's random key.
-    fill: 'noise' (standard normal for each pixel, the same in all frames) or
-      'mean' (0, the mean of normalised pixels).
+    fill: 'noise' (standard normal for each pixel, the same in all frames),
+      'noise_per_frame' (new in each frame, as in SlowFast) or 'mean' (0, the
+      mean of normalised pixels).
   """
   box_key, noise_key = jax.random.split(key)
   inside_HxWx1 = _random_box(box_key, clip.shape[1:3])[..., None]
-  if fill == 'noise':
-    filling = jax.random.normal(noise_key, clip.shape[1:], clip.dtype)
+  shape = clip.shape if fill == 'noise_per_frame' else clip.shape[1:]
+  if fill == 'mean':
+    filling = jnp.zeros(shape, clip.dtype)
   else:
-    filling = jnp.zeros(clip.shape[1:], clip.dtype)
+    filling = jax.random.normal(noise_key, shape, clip.dtype)
   return jnp.where(inside_HxWx1, filling, clip)
 
 

@@ -11,7 +11,7 @@ from grain.multiprocessing import SharedMemoryArray
 
 from vivit_jax.augment import draws, randaugment
 from vivit_jax.config import AugmentConfig, DataConfig
-from vivit_jax.data import clip_span, frame_numbers, sampling
+from vivit_jax.data import area_crops, clip_span, frame_numbers, sampling
 from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.data.datasets import VideoSplit
 
@@ -109,25 +109,31 @@ def _random_clip(
   cut, layers = None, None
   for number, image in split.decode_frames(video, frames):
     if cut is None:
-      box = sampling.random_box(
-        image.shape[:2],
-        data.crop,
-        data.short_side,
-        data.scale_jitter,
-        draws.generator_for(seed, 'box'),
-        data.scale_jitter_uniform,
-      )
+      box = _random_box(image.shape[:2], data, draws.generator_for(seed, 'box'))
       layers = randaugment.draw(
-        augment.randaugment_layers,
-        augment.randaugment_magnitude,
-        augment.randaugment_operations,
-        draws.generator_for(seed, 'randaugment'),
+        augment, draws.generator_for(seed, 'randaugment')
       )
       cut = sampling.cutter(box, data.crop, layers)
     first, *repeated = np.flatnonzero(frames == number)
     cut(image, clip[first])
     clip[repeated] = clip[first]
   return frames, layers
+
+
+def _random_box(
+  size: tuple[int, int], data: DataConfig, rng: np.random.Generator
+) -> sampling.Box:
+  """Returns the box of a training crop in a frame of a height and width."""
+  if data.crop_area is not None:
+    return area_crops.random_box(size, data.crop_area, data.crop_aspect, rng)
+  return sampling.random_box(
+    size,
+    data.crop,
+    data.short_side,
+    data.scale_jitter,
+    rng,
+    data.scale_jitter_uniform,
+  )
 
 
 def evaluation_views(

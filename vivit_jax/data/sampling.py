@@ -223,7 +223,7 @@ def crop_and_resize(
 ) -> np.ndarray:
   """Returns a box of a frame, resized, uint8 [*crop, 3].
 
-  Enlarging is bilinear; shrinking averages areas.
+  Shrinking averages areas; all else is bilinear.
 
   Args:
     frame: uint8 [H, W, 3].
@@ -238,7 +238,7 @@ def crop_and_resize(
       return part
     out[:] = part
     return out
-  shrinks = box.height > crop[0]
+  shrinks = box.height > crop[0] and box.width >= crop[1]
   method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
   return cv2.resize(part, (crop[1], crop[0]), dst=out, interpolation=method)
 
@@ -272,9 +272,9 @@ def cutter(
   """Returns a function (frame, out) -> None that crops, resizes and warps.
 
   Crop, resize and RandAugment's geometric operations are one bilinear
-  interpolation. It would alias for a box at least twice as high as the crop, so
-  such a box is first shrunk to the crop's size. `frame` is uint8 [H, W, 3];
-  `out` is uint8 [*crop, 3], C-contiguous.
+  interpolation. It would alias for a box at least twice as high as the crop, or
+  more than twice as wide, so such a box is first shrunk to the crop's size.
+  `frame` is uint8 [H, W, 3]; `out` is uint8 [*crop, 3], C-contiguous.
 
   Args:
     box: the part of each frame to cut.
@@ -282,7 +282,7 @@ def cutter(
     layers: float [layers, 4] from `randaugment.draw`; colour operations are
       ignored.
   """
-  averaged = box.height >= 2 * crop[0]
+  averaged = box.height >= 2 * crop[0] or box.width > 2 * crop[1]
   size = crop if averaged else (box.height, box.width)
   warp = randaugment_geometry.warper(layers, size, crop)
 

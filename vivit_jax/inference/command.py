@@ -31,6 +31,7 @@ class Options:
   top: int = 5
   json: bool = False
   explain: str | None = None
+  explain_by: str | None = None
   features: str | None = None
   tokens: bool = False
   timeline: bool = False
@@ -43,6 +44,7 @@ class Options:
   def check(self) -> None:
     """Raises a UserError if the options contradict each other."""
     for name, required in (
+      ('explain_by', 'explain'),
       ('tokens', 'features'),
       ('window', 'timeline'),
       ('window_stride', 'timeline'),

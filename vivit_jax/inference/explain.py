@@ -1,17 +1,20 @@
-"""Attention maps of a clip, as a picture and as an animation.
+"""Explanations of a clip, as a picture and as an animation.
 
-`<name>.png` shows frames of the clip, their attention heat maps, and the
-attention over time. `<name>.gif` shows each frame beside its heat map.
+`<name>.png` shows frames of the clip, their heat maps, and the weight over
+time. `<name>.gif` shows each frame beside its heat map.
 """
 
 import dataclasses
 import io
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import cv2
 import einops
+import jax
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,10 +26,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from vivit_jax import fonts
-from vivit_jax.inference import outputs, video_views, videos
+from vivit_jax.errors import UserError
+from vivit_jax.inference import gradient, outputs, rollout, video_views, videos
 from vivit_jax.inference.predictor import Predictor, Ranking
-from vivit_jax.inference.rollout import attention_rollout
 from vivit_jax.models import pixels
+from vivit_jax.models.family import ModelConfig
+
+By = Literal['rollout', 'gradient']
 
 # Perceptually uniform: readable in grey and by colour-blind people.
 COLOURS = matplotlib.colormaps['inferno']
@@ -38,20 +44,24 @@ _MAX_PAGES = 64  # of the animation
 _GIF_RATES = (2.0, 12.5)  # min and max pages per second
 _CURVE = 0.75  # height of the time curve, in inches
 _LINE = 0.19  # height of a line of the caption, in inches
+_LABELS = {
+  'rollout': 'where: attention (rollout), 1x where it is uniform',
+  'gradient': 'where: for the first labels (gradient), 1x where it is uniform',
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Explanation:
-  """A clip, its attention and its prediction.
+  """A clip, its tokens' weights and its prediction.
 
   Attributes:
     frames: uint8 [T, H, W, 3], the model's input.
-    space: float [t, h, w], spatial attention in each temporal index; 1 is
-      uniform.
-    time: float [t], attention to each temporal index; 1 is uniform.
+    space: float [t, h, w], weights within each temporal index; 1 is uniform.
+    time: float [t], weight of each temporal index; 1 is uniform.
     heads: ranking of each head.
     title: name of the video.
     interval: seconds between frames of the clip; None if unknown.
+    by: see `Explainer`.
   """
 
   frames: np.ndarray
@@ -60,6 +70,7 @@ class Explanation:
   heads: Mapping[str, Ranking]
   title: str
   interval: float | None = None
+  by: By = 'rollout'
 
   @property
   def tubelet(self) -> int:
@@ -73,12 +84,21 @@ class Explanation:
 
 
 class Explainer:
-  """Attention rollout of a predictor's model, compiled at first use."""
+  """Explains predictions; compiled at first use.
 
-  def __init__(self, predictor: Predictor):
-    """Raises a UserError for a model without attention rollout."""
+  Attributes:
+    by: the method: `rollout.attention_rollout`, or `gradient.contributions`
+      without the negative ones. Default: 'rollout' if the model has it.
+    note: why the model has no rollout; None if it has.
+  """
+
+  def __init__(self, predictor: Predictor, by: By | None = None):
+    """Raises a UserError for another method, or a model without rollout."""
     self._predictor = predictor
-    self._rollout = attention_rollout(predictor.config.model)
+    reason = rollout.why_not(predictor.config.model)
+    self.by = by or ('gradient' if reason else 'rollout')
+    self.note = reason and f'explained by gradient: {reason}.'
+    self._weights = _weights(predictor.config.model, self.by)
 
   def explain(
     self,
@@ -90,7 +110,8 @@ class Explainer:
 
     Args:
       video: path of a file, or frames, uint8 RGB [T, H, W, 3].
-      heads: ranking of each head, for the captions.
+      heads: ranking of each head, for the captions. The gradient is of their
+        first classes; without a ranking, of the clip's largest logit.
       frames_per_second: see `Predictor.predict`.
 
     Raises:
@@ -102,16 +123,45 @@ class Explainer:
     views_from = predictor.config.evaluation.views_from
     clip, numbers = video_views.cut_views(opened, data, (1, 1), views_from)
     video = pixels.normalise(clip, *data.pixels)
-    rollout = self._rollout(predictor.params, video, numbers)
-    space, time = np.asarray(rollout.space[0]), np.asarray(rollout.time[0])
+    classes = {
+      head: ranking.every.argmax(keepdims=True)
+      for head, ranking in heads.items()
+    }
+    weights = self._weights(predictor.params, video, numbers, classes)
+    space, time = relative(np.asarray(weights[0]))
     return Explanation(
       frames=clip[0],
-      space=space * space[0].size,
-      time=time * time.size,
+      space=space,
+      time=time,
       heads=heads,
       title=opened.name,
       interval=video_views.seconds_between_frames(opened, data),
+      by=self.by,
     )
+
+
+def _weights(config: ModelConfig, by: str) -> Callable[..., jax.Array]:
+  """Returns a function, see `gradient.contributions`; weights [B, t, h, w]."""
+  if by == 'rollout':
+    flow = rollout.attention_rollout(config)
+    return lambda *inputs: flow(*inputs[:3]).attention
+  if by == 'gradient':
+    contributions = gradient.contributions(config)
+    return lambda *inputs: jax.nn.relu(contributions(*inputs))
+  raise UserError(
+    f"by is '{by}'; it is one of {', '.join(typing.get_args(By))}."
+  )
+
+
+def relative(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Returns weights [t, h, w] >= 0 relative to uniform ones; zeros stay zeros.
+
+  Returns:
+    [t, h, w], with a mean of 1 in each temporal index; and [t], of mean 1.
+  """
+  time = weights.mean(axis=(1, 2))
+  space = weights / np.where(time > 0, time, 1)[:, None, None]
+  return space, time / (time.mean() or 1)
 
 
 def write(
@@ -175,9 +225,7 @@ def draw_picture(explanation: Explanation) -> Figure:
   )
   bar.ax.tick_params(labelsize=8)
   note = '; times are within the clip' if explanation.interval else ''
-  bar.set_label(
-    f'where: attention (rollout), 1x where it is uniform{note}', fontsize=9
-  )
+  bar.set_label(f'{_LABELS[explanation.by]}{note}', fontsize=9)
   return figure
 
 
@@ -297,7 +345,7 @@ def _stacked(
 
 
 def _draw_curve(axes: Axes, explanation: Explanation) -> None:
-  """Draws the time curve, with a dashed line at uniform attention."""
+  """Draws the time curve, with a dashed line where it is uniform."""
   time = explanation.time
   edges = np.arange(len(time) + 1) - 0.5
   axes.stairs(time, edges, color='#0b5394', linewidth=2)

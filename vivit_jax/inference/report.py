@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,9 @@ class Report:
     if options.explain is not None:
       from vivit_jax.inference.explain import Explainer  # imports matplotlib
 
-      self._explainer = Explainer(predictor)
+      self._explainer = Explainer(predictor, options.explain_by)
+      if options.explain_by is None and self._explainer.note:
+        print(self._explainer.note, file=sys.stderr)
 
   def add(self, path: pathlib.Path, stem: pathlib.Path | None) -> None:
     """Predicts a video and reports the result.

@@ -31,17 +31,9 @@ def attention_rollout(
   Raises:
     UserError: rollout is not defined for the family or the pool.
   """
+  if reason := why_not(config):
+    raise UserError(f'{reason}: set --explain_by=gradient.')
   model_family = family.get(config.family)
-  if model_family.attention_flow is None:
-    raise UserError(
-      f'attention rollout is not defined for {model_family.name}; it is for '
-      f'{", ".join(_families_with_rollout())}.'
-    )
-  if (pool := builder.pool_of(config)) not in _POOLS:
-    raise UserError(
-      f"attention rollout is not defined for model.pool='{pool}'; it is for "
-      f'{" and ".join(_POOLS)}.'
-    )
   config = dataclasses.replace(config, scan=False, remat='none')
   model = models.build(config)
 
@@ -63,8 +55,13 @@ def attention_rollout(
   return jax.jit(flow)
 
 
-def _families_with_rollout() -> list[str]:
-  return [n for n, f in family.every().items() if f.attention_flow is not None]
+def why_not(config: ModelConfig) -> str | None:
+  """Returns why a model has no attention rollout; None if it has."""
+  if family.get(config.family).attention_flow is None:
+    return f'attention rollout is not defined for {config.family}'
+  if (pool := builder.pool_of(config)) not in _POOLS:
+    return f"attention rollout is not defined for model.pool='{pool}'"
+  return None
 
 
 def _is_query_or_key(module: nn.Module, method: str) -> bool:

@@ -23,6 +23,7 @@ from vivit_jax.errors import UserError, nearest
 
 if typing.TYPE_CHECKING:
   import flax.linen as nn
+  import jax
   import numpy as np
 
   from vivit_jax.models.rollout import Rollout
@@ -283,6 +284,13 @@ class Family:
   # outputs of all modules named query and key, nested like the modules. None:
   # no rollout.
   attention_flow: Callable[..., Rollout] | None = None
+  # Layers of the explanation by gradient: a pattern that fits the full names of
+  # their modules; '': `Encoded.tokens`, if the pool reads nothing else.
+  cam: str = ''
+  # (products [..., N] of one of these outputs [..., N, D], config, batch, grid)
+  # -> [B, t', h', w'], of any resolution, without class tokens. None:
+  # `gradient.on_last_tokens`.
+  cam_map: Callable[..., jax.Array] | None = None
 
   # For docs/models.md.
   title: str = ''  # '': the name without underscores

@@ -19,6 +19,7 @@ from vivit_jax.models.vivit import weights as vivit
 from vivit_jax.models.weights import IMAGE_VIT, File, Weights
 
 Arrays = Mapping[str, np.ndarray]
+CAM = r'SpatialTransformer/encoderblock_\d+/LayerNorm_0'  # `Family.cam`
 
 
 @dataclasses.dataclass(frozen=True)

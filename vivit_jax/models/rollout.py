@@ -34,17 +34,6 @@ class Rollout:
   attention: jax.Array
   kept: jax.Array
 
-  @property
-  def space(self) -> jax.Array:
-    """Shares within each temporal index, float32 [B, t, h, w]."""
-    return self.attention / self.attention.sum(axis=(2, 3), keepdims=True)
-
-  @property
-  def time(self) -> jax.Array:
-    """Share of each temporal index, float32 [B, t]."""
-    shares = self.attention.sum(axis=(2, 3))
-    return shares / shares.sum(axis=1, keepdims=True)
-
 
 def attended(row: jax.Array, query: jax.Array, key: jax.Array) -> jax.Array:
   """Returns row @ A, float32 [S, N]; A is the attention, averaged over heads.

@@ -196,6 +196,7 @@ FAMILY = register(
     infer_sizes=per_frame.infer_sizes,
     describe=per_frame.describe,
     attention_flow=rollout.factorised_encoder,
+    cam=per_frame.CAM,
     clip=(16, 224),
     published=tuple(
       Published(f'STAM-{frames}', 'B', frames=frames)

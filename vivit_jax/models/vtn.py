@@ -292,6 +292,7 @@ FAMILY = register(
     infer_sizes=per_frame.infer_sizes,
     describe=per_frame.describe,
     attention_flow=_rollout,
+    cam=per_frame.CAM,
     clip=(16, 224),
     published=(
       Published('VTN', 'B'),

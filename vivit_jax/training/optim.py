@@ -2,6 +2,8 @@
 
 import functools
 import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +18,9 @@ from vivit_jax.training import param_groups
 def schedule(
   config: OptimConfig, *, steps: int, steps_per_epoch: float
 ) -> optax.Schedule:
-  """Returns step -> learning rate: linear warm-up from 0, then decay.
+  """Returns step -> learning rate: linear warm-up, then decay.
 
+  The warm-up starts at `warmup_rate` times the peak, the `learning_rate`.
   'cosine', 'linear' and 'polynomial' decay from the peak to `final_rate` times
   the peak: by half a cosine, linearly, or as (1 - progress) ** `power`. 'step'
   multiplies the rate by `decay_factor` after every `decay_epochs` epochs, or at
@@ -29,7 +32,8 @@ def schedule(
   if warmup is None:
     warmup = round(config.warmup_epochs * steps_per_epoch)
   warmup = min(warmup, steps - 1)
-  rise = optax.linear_schedule(0.0 if warmup else peak, peak, warmup)
+  start = peak * config.warmup_rate if warmup else peak
+  rise = optax.linear_schedule(start, peak, warmup)
   after = steps - warmup
   match config.schedule:
     case 'cosine':
@@ -63,7 +67,7 @@ def rates(rate: optax.Schedule, steps: int) -> np.ndarray:
 def optimiser(
   config: OptimConfig, rate: optax.Schedule, model: ModelConfig | None = None
 ) -> optax.GradientTransformation:
-  """Returns the optimiser: clip by global norm, update rule, layer-wise decay.
+  """Returns the optimiser: clip by global norm, update rule, rates by group.
 
   Its `init` takes all parameters, and creates state for the trainable ones only
   (`param_groups.trainable`). Its `update` takes trainable parameters and their
@@ -84,7 +88,15 @@ def optimiser(
     parts.append(optax.clip_by_global_norm(config.clip_norm))
   whole = optax.chain(*parts, *_rule(config, rate))
   if config.layer_decay != 1.0:
-    whole = optax.chain(whole, _scaled_layers(config.layer_decay, model))
+    scales = functools.partial(
+      param_groups.layer_scales, decay=config.layer_decay, model=model
+    )
+    whole = optax.chain(whole, _scaled(scales))
+  if config.backbone_rate != 1.0:
+    scales = functools.partial(
+      param_groups.backbone_scales, rate=config.backbone_rate
+    )
+    whole = optax.chain(whole, _scaled(scales))
   if config.freeze is None and config.train is None:
     return whole
 
@@ -159,18 +171,19 @@ def _trust_ratio(coefficient: float) -> optax.GradientTransformation:
   )
 
 
-def _scaled_layers(
-  decay: float, model: ModelConfig
-) -> optax.GradientTransformation:
-  """Returns a transformation that scales updates by `layer_scales`."""
+def _scaled(scales_of: Callable[[Any], Any]) -> optax.GradientTransformation:
+  """Returns a transformation that scales updates by a factor for each.
+
+  As the rule's last factor is the learning rate, this is a learning rate by
+  parameter, weight decay included, as of torch's parameter groups.
+  """
 
   def init(params):
-    param_groups.layer_scales(params, decay, model)  # refuses unknown names
+    scales_of(params)  # refuses unknown names
     return optax.EmptyState()
 
   def scale(updates, state, params):
     del params
-    scales = param_groups.layer_scales(updates, decay, model)
-    return jax.tree.map(lambda x, scale: x * scale, updates, scales), state
+    return jax.tree.map(jnp.multiply, updates, scales_of(updates)), state
 
   return optax.GradientTransformation(init, scale)

@@ -5,6 +5,7 @@ the model stacks its layers (`models.stacking`).
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,19 +14,36 @@ from flax import traverse_util
 
 from vivit_jax.config import OptimConfig
 from vivit_jax.errors import UserError, nearest
-from vivit_jax.models import builder, stacking
+from vivit_jax.models import builder, classifier, stacking
 from vivit_jax.models.family import ModelConfig
+
+_POSITIONS = re.compile('pos_?emb|position|rel_pos|relative|bias_table')
 
 
 def decay_mask(params: Any, on: str = 'kernels') -> dict:
   """Returns a tree of bools: True for parameters with weight decay.
 
-  With `on` 'kernels', no biases, norms, position embeddings or class tokens
-  have it; with 'all', every parameter.
+  Args:
+    params: arrays or their shapes.
+    on: a value of `OptimConfig.weight_decay_on`. Names decide, as stacked and
+      attention biases have several axes. A position table's name contains
+      'pos_emb', 'posembed', 'position', 'rel_pos', 'relative' or 'bias_table'.
   """
-  return jax.tree_util.tree_map_with_path(
-    lambda path, _: on == 'all' or path[-1].key == 'kernel', params
-  )
+
+  def decays(path: Sequence[Any], _: Any) -> bool:
+    *modules, name = [part.key for part in path]
+    norm = bool(modules) and 'norm' in modules[-1].lower()
+    match on:
+      case 'kernels':
+        return name == 'kernel'
+      case 'matrices':
+        return name not in ('bias', 'scale')
+      case 'not_norms':
+        is_table = any(_POSITIONS.search(key) for key in (*modules, name))
+        return not (name == 'scale' or (norm and name == 'bias') or is_table)
+    return True
+
+  return jax.tree_util.tree_map_with_path(decays, params)
 
 
 def map_layers(function: Any, first: Any, *others: Any) -> Any:
@@ -156,5 +174,14 @@ def layer_scales(params: Any, decay: float, model: ModelConfig) -> dict:
       return decay ** (last - layers[0])
     scales = np.float32(decay) ** (last - np.array(layers))
     return scales.astype(np.float32).reshape(-1, *[1] * (len(x.shape) - 1))
+
+  return jax.tree_util.tree_map_with_path(scale, params)
+
+
+def backbone_scales(params: Any, rate: float) -> dict:
+  """Returns a tree of floats: `rate`, but 1 outside the backbone."""
+
+  def scale(path: Sequence[Any], _: Any) -> float:
+    return 1.0 if classifier.is_own(path[0].key) else rate
 
   return jax.tree_util.tree_map_with_path(scale, params)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import jax
 
-from vivit_jax.config import DataConfig, OptimConfig
+from vivit_jax.config import DataConfig, OptimConfig, TrainConfig
 from vivit_jax.data import datasets, frame_numbers
 from vivit_jax.training import model_stats, optim
 from vivit_jax.training.experiment import Experiment
@@ -35,6 +35,7 @@ def summarise(
     ),
     ('data', _splits(experiment)),
     ('clip', _clip(config.data)),
+    ('augment', augmentation(config)),
     ('optimiser', _optimiser(config.optim)),
     (
       'training',
@@ -68,12 +69,51 @@ def _splits(experiment: Experiment) -> str:
 
 def _clip(data: DataConfig) -> str:
   height, width = data.crop
+  whole = '' if data.crop_area is None else 'by area, for evaluation '
   return (
     f'{data.frames} frames{frame_numbers.pace(data)}, {height} x {width} '
-    f'pixels, cropped from short side {data.short_side}; '
+    f'pixels, cropped {whole}from short side {data.short_side}; '
     f'{data.channels.upper()}, mean {_values(data.mean)}, '
     f'std {_values(data.std)}'
   )
+
+
+def augmentation(config: TrainConfig) -> str:
+  """Returns the augmentation that is on, such as 'flip 0.5, mixup 0.8'."""
+  data, augment = config.data, config.augment
+  values = {
+    'scale jitter': data.scale_jitter if data.scale_jitter != (1, 1) else None,
+    'crop area': data.crop_area,
+    'crop aspect': data.crop_area and data.crop_aspect,
+    'flip': augment.flip,
+    'RandAugment layers': augment.randaugment_layers,
+    'colour jitter': augment.colour_jitter,
+    'colour drop': augment.colour_drop,
+    'erasing': augment.erasing,
+    'mixup': augment.mixup,
+    'cutmix': augment.cutmix,
+    'repeats': augment.repeats if augment.repeats > 1 else None,
+    'label smoothing': config.train.label_smoothing,
+  }
+  spread = augment.randaugment_deviation
+  details = {
+    'RandAugment layers': (
+      f' (magnitude {_number(augment.randaugment_magnitude)}'
+      + (f' +- {_number(spread)}' if spread else '')
+      + f', {augment.randaugment_scale}, {augment.randaugment_operations})'
+    ),
+    'erasing': f' ({augment.erasing_fill})',
+  }
+  if augment.mixup:
+    share = _number(augment.cutmix_probability)
+    details['cutmix'] = f' (of {share} of the batches)'
+  parts = [
+    f'{name} {_values(value if isinstance(value, tuple) else (value,))}'
+    f'{details.get(name, "")}'
+    for name, value in values.items()
+    if value
+  ]
+  return ', '.join(parts) or 'none'
 
 
 def _optimiser(config: OptimConfig) -> str:
@@ -88,7 +128,11 @@ def _optimiser(config: OptimConfig) -> str:
     f'weight decay {_number(config.weight_decay)} on {config.weight_decay_on}',
   ]
   options = {
+    'warm-up from a share of': config.warmup_rate or None,
     'layer decay': None if config.layer_decay == 1.0 else config.layer_decay,
+    'backbone rate x': (
+      None if config.backbone_rate == 1.0 else config.backbone_rate
+    ),
     'rate falls at epochs': config.decay_at or None,
     'clip norm': config.clip_norm,
     'trains only': config.train,

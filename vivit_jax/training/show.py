@@ -12,13 +12,13 @@ import numpy as np
 from vivit_jax import config as configs
 from vivit_jax import files, parallel
 from vivit_jax.augment import randaugment
-from vivit_jax.config import AugmentConfig, TrainConfig
+from vivit_jax.config import TrainConfig
 from vivit_jax.data import datasets, pipeline, prepare
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation.page import clip_sheets
 from vivit_jax.evaluation.page.clip_sheets import Sheet
 from vivit_jax.models import pixels
-from vivit_jax.training import inputs
+from vivit_jax.training import inputs, run_summary
 
 WRITERS = {'.html': clip_sheets.write_html, '.png': clip_sheets.write_png}
 
@@ -135,17 +135,9 @@ def _class_name(names: Sequence[str], label: np.ndarray) -> str:
 def _title(config: TrainConfig, step: int, clips: int, name: str) -> list[str]:
   """Returns the lines above the clips: the batch and its augmentation."""
   data, size = config.data, ' x '.join(str(side) for side in config.data.crop)
-  off = dataclasses.asdict(AugmentConfig(flip=0.0))
-  on = {
-    key: value
-    for key, value in dataclasses.asdict(config.augment).items()
-    if value != off[key]
-  }
-  if min(data.scale_jitter) < max(data.scale_jitter):
-    on['scale_jitter'] = data.scale_jitter
   return [
     f'Training batch {step} of {name or data.dataset}',
     f'{clips} of {config.train.batch_size} clips from {data.dataset}, '
     f'{data.train_split}: {data.frames} frames of {size} pixels',
-    'Augmentation: ' + (', '.join(f'{k} {v}' for k, v in on.items()) or 'none'),
+    f'Augmentation: {run_summary.augmentation(config)}',
   ]

@@ -1,4 +1,4 @@
-"""Attention rollout of TimeSformer; `Family.attention_flow`."""
+"""Explanations of TimeSformer: `Family.attention_flow` and `cam_map`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -64,6 +64,17 @@ def flow(
   kept, shares = split(row, token)
   shares = einops.rearrange(shares, 'B (h w t) -> B t h w', t=t, h=h, w=w)
   return Rollout(shares, kept)
+
+
+def on_grid(
+  products: jax.Array, config: ModelConfig, batch: int, grid: Grid
+) -> jax.Array:
+  """Returns [B, t, h, w] of a sequence per clip or per frame; `cam_map`."""
+  t, h, w = grid
+  if config.options.attention == 'joint':
+    products = products[:, -t * h * w :]
+    return einops.rearrange(products, 'B (h w t) -> B t h w', t=t, h=h)
+  return products[..., -h * w :].reshape(batch, t, h, w)
 
 
 def _over_time(row, block, t: int, token: bool) -> jax.Array:

@@ -160,6 +160,7 @@ _family = functools.partial(
   explain_unused=weights.explain_unused,
   infer_sizes=image_vit.infer_sizes,
   describe=image_vit.describe,
+  cam=r'(Spatial)?Transformer/encoderblock_\d+/LayerNorm_(0|space)',
 )
 
 
