@@ -4,11 +4,22 @@ Follows facebookresearch/SlowFast at commit 287ec00.
 """
 
 import dataclasses
+import math
 from typing import Literal
+
+import jax
 
 from vivit_jax import typed
 from vivit_jax.models import blocks
-from vivit_jax.models.family import Family, Layers, ModelConfig, register
+from vivit_jax.models.builder import pool_of
+from vivit_jax.models.family import (
+  Family,
+  Grid,
+  Layers,
+  ModelConfig,
+  Published,
+  register,
+)
 from vivit_jax.models.mvit import files, layout, network, weights
 
 
@@ -52,6 +63,16 @@ def _build(config: ModelConfig, class_token: bool) -> network.MViT:
   return network.MViT(layout.of(config), options)
 
 
+def _on_grid(
+  products_BxN: jax.Array, config: ModelConfig, batch: int, grid: Grid
+) -> jax.Array:
+  """Returns [B, t, h, w], on the grid of the block's input; `cam_map`."""
+  count = products_BxN.shape[-1] - (pool_of(config) == 'token')
+  while math.prod(grid) > count:
+    grid = layout.after(grid, layout.HALF)
+  return products_BxN[:, -count:].reshape(batch, *grid)
+
+
 def _layers(config: ModelConfig) -> Layers:
   depth = layout.of(config).layers
   rules = [
@@ -61,6 +82,8 @@ def _layers(config: ModelConfig) -> Layers:
   ]
   return Layers(depth, rules)
 
+
+_V1 = {'version': 1}
 
 MVIT = register(
   Family(
@@ -72,6 +95,7 @@ MVIT = register(
     build=_build,
     grid=layout.grid,
     layers=_layers,
+    data=files.PIXELS,
     supports=('stochastic_depth', 'depth_rates', 'remat', 'attention', 'dtype'),
     check=layout.check,
     pools=('token', 'mean'),
@@ -86,5 +110,22 @@ MVIT = register(
     describe=weights.describe,
     exports={'torchvision': files.write},
     has_stages=True,
+    cam=r'Transformer/encoderblock_\d+/LayerNorm_0',
+    cam_map=_on_grid,
+    clip=(32, 224),
+    published=(
+      Published('MViT-B 16x4', 'B', _V1, 16, parameters=36.6),
+      Published(
+        "MViT-B 16x4, SlowFast's file",
+        'B',
+        _V1 | {'kernels': 'cube_strided'},
+        16,
+      ),
+      Published('MViT-B 32x3', 'B', _V1, parameters=36.6),
+      Published('MViT-B 32x3 of SlowFast', 'B24', _V1),
+      Published('MViTv2-S 16x4', 'S', frames=16, parameters=34.5),
+      Published('MViTv2-B 32x3', 'B', parameters=51.2),
+      Published('MViTv2-L 40x3', 'L', {}, 40, 312, parameters=217.6),
+    ),
   )
 )

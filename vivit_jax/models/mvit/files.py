@@ -18,7 +18,7 @@ _SSV2_CLASSES = 174
 # Frames of a clip -> step between them, in frames of a video of 30 frames a
 # second, in the releases.
 _RATES = {16: 4, 32: 3, 40: 3}
-_DATA = {'mean': (0.45,) * 3, 'std': (0.225,) * 3}
+PIXELS = {'mean': (0.45,) * 3, 'std': (0.225,) * 3}
 _LARGE_CROP = 312  # of L, whose pixels are normalised as ImageNet's
 _IMAGENET = {'mean': (0.485, 0.456, 0.406), 'std': (0.229, 0.224, 0.225)}
 
@@ -83,7 +83,7 @@ def _experiment(
   version = weights.options['version']
   name, options = layout.named(version, size)
   frames, side = clip
-  data = {'frames': frames, 'crop': (side, side)} | _DATA
+  data = {'frames': frames, 'crop': (side, side)} | PIXELS
   data |= _IMAGENET if side == _LARGE_CROP else {}
   data |= slowfast.pixels(cfg)
   of_ssv2 = classifier.classes_of(weights.arrays) == _SSV2_CLASSES

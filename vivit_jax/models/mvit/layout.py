@@ -9,7 +9,7 @@ from vivit_jax.models.family import Grid, ModelConfig
 # Stride of the cube embedding, in frames and pixels.
 STEM_STRIDE = (2, 4, 4)
 STEM_KERNEL = (3, 7, 7)
-_HALF = (1, 2, 2)  # query stride at the start of a stage
+HALF = (1, 2, 2)  # query stride at the start of a stage
 _ONE = (1, 1, 1)
 
 
@@ -143,7 +143,7 @@ def blocks(
     stage = stage_of(layer)
     before = stage if version == 1 else stage_of(layer - 1)
     after = stage_of(layer + 1) if version == 1 else stage
-    query_stride = _HALF if layer in size.stages else _ONE
+    query_stride = HALF if layer in size.stages else _ONE
     step = 2 ** (len(size.stages) - stage)
     pools_query = version == 2 or layer in size.stages
     query_side = max(side // query_stride[1], 1)
@@ -176,7 +176,10 @@ def _kernel(kind: str, stride: Grid, pools: bool = True) -> Grid | None:
 def grid(options: Any, frames: int, crop: tuple[int, int]) -> Grid:
   """Returns the token grid of the first stage; `Family.grid`."""
   del options
-  t, h, w = (
-    -(-side // step) for side, step in zip((frames, *crop), STEM_STRIDE)
-  )
+  return after((frames, *crop), STEM_STRIDE)
+
+
+def after(grid: Grid, stride: Grid) -> Grid:
+  """Returns a grid after a stride, rounded up."""
+  t, h, w = (-(-side // step) for side, step in zip(grid, stride))
   return t, h, w

@@ -159,7 +159,7 @@ class Encoder(nn.Module):
       if self.options.remat == 'stages':
         stage = nn.remat(stage)
       x = stage(self, x, scales)
-      grid = _after(grid, self.sizes[first].query_stride)
+      grid = layout.after(grid, self.sizes[first].query_stride)
       tokens = x[-1] if isinstance(x, list) else jnp.split(x, [n], axis=1)[1]
       stages.append(tokens.reshape(-1, *grid, tokens.shape[-1]))
     norm = self.options.norm('encoder_norm')
@@ -190,7 +190,7 @@ class Encoder(nn.Module):
         name=f'encoderblock_{layer}',
       )
       x = step(block, x, None if scales is None else scales[layer])
-      grid = _after(grid, sizes.query_stride)
+      grid = layout.after(grid, sizes.query_stride)
     return x
 
   def _branch_scales(self, mode: Mode) -> jax.Array | None:
@@ -201,12 +201,6 @@ class Encoder(nn.Module):
       return None
     key = self.make_rng('stochastic_depth')
     return blocks.stochastic_depth(key, rates_L, 2, mode.example_B)
-
-
-def _after(grid: Grid, stride: Grid) -> Grid:
-  """Returns the grid after pooling."""
-  t, h, w = (-(-side // step) for side, step in zip(grid, stride))
-  return t, h, w
 
 
 class MViT(nn.Module):
