@@ -10,6 +10,7 @@ import pytest
 
 from vivit_jax import config as configs
 from vivit_jax import models, sweeps
+from vivit_jax.models import family as families
 from vivit_jax.training import optim, step
 
 FOLDER = pathlib.Path(__file__).parents[1] / 'configs'
@@ -40,6 +41,13 @@ RELATIVES = {
   'k400_stam_b32': (119_217_808, 32, 224, 64, 0.005, 15),
   'k400_stam_b64': (119_242_384, 64, 224, 64, 0.005, 15),
   'k400_vit_b16': (86_106_256, 8, 224, 64, 0.005, 15),
+  'k400_mvit_b16x4': (36_610_672, 16, 224, 512, 1.6e-3, 200),
+  'k400_mvit_b32x3': (36_611_440, 32, 224, 512, 1.6e-3, 200),
+  'k400_mvitv2_s16x4': (34_537_744, 16, 224, 512, 1.6e-3, 200),
+  'k400_mvitv2_b32x3': (51_230_128, 32, 224, 512, 1.6e-3, 200),
+  'k400_mvitv2_l40x3': (213_390_112, 40, 312, 512, 1.6e-3, 200),
+  'ssv2_mvitv2_s16x4': (34_363_950, 16, 224, 64, 0.01, 100),
+  'ssv2_mvitv2_b32x3': (51_056_334, 32, 224, 64, 0.006, 100),
 }
 
 
@@ -54,7 +62,8 @@ def test_a_train_step_fits_together(name):
   if not config.model.heads:
     config = configs.with_heads(config, {'noun': 8, 'verb': 8})
   # One block is traced for all; the number of parameters is the same.
-  scanned = dataclasses.replace(config.model, scan=True)
+  scan = 'scan' in families.get(config.model.family).supports
+  scanned = dataclasses.replace(config.model, scan=scan)
   config = dataclasses.replace(config, model=scanned)
   model = models.build(config.model)
   optimiser = optim.optimiser(config.optim, lambda _: 0.1, config.model)
@@ -162,6 +171,22 @@ def test_rates_fall_at_the_epochs_of_the_release(name, per_epoch, falls):
   rule = config.optim
   assert (rule.momentum, rule.nesterov, rule.weight_decay) == (0.9, True, 1e-4)
   assert (rule.weight_decay_on, rule.clip_norm) == ('all', None)
+
+
+@pytest.mark.parametrize('name, rates', [
+  # Times 16 nodes: from 1e-6 to 1e-4 in 30 epochs, to 1e-6 in 170.
+  ('k400_mvit_b16x4', {0: 1.6e-5, 300: 1.6e-3, 2000: 1.6e-5}),
+  ('k400_mvitv2_l40x3', {0: 1.6e-5, 300: 1.6e-3, 2000: 1.6e-5}),
+  # Times 4 nodes: from 1e-4 to 0.0025 or 0.0015 in 3 epochs, to 1e-6.
+  ('ssv2_mvitv2_s16x4', {0: 4e-4, 30: 0.01, 1000: 4e-6}),
+  ('ssv2_mvitv2_b32x3', {0: 4e-4, 30: 0.006, 1000: 4e-6}),
+])  # fmt: skip
+def test_rates_of_mvit_are_slowfasts(name, rates):
+  config = resolved(name)
+  steps = int(config.train.epochs * 10)
+  rate = optim.schedule(config.optim, steps=steps, steps_per_epoch=10)
+  found = [float(rate(number)) for number in rates]
+  assert found == pytest.approx(list(rates.values()), rel=1e-4)
 
 
 @pytest.mark.parametrize(

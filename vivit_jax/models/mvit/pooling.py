@@ -1,7 +1,8 @@
 """Pooling of queries, keys and values: a strided depthwise convolution.
 
 XLA has no fast depthwise 3D convolution for CPUs. There, it is a sum of shifted
-slices, which XLA fuses into one loop; so are its gradients.
+slices, which XLA fuses into one loop; so are its gradients. These functions are
+jitted by themselves, to be traced once for all blocks of a stage.
 """
 
 import functools
@@ -69,6 +70,7 @@ def _convolved_gradients(x, kernel, dy, stride: Stride):
   return gradients(dy)
 
 
+@functools.partial(jax.jit, static_argnames='stride')
 def shifted(x: jax.Array, kernel: jax.Array, stride: Stride) -> jax.Array:
   """Implements `pool` as a sum of shifted slices, in float32."""
   padded, sizes = _padded(x, kernel), _pooled_sizes(x, stride)
@@ -79,6 +81,7 @@ def shifted(x: jax.Array, kernel: jax.Array, stride: Stride) -> jax.Array:
   return total.astype(x.dtype)
 
 
+@functools.partial(jax.jit, static_argnames='stride')
 def shifted_gradients(
   x: jax.Array, kernel: jax.Array, dy: jax.Array, stride: Stride
 ) -> tuple[jax.Array, jax.Array]:
