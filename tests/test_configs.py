@@ -41,6 +41,13 @@ RELATIVES = {
   'k400_stam_b32': (119_217_808, 32, 224, 64, 0.005, 15),
   'k400_stam_b64': (119_242_384, 64, 224, 64, 0.005, 15),
   'k400_vit_b16': (86_106_256, 8, 224, 64, 0.005, 15),
+  'k400_mvit_b16x4': (36_610_672, 16, 224, 512, 1.6e-3, 200),
+  'k400_mvit_b32x3': (36_611_440, 32, 224, 512, 1.6e-3, 200),
+  'k400_mvitv2_s16x4': (34_537_744, 16, 224, 512, 1.6e-3, 200),
+  'k400_mvitv2_b32x3': (51_230_128, 32, 224, 512, 1.6e-3, 200),
+  'k400_mvitv2_l40x3': (213_390_112, 40, 312, 512, 1.6e-3, 200),
+  'ssv2_mvitv2_s16x4': (34_363_950, 16, 224, 64, 0.01, 100),
+  'ssv2_mvitv2_b32x3': (51_056_334, 32, 224, 64, 0.006, 100),
   'k400_swin_t': (28_158_070, 32, 224, 256, 1e-3, 30),
   'k400_swin_s': (49_816_678, 32, 224, 512, 1e-3, 30),
   'k400_swin_b': (88_048_984, 32, 224, 512, 3e-4, 30),
@@ -169,6 +176,22 @@ def test_rates_fall_at_the_epochs_of_the_release(name, per_epoch, falls):
   rule = config.optim
   assert (rule.momentum, rule.nesterov, rule.weight_decay) == (0.9, True, 1e-4)
   assert (rule.weight_decay_on, rule.clip_norm) == ('all', None)
+
+
+@pytest.mark.parametrize('name, rates', [
+  # Times 16 nodes: from 1e-6 to 1e-4 in 30 epochs, to 1e-6 in 170.
+  ('k400_mvit_b16x4', {0: 1.6e-5, 300: 1.6e-3, 2000: 1.6e-5}),
+  ('k400_mvitv2_l40x3', {0: 1.6e-5, 300: 1.6e-3, 2000: 1.6e-5}),
+  # Times 4 nodes: from 1e-4 to 0.0025 or 0.0015 in 3 epochs, to 1e-6.
+  ('ssv2_mvitv2_s16x4', {0: 4e-4, 30: 0.01, 1000: 4e-6}),
+  ('ssv2_mvitv2_b32x3', {0: 4e-4, 30: 0.006, 1000: 4e-6}),
+])  # fmt: skip
+def test_rates_of_mvit_are_slowfasts(name, rates):
+  config = resolved(name)
+  steps = int(config.train.epochs * 10)
+  rate = optim.schedule(config.optim, steps=steps, steps_per_epoch=10)
+  found = [float(rate(number)) for number in rates]
+  assert found == pytest.approx(list(rates.values()), rel=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,10 @@ MODELS = {
   'divided': ('timesformer', {}),
   'stam': ('stam', {}),
   'vtn': ('vtn', {}),
+  'mvit': ('mvit', {'size': 'B', 'layers': 2, 'stages': (1,)}),
+  'mvit_v1': (
+    'mvit', {'size': 'B', 'layers': 2, 'stages': (1,), 'version': 1}
+  ),
 }  # fmt: skip
 
 

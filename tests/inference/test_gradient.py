@@ -16,6 +16,7 @@ from vivit_jax.inference import gradient
 from vivit_jax.models import family as families
 from vivit_jax.models import stacking
 from vivit_jax.models.family import ModelConfig
+from vivit_jax.models.mvit import pooling, pooling_attention
 
 LAYERS = 2
 SIZE = {'width': 32, 'attention_heads': 2, 'mlp_width': 48, 'patch': 4}
@@ -41,6 +42,12 @@ def swin():
   sizes = {'width': 32, 'depths': (LAYERS,), 'attention_heads': (2,)}
   shape = {'window': (2, 2, 2), 'tubelet': (1, 4, 4)}
   return ModelConfig('video_swin', options=sizes | shape)
+
+
+def mvit(**changes):
+  """Both blocks norm the first stage's tokens."""
+  options = {'layers': LAYERS, 'width': 16, 'stages': (1,), 'version': 1}
+  return ModelConfig('mvit', options=options, **changes)
 
 
 def vivit(family, **changes):
@@ -76,6 +83,8 @@ CASES = {
   ),
   'timesformer, space': (timesformer('space'), 'Transformer', 0, DIVIDED),
   'vtn': (per_frame('vtn'), 'SpatialTransformer', 0, PER_FRAME),
+  'mvit': (mvit(), 'Transformer', 0, JOINT),
+  'mvit, mean': (mvit(pool='mean'), 'Transformer', 0, JOINT),
   'stam': (per_frame('stam'), 'SpatialTransformer', 0, PER_FRAME),
   'video_swin': (swin(), 'stage0', 0, 'B t h w -> B t h w 1'),
 }  # fmt: skip
@@ -86,6 +95,8 @@ def made(config):
   config = dataclasses.replace(config, heads={'verb': 3, 'noun': 4})
   vivit = hasattr(config.options, 'tubelet_init')
   video = clips() if vivit else FRAMES.astype(np.float32)
+  if config.family == 'mvit':  # a token spans two frames
+    video = np.repeat(video, 2, axis=1)
   return config, video, parameters_of(config, video)
 
 
@@ -94,7 +105,7 @@ def test_all_families_are_tried():
 
 
 @pytest.mark.parametrize('case', CASES)
-def test_a_token_counts_by_the_derivative_of_the_logit(case):
+def test_a_token_counts_by_the_derivative_of_the_logit(case, monkeypatch):
   """If a token's part of all the layers' outputs grows by a factor.
 
   The derivative is by forward differentiation, token by token.
@@ -126,7 +137,10 @@ def test_a_token_counts_by_the_derivative_of_the_logit(case):
 
   token = families.get(config.family).pools[0] == 'token'
   start = np.zeros((2, T, H, W), np.float32)
-  jacobian = jax.jit(jax.jacfwd(logit))(start)
+  with monkeypatch.context() as patched:
+    # This form of MViT's pooling can be differentiated forwards, too.
+    patched.setattr(pooling_attention, 'pool', pooling.convolved)
+    jacobian = jax.jit(jax.jacfwd(logit))(start)
   assert len(found) == LAYERS
   expected = np.stack([jacobian[clip, clip] for clip in range(2)])
   result = gradient.contributions(config)(params, video, numbers)

@@ -22,12 +22,17 @@ def _random(seed, length):
   return [jnp.asarray(draw.normal(size=shape), jnp.float32) for _ in range(3)]
 
 
-@pytest.mark.parametrize('length', [1, 99, 600])
+@pytest.mark.parametrize('length, keys', [
+  (1, 1), (99, 99), (600, 600), (600, 300),
+])  # fmt: skip
 @pytest.mark.parametrize('kind', KINDS)
-def test_results_and_gradients_are_those_of_flax(kind, length, monkeypatch):
+def test_results_and_gradients_are_those_of_flax(
+  kind, length, keys, monkeypatch
+):
   # 6 heads in all: 3 at a time of length 99, 250 queries of one of length 600.
   monkeypatch.setattr(attention, '_CHUNK_SCORES', {'cpu': 150_000})
   inputs = _random(length, length)
+  inputs[1:] = (x[:, :keys] for x in inputs[1:])
   weight = np.random.default_rng(0).normal(size=inputs[0].shape)
 
   def results(function):
@@ -105,6 +110,16 @@ def test_a_chunk_has_no_more_scores_than_allowed(monkeypatch):
   assert largest(7 * 2500) == [7 * 2500]
   assert largest(6 * 2500) == [2500]
   assert largest(2000) == [25 * 50]
+
+
+def test_a_bias_is_added_to_the_scores():
+  """Of one query and two keys whose scores are 0: a softmax of the bias."""
+  query, value = jnp.ones((1, 1, 2, 1)), jnp.eye(2)[None, :, None]
+  bias = jnp.log(jnp.array([[[1.0, 3.0]], [[1.0, 1.0]]]))[None]
+  key = jnp.zeros((1, 2, 2, 1))
+  value = value.repeat(2, axis=2)
+  found = attention.attend(query, key, value, kind='plain', bias=bias)
+  np.testing.assert_allclose(found[0, 0], [[0.25, 0.75], [0.5, 0.5]], rtol=1e-6)
 
 
 def test_no_sequences_have_no_results():

@@ -108,7 +108,8 @@ def convert(
   }
   changes = {key: x for key, x in changes.items() if x is not None}
   clip = dataclasses.replace(_clip(config), **changes)
-  contents = _exporter(weights, to)(weights, clip)
+  contents = dict(_exporter(weights, to)(weights, clip))
+  notes += contents.pop('notes', [])
   if to == 'scenic':
     _write_msgpack(contents['arrays'], target)
   elif to == 'torchvision':

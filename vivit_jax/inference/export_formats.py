@@ -160,12 +160,15 @@ def _write_onnx(program: Program, path: pathlib.Path) -> None:
     probabilities = program.on_inputs(*inputs)
     return [probabilities[head] for head in program.heads]
 
-  model = jax2onnx.to_onnx(
-    call,
-    list(inputs.values()),
-    input_names=list(inputs),
-    output_names=list(program.heads),
-  )
+  # jax2onnx has no choice by platform.
+  for_cpu = lambda *inputs, cpu, default: cpu(*inputs)  # noqa: E731
+  with mock.patch.object(jax.lax, 'platform_dependent', for_cpu):
+    model = jax2onnx.to_onnx(
+      call,
+      list(inputs.values()),
+      input_names=list(inputs),
+      output_names=list(program.heads),
+    )
   large = sum(leaf.nbytes for leaf in program.leaves) > MAX_INSIDE
   onnx.save_model(
     model, path, save_as_external_data=large, location=f'{path.name}.data'

@@ -15,7 +15,7 @@ ATTENTIONS = ('auto', 'plain', 'chunked', 'cudnn', 'flax')
 
 # 'auto' uses 'chunked' from this many tokens on: the scores of all pairs exceed
 # the caches. benchmarks/RESULTS.md has timings for Model 1, 3137 tokens.
-_CHUNKED_FROM = 1024
+CHUNKED_FROM = 1024
 # Max scores per chunk. A CPU is fastest within its caches; an accelerator needs
 # more work at a time.
 _CHUNK_SCORES = {'cpu': 5 * 2**20}
@@ -23,12 +23,18 @@ _CHUNK_SCORES_DEFAULT = 2**26
 
 
 def attend(
-  query: jax.Array, key: jax.Array, value: jax.Array, *, kind: str = 'auto'
+  query: jax.Array,
+  key: jax.Array,
+  value: jax.Array,
+  *,
+  kind: str = 'auto',
+  bias: jax.Array | None = None,
 ) -> jax.Array:
   """Returns the output of softmax attention, [..., N, heads, d].
 
   Args:
-    query, key, value: [..., N, heads, d], all of the same precision.
+    query: [..., N, heads, d].
+    key, value: [..., M, heads, d], of the same precision; usually M is N.
     kind: implementation.
       'plain': the scores of all pairs at once.
       'chunked': some heads or queries at a time, recomputed in the backward
@@ -36,6 +42,8 @@ def attend(
       'cudnn': NVIDIA's fused kernel, which requires bfloat16.
       'flax': `flax.linen.dot_product_attention`, as in the reference code.
       'auto': the fastest one for this backend, precision and length.
+    bias: float32 [B, heads, N, M], added to the scores; only for 'plain', and
+      with one axis B.
 
   Raises:
     ValueError: an unknown kind.
@@ -61,8 +69,11 @@ def attend(
     query, key, value = (
       einops.rearrange(x, 'B n H d -> B H n d') for x in (query, key, value)
     )
-    function = _chunked if kind == 'chunked' and query.size else _attend_heads
-    out = einops.rearrange(function(query, key, value), 'B H n d -> B n H d')
+    if kind == 'chunked' and query.size:
+      out = _chunked(query, key, value)
+    else:
+      out = _attend_heads(query, key, value, bias)
+    out = einops.rearrange(out, 'B H n d -> B n H d')
   return out.reshape(*batch, *out.shape[1:])
 
 
@@ -115,7 +126,7 @@ def _fastest(query: jax.Array) -> str:
   if jax.default_backend() == 'gpu' and query.dtype == jnp.bfloat16:
     if width % 8 == 0 and width <= 128 and _is_ampere_or_later():
       return 'cudnn'
-  return 'chunked' if length >= _CHUNKED_FROM else 'plain'
+  return 'chunked' if length >= CHUNKED_FROM else 'plain'
 
 
 def _is_ampere_or_later() -> bool:
@@ -130,17 +141,19 @@ def _is_ampere_or_later() -> bool:
 def _chunked(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
   """Attends with some heads, or some queries of a head, at a time.
 
-  In and out [B, heads, N, d]. Only the scores of one chunk are in memory, also
-  in the backward pass (Rabe and Staats, arXiv 2112.05682; here, keys and values
-  are not chunked). Queries are padded with zeros to whole chunks.
+  In and out [B, heads, N, d]; key and value may have another N. Only the scores
+  of one chunk are in memory, also in the backward pass (Rabe and Staats, arXiv
+  2112.05682; here, keys and values are not chunked). Queries are padded with
+  zeros to whole chunks.
   """
   batch, heads, length, _ = query.shape
+  keys = key.shape[2]
   max_scores = _CHUNK_SCORES.get(jax.default_backend(), _CHUNK_SCORES_DEFAULT)
-  chunks = -(-(length**2) // max_scores)
+  chunks = -(-length * keys // max_scores)
   size = -(-length // chunks)
-  together = _largest_divisor(batch * heads, max_scores // (size * length))
+  together = _largest_divisor(batch * heads, max_scores // (size * keys))
   query, key, value = (
-    x.reshape(-1, together, length, x.shape[-1]) for x in (query, key, value)
+    x.reshape(-1, together, *x.shape[2:]) for x in (query, key, value)
   )
   attend_some = jax.checkpoint(_attend_heads, prevent_cse=False)
 

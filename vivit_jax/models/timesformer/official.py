@@ -5,10 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import yaml
-
-from vivit_jax.errors import damaged
-from vivit_jax.models import classifier, image_vit, sizes, torch_names
+from vivit_jax.models import classifier, image_vit, sizes, slowfast, torch_names
 from vivit_jax.models.family import Import
 from vivit_jax.models.timesformer import weights as own
 from vivit_jax.models.weights import TORCH, File, Weights
@@ -69,7 +66,7 @@ def read(file: File) -> Weights:
         'set data.crop in a --config=FILE, and init_grid there.'
       ),
     )
-  experiment, notes = _experiment(weights, _cfg(file))
+  experiment, notes = _experiment(weights, slowfast.data_of(file))
   return dataclasses.replace(weights, experiment=experiment, notes=notes)
 
 
@@ -93,11 +90,7 @@ def _experiment(
     'frames': frames,
     'crop': (side, side),
     'short_side': side,  # with three crops, as the official test has
-    **{
-      ours: tuple(cfg[theirs])
-      for ours, theirs in (('mean', 'MEAN'), ('std', 'STD'))
-      if theirs in cfg
-    },
+    **slowfast.pixels(cfg),
   }
   classes = classifier.classes_of(arrays)
   rate = cfg.get('SAMPLING_RATE')
@@ -110,34 +103,3 @@ def _experiment(
     'evaluation': own.EVALUATION,
   }
   return experiment, notes
-
-
-_NUMBERS = {'NUM_FRAMES': 1, 'SAMPLING_RATE': 1, 'MEAN': 3, 'STD': 3}
-
-
-def _cfg(file: File) -> dict[str, Any]:
-  """Returns the numbers of section DATA in the trainer's YAML, if any.
-
-  Raises:
-    UserError: text that is no YAML, or has other values.
-  """
-  try:
-    tree = yaml.safe_load(file.extras.get('cfg', ''))
-  except (yaml.YAMLError, RecursionError) as error:
-    raise damaged(
-      file.path, f'cfg is no YAML: {type(error).__name__}'
-    ) from None
-  section = tree.get('DATA') if isinstance(tree, dict) else None
-  known = {}
-  for key, count in _NUMBERS.items():
-    if not isinstance(section, dict) or key not in section:
-      continue
-    value = section[key]
-    values = value if isinstance(value, list) else [value]
-    good = len(values) == count and all(
-      type(x) in (int, float) and 0 < x < math.inf for x in values
-    )
-    if not good or (count == 1 and type(value) is not int):
-      raise damaged(file.path, f'DATA.{key} of its cfg is {str(value)[:50]}')
-    known[key] = value
-  return known
