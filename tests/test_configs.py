@@ -88,7 +88,7 @@ def test_a_train_step_fits_together(name):
     assert found == RELATIVES[name]
 
   update = step.train_step(model, optimiser, config)
-  devices, batch = jax.local_device_count(), 2
+  devices, batch = jax.local_device_count(), 2 * config.train.accumulate
   replicated = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct((devices, *x.shape), x.dtype), state
   )
