@@ -11,7 +11,8 @@ The contestants in --against run in turn. In the column "ours / it", the time of
 the first contestant is divided by that of the row's contestant, per round:
 
   ours    our model
-  plain   our model with flax's attention and a 3D convolution as embedding
+  plain   our model with flax's attention and a 3D convolution as embedding; not
+          of mvit and video_swin
   torch   the same in torch (`benchmarks.torch_models`), for the families
           joint, timesformer, vtn, mvit and video_swin
   a form  our model with one other choice, see `benchmarks.programs`
@@ -231,6 +232,7 @@ def main(argv: Sequence[str]) -> None:
   programs.check_clip(args)
   if args.family in programs.HIERARCHIES:  # their widths differ by stage
     args.what = [what for what in args.what if what != 'product']
+    args.against = [name for name in args.against if name != 'plain']
   # jax must not reserve most of a GPU's memory, because torch needs some.
   os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
   jax.config.update('jax_enable_compilation_cache', False)

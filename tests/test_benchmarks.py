@@ -99,7 +99,9 @@ def program(name, what, *flags):
   return function, shapes, str(jax.make_jaxpr(function)(*shapes))
 
 
-@pytest.mark.parametrize('family', programs.CONFIGS)
+@pytest.mark.parametrize(
+  'family', [x for x in programs.CONFIGS if x not in programs.HIERARCHIES]
+)
 def test_the_plain_model_computes_the_same_in_flaxs_way(family):
   flags = f'--family={family}', '--layers=2'
   ours, shapes, our_text = program('ours', 'forward', *flags)

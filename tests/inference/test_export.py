@@ -36,7 +36,8 @@ def predictor(family='joint', **changes):
   options = config.model.options
   sizes = {'width': 32, 'attention_heads': 2, 'mlp_width': 64}
   sizes |= {'tubelet': (2, 8, 8), 'patch': 8}
-  options.update({key: x for key, x in sizes.items() if key in options})
+  if family != 'video_swin':  # whose sizes are of each stage
+    options.update({key: x for key, x in sizes.items() if key in options})
   one_layer = {'layers', 'spatial_layers', 'temporal_layers'}
   options.update({key: 1 for key in one_layer if key in options})
   if 'temporal_init' in options:
@@ -160,6 +161,13 @@ MODELS = {
   'mvit': ('mvit', {'size': 'B', 'layers': 2, 'stages': (1,)}),
   'mvit_v1': (
     'mvit', {'size': 'B', 'layers': 2, 'stages': (1,), 'version': 1}
+  ),
+  'video_swin': (
+    'video_swin',
+    {
+      'size': 'T', 'width': 12, 'depths': (2, 2), 'attention_heads': (2, 3),
+      'window': (2, 2, 2),
+    },
   ),
 }  # fmt: skip
 

@@ -119,8 +119,15 @@ def _tensorflow_module(program: Program) -> tuple[Any, Any]:
 
 
 def _by_erfc() -> contextlib.AbstractContextManager:
-  """Replaces erf, which TFLite lacks, and TensorFlow in jax's newer form."""
-  by_erfc = lambda x: 1 - jax.lax.erfc(x)  # noqa: E731
+  """Replaces erf, which TFLite lacks, and TensorFlow in jax's newer form.
+
+  TFLite computes erfc by comparisons, which take at most 4 axes.
+  """
+
+  def by_erfc(x: jax.Array) -> jax.Array:
+    flat = x.reshape(-1, x.shape[-1])
+    return (1 - jax.lax.erfc(flat)).reshape(x.shape)
+
   return mock.patch.object(jax.lax, 'erf', by_erfc)
 
 

@@ -102,11 +102,12 @@ def attend_windows(
   )
   masked = bool((region_WxN != region_WxN[:, :1]).any())
 
-  def attend_one(inputs):
+  def attend_some(inputs):  # of one window, or of all
     query, key, value, region = inputs
     bias = bias_HxNxN
     if masked:
-      bias = jnp.where(region[:, None] == region, bias, bias - 100.0)
+      same = region[..., :, None] == region[..., None, :]
+      bias = jnp.where(same[..., None, None, :, :], bias, bias - 100.0)
     return _attend_heads(query, key, value, bias)
 
   inputs = query, key, value, jnp.asarray(region_WxN)
@@ -114,9 +115,10 @@ def attend_windows(
     scores = query.size // query.shape[-1] * query.shape[-2]
     kind = 'chunked' if scores > _CHUNK_SCORES['cpu'] else 'plain'
   if kind == 'chunked':
-    out = jax.lax.map(jax.checkpoint(attend_one, prevent_cse=False), inputs)
+    attend_one = jax.checkpoint(attend_some, prevent_cse=False)
+    out = jax.lax.map(attend_one, inputs)
   else:
-    out = jax.vmap(attend_one)(inputs)
+    out = attend_some(inputs)
   return einops.rearrange(out, 'W B H n d -> (B W) n H d')
 
 

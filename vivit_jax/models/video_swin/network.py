@@ -144,7 +144,8 @@ class Block(nn.Module):
     x = _join(x, padded, window)
     if any(shift):
       x = jnp.roll(x, shift, _AXES)
-    return x[:, : grid[0], : grid[1], : grid[2]]
+    # Indices with a symbolic batch would be a gather, which TFLite lacks.
+    return jax.lax.slice(x, [0] * x.ndim, (x.shape[0], *grid, x.shape[-1]))
 
   def _bias(self, window: Grid) -> jax.Array:
     """Returns the bias of relative positions, float32 [heads, N, N].
