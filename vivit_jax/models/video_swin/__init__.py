@@ -147,12 +147,10 @@ FAMILY = register(
     cam=r'stage\d+/encoderblock_\d+/LayerNorm_0',
     clip=(32, 224),
     published=(
-      Published('Video Swin-T', 'T', parameters=28.2, gflops=88),
-      Published('Video Swin-S', 'S', parameters=49.8, gflops=166),
-      Published('Video Swin-B', 'B', parameters=88.1, gflops=282),
-      Published(
-        'Video Swin-B of SSv2', 'B', _SSV2, parameters=88.8, gflops=321
-      ),
+      Published('Video Swin-T', 'T', parameters=28.2),
+      Published('Video Swin-S', 'S', parameters=49.8),
+      Published('Video Swin-B', 'B', parameters=88.1),
+      Published('Video Swin-B of SSv2', 'B', _SSV2, parameters=88.8),
       Published('Video Swin-L', 'L'),
     ),
   )
