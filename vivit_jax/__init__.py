@@ -40,8 +40,8 @@ def load(
 ) -> Predictor:
   """Loads a trained model for prediction.
 
-  Of workdirs, Hugging Face folders, and the authors' files of TimeSformer, VTN
-  and STAM, the config is known. Other formats need `config`.
+  Of workdirs, Hugging Face folders, and the authors' files of video models
+  besides ViViT, the config is known. Other formats need `config`.
 
     model = vivit_jax.load('runs/demo')
     model.predict('video.mp4').heads['verb'].labels[0]

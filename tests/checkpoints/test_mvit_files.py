@@ -372,6 +372,7 @@ def with_array(name, shape):
   (with_array('blocks.1.mlp.fc1.weight', (40, 12)), 'encoderblock_1/MlpBl'),
   (with_array('blocks.1.attn.qkv.weight', (35, 6)), r'blocks\.1\.attn\.qkv'),
   (with_array('blocks.1.gate.weight', (35, 6)), r'blocks\.1\.gate'),
+  (with_array('blocks.0.attn.rel_pos_h', (16, 8)), 'rel_pos_h'),  # even
 ])  # fmt: skip
 def test_damaged_files_are_refused_by_name(change, named):
   with pytest.raises(UserError, match=named):

@@ -10,11 +10,11 @@ import reference
 from safetensors.numpy import load_file, save_file
 
 from vivit_jax import models
-from vivit_jax.checkpoints import convert, load, sources
+from vivit_jax.checkpoints import convert, load, pretrained, sources
 from vivit_jax.errors import UserError
 from vivit_jax.models.family import Resizing, Target
 from vivit_jax.models.video_swin import files, weights
-from vivit_jax.models.weights import File
+from vivit_jax.models.weights import Clip, File
 
 VIDEO = reference.FIXTURES / 'swin3d'
 IMAGE = reference.FIXTURES / 'swin2d'
@@ -51,7 +51,12 @@ def opened(change, folder=VIDEO):
 
 @pytest.mark.parametrize(
   'window, with_index',
-  [((8, 7, 7), False), ((16, 7, 7), False), ((2, 5, 3), True)],
+  [
+    ((8, 7, 7), False),
+    ((16, 7, 7), False),
+    ((2, 5, 3), True),
+    ((1, 3, 3), True),  # whose index is that of (3, 1, 3), too
+  ],
 )
 def test_the_window_is_read_off_the_table(window, with_index):
   def change(arrays):
@@ -169,6 +174,26 @@ def test_torchvision_gives_the_same_logits(tmp_path):
     found = jax.jit(model.apply)({'params': loaded.params}, video)['label']
   atol = 2e-5 * np.abs(expected).max()
   np.testing.assert_allclose(found, expected, atol=atol)
+
+
+def test_several_heads_are_not_written():
+  source = sources.read(VIDEO / 'checkpoint.pth')
+  names = {'verb': ['a'] * 3, 'noun': ['b'] * 4}
+  with pytest.raises(UserError, match='heads'):
+    files.write(dataclasses.replace(source, label_names=names), Clip())
+
+
+def test_an_image_model_is_no_classifier_of_videos():
+  with pytest.raises(UserError, match='init_from'):
+    load.load(IMAGE / 'model.safetensors', say=lambda text: None)
+
+
+def test_options_of_the_source_are_checked():
+  config = dataclasses.replace(
+    reference.swin_config((4, 3, 3), 32), init_options={'window': (4, 3)}
+  )
+  with pytest.raises(UserError, match='init_options.window'):
+    pretrained.read(VIDEO / 'checkpoint.pth', config)
 
 
 def test_a_table_is_resized_to_another_window():

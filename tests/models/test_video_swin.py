@@ -152,6 +152,8 @@ def test_relative_index_is_the_official_one():
   index = network.relative_index((2, 2, 2))
   assert index[0, 0] == 13 and index[7, 0] == 26 and index[0, 7] == 0
   assert index[0, 1] == 12 and index[4, 3] == 18
+  first = network.relative_index((2, 2, 2), 4)
+  np.testing.assert_array_equal(first, index[:4, :4])
 
 
 def test_attention_in_windows_equals_a_plain_softmax():
@@ -213,12 +215,18 @@ def test_layers_rise_from_the_embedding_to_the_head():
   [
     ({'depths': (1, 1)}, 'depths'),
     ({'attention_heads': (3, 6, 12, 25)}, 'attention_heads'),
+    ({'depths': ()}, 'depths'),
     ({'window': (0, 7, 7)}, 'window'),
   ],
 )
 def test_contradictions_are_refused(options, key):
   with pytest.raises(UserError, match=key):
     builder.check(ModelConfig('video_swin', options=options))
+
+
+def test_kernels_without_a_bias_are_refused():
+  with pytest.raises(UserError, match='model.attention'):
+    builder.check(ModelConfig('video_swin', attention='cudnn'))
 
 
 def started(window, frames):

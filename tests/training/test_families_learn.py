@@ -10,6 +10,7 @@ import pytest
 from configs import moving_shapes_ti8x2_fe
 from vivit_jax import config as configs
 from vivit_jax import models, parallel
+from vivit_jax.augment import randaugment
 from vivit_jax.data import scenes
 from vivit_jax.models import pixels
 from vivit_jax.training import optim, step
@@ -57,7 +58,7 @@ def videos(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def redrawn(params):
-  """Returns parameters at the scale of this width.
+  """Returns parameters at the scale of their width.
 
   The released one, normal 0.02, is meant for a width of 768: at 64, attention
   is uniform for hundreds of steps.
@@ -68,9 +69,10 @@ def redrawn(params):
     names = [step.key for step in path]
     if names[0] in ('output_projection', 'embedding') or x.ndim < 2:
       return x
-    if names[-1] == 'bias':
+    if names[-1] == 'bias' or any('pool_' in name for name in names):
       return x
-    scale = SMALL['width'] ** -0.5 if names[-1] == 'kernel' else 1.0
+    width = np.prod(x.shape[:2]) if names[-2:-1] == ['out'] else x.shape[0]
+    scale = width**-0.5 if names[-1] == 'kernel' else 1.0
     return draw.normal(0, scale, x.shape).astype(np.float32)
 
   return jax.tree_util.tree_map_with_path(fill, params)
@@ -99,6 +101,9 @@ def accuracy_of(experiment, steps: int, enough: float) -> float:
   for number in range(1, steps + 1):
     chosen = draw.integers(len(video), size=BATCH)
     batch = {'video': video[chosen], 'labels': {'verb': verbs[chosen]}}
+    if experiment.augment.randaugment_layers:  # the colours; not the geometry
+      layers = [randaugment.draw(experiment.augment, draw) for _ in chosen]
+      batch['randaugment'] = np.stack(layers)
     if model.reads_frame_numbers:
       batch['frame_numbers'] = numbers
     state, _ = update(state, parallel.shard(batch))

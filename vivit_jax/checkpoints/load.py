@@ -25,6 +25,7 @@ from vivit_jax.config import TrainConfig
 from vivit_jax.data import annotations
 from vivit_jax.errors import UserError
 from vivit_jax.models import classifier, stacking
+from vivit_jax.models import family as families
 from vivit_jax.models.weights import Weights
 
 Override = Callable[[TrainConfig], TrainConfig]
@@ -242,6 +243,11 @@ def _prepared_names(
 
 def _own_config(source: Weights, path: pathlib.Path) -> TrainConfig:
   """Returns the checkpoint's config."""
+  if source.models and not {*source.models} & {*families.every()}:
+    raise UserError(
+      f'{path} is an {source.title}, which classifies no videos: train from it '
+      'with --config.init_from.'
+    )
   if source.experiment is None:
     raise UserError(
       source.obstacle

@@ -48,11 +48,18 @@ def read(
         f'init_options.{key} is unknown; {config.model.family} has the options '
         f'{", ".join(known)}.{nearest(key, known)}'
       )
+  stated = typed.parse(
+    type(config.model.options),
+    config.init_options,
+    'init_options',
+    lambda key: f'{key} is unknown.',
+  )
+  stated = {key: getattr(stated, key) for key in config.init_options}
   source = sources.read(path, ema=config.evaluation.ema)
   return dataclasses.replace(
     source,
     grid=config.init_grid or source.grid or grid,
-    options={**source.options, **config.init_options},
+    options={**source.options, **stated},
   )
 
 

@@ -41,6 +41,9 @@ def read(file: File) -> Weights:
     title = f'image MViT ({project}), {file.title}'
     return Weights(title, arrays, (own.IMAGE_MVIT,))
   epsilon = 1e-5 if project == 'pytorchvideo' else 1e-6
+  for name, array in arrays.items():
+    if '/rel_pos_' in name and len(array) % 2 == 0:
+      raise damaged(file.path, f'{name} has {len(array)} rows, an even number')
   options = {'version': version, 'norm_pool_epsilon': epsilon}
   weights = Weights(
     f'MViT v{version} ({project}), {file.title}',

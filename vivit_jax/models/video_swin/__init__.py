@@ -40,15 +40,19 @@ class Options:
 def _sizes(config: ModelConfig) -> weights.Size:
   """Returns the sizes of model.size, replaced by those that options set."""
   options, size = config.options, weights.SIZES[config.size]
-  return weights.Size(
-    options.width or size.width,
-    options.depths or size.depths,
-    options.attention_heads or size.attention_heads,
+  own = {key: getattr(options, key) for key in vars(size)}
+  return dataclasses.replace(
+    size, **{key: value for key, value in own.items() if value is not None}
   )
 
 
 def _check(config: ModelConfig) -> None:
   """Raises a UserError for sizes that contradict each other."""
+  if config.attention not in ('auto', 'plain', 'chunked'):
+    raise UserError(
+      f"model.attention is '{config.attention}', which has no bias of "
+      "positions: Video Swin takes 'auto', 'plain' or 'chunked'."
+    )
   size = _sizes(config)
   if len(size.depths) != len(size.attention_heads) or not size.depths:
     raise UserError(
@@ -102,7 +106,8 @@ def _layers(config: ModelConfig) -> Layers:
 
 def grid(options: Options, frames: int, crop: tuple[int, int]) -> Grid:
   """Returns the grid (t, h, w) of the last stage's tokens; `Family.grid`."""
-  stages = len(options.depths or weights.SIZES['T'].depths)
+  depths = options.depths
+  stages = len(weights.SIZES['T'].depths if depths is None else depths)
   sides = zip((frames, *crop), options.tubelet, (0, stages - 1, stages - 1))
   t, h, w = (-(-side // (patch << halved)) for side, patch, halved in sides)
   return t, h, w

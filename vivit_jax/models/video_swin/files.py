@@ -182,7 +182,7 @@ def _window(rows: int, index: np.ndarray | None) -> Grid | None:
   """Returns the window whose bias table has this number of rows, or None.
 
   Height and width of a window are taken to be equal, unless the file's buffer
-  `relative_position_index` shows another window.
+  `relative_position_index` fits no such window.
 
   Args:
     rows: of a bias table.
@@ -195,17 +195,16 @@ def _window(rows: int, index: np.ndarray | None) -> Grid | None:
     for b in odd
     if rows % (a * b) == 0
   ]
-  if index is not None:
-    tokens = math.isqrt(index.size)
-    fits = [
-      window
-      for window in candidates
-      if math.prod(window) == tokens
-      and np.array_equal(relative_index(window).ravel(), index.ravel())
-    ]
-    return fits[0] if fits else None
   square = [window for window in candidates if window[1] == window[2]]
-  return max(square, key=lambda window: window[1])
+  square.sort(key=lambda window: -window[1])
+  if index is None:
+    return square[0]
+  tokens = math.isqrt(index.size)
+  for window in [*square, *candidates]:
+    if math.prod(window) == tokens:
+      if np.array_equal(relative_index(window).ravel(), index.ravel()):
+        return window
+  return None
 
 
 def _experiment(
@@ -251,6 +250,7 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
   arrays = weights.arrays
   differences = {
     'has no head': classifier.classes_of(arrays) is None,
+    'has several heads': len(weights.label_names or ()) > 1,
     'has a representation layer': classifier.has_representation(arrays),
     'pools by attention': pools.has_attention(arrays),
     'does not state its window': 'window' not in weights.options,
@@ -276,4 +276,10 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
     if name.endswith(own.TABLE):
       buffer = name.replace(own.TABLE, 'relative_position_index')
       result[buffer] = index.astype(np.int64)
-  return {'tensors': result}
+  notes = []
+  if weights.options.get('norm_epsilon', _EPSILON) != _EPSILON:
+    notes.append(
+      f"torchvision's norms have an epsilon of {_EPSILON}, this model's "
+      f'{weights.options["norm_epsilon"]}: logits differ'
+    )
+  return {'tensors': result, 'notes': notes}

@@ -37,13 +37,17 @@ def cut_window(grid: Grid, window: Grid, shifted: bool) -> tuple[Grid, Grid]:
   return size, shift
 
 
-def relative_index(window: Grid) -> np.ndarray:
+def relative_index(window: Grid, tokens: int | None = None) -> np.ndarray:
   """Returns the row of the bias table for each query and key, int [N, N].
 
-  Tokens of a window are in the order (t, h, w); N is their number. A row stands
-  for the distance query - key along the three axes.
+  A row stands for the distance query - key along the three axes.
+
+  Args:
+    window: size of a window.
+    tokens: N, of the first tokens in the order (t, h, w); None: all.
   """
-  places = np.stack(np.indices(window).reshape(3, -1), axis=-1)
+  tokens = math.prod(window) if tokens is None else tokens
+  places = np.stack(np.unravel_index(np.arange(tokens), window), axis=-1)
   distances = places[:, None] - places[None] + np.array(window) - 1
   sides = [2 * side - 1 for side in window]
   return np.ravel_multi_index(np.moveaxis(distances, -1, 0), sides)
@@ -162,8 +166,7 @@ class Block(nn.Module):
         self.options.attention_heads,
       ),
     )
-    tokens = math.prod(window)
-    index = relative_index(self.window)[:tokens, :tokens]
+    index = relative_index(self.window, math.prod(window))
     return einops.rearrange(table[index], 'n m H -> H n m')
 
 
