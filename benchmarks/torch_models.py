@@ -84,11 +84,8 @@ class _OfTorchvision(torch.nn.Module):
     super().__init__()
     from torchvision.models import video
 
-    if args.family == 'mvit':
-      clip = {'spatial_size': (args.crop, args.crop)}
-      self.model = video.mvit_v2_s(**clip, temporal_size=args.frames)
-    else:
-      self.model = getattr(video, f'swin3d_{args.size.lower()}')()
+    name = 'mvit_v2' if args.family == 'mvit' else 'swin3d'
+    self.model = getattr(video, f'{name}_{args.size.lower()}')()
     for module in self.model.modules():
       if hasattr(module, 'p'):  # dropout and stochastic depth
         module.p = 0.0
