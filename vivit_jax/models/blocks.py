@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -132,6 +132,32 @@ def rates_in(
     for name, rate in zip(names, depth_rates(options, len(names)))
   ]
   return jnp.asarray(rates) if mode.train and any(rates) else None
+
+
+def branch_scales(
+  mode: Mode, module: nn.Module, names: Sequence[str], options: Options
+) -> jax.Array | None:
+  """Draws `stochastic_depth` of two branches, [L, 2, B]; None if all are kept.
+
+  Arguments: see `rates_in`.
+  """
+  rates_L = rates_in(mode, module, names, options)
+  if rates_L is None:
+    return None
+  key = module.make_rng('stochastic_depth')
+  return stochastic_depth(key, rates_L, 2, mode.example_B)
+
+
+def step_of(options: Options) -> Callable[..., Any]:
+  """Returns a function (block, x, scale) -> output, as model.remat asks."""
+
+  def step(block, x, scale):
+    return block(x, scale)
+
+  policy = REMAT_POLICIES[options.remat]
+  if policy is None:
+    return step
+  return nn.remat(step, policy=policy, prevent_cse=not options.scan)
 
 
 def stochastic_depth(
@@ -372,15 +398,7 @@ class Encoder(nn.Module):
   ) -> list[jax.Array]:
     """Returns `split_first` of the output of the last block."""
 
-    def step(block, x, scale):
-      return block(x, scale)
-
-    if REMAT_POLICIES[self.options.remat] is not None:
-      step = nn.remat(
-        step,
-        policy=REMAT_POLICIES[self.options.remat],
-        prevent_cse=not self.options.scan,
-      )
+    step = step_of(self.options)
     if self.options.scan:
       scanned = nn.scan(
         lambda block, x, scale: (step(block, x, scale), None),

@@ -14,6 +14,7 @@ from vivit_jax.models import pools
 from vivit_jax.models.blocks import Mode, dropout
 
 HEAD = 'output_projection'
+SSV2_CLASSES = 174  # of Something-Something v2
 REPRESENTATION = 'pre_logits'
 # First components of parameter names outside the backbone.
 OWN = (HEAD, REPRESENTATION, pools.ATTENTION_HEAD)
@@ -103,6 +104,14 @@ class VideoClassifier(nn.Module):
 def is_own(name: str) -> bool:
   """Returns whether a parameter belongs to head, representation or pool."""
   return name.partition('/')[0] in OWN
+
+
+def without_own(
+  arrays: Mapping[str, jax.Array], target: object = None
+) -> dict[str, jax.Array]:
+  """Returns the backbone's arrays; a `Family.initialises_from`."""
+  del target
+  return {name: x for name, x in arrays.items() if not is_own(name)}
 
 
 def is_head(name: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Literal
 import jax
 
 from vivit_jax import typed
-from vivit_jax.models import blocks
+from vivit_jax.models import blocks, classifier
 from vivit_jax.models.builder import pool_of
 from vivit_jax.models.family import (
   Family,
@@ -100,7 +100,7 @@ MVIT = register(
     check=layout.check,
     pools=('token', 'mean'),
     imports=files.IMPORTS,
-    initialises_from={weights.IMAGE_MVIT: weights.from_image},
+    initialises_from={weights.IMAGE_MVIT: classifier.without_own},
     resize=weights.RESIZE,
     explain_missing=weights.explain_missing,
     explain_unused=weights.explain_unused,

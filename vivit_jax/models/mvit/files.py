@@ -14,7 +14,6 @@ from vivit_jax.models.mvit import layout, names
 from vivit_jax.models.mvit import weights as own
 from vivit_jax.models.weights import Clip, File, Weights
 
-_SSV2_CLASSES = 174
 # Frames of a clip -> step between them, in frames of a video of 30 frames a
 # second, in the releases.
 _RATES = {16: 4, 32: 3, 40: 3}
@@ -89,7 +88,7 @@ def _experiment(
   data = {'frames': frames, 'crop': (side, side)} | PIXELS
   data |= _IMAGENET if side == _LARGE_CROP else {}
   data |= slowfast.pixels(cfg)
-  of_ssv2 = classifier.classes_of(weights.arrays) == _SSV2_CLASSES
+  of_ssv2 = classifier.classes_of(weights.arrays) == classifier.SSV2_CLASSES
   crops = 3 if of_ssv2 or side == _LARGE_CROP else 1
   # With three crops, the official test resizes to the crop's size.
   data['short_side'] = side if crops == 3 else max(256, side)

@@ -149,7 +149,9 @@ class Encoder(nn.Module):
     shape = (x_BxNxC.shape[0], *cls.shape[1:])
     cls = jnp.broadcast_to(cls.astype(x_BxNxC.dtype), shape)
     x = jnp.concatenate([cls, x_BxNxC], axis=1)
-    scales, grid, stages = self._branch_scales(mode), self.grid, []
+    names = [f'encoderblock_{layer}' for layer in range(len(self.sizes))]
+    scales = blocks.branch_scales(mode, self, names, self.options)
+    grid, stages = self.grid, []
     starts = [i for i, size in enumerate(self.sizes) if size.starts_stage]
     for first, end in zip([0, *starts], [*starts, len(self.sizes)]):
 
@@ -174,12 +176,7 @@ class Encoder(nn.Module):
   ) -> jax.Array | list[jax.Array]:
     """Returns the output of the blocks of these numbers."""
 
-    def step(block, x, scale):
-      return block(x, scale)
-
-    policy = blocks.REMAT_POLICIES[self.options.remat]
-    if policy is not None:
-      step = nn.remat(step, policy=policy)
+    step = blocks.step_of(self.options)
     for layer in numbers:
       sizes, last = self.sizes[layer], layer == len(self.sizes) - 1
       block = Block(
@@ -192,15 +189,6 @@ class Encoder(nn.Module):
       x = step(block, x, None if scales is None else scales[layer])
       grid = layout.after(grid, sizes.query_stride)
     return x
-
-  def _branch_scales(self, mode: Mode) -> jax.Array | None:
-    """Draws stochastic depth [L, 2, B]; None if all rates are zero."""
-    names = [f'encoderblock_{layer}' for layer in range(len(self.sizes))]
-    rates_L = blocks.rates_in(mode, self, names, self.options)
-    if rates_L is None:
-      return None
-    key = self.make_rng('stochastic_depth')
-    return blocks.stochastic_depth(key, rates_L, 2, mode.example_B)
 
 
 class MViT(nn.Module):

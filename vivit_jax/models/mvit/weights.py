@@ -8,7 +8,7 @@ import einops
 import numpy as np
 
 from vivit_jax.models import resize
-from vivit_jax.models.family import Resized, Resizing, Target
+from vivit_jax.models.family import Resized, Resizing
 from vivit_jax.models.mvit import layout
 from vivit_jax.models.weights import Weights
 
@@ -94,12 +94,6 @@ def describe(arrays: Arrays) -> dict[str, str]:
     'pooling kernels': size.kernels,
     'clip': f'{clip[0]} frames of {clip[1]} pixels' if clip else 'not stated',
   }
-
-
-def from_image(arrays: Arrays, target: Target) -> dict[str, np.ndarray]:
-  """Returns an image MViT's arrays without its head; see `RESIZE`."""
-  del target
-  return {n: x for n, x in arrays.items() if 'output_projection' not in n}
 
 
 def repeat_kernel(array: Resizing) -> Resized:

@@ -7,7 +7,7 @@ from typing import Any
 import einops
 import numpy as np
 
-from vivit_jax.models import image_vit, resize
+from vivit_jax.models import classifier, image_vit, resize
 from vivit_jax.models.family import Resized, Resizing, Target
 from vivit_jax.models.weights import IMAGE_VIT, Weights
 
@@ -26,7 +26,6 @@ EVALUATION = {'temporal_views': 1, 'spatial_crops': 3, 'views_from': 'start'}
 # Frames of a clip -> step between them, in frames of a video of 30 frames a
 # second, in the releases for Kinetics.
 _RATES = {8: 32, 16: 16, 96: 4}
-_SSV2_CLASSES = 174
 # Arrays of attention over time that start as those of attention over space.
 _COPIED = (
   (
@@ -63,7 +62,7 @@ def sampling(
       have one frame of each segment, in BGR.
     rate: step between frames at 30 frames a second; None if unknown.
   """
-  if classes == _SSV2_CLASSES:
+  if classes == classifier.SSV2_CLASSES:
     return {'sampling': 'segments', 'channels': 'bgr'}, [
       'the 174 classes are taken for those of Something-Something v2, with '
       'which TimeSformer reads BGR: for RGB, set data.channels in a '

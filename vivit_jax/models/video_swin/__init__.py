@@ -8,7 +8,7 @@ from typing import Any
 
 from vivit_jax import typed
 from vivit_jax.errors import UserError
-from vivit_jax.models import blocks
+from vivit_jax.models import blocks, classifier
 from vivit_jax.models.family import (
   Family,
   Grid,
@@ -142,7 +142,7 @@ FAMILY = register(
     pools=('mean', 'attention'),
     pool_sizes=_pool_sizes,
     imports=files.IMPORTS,
-    initialises_from={weights.IMAGE_SWIN: weights.without_head},
+    initialises_from={weights.IMAGE_SWIN: classifier.without_own},
     resize=weights.RESIZE,
     reported_options=('norm_epsilon',),
     has_stages=True,

@@ -18,7 +18,6 @@ from vivit_jax.models.weights import TORCH, Clip, File, Weights
 _EPSILON = 1e-5
 _STAGES = 10  # more than any model has
 _FIRST = 'layers.0.blocks.0.attn.relative_position_bias_table'
-_SSV2_CLASSES = 174
 # Pattern of an official name, after torchvision's and mmaction2's are changed
 # -> in the table below.
 _RENAME = (
@@ -227,7 +226,7 @@ def _experiment(
   if project == 'torchvision':
     data |= {'short_side': 256, 'frames_per_second': 15.0}
     evaluation |= {'temporal_views': 12, 'spatial_crops': 1}
-  elif classifier.classes_of(arrays) == _SSV2_CLASSES:
+  elif classifier.classes_of(arrays) == classifier.SSV2_CLASSES:
     data['sampling'] = 'segments'
     evaluation['temporal_views'] = 1
   else:

@@ -6,7 +6,6 @@ space are merged into one token of twice the width.
 """
 
 import dataclasses
-import functools
 import math
 
 import einops
@@ -134,16 +133,13 @@ class Block(nn.Module):
     if any(shift):
       x = jnp.roll(x, [-step for step in shift], _AXES)
     x = _partition(x, window)
-    attend = functools.partial(
-      attention.attend_windows,
-      bias_HxNxN=self._bias(window),
-      region_WxN=regions(padded, window, shift),
-      kind=self.options.attention,
-    )
+    bias, region = self._bias(window), regions(padded, window, shift)
     x = blocks.attention(
       self.options,
       'MultiHeadDotProductAttention_0',
-      attention_fn=lambda query, key, value, **_: attend(query, key, value),
+      attention_fn=lambda query, key, value, **_: attention.attend_windows(
+        query, key, value, bias, region, self.options.attention
+      ),
     )(x, x)
     x = _join(x, padded, window)
     if any(shift):
@@ -213,11 +209,7 @@ class Stage(nn.Module):
   def __call__(
     self, x_BxtxhxwxC: jax.Array, scale_LxRxB: jax.Array | None
   ) -> jax.Array:
-    def step(block, x, scale):
-      return block(x, scale)
-
-    policy = blocks.REMAT_POLICIES[self.options.remat]
-    step = step if policy is None else nn.remat(step, policy=policy)
+    step = blocks.step_of(self.options)
     x = x_BxtxhxwxC
     for number in range(self.depth):
       block = Block(
@@ -300,8 +292,4 @@ class VideoSwin(nn.Module):
       for number, depth in enumerate(self.depths)
       for block in range(depth)
     ]
-    rates_L = blocks.rates_in(mode, self, names, self.options)
-    if rates_L is None:
-      return None
-    key = self.make_rng('stochastic_depth')
-    return blocks.stochastic_depth(key, rates_L, 2, mode.example_B)
+    return blocks.branch_scales(mode, self, names, self.options)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from vivit_jax.models import classifier, resize
-from vivit_jax.models.family import Grid, Resized, Resizing, Target
+from vivit_jax.models import resize
+from vivit_jax.models.family import Grid, Resized, Resizing
 
 Arrays = Mapping[str, np.ndarray]
 IMAGE_SWIN = 'image Swin'  # of `Weights.models`
@@ -38,12 +38,6 @@ SIZES = {
   'B': Size(128, (2, 2, 18, 2), (4, 8, 16, 32)),
   'L': Size(192, (2, 2, 18, 2), (6, 12, 24, 48)),
 }
-
-
-def without_head(arrays: Arrays, target: Target) -> dict[str, np.ndarray]:
-  """Returns an image Swin's arrays but the head; `Family.initialises_from`."""
-  del target
-  return {n: x for n, x in arrays.items() if not classifier.is_own(n)}
 
 
 def sides_of(window: Grid) -> Grid:
