@@ -465,4 +465,3 @@ def test_the_attention_pool_of_an_image_model_is_loaded(tmp_path, name):
   averaging = merged(source, target_of(name, heads={'label': 21}, pool='mean'))
   assert set(averaging.names('unused')) == attention_pool().keys() | head
   assert head <= set(averaging.names('fresh'))
-  assert 'the model does not pool by attention' in averaging.table()

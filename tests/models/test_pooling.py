@@ -14,21 +14,72 @@ from vivit_jax.models import blocks, pools
 DRAW = np.random.default_rng(0)
 
 
-def attended(x_ND, p):
-  """Returns the pool by attention of one clip's tokens [N, D]: [D]."""
-  p = jax.tree.map(lambda a: np.asarray(a, np.float64), p)
-  weights = p['MultiHeadDotProductAttention_0']
-  query, key, value, out = (
-    weights[name] for name in ('query', 'key', 'value', 'out')
-  )
-  x = out['bias']
+WIDTH, HEADS = 12, 3
+OPTIONS = blocks.Options(attention_heads=HEADS, mlp=20)
+
+
+def attended(query_D, x_ND, p, scale_d=1.0):
+  """Returns the output of each head, concatenated: [D]."""
+  query, key, value = (p[name] for name in ('query', 'key', 'value'))
+  found = []
   for head in range(len(query['bias'])):
-    asked = p['probe'][0, 0] @ query['kernel'][:, head] + query['bias'][head]
-    keys = x_ND @ key['kernel'][:, head] + key['bias'][head]
-    values = x_ND @ value['kernel'][:, head] + value['bias'][head]
-    scores = np.exp(keys @ asked / math.sqrt(len(asked)))
-    x = x + scores / scores.sum() @ values @ out['kernel'][head]
+    q, k, v = (
+      x @ one['kernel'][:, head] + one['bias'][head]
+      for x, one in ((query_D, query), (x_ND, key), (x_ND, value))
+    )
+    scores = np.exp(k @ (q * scale_d) / math.sqrt(len(q)))
+    found.append(scores / scores.sum() @ v)
+  return np.concatenate(found)
+
+
+def projected(query_D, x_ND, p, scale_d=1.0):
+  """Returns `attended` after the output projection."""
+  y = attended(query_D, x_ND, p, scale_d)
+  return y @ p['out']['kernel'].reshape(len(y), -1) + p['out']['bias']
+
+
+def big_vision(x_ND, p):
+  x = projected(p['probe'][0, 0], x_ND, p['MultiHeadDotProductAttention_0'])
   return x + plain.mlp(plain.norm(x, p['LayerNorm_0']), p['MlpBlock_0'])
+
+
+def videoprism(x_ND, p):
+  scale = np.log1p(np.exp(p['per_dim_scale'])) / math.log(2)
+  attention = p['MultiHeadDotProductAttention_0']
+  x = projected(p['probe'][0, 0], x_ND, attention, scale)
+  return plain.norm(x, p['LayerNorm_0'])
+
+
+def videoglue(x_ND, p):
+  x = plain.norm(x_ND, p['LayerNorm_0'])
+  return projected(p['probe'][0, 0], x, p['MultiHeadDotProductAttention_0'])
+
+
+def vjepa(x_ND, p):
+  for name in ('block_0', 'block_1'):
+    block = p[name]
+    attention = block['MultiHeadDotProductAttention_0']
+    y = plain.norm(x_ND, block['LayerNorm_0'])
+    x_ND = x_ND + np.stack([projected(one, y, attention) for one in y])
+    y = plain.norm(x_ND, block['LayerNorm_1'])
+    x_ND = x_ND + exact_mlp(y, block['MlpBlock_0'])
+  probe = p['probe'][0, 0]
+  z = probe + attended(probe, plain.norm(x_ND, p['LayerNorm_0']), p)
+  return z + exact_mlp(plain.norm(z, p['LayerNorm_1']), p['MlpBlock_0'])
+
+
+def exact_mlp(x, p):
+  x = x @ p['Dense_0']['kernel'] + p['Dense_0']['bias']
+  x = x * (1 + np.vectorize(math.erf)(x / math.sqrt(2))) / 2
+  return x @ p['Dense_1']['kernel'] + p['Dense_1']['bias']
+
+
+FORMS = {
+  'big_vision': big_vision,
+  'videoprism': videoprism,
+  'videoglue': videoglue,
+  'vjepa': vjepa,
+}
 
 
 def pooled(name, x_BND, summary_BD, params):
@@ -37,18 +88,23 @@ def pooled(name, x_BND, summary_BD, params):
     return summary_BD
   if name == 'mean':
     return x_BND.mean(axis=1)
-  return np.stack([attended(x, params['MAPHead_0']) for x in x_BND])
+  params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
+  form = FORMS.get(name, big_vision)
+  module = 'MAPHead_0' if form is big_vision else 'attention_pool'
+  return np.stack([form(x, params[module]) for x in x_BND])
 
 
-@pytest.mark.parametrize('name', pools.POOLS)
+@pytest.mark.parametrize('name', ['token', 'mean', *FORMS])
 @pytest.mark.parametrize('has_sequence', [False, True])
 def test_pools_by_hand(name, has_sequence):
-  tokens = DRAW.normal(size=(2, 3, 2, 2, 12)).astype(np.float32)
+  tokens = DRAW.normal(size=(2, 3, 2, 2, WIDTH)).astype(np.float32)
   summary = DRAW.normal(size=(2, 12)).astype(np.float32)
   sequence = DRAW.normal(size=(2, 3, 12)).astype(np.float32)
   read = sequence if has_sequence else tokens.reshape(2, 12, 12)
-  options = [blocks.Options(attention_heads=3, mlp=20)]
-  pool = pools.POOLS[name](*options if name == 'attention' else [])
+  if name in FORMS:
+    pool = pools.Attention(name, OPTIONS, blocks=2 * (name == 'vjepa'))
+  else:
+    pool = pools.POOLS[name]()
   encoded = pools.Encoded(
     jnp.asarray(tokens),
     jnp.asarray(summary),

@@ -14,7 +14,7 @@ import numpy as np
 
 from vivit_jax.checkpoints import class_order as orders
 from vivit_jax.errors import UserError, nearest
-from vivit_jax.models import builder, classifier, pools
+from vivit_jax.models import attention_pools, builder, classifier
 from vivit_jax.models.family import Resizing, Target
 from vivit_jax.models.weights import Weights
 
@@ -231,7 +231,10 @@ def _why_no_head(
     return 'the source has one head, the model several'
   if any(
     has(source.arrays) != has(initial)
-    for has in (classifier.has_representation, pools.has_attention)
+    for has in (
+      classifier.has_representation,
+      attention_pools.is_attention_pool,
+    )
   ):
     return 'the layers before the head differ'
   return ''
@@ -267,8 +270,8 @@ def _why_unused(
   name: str, source: Weights, initial: Arrays, target: Target
 ) -> str | None:
   """Returns why the model may lack an array; None if it must not."""
-  if pools.has_attention([name]):
-    return 'the model does not pool by attention'
+  if attention_pools.is_attention_pool([name]):
+    return 'the model has no such pool'
   if classifier.is_own(name):
     return 'the model has no representation layer'
   return target.family.explain_unused(name, source, initial)

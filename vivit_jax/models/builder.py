@@ -31,11 +31,7 @@ def build(
   if pool in kind.extra_pools:
     module = kind.extra_pools[pool](config)
   elif pool == 'attention':
-    attention_heads, mlp = kind.pool_sizes(config)
-    dtype = jnp.dtype(config.dtype)
-    module = pools.Attention(
-      blocks.Options(attention_heads=attention_heads, mlp=mlp, dtype=dtype)
-    )
+    module = attention_pool(config)
   else:
     module = pools.POOLS[pool]()
   return classifier.VideoClassifier(
@@ -47,6 +43,19 @@ def build(
     frozen=frozenset(frozen),
     reads_frame_numbers=kind.reads_frame_numbers,
   )
+
+
+def attention_pool(config: ModelConfig) -> pools.Attention:
+  """Returns the pool 'attention' of a model."""
+  attention_heads, mlp = family.get(config.family).pool_sizes(config)
+  pool = config.attention_pool
+  options = blocks.Options(
+    attention_heads=pool.heads or attention_heads,
+    mlp=mlp,
+    epsilon=pool.epsilon,
+    dtype=jnp.dtype(config.dtype),
+  )
+  return pools.Attention(pool.form, options, pool.blocks)
 
 
 def check(config: ModelConfig) -> None:
@@ -63,6 +72,11 @@ def check(config: ModelConfig) -> None:
     raise UserError(
       f"model.pool is '{config.pool}'; {kind.name} takes one of "
       f'{", ".join(kind.pools)}.{nearest(config.pool, kind.pools)}'
+    )
+  if config.attention_pool.blocks and config.attention_pool.form != 'vjepa':
+    raise UserError(
+      f'model.attention_pool.blocks is {config.attention_pool.blocks}, but '
+      f"form '{config.attention_pool.form}' has none: set it to 0."
     )
   defaults = ModelConfig()
   for key in family.BUILD_KEYS:

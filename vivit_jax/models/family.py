@@ -48,12 +48,26 @@ BUILD_KEYS = (
 
 
 @dataclasses.dataclass(frozen=True)
+class AttentionPool:
+  """Keys of the pool 'attention'; see `models.attention_pools`."""
+
+  form: Literal['big_vision', 'videoprism', 'videoglue', 'vjepa'] = 'big_vision'
+  # Attention heads; None: as many as the backbone.
+  heads: int | None = typed.limited(None, above=0)
+  # Self-attention blocks before the pool; only of form 'vjepa'.
+  blocks: int = typed.limited(0, at_least=0)
+  epsilon: float = typed.limited(1e-6, above=0)  # of its layer norms
+
+
+@dataclasses.dataclass(frozen=True)
 class ModelConfig:
   """The network: keys common to all families, and the family's `options`."""
 
   family: str = 'factorised_encoder'
   size: str | None = None  # a key of the family's sizes; None: its default
   pool: str | None = None  # one of the family's pools; None: its first
+  # Keys of the pool 'attention'; None: the family's.
+  attention_pool: AttentionPool = None
   representation: int | None = None  # width of a tanh layer before the head
   dropout: float = typed.limited(0.0, at_least=0, below=1)  # before the head
   stochastic_depth: float = 0.0  # rate at the last block
@@ -76,6 +90,10 @@ class ModelConfig:
     if self.size is None:
       size = family.default_size or next(iter(family.sizes))
       object.__setattr__(self, 'size', size)
+    pool = self.attention_pool or family.attention_pool
+    if isinstance(pool, Mapping):
+      pool = AttentionPool(**pool)
+    object.__setattr__(self, 'attention_pool', pool)
     if type(self.options) is not family.options:
       given = self.options or {}
       if dataclasses.is_dataclass(given):
@@ -239,6 +257,8 @@ class Family:
   pools: Sequence[str] = ('mean',)  # values of model.pool; the first: default
   # config -> (attention heads, MLP width) of the pool 'attention'.
   pool_sizes: Callable[[ModelConfig], tuple[int, int]] | None = None
+  # Defaults of `ModelConfig.attention_pool`.
+  attention_pool: AttentionPool = AttentionPool()
   # The family's own pools, besides `pools.POOLS`: name -> function (config) ->
   # module that maps `pools.Encoded` to [B, D]. `layers` needs rules for their
   # parameters.
@@ -366,7 +386,11 @@ def as_family(model: Mapping[str, Any], family: str) -> dict[str, Any]:
     if key in typed.keys(new.options) and value != defaults.get(key)
   }
   size = model['size'] if model['size'] in new.sizes else None
-  return {**model, 'family': family, 'size': size, 'options': options}
+  pool = model['attention_pool']
+  if pool == dataclasses.asdict(old.attention_pool):
+    pool = None
+  changed = {'size': size, 'options': options, 'attention_pool': pool}
+  return {**model, 'family': family, **changed}
 
 
 def unknown_option(option: str, family: str | None = None) -> str:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
 
 import einops
 import flax
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
-from vivit_jax.models import blocks
-
-ATTENTION_HEAD = 'MAPHead_0'  # big_vision's name for the attention pool
+from vivit_jax.errors import UserError
+from vivit_jax.models import attention_pools, blocks
 
 
 @flax.struct.dataclass
@@ -58,43 +55,31 @@ class Mean(nn.Module):
 
 
 class Attention(nn.Module):
-  """Multihead attention pooling: one learned query, then an MLP: [B, D].
-
-  Lee et al., arXiv 1810.00825; Zhai et al., arXiv 2106.04560, appendix A.
-  Weights of big_vision's `MAPHead` load unchanged. As there, GELU is
-  tanh-approximated and epsilon is 1e-6, independent of the backbone's options.
+  """Attention pooling in one of the `attention_pools.FORMS`: [B, D].
 
   Attributes:
-    options: attention heads, MLP width and precision of the pool.
+    form: as model.attention_pool.form.
+    options: attention heads, MLP width, epsilon and precision of the pool.
+    blocks: self-attention blocks before it; only of form 'vjepa'.
   """
 
+  form: str
   options: blocks.Options
+  blocks: int = 0
 
   @nn.compact
   def __call__(self, encoded: Encoded) -> jax.Array:
-    return _AttentionHead(self.options, name=ATTENTION_HEAD)(encoded.to_pool)
-
-
-class _AttentionHead(nn.Module):
-  options: blocks.Options
-
-  @nn.compact
-  def __call__(self, x_BxNxD: jax.Array) -> jax.Array:
-    batch, _, width = x_BxNxD.shape
-    probe = self.param('probe', nn.initializers.xavier_uniform(), (1, 1, width))
-    query = jnp.broadcast_to(probe.astype(x_BxNxD.dtype), (batch, 1, width))
-    # Implementations for long sequences save nothing with a single query.
-    options = dataclasses.replace(self.options, attention='plain')
-    name = 'MultiHeadDotProductAttention_0'
-    x = blocks.attention(options, name)(query, x_BxNxD)
-    y = blocks.layer_norm(self.options, 'LayerNorm_0')(x)
-    x = x + blocks.MlpBlock(self.options, name='MlpBlock_0')(y)
-    return einops.rearrange(x, 'B 1 D -> B D')
-
-
-def has_attention(names: Collection[str]) -> bool:
-  """Returns whether the names include an attention pool's parameters."""
-  return any(name.startswith(f'{ATTENTION_HEAD}/') for name in names)
+    width, heads = encoded.tokens.shape[-1], self.options.attention_heads
+    if width % heads:
+      raise UserError(
+        f'model.attention_pool.heads is {heads}; it must divide the width '
+        f'{width}.'
+      )
+    kind, settings = attention_pools.FORMS[self.form]
+    options = dataclasses.replace(self.options, **settings)
+    is_big_vision = kind is attention_pools.BigVision
+    name = attention_pools.BIG_VISION if is_big_vision else attention_pools.NAME
+    return kind(options, self.blocks, name=name)(encoded.to_pool)
 
 
 POOLS = {'token': Token, 'mean': Mean, 'attention': Attention}

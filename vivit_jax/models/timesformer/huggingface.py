@@ -5,9 +5,9 @@ from typing import Any
 
 from vivit_jax.errors import UserError, damaged
 from vivit_jax.models import (
+  attention_pools,
   classifier,
   image_vit,
-  pools,
   preprocessor,
   sizes,
   torch_names,
@@ -140,7 +140,7 @@ def _check(weights: Weights, clip: Clip) -> None:
     'does not state its attention heads': weights.heads_unknown,
     'has no class token': 'cls' not in arrays,
     'has a representation layer': classifier.has_representation(arrays),
-    'pools by attention': pools.has_attention(arrays),
+    'pools by attention': attention_pools.is_attention_pool(arrays),
     f'has crops of {clip.crop}': clip.crop[0] != clip.crop[1],
     'has no head': classifier.classes_of(arrays) is None,
     f'has the heads {", ".join(heads)}': len(heads) > 1,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vivit_jax.errors import UserError, damaged
-from vivit_jax.models import classifier, pools, torch_names
+from vivit_jax.models import attention_pools, classifier, torch_names
 from vivit_jax.models.family import Grid, Import
 from vivit_jax.models.video_swin import weights as own
 from vivit_jax.models.video_swin.network import relative_index
@@ -251,7 +251,7 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
     'has no head': classifier.classes_of(arrays) is None,
     'has several heads': len(weights.label_names or ()) > 1,
     'has a representation layer': classifier.has_representation(arrays),
-    'pools by attention': pools.has_attention(arrays),
+    'pools by attention': attention_pools.is_attention_pool(arrays),
     'does not state its window': 'window' not in weights.options,
     'is not of a video': arrays['embedding/kernel'].ndim != 5,
   }

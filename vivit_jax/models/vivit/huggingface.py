@@ -5,9 +5,9 @@ from typing import Any
 
 from vivit_jax.errors import UserError, damaged
 from vivit_jax.models import (
+  attention_pools,
   classifier,
   image_vit,
-  pools,
   preprocessor,
   sizes,
   torch_names,
@@ -124,7 +124,7 @@ def _check(weights: Weights, clip: Clip) -> None:
     'has no class token': 'cls' not in arrays,
     'has no learned positions': _POSITIONS not in arrays,
     'has a representation layer': classifier.has_representation(arrays),
-    'pools by attention': pools.has_attention(arrays),
+    'pools by attention': attention_pools.is_attention_pool(arrays),
     f'has crops of {clip.crop}': clip.crop[0] != clip.crop[1],
     'has no head': classifier.classes_of(arrays) is None,
     f'has the heads {", ".join(heads)}': len(heads) > 1,
