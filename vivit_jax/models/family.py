@@ -388,7 +388,7 @@ def as_family(model: Mapping[str, Any], family: str) -> dict[str, Any]:
   size = model['size'] if model['size'] in new.sizes else None
   pool = model['attention_pool']
   if pool == dataclasses.asdict(old.attention_pool):
-    pool = None
+    pool = dataclasses.asdict(new.attention_pool)
   changed = {'size': size, 'options': options, 'attention_pool': pool}
   return {**model, 'family': family, **changed}
 
