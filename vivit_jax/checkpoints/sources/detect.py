@@ -61,7 +61,7 @@ def read(path: str | os.PathLike, *, ema: bool = True) -> Weights:
   except OSError as error:
     raise _unreadable(path, error) from None
   except KeyError as error:
-    raise damaged(path, f'{error.args[0]} is missing') from None
+    raise damaged(path, f'{error} is missing') from None
   except Exception as error:
     raise damaged(path, error) from None
   return weights
