@@ -123,10 +123,20 @@ def test_a_bias_is_added_to_the_scores():
   np.testing.assert_allclose(found[0, 0], [[0.25, 0.75], [0.5, 0.5]], rtol=1e-6)
 
 
-def test_the_fused_kernel_needs_a_gpu():
-  inputs = [jnp.zeros((1, 8, 2, 8), jnp.bfloat16)] * 3
+def test_the_fused_kernel_needs_a_gpu_and_bfloat16(monkeypatch):
+  def attend(dtype):
+    inputs = [jnp.zeros((1, 8, 2, 8), dtype)] * 3
+    return attention.attend(*inputs, kind='cudnn')
+
   with pytest.raises(UserError, match='model.attention.*cpu'):
-    jax.eval_shape(lambda *x: attention.attend(*x, kind='cudnn'), *inputs)
+    attend(jnp.bfloat16)
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  with pytest.raises(UserError, match='float32'):
+    attend(jnp.float32)
+  monkeypatch.setattr(
+    jax.nn, 'dot_product_attention', lambda q, k, v, implementation: v
+  )
+  assert attend(jnp.bfloat16).shape == (1, 8, 2, 8)
 
 
 def test_no_sequences_have_no_results():
