@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import pytest
 import reference
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from vivit_jax import config as configs
 from vivit_jax import models
@@ -365,7 +365,18 @@ def with_array(name, shape):
   return lambda arrays: arrays | {name: np.zeros(shape, np.float32)}
 
 
+def without_block(number):
+  return lambda arrays: {
+    n: x for n, x in arrays.items() if f'blocks.{number}.' not in n
+  }
+
+
 @pytest.mark.parametrize('change, named', [
+  (without_block(1), 'encoderblock_1 '),
+  (with_array('blocks.0.proj.weight', (6, 6)), 'block 0'),
+  (with_array('blocks.0.attn.rel_pos_t', (200001, 6)), '200002 frames'),
+  (with_array('blocks.0.attn.rel_pos_h', (55,)), 'rel_pos_h'),
+  (with_array('pos_embed', (1, 244, 6)), 'pos_embed'),
   (without('blocks.2.attn.proj.weight'), r'blocks\.2\.attn\.proj\.weight'),
   (without('blocks.2.norm1.weight'), 'encoderblock_2/LayerNorm_0/scale'),
   (without('patch_embed.proj.weight'), 'embedding'),
@@ -377,6 +388,35 @@ def with_array(name, shape):
 def test_damaged_files_are_refused_by_name(change, named):
   with pytest.raises(UserError, match=named):
     whole(read(change(arrays_of('mvit_v2'))))
+
+
+@pytest.mark.parametrize('change, named', [
+  (without('head.projection.bias'), 'output_projection/bias'),
+  (with_array('head.projection.bias', (1,)), 'output_projection/bias'),
+  (with_array('blocks.1.attn.pool_k.weight', (0, 1, 3, 3, 3)), 'pool_k.weight'),
+])  # fmt: skip
+def test_damage_that_is_found_for_all_families(change, named, tmp_path):
+  path = tmp_path / 'model.safetensors'
+  save_file(change(arrays_of('mvit_v2')), path)
+  with pytest.raises(UserError, match=named):
+    sources.read(path)
+
+
+def test_joint_positions_are_not_taken_for_an_image_vits(tmp_path):
+  path = tmp_path / 'model.safetensors'
+  joint = {'pos_embed': np.zeros((1, 244, 8), np.float32)}
+  parts = {n: x for n, x in arrays_of('mvit_v1').items() if 'pos_' not in n}
+  save_file(parts | joint, path)
+  with pytest.raises(UserError, match='MViT .*pos_embed'):
+    sources.read(path)
+
+
+def test_a_head_of_one_class_is_refused():
+  arrays = arrays_of('mvit_v2')
+  for name in ('head.projection.weight', 'head.projection.bias'):
+    arrays[name] = arrays[name][:1]
+  with pytest.raises(UserError, match='one class'):
+    whole(read(arrays))
 
 
 def test_the_other_version_is_refused():

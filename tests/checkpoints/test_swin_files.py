@@ -98,12 +98,26 @@ def renamed(arrays):
   arrays['features.0.0.attn.logit_scale'] = np.zeros(3, np.float32)
 
 
+def resized(rows):
+  def change(arrays):
+    for name in [*arrays]:
+      if name.endswith(weights.TABLE):
+        heads = arrays[name].shape[1]
+        arrays[name] = np.broadcast_to(np.float32(0), (rows, heads))
+      if name.endswith('relative_position_index'):
+        del arrays[name]
+
+  return change
+
+
 @pytest.mark.parametrize(
   'change, name',
   [
     (removed('patch_embed.proj.weight'), 'patch_embed.proj.weight'),
     (removed(f'features.2.0.attn.{weights.TABLE}'), weights.TABLE),
     (renamed, 'logit_scale'),
+    (resized(50), '50 rows'),  # an even number
+    (resized(15 * 299 * 299), 'rows'),  # of 180000 tokens
   ],
 )
 def test_a_damaged_file_is_refused(change, name):
@@ -194,6 +208,47 @@ def test_options_of_the_source_are_checked():
   )
   with pytest.raises(UserError, match='init_options.window'):
     pretrained.read(VIDEO / 'checkpoint.pth', config)
+
+
+def test_another_window_of_the_source_than_its_tables_is_refused():
+  config = reference.swin_config((8, 3, 3), 32)
+  config = dataclasses.replace(config, init_options={'window': (4, 5, 3)})
+  path = VIDEO / 'checkpoint.pth'
+  source = pretrained.read(path, config)
+  with pytest.raises(UserError, match='init_options.window'):
+    pretrained.from_weights(source, str(path), config, None)
+
+
+def test_the_second_version_is_refused_by_name(tmp_path):
+  arrays = load_file(IMAGE / 'model.safetensors')
+  old = weights.TABLE
+  arrays = {n.replace(old, 'logit_scale'): x for n, x in arrays.items()}
+  path = tmp_path / 'model.safetensors'
+  save_file(arrays, path)
+  with pytest.raises(UserError, match='V2'):
+    sources.read(path)
+
+
+def test_inspect_states_the_window():
+  assert 'window (4, 3, 3)' in convert.describe(
+    sources.read(VIDEO / 'checkpoint.pth')
+  )
+  assert 'window  3x3' in convert.describe(
+    sources.read(IMAGE / 'checkpoint.pth')
+  )
+
+
+def test_an_image_model_starts_one_of_another_tubelet():
+  """Divided by its frames and interpolated: a sum over pixels stays."""
+  config = reference.swin_config((4, 3, 3), 32).model
+  initial = np.zeros((3, 8, 8, 3, 8), np.float32)
+  source = sources.read(IMAGE / 'checkpoint.pth')
+  value = np.ones((4, 4, 3, 8), np.float32)
+  target = Target(config, 32, (28, 44))
+  array = Resizing('embedding/kernel', value, initial, source, target)
+  found, how = weights.resize_kernel(array)
+  np.testing.assert_allclose(found, np.full(initial.shape, 16 / 64 / 3), 1e-6)
+  assert 'inflated' in how
 
 
 def test_a_table_is_resized_to_another_window():

@@ -180,7 +180,10 @@ MODELS = {
     ('onnx', 3, 'encoder'),
     *(slow('stablehlo', None, model) for model in list(MODELS)[1:]),
     # A SavedModel holds StableHLO.
-    *(slow('savedmodel', None, model) for model in (*list(MODELS)[:4], 'mean')),
+    *(
+      slow('savedmodel', None, model)
+      for model in (*list(MODELS)[:4], 'mean', 'mvit', 'video_swin')
+    ),
     slow('tflite', 3, 'encoder'),
     *(slow('tflite', None, model) for model in MODELS if model != 'encoder'),
     *(('onnx', None, model) for model in MODELS),

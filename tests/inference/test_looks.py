@@ -21,6 +21,7 @@ COUNTS = {'train': 1024, 'validation': 16, 'test': 64}
 FAMILIES = {
   'factorised_encoder': (300, {}),
   'timesformer': (300, {'layers': 2, 'patch': 8}),
+  'mvit': (200, {'layers': 2, 'width': 32, 'stages': (1,)}),
 }
 
 

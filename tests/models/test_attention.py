@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vivit_jax.errors import UserError
 from vivit_jax.models import attention
 
 KINDS = ['plain', 'chunked']
@@ -120,6 +121,22 @@ def test_a_bias_is_added_to_the_scores():
   value = value.repeat(2, axis=2)
   found = attention.attend(query, key, value, kind='plain', bias=bias)
   np.testing.assert_allclose(found[0, 0], [[0.25, 0.75], [0.5, 0.5]], rtol=1e-6)
+
+
+def test_the_fused_kernel_needs_a_gpu_and_bfloat16(monkeypatch):
+  def attend(dtype):
+    inputs = [jnp.zeros((1, 8, 2, 8), dtype)] * 3
+    return attention.attend(*inputs, kind='cudnn')
+
+  with pytest.raises(UserError, match='model.attention.*cpu'):
+    attend(jnp.bfloat16)
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  with pytest.raises(UserError, match='float32'):
+    attend(jnp.float32)
+  monkeypatch.setattr(
+    jax.nn, 'dot_product_attention', lambda q, k, v, implementation: v
+  )
+  assert attend(jnp.bfloat16).shape == (1, 8, 2, 8)
 
 
 def test_no_sequences_have_no_results():

@@ -52,6 +52,9 @@ def describe(weights: Weights) -> str:
       break
   if weights.heads_unknown:
     lines |= {key: 'not stated' for key in lines if key.endswith('heads')}
+  options = {k: x for k, x in weights.options.items() if x is not None}
+  if options:
+    lines['options'] = ', '.join(f'{key} {x}' for key, x in options.items())
   classes = classifier.classes_of(weights.arrays)
   lines['head'] = 'none' if classes is None else f'{classes} classes'
   lines['parameters'] = f'{sum(x.size for x in weights.arrays.values()):,}'

@@ -201,6 +201,11 @@ def _names(
     raise UserError(
       f'{path} has no head: train one first, with --config.init_from.'
     )
+  if outputs == 1:
+    raise UserError(
+      f'{path} has a head of one class, not two or more: train another, with '
+      '--config.init_from.'
+    )
   if not known:
     return {
       head: [f'class {number}' for number in range(classes)]

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vivit_jax.errors import UserError
+
 # Values of the config key model.attention.
 ATTENTIONS = ('auto', 'plain', 'chunked', 'cudnn', 'flax')
 
@@ -46,6 +48,7 @@ def attend(
       with one axis B.
 
   Raises:
+    UserError: 'cudnn' elsewhere than on a GPU, or in another precision.
     ValueError: an unknown kind.
   """
   if kind not in ATTENTIONS:
@@ -62,6 +65,12 @@ def attend(
     x.reshape(-1, *x.shape[-3:]) for x in (query, key, value)
   )
   if kind == 'cudnn':
+    device = jax.default_backend()
+    if device != 'gpu' or query.dtype != jnp.bfloat16:
+      raise UserError(
+        "model.attention is 'cudnn', which needs a GPU and model.dtype "
+        f"'bfloat16', not {device} and {query.dtype}: set it to 'auto'."
+      )
     out = jax.nn.dot_product_attention(
       query, key, value, implementation='cudnn'
     )

@@ -112,6 +112,7 @@ def shapes(
   config: ModelConfig, frames: int, crop: tuple[int, int]
 ) -> dict[str, Any]:
   """Returns the tree of parameter shapes, without allocating parameters."""
+  config = with_attention(config, 'plain')
   clip = jax.ShapeDtypeStruct((1, frames, *crop, 3), jnp.float32)
   return jax.eval_shape(build(config).init, jax.random.key(0), clip)['params']
 

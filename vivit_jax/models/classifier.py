@@ -119,6 +119,19 @@ def is_head(name: str) -> bool:
   return name.startswith(f'{HEAD}/')
 
 
+def head_damage(arrays: Mapping[str, jax.Array]) -> str:
+  """Returns why these are not the arrays of a head or of none, or ''."""
+  names = f'{HEAD}/kernel', f'{HEAD}/bias'
+  lacking = [name for name in names if name not in arrays]
+  if len(lacking) == 1:
+    return f'{lacking[0]} is missing'
+  if not lacking:
+    kernel, bias = (arrays[name].shape for name in names)
+    if len(kernel) != 2 or bias != kernel[1:]:
+      return f'{names[0]} has shape {kernel}, {names[1]} {bias}'
+  return ''
+
+
 def has_representation(names: Collection[str]) -> bool:
   """Returns whether the parameters have a representation layer."""
   return any(name.startswith(f'{REPRESENTATION}/') for name in names)

@@ -215,7 +215,9 @@ def is_timm(file: File) -> bool:
 
   TimeSformer's space-only model differs by the prefix of its trainer alone.
   """
-  video = re.compile(r'time_embed|(aggregate|backbone)\.|(.*\.)?temporal_')
+  video = re.compile(
+    r'time_embed|(aggregate|backbone)\.|(.*\.)?temporal_|.*\.attn\..*pool_'
+  )
   return (
     file.container in TORCH
     and {'blocks.0.attn.qkv.weight', 'pos_embed'} <= {*file.names}

@@ -97,10 +97,17 @@ Row = tuple[str, str, str, str]  # their name, our name, their axes, our axes
 
 
 def rows(
-  modules: Sequence[tuple[str, str, str]], arrays: Sequence[tuple[str, str]]
+  modules: Sequence[tuple[str, str, str]], arrays: Sequence[tuple[str, ...]]
 ) -> list[Row]:
-  """Returns the rows of a table of modules and arrays."""
-  rows = [(theirs, ours, '...', '...') for theirs, ours in arrays]
+  """Returns the rows of a table.
+
+  Args:
+    modules: (their name, our name, key of `_LAYOUTS`).
+    arrays: (their name, our name), and the axes in both if they are checked.
+  """
+  rows = [
+    (theirs, ours, *(axes or ['...']) * 2) for theirs, ours, *axes in arrays
+  ]
   for theirs, ours, layout in modules:
     for torch_name, (name, *axes) in zip(('weight', 'bias'), _LAYOUTS[layout]):
       rows.append((f'{theirs}.{torch_name}', f'{ours}/{name}', *axes))
@@ -172,7 +179,7 @@ def to_ours(
   """
   by_theirs = {row[0]: row for row in table}
   renamed, unknown = {}, []
-  for name, array in _split_qkv(arrays).items():
+  for name, array in _split_qkv(arrays, where).items():
     layer, pattern = _split(name)
     if pattern not in by_theirs:
       unknown.append(name)
@@ -182,10 +189,10 @@ def to_ours(
     try:
       array = einops.rearrange(array, f'{their_axes} -> {our_axes}', **sizes)
     except einops.EinopsError:
-      raise UserError(
-        f'{where}: {name} has shape {array.shape}, which does not fit '
-        f'{heads} attention heads.'
-      ) from None
+      what = f'{name} has shape {array.shape}, which does not '
+      if not sizes:
+        raise damaged(where, f'{what}have the axes {their_axes}') from None
+      raise UserError(f'{where}: {what}fit {heads} attention heads.') from None
     renamed[ours.replace('#', layer)] = array
   if unknown:
     raise UserError(
@@ -249,13 +256,19 @@ def _renamed(
 _QKV = ('query', 'key', 'value')
 
 
-def _split_qkv(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _split_qkv(
+  arrays: Mapping[str, np.ndarray], where: object
+) -> dict[str, np.ndarray]:
   """Splits arrays named qkv into query, key and value."""
   split = {}
   for name, array in arrays.items():
-    if '.qkv.' not in name or len(array) % 3:
+    if '.qkv.' not in name:
       split[name] = array
       continue
+    if not array.ndim or len(array) % 3:
+      raise damaged(
+        where, f'{name} has shape {array.shape}, which is not of three parts'
+      )
     for key, piece in zip(_QKV, np.split(array, 3)):
       split[name.replace('.qkv.', f'.{key}.')] = piece
   return split

@@ -22,6 +22,7 @@ from vivit_jax.checkpoints.sources import (
   torch_files,
 )
 from vivit_jax.errors import UserError, damaged
+from vivit_jax.models import classifier
 from vivit_jax.models import family as families
 from vivit_jax.models.weights import TORCH, File, Weights
 
@@ -51,12 +52,16 @@ def read(path: str | os.PathLike, *, ema: bool = True) -> Weights:
       path = _only_file(path)
     weights = _read_file(path)
     for name, array in weights.arrays.items():
-      if not jnp.issubdtype(array.dtype, jnp.floating) or not array.size:
+      if not jnp.issubdtype(array.dtype, jnp.floating):
         raise damaged(path, f'{name} is {array.dtype} of shape {array.shape}')
+    if reason := classifier.head_damage(weights.arrays):
+      raise damaged(path, reason)
   except UserError:
     raise
   except OSError as error:
     raise _unreadable(path, error) from None
+  except KeyError as error:
+    raise damaged(path, f'{error} is missing') from None
   except Exception as error:
     raise damaged(path, error) from None
   return weights
@@ -188,6 +193,9 @@ def opened(path: pathlib.Path) -> File:
 
 def _read_file(path: pathlib.Path) -> Weights:
   file = opened(path)
+  file = dataclasses.replace(
+    file, load=lambda load=file.load: _filled(load(), path)
+  )
   for one in _imports():
     if one.matches(file):
       return one.read(file)
@@ -197,6 +205,15 @@ def _read_file(path: pathlib.Path) -> Weights:
     f'{path} is {what}, but not of a known model: {_known()}; it has '
     f'{", ".join(file.names[:5])}.'
   )
+
+
+def _filled(
+  arrays: dict[str, np.ndarray], path: pathlib.Path
+) -> dict[str, np.ndarray]:
+  for name, array in arrays.items():
+    if not array.size:
+      raise damaged(path, f'{name} is empty, of shape {array.shape}')
+  return arrays
 
 
 def _without_prefix(file: File) -> File:

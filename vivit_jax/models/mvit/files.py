@@ -18,6 +18,7 @@ from vivit_jax.models.weights import Clip, File, Weights
 # second, in the releases.
 _RATES = {16: 4, 32: 3, 40: 3}
 PIXELS = {'mean': (0.45,) * 3, 'std': (0.225,) * 3}
+_LONGEST = 2048  # frames, or pixels of a side
 _LARGE_CROP = 312  # of L, whose pixels are normalised as ImageNet's
 _IMAGENET = {'mean': (0.485, 0.456, 0.406), 'std': (0.229, 0.224, 0.225)}
 
@@ -54,6 +55,7 @@ def read(file: File) -> Weights:
     experiment, notes = _experiment(weights, project, slowfast.data_of(file))
   except KeyError as error:
     raise damaged(file.path, f'{error.args[0]} is missing') from None
+  _check(weights, file)
   if experiment is None:
     obstacle = (
       f'{file.path} does not state its clip: set data.frames and data.crop in '
@@ -70,6 +72,17 @@ IMPORTS = (
     read,
   ),
 )
+
+
+def _check(weights: Weights, file: File) -> None:
+  """Raises a UserError for arrays of no network, or of an absurd one."""
+  size, clip = own.size_of(weights.arrays), own.clip_of(weights.arrays)
+  if size.stages[:1] == (0,):
+    raise damaged(file.path, 'block 0 pools its queries, or blocks are missing')
+  if clip and max(clip) > _LONGEST:
+    raise damaged(
+      file.path, f'its positions are of {clip[0]} frames of {clip[1]} pixels'
+    )
 
 
 def _experiment(

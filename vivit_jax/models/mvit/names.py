@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 
-from vivit_jax.errors import damaged
+from vivit_jax.errors import UserError, damaged
 from vivit_jax.models import torch_names
 from vivit_jax.models.mvit import weights as own
 from vivit_jax.models.weights import TORCH, File
@@ -12,7 +12,7 @@ from vivit_jax.models.weights import TORCH, File
 _BLOCK = 'Transformer/encoderblock_#'
 _ATTENTION = own.ATTENTION.format('#')
 _TABLES = [
-  (f'blocks.#.attn.rel_pos_{axis}', f'{_ATTENTION}/rel_pos_{axis}')
+  (f'blocks.#.attn.rel_pos_{axis}', f'{_ATTENTION}/rel_pos_{axis}', 'n d')
   for axis in 'thw'
 ]
 _POSITIONS = {'class': 'cls', 'spatial': 'space', 'temporal': 'time'}
@@ -44,7 +44,11 @@ _SLOWFAST = torch_names.rows(
     *_TABLES,
     ('cls_token', 'cls'),
     *(
-      (f'pos_embed_{theirs}', f'Transformer/posembed_input/{ours}_embedding')
+      (
+        f'pos_embed_{theirs}',
+        f'Transformer/posembed_input/{ours}_embedding',
+        '1 n d',
+      )
       for theirs, ours in _POSITIONS.items()
     ),
   ],
@@ -114,8 +118,13 @@ def to_ours(file: File, project: str) -> dict[str, np.ndarray]:
   """Returns a file's arrays under our names.
 
   Raises:
-    UserError: an unknown array, or widths that do not fit.
+    UserError: an unknown array, widths that do not fit, or joint positions.
   """
+  if 'pos_embed' in file.names:
+    raise UserError(
+      f'{file.path} is an MViT with one table of positions, pos_embed: only '
+      'tables for space and time apart are supported.'
+    )
   groups: dict[str, dict[str, np.ndarray]] = {}
   for name, array in file.load().items():
     for pattern, replacement in _PYTORCHVIDEO:
@@ -127,7 +136,10 @@ def to_ours(file: File, project: str) -> dict[str, np.ndarray]:
     block = re.match(r'blocks\.\d+\.', name)
     groups.setdefault(block[0] if block else '', {})[name] = array
   pool = next(
-    x for part in groups.values() for n, x in part.items() if _POOL.match(n)
+    x
+    for part in groups.values()
+    for n, x in part.items()
+    if x.ndim and _POOL.match(n)
   )
   table = TORCHVISION if project == 'torchvision' else _SLOWFAST
   out = 'project.0' if project == 'torchvision' else 'proj'
@@ -135,8 +147,8 @@ def to_ours(file: File, project: str) -> dict[str, np.ndarray]:
   for block, part in groups.items():
     heads, name = 1, f'{block}attn.{out}.weight'
     if block:
-      if name not in part:
-        raise damaged(file.path, f'{name} is missing')
+      if name not in part or not part[name].ndim:
+        raise damaged(file.path, f'{name} is missing or damaged')
       heads = max(len(part[name]) // len(pool), 1)
     arrays |= torch_names.to_ours(part, heads, file.path, table)
   return arrays

@@ -30,11 +30,13 @@ def size_of(arrays: Arrays) -> layout.Size:
   """Returns the sizes of the network that these arrays belong to.
 
   Raises:
-    KeyError: an array is missing.
+    KeyError: an array or a whole block is missing.
   """
-  depth = 0
-  while any(f'encoderblock_{depth}/' in name for name in arrays):
-    depth += 1
+  blocks = {re.sub(r'(encoderblock_\d+)/.*', r'\1', name) for name in arrays}
+  depth = sum('encoderblock_' in name for name in blocks)
+  for layer in range(depth):
+    if (block := f'Transformer/encoderblock_{layer}') not in blocks:
+      raise KeyError(block)
   mark = 'Transformer/encoderblock_{}/projection/kernel'
   if version_of(arrays) == 1:
     mark = f'{ATTENTION}/pool_q/kernel'

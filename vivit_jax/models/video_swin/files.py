@@ -17,6 +17,8 @@ from vivit_jax.models.weights import TORCH, Clip, File, Weights
 
 _EPSILON = 1e-5
 _STAGES = 10  # more than any model has
+_LARGEST = 4096  # tokens of a window; more is a damaged file
+_V2 = re.compile(r'\.attn\.(logit_scale|cpb_mlp\.)')
 _FIRST = 'layers.0.blocks.0.attn.relative_position_bias_table'
 # Pattern of an official name, after torchvision's and mmaction2's are changed
 # -> in the table below.
@@ -55,6 +57,7 @@ _TABLE = torch_names.rows(
     (
       f'stage{stage}.blocks.#.attn.{own.TABLE}',
       f'stage{stage}/encoderblock_#/{own.TABLE}',
+      'n h',
     )
     for stage in range(_STAGES)
   ],
@@ -103,6 +106,12 @@ def _naming(file: File) -> tuple[str, Any] | None:
   return next((x for name, x in _NAMINGS.items() if name in names), None)
 
 
+def _second_version(file: File) -> str | None:
+  """Returns an array of a Swin Transformer V2, or None."""
+  known = file.container in TORCH
+  return next(filter(_V2.search, file.names), None) if known else None
+
+
 def read(file: File) -> Weights:
   """Reads a Video Swin, or an image Swin to start from.
 
@@ -111,6 +120,11 @@ def read(file: File) -> Weights:
   Raises:
     UserError: another model, or a damaged file.
   """
+  if second := _second_version(file):
+    raise UserError(
+      f'{file.path} is a Swin Transformer V2, which has {second}: only the '
+      'first version is supported.'
+    )
   project, rename = _naming(file)
   named, indices = {}, []
   for name, array in file.load().items():
@@ -134,7 +148,7 @@ def read(file: File) -> Weights:
     return weights
   rows = len(arrays[f'stage0/encoderblock_0/{own.TABLE}'])
   window = _window(rows, indices[0] if indices else None)
-  if window is None:
+  if window is None or math.prod(window) > _LARGEST:
     raise damaged(file.path, f'no window has a bias table of {rows} rows')
   return dataclasses.replace(
     weights,
@@ -146,7 +160,7 @@ def read(file: File) -> Weights:
 IMPORTS = (
   Import(
     'a Swin or Video Swin, official or of torchvision',
-    lambda file: _naming(file) is not None,
+    lambda file: bool(_naming(file) or _second_version(file)),
     read,
   ),
 )
@@ -168,7 +182,7 @@ def _to_ours(
   for stage, part in stages.items():
     table = part.get(f'{stage}.blocks.0.attn.{own.TABLE}')
     if stage and (table is None or table.ndim != 2):
-      raise damaged(file.path, f'{stage}.blocks.0 has no {own.TABLE}')
+      raise damaged(file.path, f'{stage}.blocks.0 has no {own.TABLE} [n, h]')
     heads = table.shape[1] if stage else 1
     arrays |= torch_names.to_ours(part, heads, file.path, _TABLE)
   kernel = arrays.get('embedding/kernel')
@@ -192,12 +206,12 @@ def _window(rows: int, index: np.ndarray | None) -> Grid | None:
     ((rows // (a * b) + 1) // 2, (a + 1) // 2, (b + 1) // 2)
     for a in odd
     for b in odd
-    if rows % (a * b) == 0
+    if rows % 2 and rows % (a * b) == 0
   ]
   square = [window for window in candidates if window[1] == window[2]]
   square.sort(key=lambda window: -window[1])
   if index is None:
-    return square[0]
+    return square[0] if square else None
   tokens = math.isqrt(index.size)
   for window in [*square, *candidates]:
     if math.prod(window) == tokens:

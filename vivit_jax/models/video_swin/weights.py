@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from vivit_jax.errors import UserError
 from vivit_jax.models import resize
 from vivit_jax.models.family import Grid, Resized, Resizing
 
@@ -46,6 +47,11 @@ def sides_of(window: Grid) -> Grid:
   return t, h, w
 
 
+def _image_window(table: np.ndarray) -> int:
+  """Returns height and width of an image model's window."""
+  return (math.isqrt(len(table)) + 1) // 2
+
+
 def _resized(table: np.ndarray, old: Grid, new: Grid) -> np.ndarray:
   """Resizes a table [rows, heads]: linear in time, bicubic in space."""
   value = table.reshape(*old, -1)
@@ -60,11 +66,8 @@ def resize_kernel(array: Resizing) -> Resized:
 
   It is repeated over the frames of a tubelet and divided by their number.
   """
-  if array.value.ndim == 5:
-    return resize.tubelet_kernel(array)
-  frames = array.initial.shape[0]
-  kernel = np.repeat(array.value[None], frames, axis=0) / frames
-  return kernel, f'inflated over {frames} frames'
+  target = dataclasses.replace(array.target, kernel='inflation')
+  return resize.tubelet_kernel(dataclasses.replace(array, target=target))
 
 
 def resize_table(array: Resizing) -> Resized:
@@ -73,6 +76,9 @@ def resize_table(array: Resizing) -> Resized:
   An image model's table is resized in space as in the official code, and then
   repeated over all distances in time (paper, section 3.3). A video model's is
   resized if the source states its window.
+
+  Raises:
+    UserError: the source's window has a table of another length.
   """
   value, ours = array.value, array.target.model.options.window
   if value.ndim != 2:
@@ -81,11 +87,15 @@ def resize_table(array: Resizing) -> Resized:
   image = IMAGE_SWIN in array.source.models
   window = array.source.options.get('window', ours)
   if image:
-    side = (math.isqrt(len(value)) + 1) // 2
+    side = _image_window(value)
     window = 1, side, side
   old = sides_of(window)
   if math.prod(old) != len(value):
-    return None, ''
+    raise UserError(
+      f'{array.name} has {len(value)} rows, but the table of a window '
+      f'{window} has {math.prod(old)}: set init_options.window to the '
+      "weights' window, or get the file again."
+    )
   if image:
     value = _resized(value, old, (1, *new[1:]))
     value = np.tile(value, (new[0], 1))
@@ -110,13 +120,13 @@ def size_of(arrays: Arrays) -> Size:
   Raises:
     KeyError: an array is missing.
   """
-  depths: dict[int, set[int]] = {}
+  depths: dict[str, set[int]] = {}
   for name in arrays:
-    if match := re.match(r'stage(\d+)/encoderblock_(\d+)/', name):
-      depths.setdefault(int(match[1]), set()).add(int(match[2]))
+    if match := re.match(r'(stage\d+)/encoderblock_(\d+)/', name):
+      depths.setdefault(match[1], set()).add(int(match[2]))
   return Size(
     arrays['embedding/kernel'].shape[-1],
-    tuple(len(depths[stage]) for stage in range(len(depths))),
+    tuple(len(depths[f'stage{stage}']) for stage in range(len(depths))),
     tuple(
       arrays[f'stage{stage}/encoderblock_0/{TABLE}'].shape[1]
       for stage in range(len(depths))
@@ -133,12 +143,15 @@ def describe(arrays: Arrays) -> dict[str, str]:
   """Returns blocks, widths, heads and tubelet; `Family.describe`."""
   size, kernel = size_of(arrays), arrays['embedding/kernel']
   stages = range(len(size.depths))
-  return {
+  lines = {
     'blocks': ', '.join(map(str, size.depths)),
     'widths': ', '.join(str(size.width << stage) for stage in stages),
     'attention heads': ', '.join(map(str, size.attention_heads)),
     'patch' if kernel.ndim == 4 else 'tubelet': 'x'.join(
       map(str, kernel.shape[:-2])
     ),
-    'rows of a bias table': str(len(arrays[f'stage0/encoderblock_0/{TABLE}'])),
   }
+  if kernel.ndim == 4:  # a video model states its window
+    side = _image_window(arrays[f'stage0/encoderblock_0/{TABLE}'])
+    lines['window'] = f'{side}x{side}'
+  return lines
