@@ -8,8 +8,8 @@ import shutil
 import subprocess
 import sys
 
-import huggingface_hub
 import hub_server
+import huggingface_hub
 import pytest
 import reference
 from huggingface_hub import constants
@@ -57,7 +57,7 @@ def made(tmp_path, hub):
     folder = tmp_path / 'made'
     for path in paths:
       (folder / path).parent.mkdir(parents=True, exist_ok=True)
-      (folder / path).write_text('{}' if path.endswith('.json') else path)
+      (folder / path).write_text(json.dumps({'path': path}))
     hub.add('owner/made', folder)
     return folder
 
@@ -101,7 +101,8 @@ def test_no_network_and_nothing_in_the_cache(hub, monkeypatch):
     names.local('hf://owner/vivit')
 
 
-def test_a_download_that_is_cut_off_goes_on(hub):
+def test_a_download_that_is_cut_off_goes_on(hub, monkeypatch):
+  monkeypatch.setattr(constants, 'DOWNLOAD_CHUNK_SIZE', 500)
   hub.cuts['model.safetensors'] = 1000
   path = names.local('hf://owner/vivit')
   assert path.read_bytes() == (WHOLE / 'model.safetensors').read_bytes()
@@ -130,17 +131,18 @@ def test_revision_and_file(hub, made):
 
 
 @pytest.mark.parametrize(
-  'present,expected',
+  'weights,others',
   [
-    (['model.safetensors', 'pytorch_model.bin', 'flax_model.msgpack'], 0),
-    (['pytorch_model.bin', 'tf_model.h5', 'flax_model.msgpack'], 0),
-    (['k400.pyth', 'README.md', 'sub/other.pyth'], 0),
+    ('model.safetensors', ['pytorch_model.bin', 'flax_model.msgpack']),
+    ('pytorch_model.bin', ['tf_model.h5', 'flax_model.msgpack', 'a.pth']),
+    ('k400.pyth', ['README.md', 'sub/other.pyth']),
   ],
 )
-def test_only_the_weights_are_downloaded(hub, made, present, expected):
-  made(*present)
-  assert names.local('hf://owner/made').read_text() == present[expected]
-  assert hub.downloads() == [present[expected]]
+def test_only_the_weights_are_downloaded(hub, made, weights, others):
+  folder = made(weights, *others)
+  path = names.local('hf://owner/made')
+  assert path.read_text() == (folder / weights).read_text()
+  assert hub.downloads() == [weights]
 
 
 def test_several_weights_are_listed(made):

@@ -113,7 +113,8 @@ def of_paths(
   """Returns the checkpoints at paths and in folders, each once.
 
   The paths are checkpoints of any format, names on the Hugging Face Hub, or
-  folders with checkpoints. The other arguments are those of `pretrained.from_file`.
+  folders with checkpoints. The other arguments are those of
+  `pretrained.from_file`.
 
   Raises:
     UserError: a folder that cannot be read.

@@ -92,8 +92,8 @@ def _parse(name: str) -> 'huggingface_hub.HfUri':
 
 def _malformed(name: str | os.PathLike) -> UserError:
   return UserError(
-    f"'{os.fspath(name)}' is neither a path nor a name on the Hugging Face Hub: "
-    'write hf://OWNER/NAME[@REVISION][/FILE], as text.'
+    f"'{os.fspath(name)}' is neither a path nor a name on the Hub: write "
+    'hf://OWNER/NAME[@REVISION][/FILE], as text.'
   )
 
 
@@ -170,8 +170,7 @@ def _explained(name: str, uri: 'huggingface_hub.HfUri') -> Iterator[None]:
       'set HF_TOKEN to a token that may read it'
     )
   except errors.RemoteEntryNotFoundError as error:
-    file = str(error.request.url).rpartition('/')[2]
-    reason = f'the repository has no file {file}: see {page}/tree/main'
+    reason = f'there is no file {error.response.url}: see {page}/tree/main'
   except (
     errors.LocalEntryNotFoundError,
     errors.RevisionResolutionError,
