@@ -71,8 +71,12 @@ def _download(name: str) -> pathlib.Path:
     if file.endswith(hugging_face.INDICES):
       for shard in sorted(hugging_face.shards(path)):
         get(shard)
-  print(f'{name}: commit {revision.resolved}', file=sys.stderr, flush=True)
+  _say(f'{name}: commit {revision.resolved}')
   return path
+
+
+def _say(text: str) -> None:
+  print(text, file=sys.stderr, flush=True)  # stdout may be for JSON lines
 
 
 def _parse(name: str) -> 'huggingface_hub.HfUri':
@@ -115,6 +119,8 @@ def _files(
   except errors.HfHubHTTPError as error:
     if error.response.status_code < 500:
       raise
+  if not constants.is_offline_mode():
+    _say(f'no answer from {constants.ENDPOINT}: looking in the cache')
   revision = api.resolve_revision(**of, local_files_only=True)
   folder = api.snapshot_download(
     uri.id,
@@ -187,7 +193,7 @@ def _explained(name: str, uri: 'huggingface_hub.HfUri') -> Iterator[None]:
     if status in (401, 403):
       reason += ': set HF_TOKEN to a token that may read it'
   except OSError as error:
-    reason = f'cannot write to {constants.HF_HUB_CACHE}: {error}'
+    reason = f'cannot download it to {constants.HF_HUB_CACHE}: {error}'
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
       reason = (
         f'the disk of {constants.HF_HUB_CACHE} is full: free space, or set '
