@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import types
 
 import hub_server
 import huggingface_hub
@@ -17,10 +18,11 @@ from safetensors.numpy import load_file, save_file
 
 from vivit_jax import config as configs
 from vivit_jax import files
-from vivit_jax.checkpoints import load, sources, workdir
+from vivit_jax.checkpoints import convert, load, sources, workdir
 from vivit_jax.checkpoints.sources import hub as names
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import checkpoint_selection
+from vivit_jax.inference import model_flags
 from vivit_jax.training import checks
 
 WHOLE = reference.FIXTURES / 'huggingface_vivit'
@@ -250,10 +252,27 @@ def test_commands_obey_the_variables(hub, tmp_path):
 
   found = inspect('hf://owner/vivit')
   assert found.returncode == 0, found.stderr
-  assert found.stdout == inspect(WHOLE).stdout
+  assert found.stdout.strip() == convert.describe(sources.read(WHOLE)).strip()
   hub.requests.clear()
   assert inspect('hf://owner/vivit', HF_HUB_OFFLINE='1').stdout == found.stdout
   assert not hub.requests
   absent = inspect('hf://owner/absent')
   assert absent.returncode == 2
   assert len(absent.stderr.splitlines()) == 1
+
+
+def test_a_path_needs_no_hub():
+  program = (
+    'import sys; sys.modules["huggingface_hub"] = None\n'
+    'from vivit_jax.checkpoints import load\n'
+    f'load.load({str(WHOLE)!r})\n'
+  )
+  subprocess.run([sys.executable, '-c', program], check=True, cwd=ROOT)
+
+
+def test_workdir_on_the_hub_is_a_checkpoint():
+  values = types.SimpleNamespace(
+    workdir='hf://owner/vivit', checkpoint=None, config=None
+  )
+  with pytest.raises(UserError, match='owner/vivit.*--checkpoint'):
+    model_flags.check(values)
