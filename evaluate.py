@@ -25,7 +25,8 @@ _CHECKPOINT = flags.DEFINE_multi_string(
   'checkpoint',
   None,
   "'best' (default), 'last', 'all', or steps; with --config, paths of "
-  'checkpoints, or of folders of them. Separate several by commas.',
+  'checkpoints, or of folders of them, or hf://OWNER/NAME. Separate several by '
+  'commas.',
 )
 _WATCH = flags.DEFINE_boolean(
   'watch', False, 'Score new checkpoints while the run is training.'

@@ -10,6 +10,7 @@ import sys
 import time
 
 import demo
+import hub_server
 import numpy as np
 import pytest
 from demo import losses
@@ -133,6 +134,42 @@ def test_another_run_starts_from_its_weights_alone(trained, prepared, tmp_path):
   assert abs(found[1] - losses(trained)[1]) > 1e-4
   again = run('train.py', tmp_path, *flags, '--config.train.seed=1')
   assert 'training ended at' in again and 'starting from' not in again
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_a_name_and_goes_on_without_it(
+  trained, prepared, tmp_path, monkeypatch
+):
+  repository = tmp_path / 'repository'
+  repository.mkdir()
+  convert = [sys.executable, '-m', 'vivit_jax.checkpoints', 'convert']
+  weights = repository / 'weights.msgpack'
+  subprocess.run(
+    [*convert, trained, weights, '--to=scenic'], cwd=demo.ROOT, check=True
+  )
+  name = 'hf://owner/run'
+  flags = [*train_flags(prepared), f'--config.init_from={name}']
+  monkeypatch.setenv('HF_HOME', str(tmp_path / 'home'))
+  with hub_server.serving() as hub:
+    monkeypatch.setenv('HF_ENDPOINT', hub.url)
+    hub.add('owner/run', repository)
+    out = run('train.py', tmp_path / 'run', *flags)
+    assert f'starting from {name} (' in out and f'parameters of {name}' in out
+    assert hub.downloads() == ['weights.msgpack']
+    process = demo.start(
+      'evaluate.py',
+      *demo.flags(prepared),
+      f'--checkpoint={name}',
+      f'--out={tmp_path / "out"}',
+    )
+    demo.finish(process)
+  protocol = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
+  assert protocol['protocol']['checkpoint'] == name
+  saved = json.loads((tmp_path / 'run' / 'config.json').read_text())
+  assert saved['init_from'] == name
+  monkeypatch.setenv('HF_HOME', str(tmp_path / 'empty'))
+  again = run('train.py', tmp_path / 'run', *flags)
+  assert 'training ended at' in again
 
 
 @pytest.mark.slow

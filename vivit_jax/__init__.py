@@ -47,7 +47,8 @@ def load(
     model.predict('video.mp4').heads['verb'].labels[0]
 
   Args:
-    path: a workdir, or a checkpoint of any format.
+    path: a workdir, or a checkpoint of any format: its path, or its name on the
+      Hugging Face Hub, 'hf://OWNER/NAME[@REVISION][/FILE]'.
     checkpoint: 'best', 'last' or a step, if `path` is a workdir.
     config: an experiment or its file; None: the checkpoint's own.
     class_order: class names of each head in the order of the outputs, or a

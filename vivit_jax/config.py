@@ -211,7 +211,7 @@ class EvaluationConfig:
 class TrainConfig:
   """All keys of one experiment."""
 
-  init_from: str | None = None  # checkpoint of any format to start from
+  init_from: str | None = None  # checkpoint to start from: path or hf:// name
   # How an image model's patch kernel becomes a tubelet kernel.
   init_kernel: Literal['central_frame', 'inflation'] = 'central_frame'
   # Token grid of init_from, if the file does not determine it.

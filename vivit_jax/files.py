@@ -1,4 +1,4 @@
-"""Atomic file writes, and a stamp to detect that a file has changed."""
+"""Atomic file writes, stamps that detect changed files, and absolute paths."""
 
 import contextlib
 import os
@@ -32,3 +32,13 @@ def stamp(path: str | os.PathLike) -> tuple[int, int] | None:
   except (OSError, ValueError):  # ValueError: not a valid name
     return None
   return status.st_size, status.st_mtime_ns
+
+
+def on_hub(path: str | os.PathLike) -> bool:
+  """Returns whether a path is a name on the Hugging Face Hub, hf://..."""
+  return os.fspath(path).startswith('hf://')
+
+
+def absolute(path: str | os.PathLike) -> str:
+  """Returns the absolute path; a name on the Hub is returned unchanged."""
+  return os.fspath(path) if on_hub(path) else os.path.abspath(path)

@@ -209,7 +209,7 @@ def _write_experiment(run: Run, path: pathlib.Path) -> None:
     (values, 'init_from'), (values, 'class_order'),
     (values['data'], 'data_dir'),
   ):  # fmt: skip
-    part[key] = part[key] and os.path.abspath(part[key])  # for Slurm
+    part[key] = part[key] and files.absolute(part[key])  # for Slurm
   text = pprint.pformat(values, sort_dicts=False)
   path.parent.mkdir(exist_ok=True)
   with files.replacing(path) as unfinished:

@@ -20,7 +20,7 @@ from vivit_jax.checkpoints.loaded import (
   LoadedModel,
 )
 from vivit_jax.checkpoints.metadata import last_description
-from vivit_jax.checkpoints.sources import native
+from vivit_jax.checkpoints.sources import hub, native
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import annotations
 from vivit_jax.errors import UserError
@@ -47,7 +47,8 @@ def load(
   and STAM, the config is known. Other formats need `config`.
 
   Args:
-    path: of a workdir or checkpoint.
+    path: of a workdir or checkpoint, or a checkpoint's name on the Hugging
+      Face Hub.
     checkpoint: which checkpoint of a workdir: 'best', 'last', or a step.
     config: a config (`TrainConfig` or ConfigDict) or config file; None for the
       checkpoint's.
@@ -64,15 +65,15 @@ def load(
     UserError: a missing or damaged checkpoint, no config, or weights or names
       that do not fit the config.
   """
-  path = pathlib.Path(path)
-  if not os.path.exists(path):
+  place = hub.local(path)
+  if not place.exists():
     raise UserError(f'there is no checkpoint at {path}.')
   if isinstance(class_order, (str, os.PathLike)):
     class_order = annotations.read_label_names(class_order)
   elif class_order is not None:
     class_order = annotations.checked_names(class_order, 'class_order')
-  if config is None and native.is_native(path):
-    workdir, which = native.locate(path)
+  if config is None and native.is_native(place):
+    workdir, which = native.locate(place)
     which = str(checkpoint) if which == 'best' else which
     loaded = from_run(workdir, which, override)
     if class_order is not None:
@@ -183,7 +184,7 @@ def initialise(
 
 
 def _from_source(
-  path: pathlib.Path,
+  path: str | os.PathLike,
   config: TrainConfig | str | os.PathLike | None,
   label_names: orders.Names | None,
   override: Override,
@@ -241,7 +242,7 @@ def _prepared_names(
   return {head: names[head] for head in heads}
 
 
-def _own_config(source: Weights, path: pathlib.Path) -> TrainConfig:
+def _own_config(source: Weights, path: str | os.PathLike) -> TrainConfig:
   """Returns the checkpoint's config."""
   if source.models and not {*source.models} & {*families.every()}:
     raise UserError(

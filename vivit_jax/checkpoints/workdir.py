@@ -149,7 +149,7 @@ def check_same(
 
 
 def _comparable(key: str, value: Any) -> Any:
-  return os.path.abspath(value) if value and key in _PATHS else value
+  return files.absolute(value) if value and key in _PATHS else value
 
 
 def flat(config: TrainConfig) -> dict[str, Any]:

@@ -112,8 +112,9 @@ def of_paths(
 ) -> list[Candidate]:
   """Returns the checkpoints at paths and in folders, each once.
 
-  The paths are checkpoints of any format, or folders with checkpoints. The
-  other arguments are those of `pretrained.from_file`.
+  The paths are checkpoints of any format, names on the Hugging Face Hub, or
+  folders with checkpoints. The other arguments are those of
+  `pretrained.from_file`.
 
   Raises:
     UserError: a folder that cannot be read.
@@ -132,9 +133,10 @@ def of_paths(
   return list(candidates.values())
 
 
-def _unique_name(path: pathlib.Path, taken: set[str]) -> str:
+def _unique_name(path: str | os.PathLike, taken: set[str]) -> str:
   """Returns an unused file name made of the last parts of a path."""
-  parts = [re.sub(r'[^\w.-]+', '_', part) for part in path.absolute().parts[1:]]
+  parts = pathlib.Path(path).absolute().parts[1:]
+  parts = [re.sub(r'[^\w.-]+', '_', part) for part in parts]
   names = ['-'.join(parts[-n:]).lstrip('.') for n in range(1, len(parts) + 1)]
   numbered = (f'checkpoint-{number}' for number in itertools.count())
   every = itertools.chain(names, numbered)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
-from vivit_jax import commands
+from vivit_jax import commands, files
 from vivit_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ def define() -> None:
   """Defines the flags."""
   for name, text in {
     'workdir': 'Folder of a training run.',
-    'checkpoint': "'best' (default), 'last' or a step of --workdir; or a path.",
+    'checkpoint': "'best' (default), 'last' or a step of --workdir; or a path "
+    'or hf://OWNER/NAME.',
     'config': 'Config file, for a checkpoint that does not contain one.',
     'class_order': 'JSON file {head: [class names in output order]}.',
   }.items():
@@ -46,6 +47,10 @@ def check(values: Any = flags.FLAGS) -> None:
   of_run = checkpoint in _OF_RUNS or (checkpoint or '').isdecimal()
   if workdir is None and of_run and not os.path.exists(checkpoint):
     raise UserError(f'--checkpoint={checkpoint} needs --workdir: set it too.')
+  if files.on_hub(workdir or ''):
+    raise UserError(
+      f'--workdir={workdir} is a name on the Hub: set --checkpoint to it.'
+    )
   if workdir is not None and not os.path.isdir(workdir):
     raise UserError(
       f'--workdir={workdir} does not exist: train first, with this --workdir.'

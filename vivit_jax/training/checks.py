@@ -14,6 +14,7 @@ from vivit_jax.checkpoints.metadata import (
   has_checkpoints,
   last_description,
 )
+from vivit_jax.checkpoints.sources import hub
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import clip_span, datasets
 from vivit_jax.errors import UserError, nearest
@@ -38,7 +39,8 @@ def check_alone(config: TrainConfig, folder: str | os.PathLike) -> None:
   """
   models.check(config.model)
   source = config.init_from
-  if source and not os.path.exists(source) and not has_checkpoints(folder):
+  new = bool(source) and not has_checkpoints(folder)
+  if new and not hub.local(source).exists():  # downloads it before the data
     raise UserError(
       f"init_from is '{source}', which does not exist: give the path "
       'of a checkpoint.'

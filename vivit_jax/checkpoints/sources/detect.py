@@ -13,8 +13,10 @@ from collections.abc import Callable
 import jax.numpy as jnp
 import numpy as np
 
+from vivit_jax import files
 from vivit_jax.checkpoints.sources import (
   flax_msgpack,
+  hub,
   hugging_face,
   native,
   npz,
@@ -26,25 +28,25 @@ from vivit_jax.models import classifier
 from vivit_jax.models import family as families
 from vivit_jax.models.weights import TORCH, File, Weights
 
-# Hugging Face's names of weights, by container, and the opener of a shard.
-_WHOLE = ('model.safetensors', 'pytorch_model.bin')
-_INDICES = {
-  '.safetensors.index.json': safetensors_files.open_file,
-  '.bin.index.json': torch_files.open_file,
-}
+# Openers of the shards of Hugging Face's indices.
+_SHARDS = dict(
+  zip(
+    hugging_face.INDICES, (safetensors_files.open_file, torch_files.open_file)
+  )
+)
 
 
 def read(path: str | os.PathLike, *, ema: bool = True) -> Weights:
   """Reads the parameters of a checkpoint in any known format.
 
   Args:
-    path: of the checkpoint.
+    path: of the checkpoint, or its name on the Hugging Face Hub.
     ema: whether to read averaged weights, if a native checkpoint has them.
 
   Raises:
     UserError: no such file, an unknown format, or a damaged file.
   """
-  path = pathlib.Path(path)
+  path = hub.local(path)
   try:
     if path.is_dir():
       if native.is_native(path):
@@ -67,16 +69,18 @@ def read(path: str | os.PathLike, *, ema: bool = True) -> Weights:
   return weights
 
 
-def within(path: str | os.PathLike) -> list[pathlib.Path]:
+def within(path: str | os.PathLike) -> list[str | os.PathLike]:
   """Returns the checkpoints in a folder, in order.
 
   Files `checkpoint_<step>` are sorted by step, others by name. Returns the path
-  alone for a file, a workdir or other folder that is one checkpoint, and a
-  folder with fewer than two.
+  alone for a name on the Hub, a file, a workdir or other folder that is one
+  checkpoint, and a folder with fewer than two.
 
   Raises:
     UserError: a path that cannot be read.
   """
+  if files.on_hub(path):
+    return [path]
   path = pathlib.Path(path)
   try:
     if not path.is_dir() or _is_one(path):
@@ -97,14 +101,14 @@ def place(path: str | os.PathLike) -> pathlib.Path:
   A folder with one checkpoint file resolves to that file. A path that cannot be
   read is returned unchanged.
   """
-  path = pathlib.Path(path)
   try:
+    path = hub.local(path)
     if path.is_dir() and not native.is_native(path):
       files = _files_of(path)
       path = files[0] if len(files) == 1 else path
     return path.resolve()
   except (OSError, UserError):
-    return path
+    return pathlib.Path(path)
 
 
 def _is_one(folder: pathlib.Path) -> bool:
@@ -118,13 +122,9 @@ def _hugging_face(folder: pathlib.Path) -> pathlib.Path | None:
 
   It has optimisers and more files of known containers beside it.
   """
-  found = [
-    path
-    for whole, index in zip(_WHOLE, _INDICES)
-    for path in [folder / whole, *sorted(folder.glob(f'*{index}'))]
-    if path.exists()
-  ]
-  return found[0] if found else None
+  names = {path.name for path in folder.iterdir()}
+  weights = hugging_face.weights_among(names)
+  return None if weights is None else folder / weights
 
 
 def _by_step(folder: pathlib.Path) -> dict[int, pathlib.Path]:
@@ -244,7 +244,7 @@ def _opener(path: pathlib.Path) -> Callable[[pathlib.Path], File] | None:
     raise UserError(f'the checkpoint {path} is neither a file nor a folder.')
   with open(path, 'rb') as file:
     head = file.read(16)
-  for index, shard_opener in _INDICES.items():
+  for index, shard_opener in _SHARDS.items():
     if path.name.endswith(index):
       return functools.partial(hugging_face.open_index, open_file=shard_opener)
   if head.startswith(b'PK'):

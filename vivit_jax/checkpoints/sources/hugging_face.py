@@ -2,7 +2,7 @@
 
 import json
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,21 @@ import numpy as np
 from vivit_jax.errors import UserError, damaged
 from vivit_jax.models.weights import File
 
-_BESIDE = ('config.json', 'preprocessor_config.json')
+BESIDE = ('config.json', 'preprocessor_config.json')
+# Names of weights, and suffixes of their shards' indices, the preferred first.
+_WHOLE = ('model.safetensors', 'pytorch_model.bin')
+INDICES = ('.safetensors.index.json', '.bin.index.json')
+
+
+def weights_among(names: Collection[str]) -> str | None:
+  """Returns the weights among a folder's files: whole, else an index."""
+  for whole, index in zip(_WHOLE, INDICES):
+    if whole in names:
+      return whole
+    indices = sorted(name for name in names if name.endswith(index))
+    if indices:
+      return indices[0]
+  return None
 
 
 def configs(path: pathlib.Path) -> list[dict[str, Any]]:
@@ -19,7 +33,7 @@ def configs(path: pathlib.Path) -> list[dict[str, Any]]:
   Raises:
     UserError: a damaged JSON file.
   """
-  return [_read_json(path.with_name(name)) for name in _BESIDE]
+  return [_read_json(path.with_name(name)) for name in BESIDE]
 
 
 def open_index(
@@ -37,20 +51,9 @@ def open_index(
     UserError: an index or shard that is damaged, a shard that is missing or
       outside the folder, or other arrays in a shard than in the index.
   """
-  index = _read_json(path).get('weight_map')
-  if not isinstance(index, dict) or not index:
-    raise damaged(path, "it has no 'weight_map' from arrays to files")
-  shards: dict[str, set[str]] = {}
-  for name, shard in index.items():
-    if not isinstance(shard, str) or pathlib.PurePath(shard).name != shard:
-      raise UserError(
-        f'{path} names the file {shard!r} for {name}; only files in its own '
-        'folder are read: get the checkpoint again.'
-      )
-    shards.setdefault(shard, set()).add(name)
   files = [
     _open_shard(path, shard, names, open_file)
-    for shard, names in sorted(shards.items())
+    for shard, names in sorted(shards(path).items())
   ]
 
   def load() -> dict[str, np.ndarray]:
@@ -58,7 +61,28 @@ def open_index(
 
   one = files[0]
   beside = one.config, one.preprocessor
-  return File(path, one.container, list(index), load, one.layout, *beside)
+  arrays = [name for file in files for name in file.names]
+  return File(path, one.container, arrays, load, one.layout, *beside)
+
+
+def shards(path: pathlib.Path) -> dict[str, set[str]]:
+  """Returns the files that an index names, and the arrays in each.
+
+  Raises:
+    UserError: a damaged index, or a file outside its folder.
+  """
+  index = _read_json(path).get('weight_map')
+  if not isinstance(index, dict) or not index:
+    raise damaged(path, "it has no 'weight_map' from arrays to files")
+  found: dict[str, set[str]] = {}
+  for name, shard in index.items():
+    if not isinstance(shard, str) or pathlib.PurePath(shard).name != shard:
+      raise UserError(
+        f'{path} names the file {shard!r} for {name}; only files in its own '
+        'folder are read: get the checkpoint again.'
+      )
+    found.setdefault(shard, set()).add(name)
+  return found
 
 
 def _open_shard(
