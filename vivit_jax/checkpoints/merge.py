@@ -14,7 +14,7 @@ import numpy as np
 
 from vivit_jax.checkpoints import class_order as orders
 from vivit_jax.errors import UserError, nearest
-from vivit_jax.models import attention_pools, builder, classifier
+from vivit_jax.models import attention_pools, builder, classifier, pools
 from vivit_jax.models.family import Resizing, Target
 from vivit_jax.models.weights import Weights
 
@@ -227,6 +227,8 @@ def _why_no_head(
   source: Weights, initial: Arrays, target: Target, heads: int
 ) -> str:
   """Returns why the source's head cannot be used in the model, or ''."""
+  if classifier.classes_of(source.arrays) is None:
+    return ''
   if target.family.name not in source.models and heads > 1:
     return 'the source has one head, the model several'
   if any(
@@ -234,6 +236,7 @@ def _why_no_head(
     for has in (
       classifier.has_representation,
       attention_pools.is_attention_pool,
+      pools.has_norm,
     )
   ):
     return 'the layers before the head differ'
@@ -261,9 +264,10 @@ def _why_missing(
   """Returns why the source may lack an array; None if it must not."""
   if classifier.is_head(name) and head_reason:
     return head_reason
+  reason = target.family.explain_missing(name, source, initial)
   if classifier.is_own(name):
-    return 'the source has no such head'
-  return target.family.explain_missing(name, source, initial)
+    return reason or 'the source has no such head'
+  return reason
 
 
 def _why_unused(
@@ -272,6 +276,8 @@ def _why_unused(
   """Returns why the model may lack an array; None if it must not."""
   if attention_pools.is_attention_pool([name]):
     return 'the model has no such pool'
+  if pools.has_norm([name]):
+    return 'the model does not norm the mean'
   if classifier.is_own(name):
     return 'the model has no representation layer'
   return target.family.explain_unused(name, source, initial)

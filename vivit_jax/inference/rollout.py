@@ -12,7 +12,11 @@ from vivit_jax.models import builder, family, stacking
 from vivit_jax.models.family import ModelConfig
 from vivit_jax.models.rollout import Rollout as Rollout
 
-_POOLS = ('token', 'mean')  # values of model.pool that rollout supports
+_POOLS = (
+  'token',
+  'mean',
+  'mean_norm',
+)  # values of model.pool that rollout supports
 
 
 def attention_rollout(

@@ -337,7 +337,7 @@ class EncoderBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-  """Positions, blocks and a final norm: [B, N, D] -> [B, N, D].
+  """Positions, blocks and a norm of the tokens: [B, N, D] -> [B, N, D].
 
   Attributes:
     layers: L, the number of blocks.
@@ -351,6 +351,7 @@ class Encoder(nn.Module):
       attribute `first`, which is set in the last block.
     rows: shape of a clip's draws of stochastic depth, for each branch; None:
       one draw for each branch. The block gets a tuple of [B, *shape] if set.
+    final_norm: whether a norm follows the last block.
   """
 
   layers: int
@@ -361,12 +362,15 @@ class Encoder(nn.Module):
   branches: int = EncoderBlock.BRANCHES
   first: int = 0
   rows: tuple[tuple[int, ...], ...] | None = None
+  final_norm: bool = True
 
   @nn.compact
   def __call__(self, x_BxNxD: jax.Array, mode: Mode) -> list[jax.Array]:
     """Returns `split_first` of the encoded tokens [B, N, D]; see `Mode`."""
     x = AddPositions(self.positions, self.grid, name='posembed_input')(x_BxNxD)
     parts = self._blocks(x, self._branch_scales(mode))
+    if not self.final_norm:
+      return parts
     norm = layer_norm(self.options, name='encoder_norm')
     return [norm(part) for part in parts]
 

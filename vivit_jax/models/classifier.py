@@ -10,14 +10,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from vivit_jax.models import attention_pools
+from vivit_jax.models import attention_pools, pools
 from vivit_jax.models.blocks import Mode, dropout
 
 HEAD = 'output_projection'
 SSV2_CLASSES = 174  # of Something-Something v2
 REPRESENTATION = 'pre_logits'
 # First components of parameter names outside the backbone.
-OWN = (HEAD, REPRESENTATION, *attention_pools.MODULES)
+OWN = (HEAD, REPRESENTATION, pools.NORM, *attention_pools.MODULES)
 
 
 @flax.struct.dataclass

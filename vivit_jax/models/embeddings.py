@@ -32,10 +32,11 @@ def central_frame(image_kernel: Initializer) -> Initializer:
 TORCH_INIT = nn.initializers.variance_scaling(
   1 / 3, 'fan_in', 'uniform', in_axis=(0, 1, 2, 3), out_axis=4
 )
-# Values of the config key model.options.tubelet_init.
+# Initialisers of kernels; model.options.tubelet_init has the first two.
 KERNEL_INITS: dict[str, Initializer] = {
   'central_frame': central_frame(nn.initializers.lecun_normal()),
   'random': nn.initializers.lecun_normal(in_axis=(0, 1, 2, 3), out_axis=4),
+  'torch': TORCH_INIT,
 }
 
 

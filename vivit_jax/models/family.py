@@ -33,7 +33,15 @@ if typing.TYPE_CHECKING:
 
 Grid = tuple[int, int, int]  # token grid (t, h, w)
 # Modules of this package that register families.
-BUILT_IN = ('vivit', 'timesformer', 'vtn', 'stam', 'mvit', 'video_swin')
+BUILT_IN = (
+  'vivit',
+  'timesformer',
+  'vtn',
+  'stam',
+  'mvit',
+  'video_swin',
+  'videomae',
+)
 # Environment variable with more such modules, separated by commas.
 MODULES = 'VIVIT_JAX_FAMILIES'
 # Keys of `ModelConfig` that some families lack; see `Family.supports`.

@@ -128,6 +128,7 @@ _DEFAULTS = {
   'vit': ('gelu', 1e-12),
   'vivit': ('gelu_fast', 1e-6),
   'timesformer': ('gelu', 1e-6),
+  'videomae': ('gelu', 1e-12),
 }
 
 
@@ -156,21 +157,28 @@ def read_hugging_face(
   }
   arrays = torch_names.from_memory(arrays)
   arrays = torch_names.to_ours(arrays, heads, file.path.parent)
-  label_names = None
-  if 'output_projection/bias' in arrays and (names := _class_names(file)):
-    label_names = {'label': names}
-  problem = file.config.get('problem_type')
   weights = Weights(
     f'Hugging Face {kind}',
     arrays,
     models,
-    label_names,
-    multi_label=['label'] if problem == 'multi_label_classification' else [],
+    **hugging_face_labels(file, arrays),
     options=hugging_face_options(file),
     spare=[name for name in arrays if name.startswith('pooler/')],
     **more,
   )
   return checked(weights, file)
+
+
+def hugging_face_labels(
+  file: File, arrays: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+  """Returns `label_names` and `multi_label` of `Weights`, from config.json."""
+  names = _class_names(file) if f'{classifier.HEAD}/bias' in arrays else []
+  several = file.config.get('problem_type') == _PROBLEMS[True]
+  return {
+    'label_names': {'label': names} if names else None,
+    'multi_label': ['label'] if several else [],
+  }
 
 
 def _class_names(file: File) -> list[str]:
@@ -221,6 +229,7 @@ def is_timm(file: File) -> bool:
   return (
     file.container in TORCH
     and {'blocks.0.attn.qkv.weight', 'pos_embed'} <= {*file.names}
+    and 'blocks.0.attn.q_bias' not in file.names
     and not file.prefix.endswith('model.')
     and not any(video.match(name) for name in file.names)
   )

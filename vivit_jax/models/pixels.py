@@ -4,6 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+# Statistics of ImageNet's pixels in [0, 1], for config section `data`.
+IMAGENET = {'mean': (0.485, 0.456, 0.406), 'std': (0.229, 0.224, 0.225)}
+
 
 def normalise(
   video: jax.Array,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 import einops
 import flax
@@ -11,6 +12,8 @@ import jax
 
 from vivit_jax.errors import UserError
 from vivit_jax.models import attention_pools, blocks
+
+NORM = 'fc_norm'  # VideoMAE's name for the norm after the mean
 
 
 @flax.struct.dataclass
@@ -54,6 +57,18 @@ class Mean(nn.Module):
     return encoded.to_pool.mean(axis=1)
 
 
+class MeanNorm(nn.Module):
+  """The mean of all tokens, then a layer norm: [B, D].
+
+  For backbones without a final norm, as VideoMAE's after fine-tuning. As there,
+  epsilon is 1e-6.
+  """
+
+  @nn.compact
+  def __call__(self, encoded: Encoded) -> jax.Array:
+    return nn.LayerNorm(name=NORM)(encoded.to_pool.mean(axis=1))
+
+
 class Attention(nn.Module):
   """Attention pooling in one of the `attention_pools.FORMS`: [B, D].
 
@@ -82,4 +97,14 @@ class Attention(nn.Module):
     return kind(options, self.blocks, name=name)(encoded.to_pool)
 
 
-POOLS = {'token': Token, 'mean': Mean, 'attention': Attention}
+def has_norm(names: Collection[str]) -> bool:
+  """Returns whether the names include the norm of `MeanNorm`."""
+  return any(name.startswith(f'{NORM}/') for name in names)
+
+
+POOLS = {
+  'token': Token,
+  'mean': Mean,
+  'mean_norm': MeanNorm,
+  'attention': Attention,
+}

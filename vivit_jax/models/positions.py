@@ -17,7 +17,7 @@ class AddPositions(nn.Module):
   """Adds a position embedding to each token of a sequence [B, N, D].
 
   Attributes:
-    kind: one of `POSITIONS`.
+    kind: one of `POSITIONS`, or 'interleaved': see `interleaved`.
     grid: token grid (t, h, w). If N is t h w + 1, the first token is a class
       token; it has a learned position, but no sinusoidal one.
   """
@@ -36,10 +36,13 @@ class AddPositions(nn.Module):
     elif self.kind == 'none':
       return x_BxNxD
     else:
-      axes = self.grid
+      axes, whole = self.grid, int(np.prod(self.grid))
       if self.kind == 'sinusoidal_1d':
-        axes = (int(np.prod(self.grid)),)
-      fixed = sinusoids(axes, width)
+        axes = (whole,)
+      if self.kind == 'interleaved':
+        fixed = interleaved(whole, width)
+      else:
+        fixed = sinusoids(axes, width)
       class_token = np.zeros((count - len(fixed), width), np.float32)
       positions = jnp.asarray(np.concatenate([class_token, fixed]))[None]
     return x_BxNxD + positions.astype(x_BxNxD.dtype)
@@ -67,6 +70,19 @@ def sinusoids(axes: tuple[int, ...], width: int) -> np.ndarray:
   positions = np.concatenate(parts, axis=1)
   rest = np.zeros((len(positions), width - positions.shape[1]))
   return np.concatenate([positions, rest], axis=1).astype(np.float32)
+
+
+def interleaved(count: int, width: int) -> np.ndarray:
+  """Returns sinusoidal positions of a sequence, float32 [count, D].
+
+  Channels 2 i and 2 i + 1 are sine and cosine of one angle, as in VideoMAE;
+  `sinusoids` has all sines before all cosines.
+  """
+  channel = np.arange(width)
+  wavelengths = _TEMPERATURE ** (2 * (channel // 2) / width)
+  angles = np.arange(count)[:, None] / wavelengths
+  positions = np.where(channel % 2, np.cos(angles), np.sin(angles))
+  return positions.astype(np.float32)
 
 
 def resize_positions(

@@ -95,9 +95,9 @@ def notes(pixels: Mapping[str, Any], processor: Processor = VIVIT) -> list[str]:
   texts = []
   if not pixels and not processor.has_offset:
     texts.append(
-      f'there is no {NAME}: mean {processor.mean[0]} and standard deviation '
-      f'{processor.std[0]} are assumed, as in released weights; set data.mean '
-      'and data.std in a --config=FILE for other values'
+      f'there is no {NAME}: mean {processor.mean} and standard deviation '
+      f'{processor.std} are assumed, as in released weights; set data.mean and '
+      'data.std in a --config=FILE for other values'
     )
   if 'offset' not in pixels and processor.has_offset:
     stated = [key for key in _PIXELS if key in pixels]

@@ -5,8 +5,11 @@ import typing
 from typing import Any
 
 from vivit_jax.errors import UserError
+from vivit_jax.models import family as families
 
 if typing.TYPE_CHECKING:
+  from collections.abc import Mapping
+
   from vivit_jax.models.family import ModelConfig
 
 
@@ -32,7 +35,8 @@ SIZES = {
 
 def of(config: 'ModelConfig') -> Size:
   """Returns the sizes of model.size, replaced by those that options set."""
-  options, size = config.options, SIZES[config.size]
+  size = families.get(config.family).sizes[config.size]
+  options = config.options
   depth = getattr(options, 'layers', None) or getattr(
     options, 'spatial_layers', None
   )
@@ -60,12 +64,40 @@ def of_pool(config: 'ModelConfig') -> tuple[int, int]:
   return size.attention_heads, size.mlp
 
 
-def named(heads: int, width: int, mlp: int) -> tuple[str, dict[str, Any]]:
-  """Returns model.size, and options for the widths if no size has them."""
-  for name, size in SIZES.items():
+def named(
+  heads: int, width: int, mlp: int, known: 'Mapping[str, Size]' = SIZES
+) -> tuple[str, dict[str, Any]]:
+  """Returns model.size, and options for widths that no known size has."""
+  for name, size in known.items():
     if (size.attention_heads, size.width, size.mlp) == (heads, width, mlp):
       return name, {}
   return 'B', {'attention_heads': heads, 'width': width, 'mlp_width': mlp}
+
+
+def tubelet_grid(
+  options: Any, frames: int, crop: tuple[int, int]
+) -> tuple[int, int, int]:
+  """Returns the token grid (t, h, w) of tubelets; `Family.grid`."""
+  t, h, w = (
+    size // part for size, part in zip((frames, *crop), options.tubelet)
+  )
+  return t, h, w
+
+
+def check_tubelets(options: Any, frames: int, crop: tuple[int, int]) -> None:
+  """Raises a UserError for a clip that tubelets do not divide."""
+  t, *patch = options.tubelet
+  if frames % t:
+    raise UserError(
+      f'data.frames is {frames}; model.options.tubelet requires a multiple of '
+      f'{t}.'
+    )
+  for side, pixels, part in zip(('height', 'width'), crop, patch):
+    if pixels % part:
+      raise UserError(
+        f'data.crop has {side} {pixels}; model.options.tubelet requires a '
+        f'multiple of {part}.'
+      )
 
 
 def patch_grid(

@@ -73,6 +73,8 @@ _TIMM = {
   'blocks.#.temporal_attn.proj': f'{_TIME}.output.dense',
   'blocks.#.temporal_fc': f'{_LAYER}.temporal_dense',
   'blocks.#.attn.qkv': f'{_LAYER}.attention.attention.qkv',
+  'blocks.#.attn.q_bias': f'{_LAYER}.attention.attention.q_bias',
+  'blocks.#.attn.v_bias': f'{_LAYER}.attention.attention.v_bias',
   'blocks.#.attn.proj': f'{_LAYER}.attention.output.dense',
   'blocks.#.mlp.fc1': f'{_LAYER}.intermediate.dense',
   'blocks.#.mlp.fc2': f'{_LAYER}.output.dense',
@@ -114,7 +116,7 @@ def rows(
   return rows
 
 
-_ROWS = rows(_MODULES, _ARRAYS)
+ROWS = rows(_MODULES, _ARRAYS)
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -162,7 +164,7 @@ def to_ours(
   arrays: Mapping[str, np.ndarray],
   heads: int,
   where: object,
-  table: Sequence[Row] = _ROWS,
+  table: Sequence[Row] = ROWS,
 ) -> dict[str, np.ndarray]:
   """Returns a Hugging Face ViT's arrays under our names and layouts.
 
@@ -203,7 +205,7 @@ def to_ours(
 
 
 def to_theirs(
-  arrays: Mapping[str, np.ndarray], table: Sequence[Row] = _ROWS
+  arrays: Mapping[str, np.ndarray], table: Sequence[Row] = ROWS
 ) -> dict[str, np.ndarray]:
   """Returns arrays under the table's names and layouts; inverts `to_ours`.
 

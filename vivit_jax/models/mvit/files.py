@@ -12,6 +12,7 @@ from vivit_jax.models import classifier, slowfast, torch_names
 from vivit_jax.models.family import Import
 from vivit_jax.models.mvit import layout, names
 from vivit_jax.models.mvit import weights as own
+from vivit_jax.models.pixels import IMAGENET
 from vivit_jax.models.weights import Clip, File, Weights
 
 # Frames of a clip -> step between them, in frames of a video of 30 frames a
@@ -20,7 +21,6 @@ _RATES = {16: 4, 32: 3, 40: 3}
 PIXELS = {'mean': (0.45,) * 3, 'std': (0.225,) * 3}
 _LONGEST = 2048  # frames, or pixels of a side
 _LARGE_CROP = 312  # of L, whose pixels are normalised as ImageNet's
-_IMAGENET = {'mean': (0.485, 0.456, 0.406), 'std': (0.229, 0.224, 0.225)}
 
 
 def read(file: File) -> Weights:
@@ -99,7 +99,7 @@ def _experiment(
   name, options = layout.named(version, size)
   frames, side = clip
   data = {'frames': frames, 'crop': (side, side)} | PIXELS
-  data |= _IMAGENET if side == _LARGE_CROP else {}
+  data |= IMAGENET if side == _LARGE_CROP else {}
   data |= slowfast.pixels(cfg)
   of_ssv2 = classifier.classes_of(weights.arrays) == classifier.SSV2_CLASSES
   crops = 3 if of_ssv2 or side == _LARGE_CROP else 1

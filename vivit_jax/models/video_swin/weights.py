@@ -10,6 +10,7 @@ import numpy as np
 from vivit_jax.errors import UserError
 from vivit_jax.models import resize
 from vivit_jax.models.family import Grid, Resized, Resizing
+from vivit_jax.models.pixels import IMAGENET
 
 Arrays = Mapping[str, np.ndarray]
 IMAGE_SWIN = 'image Swin'  # of `Weights.models`
@@ -19,8 +20,7 @@ DATA = {
   'frames': 32,
   'crop': (224, 224),
   'short_side': 224,
-  'mean': (0.485, 0.456, 0.406),
-  'std': (0.229, 0.224, 0.225),
+  **IMAGENET,
 }
 
 

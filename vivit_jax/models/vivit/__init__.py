@@ -13,7 +13,6 @@ from vivit_jax.models import blocks, image_vit, layer_rules, sizes
 from vivit_jax.models.family import (
   BUILD_KEYS,
   Family,
-  Grid,
   ModelConfig,
   Published,
   register,
@@ -116,27 +115,6 @@ def _check_halves(config: ModelConfig) -> None:
     )
 
 
-def _check_clip(options: Options, frames: int, crop: tuple[int, int]) -> None:
-  t, *patch = options.tubelet
-  if frames % t:
-    raise UserError(
-      f'data.frames is {frames}; model.options.tubelet requires a multiple of '
-      f'{t}.'
-    )
-  for side, pixels, part in zip(('height', 'width'), crop, patch):
-    if pixels % part:
-      raise UserError(
-        f'data.crop has {side} {pixels}; model.options.tubelet requires a '
-        f'multiple of {part}.'
-      )
-
-
-def _grid(options: Options, frames: int, crop: tuple[int, int]) -> Grid:
-  sizes = (frames, *crop)
-  t, h, w = (size // part for size, part in zip(sizes, options.tubelet))
-  return t, h, w
-
-
 def _frames_seen(options: Options, frames: int) -> int:
   period = options.tubelet[0] if options.embedding == 'uniform_frames' else 1
   return frames // period
@@ -145,13 +123,13 @@ def _frames_seen(options: Options, frames: int) -> int:
 _family = functools.partial(
   Family,
   sizes=sizes.SIZES,
-  grid=_grid,
+  grid=sizes.tubelet_grid,
   pools=('token', 'mean', 'attention'),
   pool_sizes=sizes.of_pool,
   default_size='B',
   supports=BUILD_KEYS,
   check=sizes.check_heads,
-  check_clip=_check_clip,
+  check_clip=sizes.check_tubelets,
   frames_used=_frames_seen,
   resize=weights.RESIZE,
   fixed_options=('order',),
