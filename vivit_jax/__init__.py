@@ -41,7 +41,8 @@ def load(
   """Loads a trained model for prediction.
 
   Of workdirs, Hugging Face folders, and the authors' files of video models
-  besides ViViT, the config is known. Other formats need `config`.
+  besides ViViT, the config is known. Other formats need `config`. Weights
+  without a head give features, but no labels.
 
     model = vivit_jax.load('runs/demo')
     model.predict('video.mp4').heads['verb'].labels[0]
@@ -85,4 +86,5 @@ def load(
     short_videos=short_videos,
     square_pixels=square_pixels,
     say=say,
+    headless=True,
   )

@@ -40,6 +40,7 @@ def load(
   multi_label: Collection[str] | None = None,
   override: Override = lambda config: config,
   say: Callable[[str], object] = lambda text: None,
+  headless: bool = False,
 ) -> LoadedModel:
   """Loads a model from a checkpoint of any format.
 
@@ -60,6 +61,7 @@ def load(
       checkpoint's.
     override: changes the config.
     say: prints the table of arrays, for other projects' formats.
+    headless: see `pretrained.from_weights`.
 
   Raises:
     UserError: a missing or damaged checkpoint, no config, or weights or names
@@ -79,7 +81,7 @@ def load(
     if class_order is not None:
       loaded = _with_label_names(loaded, class_order)
   else:
-    loaded = _from_source(path, config, class_order, override, say)
+    loaded = _from_source(path, config, class_order, override, say, headless)
   if class_order is not None:
     loaded = dataclasses.replace(loaded, class_order=GIVEN_ORDER)
   for head in multi_label or ():
@@ -189,6 +191,7 @@ def _from_source(
   label_names: orders.Names | None,
   override: Override,
   say: Callable[[str], object],
+  headless: bool,
 ) -> LoadedModel:
   """Loads a checkpoint of any format with the given config or its own."""
   source = None
@@ -206,7 +209,9 @@ def _from_source(
   assumed = None
   if label_names is not None:
     config = dataclasses.replace(config, class_order=None)
-  elif not orders.order_of(config.class_order, source.label_names):
+  elif classifier.classes_of(source.arrays) and not orders.order_of(
+    config.class_order, source.label_names
+  ):
     assumed = label_names = _prepared_names(source, config)
     how = (
       f'those of {config.data.dataset} in {config.data.data_dir} are assumed'
@@ -219,7 +224,9 @@ def _from_source(
     )
   if label_names is not None:
     source = dataclasses.replace(source, label_names=label_names)
-  loaded = pretrained.from_weights(source, str(path), config, None, say)
+  loaded = pretrained.from_weights(
+    source, str(path), config, None, say, headless=headless
+  )
   if assumed:
     loaded = dataclasses.replace(loaded, class_order=ASSUMED_ORDER)
   return loaded

@@ -84,6 +84,7 @@ def from_weights(
   dataset_names: orders.Names | None,
   say: Callable[[str], object] = print,
   exact: bool = False,
+  headless: bool = False,
 ) -> LoadedModel:
   """Returns the model of a config with the given weights.
 
@@ -99,6 +100,7 @@ def from_weights(
       keep their order, and unnamed classes become 'class 0', 'class 1', ...
     say: receives the table of arrays.
     exact: whether to refuse adapted arrays.
+    headless: whether weights without a head give a model without one.
 
   Raises:
     UserError: weights that do not fit the whole model, or other classes than
@@ -106,6 +108,8 @@ def from_weights(
   """
   named = orders.order_of(config.class_order, source.label_names)
   wanted = dataset_names
+  if headless and classifier.classes_of(source.arrays) is None:
+    wanted, config = {}, configs.with_heads(config, {})
   if wanted is None:
     wanted = _names(source, path, config, named or source.label_names)
   config = configs.resolve_heads(config, wanted)

@@ -36,8 +36,11 @@ def contributions(config: ModelConfig) -> Callable[..., jax.Array]:
     config: of the model.
 
   Raises:
-    UserError: when called, if the family declares no layer that it can use.
+    UserError: a model without a head; or, when called, a family that declares
+      no layer that it can use.
   """
+  if not config.heads:
+    raise UserError('explanation by gradient needs a model with a head.')
   kind = family.get(config.family)
   plain = {'scan': False, 'remat': 'none', 'attention': 'auto'}
   config = dataclasses.replace(config, dtype='float32', **plain)

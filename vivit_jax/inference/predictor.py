@@ -323,7 +323,15 @@ class Predictor:
     Args:
       clips: uint8 [V, T, H, W, 3], the result of `clips`.
       frame_numbers: see `predict_clips`.
+
+    Raises:
+      UserError: a model without a head, or as `predict_clips`.
     """
+    if not self.label_names:
+      raise UserError(
+        f'{self.name} has no head, so it gives features() alone: train a head '
+        'with --config.init_from.'
+      )
     return self._apply(self._logits, clips, frame_numbers)
 
   def features_of(

@@ -92,11 +92,13 @@ class VideoClassifier(nn.Module):
     if train and self.dropout:
       key = self.make_rng('dropout')
       x_BxD = dropout(x_BxD, self.dropout, key, example_B)
+    if features:
+      return Features(encoded.tokens, x_BxD, encoded.stages)
+    if not self.heads:
+      return {}
     head = nn.Dense(
       sum(self.heads.values()), kernel_init=nn.initializers.zeros, name=HEAD
     )
-    if features:
-      return Features(encoded.tokens, x_BxD, encoded.stages)
     edges = list(itertools.accumulate(self.heads.values()))[:-1]
     return dict(zip(self.heads, jnp.split(head(x_BxD), edges, axis=-1)))
 

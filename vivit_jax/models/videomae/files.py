@@ -73,7 +73,7 @@ def read(file: File) -> Weights:
   arrays, more = _with_biases(arrays, file)
   hub = file.config.get('model_type') == _KIND
   weights = Weights(
-    f'VideoMAE, {file.title}',
+    f'VideoMAE{" of a pretraining" if decoder else ""}, {file.title}',
     arrays | decoder,
     (_KIND,),
     **image_vit.hugging_face_labels(file, arrays),
