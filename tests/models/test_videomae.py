@@ -27,15 +27,16 @@ def loaded(name='videomae'):
 @functools.cache
 def compiled(name):
   """Returns a function of a video: logits or features, and blocks' outputs."""
+  source = loaded(name)
 
   def run(video):
-    return loaded(name).model.apply(
-      {'params': loaded(name).params},
+    return source.model.apply(
+      {'params': source.params},
       video,
       features=name != 'videomae',
       capture_intermediates=lambda module, method: (
-        module.name.startswith(('encoderblock', 'posembed'))
-        and method == '__call__'
+        method == '__call__'
+        and str(module.name).startswith(('encoderblock', 'posembed'))
       ),
       mutable='intermediates',
     )

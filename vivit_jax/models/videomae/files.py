@@ -106,7 +106,7 @@ def _named(file: File) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
   for name, array in file.load().items():
     if _DECODER.match(name):
       name = re.sub(r'\.\w+\.(\d+)\.', r'.block_\1/', name)
-      decoder[f'{own.DECODER}/{name}'] = array
+      decoder[f'{own.DECODER}/{name.removeprefix("decoder.")}'] = array
     else:
       name = name.removeprefix('videomae.')
       named[re.sub(r'^encoder\.(?!layer\.)', '', name)] = array
