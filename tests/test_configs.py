@@ -53,6 +53,9 @@ RELATIVES = {
   'k400_swin_b': (88_048_984, 32, 224, 512, 3e-4, 30),
   'k600_swin_b': (88_253_984, 32, 224, 512, 3e-4, 30),
   'ssv2_swin_b': (88_834_038, 32, 224, 512, 3e-4, 60),
+  'k400_videomae_b': (86_534_800, 16, 224, 768, 7.5e-4, 75),
+  'k400_videomae_l': (304_270_736, 16, 224, 256, 1e-3, 35),
+  'ssv2_videomae_b': (86_361_006, 16, 224, 768, 7.5e-4, 30),
 }
 
 
@@ -179,6 +182,10 @@ def test_rates_fall_at_the_epochs_of_the_release(name, per_epoch, falls):
 
 
 @pytest.mark.parametrize('name, rates', [
+  # 5e-4, or 2e-3, times videos / 256; 1e-6 times the same at the end.
+  ('k400_videomae_b', {0: 0.0, 25: 3.75e-4, 50: 7.5e-4, 750: 1.5e-6}),
+  ('k400_videomae_l', {0: 0.0, 25: 5e-4, 50: 1e-3, 350: 5e-7}),
+  ('ssv2_videomae_b', {0: 0.0, 25: 3.75e-4, 50: 7.5e-4, 300: 1.5e-6}),
   # Times 16 nodes: from 1e-6 to 1e-4 in 30 epochs, to 1e-6 in 170.
   ('k400_mvit_b16x4', {0: 1.6e-5, 300: 1.6e-3, 2000: 1.6e-5}),
   ('k400_mvitv2_l40x3', {0: 1.6e-5, 300: 1.6e-3, 2000: 1.6e-5}),
@@ -186,7 +193,7 @@ def test_rates_fall_at_the_epochs_of_the_release(name, per_epoch, falls):
   ('ssv2_mvitv2_s16x4', {0: 4e-4, 30: 0.01, 1000: 4e-6}),
   ('ssv2_mvitv2_b32x3', {0: 4e-4, 30: 0.006, 1000: 4e-6}),
 ])  # fmt: skip
-def test_rates_of_mvit_are_slowfasts(name, rates):
+def test_rates_are_the_projects(name, rates):
   config = resolved(name)
   steps = int(config.train.epochs * 10)
   rate = optim.schedule(config.optim, steps=steps, steps_per_epoch=10)

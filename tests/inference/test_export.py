@@ -157,6 +157,7 @@ MODELS = {
   ),
   'divided': ('timesformer', {}),
   'stam': ('stam', {}),
+  'videomae': ('videomae', {'size': 'S'}),
   'vtn': ('vtn', {}),
   'mvit': ('mvit', {'size': 'B', 'layers': 2, 'stages': (1,)}),
   'mvit_v1': (

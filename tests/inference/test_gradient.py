@@ -87,14 +87,15 @@ CASES = {
   'mvit, mean': (mvit(pool='mean'), 'Transformer', 0, JOINT),
   'stam': (per_frame('stam'), 'SpatialTransformer', 0, PER_FRAME),
   'video_swin': (swin(), 'stage0', 0, 'B t h w -> B t h w 1'),
+  'videomae': (vivit('videomae'), 'Transformer', 0, JOINT),
 }  # fmt: skip
 
 
 def made(config):
   """Returns the config with two heads, a video of it, and parameters."""
   config = dataclasses.replace(config, heads={'verb': 3, 'noun': 4})
-  vivit = hasattr(config.options, 'tubelet_init')
-  video = clips() if vivit else FRAMES.astype(np.float32)
+  tubelets = getattr(config.options, 'tubelet', ()) == (2, 4, 4)
+  video = clips() if tubelets else FRAMES.astype(np.float32)
   if config.family == 'mvit':  # a token spans two frames
     video = np.repeat(video, 2, axis=1)
   return config, video, parameters_of(config, video)

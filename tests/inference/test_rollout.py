@@ -27,7 +27,7 @@ def config_of(family, **changes):
   elif family == 'factorised_self_attention':
     own['temporal_init'] = 'random'
   own |= {'width': 32, 'attention_heads': 2, 'mlp_width': 48}
-  common = {'size': 'Ti', 'heads': {'label': 3}, 'tubelet': (2, 4, 4)}
+  common = {'size': 'S', 'heads': {'label': 3}, 'tubelet': (2, 4, 4)}
   return reference.flat_config(family, **common | own | changes)
 
 
@@ -65,6 +65,7 @@ CASES = [
   ('factorised_encoder', {'temporal_layers': 0}),
   ('factorised_self_attention', {'order': 'time_space'}),
   ('factorised_dot_product', {'order': 'time_space'}),
+  ('videomae', {}),
 ]
 
 
@@ -137,7 +138,7 @@ def read_out(matrix, pool):
 def expected_rollout(config, weights, clip):
   """Returns attention [t, h, w] and the kept share, from all weights."""
   pool = builder.pool_of(config)
-  if config.family == 'joint':
+  if config.family in ('joint', 'videomae'):
     matrices = [layer[clip].mean(axis=0) for layer in weights]
     kept, shares = read_out(product(matrices), pool)
     return shares.reshape(T, H, W), kept

@@ -1,4 +1,4 @@
-"""The recipes of hierarchies learn verbs, with smaller models and clips."""
+"""Recipes of today learn verbs, with smaller models and clips."""
 
 import importlib
 
@@ -11,6 +11,9 @@ SIZES = {
   'video_swin': {
     'width': 64, 'depths': (2, 2), 'attention_heads': (4, 8),
     'tubelet': (4, 8, 8),
+  },
+  'videomae': {
+    'width': 64, 'attention_heads': 4, 'mlp_width': 128, 'layers': 2,
   },
   'mvit': {'width': 48, 'layers': 3, 'attention_heads': 2, 'stages': (1,)},
 }  # fmt: skip
@@ -28,6 +31,7 @@ RECIPES = {
   'k400_mvitv2_l40x3': 1e-3,
   'ssv2_mvitv2_s16x4': 0.05,
   'ssv2_mvitv2_b32x3': 0.05,
+  'k400_videomae_b': 2e-3,
 }
 
 

@@ -5,8 +5,7 @@ import functools
 import flax.linen as nn
 import jax
 
-from vivit_jax.models import blocks
-from vivit_jax.models.attention import attend
+from vivit_jax.models import attention, blocks
 from vivit_jax.models.blocks import Mode
 from vivit_jax.models.pools import Encoded
 from vivit_jax.models.vivit.backbones import Backbone
@@ -33,7 +32,7 @@ class Attention(nn.Module):
       dense((heads, width // heads), use_bias=name != 'key', name=name)(x_BxNxD)
       for name in ('query', 'key', 'value')
     )
-    x = attend(query, key, value, kind=self.options.attention)
+    x = attention.attend(query, key, value, kind=self.options.attention)
     return dense(width, axis=(-2, -1), name='out')(x)
 
 
