@@ -8,10 +8,10 @@ the folder of MCG-NJU/videomae-base-ssv2.
 Hardware: not tried; 0.3 times the operations of configs/k400_videomae_b.py.
 Expected: 70.8 top-1, 92.4 top-5 (2 x 3 views; MCG-NJU/VideoMAE's model zoo).
 
-All else as configs/k400_videomae_b.py, but for the clips: a random frame of each
-of 16 segments, and no flip, which would turn 'left to right' into its opposite.
-The two test clips have the frames at 1/4 and 3/4 of each segment, the authors'
-at 0 and 1/2; in training, their segments leave out up to 15 last frames.
+All else as configs/k400_videomae_b.py, but for the clips: a random frame of
+each of 16 segments, and no flip, which would turn 'left to right' into its
+opposite. The two test clips have the frames at 1/4 and 3/4 of each segment, the
+authors' at 0 and 1/2. Their segments leave out up to 15 last frames.
 """
 
 import ml_collections

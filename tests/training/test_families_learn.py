@@ -125,6 +125,7 @@ def accuracy_of(experiment, steps: int, enough: float) -> float:
     ('timesformer', {'patch': 16, 'layers': 2, 'attention': 'joint'}),
     ('vtn', TEMPORAL | {'head_dropout': 0.0}),
     ('stam', TEMPORAL),
+    ('videomae', {'layers': 2}),
   ],
 )
 def test_models_of_time_tell_a_verb_from_its_reverse(family, options):

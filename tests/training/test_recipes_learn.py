@@ -14,6 +14,7 @@ SIZES = {
   },
   'videomae': {
     'width': 64, 'attention_heads': 4, 'mlp_width': 128, 'layers': 2,
+    'tubelet': (2, 8, 8),
   },
   'mvit': {'width': 48, 'layers': 3, 'attention_heads': 2, 'stages': (1,)},
 }  # fmt: skip
@@ -31,7 +32,7 @@ RECIPES = {
   'k400_mvitv2_l40x3': 1e-3,
   'ssv2_mvitv2_s16x4': 0.05,
   'ssv2_mvitv2_b32x3': 0.05,
-  'k400_videomae_b': 2e-3,
+  'k400_videomae_b': 1e-3,
 }
 
 
