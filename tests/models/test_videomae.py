@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,8 @@ from vivit_jax.checkpoints import names
 from vivit_jax.errors import UserError
 from vivit_jax.models import builder, positions, stacking
 from vivit_jax.models.family import ModelConfig
+from vivit_jax.models.videomae import files
+from vivit_jax.models.weights import Clip, Weights
 
 CLIPS = ['', '_frames10', '_crop40', '_frames4_crop16x24']
 
@@ -164,38 +167,33 @@ def test_transformers_gives_the_same_logits():
   """Of random weights, with biases that are not zero."""
   torch = pytest.importorskip('torch', reason='torch is not installed')
   transformers = pytest.importorskip('transformers')
-  from vivit_jax.models.family import get
-  from vivit_jax.models.weights import Clip, Weights
-
   config = ModelConfig(
     'videomae', heads={'label': 5},
     options={'tubelet': (2, 8, 8), 'layers': 2, 'width': 32,
              'attention_heads': 4, 'mlp_width': 40},
   )  # fmt: skip
   draw = np.random.default_rng(0)
-  shapes = names.flatten(builder.shapes(config, 4, (24, 24)))
-  arrays = {n: draw.normal(0, 0.3, x.shape).astype(np.float32)
-            for n, x in shapes.items()}  # fmt: skip
-  weights = Weights('', arrays, ('videomae',), options={'norm_epsilon': 1e-6})
-  written = get('videomae').exports['huggingface'](
-    weights, Clip(4, (24, 24), 24)
+  params = jax.tree.map(
+    lambda x: draw.normal(0, 0.3, x.shape).astype(np.float32),
+    builder.shapes(config, 4, (24, 24)),
   )
+  arrays = names.flatten(params)
+  weights = Weights('', arrays, ('videomae',), options={'norm_epsilon': 1e-6})
+  written = files.write(weights, Clip(4, (24, 24), 24))
   theirs = transformers.VideoMAEForVideoClassification(
     transformers.VideoMAEConfig(**written['config.json'])
   ).eval()
   tensors = {n: torch.from_numpy(x) for n, x in written['tensors'].items()}
-  known = theirs.state_dict()
   for name in [*tensors]:  # transformers 5 has another name in memory
-    new = name.replace('.q_bias', '.query.bias').replace(
-      '.v_bias', '.value.bias'
-    )
-    if name not in known:
+    if name not in theirs.state_dict():
+      new = re.sub(r'\.q_bias$', '.query.bias', name)
+      new = re.sub(r'\.v_bias$', '.value.bias', new)
       tensors[new] = tensors.pop(name)
   theirs.load_state_dict(tensors, strict=True)
   video = draw.normal(size=(2, 4, 24, 24, 3)).astype(np.float32)
   with torch.no_grad():
     expected = theirs(torch.from_numpy(video.transpose(0, 1, 4, 2, 3))).logits
-  params = {'params': names.unflatten(arrays)}
+  apply = jax.jit(models.build(config).apply)
   with jax.default_matmul_precision('highest'):
-    found = jax.jit(models.build(config).apply)(params, video)['label']
+    found = apply({'params': params}, video)['label']
   assert_close(found, expected.numpy())
