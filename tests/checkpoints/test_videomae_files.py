@@ -109,6 +109,22 @@ def test_174_classes_are_something_something():
   assert found['evaluation']['temporal_views'] == 2
 
 
+def test_version_2_on_the_hub_has_no_classes(tmp_path):
+  arrays = arrays_of(FOLDER / 'official')
+  arrays = {n: x for n, x in arrays.items() if not n.startswith('head.')}
+  folder = written(tmp_path / 'hub', arrays, {'model_config': {'num_heads': 3}})
+  loaded, whole = load.load(folder, headless=True), load.load(FOLDER)
+  assert loaded.label_names == {} and loaded.config.data.frames == 16
+  expected = names.flatten(whole.params)
+  found = names.flatten(loaded.params)
+  assert {*expected} - {*found} == {
+    'output_projection/kernel', 'output_projection/bias',
+  }  # fmt: skip
+  assert_equal(found, {name: expected[name] for name in found})
+  with pytest.raises(UserError, match='head'):
+    load.load(folder)  # for commands that print labels
+
+
 # Names of biases.
 
 
