@@ -80,11 +80,13 @@ def write_older(path, top: bytes, storages: dict, little=b'\x88'):
   path.write_bytes(MAGIC + pickles + b''.join(data))
 
 
-def save(path, arrays):
-  """Writes a bare dict of arrays."""
+def save(path, arrays, within=''):
+  """Writes a dict of arrays, bare or as the value of a key."""
   tensors, storages = {}, []
   for key, (name, array) in enumerate(arrays.items()):
     kind = KINDS[array.dtype.str[1:]]
     tensors[name] = tensor(str(key), array.size, array.shape, kind=kind)
     storages.append(np.ascontiguousarray(array).tobytes())
-  write(path, dict_of(tensors), storages)
+  weights = dict_of(tensors)
+  top = dict_of({within: weights}) if within else weights
+  write(path, top, storages)

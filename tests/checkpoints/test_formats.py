@@ -510,6 +510,6 @@ def test_paths_that_cannot_be_read_are_refused(tmp_path, name):
 
 def test_an_unknown_model_of_hugging_face_is_named(tmp_path):
   (tmp_path / 'model.safetensors').write_bytes(HOSTILE['other safetensors'])
-  (tmp_path / 'config.json').write_text('{"model_type": "videomae"}')
-  with pytest.raises(UserError, match="'videomae'"):
+  (tmp_path / 'config.json').write_text('{"model_type": "sam"}')
+  with pytest.raises(UserError, match="'sam'"):
     sources.read(tmp_path)

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 import reference
+import torch_pickles
 from safetensors.numpy import load_file, save_file
 
 from vivit_jax import config as configs
@@ -107,6 +108,15 @@ def test_174_classes_are_something_something():
   found = read(arrays, CONFIG | {'id2label': {}}).experiment
   assert found['data']['sampling'] == 'segments'
   assert found['evaluation']['temporal_views'] == 2
+
+
+@pytest.mark.parametrize('layout', ['model', 'module'])
+def test_the_authors_files_of_torch(layout, tmp_path):
+  arrays = arrays_of(FOLDER / 'official')
+  torch_pickles.save(tmp_path / 'checkpoint.pth', arrays, layout)
+  (tmp_path / 'config.json').write_text('{"num_heads": 3}')
+  found = sources.read(tmp_path / 'checkpoint.pth')
+  assert_equal(found.arrays, sources.read(FOLDER).arrays)
 
 
 def test_version_2_on_the_hub_has_no_classes(tmp_path):
@@ -278,6 +288,15 @@ def test_a_probe_keeps_the_norm_of_the_tokens():
 def test_another_clip_resizes_nothing(path):
   found = merged(path, model_of(path), frames=10, crop=(16, 40))
   assert not found.names('adapted')
+
+
+def test_another_pool_gets_another_head():
+  model = model_of(FOLDER) | {'pool': 'mean', 'heads': {'label': 7}}
+  found = merged(FOLDER, model)
+  head = {f'output_projection/{part}' for part in ('kernel', 'bias')}
+  assert {*found.names('fresh')} == head
+  norm = {f'fc_norm/{part}' for part in ('scale', 'bias')}
+  assert {*found.names('unused')} == head | norm
 
 
 def test_another_tubelet_resizes_the_kernel():

@@ -88,13 +88,15 @@ def pooled(name, x_BND, summary_BD, params):
     return summary_BD
   if name == 'mean':
     return x_BND.mean(axis=1)
+  if name == 'mean_norm':
+    return plain.norm(x_BND.mean(axis=1), params['fc_norm'])
   params = jax.tree.map(lambda x: np.asarray(x, np.float64), params)
   form = FORMS.get(name, big_vision)
   module = 'MAPHead_0' if form is big_vision else 'attention_pool'
   return np.stack([form(x, params[module]) for x in x_BND])
 
 
-@pytest.mark.parametrize('name', ['token', 'mean', *FORMS])
+@pytest.mark.parametrize('name', ['token', 'mean', 'mean_norm', *FORMS])
 @pytest.mark.parametrize('has_sequence', [False, True])
 def test_pools_by_hand(name, has_sequence):
   tokens = DRAW.normal(size=(2, 3, 2, 2, WIDTH)).astype(np.float32)
