@@ -273,6 +273,8 @@ def test_pretraining_starts_a_classifier():
     'decoder of the pretraining'
   }
   assert 'pretraining' in rows['fc_norm/scale'].reason
+  lines = [x for x in found.table().splitlines() if 'decoder' in x]
+  assert len(lines) == 1 and '21 arrays' in lines[0]
   assert len(found.names('loaded')) == 2 + 3 * 15
 
 

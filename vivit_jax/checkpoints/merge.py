@@ -45,11 +45,18 @@ class Merged:
   def table(self) -> str:
     """Returns rows and notes as text; loaded arrays are only counted."""
     loaded = len(self.names('loaded'))
+    fates: dict[str, set[tuple[str, str]]] = {}
+    for row in self.rows:
+      part = row.name.partition('/')[0]
+      fates.setdefault(part, set()).add((row.status, row.reason))
     lines = [f'{"loaded":>10}  {loaded} arrays unchanged']
     groups: dict[tuple[str, str, str], list[str]] = {}
     for row in self.rows:
       if row.status != 'loaded':
         pattern = re.sub(r'block_\d+/', 'block_*/', row.name)
+        part, _, rest = row.name.partition('/')
+        if rest and row.status == 'unused' and len(fates[part]) == 1:
+          pattern = f'{part}/*'  # such as the decoder of a pretraining
         key = row.status, pattern, row.reason
         groups.setdefault(key, []).append(row.name)
     for (status, pattern, reason), names in groups.items():
