@@ -4,6 +4,8 @@ All compute softmax(q k^T / sqrt(d)) v per head and differ only in memory, speed
 and rounding. The softmax is in float32 for inputs of any precision.
 """
 
+import functools
+
 import einops
 import flax.linen as nn
 import jax
@@ -14,6 +16,7 @@ from vivit_jax.errors import UserError
 
 # Values of the config key model.attention.
 ATTENTIONS = ('auto', 'plain', 'chunked', 'cudnn', 'flax')
+WITHOUT_CAP = ('cudnn', 'flax')  # those that cannot cap scores
 
 # 'auto' uses 'chunked' from this many tokens on: the scores of all pairs exceed
 # the caches. benchmarks/RESULTS.md has timings for Model 1, 3137 tokens.
@@ -31,6 +34,7 @@ def attend(
   *,
   kind: str = 'auto',
   bias: jax.Array | None = None,
+  cap: float | None = None,
 ) -> jax.Array:
   """Returns the output of softmax attention, [..., N, heads, d].
 
@@ -46,15 +50,19 @@ def attend(
       'auto': the fastest one for this backend, precision and length.
     bias: float32 [B, heads, N, M], added to the scores; only for 'plain', and
       with one axis B.
+    cap: scores s become cap * tanh(s / cap), before the bias; not for 'cudnn'
+      and 'flax'. None: scores are not capped.
 
   Raises:
     UserError: 'cudnn' elsewhere than on a GPU, or in another precision.
-    ValueError: an unknown kind.
+    ValueError: an unknown kind, or one without `cap`.
   """
   if kind not in ATTENTIONS:
     raise ValueError(f"attention is '{kind}'; it is one of {ATTENTIONS}")
   if kind == 'auto':
-    kind = _fastest(query)
+    kind = _fastest(query, capped=cap is not None)
+  if cap is not None and kind in WITHOUT_CAP:
+    raise ValueError(f"attention '{kind}' cannot cap scores")
   if kind == 'flax':
     out = nn.dot_product_attention(
       query, key, value, force_fp32_for_softmax=True
@@ -79,9 +87,9 @@ def attend(
       einops.rearrange(x, 'B n H d -> B H n d') for x in (query, key, value)
     )
     if kind == 'chunked' and query.size:
-      out = _chunked(query, key, value)
+      out = _chunked(query, key, value, cap)
     else:
-      out = _attend_heads(query, key, value, bias)
+      out = _attend_heads(query, key, value, bias, cap)
     out = einops.rearrange(out, 'B H n d -> B n H d')
   return out.reshape(*batch, *out.shape[1:])
 
@@ -131,10 +139,11 @@ def attend_windows(
   return einops.rearrange(out, 'W B H n d -> (B W) n H d')
 
 
-def _fastest(query: jax.Array) -> str:
+def _fastest(query: jax.Array, capped: bool = False) -> str:
   """Returns the fastest implementation on the default backend."""
   length, _, width = query.shape[-3:]
-  if jax.default_backend() == 'gpu' and query.dtype == jnp.bfloat16:
+  fused = jax.default_backend() == 'gpu' and query.dtype == jnp.bfloat16
+  if fused and not capped:
     if width % 8 == 0 and width <= 128 and _is_ampere_or_later():
       return 'cudnn'
   return 'chunked' if length >= CHUNKED_FROM else 'plain'
@@ -149,7 +158,9 @@ def _is_ampere_or_later() -> bool:
     return False
 
 
-def _chunked(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+def _chunked(
+  query: jax.Array, key: jax.Array, value: jax.Array, cap: float | None
+) -> jax.Array:
   """Attends with some heads, or some queries of a head, at a time.
 
   In and out [B, heads, N, d]; key and value may have another N. Only the scores
@@ -166,7 +177,9 @@ def _chunked(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
   query, key, value = (
     x.reshape(-1, together, *x.shape[2:]) for x in (query, key, value)
   )
-  attend_some = jax.checkpoint(_attend_heads, prevent_cse=False)
+  attend_some = jax.checkpoint(
+    functools.partial(_attend_heads, cap=cap), prevent_cse=False
+  )
 
   def attend_group(inputs):
     query, key, value = inputs
@@ -186,6 +199,7 @@ def _attend_heads(
   key: jax.Array,
   value: jax.Array,
   bias: jax.Array | None = None,
+  cap: float | None = None,
 ) -> jax.Array:
   """Returns softmax(q k^T / sqrt(d) + bias) v; in and out [..., n, d].
 
@@ -198,6 +212,7 @@ def _attend_heads(
     key,
     preferred_element_type=jnp.float32,
   )
+  scores = capped(scores, cap)
   if bias is not None:
     scores = scores + bias
   maximum = jax.lax.stop_gradient(scores.max(axis=-1, keepdims=True))
@@ -210,6 +225,11 @@ def _attend_heads(
   )
   total = weights.sum(axis=-1, keepdims=True)
   return (summed / total).astype(value.dtype)
+
+
+def capped(scores: jax.Array, cap: float | None) -> jax.Array:
+  """Returns cap * tanh(scores / cap); the scores if cap is None."""
+  return scores if cap is None else cap * jnp.tanh(scores / cap)
 
 
 def _largest_divisor(number: int, limit: int) -> int:

@@ -35,6 +35,8 @@ def _single_query(options: blocks.Options) -> blocks.Options:
 class _Form(nn.Module):
   options: blocks.Options
   blocks: int = 0
+  widening: int = 1  # only of `VideoPrism`, as `unit`
+  unit: bool = False
 
   def query(self, x_BxNxD: jax.Array, init: nn.initializers.Initializer):
     """Returns the learned query of each clip, [B, 1, D]."""
@@ -64,23 +66,29 @@ class VideoPrism(_Form):
   """Attention with a scale for each channel of a head, then a layer norm.
 
   VideoPrism, arXiv 2402.13217, and its code: no MLP, no residual connection.
+  Its video-text model has `widening` 4, the width of attention / D, and divides
+  the result by its length (`unit`).
   """
 
   @nn.compact
   def __call__(self, x_BxNxD: jax.Array) -> jax.Array:
     query = self.query(x_BxNxD, nn.initializers.lecun_normal())
-    width = x_BxNxD.shape[-1] // self.options.attention_heads
-    scale = self.param('per_dim_scale', nn.initializers.zeros, (width,))
+    width = x_BxNxD.shape[-1]
+    inner, heads = self.widening * width, self.options.attention_heads
+    scale = self.param('per_dim_scale', nn.initializers.zeros, (inner // heads,))
     scale = (nn.softplus(scale) * _LOG2_E).astype(x_BxNxD.dtype)
 
     def scaled_attend(query, key, value):
       return attend(query * scale, key, value, kind='plain')
 
     name = 'MultiHeadDotProductAttention_0'
-    x = blocks.attention(self.options, name, attention_fn=scaled_attend)(
-      query, x_BxNxD
-    )
+    more = {'qkv_features': inner, 'out_features': width}
+    more['attention_fn'] = scaled_attend
+    x = blocks.attention(self.options, name, **more)(query, x_BxNxD)
     x = blocks.layer_norm(self.options, 'LayerNorm_0')(x)
+    if self.unit:
+      x = x.astype(jnp.float32)
+      x = x * jax.lax.rsqrt((x * x).sum(axis=-1, keepdims=True) + 1e-12)
     return einops.rearrange(x, 'B 1 D -> B D')
 
 
@@ -138,7 +146,7 @@ class VJepa(_Form):
 # weights need.
 FORMS = {
   'big_vision': (BigVision, {'gelu': 'tanh'}),
-  'videoprism': (VideoPrism, {}),
+  'videoprism': (VideoPrism, {'linear_init': 'lecun'}),
   'videoglue': (VideoGlue, {'linear_init': 'normal'}),
   'vjepa': (VJepa, {'gelu': 'exact', 'linear_init': 'normal'}),
 }

@@ -47,7 +47,9 @@ class Options:
     epsilon: of layer norms.
     dtype: of the computation; parameters are float32.
     linear_init: of the linear layers. 'xavier': Xavier-uniform, and biases of
-      1e-6 in the MLP; 'normal': deviation 0.02, and biases of 0.
+      1e-6 in the MLP; 'normal': deviation 0.02, and biases of 0; 'lecun':
+      LeCun-normal, and biases of 0.
+    cap: of attention scores; see `attention.attend`.
   """
 
   attention_heads: int
@@ -61,6 +63,7 @@ class Options:
   epsilon: float = 1e-6
   dtype: jnp.dtype = jnp.float32
   linear_init: str = 'xavier'
+  cap: float | None = None
 
 
 # Value of `Options.linear_init` -> initialisers of kernels, and of the MLP's
@@ -68,6 +71,7 @@ class Options:
 LINEAR_INITS = {
   'xavier': (nn.initializers.xavier_uniform(), nn.initializers.normal(1e-6)),
   'normal': (nn.initializers.normal(0.02), nn.initializers.zeros),
+  'lecun': (nn.initializers.lecun_normal(), nn.initializers.zeros),
 }
 
 
@@ -248,7 +252,9 @@ def attention(
     'dtype': options.dtype,
     'deterministic': True,
     'kernel_init': LINEAR_INITS[options.linear_init][0],
-    'attention_fn': functools.partial(attend, kind=options.attention),
+    'attention_fn': functools.partial(
+      attend, kind=options.attention, cap=options.cap
+    ),
     'name': name,
   }
   return nn.MultiHeadDotProductAttention(**arguments | more)
@@ -344,6 +350,7 @@ class Encoder(nn.Module):
     options: block settings.
     grid: token grid; N is t h w, plus 1 for a class token at the start.
     positions: one of `positions.POSITIONS`.
+    table: see `positions.AddPositions`.
     block: block class, called with options, grid and name; bind further
       arguments with `functools.partial`.
     branches: residual branches per block.
@@ -358,6 +365,7 @@ class Encoder(nn.Module):
   options: Options
   grid: tuple[int, int, int]
   positions: str = 'learned'
+  table: tuple[int, int, int] | None = None
   block: type[nn.Module] = EncoderBlock
   branches: int = EncoderBlock.BRANCHES
   first: int = 0
@@ -367,7 +375,9 @@ class Encoder(nn.Module):
   @nn.compact
   def __call__(self, x_BxNxD: jax.Array, mode: Mode) -> list[jax.Array]:
     """Returns `split_first` of the encoded tokens [B, N, D]; see `Mode`."""
-    x = AddPositions(self.positions, self.grid, name='posembed_input')(x_BxNxD)
+    x = AddPositions(
+      self.positions, self.grid, self.table, name='posembed_input'
+    )(x_BxNxD)
     parts = self._blocks(x, self._branch_scales(mode))
     if not self.final_norm:
       return parts

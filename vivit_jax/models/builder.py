@@ -55,7 +55,9 @@ def attention_pool(config: ModelConfig) -> pools.Attention:
     epsilon=pool.epsilon,
     dtype=jnp.dtype(config.dtype),
   )
-  return pools.Attention(pool.form, options, pool.blocks)
+  return pools.Attention(
+    pool.form, options, pool.blocks, pool.widening, pool.unit
+  )
 
 
 def check(config: ModelConfig) -> None:
@@ -73,11 +75,7 @@ def check(config: ModelConfig) -> None:
       f"model.pool is '{config.pool}'; {kind.name} takes one of "
       f'{", ".join(kind.pools)}.{nearest(config.pool, kind.pools)}'
     )
-  if config.attention_pool.blocks and config.attention_pool.form != 'vjepa':
-    raise UserError(
-      f'model.attention_pool.blocks is {config.attention_pool.blocks}, but '
-      f"form '{config.attention_pool.form}' has none: set it to 0."
-    )
+  _check_pool(config.attention_pool)
   defaults = ModelConfig()
   for key in family.BUILD_KEYS:
     value = getattr(config, key)
@@ -91,6 +89,18 @@ def check(config: ModelConfig) -> None:
       f"model.remat is 'stages', but {kind.name} has no stages: set it to "
       "'full'."
     )
+
+
+def _check_pool(pool: family.AttentionPool) -> None:
+  """Raises a UserError for keys that another form has."""
+  default = family.AttentionPool()
+  for key, form in family.OF_ONE_FORM.items():
+    value, unset = getattr(pool, key), getattr(default, key)
+    if value != unset and pool.form != form:
+      raise UserError(
+        f'model.attention_pool.{key} is {value}, but only form {form!r} has '
+        f'it, and the form is {pool.form!r}: set it to {unset}.'
+      )
 
 
 def pool_of(config: ModelConfig) -> str:

@@ -41,6 +41,7 @@ BUILT_IN = (
   'mvit',
   'video_swin',
   'videomae',
+  'videoprism',
 )
 # Environment variable with more such modules, separated by commas.
 MODULES = 'VIVIT_JAX_FAMILIES'
@@ -65,6 +66,14 @@ class AttentionPool:
   # Self-attention blocks before the pool; only of form 'vjepa'.
   blocks: int = typed.limited(0, at_least=0)
   epsilon: float = typed.limited(1e-6, above=0)  # of its layer norms
+  # Width of attention / D, and whether the result is divided by its length;
+  # only of form 'videoprism', whose video-text model has 4 and True.
+  widening: int = typed.limited(1, above=0)
+  unit: bool = False
+
+
+# Key of `AttentionPool` -> the only form that has it.
+OF_ONE_FORM = {'blocks': 'vjepa', 'widening': 'videoprism', 'unit': 'videoprism'}
 
 
 @dataclasses.dataclass(frozen=True)

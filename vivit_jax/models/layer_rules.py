@@ -8,7 +8,7 @@ def of_one_encoder(config: ModelConfig) -> Layers:
   """Returns the layers of a model whose only encoder is `Transformer`."""
   depth = sizes.of(config).layers
   return Layers(
-    depth, [('embedding/|cls$', 0), *_rules('Transformer', 0, depth)]
+    depth, [('embedding/|cls$', 0), *of_encoder('Transformer', 0, depth)]
   )
 
 
@@ -17,13 +17,13 @@ def of_two_encoders(config: ModelConfig) -> Layers:
   depth, temporal = sizes.of(config).layers, config.options.temporal_layers
   rules = [
     ('embedding/', 0),
-    *_rules('SpatialTransformer', 0, depth),
-    *_rules('TemporalTransformer', depth, temporal),
+    *of_encoder('SpatialTransformer', 0, depth),
+    *of_encoder('TemporalTransformer', depth, temporal),
   ]
   return Layers(depth + temporal, rules)
 
 
-def _rules(encoder: str, first: int, depth: int) -> list:
+def of_encoder(encoder: str, first: int, depth: int) -> list:
   """Returns an encoder's rules, given the number of blocks before it.
 
   Class token and positions belong to the layer before the first block, the norm

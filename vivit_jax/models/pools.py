@@ -76,11 +76,14 @@ class Attention(nn.Module):
     form: as model.attention_pool.form.
     options: attention heads, MLP width, epsilon and precision of the pool.
     blocks: self-attention blocks before it; only of form 'vjepa'.
+    widening, unit: see `attention_pools.VideoPrism`.
   """
 
   form: str
   options: blocks.Options
   blocks: int = 0
+  widening: int = 1
+  unit: bool = False
 
   @nn.compact
   def __call__(self, encoded: Encoded) -> jax.Array:
@@ -94,7 +97,8 @@ class Attention(nn.Module):
     options = dataclasses.replace(self.options, **settings)
     is_big_vision = kind is attention_pools.BigVision
     name = attention_pools.BIG_VISION if is_big_vision else attention_pools.NAME
-    return kind(options, self.blocks, name=name)(encoded.to_pool)
+    own = self.blocks, self.widening, self.unit
+    return kind(options, *own, name=name)(encoded.to_pool)
 
 
 def has_norm(names: Collection[str]) -> bool:

@@ -20,16 +20,22 @@ class AddPositions(nn.Module):
     kind: one of `POSITIONS`, or 'interleaved': see `interleaved`.
     grid: token grid (t, h, w). If N is t h w + 1, the first token is a class
       token; it has a learned position, but no sinusoidal one.
+    table: grid of the learned parameter, which is resized to `grid` in each
+      call, with antialiasing (VideoPrism, whose initial values it has). None:
+      `grid`.
   """
 
   kind: str
   grid: tuple[int, int, int]
+  table: tuple[int, int, int] | None = None
 
   @nn.compact
   def __call__(self, x_BxNxD: jax.Array) -> jax.Array:
     """Returns [B, N, D]."""
     _, count, width = x_BxNxD.shape
-    if self.kind == 'learned':
+    if self.kind == 'learned' and self.table:
+      positions = self._resized(width)
+    elif self.kind == 'learned':
       positions = self.param(
         'pos_embedding', nn.initializers.normal(0.02), (1, count, width)
       )
@@ -46,6 +52,18 @@ class AddPositions(nn.Module):
       class_token = np.zeros((count - len(fixed), width), np.float32)
       positions = jnp.asarray(np.concatenate([class_token, fixed]))[None]
     return x_BxNxD + positions.astype(x_BxNxD.dtype)
+
+  def _resized(self, width: int) -> jax.Array:
+    """Returns the table for the grid, [1, N, D]."""
+    positions = self.param(
+      'pos_embedding',
+      nn.initializers.lecun_normal(),
+      (1, math.prod(self.table), width),
+    )
+    if self.table != self.grid:
+      positions = positions.reshape(*self.table, width)
+      positions = jax.image.resize(positions, (*self.grid, width), 'bilinear')
+    return positions.reshape(1, -1, width)
 
 
 def sinusoids(axes: tuple[int, ...], width: int) -> np.ndarray:

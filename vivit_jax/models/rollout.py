@@ -18,6 +18,8 @@ import flax
 import jax
 import jax.numpy as jnp
 
+from vivit_jax.models.attention import capped
+
 ROWS = 256  # rows of A in memory at a time, per sequence and head
 
 
@@ -35,12 +37,15 @@ class Rollout:
   kept: jax.Array
 
 
-def attended(row: jax.Array, query: jax.Array, key: jax.Array) -> jax.Array:
+def attended(
+  row: jax.Array, query: jax.Array, key: jax.Array, cap: float | None = None
+) -> jax.Array:
   """Returns row @ A, float32 [S, N]; A is the attention, averaged over heads.
 
   Args:
     row: float32 [S, N], one row for each of S sequences.
     query, key: [S, N, heads, d].
+    cap: of scores; see `attention.attend`.
   """
   tokens, heads, width = query.shape[1:]
   rows = min(ROWS, tokens)
@@ -54,7 +59,7 @@ def attended(row: jax.Array, query: jax.Array, key: jax.Array) -> jax.Array:
   def add_some(total, some):
     shares, queries = some
     scores = jnp.einsum('SnHd,SNHd->SHnN', queries, key) / jnp.sqrt(width)
-    weights = jax.nn.softmax(scores, axis=-1)
+    weights = jax.nn.softmax(capped(scores, cap), axis=-1)
     return total + jnp.einsum('Sn,SHnN->SN', shares, weights) / heads, None
 
   parts = (

@@ -107,13 +107,16 @@ class SpatialFirst(Backbone):
   """
 
   def encode_in_space(
-    self, x_BxtxhxwxD: jax.Array, mode: Mode
+    self, x_BxtxhxwxD: jax.Array, mode: Mode, **more
   ) -> tuple[jax.Array, jax.Array]:
-    """Returns the encoded tokens [B, t, h, w, D], and vectors [B, t, D]."""
+    """Returns the encoded tokens [B, t, h, w, D], and vectors [B, t, D].
+
+    `more`: attributes of the encoder.
+    """
     batch, frames, h, w, _ = x_BxtxhxwxD.shape
     x = einops.rearrange(x_BxtxhxwxD, 'B t h w D -> (B t) (h w) D')
     x = self.with_class_token(x, 'cls_SpatialTransformer')
-    spatial = self.encoder('SpatialTransformer', self.depth, (1, h, w))
+    spatial = self.encoder('SpatialTransformer', self.depth, (1, h, w), **more)
     x, vectors = blocks.tokens_and_summary(spatial(x, mode.repeated(frames)))
     tokens = einops.rearrange(
       x, '(B t) (h w) D -> B t h w D', B=batch, h=h, w=w
