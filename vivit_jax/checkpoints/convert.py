@@ -23,7 +23,7 @@ from vivit_jax.models import classifier
 from vivit_jax.models import family as families
 from vivit_jax.models.weights import Clip, Weights
 
-WRITERS = ('native', 'huggingface', 'scenic', 'torchvision')
+WRITERS = ('native', 'huggingface', 'scenic', 'torchvision', 'videoprism')
 
 
 def _can_initialise(weights: Weights) -> str:
@@ -81,7 +81,7 @@ def convert(
   Args:
     source: path of a checkpoint of any known format.
     target: a new folder for 'native' (a workdir) and 'huggingface', a new file
-      for 'scenic' (msgpack) and 'torchvision' (safetensors).
+      for 'scenic' (msgpack), 'torchvision' (safetensors), 'videoprism' (npz).
     to: one of `WRITERS`.
     frames, crop, short_side: for 'huggingface': frames per clip, pixels of the
       square crop and of the resized video's short side; None: the checkpoint's
@@ -115,6 +115,9 @@ def convert(
   notes += contents.pop('notes', [])
   if to == 'scenic':
     _write_msgpack(contents['arrays'], target)
+  elif to == 'videoprism':
+    with _unfinished(target) as path, open(path, 'wb') as file:
+      np.savez(file, **contents['arrays'])
   elif to == 'torchvision':
     with _unfinished(target) as file:
       _write_tensors(contents['tensors'], file)

@@ -75,7 +75,9 @@ class VideoPrism(_Form):
     query = self.query(x_BxNxD, nn.initializers.lecun_normal())
     width = x_BxNxD.shape[-1]
     inner, heads = self.widening * width, self.options.attention_heads
-    scale = self.param('per_dim_scale', nn.initializers.zeros, (inner // heads,))
+    scale = self.param(
+      'per_dim_scale', nn.initializers.zeros, (inner // heads,)
+    )
     scale = (nn.softplus(scale) * _LOG2_E).astype(x_BxNxD.dtype)
 
     def scaled_attend(query, key, value):

@@ -73,7 +73,11 @@ class AttentionPool:
 
 
 # Key of `AttentionPool` -> the only form that has it.
-OF_ONE_FORM = {'blocks': 'vjepa', 'widening': 'videoprism', 'unit': 'videoprism'}
+OF_ONE_FORM = {
+  'blocks': 'vjepa',
+  'widening': 'videoprism',
+  'unit': 'videoprism',
+}
 
 
 @dataclasses.dataclass(frozen=True)

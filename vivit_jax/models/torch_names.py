@@ -214,7 +214,7 @@ def to_theirs(
   """
   by_ours, renamed = {row[1]: row for row in table}, {}
   for name, array in arrays.items():
-    layer, pattern = _split(name)
+    layer, pattern = ('', name) if name in by_ours else _split(name)
     if pattern not in by_ours:
       raise UserError(f'{name} has no name in the other format.')
     theirs, _, their_axes, our_axes = by_ours[pattern]

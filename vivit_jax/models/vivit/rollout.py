@@ -43,7 +43,7 @@ def factorised_self_attention(
   def through(row, block):
     for axis in reversed(config.options.order.split('_')):
       keys = pair(block[f'MultiHeadDotProductAttention_{axis}'])
-      row = with_residual(row, _along(axis, grid[0], row, keys))
+      row = with_residual(row, along(axis, grid[0], row, keys))
     return row
 
   return _through_one_encoder(captured, config, batch, grid, through)
@@ -60,7 +60,7 @@ def factorised_dot_product(
     seen = []
     for axis, half in zip(config.options.order.split('_'), halves):
       apart = [einops.rearrange(x, _SPLIT[axis], t=grid[0]) for x in half]
-      seen.append(_along(axis, grid[0], row, apart))
+      seen.append(along(axis, grid[0], row, apart))
     return with_residual(row, sum(seen) / len(seen))
 
   return _through_one_encoder(captured, config, batch, grid, through)
@@ -130,13 +130,17 @@ def _through_attention(row: jax.Array, block: Captured) -> jax.Array:
   return with_residual(row, attended(row, *keys))
 
 
-def _along(
-  axis: str, t: int, row: jax.Array, keys: Sequence[jax.Array]
+def along(
+  axis: str,
+  t: int,
+  row: jax.Array,
+  keys: Sequence[jax.Array],
+  cap: float | None = None,
 ) -> jax.Array:
   """Returns `attended` [B, N] for attention along 'space' or 'time'.
 
   `keys` are queries and keys of the sequences along the axis; `t` is the number
-  of temporal indices.
+  of temporal indices; `cap`: of scores.
   """
-  seen = attended(einops.rearrange(row, _SPLIT[axis], t=t), *keys)
+  seen = attended(einops.rearrange(row, _SPLIT[axis], t=t), *keys, cap)
   return einops.rearrange(seen, _MERGE[axis], B=len(row))

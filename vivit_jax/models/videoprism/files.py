@@ -1,0 +1,342 @@
+"""Reads VideoPrism's files, the authors' and transformers'; writes the former.
+
+Both hold the scale of a layer norm less 1. It is increased in float64, so that
+writing gives the same bits.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from vivit_jax.errors import UserError, damaged
+from vivit_jax.models import (
+  attention_pools,
+  classifier,
+  image_vit,
+  sizes,
+  torch_names,
+)
+from vivit_jax.models.family import Import
+from vivit_jax.models.videoprism import weights as own
+from vivit_jax.models.weights import TORCH, Clip, File, Weights
+
+_FAMILY = 'videoprism'
+_KERNEL = 'patch_projection/linear/kernel'
+_STACK = 'transformers_stack/x_layers'
+_ENCODERS = {
+  'spatial': 'SpatialTransformer',
+  'temporal': 'TemporalTransformer',
+  'auxiliary': 'AuxiliaryTransformer',
+}
+_ATTENTION = 'MultiHeadDotProductAttention_0'
+_POOL = attention_pools.NAME
+_QKV = ('query', 'key', 'value')
+
+
+def _attention(theirs: str, ours: str) -> list[torch_names.Row]:
+  """Returns the rows of an attention layer of the authors."""
+  rows = [
+    (f'{theirs}/post/w', f'{ours}/out/kernel', 'D h d', 'h d D'),
+    (f'{theirs}/post/b', f'{ours}/out/bias', 'D', 'D'),
+  ]
+  for name in _QKV:
+    rows += [
+      (f'{theirs}/{name}/w', f'{ours}/{name}/kernel', 'D h d', 'D h d'),
+      (f'{theirs}/{name}/b', f'{ours}/{name}/bias', 'h d', 'h d'),
+    ]
+  return rows
+
+
+def _equal(theirs: str, ours: str, *parts: str) -> list[torch_names.Row]:
+  return [(f'{theirs}/{x}', f'{ours}/{x}', '...', '...') for x in parts]
+
+
+def _official() -> list[torch_names.Row]:
+  """Returns the rows of the authors' names, without prefixes."""
+  dense, norm = ('kernel', 'bias'), ('scale', 'bias')
+  pool = 'pooler/pooling_attention'
+  scale = 'per_dim_scale'
+  rows = [
+    *_equal('patch_projection/linear', 'embedding', *dense),
+    *_equal('projection/linear', classifier.HEAD, *dense),
+    *_equal(f'{pool}_layer_norm', f'{_POOL}/LayerNorm_0', *norm),
+    *_equal(f'{pool}/{scale}', _POOL, scale),
+    *_attention(pool, f'{_POOL}/{_ATTENTION}'),
+    (f'{pool}_query', f'{_POOL}/probe', 'n D', '1 n D'),
+  ]
+  for theirs, ours in _ENCODERS.items():
+    positions = f'{ours}/{image_vit.POSITIONS}'
+    rows.append((f'{theirs}_pos_emb/emb_var', positions, 'n D', '1 n D'))
+    rows += _equal(f'{theirs}_ln', f'{ours}/encoder_norm', *norm)
+    layer, block = f'{theirs}_encoder/{_STACK}_#', f'{ours}/encoderblock_#'
+    rows += _attention(f'{layer}/self_attention', f'{block}/{_ATTENTION}')
+    rows += _equal(f'{layer}/layer_norm', f'{block}/LayerNorm_0', *norm)
+    layer = f'{layer}/ff_layer'
+    rows += _equal(f'{layer}/layer_norm', f'{block}/LayerNorm_1', *norm)
+    for number in (1, 2):
+      linear = f'{layer}/ffn_layer{number}/linear'
+      rows += _equal(linear, f'{block}/MlpBlock_0/Dense_{number - 1}', *dense)
+  return rows
+
+
+def _transformers() -> list[torch_names.Row]:
+  """Returns the rows of transformers' names, without prefixes."""
+  modules = [
+    ('spatial_embeddings.patch_embeddings.projection', 'embedding', 'patches'),
+    ('layernorm1', 'SpatialTransformer/encoder_norm', 'norm'),
+    ('layernorm2', 'TemporalTransformer/encoder_norm', 'norm'),
+    ('head_layernorm', f'{_POOL}/LayerNorm_0', 'norm'),
+    ('classifier', classifier.HEAD, 'dense'),
+  ]
+  attentions = {'head': f'{_POOL}/{_ATTENTION}'}
+  for theirs, ours in _ENCODERS.items():
+    layer, block = f'{theirs}_layers.#', f'{ours}/encoderblock_#'
+    attentions[f'{layer}.attention'] = f'{block}/{_ATTENTION}'
+    modules += [
+      (f'{layer}.layernorm_before', f'{block}/LayerNorm_0', 'norm'),
+      (f'{layer}.layernorm_after', f'{block}/LayerNorm_1', 'norm'),
+      (f'{layer}.mlp.fc1', f'{block}/MlpBlock_0/Dense_0', 'dense'),
+      (f'{layer}.mlp.fc2', f'{block}/MlpBlock_0/Dense_1', 'dense'),
+    ]
+  for theirs, ours in attentions.items():
+    modules.append((f'{theirs}.o_proj', f'{ours}/out', 'merge'))
+    for name in _QKV:
+      modules.append((f'{theirs}.{name[0]}_proj', f'{ours}/{name}', 'split'))
+  arrays = [
+    ('head.per_dim_scale', f'{_POOL}/per_dim_scale'),
+    ('head.pooling_attention_query', f'{_POOL}/probe'),
+  ] + [
+    (
+      f'{theirs}_embeddings.position_embeddings',
+      f'{_ENCODERS[theirs]}/{image_vit.POSITIONS}',
+    )
+    for theirs in ('spatial', 'temporal')
+  ]
+  return torch_names.rows(modules, arrays)
+
+
+_OFFICIAL, _TRANSFORMERS = _official(), _transformers()
+
+
+def read_npz(file: File) -> Weights:
+  """Reads the authors' npz: encoder, classifier or video-text model.
+
+  Layers may be stacked. Sizes follow from names and shapes.
+
+  Raises:
+    UserError: another model, or a damaged file.
+  """
+  named, text = {}, {}
+  for name, array in file.load().items():
+    name = re.sub('^(params/)?((vision_)?encoder/)?', '', name)
+    name = re.sub('^(atten|contrastive_vision)_pooler/', 'pooler/', name)
+    if name.startswith(f'{own.TEXT}/'):
+      text[name] = array
+    elif f'{_STACK}/' in name:
+      for layer, part in enumerate(array):
+        named[name.replace(_STACK, f'{_STACK}_{layer}', 1)] = part
+    else:
+      named[name] = array
+  kernel = named.get(_KERNEL)
+  query = named.get(f'spatial_encoder/{_STACK}_0/self_attention/query/w')
+  patch = 0 if kernel is None else math.isqrt(len(kernel) // 3)
+  if query is None or query.ndim != 3:
+    raise damaged(file.path, 'the first spatial layer has no query')
+  if kernel is None or kernel.ndim != 2 or 3 * patch**2 != len(kernel):
+    raise damaged(file.path, f'{_KERNEL} is missing or not of square patches')
+  named[_KERNEL] = kernel.reshape(1, patch, patch, 3, -1)
+  arrays = torch_names.to_ours(named, query.shape[1], file.path, _OFFICIAL)
+  unit = any('contrastive_vision_pooler/' in name for name in file.names)
+  return _weights(file, 'npz of the authors', arrays, text, unit)
+
+
+def read_transformers(file: File) -> Weights:
+  """Reads transformers' VideoPrism: vision, video, classification or whole.
+
+  Raises:
+    UserError: a model that this package cannot build, or a damaged file.
+  """
+  nested = file.config.get('vision_config')
+  if isinstance(nested, Mapping):
+    file = dataclasses.replace(file, config={**file.config, **nested})
+  config = file.config
+  heads = torch_names.stated_heads(file)
+  if heads is None:
+    where = file.path.with_name('config.json')
+    raise damaged(where, 'num_attention_heads is missing')
+  for key, known in (
+    ('hidden_act', ('gelu_python', 'gelu')),
+    ('layer_norm_eps', (1e-6,)),
+  ):
+    if config.get(key, known[0]) not in known:
+      raise UserError(
+        f'{file.path.parent} has {key} {config[key]!r}; VideoPrism is '
+        f'supported with {known[0]!r}.'
+      )
+  named, text = {}, {}
+  for name, array in file.load().items():
+    if name.startswith('text_model.'):
+      number = re.sub(r'\.(\d+)\.', r'.block_\1/', name)
+      text[f'{own.TEXT}/{number}'] = array
+    else:
+      name = re.sub(r'^(video_model\.)?(vision_model\.)?', '', name)
+      named[name] = array
+  arrays = torch_names.to_ours(named, heads, file.path, _TRANSFORMERS)
+  has_head = classifier.classes_of(arrays) is not None
+  unit = not has_head and config.get('apply_l2norm', True) is not False
+  return _weights(file, file.title, arrays, text, unit)
+
+
+IMPORTS = (
+  Import(
+    "a VideoPrism in its authors' npz",
+    lambda file: (
+      file.container == 'npz'
+      and any(name.endswith(_KERNEL) for name in file.names)
+    ),
+    read_npz,
+  ),
+  Import(
+    'a VideoPrism of transformers',
+    lambda file: (
+      file.container in TORCH
+      and str(file.config.get('model_type')).startswith(_FAMILY)
+    ),
+    read_transformers,
+  ),
+)
+
+
+def _weights(
+  file: File, title: str, arrays: dict, text: dict, unit: bool
+) -> Weights:
+  """Returns weights, with true scales and the config that follows from them.
+
+  Args:
+    file: of the arrays.
+    title: of the format.
+    arrays: under our names, but with scales less 1.
+    text: of the text tower.
+    unit: whether the pool, if there is one, gives embeddings of length 1.
+  """
+  weights = Weights(
+    f'VideoPrism, {title}',
+    _shifted(arrays, 1) | text,
+    (_FAMILY,),
+    **image_vit.hugging_face_labels(file, arrays),
+    options={'cap': file.config.get('attn_logit_softcapping', own.CAP)},
+    spare=[*text],
+  )
+  image_vit.checked(weights, file)
+  lengths = [
+    arrays.get(
+      f'{_ENCODERS[axis]}/{image_vit.POSITIONS}', np.zeros((1, 0))
+    ).shape[1]
+    for axis in ('temporal', 'spatial')
+  ]
+  if 0 in lengths:
+    raise damaged(file.path, 'a position table is missing or empty')
+  side = math.isqrt(lengths[1])
+  if side**2 != lengths[1]:
+    obstacle = (
+      f'{file.path} has {lengths[1]} spatial positions, which are no square '
+      'grid: set model.options.table in a --config=FILE of its model.'
+    )
+    return dataclasses.replace(weights, obstacle=obstacle)
+  notes = []
+  if unit and attention_pools.is_attention_pool(arrays):
+    notes.append(
+      'the video half of a video-text model, without its text tower: features '
+      'are its embeddings of videos, of length 1'
+    )
+  table = lengths[0], side, side
+  experiment = _experiment(weights, table, unit)
+  return dataclasses.replace(weights, experiment=experiment, notes=notes)
+
+
+def _shifted(arrays: Mapping[str, np.ndarray], by: int) -> dict:
+  """Returns arrays whose layer norms' scales are increased, in float64."""
+  return {
+    name: x.astype(np.float64) + by if name.endswith('/scale') else x
+    for name, x in arrays.items()
+  }
+
+
+def _experiment(weights: Weights, table: tuple, unit: bool) -> dict[str, Any]:
+  """Returns config sections; sizes are those of the arrays."""
+  arrays = weights.arrays
+  found = image_vit.infer_sizes(arrays)
+  patch = arrays['embedding/kernel'].shape[1]
+  size, options = sizes.named(
+    *(found[key] for key in ('attention_heads', 'width', 'mlp_width')),
+    own.SIZES,
+  )
+  options |= {f'{x}_layers': found.get(f'{x}_layers', 0) for x in _ENCODERS}
+  options |= {'patch': patch, 'table': table, **weights.options}
+  model = {'family': _FAMILY, 'size': size, 'options': options, 'pool': 'mean'}
+  if attention_pools.is_attention_pool(arrays):
+    query = arrays[f'{_POOL}/{_ATTENTION}/query/bias']
+    model['pool'] = 'attention'
+    model['attention_pool'] = {
+      'form': 'videoprism',
+      'widening': max(1, query.size // found['width']),
+      'unit': unit,
+    }
+  crop = table[1] * patch, table[2] * patch
+  data = {'frames': table[0], 'crop': crop, 'short_side': crop[0]}
+  evaluation = {'temporal_views': 1, 'spatial_crops': 1}
+  return {
+    'model': model,
+    'data': own.DATA | data,
+    'evaluation': evaluation,
+  }
+
+
+def write(weights: Weights, clip: Clip) -> dict[str, Any]:
+  """Returns 'arrays' of the authors' npz; see `Family.exports`.
+
+  Raises:
+    UserError: neither an encoder nor a classifier of the authors.
+  """
+  del clip  # nothing in the file depends on it
+  arrays = weights.arrays
+  image_vit.check_blocks(arrays)
+  head = classifier.classes_of(arrays) is not None
+  query = arrays.get(f'{_POOL}/{_ATTENTION}/query/bias')
+  width = arrays['embedding/kernel'].shape[-1]
+  differences = {
+    'has a head, but no such pool': head and query is None,
+    'has a pool, but no head': query is not None and not head,
+    'has another pool': query is not None
+    and (query.size != width or f'{_POOL}/per_dim_scale' not in arrays),
+    'has auxiliary layers': 'auxiliary_layers' in image_vit.infer_sizes(arrays),
+    'has a representation layer': classifier.has_representation(arrays),
+    'has several heads': len(weights.label_names or ()) > 1,
+    'has another cap': weights.options.get('cap', own.CAP) != own.CAP,
+  }
+  for difference, differs in differences.items():
+    if differs:
+      raise UserError(
+        "VideoPrism's authors have encoders, and classifiers with one head "
+        f'and their attention pool; this model {difference}.'
+      )
+  named = torch_names.to_theirs(_shifted(arrays, -1), _OFFICIAL)
+  named[_KERNEL] = named[_KERNEL].reshape(-1, width)
+  result, stacks = {}, {}
+  for name, array in named.items():
+    if head and not name.startswith(('pooler/', 'projection/')):
+      name = f'encoder/{name}'
+    name = re.sub('^pooler/', 'atten_pooler/', f'{name}')
+    array = np.asarray(array, np.float32)
+    if number := re.search(rf'(?<={_STACK})_(\d+)', name):
+      name = name.replace(number[0], '', 1)
+      stacks.setdefault(f'params/{name}', {})[int(number[1])] = array
+    else:
+      result[f'params/{name}'] = array
+  for name, layers in stacks.items():
+    result[name] = np.stack([layers[number] for number in sorted(layers)])
+  return {'arrays': result}
