@@ -168,3 +168,46 @@ def test_the_fused_kernel_is_for_gpus_that_have_it(
   assert fastest(197, 256, jnp.bfloat16) == 'plain'
   assert fastest(197, 64, jnp.float32) == 'plain'
   assert fastest(1024, 64, jnp.float32) == 'chunked'
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_capped_scores_and_their_gradients_by_hand(kind, monkeypatch):
+  monkeypatch.setattr(attention, '_CHUNK_SCORES', {'cpu': 500})
+  inputs = [3.0 * x for x in _random(1, 30)]
+  weight = np.random.default_rng(0).normal(size=inputs[0].shape)
+  cap = 2.0
+
+  def by_hand(query, key, value):
+    scores = jnp.einsum('bnhd,bmhd->bhnm', query, key) / math.sqrt(8)
+    weights = nn.softmax(cap * jnp.tanh(scores / cap))
+    return jnp.einsum('bhnm,bmhd->bnhd', weights, value)
+
+  def results(function):
+    def loss(inputs):
+      out = function(*inputs)
+      return jnp.sum(weight * out), out
+
+    return jax.jit(jax.grad(loss, has_aux=True))(inputs)
+
+  with jax.default_matmul_precision('float32'):
+    attend = functools.partial(attention.attend, kind=kind, cap=cap)
+    found, expected = results(attend), results(by_hand)
+    uncapped = attention.attend(*inputs, kind=kind)
+  for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+  assert np.abs(uncapped - found[1]).max() > 0.1
+
+
+@pytest.mark.parametrize('kind', ['flax', 'cudnn'])
+def test_a_cap_that_would_be_ignored_is_an_error(kind):
+  with pytest.raises(ValueError, match=kind):
+    attention.attend(*_random(0, 3), kind=kind, cap=50.0)
+
+
+def test_capped_scores_never_use_the_fused_kernel(monkeypatch):
+  gpu = types.SimpleNamespace(compute_capability='9.0')
+  monkeypatch.setattr(jax, 'default_backend', lambda: 'gpu')
+  monkeypatch.setattr(jax, 'local_devices', lambda: [gpu])
+  query = jax.ShapeDtypeStruct((2, 256, 12, 64), jnp.bfloat16)
+  assert attention._fastest(query) == 'cudnn'
+  assert attention._fastest(query, capped=True) == 'plain'

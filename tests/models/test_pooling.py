@@ -50,6 +50,11 @@ def videoprism(x_ND, p):
   return plain.norm(x, p['LayerNorm_0'])
 
 
+def video_text(x_ND, p):
+  x = videoprism(x_ND, p)
+  return x / np.linalg.norm(x)
+
+
 def videoglue(x_ND, p):
   x = plain.norm(x_ND, p['LayerNorm_0'])
   return projected(p['probe'][0, 0], x, p['MultiHeadDotProductAttention_0'])
@@ -77,6 +82,7 @@ def exact_mlp(x, p):
 FORMS = {
   'big_vision': big_vision,
   'videoprism': videoprism,
+  'video_text': video_text,
   'videoglue': videoglue,
   'vjepa': vjepa,
 }
@@ -104,7 +110,9 @@ def test_pools_by_hand(name, has_sequence):
   sequence = DRAW.normal(size=(2, 3, 12)).astype(np.float32)
   read = sequence if has_sequence else tokens.reshape(2, 12, 12)
   if name in FORMS:
-    pool = pools.Attention(name, OPTIONS, blocks=2 * (name == 'vjepa'))
+    own = {'vjepa': {'blocks': 2}, 'video_text': {'widening': 2, 'unit': True}}
+    form = 'videoprism' if name == 'video_text' else name
+    pool = pools.Attention(form, OPTIONS, **own.get(name, {}))
   else:
     pool = pools.POOLS[name]()
   encoded = pools.Encoded(
