@@ -40,6 +40,7 @@ test-torch: .venv/installed-dev
 	$(BIN)/python -m pytest tests/checkpoints/test_convert.py \
 	  tests/checkpoints/test_torch_files.py \
 	  tests/checkpoints/test_timesformer_weights.py \
+	  tests/checkpoints/test_videoprism_files.py \
 	  tests/models/test_per_frame.py tests/models/test_videomae.py \
 	  tests/test_benchmarks.py::test_torch_is_compared_where_it_is_installed
 

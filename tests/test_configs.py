@@ -56,6 +56,17 @@ RELATIVES = {
   'k400_videomae_b': (86_534_800, 16, 224, 768, 7.5e-4, 75),
   'k400_videomae_l': (304_270_736, 16, 224, 256, 1e-3, 35),
   'ssv2_videomae_b': (86_361_006, 16, 224, 768, 7.5e-4, 30),
+  # VideoGLUE's pool has no scale for each of 64 channels of a head.
+  'k400_videoprism_b_probe': (117_037_520 - 64, 16, 288, 256, 1e-4, 150),
+  'k400_videoprism_l_probe': (358_576_592 - 64, 8, 288, 256, 1e-4, 150),
+  'ssv2_videoprism_b_probe': (
+    117_037_520 - 64 - 226 * 769,
+    16,
+    288,
+    256,
+    1e-4,
+    60_000 * 256 / 168_913,
+  ),
 }
 
 
