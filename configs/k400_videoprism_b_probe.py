@@ -4,15 +4,16 @@ r"""A probe of VideoPrism-B, 16 x 4, on Kinetics-400 (arXiv 2402.13217).
     --workdir=runs/videoprism_b_probe \
     --config.init_from=flax_base_f16r288_repeated.npz
 
-Hardware: not tried. 240,000 videos x 150 epochs x 491.5 G multiply-adds, forward
-alone, are 3.5e19 operations: 49 hours of an H100 at a fifth of its bfloat16
-peak (--config.model.dtype=bfloat16). --config.train.accumulate=N saves memory.
+Hardware: not tried. 240,000 videos x 150 epochs x 491.5 G multiply-adds,
+forward alone, are 3.5e19 operations: 49 hours of an H100 at a fifth of its
+bfloat16 peak (--config.model.dtype=bfloat16). --config.train.accumulate=N saves
+memory.
 Expected: 82.9 top-1 (4 x 3 views; google-deepmind/videoprism's README).
 
 The encoder is frozen; a pool by attention and a head are trained. Pool,
-optimiser, schedule and views are VideoGLUE's (arXiv 2307.03166), at VideoPrism's
-288 pixels. The authors state no crops and no clipping: here, the short side is 1
-to 1.25 times the crop, and nothing is clipped.
+optimiser, schedule and views are VideoGLUE's (arXiv 2307.03166), at
+VideoPrism's 288 pixels. Our choices, which promise nothing: in training, the
+short side is 1 to 1.25 times the crop; gradients are not clipped.
 """
 
 import ml_collections

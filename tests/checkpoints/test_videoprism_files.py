@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference
 
+import vivit_jax
 from vivit_jax import config as configs
 from vivit_jax.checkpoints import convert, load, merge, pretrained, sources
 from vivit_jax.errors import UserError
@@ -134,6 +135,20 @@ def test_the_text_tower_is_left_over_and_said_so():
     assert part in text
 
 
+def test_embeddings_of_a_video_have_length_1():
+  model = vivit_jax.load(TEXT)
+  frames = np.random.default_rng(0).integers(0, 256, (9, 24, 24, 3), np.uint8)
+  found = model.features(frames)
+  clip = frames[model.clips_and_numbers(frames)[1][0]] / np.float32(255)
+  expected = model.model.apply(
+    {'params': model.params}, clip[None], features=True
+  ).pre_logits[0]
+  np.testing.assert_allclose(found, expected, atol=1e-5)
+  np.testing.assert_allclose(np.linalg.norm(found), 1, rtol=1e-5)
+  with pytest.raises(UserError, match='head'):
+    model.predict(frames)
+
+
 def probe(path):
   """Returns the merge of a file into a classifier with an attention pool."""
   experiment = sources.read(path).experiment
@@ -243,7 +258,9 @@ def test_damaged_files_are_refused_by_name(change, named, tmp_path):
     load.load(tmp_path / 'damaged.npz', headless=True)
 
 
-@pytest.mark.parametrize('kind', ['ForVideoClassification', 'VideoModel'])
+@pytest.mark.parametrize(
+  'kind', ['ForVideoClassification', 'VideoModel', 'ClipModel']
+)
 def test_transformers_gives_the_same_outputs(kind, tmp_path):
   """Their classifier's pool is 4 times as wide as the authors'."""
   torch = pytest.importorskip('torch', reason='torch is not installed')
@@ -251,7 +268,14 @@ def test_transformers_gives_the_same_outputs(kind, tmp_path):
   config = json.loads((ENCODER / 'transformers/config.json').read_text())
   config |= {'intermediate_size': 96, 'num_labels': 4}
   torch.manual_seed(0)
-  config = transformers.VideoPrismVisionConfig(**config)
+  if kind == 'ClipModel':
+    text = {'hidden_size': 24, 'intermediate_size': 96, 'vocab_size': 19}
+    text |= {'num_hidden_layers': 1, 'num_attention_heads': 3}
+    config = transformers.VideoPrismConfig(
+      vision_config=config, text_config=text
+    )
+  else:
+    config = transformers.VideoPrismVisionConfig(**config)
   model = getattr(transformers, f'VideoPrism{kind}')(config).eval()
   with torch.no_grad():
     for parameter in model.parameters():
@@ -261,7 +285,7 @@ def test_transformers_gives_the_same_outputs(kind, tmp_path):
   video = video.astype(np.float32)
   pixels = torch.from_numpy(video).permute(0, 1, 4, 2, 3)
   with torch.no_grad():
-    theirs = model(pixels)
+    theirs = getattr(model, 'video_model', model)(pixels)
   loaded = load.load(tmp_path, headless=True)
   is_head = kind == 'ForVideoClassification'
   found = loaded.model.apply(

@@ -158,6 +158,7 @@ MODELS = {
   'divided': ('timesformer', {}),
   'stam': ('stam', {}),
   'videomae': ('videomae', {'size': 'S'}),
+  'videoprism': ('videoprism', {'size': 'B', 'table': (3, 3, 3)}),
   'vtn': ('vtn', {}),
   'mvit': ('mvit', {'size': 'B', 'layers': 2, 'stages': (1,)}),
   'mvit_v1': (

@@ -38,6 +38,11 @@ def per_frame(family):
   return ModelConfig(family, options=options)
 
 
+def videoprism():
+  options = SIZE | {'spatial_layers': LAYERS, 'table': (T, 2, 2)}
+  return ModelConfig('videoprism', options=options | {'temporal_layers': 1})
+
+
 def swin():
   sizes = {'width': 32, 'depths': (LAYERS,), 'attention_heads': (2,)}
   shape = {'window': (2, 2, 2), 'tubelet': (1, 4, 4)}
@@ -88,6 +93,7 @@ CASES = {
   'stam': (per_frame('stam'), 'SpatialTransformer', 0, PER_FRAME),
   'video_swin': (swin(), 'stage0', 0, 'B t h w -> B t h w 1'),
   'videomae': (vivit('videomae'), 'Transformer', 0, JOINT),
+  'videoprism': (videoprism(), 'SpatialTransformer', 0, PER_FRAME),
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import reference
 from vivit_jax import models
 from vivit_jax.checkpoints import load, names
 from vivit_jax.errors import UserError
-from vivit_jax.inference import gradient, rollout
+from vivit_jax.inference import rollout
 from vivit_jax.models import attention, blocks, builder, positions, stacking
 from vivit_jax.models.family import AttentionPool, ModelConfig
 
@@ -340,23 +340,6 @@ def test_rollout_is_the_product_of_full_matrices():
   assert row.max() > 1.2 * row.min()
   np.testing.assert_allclose(found.attention[0].ravel(), row, atol=1e-6)
   np.testing.assert_array_equal(found.kept, 0)
-
-
-def test_the_gradient_of_a_dark_place_is_zero():
-  """Without biases and positions, a black patch is zero in the first block."""
-  config, params = built({'spatial_layers': 1})
-  flat = {
-    name: 0 * x if name.endswith(('bias', 'pos_embedding')) else x
-    for name, x in names.flatten(params).items()
-  }
-  video = VIDEO.copy()
-  video[:, :, 3:6, 3:] = 0
-  found = gradient.contributions(config)(names.unflatten(flat), video)
-  assert found.shape == (2, T, H, W)
-  dark = np.zeros((H, W), bool)
-  dark[1, 1] = True
-  np.testing.assert_allclose(found[:, :, dark], 0, atol=1e-6)
-  assert np.abs(found[:, :, ~dark]).max() > 1e-2
 
 
 @pytest.mark.parametrize('keys, named', [

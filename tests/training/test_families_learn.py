@@ -126,6 +126,15 @@ def accuracy_of(experiment, steps: int, enough: float) -> float:
     ('vtn', TEMPORAL | {'head_dropout': 0.0}),
     ('stam', TEMPORAL),
     ('videomae', {'layers': 2}),
+    (
+      'videoprism',
+      {
+        'patch': 16,
+        'spatial_layers': 2,
+        'temporal_layers': 2,
+        'table': (8, 2, 2),
+      },
+    ),
   ],
 )
 def test_models_of_time_tell_a_verb_from_its_reverse(family, options):

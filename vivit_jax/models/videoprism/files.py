@@ -179,6 +179,8 @@ def read_transformers(file: File) -> Weights:
       )
   named, text = {}, {}
   for name, array in file.load().items():
+    if name.endswith('.position_ids'):  # a buffer
+      continue
     if name.startswith('text_model.'):
       number = re.sub(r'\.(\d+)\.', r'.block_\1/', name)
       text[f'{own.TEXT}/{number}'] = array
