@@ -3,8 +3,8 @@
 python -m vivit_jax.checkpoints inspect PATH
 python -m vivit_jax.checkpoints convert SRC DST --to=FORMAT
 
-FORMAT: native, huggingface, scenic, torchvision or videoprism. PATH and SRC may be names on
-the Hugging Face Hub, hf://OWNER/NAME[@REVISION][/FILE].
+FORMAT: native, huggingface, scenic, torchvision or videoprism. PATH and SRC may
+be names on the Hugging Face Hub, hf://OWNER/NAME[@REVISION][/FILE].
 """
 
 import pathlib

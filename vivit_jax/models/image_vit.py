@@ -353,7 +353,7 @@ def infer_sizes(arrays: Mapping[str, np.ndarray]) -> dict[str, int]:
   for name, array in arrays.items():
     if name == 'embedding/kernel':
       sizes['width'] = array.shape[-1]
-    elif name.endswith('/query/kernel') and 'MAPHead' not in name:
+    elif name.endswith('/query/kernel') and not classifier.is_own(name):
       sizes['attention_heads'] = array.shape[1]
     elif re.search(r'encoderblock_\d+/MlpBlock(_0)?/Dense_0/kernel$', name):
       sizes['mlp_width'] = array.shape[1]

@@ -21,105 +21,12 @@ from vivit_jax.models import (
   torch_names,
 )
 from vivit_jax.models.family import Import
+from vivit_jax.models.videoprism import names
 from vivit_jax.models.videoprism import weights as own
 from vivit_jax.models.weights import TORCH, Clip, File, Weights
 
 _FAMILY = 'videoprism'
-_KERNEL = 'patch_projection/linear/kernel'
-_STACK = 'transformers_stack/x_layers'
-_ENCODERS = {
-  'spatial': 'SpatialTransformer',
-  'temporal': 'TemporalTransformer',
-  'auxiliary': 'AuxiliaryTransformer',
-}
-_ATTENTION = 'MultiHeadDotProductAttention_0'
-_POOL = attention_pools.NAME
-_QKV = ('query', 'key', 'value')
-
-
-def _attention(theirs: str, ours: str) -> list[torch_names.Row]:
-  """Returns the rows of an attention layer of the authors."""
-  rows = [
-    (f'{theirs}/post/w', f'{ours}/out/kernel', 'D h d', 'h d D'),
-    (f'{theirs}/post/b', f'{ours}/out/bias', 'D', 'D'),
-  ]
-  for name in _QKV:
-    rows += [
-      (f'{theirs}/{name}/w', f'{ours}/{name}/kernel', 'D h d', 'D h d'),
-      (f'{theirs}/{name}/b', f'{ours}/{name}/bias', 'h d', 'h d'),
-    ]
-  return rows
-
-
-def _equal(theirs: str, ours: str, *parts: str) -> list[torch_names.Row]:
-  return [(f'{theirs}/{x}', f'{ours}/{x}', '...', '...') for x in parts]
-
-
-def _official() -> list[torch_names.Row]:
-  """Returns the rows of the authors' names, without prefixes."""
-  dense, norm = ('kernel', 'bias'), ('scale', 'bias')
-  pool = 'pooler/pooling_attention'
-  scale = 'per_dim_scale'
-  rows = [
-    *_equal('patch_projection/linear', 'embedding', *dense),
-    *_equal('projection/linear', classifier.HEAD, *dense),
-    *_equal(f'{pool}_layer_norm', f'{_POOL}/LayerNorm_0', *norm),
-    *_equal(f'{pool}/{scale}', _POOL, scale),
-    *_attention(pool, f'{_POOL}/{_ATTENTION}'),
-    (f'{pool}_query', f'{_POOL}/probe', 'n D', '1 n D'),
-  ]
-  for theirs, ours in _ENCODERS.items():
-    positions = f'{ours}/{image_vit.POSITIONS}'
-    rows.append((f'{theirs}_pos_emb/emb_var', positions, 'n D', '1 n D'))
-    rows += _equal(f'{theirs}_ln', f'{ours}/encoder_norm', *norm)
-    layer, block = f'{theirs}_encoder/{_STACK}_#', f'{ours}/encoderblock_#'
-    rows += _attention(f'{layer}/self_attention', f'{block}/{_ATTENTION}')
-    rows += _equal(f'{layer}/layer_norm', f'{block}/LayerNorm_0', *norm)
-    layer = f'{layer}/ff_layer'
-    rows += _equal(f'{layer}/layer_norm', f'{block}/LayerNorm_1', *norm)
-    for number in (1, 2):
-      linear = f'{layer}/ffn_layer{number}/linear'
-      rows += _equal(linear, f'{block}/MlpBlock_0/Dense_{number - 1}', *dense)
-  return rows
-
-
-def _transformers() -> list[torch_names.Row]:
-  """Returns the rows of transformers' names, without prefixes."""
-  modules = [
-    ('spatial_embeddings.patch_embeddings.projection', 'embedding', 'patches'),
-    ('layernorm1', 'SpatialTransformer/encoder_norm', 'norm'),
-    ('layernorm2', 'TemporalTransformer/encoder_norm', 'norm'),
-    ('head_layernorm', f'{_POOL}/LayerNorm_0', 'norm'),
-    ('classifier', classifier.HEAD, 'dense'),
-  ]
-  attentions = {'head': f'{_POOL}/{_ATTENTION}'}
-  for theirs, ours in _ENCODERS.items():
-    layer, block = f'{theirs}_layers.#', f'{ours}/encoderblock_#'
-    attentions[f'{layer}.attention'] = f'{block}/{_ATTENTION}'
-    modules += [
-      (f'{layer}.layernorm_before', f'{block}/LayerNorm_0', 'norm'),
-      (f'{layer}.layernorm_after', f'{block}/LayerNorm_1', 'norm'),
-      (f'{layer}.mlp.fc1', f'{block}/MlpBlock_0/Dense_0', 'dense'),
-      (f'{layer}.mlp.fc2', f'{block}/MlpBlock_0/Dense_1', 'dense'),
-    ]
-  for theirs, ours in attentions.items():
-    modules.append((f'{theirs}.o_proj', f'{ours}/out', 'merge'))
-    for name in _QKV:
-      modules.append((f'{theirs}.{name[0]}_proj', f'{ours}/{name}', 'split'))
-  arrays = [
-    ('head.per_dim_scale', f'{_POOL}/per_dim_scale'),
-    ('head.pooling_attention_query', f'{_POOL}/probe'),
-  ] + [
-    (
-      f'{theirs}_embeddings.position_embeddings',
-      f'{_ENCODERS[theirs]}/{image_vit.POSITIONS}',
-    )
-    for theirs in ('spatial', 'temporal')
-  ]
-  return torch_names.rows(modules, arrays)
-
-
-_OFFICIAL, _TRANSFORMERS = _official(), _transformers()
+_PREFIX = '^(params/)?((vision_)?encoder/)?'
 
 
 def read_npz(file: File) -> Weights:
@@ -132,24 +39,26 @@ def read_npz(file: File) -> Weights:
   """
   named, text = {}, {}
   for name, array in file.load().items():
-    name = re.sub('^(params/)?((vision_)?encoder/)?', '', name)
+    name = re.sub(_PREFIX, '', name)
     name = re.sub('^(atten|contrastive_vision)_pooler/', 'pooler/', name)
     if name.startswith(f'{own.TEXT}/'):
       text[name] = array
-    elif f'{_STACK}/' in name:
+    elif f'{names.STACK}/' in name:
       for layer, part in enumerate(array):
-        named[name.replace(_STACK, f'{_STACK}_{layer}', 1)] = part
+        named[name.replace(names.STACK, f'{names.STACK}_{layer}', 1)] = part
     else:
       named[name] = array
-  kernel = named.get(_KERNEL)
-  query = named.get(f'spatial_encoder/{_STACK}_0/self_attention/query/w')
+  kernel = named.get(names.KERNEL)
+  query = named.get(f'spatial_encoder/{names.STACK}_0/self_attention/query/w')
   patch = 0 if kernel is None else math.isqrt(len(kernel) // 3)
   if query is None or query.ndim != 3:
     raise damaged(file.path, 'the first spatial layer has no query')
   if kernel is None or kernel.ndim != 2 or 3 * patch**2 != len(kernel):
-    raise damaged(file.path, f'{_KERNEL} is missing or not of square patches')
-  named[_KERNEL] = kernel.reshape(1, patch, patch, 3, -1)
-  arrays = torch_names.to_ours(named, query.shape[1], file.path, _OFFICIAL)
+    raise damaged(
+      file.path, f'{names.KERNEL} is missing or not of square patches'
+    )
+  named[names.KERNEL] = kernel.reshape(1, patch, patch, 3, -1)
+  arrays = torch_names.to_ours(named, query.shape[1], file.path, names.OFFICIAL)
   unit = any('contrastive_vision_pooler/' in name for name in file.names)
   return _weights(file, 'npz of the authors', arrays, text, unit)
 
@@ -187,7 +96,7 @@ def read_transformers(file: File) -> Weights:
     else:
       name = re.sub(r'^(video_model\.)?(vision_model\.)?', '', name)
       named[name] = array
-  arrays = torch_names.to_ours(named, heads, file.path, _TRANSFORMERS)
+  arrays = torch_names.to_ours(named, heads, file.path, names.TRANSFORMERS)
   has_head = classifier.classes_of(arrays) is not None
   unit = not has_head and config.get('apply_l2norm', True) is not False
   return _weights(file, file.title, arrays, text, unit)
@@ -198,7 +107,7 @@ IMPORTS = (
     "a VideoPrism in its authors' npz",
     lambda file: (
       file.container == 'npz'
-      and any(name.endswith(_KERNEL) for name in file.names)
+      and any(name.endswith(names.KERNEL) for name in file.names)
     ),
     read_npz,
   ),
@@ -236,7 +145,7 @@ def _weights(
   image_vit.checked(weights, file)
   lengths = [
     arrays.get(
-      f'{_ENCODERS[axis]}/{image_vit.POSITIONS}', np.zeros((1, 0))
+      f'{names.ENCODERS[axis]}/{image_vit.POSITIONS}', np.zeros((1, 0))
     ).shape[1]
     for axis in ('temporal', 'spatial')
   ]
@@ -277,11 +186,13 @@ def _experiment(weights: Weights, table: tuple, unit: bool) -> dict[str, Any]:
     *(found[key] for key in ('attention_heads', 'width', 'mlp_width')),
     own.SIZES,
   )
-  options |= {f'{x}_layers': found.get(f'{x}_layers', 0) for x in _ENCODERS}
+  options |= {
+    f'{x}_layers': found.get(f'{x}_layers', 0) for x in names.ENCODERS
+  }
   options |= {'patch': patch, 'table': table, **weights.options}
   model = {'family': _FAMILY, 'size': size, 'options': options, 'pool': 'mean'}
   if attention_pools.is_attention_pool(arrays):
-    query = arrays[f'{_POOL}/{_ATTENTION}/query/bias']
+    query = arrays[f'{names.POOL}/{names.ATTENTION}/query/bias']
     model['pool'] = 'attention'
     model['attention_pool'] = {
       'form': 'videoprism',
@@ -308,13 +219,13 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
   arrays = weights.arrays
   image_vit.check_blocks(arrays)
   head = classifier.classes_of(arrays) is not None
-  query = arrays.get(f'{_POOL}/{_ATTENTION}/query/bias')
+  query = arrays.get(f'{names.POOL}/{names.ATTENTION}/query/bias')
   width = arrays['embedding/kernel'].shape[-1]
   differences = {
     'has a head, but no such pool': head and query is None,
     'has a pool, but no head': query is not None and not head,
     'has another pool': query is not None
-    and (query.size != width or f'{_POOL}/per_dim_scale' not in arrays),
+    and (query.size != width or f'{names.POOL}/per_dim_scale' not in arrays),
     'has auxiliary layers': 'auxiliary_layers' in image_vit.infer_sizes(arrays),
     'has a representation layer': classifier.has_representation(arrays),
     'has several heads': len(weights.label_names or ()) > 1,
@@ -326,15 +237,15 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
         "VideoPrism's authors have encoders, and classifiers with one head "
         f'and their attention pool; this model {difference}.'
       )
-  named = torch_names.to_theirs(_shifted(arrays, -1), _OFFICIAL)
-  named[_KERNEL] = named[_KERNEL].reshape(-1, width)
+  named = torch_names.to_theirs(_shifted(arrays, -1), names.OFFICIAL)
+  named[names.KERNEL] = named[names.KERNEL].reshape(-1, width)
   result, stacks = {}, {}
   for name, array in named.items():
     if head and not name.startswith(('pooler/', 'projection/')):
       name = f'encoder/{name}'
-    name = re.sub('^pooler/', 'atten_pooler/', f'{name}')
+    name = re.sub('^pooler/', 'atten_pooler/', name)
     array = np.asarray(array, np.float32)
-    if number := re.search(rf'(?<={_STACK})_(\d+)', name):
+    if number := re.search(rf'(?<={names.STACK})_(\d+)', name):
       name = name.replace(number[0], '', 1)
       stacks.setdefault(f'params/{name}', {})[int(number[1])] = array
     else:
