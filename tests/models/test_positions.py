@@ -75,3 +75,13 @@ def test_one_axis_by_hand():
 def test_positions_of_another_grid_are_refused():
   with pytest.raises(ValueError, match='24'):
     positions.resize_positions(np.zeros((1, 24, 5)), (2, 3, 3), (2, 3, 4))
+
+
+@pytest.mark.parametrize(
+  'old, new', [(5, 5), (4, 7), (16, 20), (16, 10), (5, 1)]
+)
+def test_triangles_resize_as_jax_with_antialiasing(old, new):
+  x = np.random.default_rng(0).normal(size=(old, 3)).astype(np.float32)
+  expected = jax.image.resize(x, (new, 3), 'bilinear')
+  found = positions.triangles(old, new) @ x
+  np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -48,11 +48,13 @@ def golden(name):
 def compiled(name):
   """Returns a function of a video: features, and the encoders' outputs."""
   source = loaded(name)
+  config = dataclasses.replace(source.config.model, scan=True)
+  model, params = models.build(config), stacking.stack(source.params)
 
   def run(video):
     with jax.default_matmul_precision('highest'):
-      return source.model.apply(
-        {'params': source.params},
+      return model.apply(
+        {'params': params},
         video,
         features=True,
         capture_intermediates=lambda x, _: isinstance(x, blocks.Encoder),

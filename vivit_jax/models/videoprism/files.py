@@ -221,11 +221,14 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
   head = classifier.classes_of(arrays) is not None
   query = arrays.get(f'{names.POOL}/{names.ATTENTION}/query/bias')
   width = arrays['embedding/kernel'].shape[-1]
+  model = (weights.experiment or {}).get('model', {})
+  pool = model.get('attention_pool', {})
   differences = {
     'has a head, but no such pool': head and query is None,
     'has a pool, but no head': query is not None and not head,
     'has another pool': query is not None
     and (query.size != width or f'{names.POOL}/per_dim_scale' not in arrays),
+    'gives vectors of length 1': bool(pool.get('unit')),
     'has auxiliary layers': 'auxiliary_layers' in image_vit.infer_sizes(arrays),
     'has a representation layer': classifier.has_representation(arrays),
     'has several heads': len(weights.label_names or ()) > 1,
