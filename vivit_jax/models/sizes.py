@@ -31,6 +31,8 @@ SIZES = {
   'L': Size(24, 16, 1024, 4096),
   'H': Size(32, 16, 1280, 5120),
 }
+# g of VideoMAE v2 and VideoPrism, whose MLP is 48 / 11 of the width.
+GIANT = Size(40, 16, 1408, 6144)
 
 
 def of(config: 'ModelConfig') -> Size:

@@ -13,7 +13,7 @@ Arrays = Mapping[str, np.ndarray]
 NORM = 'Transformer/encoder_norm'
 DECODER = 'decoder'  # first part of names of what only the pretraining has
 SIZES = {name: sizes.SIZES[name] for name in 'SBLH'} | {
-  'g': sizes.Size(40, 16, 1408, 6144)  # of version 2
+  'g': sizes.GIANT  # of version 2
 }
 # Config section `data` of the released models.
 DATA: dict[str, Any] = {

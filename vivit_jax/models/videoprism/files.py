@@ -91,8 +91,7 @@ def read_transformers(file: File) -> Weights:
     if name.endswith('.position_ids'):  # a buffer
       continue
     if name.startswith('text_model.'):
-      number = re.sub(r'\.(\d+)\.', r'.block_\1/', name)
-      text[f'{own.TEXT}/{number}'] = array
+      text[f'{own.TEXT}/{name}'] = array
     else:
       name = re.sub(r'^(video_model\.)?(vision_model\.)?', '', name)
       named[name] = array

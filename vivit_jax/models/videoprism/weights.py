@@ -12,9 +12,7 @@ from vivit_jax.models.weights import Weights
 Arrays = Mapping[str, np.ndarray]
 TEXT = 'text_encoder'  # first part of the names of the text tower
 CAP = 50.0
-SIZES = {name: sizes.SIZES[name] for name in 'BL'} | {
-  'g': sizes.Size(40, 16, 1408, 6144)
-}
+SIZES = {name: sizes.SIZES[name] for name in 'BL'} | {'g': sizes.GIANT}
 # Grids of the position tables.
 TABLES: Mapping[str, Grid] = {
   'B': (16, 16, 16),
