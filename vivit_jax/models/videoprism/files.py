@@ -142,19 +142,11 @@ def _weights(
     spare=[*text],
   )
   image_vit.checked(weights, file)
-  lengths = [
-    arrays.get(
-      f'{names.ENCODERS[axis]}/{image_vit.POSITIONS}', np.zeros((1, 0))
-    ).shape[1]
-    for axis in ('temporal', 'spatial')
-  ]
-  if 0 in lengths:
-    raise damaged(file.path, 'a position table is missing or empty')
-  side = math.isqrt(lengths[1])
-  if side**2 != lengths[1]:
+  table = own.table_of(arrays)
+  if table is None:
     obstacle = (
-      f'{file.path} has {lengths[1]} spatial positions, which are no square '
-      'grid: set model.options.table in a --config=FILE of its model.'
+      f'{file.path} lacks a position table, or the spatial one is no square: '
+      'set model.options.table in a --config=FILE of its model.'
     )
     return dataclasses.replace(weights, obstacle=obstacle)
   notes = []
@@ -163,7 +155,6 @@ def _weights(
       'the video half of a video-text model, without its text tower: features '
       'are its embeddings of videos, of length 1'
     )
-  table = lengths[0], side, side
   experiment = _experiment(weights, table, unit)
   return dataclasses.replace(weights, experiment=experiment, notes=notes)
 
@@ -201,11 +192,8 @@ def _experiment(weights: Weights, table: tuple, unit: bool) -> dict[str, Any]:
   crop = table[1] * patch, table[2] * patch
   data = {'frames': table[0], 'crop': crop, 'short_side': crop[0]}
   evaluation = {'temporal_views': 1, 'spatial_crops': 1}
-  return {
-    'model': model,
-    'data': own.DATA | data,
-    'evaluation': evaluation,
-  }
+  data = own.DATA | data
+  return {'model': model, 'data': data, 'evaluation': evaluation}
 
 
 def write(weights: Weights, clip: Clip) -> dict[str, Any]:

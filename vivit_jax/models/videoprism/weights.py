@@ -1,11 +1,12 @@
 """VideoPrism's sizes, and what starts from other weights."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from vivit_jax.models import sizes
+from vivit_jax.models import image_vit, sizes
 from vivit_jax.models.family import Grid
 from vivit_jax.models.weights import Weights
 
@@ -28,6 +29,29 @@ DATA: dict[str, Any] = {
   'mean': (0.0, 0.0, 0.0),
   'std': (1.0, 1.0, 1.0),
 }
+
+
+def table_of(arrays: Arrays) -> Grid | None:
+  """Returns the grid of the position tables, which is square in space.
+
+  None: a table is missing, or no square.
+  """
+  counts = [
+    arrays[name].shape[1] if name in arrays else 0
+    for name in (
+      f'{encoder}Transformer/{image_vit.POSITIONS}'
+      for encoder in ('Temporal', 'Spatial')
+    )
+  ]
+  side = math.isqrt(counts[1])
+  square = 0 not in counts and side**2 == counts[1]
+  return (counts[0], side, side) if square else None
+
+
+def infer_sizes(arrays: Arrays) -> dict[str, Any]:
+  """Returns option -> size; `Family.infer_sizes`."""
+  table = table_of(arrays)
+  return image_vit.infer_sizes(arrays) | ({'table': table} if table else {})
 
 
 def explain_missing(name: str, source: Weights, initial: Arrays) -> str | None:
