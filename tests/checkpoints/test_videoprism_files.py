@@ -173,6 +173,17 @@ def test_a_probe_starts_from_an_encoder(path):
   assert unused == expected
 
 
+def test_patches_of_another_size_are_interpolated():
+  found = probe(NPZ, patch=3)
+  assert found.names('adapted') == ['embedding/kernel']
+  theirs = sources.read(NPZ).arrays['embedding/kernel']
+  found = found.arrays['embedding/kernel']
+  # The triangle of an entry in the middle spans four of the six.
+  weights = np.array([0.25, 0.75, 0.75, 0.25]) / 2
+  middle = np.einsum('i,j,ijCD->CD', weights, weights, theirs[0, 1:5, 1:5])
+  np.testing.assert_allclose(found[0, 1, 1], 4 * middle, atol=1e-5)
+
+
 def test_tables_of_another_size_are_refused():
   with pytest.raises(UserError, match=r'table=\(5, 4, 4\)'):
     probe(NPZ, table=(3, 4, 4))

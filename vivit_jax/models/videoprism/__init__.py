@@ -7,7 +7,14 @@ import dataclasses
 
 from vivit_jax import typed
 from vivit_jax.errors import UserError
-from vivit_jax.models import blocks, image_vit, layer_rules, per_frame, sizes
+from vivit_jax.models import (
+  blocks,
+  image_vit,
+  layer_rules,
+  per_frame,
+  resize,
+  sizes,
+)
 from vivit_jax.models.attention import WITHOUT_CAP
 from vivit_jax.models.family import (
   BUILD_KEYS,
@@ -96,6 +103,7 @@ FAMILY = register(
     pool_sizes=sizes.of_pool,
     attention_pool=AttentionPool(form='videoprism'),
     imports=files.IMPORTS,
+    resize=(('embedding/kernel', resize.tubelet_kernel),),
     explain_missing=weights.explain_missing,
     explain_unused=weights.explain_unused,
     reported_options=('cap',),
