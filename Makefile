@@ -42,6 +42,7 @@ test-torch: .venv/installed-dev
 	  tests/checkpoints/test_timesformer_weights.py \
 	  tests/checkpoints/test_videoprism_files.py \
 	  tests/models/test_per_frame.py tests/models/test_videomae.py \
+	  tests/checkpoints/test_vjepa2_files.py \
 	  tests/test_benchmarks.py::test_torch_is_compared_where_it_is_installed
 
 test-export: .venv/installed-dev

@@ -156,6 +156,21 @@ def test_a_sampling_of_the_whole_video_has_no_frame_rate():
   configs.resolve(config)
 
 
+@pytest.mark.parametrize('data, model, frames, key', [
+  (2, 1, 32, 'model.clips'),
+  (3, 3, 32, 'data.frames'),
+  (4, 4, 20, 'model.options.tubelet'),  # 5 frames of each
+])  # fmt: skip
+def test_clips_of_a_video_are_those_of_the_model(data, model, frames, key):
+  config = configs.default()
+  config.data.clips, config.model.clips = data, model
+  config.data.frames = frames
+  with pytest.raises(UserError, match=key):
+    configs.resolve(config)
+  config.model.clips, config.data.frames = data, 8 * data
+  assert configs.target(configs.resolve(config)).frames == 8
+
+
 @pytest.mark.parametrize(
   'schedule, epochs, words',
   [

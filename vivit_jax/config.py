@@ -44,6 +44,9 @@ class DataConfig:
   data_dir: str = 'data'  # output folder of `vivit_jax.data.prepare`
   train_split: str = 'train'
   frames: int = limited(32, above=0)  # frames of a clip
+  # The frames are those of this many clips, one from each of as many equal
+  # parts of the video; as model.clips.
+  clips: int = limited(1, at_least=1)
   # Step between frames of a clip; only with sampling 'clip' and 'span'.
   stride: int = limited(2, above=0)
   # Frames of a clip: at the stride; spread over a span of frames x stride; one
@@ -430,5 +433,5 @@ def target(config: TrainConfig) -> families.Target:
   """Returns the model and clip shape that checkpoint arrays must match."""
   data = config.data
   return families.Target(
-    config.model, data.frames, data.crop, config.init_kernel
+    config.model, data.frames // data.clips, data.crop, config.init_kernel
   )

@@ -31,7 +31,17 @@ def check(config: TrainConfig) -> None:
   typed.check(config)
   _check_model(config.model)
   family = families.get(config.model.family)
-  family.check_clip(config.model.options, config.data.frames, config.data.crop)
+  data, clips = config.data, config.model.clips
+  require(
+    data.clips == clips,
+    f'data.clips is {data.clips}, but model.clips is {clips}: set both to the '
+    'same.',
+  )
+  require(
+    data.frames % clips == 0,
+    f'data.frames is {data.frames}; data.clips requires a multiple of {clips}.',
+  )
+  family.check_clip(config.model.options, data.frames // clips, data.crop)
   _check_data(config.data)
   _check_optim(config.optim)
   _check_run(config.train)

@@ -207,3 +207,29 @@ def test_what_a_span_needs():
       np.array([20]), spans, data, views_from
     )
     assert found == [count]
+
+
+@pytest.mark.parametrize('available, views, views_from, expected', [
+  # Parts begin at 0 and 10; a clip of 3 frames spans 5.
+  (20, 1, 'start', [[0, 2, 4, 10, 12, 14]]),
+  (21, 1, 'middle', [[2, 4, 6, 12, 14, 16]]),
+  (20, 2, 'middle', [[0, 2, 4, 10, 12, 14], [5, 7, 9, 15, 17, 19]]),
+  (7, 1, 'start', [[0, 2, 2, 3, 5, 5]]),  # each part holds its last frame
+  (1, 1, 'start', [[0, 0, 0, 0, 0, 0]]),
+])  # fmt: skip
+def test_clips_of_equal_parts(available, views, views_from, expected):
+  keys = {'clips': 2, 'short_videos': 'hold', 'views_from': views_from}
+  assert uniform('clip', available, 6, views, **keys) == expected
+
+
+def test_training_clips_of_equal_parts():
+  data = DataConfig(frames=6, clips=2, stride=2, short_videos='hold')
+  draw = np.random.default_rng(0)
+  found = np.stack(
+    [frame_numbers.random_frames(14, data, 2, draw) for _ in range(200)]
+  )
+  assert {*found[:, 0]} == {0, 1, 2} and {*found[:, 3]} == {7, 8, 9}
+  assert (found[:, 0] + 7 != found[:, 3]).any()  # drawn apart
+  np.testing.assert_array_equal(np.diff(found[:, :3]), 2)
+  np.testing.assert_array_equal(np.diff(found[:, 3:]), 2)
+  assert frame_numbers.span(data, 2) == 10

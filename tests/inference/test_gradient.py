@@ -55,6 +55,12 @@ def mvit(**changes):
   return ModelConfig('mvit', options=options, **changes)
 
 
+def vjepa2(**changes):
+  options = SIZE | {'layers': LAYERS, 'tubelet': (1, 4, 4)}
+  del options['patch']
+  return ModelConfig('vjepa2', options=options, **changes)
+
+
 def vivit(family, **changes):
   return config_of(family, **changes)
 
@@ -91,6 +97,10 @@ CASES = {
   'mvit': (mvit(), 'Transformer', 0, JOINT),
   'mvit, mean': (mvit(pool='mean'), 'Transformer', 0, JOINT),
   'stam': (per_frame('stam'), 'SpatialTransformer', 0, PER_FRAME),
+  'vjepa2': (vjepa2(), 'Transformer', 0, JOINT),
+  'vjepa2, clips': (
+    vjepa2(clips=T), 'Transformer', 0, 'B t h w -> (B t) (h w) 1'
+  ),
   'video_swin': (swin(), 'stage0', 0, 'B t h w -> B t h w 1'),
   'videomae': (vivit('videomae'), 'Transformer', 0, JOINT),
   'videoprism': (videoprism(), 'SpatialTransformer', 0, PER_FRAME),

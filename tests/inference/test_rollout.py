@@ -15,6 +15,7 @@ from vivit_jax.errors import UserError
 from vivit_jax.inference import rollout
 from vivit_jax.models import attention, blocks, builder, stacking
 from vivit_jax.models.rollout import attended
+from vivit_jax.models.vjepa2 import network
 
 T, H, W = 3, 2, 4  # of the grid of tokens
 LAYERS = 2
@@ -66,6 +67,7 @@ CASES = [
   ('factorised_self_attention', {'order': 'time_space'}),
   ('factorised_dot_product', {'order': 'time_space'}),
   ('videomae', {}),
+  ('vjepa2', {'pool': 'mean', 'size': 'L'}),
 ]
 
 
@@ -96,9 +98,10 @@ def recorded_by(config, params, video, monkeypatch):
     return weights
 
   with monkeypatch.context() as patch:
-    # The functions that compute attention in flax and in Model 4.
+    # The functions that compute attention in flax, Model 4 and V-JEPA 2.
     patch.setattr(blocks, 'attend', attend)
     patch.setattr(attention, 'attend', attend)
+    patch.setattr(network, 'attend', attend)
     found = apply(params, video)
   assert found
   return [np.asarray(x, np.float64) for x in found]
@@ -138,7 +141,7 @@ def read_out(matrix, pool):
 def expected_rollout(config, weights, clip):
   """Returns attention [t, h, w] and the kept share, from all weights."""
   pool = builder.pool_of(config)
-  if config.family in ('joint', 'videomae'):
+  if config.family in ('joint', 'videomae', 'vjepa2'):
     matrices = [layer[clip].mean(axis=0) for layer in weights]
     kept, shares = read_out(product(matrices), pool)
     return shares.reshape(T, H, W), kept
@@ -379,7 +382,12 @@ def test_no_full_attention_matrix_is_in_memory():
   assert memory.temp_size_in_bytes < tokens * tokens * 4
 
 
-def test_attention_pooling_is_refused():
-  config = config_of('joint', pool='attention')
-  with pytest.raises(UserError, match=r'model\.pool'):
+@pytest.mark.parametrize('family, changes', [
+  ('joint', {'pool': 'attention'}),
+  ('vjepa2', {'size': 'L'}),
+  ('joint', {'clips': 2}),
+])  # fmt: skip
+def test_what_has_no_rollout_is_refused(family, changes):
+  config = config_of(family, **changes)
+  with pytest.raises(UserError, match=r'model\.(pool|clips)'):
     rollout.attention_rollout(config)

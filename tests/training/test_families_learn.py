@@ -135,6 +135,7 @@ def accuracy_of(experiment, steps: int, enough: float) -> float:
         'table': (8, 2, 2),
       },
     ),
+    ('vjepa2', {'layers': 2}),
   ],
 )
 def test_models_of_time_tell_a_verb_from_its_reverse(family, options):

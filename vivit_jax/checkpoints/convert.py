@@ -148,7 +148,9 @@ def _clip(config: TrainConfig | None) -> Clip:
     return Clip()
   data, model = config.data, config.model
   return Clip(
-    families.get(model.family).frames_used(model.options, data.frames),
+    families.get(model.family).frames_used(
+      model.options, data.frames // data.clips
+    ),
     data.crop,
     data.short_side,
     data.mean,

@@ -10,7 +10,13 @@
 
 Only 'clip' and 'span' have a stride, and videos that are too short. The others
 repeat frames of a video that has fewer than T.
+
+With `data.clips`, the T frames are those of several clips, each sampled so from
+one of as many equal parts of the video, as in V-JEPA 2's probes.
 """
+
+import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 
@@ -32,6 +38,8 @@ def random_frames(
     stride: step between frames of a 'clip' or 'span', in frames of the video.
     rng: draws the frames.
   """
+  if data.clips > 1:
+    return _of_parts(available, data, random_frames, stride, rng)
   match data.sampling:
     case 'clip':
       return sampling.random_clip(
@@ -67,6 +75,8 @@ def uniform_frames(
     views: number of views.
     views_from: as in `sampling.uniform_clips`; for a 'clip' or 'span'.
   """
+  if data.clips > 1:
+    return _of_parts(available, data, uniform_frames, stride, views, views_from)
   match data.sampling:
     case 'clip':
       return sampling.uniform_clips(
@@ -82,6 +92,16 @@ def uniform_frames(
       return bounds[:-1] + offsets * np.diff(bounds) // (2 * views)
     case 'whole':
       return _spread(available, data.frames, views)
+
+
+def _of_parts(
+  available: int, data: DataConfig, sample: Callable[..., np.ndarray], *more
+) -> np.ndarray:
+  """Returns the frames of `sample` from each part of a video, concatenated."""
+  part = max(available // data.clips, 1)
+  one = dataclasses.replace(data, clips=1, frames=data.frames // data.clips)
+  numbers = [n * part + sample(part, one, *more) for n in range(data.clips)]
+  return np.minimum(np.concatenate(numbers, axis=-1), available - 1)
 
 
 def _bounds(available: int, segments: int) -> np.ndarray:
@@ -108,7 +128,7 @@ def span(data: DataConfig, stride: float) -> int:
   if data.is_spread:
     return 1
   covers = sampling.span_covered if data.sampling == 'span' else sampling.span
-  return covers(data.frames, stride)
+  return data.clips * covers(data.frames // data.clips, stride)
 
 
 def fitting_clips(available: int, data: DataConfig, stride: float) -> int:
@@ -168,4 +188,5 @@ def stride_used(data: DataConfig) -> int | None:
 
 def pace(data: DataConfig) -> str:
   """Returns how a clip's frames are spaced, to follow '32 frames'."""
-  return describe(data.sampling, data.stride, data.frames_per_second)
+  clips = f' of {data.clips} clips' if data.clips > 1 else ''
+  return clips + describe(data.sampling, data.stride, data.frames_per_second)

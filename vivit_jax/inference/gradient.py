@@ -100,8 +100,8 @@ def on_last_tokens(
   of class tokens and then patches, ordered (t h w).
   """
   del config
-  if products.ndim == 4:
-    return products
+  if products.ndim == 4:  # of several clips in a row, if model.clips is not 1
+    return products.reshape(batch, -1, *products.shape[2:])
   sequences = products.size // products.shape[-1]
   patches = batch * int(np.prod(grid)) // sequences
   return products[..., -patches:].reshape(batch, *grid)

@@ -63,6 +63,8 @@ def why_not(config: ModelConfig) -> str | None:
   """Returns why a model has no attention rollout; None if it has."""
   if family.get(config.family).attention_flow is None:
     return f'attention rollout is not defined for {config.family}'
+  if config.clips > 1:
+    return f'attention rollout is not defined for model.clips={config.clips}'
   if (pool := builder.pool_of(config)) not in _POOLS:
     return f"attention rollout is not defined for model.pool='{pool}'"
   return None

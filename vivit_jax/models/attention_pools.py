@@ -113,16 +113,18 @@ class VJepa(_Form):
   """Blocks of self-attention, then attention and an MLP, both residual.
 
   V-JEPA 2, arXiv 2506.09985, and its code: the query is not normed, and the
-  attention has no output projection.
+  attention has no output projection. As there, the initial weights of the last
+  layer in each residual branch of block l are divided by sqrt(2 l).
   """
 
   @nn.compact
   def __call__(self, x_BxNxD: jax.Array) -> jax.Array:
     x, grid = x_BxNxD, (1, 1, x_BxNxD.shape[1])
+    options = self.options
     for layer in range(self.blocks):
-      x = blocks.EncoderBlock(self.options, grid, name=f'block_{layer}')(
-        x, None
-      )
+      factor = (2 * (layer + 1)) ** -0.5
+      options = dataclasses.replace(self.options, residual_init=factor)
+      x = blocks.EncoderBlock(options, grid, name=f'block_{layer}')(x, None)
     query = self.query(x, nn.initializers.normal(0.02))
     tokens = blocks.layer_norm(self.options, 'LayerNorm_0')(x)
     heads = self.options.attention_heads
@@ -140,7 +142,7 @@ class VJepa(_Form):
     )
     z = query + einops.rearrange(y, 'B n H d -> B n (H d)')
     norm = blocks.layer_norm(self.options, 'LayerNorm_1')
-    z = z + blocks.MlpBlock(self.options, name='MlpBlock_0')(norm(z))
+    z = z + blocks.MlpBlock(options, name='MlpBlock_0')(norm(z))
     return einops.rearrange(z, 'B 1 D -> B D')
 
 

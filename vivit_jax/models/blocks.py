@@ -50,6 +50,8 @@ class Options:
       1e-6 in the MLP; 'normal': deviation 0.02, and biases of 0; 'lecun':
       LeCun-normal, and biases of 0.
     cap: of attention scores; see `attention.attend`.
+    residual_init: factor of the initial kernel of a residual branch's last
+      layer.
   """
 
   attention_heads: int
@@ -64,6 +66,7 @@ class Options:
   dtype: jnp.dtype = jnp.float32
   linear_init: str = 'xavier'
   cap: float | None = None
+  residual_init: float = 1.0
 
 
 # Value of `Options.linear_init` -> initialisers of kernels, and of the MLP's
@@ -73,6 +76,12 @@ LINEAR_INITS = {
   'normal': (nn.initializers.normal(0.02), nn.initializers.zeros),
   'lecun': (nn.initializers.lecun_normal(), nn.initializers.zeros),
 }
+
+
+def _residual_init(options: Options) -> nn.initializers.Initializer:
+  """Returns the initialiser of the last kernel of a residual branch."""
+  init = LINEAR_INITS[options.linear_init][0]
+  return lambda *arguments: options.residual_init * init(*arguments)
 
 
 def options_of(config: ModelConfig, **own: Any) -> Options:
@@ -252,6 +261,7 @@ def attention(
     'dtype': options.dtype,
     'deterministic': True,
     'kernel_init': LINEAR_INITS[options.linear_init][0],
+    'out_kernel_init': _residual_init(options),
     'attention_fn': functools.partial(
       attend, kind=options.attention, cap=options.cap
     ),
@@ -288,7 +298,8 @@ class MlpBlock(nn.Module):
     )
     x = dense(self.options.mlp)(x_BxNxD)
     x = gelu(x, self.options.gelu)
-    return dense(x_BxNxD.shape[-1])(x)
+    init = _residual_init(self.options)
+    return dense(x_BxNxD.shape[-1], kernel_init=init)(x)
 
 
 def split_first(x: jax.Array, first: int) -> list[jax.Array]:
@@ -359,6 +370,8 @@ class Encoder(nn.Module):
     rows: shape of a clip's draws of stochastic depth, for each branch; None:
       one draw for each branch. The block gets a tuple of [B, *shape] if set.
     final_norm: whether a norm follows the last block.
+    outputs: numbers of blocks, from 0, whose normed outputs are returned, in
+      this order; empty: the last one's. Only without `first` and scan.
   """
 
   layers: int
@@ -371,10 +384,14 @@ class Encoder(nn.Module):
   first: int = 0
   rows: tuple[tuple[int, ...], ...] | None = None
   final_norm: bool = True
+  outputs: tuple[int, ...] = ()
 
   @nn.compact
   def __call__(self, x_BxNxD: jax.Array, mode: Mode) -> list[jax.Array]:
-    """Returns `split_first` of the encoded tokens [B, N, D]; see `Mode`."""
+    """Returns `split_first` of the encoded tokens [B, N, D]; see `Mode`.
+
+    With `outputs`, the tokens of these blocks.
+    """
     x = AddPositions(
       self.positions, self.grid, self.table, name='posembed_input'
     )(x_BxNxD)
@@ -410,8 +427,7 @@ class Encoder(nn.Module):
     x_BxNxD: jax.Array,
     scale_LxRxB: jax.Array | tuple[jax.Array, ...] | None,
   ) -> list[jax.Array]:
-    """Returns `split_first` of the output of the last block."""
-
+    """Returns `split_first` of the last block's output, or `outputs`."""
     step = step_of(self.options)
     if self.options.scan:
       scanned = nn.scan(
@@ -423,10 +439,13 @@ class Encoder(nn.Module):
       )
       block = self.block(self.options, self.grid, name='encoderblock')
       return split_first(scanned(block, x_BxNxD, scale_LxRxB)[0], self.first)
-    x = x_BxNxD
+    x, after = x_BxNxD, []
     for layer in range(self.layers):
       name, is_last = f'encoderblock_{layer}', layer == self.layers - 1
       apart = {'first': self.first} if is_last and self.first else {}
       block = self.block(self.options, self.grid, name=name, **apart)
       x = step(block, x, jax.tree.map(lambda x, i=layer: x[i], scale_LxRxB))
+      after.append(x)
+    if self.outputs:
+      return [after[layer] for layer in self.outputs]
     return x if self.first else [x]

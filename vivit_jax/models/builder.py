@@ -40,6 +40,7 @@ def build(
     heads=dict(config.heads),
     representation=config.representation,
     dropout=config.dropout,
+    clips=config.clips,
     frozen=frozenset(frozen),
     reads_frame_numbers=kind.reads_frame_numbers,
   )
@@ -53,6 +54,7 @@ def attention_pool(config: ModelConfig) -> pools.Attention:
     attention_heads=pool.heads or attention_heads,
     mlp=mlp,
     epsilon=pool.epsilon,
+    attention=config.attention,
     dtype=jnp.dtype(config.dtype),
   )
   return pools.Attention(

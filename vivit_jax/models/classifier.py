@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import itertools
 from collections.abc import Collection, Mapping
 
+import einops
 import flax
 import flax.linen as nn
 import jax
@@ -48,6 +51,7 @@ class VideoClassifier(nn.Module):
     heads: head name -> number of classes, in column order.
     representation: width of a tanh layer before the head, or None.
     dropout: rate before the head, in training.
+    clips: number of clips, in a row in each video, that are encoded apart.
     frozen: see `Mode`.
     reads_frame_numbers: see `Family`; callers pass `frame_BxT` only if true.
   """
@@ -57,6 +61,7 @@ class VideoClassifier(nn.Module):
   heads: Mapping[str, int]
   representation: int | None = None
   dropout: float = 0.0
+  clips: int = 1
   frozen: Collection[str] = frozenset()
   reads_frame_numbers: bool = False
 
@@ -85,7 +90,7 @@ class VideoClassifier(nn.Module):
       Logits, float32 [B, K] for each head; or `Features`.
     """
     mode = Mode(train, example_B, self.frozen, frame_BxT)
-    encoded = self.backbone(video, mode)
+    encoded = self._encoded(video, mode)
     x_BxD = self.pool(encoded).astype(jnp.float32)
     if self.representation is not None:
       x_BxD = nn.tanh(nn.Dense(self.representation, name=REPRESENTATION)(x_BxD))
@@ -101,6 +106,18 @@ class VideoClassifier(nn.Module):
     )
     edges = list(itertools.accumulate(self.heads.values()))[:-1]
     return dict(zip(self.heads, jnp.split(head(x_BxD), edges, axis=-1)))
+
+  def _encoded(self, video: jax.Array, mode: Mode) -> pools.Encoded:
+    """Returns the backbone's output, all clips of a video joined."""
+    if self.clips == 1:
+      return self.backbone(video, mode)
+    apart = functools.partial(
+      einops.rearrange, pattern='B (c T) ... -> (B c) T ...', c=self.clips
+    )
+    mode = mode.repeated(self.clips)
+    if mode.frame_BxT is not None:
+      mode = dataclasses.replace(mode, frame_BxT=apart(mode.frame_BxT))
+    return self.backbone(apart(video), mode).joined(self.clips)
 
 
 def is_own(name: str) -> bool:

@@ -42,6 +42,7 @@ BUILT_IN = (
   'video_swin',
   'videomae',
   'videoprism',
+  'vjepa2',
 )
 # Environment variable with more such modules, separated by commas.
 MODULES = 'VIVIT_JAX_FAMILIES'
@@ -91,6 +92,9 @@ class ModelConfig:
   attention_pool: AttentionPool = None
   representation: int | None = None  # width of a tanh layer before the head
   dropout: float = typed.limited(0.0, at_least=0, below=1)  # before the head
+  # The input's frames are those of this many clips in a row, which are encoded
+  # apart and pooled together; as data.clips.
+  clips: int = typed.limited(1, at_least=1)
   stochastic_depth: float = 0.0  # rate at the last block
   # Factor, block l of L: 'paper' l / L, 'reference' (l - 1) / (L - 1).
   depth_rates: Literal['paper', 'reference'] = 'paper'

@@ -128,6 +128,7 @@ _DEFAULTS = {
   'vit': ('gelu', 1e-12),
   'vivit': ('gelu_fast', 1e-6),
   'timesformer': ('gelu', 1e-6),
+  'vjepa2': ('gelu', 1e-6),
   'videomae': ('gelu', 1e-12),
 }
 

@@ -42,6 +42,25 @@ class Encoded:
       return self.sequence
     return einops.rearrange(self.tokens, 'B t h w D -> B (t h w) D')
 
+  def joined(self, clips: int) -> Encoded:
+    """Returns a batch in which each `clips` clips in a row are one.
+
+    Their tokens follow one another; summaries are averaged.
+    """
+
+    def join(x):
+      return einops.rearrange(x, '(B c) n ... -> B (c n) ...', c=clips)
+
+    def mean(x):
+      return einops.reduce(x, '(B c) D -> B D', 'mean', c=clips)
+
+    return Encoded(
+      join(self.tokens),
+      None if self.summary is None else mean(self.summary),
+      None if self.sequence is None else join(self.sequence),
+      tuple(map(join, self.stages)),
+    )
+
 
 class Token(nn.Module):
   """The class token's output: [B, D]."""

@@ -57,6 +57,11 @@ VIDEO_MAE = Processor(
   (0.45, 0.45, 0.45),
   (0.225, 0.225, 0.225),
 )
+_KINDS = (
+  'image_processor_type',
+  'feature_extractor_type',
+  'video_processor_type',
+)
 _PIXELS = (
   'do_rescale',
   'rescale_factor',
@@ -80,7 +85,7 @@ def read(
     UserError: a value that is not allowed, or that this package's preprocessing
       cannot follow.
   """
-  for key in ('image_processor_type', 'feature_extractor_type'):
+  for key in _KINDS:
     kind = pixels.get(key)
     if kind is not None and kind not in processor.names:
       raise _refused(pixels, key, f'only {processor.names[0]} is supported')

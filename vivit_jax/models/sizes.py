@@ -73,7 +73,8 @@ def named(
   for name, size in known.items():
     if (size.attention_heads, size.width, size.mlp) == (heads, width, mlp):
       return name, {}
-  return 'B', {'attention_heads': heads, 'width': width, 'mlp_width': mlp}
+  nearest = 'B' if 'B' in known else next(iter(known))
+  return nearest, {'attention_heads': heads, 'width': width, 'mlp_width': mlp}
 
 
 def tubelet_grid(

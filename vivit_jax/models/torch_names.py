@@ -214,6 +214,7 @@ def to_theirs(
   """
   by_ours, renamed = {row[1]: row for row in table}, {}
   for name, array in arrays.items():
+    # The number in a name may be part of it: LayerNorm_0.
     layer, pattern = ('', name) if name in by_ours else _split(name)
     if pattern not in by_ours:
       raise UserError(f'{name} has no name in the other format.')

@@ -10,7 +10,11 @@ import numpy as np
 from vivit_jax.errors import UserError, damaged
 from vivit_jax.models.weights import File
 
-BESIDE = ('config.json', 'preprocessor_config.json')
+BESIDE = (
+  'config.json',
+  'preprocessor_config.json',
+  'video_preprocessor_config.json',
+)
 # Names of weights, and suffixes of their shards' indices, the preferred first.
 _WHOLE = ('model.safetensors', 'pytorch_model.bin')
 INDICES = ('.safetensors.index.json', '.bin.index.json')
@@ -28,12 +32,13 @@ def weights_among(names: Collection[str]) -> str | None:
 
 
 def configs(path: pathlib.Path) -> list[dict[str, Any]]:
-  """Returns config.json and preprocessor_config.json beside a file, or {}.
+  """Returns config.json and the preprocessor's config beside a file, or {}.
 
   Raises:
     UserError: a damaged JSON file.
   """
-  return [_read_json(path.with_name(name)) for name in BESIDE]
+  config, *pixels = (_read_json(path.with_name(name)) for name in BESIDE)
+  return [config, next(filter(None, pixels), {})]
 
 
 def open_index(

@@ -21,7 +21,10 @@ from vivit_jax.errors import UserError, damaged
 from vivit_jax.models.weights import File
 
 # Keys of the state dict in training checkpoints, of which the first is taken.
-LAYOUTS = ('model_state', 'state_dict', 'model', 'module')
+LAYOUTS = (
+  *('model_state', 'state_dict', 'model', 'module'),
+  *('target_encoder', 'ema_encoder', 'encoder', 'classifiers'),  # V-JEPA 2
+)
 TOP = 'the top level'
 # The first pickle of the older container: protocol, frame, a number, its end.
 _OLDER = rb'\x80[\x02-\x05](\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.'
@@ -175,7 +178,11 @@ def _weights(path: pathlib.Path, top: Any) -> tuple[str, dict[str, Tensor]]:
   """Returns where the weights are, and the weights."""
   candidates = {TOP: top}
   if isinstance(top, dict):
-    candidates = {key: top[key] for key in LAYOUTS if key in top} | candidates
+    found = {key: top[key] for key in LAYOUTS if key in top}
+    for key, value in found.items():
+      if isinstance(value, list) and value:  # of probes trained together
+        found[key] = value[0]
+    candidates = found | candidates
   layout = next((key for key, x in candidates.items() if _has_tensors(x)), '')
   if not layout:
     values = [top, *(top.values() if isinstance(top, dict) else ())]

@@ -32,7 +32,7 @@ def joint(
   captured: Captured, config: ModelConfig, batch: int, grid: Grid
 ) -> Rollout:
   """Returns the rollout of Model 1."""
-  return _through_one_encoder(captured, config, batch, grid, _through_attention)
+  return through_one_encoder(captured, config, batch, grid, _through_attention)
 
 
 def factorised_self_attention(
@@ -46,7 +46,7 @@ def factorised_self_attention(
       row = with_residual(row, along(axis, grid[0], row, keys))
     return row
 
-  return _through_one_encoder(captured, config, batch, grid, through)
+  return through_one_encoder(captured, config, batch, grid, through)
 
 
 def factorised_dot_product(
@@ -63,7 +63,7 @@ def factorised_dot_product(
       seen.append(along(axis, grid[0], row, apart))
     return with_residual(row, sum(seen) / len(seen))
 
-  return _through_one_encoder(captured, config, batch, grid, through)
+  return through_one_encoder(captured, config, batch, grid, through)
 
 
 def factorised_encoder(
@@ -108,7 +108,7 @@ def in_space(
   return Rollout(time[:, :, None, None] * space, kept)
 
 
-def _through_one_encoder(
+def through_one_encoder(
   captured: Captured,
   config: ModelConfig,
   batch: int,
