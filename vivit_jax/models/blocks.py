@@ -15,6 +15,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from vivit_jax.models import sizes
 from vivit_jax.models.attention import attend
 from vivit_jax.models.family import BUILD_KEYS, ModelConfig
 from vivit_jax.models.positions import AddPositions
@@ -88,6 +89,19 @@ def options_of(config: ModelConfig, **own: Any) -> Options:
   """Returns block settings: the config's `BUILD_KEYS`, and the family's own."""
   keys = {key: getattr(config, key) for key in BUILD_KEYS}
   return Options(**keys | {'dtype': jnp.dtype(config.dtype)} | own)
+
+
+def vit_options(config: ModelConfig, **own: Any) -> Options:
+  """Returns block settings of a family whose options are `sizes.Options`."""
+  size, options = sizes.of(config), config.options
+  given = {
+    'attention_heads': size.attention_heads,
+    'mlp': size.mlp,
+    'gelu': options.gelu,
+    'epsilon': options.norm_epsilon,
+    'linear_init': 'normal',
+  }
+  return options_of(config, **given | own)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -23,17 +23,12 @@ CAM = r'SpatialTransformer/encoderblock_\d+/LayerNorm_0'  # `Family.cam`
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(sizes.Options):
   """Config keys of both; their defaults are VTN's."""
 
   patch: int = typed.limited(16, at_least=1)  # height and width, in pixels
-  # None, here and below: as in model.size.
+  # None: as in model.size.
   spatial_layers: int | None = typed.limited(None, at_least=1)
-  width: int | None = typed.limited(None, at_least=1)
-  attention_heads: int | None = typed.limited(None, at_least=1)
-  mlp_width: int | None = typed.limited(None, at_least=1)
-  gelu: Literal['exact', 'tanh'] = 'exact'
-  norm_epsilon: float = typed.limited(1e-6, above=0)  # of the ViT
   temporal_layers: int = typed.limited(3, at_least=1)
   # None: as the ViT's.
   temporal_heads: int | None = typed.limited(None, at_least=1)
@@ -68,14 +63,7 @@ def settings(config: ModelConfig, epsilon: float) -> dict[str, Any]:
     epsilon: of the temporal encoder's norms.
   """
   size, options = sizes.of(config), config.options
-  spatial = blocks.options_of(
-    config,
-    attention_heads=size.attention_heads,
-    mlp=size.mlp,
-    gelu=options.gelu,
-    epsilon=options.norm_epsilon,
-    linear_init='normal',
-  )
+  spatial = blocks.vit_options(config)
   return {
     'width': size.width,
     'depth': size.layers,

@@ -2,8 +2,9 @@
 
 import dataclasses
 import typing
-from typing import Any
+from typing import Any, Literal
 
+from vivit_jax import typed
 from vivit_jax.errors import UserError
 from vivit_jax.models import family as families
 
@@ -33,6 +34,17 @@ SIZES = {
 }
 # g of VideoMAE v2 and VideoPrism, whose MLP is 48 / 11 of the width.
 GIANT = Size(40, 16, 1408, 6144)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """Config keys of most ViTs. None: as in model.size."""
+
+  width: int | None = typed.limited(None, at_least=1)
+  attention_heads: int | None = typed.limited(None, at_least=1)
+  mlp_width: int | None = typed.limited(None, at_least=1)
+  gelu: Literal['exact', 'tanh'] = 'exact'
+  norm_epsilon: float = typed.limited(1e-6, above=0)
 
 
 def of(config: 'ModelConfig') -> Size:

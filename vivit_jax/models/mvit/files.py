@@ -7,8 +7,13 @@ import dataclasses
 import re
 from typing import Any
 
-from vivit_jax.errors import UserError, damaged
-from vivit_jax.models import classifier, slowfast, torch_names
+from vivit_jax.errors import damaged
+from vivit_jax.models import (
+  classifier,
+  exports,
+  slowfast,
+  torch_names,
+)
 from vivit_jax.models.family import Import
 from vivit_jax.models.mvit import layout, names
 from vivit_jax.models.mvit import weights as own
@@ -149,19 +154,15 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
   """
   del clip  # nothing in the file depends on it
   arrays = weights.arrays
-  differences = {
-    'is of images': arrays['embedding/kernel'].ndim != 5,
-    'has no class token': 'cls' not in arrays,
-    'has no head': classifier.classes_of(arrays) is None,
-    'has a representation layer': classifier.has_representation(arrays),
-    'has several heads': len(weights.label_names or ()) > 1,
-  }
-  for difference, differs in differences.items():
-    if differs:
-      raise UserError(
-        'torchvision supports MViTs of videos with a class token and one '
-        f'linear layer; this model {difference}.'
-      )
+  exports.refuse(
+    'torchvision supports MViTs of videos with a class token and one linear '
+    'layer',
+    {
+      'is of images': arrays['embedding/kernel'].ndim != 5,
+      'has no class token': 'cls' not in arrays,
+    },
+    exports.from_one_linear_head(weights),
+  )
   tensors = torch_names.to_theirs(arrays, names.TORCHVISION)
   tensors = {
     re.sub(r'^head\.projection\.', 'head.1.', name): tensor

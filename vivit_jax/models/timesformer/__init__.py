@@ -26,20 +26,15 @@ from vivit_jax.models.weights import IMAGE_VIT
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(sizes.Options):
   """Config keys of TimeSformer."""
 
   # 'divided': over time, then over space; 'joint': among all tokens; 'space':
   # within frames, which are averaged.
   attention: Literal['divided', 'joint', 'space'] = 'divided'
   patch: int = typed.limited(16, at_least=1)  # height and width, in pixels
-  # None, here and below: as in model.size.
+  # None: as in model.size.
   layers: int | None = typed.limited(None, at_least=1)
-  width: int | None = typed.limited(None, at_least=1)
-  attention_heads: int | None = typed.limited(None, at_least=1)
-  mlp_width: int | None = typed.limited(None, at_least=1)
-  gelu: Literal['exact', 'tanh'] = 'exact'
-  norm_epsilon: float = typed.limited(1e-6, above=0)
   # Draws of stochastic depth: one for each clip and branch, or as the paper's
   # code: one for each place (time), frame (space) and clip (MLP).
   depth_draws: Literal['clip', 'paper'] = 'clip'
@@ -50,14 +45,7 @@ def _build(config: ModelConfig, class_token: bool) -> TimeSformer:
   return TimeSformer(
     width=size.width,
     depth=size.layers,
-    options=blocks.options_of(
-      config,
-      attention_heads=size.attention_heads,
-      mlp=size.mlp,
-      gelu=options.gelu,
-      epsilon=options.norm_epsilon,
-      linear_init='normal',
-    ),
+    options=blocks.vit_options(config),
     attention=options.attention,
     patch=options.patch,
     depth_draws=options.depth_draws,

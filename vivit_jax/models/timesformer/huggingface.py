@@ -5,8 +5,8 @@ from typing import Any
 
 from vivit_jax.errors import UserError, damaged
 from vivit_jax.models import (
-  attention_pools,
   classifier,
+  exports,
   image_vit,
   preprocessor,
   sizes,
@@ -131,27 +131,20 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
 
 def _check(weights: Weights, clip: Clip) -> None:
   """Raises a UserError for a model that transformers does not support."""
-  arrays, heads = weights.arrays, weights.label_names or {}
+  arrays = weights.arrays
   image_vit.check_blocks(arrays)
-  differences = {
-    'attends within frames only, which transformers does not average': (
-      own.attention_of(arrays) == 'space'
-    ),
-    'does not state its attention heads': weights.heads_unknown,
-    'has no class token': 'cls' not in arrays,
-    'has a representation layer': classifier.has_representation(arrays),
-    'pools by attention': attention_pools.is_attention_pool(arrays),
-    f'has crops of {clip.crop}': clip.crop[0] != clip.crop[1],
-    'has no head': classifier.classes_of(arrays) is None,
-    f'has the heads {", ".join(heads)}': len(heads) > 1,
-  }
-  for difference, differs in differences.items():
-    if differs:
-      raise UserError(
-        'Hugging Face supports TimeSformers with divided or joint attention, '
-        'a class token, square crops and one head; this model '
-        f'{difference}.'
-      )
+  exports.refuse(
+    'Hugging Face supports TimeSformers with divided or joint attention, a '
+    'class token, square crops and one head',
+    {
+      'attends within frames only, which transformers does not average': (
+        own.attention_of(arrays) == 'space'
+      ),
+      'has no class token': 'cls' not in arrays,
+    },
+    exports.from_squares(weights, clip),
+    exports.from_one_linear_head(weights),
+  )
   patch = arrays['embedding/kernel'].shape[1]
   positions, frames = arrays[own.POSITIONS].shape[1] - 1, _frames(weights)
   tokens = (clip.crop[0] // patch) ** 2

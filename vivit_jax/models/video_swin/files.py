@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 
 from vivit_jax.errors import UserError, damaged
-from vivit_jax.models import attention_pools, classifier, torch_names
+from vivit_jax.models import (
+  classifier,
+  exports,
+  torch_names,
+)
 from vivit_jax.models.family import Grid, Import
 from vivit_jax.models.video_swin import weights as own
 from vivit_jax.models.video_swin.network import relative_index
@@ -261,20 +265,14 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
   """
   del clip  # nothing in the file depends on it
   arrays = weights.arrays
-  differences = {
-    'has no head': classifier.classes_of(arrays) is None,
-    'has several heads': len(weights.label_names or ()) > 1,
-    'has a representation layer': classifier.has_representation(arrays),
-    'pools by attention': attention_pools.is_attention_pool(arrays),
-    'does not state its window': 'window' not in weights.options,
-    'is not of a video': arrays['embedding/kernel'].ndim != 5,
-  }
-  for difference, differs in differences.items():
-    if differs:
-      raise UserError(
-        'torchvision supports Video Swins with a mean pool and one linear '
-        f'layer; this model {difference}.'
-      )
+  exports.refuse(
+    'torchvision supports Video Swins with a mean pool and one linear layer',
+    {
+      'does not state its window': 'window' not in weights.options,
+      'is not of a video': arrays['embedding/kernel'].ndim != 5,
+    },
+    exports.from_one_linear_head(weights),
+  )
   tensors = torch_names.joined_qkv(torch_names.to_theirs(arrays, _TABLE))
   index = relative_index(tuple(weights.options['window']))
   result = {}

@@ -6,7 +6,6 @@ zero, as in all families; the official one is normal, with deviation 2e-5.
 """
 
 import dataclasses
-from typing import Literal
 
 from vivit_jax import typed
 from vivit_jax.models import blocks, image_vit, layer_rules, sizes
@@ -23,20 +22,15 @@ from vivit_jax.models.vivit import rollout
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(sizes.Options):
   """Config keys of VideoMAE."""
 
   # Frames, height and width, in pixels; g has (2, 14, 14).
   tubelet: tuple[int, int, int] = typed.limited((2, 16, 16), at_least=1)
   # A norm of the tokens, as the pretraining has; fine-tuned models have none.
   final_norm: bool = False
-  # None, here and below: as in model.size.
+  # None: as in model.size.
   layers: int | None = typed.limited(None, at_least=1)
-  width: int | None = typed.limited(None, at_least=1)
-  attention_heads: int | None = typed.limited(None, at_least=1)
-  mlp_width: int | None = typed.limited(None, at_least=1)
-  gelu: Literal['exact', 'tanh'] = 'exact'
-  norm_epsilon: float = typed.limited(1e-6, above=0)
 
 
 def _build(config: ModelConfig, class_token: bool) -> VideoMAE:
@@ -44,14 +38,7 @@ def _build(config: ModelConfig, class_token: bool) -> VideoMAE:
   return VideoMAE(
     width=size.width,
     depth=size.layers,
-    options=blocks.options_of(
-      config,
-      attention_heads=size.attention_heads,
-      mlp=size.mlp,
-      gelu=options.gelu,
-      epsilon=options.norm_epsilon,
-      linear_init='normal',
-    ),
+    options=blocks.vit_options(config),
     tubelet=options.tubelet,
     kernel_init='torch',
     positions='interleaved',

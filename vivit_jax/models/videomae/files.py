@@ -13,6 +13,7 @@ import numpy as np
 from vivit_jax.errors import UserError, damaged
 from vivit_jax.models import (
   classifier,
+  exports,
   image_vit,
   pools,
   preprocessor,
@@ -241,23 +242,17 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
     if name not in weights.spare
   }
   image_vit.check_blocks(arrays)
-  tubelet, heads = arrays['embedding/kernel'].shape[:3], weights.label_names
-  differences = {
-    'does not state its attention heads': weights.heads_unknown,
-    'has a norm of the tokens': f'{own.NORM}/scale' in arrays,
-    'does not norm the mean': not pools.has_norm(arrays),
-    'has a representation layer': classifier.has_representation(arrays),
-    f'has crops of {clip.crop}': clip.crop[0] != clip.crop[1],
-    f'has tubelets of {tubelet}': tubelet[1] != tubelet[2],
-    'has no head': classifier.classes_of(arrays) is None,
-    f'has the heads {", ".join(heads or ())}': len(heads or ()) > 1,
-  }
-  for difference, differs in differences.items():
-    if differs:
-      raise UserError(
-        'Hugging Face supports fine-tuned VideoMAEs with square crops and '
-        f'patches and one head; this model {difference}.'
-      )
+  tubelet = arrays['embedding/kernel'].shape[:3]
+  exports.refuse(
+    'Hugging Face supports fine-tuned VideoMAEs with square crops and patches '
+    'and one head',
+    {
+      'has a norm of the tokens': f'{own.NORM}/scale' in arrays,
+      'does not norm the mean': not pools.has_norm(arrays),
+    },
+    exports.from_squares(weights, clip),
+    exports.from_one_linear_head(weights),
+  )
   exact = weights.options.get('gelu', 'exact') == 'exact'
   return {
     'tensors': {

@@ -16,6 +16,7 @@ from vivit_jax.errors import UserError, damaged
 from vivit_jax.models import (
   attention_pools,
   classifier,
+  exports,
   image_vit,
   sizes,
   torch_names,
@@ -210,23 +211,22 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
   width = arrays['embedding/kernel'].shape[-1]
   model = (weights.experiment or {}).get('model', {})
   pool = model.get('attention_pool', {})
-  differences = {
-    'has a head, but no such pool': head and query is None,
-    'has a pool, but no head': query is not None and not head,
-    'has another pool': query is not None
-    and (query.size != width or f'{names.POOL}/per_dim_scale' not in arrays),
-    'gives vectors of length 1': bool(pool.get('unit')),
-    'has auxiliary layers': 'auxiliary_layers' in image_vit.infer_sizes(arrays),
-    'has a representation layer': classifier.has_representation(arrays),
-    'has several heads': len(weights.label_names or ()) > 1,
-    'has another cap': weights.options.get('cap', own.CAP) != own.CAP,
-  }
-  for difference, differs in differences.items():
-    if differs:
-      raise UserError(
-        "VideoPrism's authors have encoders, and classifiers with one head "
-        f'and their attention pool; this model {difference}.'
-      )
+  exports.refuse(
+    "VideoPrism's authors have encoders, and classifiers with one head and "
+    'their attention pool',
+    {
+      'has a head, but no such pool': head and query is None,
+      'has a pool, but no head': query is not None and not head,
+      'has another pool': query is not None
+      and (query.size != width or f'{names.POOL}/per_dim_scale' not in arrays),
+      'gives vectors of length 1': bool(pool.get('unit')),
+      'has auxiliary layers': (
+        'auxiliary_layers' in image_vit.infer_sizes(arrays)
+      ),
+      'has another cap': weights.options.get('cap', own.CAP) != own.CAP,
+    },
+    exports.from_one_linear_head(weights, attention_pool=True) if head else {},
+  )
   named = torch_names.to_theirs(_shifted(arrays, -1), names.OFFICIAL)
   named[names.KERNEL] = named[names.KERNEL].reshape(-1, width)
   result, stacks = {}, {}

@@ -24,7 +24,7 @@ from vivit_jax.models.weights import IMAGE_VIT
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(sizes.Options):
   """Config keys of all four models."""
 
   # Frames, height and width, in pixels.
@@ -35,12 +35,7 @@ class Options:
   positions: Literal['learned', 'sinusoidal_1d', 'sinusoidal_3d', 'none'] = (
     'learned'
   )
-  # None, here and below: as in model.size.
-  width: int | None = typed.limited(None, at_least=1)
-  attention_heads: int | None = typed.limited(None, at_least=1)
-  mlp_width: int | None = typed.limited(None, at_least=1)
   gelu: Literal['tanh', 'exact'] = 'tanh'
-  norm_epsilon: float = typed.limited(1e-6, above=0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,13 +82,7 @@ def _builder(
     return module(
       width=size.width,
       depth=size.layers,
-      options=blocks.options_of(
-        config,
-        attention_heads=size.attention_heads,
-        mlp=size.mlp,
-        gelu=options.gelu,
-        epsilon=options.norm_epsilon,
-      ),
+      options=blocks.vit_options(config, linear_init='xavier'),
       tubelet=options.tubelet,
       embedding=options.embedding,
       kernel_init=options.tubelet_init,

@@ -5,8 +5,7 @@ from typing import Any
 
 from vivit_jax.errors import UserError, damaged
 from vivit_jax.models import (
-  attention_pools,
-  classifier,
+  exports,
   image_vit,
   preprocessor,
   sizes,
@@ -117,24 +116,19 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
 
 def _check(weights: Weights, clip: Clip) -> None:
   """Raises a UserError for a model that transformers does not support."""
-  arrays, heads = weights.arrays, weights.label_names or {}
+  arrays = weights.arrays
   image_vit.check_blocks(arrays)
-  differences = {
-    f'is {weights.title}': list(weights.models) != ['joint'],
-    'has no class token': 'cls' not in arrays,
-    'has no learned positions': _POSITIONS not in arrays,
-    'has a representation layer': classifier.has_representation(arrays),
-    'pools by attention': attention_pools.is_attention_pool(arrays),
-    f'has crops of {clip.crop}': clip.crop[0] != clip.crop[1],
-    'has no head': classifier.classes_of(arrays) is None,
-    f'has the heads {", ".join(heads)}': len(heads) > 1,
-  }
-  for difference, differs in differences.items():
-    if differs:
-      raise UserError(
-        'Hugging Face supports ViViT Model 1 with a class token, learned '
-        f'positions, square crops and one head; this model {difference}.'
-      )
+  exports.refuse(
+    'Hugging Face supports ViViT Model 1 with a class token, learned '
+    'positions, square crops and one head',
+    {
+      f'is {weights.title}': list(weights.models) != ['joint'],
+      'has no class token': 'cls' not in arrays,
+      'has no learned positions': _POSITIONS not in arrays,
+    },
+    exports.from_squares(weights, clip),
+    exports.from_one_linear_head(weights),
+  )
   tubelet = arrays['embedding/kernel'].shape[:-2]
   positions = arrays[_POSITIONS].shape[1] - 1
   input_size = (clip.frames, *clip.crop)

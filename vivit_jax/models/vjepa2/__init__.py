@@ -6,7 +6,7 @@ pretraining has, is not here. The head starts at zero, as in all families.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import jax
 
@@ -27,7 +27,7 @@ from vivit_jax.models.vjepa2 import files, network, weights
 
 
 @dataclasses.dataclass(frozen=True)
-class Options:
+class Options(sizes.Options):
   """Config keys of V-JEPA 2."""
 
   # Frames, height and width, in pixels.
@@ -35,13 +35,8 @@ class Options:
   # Numbers of the blocks, from 0, whose tokens are pooled together, each normed
   # by the final norm; (): of the last block.
   features_of: tuple[int, ...] = typed.limited((), at_least=0)
-  # None, here and below: as in model.size.
+  # None: as in model.size.
   layers: int | None = typed.limited(None, at_least=1)
-  width: int | None = typed.limited(None, at_least=1)
-  attention_heads: int | None = typed.limited(None, at_least=1)
-  mlp_width: int | None = typed.limited(None, at_least=1)
-  gelu: Literal['exact', 'tanh'] = 'exact'
-  norm_epsilon: float = typed.limited(1e-6, above=0)
 
 
 def _build(config: ModelConfig, class_token: bool) -> network.VJepa2:
@@ -49,14 +44,7 @@ def _build(config: ModelConfig, class_token: bool) -> network.VJepa2:
   return network.VJepa2(
     width=size.width,
     depth=size.layers,
-    options=blocks.options_of(
-      config,
-      attention_heads=size.attention_heads,
-      mlp=size.mlp,
-      gelu=options.gelu,
-      epsilon=options.norm_epsilon,
-      linear_init='normal',
-    ),
+    options=blocks.vit_options(config),
     tubelet=options.tubelet,
     kernel_init='torch',
     positions='none',

@@ -15,6 +15,7 @@ from vivit_jax.errors import UserError, damaged
 from vivit_jax.models import (
   attention_pools,
   classifier,
+  exports,
   image_vit,
   preprocessor,
   sizes,
@@ -213,24 +214,14 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
     if name.startswith(f'{own.PREDICTOR}/')
   }
   image_vit.check_blocks(arrays)
-  tubelet, heads = arrays['embedding/kernel'].shape[:3], weights.label_names
-  differences = {
-    'does not state its attention heads': weights.heads_unknown,
-    'does not pool by attention': f'{attention_pools.NAME}/probe' not in arrays,
-    'has another pool': f'{attention_pools.NAME}/MlpBlock_0/Dense_0/kernel'
-    not in arrays,
-    'has a representation layer': classifier.has_representation(arrays),
-    f'has crops of {clip.crop}': clip.crop[0] != clip.crop[1],
-    f'has tubelets of {tubelet}': tubelet[1] != tubelet[2],
-    'has no head': classifier.classes_of(arrays) is None,
-    f'has the heads {", ".join(heads or ())}': len(heads or ()) > 1,
-  }
-  for difference, differs in differences.items():
-    if differs:
-      raise UserError(
-        'Hugging Face supports V-JEPA 2 with its attentive pool, square crops '
-        f'and patches and one head; this model {difference}.'
-      )
+  mlp = f'{attention_pools.NAME}/MlpBlock_0/Dense_0/kernel'
+  exports.refuse(
+    'Hugging Face supports V-JEPA 2 with its attentive pool, square crops and '
+    'patches and one head',
+    exports.from_squares(weights, clip),
+    exports.from_one_linear_head(weights, attention_pool=True),
+    {'has another pool': mlp not in arrays},
+  )
   tensors = torch_names.to_theirs(arrays, [*names.TABLE, *names.POOL_TABLE])
   notes = [
     "transformers has an epsilon of 1e-6 and the encoder's heads in the pool, "
