@@ -214,13 +214,16 @@ def write(weights: Weights, clip: Clip) -> dict[str, Any]:
     if name.startswith(f'{own.PREDICTOR}/')
   }
   image_vit.check_blocks(arrays)
-  mlp = f'{attention_pools.NAME}/MlpBlock_0/Dense_0/kernel'
+  own_pool = {
+    f'{attention_pools.NAME}/{name}'
+    for name in ('probe', 'MlpBlock_0/Dense_0/kernel')
+  }
   exports.refuse(
     'Hugging Face supports V-JEPA 2 with its attentive pool, square crops and '
     'patches and one head',
     exports.from_squares(weights, clip),
     exports.from_one_linear_head(weights, attention_pool=True),
-    {'has another pool': mlp not in arrays},
+    {'has another pool': not own_pool <= {*arrays}},
   )
   tensors = torch_names.to_theirs(arrays, [*names.TABLE, *names.POOL_TABLE])
   notes = [
