@@ -170,7 +170,7 @@ def _define(values: flags.FlagValues) -> None:
 
 def main(argv: Sequence[str]) -> None:
   args = measure.parse(argv, _define, __doc__)
-  programs.check_clip(args)
+  programs.complete(args)
   if args.size == args.larger:
     raise UserError('--larger must differ from --size.')
   jax.config.update('jax_enable_compilation_cache', False)

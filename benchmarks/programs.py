@@ -52,7 +52,8 @@ CONFIGS = {
   'mvit': 'k400_mvitv2_s16x4',
   'video_swin': 'k400_swin_t',
 }
-HIERARCHIES = ('mvit', 'video_swin')
+# Family -> sizes in torchvision, the default first; widths differ by stage.
+HIERARCHIES = {'mvit': ('S',), 'video_swin': ('T', 'S', 'B')}
 _ATTENTIONS = {f'attention={kind}': kind for kind in ATTENTIONS}
 FORMS = (*_ATTENTIONS, 'embedding=conv', 'views=whole')
 _CLASSES = 400
@@ -63,8 +64,8 @@ def define(values: flags.FlagValues) -> None:
   """Defines the flags of a model and its input."""
   enum = functools.partial(flags.DEFINE_enum, flag_values=values)
   enum('family', 'factorised_encoder', list(CONFIGS), 'Model family.')
-  text = 'Model size.'
-  flags.DEFINE_string('size', 'B', text, flag_values=values)
+  text = 'Model size; default: B, of mvit S, of video_swin T.'
+  flags.DEFINE_string('size', None, text, flag_values=values)
   enum('dtype', 'float32', ['float32', 'bfloat16'], 'Computation dtype.')
   measure.define_counts(
     values,
@@ -81,9 +82,16 @@ def size(args: types.SimpleNamespace) -> Size:
   return dataclasses.replace(size, layers=args.layers or size.layers)
 
 
-def check_clip(args: types.SimpleNamespace) -> None:
-  """Raises a UserError if the family lacks the size or cannot read clips."""
+def complete(args: types.SimpleNamespace) -> None:
+  """Sets the default of --size.
+
+  Raises:
+    UserError: the family lacks the size, --layers, or cannot read the clips.
+  """
   kind, crop = families.get(args.family), (args.crop, args.crop)
+  args.size = args.size or HIERARCHIES.get(args.family, ('B',))[0]
+  if args.layers and args.family in HIERARCHIES:
+    raise UserError(f'{args.family} takes no --layers: set --size.')
   if args.size not in kind.sizes:
     raise UserError(f'--size is {args.size}; it is one of {list(kind.sizes)}.')
   kind.check_clip(kind.options(), args.frames, crop)

@@ -157,7 +157,13 @@ def _answer(process: subprocess.Popen, request: str = '') -> Any:
 def _compare(args: types.SimpleNamespace) -> None:
   """Runs all programs; prints times, ratios, compile times and memory."""
   names = list(args.against)
-  has_torch = args.torch_python or importlib.util.find_spec('transformers')
+  package = 'transformers'
+  if sizes := programs.HIERARCHIES.get(args.family):
+    package = 'torchvision'
+    if 'torch' in names and args.size not in sizes:
+      names.remove('torch')
+      print(f'torchvision has {args.family} in size {", ".join(sizes)} alone')
+  has_torch = args.torch_python or importlib.util.find_spec(package)
   if 'torch' in names and not (has_torch and args.family in _IN_TORCH):
     names.remove('torch')
   about, known, in_jax = {}, {}, None
@@ -229,7 +235,7 @@ def _compare_frozen(args: types.SimpleNamespace) -> None:
 
 def main(argv: Sequence[str]) -> None:
   args = measure.parse(argv, _define, __doc__)
-  programs.check_clip(args)
+  programs.complete(args)
   if args.family in programs.HIERARCHIES:  # their widths differ by stage
     args.what = [what for what in args.what if what != 'product']
     args.against = [name for name in args.against if name != 'plain']

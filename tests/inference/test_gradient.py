@@ -96,6 +96,9 @@ CASES = {
   'vtn': (per_frame('vtn'), 'SpatialTransformer', 0, PER_FRAME),
   'mvit': (mvit(), 'Transformer', 0, JOINT),
   'mvit, mean': (mvit(pool='mean'), 'Transformer', 0, JOINT),
+  'mvit, clips': (
+    mvit(clips=T), 'Transformer', 0, 'B t h w -> (B t) (h w) 1'
+  ),
   'stam': (per_frame('stam'), 'SpatialTransformer', 0, PER_FRAME),
   'vjepa2': (vjepa2(), 'Transformer', 0, JOINT),
   'vjepa2, clips': (

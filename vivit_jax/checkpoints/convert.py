@@ -36,7 +36,7 @@ def _can_initialise(weights: Weights) -> str:
   parts = []
   if same:
     parts.append(
-      f'{" or ".join(same)}, also with other heads, frames, crops and tubelets'
+      f'{" or ".join(same)}, also with other heads, frames and crops'
     )
   if others:
     parts.append(f'{", ".join(others)}, as {weights.title}')

@@ -10,6 +10,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 
+import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -79,14 +80,18 @@ def contributions(config: ModelConfig) -> Callable[..., jax.Array]:
     numbers = frame_BxT if model.reads_frame_numbers else None
     inputs = stacking.unstack(params), video, numbers, classes or {}
     batch, frames, *crop, _ = video.shape
-    grid = kind.grid(config.options, frames, tuple(crop))
+    clips = config.clips
+    grid = kind.grid(config.options, frames // clips, tuple(crop))
     _, shapes = jax.eval_shape(chosen, None, *inputs)
     zeros = [jnp.zeros(x.shape, x.dtype) for x in shapes]
     with jax.default_matmul_precision('highest'):
       slopes, outputs = jax.grad(chosen, has_aux=True)(zeros, *inputs)
     products = [(x * y).sum(axis=-1) for x, y in zip(slopes, outputs)]
     on_grid = kind.cam_map or on_last_tokens
-    return summed([on_grid(x, config, batch, grid) for x in products])
+    maps = [on_grid(x, config, batch * clips, grid) for x in products]
+    return summed(
+      [einops.rearrange(x, '(B c) t h w -> B (c t) h w', c=clips) for x in maps]
+    )
 
   return jax.jit(explain)
 
@@ -100,8 +105,8 @@ def on_last_tokens(
   of class tokens and then patches, ordered (t h w).
   """
   del config
-  if products.ndim == 4:  # of several clips in a row, if model.clips is not 1
-    return products.reshape(batch, -1, *products.shape[2:])
+  if products.ndim == 4:
+    return products
   sequences = products.size // products.shape[-1]
   patches = batch * int(np.prod(grid)) // sequences
   return products[..., -patches:].reshape(batch, *grid)

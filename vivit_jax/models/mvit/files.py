@@ -49,7 +49,9 @@ def read(file: File) -> Weights:
   for name, array in arrays.items():
     if '/rel_pos_' in name and len(array) % 2 == 0:
       raise damaged(file.path, f'{name} has {len(array)} rows, an even number')
-  options = {'version': version, 'norm_pool_epsilon': epsilon}
+  options = {'version': version}
+  if not (project == 'SlowFast' and version == 1):  # there, either of two
+    options['norm_pool_epsilon'] = epsilon
   weights = Weights(
     f'MViT v{version} ({project}), {file.title}',
     arrays,

@@ -154,10 +154,25 @@ def read(file: File) -> Weights:
   window = _window(rows, indices[0] if indices else None)
   if window is None or math.prod(window) > _LARGEST:
     raise damaged(file.path, f'no window has a bias table of {rows} rows')
+  experiment = _experiment(arrays, window, project)
   return dataclasses.replace(
     weights,
     options={**weights.options, 'window': window},
-    experiment=_experiment(arrays, window, project),
+    experiment=experiment,
+    notes=[_assumed(experiment['data'])],
+  )
+
+
+def _assumed(data: Mapping[str, Any]) -> str:
+  """Returns a note on the clip, which no file states."""
+  pace = 'at a step of 2'
+  if data.get('sampling') == 'segments':
+    pace = 'one from each segment, as for Something-Something v2'
+  elif 'frames_per_second' in data:
+    pace = f'at {data["frames_per_second"]:g} frames a second'
+  return (
+    f'clips of {data["frames"]} frames of {data["crop"][0]} pixels, {pace}, '
+    'are assumed, as in the releases: set others in a --config=FILE'
   )
 
 
