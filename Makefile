@@ -59,6 +59,7 @@ bench: .venv/installed
 	  --crop=112 --batch=4 $(if $(TORCH_PYTHON),--torch_python=$(TORCH_PYTHON))
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.end_to_end
+	$(BIN)/python -m benchmarks.probe
 
 clean:
 	rm -rf .venv

@@ -57,9 +57,14 @@ def flags(data_dir: pathlib.Path | None = None, **changes) -> list[str]:
 
 
 def start(script: str, *arguments, devices: int = 1, **keys):
-  """Starts a command of the repository, on so many simulated devices."""
+  """Starts a command of the repository, on so many simulated devices.
+
+  `script` is a file, or '-m' before the name of a module.
+  """
+  of_module = script == '-m'
   return subprocess.Popen(
-    [sys.executable, ROOT / script, *arguments],
+    [sys.executable, script if of_module else ROOT / script, *arguments],
+    cwd=ROOT if of_module else None,
     env=simulated.environment(devices),
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,

@@ -12,6 +12,7 @@ from benchmarks import (
   input_pipeline,
   measure,
   memory,
+  probe,
   programs,
   train_step,
 )
@@ -198,3 +199,11 @@ def test_end_to_end_prints_the_ratio_of_each_case(tmp_path, capsys):
   end_to_end.main([f'--cache={tmp_path}', *tiny])
   found = ratios(capsys.readouterr().out)
   assert len(found) == 1 and min(found) > (0, 0, 0)
+
+
+@pytest.mark.slow
+def test_heads_and_stored_tokens_are_measured(capsys):
+  probe.main(['--rounds=1', '--videos=32', '--steps=1'])
+  report = capsys.readouterr().out
+  assert len(ratios(report)) == 7  # two of each pool, and storing
+  assert all(pool in report for pool in probe._POOLS)

@@ -132,6 +132,7 @@ MODULES = {  # and one of their flags
   'checkpoints': 'to',
   'export': 'platforms',
   'models.table': 'family',
+  'probe': 'workdir',
 }
 
 

@@ -16,6 +16,7 @@ FLOORS = [
   'checkpoints',
   'evaluation',
   'training',
+  'probing',
   'inference',
   'sweeps',
   'entry points',
@@ -25,7 +26,7 @@ GROUND = (
   'distributed', 'processes', 'compilation_cache', 'commands',
 )  # fmt: skip
 CONFIG = ('config', 'config_checks', 'config_file', 'config_flags')
-ENTRIES = ('predict', 'export', 'show')
+ENTRIES = ('predict', 'export', 'show', 'probe')
 
 
 def modules() -> dict[str, pathlib.Path]:

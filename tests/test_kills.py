@@ -44,6 +44,27 @@ def start(workdir, data_dir):
   return demo.start('train.py', f'--workdir={workdir}', *flags, devices=2)
 
 
+def start_probe(workdir, data_dir, encoder, tokens):
+  flags = demo.flags(
+    data_dir,
+    init_from=encoder,
+    data__workers=1,
+    augment__flip=0.5,
+    augment__colour_jitter=0.8,
+    model__dropout=0.3,
+    probe__tokens=tokens,
+    probe__clips=2,
+    probe__pools="('mean', 'attention/videoglue')",
+    probe__learning_rates='(1e-2, 1e-3)',
+    train__log_every=3,
+    train__checkpoint_every=2,
+    train__validate_every=5,
+    train__epochs=STEPS / demo.EPOCH,
+  )
+  module = 'vivit_jax.probe'
+  return demo.start('-m', module, f'--workdir={workdir}', *flags, devices=2)
+
+
 def kill_somewhere(process, workdir, draw):
   """Kills the process at a random moment of its life; says which kind.
 
@@ -114,18 +135,51 @@ def test_a_run_that_is_killed_is_the_run_that_is_not(prepared, tmp_path):
   ]
   print(kinds)
   demo.finish(start(killed, prepared))
+  check_same(whole, killed, STEPS)
+  assert rows(killed) == rows(whole)
+
+
+def check_same(whole, killed, step=None):
+  """Compares the last states, bit for bit."""
   assert not list((killed / 'checkpoints').glob('*damaged'))
-  step, expected = last_state(whole)
-  assert step == STEPS
+  expected_step, expected = last_state(whole)
+  assert step in (None, expected_step)
   found_step, found = last_state(killed)
-  assert found_step == step
+  assert found_step == expected_step
   assert jax.tree.structure(found) == jax.tree.structure(expected)
   for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected)):
     one, other = np.asarray(one), np.asarray(other)
     assert one.dtype == other.dtype and one.tobytes() == other.tobytes()
-  assert rows(killed) == rows(whole)
   left = [f.name for f in (killed / 'checkpoints').iterdir()]
   assert all(name.isdecimal() for name in left), left
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('tokens', ['encoder', 'stored'])
+def test_a_probe_that_is_killed_is_the_probe_that_is_not(
+  prepared, tmp_path, tokens
+):
+  seed = int(os.environ.get('VIVIT_KILLS_SEED', time.time()))
+  print(f'VIVIT_KILLS_SEED={seed}')
+  draw = random.Random(seed)
+  encoder = tmp_path / 'encoder'
+  flags = demo.flags(prepared, model__pool='mean', train__epochs=0.5)
+  demo.finish(demo.start('train.py', f'--workdir={encoder}', *flags))
+  whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+  demo.finish(start_probe(whole, prepared, encoder, tokens))
+  for _ in range(KILLS):
+    process = start_probe(killed, prepared, encoder, tokens)
+    print(kill_somewhere(process, killed / 'grid', draw))
+  demo.finish(start_probe(killed, prepared, encoder, tokens))
+  check_same(whole / 'grid', killed / 'grid', STEPS)
+  check_same(whole, killed)
+  assert rows(killed / 'grid') == rows(whole / 'grid')
+  for name in ('probe.csv', 'config.json'):
+    assert (killed / name).read_bytes() == (whole / name).read_bytes()
+  shards = sorted(path.relative_to(whole) for path in whole.rglob('*.npy'))
+  assert len(shards) == (2 if tokens == 'stored' else 0)
+  for shard in shards:
+    assert (killed / shard).read_bytes() == (whole / shard).read_bytes()
 
 
 def test_no_example_is_seen_twice_or_missed(prepared):

@@ -211,6 +211,26 @@ class EvaluationConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ProbeConfig:
+  """Heads and tokens of `vivit_jax.probe`: docs/probing.md."""
+
+  # The grid: every combination of these. Empty: the value of `optim` or
+  # `model`.
+  learning_rates: tuple[float, ...] = limited((), at_least=0)
+  weight_decays: tuple[float, ...] = limited((), at_least=0)
+  # 'mean', 'token', 'attention', or a form: 'attention/vjepa'.
+  pools: tuple[str, ...] = ()
+  # The encoder runs in every step, or once before training.
+  tokens: Literal['encoder', 'stored'] = 'encoder'
+  # Of stored tokens only: clips of each training video, ...
+  clips: int = limited(1, above=0)
+  dtype: Literal['bfloat16', 'float32'] = 'bfloat16'
+  average: Literal['frame', 'clip'] | None = None  # mean of the tokens
+  folder: str | None = None  # None: <workdir>/tokens
+  max_gigabytes: float = limited(100.0, above=0)
+
+
+@dataclasses.dataclass(frozen=True)
 class TrainConfig:
   """All keys of one experiment."""
 
@@ -231,6 +251,7 @@ class TrainConfig:
   evaluation: EvaluationConfig = dataclasses.field(
     default_factory=EvaluationConfig
   )
+  probe: ProbeConfig = dataclasses.field(default_factory=ProbeConfig)
 
 
 def default(family: str = 'factorised_encoder') -> ml_collections.ConfigDict:

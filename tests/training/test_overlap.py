@@ -80,7 +80,7 @@ def events(prepared, tmp_path_factory):
 
   folder = tmp_path_factory.mktemp('run')
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(loop.pipeline, 'train_batches', batches)
+    patch.setattr(loop.experiment.pipeline, 'train_batches', batches)
     patch.setattr(loop.step, 'train_step', train_step)
     patch.setattr(loop.Progress, 'report', report)
     assert loop.train(configs.resolve(config), folder) == 0

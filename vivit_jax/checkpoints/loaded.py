@@ -2,12 +2,10 @@
 
 import dataclasses
 import functools
-import hashlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import flax.linen as nn
-import numpy as np
 
 from vivit_jax import models
 from vivit_jax.checkpoints import names
@@ -71,12 +69,5 @@ class LoadedModel:
 
   @functools.cached_property
   def digest(self) -> str:
-    """SHA-256 of the parameters' names, dtypes, shapes and bytes.
-
-    Independent of the file format.
-    """
-    total = hashlib.sha256()
-    for name, array in sorted(names.flatten(self.params).items()):
-      total.update(f'{name} {array.dtype.str} {array.shape}\n'.encode())
-      total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
-    return total.hexdigest()
+    """See `names.digest`; independent of the file format."""
+    return names.digest(self.params)

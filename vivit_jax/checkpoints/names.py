@@ -1,5 +1,6 @@
 """Converts nested parameters to flat names and back."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,3 +17,12 @@ def flatten(tree: Any) -> dict[str, np.ndarray]:
 def unflatten(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
   """Returns nested dicts: {'a/b': x} -> {'a': {'b': x}}."""
   return traverse_util.unflatten_dict(dict(arrays), sep='/')
+
+
+def digest(tree: Any) -> str:
+  """Returns the SHA-256 of the parameters' names, dtypes, shapes and bytes."""
+  total = hashlib.sha256()
+  for name, array in sorted(flatten(tree).items()):
+    total.update(f'{name} {array.dtype.str} {array.shape}\n'.encode())
+    total.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+  return total.hexdigest()

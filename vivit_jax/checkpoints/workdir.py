@@ -32,6 +32,8 @@ _FREE = (
   'train.validate_epochs',
   'train.validation_split',
   'evaluation.',
+  'probe.folder',
+  'probe.max_gigabytes',
 )
 _EPOCHS = 'train.epochs'  # may grow: the run goes on
 _PATHS = ('init_from', 'class_order')  # compared as absolute paths

@@ -58,7 +58,7 @@ def training_clips(
   batch = {
     'video': clips,
     'frame_numbers': np.stack(numbers).astype(np.int32),
-    'labels': _labels(split, videos),
+    'labels': split.labels_of_each(videos),
     'index': videos,
     'unreadable': unreadable,
   }
@@ -174,7 +174,7 @@ def evaluation_views(
   return {
     'video': clips,
     'frame_numbers': numbers,
-    'labels': _labels(split, np.maximum(videos, 0)),
+    'labels': split.labels_of_each(np.maximum(videos, 0)),
     'index': videos,
     'mask': mask,
     'unreadable': unreadable,
@@ -227,9 +227,3 @@ def _new_batch(shape: Sequence[int], workers: int) -> Iterator[np.ndarray]:
   except BaseException:
     batch.metadata.close_and_unlink_shm()  # the parent never sees it
     raise
-
-
-def _labels(split: VideoSplit, videos: np.ndarray) -> dict[str, np.ndarray]:
-  """Returns the labels of videos, stacked."""
-  rows = [split.labels_of(int(video)) for video in videos]
-  return {head: np.stack([labels[head] for labels in rows]) for head in rows[0]}

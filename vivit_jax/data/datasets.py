@@ -112,6 +112,13 @@ class VideoSplit:
         labels[head] = column[video]
     return labels
 
+  def labels_of_each(self, videos: Sequence[int]) -> dict[str, np.ndarray]:
+    """Returns the results of `labels_of`, stacked for each head."""
+    rows = [self.labels_of(int(video)) for video in videos]
+    return {
+      head: np.stack([labels[head] for labels in rows]) for head in rows[0]
+    }
+
   def read_frames(self, video: int, frames: Sequence[int]) -> list[np.ndarray]:
     """Reads and decodes frames of a video; decodes repeated frames once.
 

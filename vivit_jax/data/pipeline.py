@@ -6,10 +6,11 @@ only the step's number.
 """
 
 import ctypes
+import dataclasses
 import functools
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import cv2
 import grain
@@ -37,6 +38,7 @@ def train_batches(
   first_step: int = 0,
   process: int = 0,
   processes: int = 1,
+  make: Callable[[tuple[np.ndarray, np.ndarray]], Batch] | None = None,
 ) -> Iterator[Batch]:
   """Returns an endless iterator over batches of random clips.
 
@@ -56,6 +58,8 @@ def train_batches(
     first_step: number of the first batch.
     process, processes: index of this host, and number of hosts. Each makes a
       consecutive part of the global batch.
+    make: makes the batch in this process, instead of decoding: from the videos
+      int [n], and seeds of their clips int [n, repeats].
 
   Yields:
     A dict for b = B / processes clips:
@@ -80,9 +84,45 @@ def train_batches(
     cumulative = np.cumsum(sampling.balanced(_classes(split, data.balanced)))
     draw = functools.partial(_balanced_draw, augment.repeats, cumulative)
     draws = order.repeat().random_map(draw)
+  batches = draws.batch(batch_size // augment.repeats)[first_step:]
+  if make is not None:
+    return _iterate(batches.map(make), 0)
   make = functools.partial(clips.training_clips, split, data, augment, local)
-  batches = draws.batch(batch_size // augment.repeats)
-  return _iterate(batches[first_step:].map(make), data.workers)
+  return _iterate(batches.map(make), data.workers)
+
+
+def each_video(
+  split: VideoSplit,
+  data: DataConfig,
+  augment: AugmentConfig,
+  *,
+  seed: int,
+  batch_size: int,
+  clips_of_each: int,
+  first_batch: int = 0,
+) -> Iterator[Batch]:
+  """Returns an iterator over random clips of every video, in order.
+
+  Clip c of video v is number v * `clips_of_each` + c. The last batch is filled
+  with the first clips. Arguments and batches: see `train_batches`.
+  """
+  clip_span.check_lengths(split, data)
+  count = len(split) * clips_of_each
+  numbers = [n % count for n in range(count + -count % batch_size)]
+  draw = functools.partial(_numbered, clips_of_each)
+  draws = grain.MapDataset.source(numbers).seed(seed).random_map(draw)
+  once = dataclasses.replace(augment, repeats=1)
+  whole = slice(0, batch_size)
+  make = functools.partial(clips.training_clips, split, data, once, whole)
+  batches = draws.batch(batch_size)[first_batch:]
+  return _iterate(batches.map(make), data.workers)
+
+
+def _numbered(
+  clips_of_each: int, number: int, rng: np.random.Generator
+) -> tuple[int, np.ndarray]:
+  """Returns the video of a clip, with the clip's seed."""
+  return _with_seeds(1, number // clips_of_each, rng)
 
 
 def _classes(split: VideoSplit, head: str) -> np.ndarray:

@@ -26,15 +26,19 @@ def row(name: str, results: Mapping[str, Any]) -> dict[str, Any]:
   return values
 
 
-def write(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
-  """Writes scores.csv; values that a row lacks become empty cells.
+def write(
+  folder: pathlib.Path,
+  rows: Sequence[Mapping[str, Any]],
+  name: str = 'scores.csv',
+) -> None:
+  """Writes a CSV file; values that a row lacks become empty cells.
 
   Raises:
     UnwritableOutput: the folder cannot be written.
   """
   try:
     folder.mkdir(parents=True, exist_ok=True)
-    with files.replacing(folder / 'scores.csv') as unfinished:
+    with files.replacing(folder / name) as unfinished:
       with unfinished.open('w', encoding='utf-8', newline='') as file:
         writer = csv.DictWriter(file, _columns(rows))
         writer.writeheader()
@@ -43,13 +47,20 @@ def write(folder: pathlib.Path, rows: Sequence[Mapping[str, Any]]) -> None:
     raise UnwritableOutput(folder, error) from None
 
 
-def lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-  """Yields lines to print: a header, and the accuracies of each checkpoint."""
+def lines(
+  rows: Sequence[Mapping[str, Any]],
+  title: str = 'checkpoint',
+  key: str = 'results',
+) -> Iterator[str]:
+  """Yields lines to print: a header, and the accuracies of each checkpoint.
+
+  The first column has this title, and the values of `key`.
+  """
   columns = [name for name in _columns(rows) if name.endswith(_PRINTED)]
-  first = max(len('checkpoint'), *(len(row['results']) for row in rows))
-  yield '  '.join([f'{"checkpoint":<{first}}', *(f'{x:>6}' for x in columns)])
+  first = max(len(title), *(len(row[key]) for row in rows))
+  yield '  '.join([f'{title:<{first}}', *(f'{x:>6}' for x in columns)])
   for values in rows:
-    cells = [f'{values["results"]:<{first}}']
+    cells = [f'{values[key]:<{first}}']
     for name in columns:
       text = f'{values[name]:.4f}' if name in values else ''
       cells.append(f'{text:>{max(len(name), 6)}}')

@@ -29,16 +29,16 @@ def of_each_view(
     lambda x: einops.rearrange(x, 'b v ... -> (b v) ...'),
     (video, frame_numbers),
   )
-  logits = _in_parts(apply, clips, max_clips or len(clips[0]))
+  logits = in_parts(apply, clips, max_clips or len(clips[0]))
   return {
     head: einops.rearrange(
-      x.astype(jnp.float32), '(b v) k -> b v k', v=video.shape[1]
+      x.astype(jnp.float32), '(b v) ... -> b v ...', v=video.shape[1]
     )
     for head, x in logits.items()
   }
 
 
-def _in_parts(
+def in_parts(
   apply: Callable[..., dict[str, jax.Array]],
   clips: tuple[jax.Array, jax.Array | None],
   max_clips: int,
@@ -62,7 +62,7 @@ def _in_parts(
   in_parts = jax.tree.map(split, clips)
   logits = jax.lax.map(lambda part: apply(*part), in_parts)
   return {
-    head: einops.rearrange(x, 'part n k -> (part n) k')[:count]
+    head: einops.rearrange(x, 'part n ... -> (part n) ...')[:count]
     for head, x in logits.items()
   }
 

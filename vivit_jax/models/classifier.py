@@ -90,7 +90,7 @@ class VideoClassifier(nn.Module):
       Logits, float32 [B, K] for each head; or `Features`.
     """
     mode = Mode(train, example_B, self.frozen, frame_BxT)
-    encoded = self._encoded(video, mode)
+    encoded = self.encode(video, mode)
     x_BxD = self.pool(encoded).astype(jnp.float32)
     if self.representation is not None:
       x_BxD = nn.tanh(nn.Dense(self.representation, name=REPRESENTATION)(x_BxD))
@@ -107,7 +107,7 @@ class VideoClassifier(nn.Module):
     edges = list(itertools.accumulate(self.heads.values()))[:-1]
     return dict(zip(self.heads, jnp.split(head(x_BxD), edges, axis=-1)))
 
-  def _encoded(self, video: jax.Array, mode: Mode) -> pools.Encoded:
+  def encode(self, video: jax.Array, mode: Mode) -> pools.Encoded:
     """Returns the backbone's output, all clips of a video joined."""
     if self.clips == 1:
       return self.backbone(video, mode)

@@ -62,6 +62,17 @@ class Encoded:
     )
 
 
+class Given(nn.Module):
+  """A backbone that is given its output: the tokens to pool, [B, N, D].
+
+  The pool 'token' reads the first.
+  """
+
+  def __call__(self, x_BxNxD: jax.Array, mode: blocks.Mode) -> Encoded:
+    del mode
+    return Encoded(x_BxNxD[:, :, None, None], x_BxNxD[:, 0], x_BxNxD)
+
+
 class Token(nn.Module):
   """The class token's output: [B, D]."""
 

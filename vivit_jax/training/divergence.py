@@ -15,6 +15,7 @@ from vivit_jax import files, parallel
 from vivit_jax.config import TrainConfig
 from vivit_jax.errors import UserError
 from vivit_jax.models import stacking
+from vivit_jax.training import inputs
 from vivit_jax.training import step as steps
 
 
@@ -38,8 +39,10 @@ def gradient_norms(
   """
 
   def norms(state, batch):
+    step = state.step - 1
+    ready = inputs.preprocess(batch, step, config, model.heads, class_weights)
     gradient, metrics = steps.gradient_of_step(
-      batch, state.step - 1, state.params, model, config, class_weights
+      ready, batch, step, state.params, model, config
     )
     squares = {layer: 0.0 for layer, _ in _by_layer(state.params)}
     for layer, leaf in _by_layer(gradient):

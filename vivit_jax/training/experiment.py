@@ -4,7 +4,7 @@ import dataclasses
 import fractions
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -17,9 +17,17 @@ from vivit_jax import distributed, models
 from vivit_jax.checkpoints import load, workdir
 from vivit_jax.checkpoints.metadata import Description, has_checkpoints
 from vivit_jax.config import TrainConfig
-from vivit_jax.data import datasets, prepare
+from vivit_jax.data import datasets, pipeline, prepare
 from vivit_jax.errors import UserError
-from vivit_jax.training import checks, losses, optim, step, validation
+from vivit_jax.training import (
+  checks,
+  divergence,
+  losses,
+  model_stats,
+  optim,
+  step,
+  validation,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +47,7 @@ class Experiment:
       validation.
     class_weights: float32 [K] of each head with weighted classes.
     description: metadata that each checkpoint stores.
+    fixed: replicated arrays that each step reads beside its batch.
   """
 
   config: TrainConfig
@@ -52,6 +61,42 @@ class Experiment:
   validate: Callable[[Any], dict[str, float] | None] | None
   class_weights: Mapping[str, np.ndarray]
   description: Description
+  fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+  @property
+  def forward_operations(self) -> int:
+    """FLOPs of a third of a training step on one clip."""
+    return model_stats.forward_operations(self.config)
+
+  def update(self) -> Callable[..., Any]:
+    """Returns the training step, see `step.train_step`."""
+    return step.train_step(
+      self.model, self.optimiser, self.config, self.class_weights
+    )
+
+  def batches(self, first_step: int) -> Iterator[Mapping[str, Any]]:
+    """Returns the training batches, from a step on."""
+    return pipeline.train_batches(
+      self.source,
+      self.config.data,
+      augment=self.config.augment,
+      seed=self.config.train.seed,
+      batch_size=self.config.train.batch_size,
+      first_step=first_step,
+      process=jax.process_index(),
+      processes=jax.process_count(),
+    )
+
+  def gradient_norms(self, state: Any, batch: Any) -> dict[str, float]:
+    """Returns the loss and gradient norms of a step that was skipped."""
+    return divergence.gradient_norms(
+      state, batch, self.model, self.config, self.class_weights
+    )
+
+  def remark(self, scores: Mapping[str, float]) -> str:
+    """Returns what the line of a validation says besides its scores."""
+    del scores
+    return ''
 
 
 def build_experiment(
@@ -66,17 +111,7 @@ def build_experiment(
   Raises:
     UserError: a config that does not fit the dataset, devices or workdir.
   """
-  checks.check_same(config)
-  checks.check_alone(config, folder)
-  configs.check_devices(config, jax.device_count())
-  workdir.check(folder, config)
-  _ensure_data(config)
-  data = config.data
-  checks.check_splits(config, validation.period(config, 1) is not None)
-  source = datasets.open_split(data.dataset, data.data_dir, data.train_split)
-  distributed.check_same('the dataset', {'its content': source.content})
-  config = configs.resolve_heads(config, source.label_names)
-  checks.check_with_data(config, source)
+  config, source = open_data(config, folder)
   weights = class_weights(config, source)
   model = models.build(config.model)
   period = validation.period(config, len(source))
@@ -90,11 +125,7 @@ def build_experiment(
     source.content,
     multi_label=sorted(source.multi_label),
   )
-  per_epoch = len(source) / configs.videos_per_step(config)
-  steps = configs.training_steps(config, len(source))
-  schedule = optim.schedule(
-    config.optim, steps=steps, steps_per_epoch=per_epoch
-  )
+  schedule = schedule_of(config, len(source))
   optimiser = optim.optimiser(config.optim, schedule, config.model)
   state = step.initialise(model, optimiser, config)
   if config.init_from is not None and not has_checkpoints(folder):
@@ -107,7 +138,7 @@ def build_experiment(
     model=model,
     optimiser=optimiser,
     schedule=schedule,
-    steps=steps,
+    steps=configs.training_steps(config, len(source)),
     validation_period=period,
     validation_source=validation_source,
     validate=validate,
@@ -115,6 +146,39 @@ def build_experiment(
     description=description,
   )
   return experiment, state
+
+
+def open_data(
+  config: TrainConfig, folder: str | os.PathLike
+) -> tuple[TrainConfig, datasets.VideoSplit]:
+  """Checks a config, and returns it with its heads, and the training videos.
+
+  The embedded dataset is written if it is missing.
+
+  Raises:
+    UserError: as `build_experiment`.
+  """
+  checks.check_same(config)
+  checks.check_alone(config, folder)
+  configs.check_devices(config, jax.device_count())
+  workdir.check(folder, config)
+  _ensure_data(config)
+  data = config.data
+  checks.check_splits(config, validation.period(config, 1) is not None)
+  source = datasets.open_split(data.dataset, data.data_dir, data.train_split)
+  distributed.check_same('the dataset', {'its content': source.content})
+  config = configs.resolve_heads(config, source.label_names)
+  checks.check_with_data(config, source)
+  return config, source
+
+
+def schedule_of(config: TrainConfig, videos: int) -> optax.Schedule:
+  """Returns the learning rate's schedule, of so many training videos."""
+  return optim.schedule(
+    config.optim,
+    steps=configs.training_steps(config, videos),
+    steps_per_epoch=videos / configs.videos_per_step(config),
+  )
 
 
 def class_weights(

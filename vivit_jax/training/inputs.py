@@ -14,7 +14,7 @@ from vivit_jax.config import TrainConfig
 from vivit_jax.models import pixels
 from vivit_jax.training import losses
 
-_ARRAYS = ('video', 'frame_numbers', 'labels', 'randaugment')
+_ARRAYS = ('video', 'tokens', 'frame_numbers', 'labels', 'randaugment')
 
 
 @flax.struct.dataclass
@@ -76,6 +76,24 @@ def preprocess(
   video = pixels.normalise(video, *config.data.pixels)
   if config.augment.erasing:
     video = device.randomly_erase(video, augment_key, index_B, config.augment)
+  ready = unmixed(video, labels, config, heads, class_weights)
+  targets, share, weights = ready.targets, ready.share, ready.weights
+  if config.augment.mixup or config.augment.cutmix:
+    mix_key = step_key(config.train.seed, step, 'mix')
+    video, (targets, weights), share = mixing.mix(
+      video, (targets, weights), mix_key, config.augment
+    )
+  return Inputs(video, targets, share, weights)
+
+
+def unmixed(
+  video: jax.Array,
+  labels: Mapping[str, jax.Array],
+  config: TrainConfig,
+  heads: Mapping[str, int],
+  class_weights: Mapping[str, np.ndarray] | None = None,
+) -> Inputs:
+  """Returns a model's input, of any kind, with the targets of its labels."""
   targets = {
     head: losses.smooth_targets(
       labels[head], classes, config.train.label_smoothing
@@ -86,10 +104,4 @@ def preprocess(
     head: jnp.asarray(weights_K)[labels[head]]
     for head, weights_K in (class_weights or {}).items()
   }
-  share = jnp.float32(1.0)
-  if config.augment.mixup or config.augment.cutmix:
-    mix_key = step_key(config.train.seed, step, 'mix')
-    video, (targets, weights), share = mixing.mix(
-      video, (targets, weights), mix_key, config.augment
-    )
-  return Inputs(video, targets, share, weights)
+  return Inputs(video, targets, jnp.float32(1.0), weights)

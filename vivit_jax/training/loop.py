@@ -17,7 +17,6 @@ from vivit_jax.checkpoints import workdir
 from vivit_jax.checkpoints.metadata import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.config import TrainConfig
-from vivit_jax.data import pipeline
 from vivit_jax.errors import UserError
 from vivit_jax.training import (
   checks,
@@ -55,11 +54,18 @@ def train(config: TrainConfig, folder: str | os.PathLike) -> int:
     UserError: a config that does not fit the dataset, devices or workdir;
       files that cannot be written; training that has diverged.
   """
-  trained, state = experiment.build_experiment(config, folder)
+  return run(*experiment.build_experiment(config, folder), folder)
+
+
+def run(
+  trained: Experiment, state: step.TrainState, folder: str | os.PathLike
+) -> int:
+  """Trains an experiment from its initial state, or resumes, as `train`."""
+  config = trained.config
   with contextlib.ExitStack() as stack:
     received_signal = stack.enter_context(stopping.signals())
     # After all checks, because it writes to the workdir.
-    folder, store = _claim(trained.config, folder, stack)
+    folder, store = _claim(config, folder, stack)
     state, previous = _restore(store, state, trained.description)
     run = _Run(trained, state, previous, folder, store, stack)
     del state  # the run has a copy on every device
@@ -155,19 +161,8 @@ class _Run:
       stack.callback(self._progress.close)
     self._state = parallel.replicate(state)
     config, source = trained.config, trained.source
-    self._update = step.train_step(
-      trained.model, trained.optimiser, config, trained.class_weights
-    )
-    self._batches = pipeline.train_batches(
-      source,
-      config.data,
-      augment=config.augment,
-      seed=config.train.seed,
-      batch_size=config.train.batch_size,
-      first_step=self.first,
-      process=jax.process_index(),
-      processes=jax.process_count(),
-    )
+    self._update = trained.update()
+    self._batches = trained.batches(self.first)
     stack.enter_context(contextlib.closing(self._batches))
     self._unreadable = checks.UnreadableVideos(
       source, config.data.max_unreadable
@@ -197,7 +192,7 @@ class _Run:
       first_step=self.first,
       utilisation=functools.partial(
         model_stats.utilisation,
-        model_stats.forward_operations(config),
+        self._trained.forward_operations,
         devices=jax.device_count(),
       ),
       wandb=config.train.wandb,
@@ -217,7 +212,7 @@ class _Run:
     with self._timer.measure('input'):
       batch = next(self._batches)
     self._unreadable.add(batch['unreadable'])
-    arrays = parallel.shard(inputs.arrays(batch))
+    arrays = parallel.shard(inputs.arrays(batch)) | self._trained.fixed
     if number == self.first + 1:
       self._compile(arrays)
     self._state, values = self._update(self._state, arrays)
@@ -249,13 +244,7 @@ class _Run:
     trained = self._trained
     rates = self._learning_rates()
     index = distributed.gather(index)
-    norms = divergence.gradient_norms(
-      self._state,
-      arrays,
-      trained.model,
-      trained.config,
-      trained.class_weights,
-    )
+    norms = trained.gradient_norms(self._state, arrays)
     if distributed.first():
       ids = [trained.source.ids[i] for i in index]
       divergence.write_report(self._folder, number, rates, index, ids, norms)
@@ -318,7 +307,8 @@ class _Run:
       params = step.evaluation_params(self._state, self._trained.config)
       scores = self._trained.validate(params)
     if self._progress and scores:
-      self._progress.report_validation(number, scores)
+      remark = self._trained.remark(scores)
+      self._progress.report_validation(number, scores, remark)
     return scores
 
   def save(self, number: int, scores: Mapping[str, float] | None) -> None:

@@ -18,10 +18,11 @@ def utilisation(
   """Returns model FLOPs utilisation (PaLM, arXiv 2204.02311, appendix B).
 
   A training step counts as three forward passes of `operations` FLOPs a clip,
-  without recomputation; the peak is that of bfloat16. None if it is unknown.
+  without recomputation; the peak is that of bfloat16. None if it is unknown, or
+  if there are no such FLOPs.
   """
   peak = peak_operations()
-  if peak is None:
+  if peak is None or not operations:
     return None
   return 3 * operations * clips_per_second / (peak * devices)
 

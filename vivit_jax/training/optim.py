@@ -110,9 +110,9 @@ def optimiser(
 def updates_made(opt_state: optax.OptState) -> jax.Array:
   """Returns the number of updates made, int32 []; skipped steps do not count.
 
-  The learning rate depends on it.
+  The learning rate depends on it. Of several heads side by side, the most.
   """
-  return optax.tree.get_all_with_path(opt_state, 'count')[-1][1]
+  return optax.tree.get_all_with_path(opt_state, 'count')[-1][1].max()
 
 
 def _rule(
@@ -126,6 +126,8 @@ def _rule(
   for parameters with weight decay, with a coefficient of 0.001.
   """
   decay, moments = config.weight_decay, dict(b1=config.b1, b2=config.b2)
+  # A traced decay, that of one of several heads, may be 0.
+  decays = isinstance(decay, jax.Array) or decay > 0
   epsilon = 1e-6 if config.name == 'lamb' else 1e-8
   adams = moments | dict(eps=config.epsilon or epsilon)
   mask = functools.partial(param_groups.decay_mask, on=config.weight_decay_on)
@@ -135,10 +137,10 @@ def _rule(
   match config.name:
     case 'sgd':
       sgd = optax.sgd(rate, config.momentum, config.nesterov)
-      return [added, sgd] if decay else [sgd]
+      return [added, sgd] if decays else [sgd]
     case 'adam':
       adam = optax.adam(rate, **adams)
-      return [added, adam] if decay else [adam]
+      return [added, adam] if decays else [adam]
     case 'adamw':
       return [optax.adamw(rate, **adams, **decoupled)]
     case 'lion':

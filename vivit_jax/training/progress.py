@@ -108,10 +108,12 @@ class Progress:
       line = '  '.join([parts[0], _join(loss), *parts[2:]])
     self._show(line)
 
-  def report_validation(self, step: int, metrics: Mapping[str, float]) -> None:
-    """Writes the scores of a validation."""
+  def report_validation(
+    self, step: int, metrics: Mapping[str, float], remark: str = ''
+  ) -> None:
+    """Writes the scores of a validation; the line ends with `remark`."""
     self.write(step, {f'validation/{k}': v for k, v in metrics.items()})
-    line = f'validation at step {step}  {_join(_top1(metrics))}'
+    line = f'validation at step {step}  {_join(_top1(metrics))}{remark}'
     self._show(line, stay=True)
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:

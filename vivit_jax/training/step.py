@@ -94,38 +94,56 @@ def train_step(
   """
 
   def step(state, batch):
-    gradient, metrics = gradient_of_step(
-      batch, state.step, state.params, model, config, class_weights
+    ready = inputs.preprocess(
+      batch, state.step, config, model.heads, class_weights
     )
-    metrics['gradient_norm'] = optax.tree.norm(gradient)
-    mask = param_groups.trainable(state.params, config.optim)
-    old = _Trainable(
-      param_groups.select(state.params, mask),
-      state.opt_state,
-      None if state.ema is None else param_groups.select(state.ema, mask),
-    )
-    updates, opt_state = optimiser.update(gradient, old.opt_state, old.params)
-    params = optax.apply_updates(old.params, updates)
-    ema = update_ema(old.ema, params, state.step, config.train.ema)
-    # A finite gradient times a large learning rate may overflow.
-    finite = jnp.isfinite(
-      metrics['loss'] + metrics['gradient_norm'] + optax.tree.norm(updates)
-    )
-    metrics['skipped'] = 1.0 - finite
-    new = jax.tree.map(
-      lambda new, old: jnp.where(finite, new, old),
-      _Trainable(params, opt_state, ema),
-      old,
-    )
-    state = TrainState(
-      step=state.step + 1,
-      params=param_groups.merge(state.params, new.params),
-      opt_state=new.opt_state,
-      ema=state.ema and param_groups.merge(state.ema, new.ema),
-    )
-    return state, metrics
+    return update(state, ready, batch, model, optimiser, config)
 
   return parallel.map_over_devices(step, donate=(0,))
+
+
+def update(
+  state: TrainState,
+  ready: inputs.Inputs,
+  batch: Mapping[str, Any],
+  model: nn.Module,
+  optimiser: optax.GradientTransformation,
+  config: TrainConfig,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+  """Returns the state after a step on preprocessed inputs, and the metrics.
+
+  `train_step` explains both. Call it inside a function mapped over devices.
+  """
+  gradient, metrics = gradient_of_step(
+    ready, batch, state.step, state.params, model, config
+  )
+  metrics['gradient_norm'] = optax.tree.norm(gradient)
+  mask = param_groups.trainable(state.params, config.optim)
+  old = _Trainable(
+    param_groups.select(state.params, mask),
+    state.opt_state,
+    None if state.ema is None else param_groups.select(state.ema, mask),
+  )
+  updates, opt_state = optimiser.update(gradient, old.opt_state, old.params)
+  params = optax.apply_updates(old.params, updates)
+  ema = update_ema(old.ema, params, state.step, config.train.ema)
+  # A finite gradient times a large learning rate may overflow.
+  finite = jnp.isfinite(
+    metrics['loss'] + metrics['gradient_norm'] + optax.tree.norm(updates)
+  )
+  metrics['skipped'] = 1.0 - finite
+  new = jax.tree.map(
+    lambda new, old: jnp.where(finite, new, old),
+    _Trainable(params, opt_state, ema),
+    old,
+  )
+  state = TrainState(
+    step=state.step + 1,
+    params=param_groups.merge(state.params, new.params),
+    opt_state=new.opt_state,
+    ema=state.ema and param_groups.merge(state.ema, new.ema),
+  )
+  return state, metrics
 
 
 @flax.struct.dataclass
@@ -138,12 +156,12 @@ class _Trainable:
 
 
 def gradient_of_step(
+  ready: inputs.Inputs,
   batch: Mapping[str, Any],
   step: jax.Array,
   params: Any,
   model: nn.Module,
   config: TrainConfig,
-  class_weights: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[Any, dict[str, jax.Array]]:
   """Returns the gradient of the trainable parameters, and the metrics.
 
@@ -151,14 +169,16 @@ def gradient_of_step(
   metrics are at `params`. Call it inside a function mapped over devices.
 
   Args:
-    batch: a device's part of the batch, see `train_step`.
+    ready: from `inputs.preprocess`.
+    batch: a device's part of the batch, see `train_step`; its video is not
+      read.
     step: int32 [], number of steps done before.
     params: all parameters.
-    model, config, class_weights: see `train_step`.
+    model, config: see `train_step`.
   """
   mask = param_groups.trainable(params, config.optim)
   gradient_at = _gradient_function(
-    batch, step, params, mask, model, config, class_weights
+    ready, batch, step, params, mask, model, config
   )
   trainable = param_groups.select(params, mask)
   gradient, metrics = gradient_at(trainable)
@@ -196,13 +216,13 @@ def update_ema(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
 
 
 def _gradient_function(
+  ready: inputs.Inputs,
   batch: Mapping[str, Any],
   step: jax.Array,
   params: Any,
   mask: Any,
   model: nn.Module,
   config: TrainConfig,
-  class_weights: Mapping[str, np.ndarray] | None,
 ) -> Callable[[Any], tuple[Any, dict[str, jax.Array]]]:
   """Returns a function: trainable parameters -> (gradient, metrics).
 
@@ -212,7 +232,6 @@ def _gradient_function(
   """
   if frozen := param_groups.frozen_modules(mask, params):
     model = model.clone(frozen=frozen)
-  ready = inputs.preprocess(batch, step, config, model.heads, class_weights)
   index_B = parallel.example_indices(ready.video.shape[0])
   rngs = {
     'stochastic_depth': inputs.step_key(config.train.seed, step, 'network'),

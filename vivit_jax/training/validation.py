@@ -1,7 +1,7 @@
 """Validation during training: how often, and its scores."""
 
 import fractions
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -17,6 +17,7 @@ from vivit_jax.evaluation import (
   metrics,
   predict_split,
 )
+from vivit_jax.evaluation.predictions import Predictions
 
 _DEFAULT_PERIOD = 1000  # steps
 
@@ -48,33 +49,67 @@ def scorer(
   apply = forward.every_view(model, config.data)
 
   def validate(params) -> dict[str, float] | None:
-    try:
-      batches = pipeline.evaluation_batches(
-        source,
-        config.data,
-        temporal_views=1,
-        spatial_crops=1,
-        views_from=config.evaluation.views_from,
-        batch_size=forward.padded_batch(config.train.batch_size),
-        process=jax.process_index(),
-        processes=jax.process_count(),
-      )
-      predictions = predict_split.predict_split(
-        batches, lambda batch: apply(params, batch), len(source)
-      )
-    except UserError as error:
-      print(f'\nvalidation is skipped: {error}', flush=True)
-      return None
-    if len(predictions.unreadable):
-      first = source.ids[predictions.unreadable[0]]
-      print(
-        f'\n{len(predictions.unreadable)} of {len(source)} validation videos '
-        f"cannot be read and are left out (first: '{first}')"
-      )
-    logits = {head: x[:, 0] for head, x in predictions.logits.items()}
-    losses = cross_entropies.cross_entropies(
-      logits, predictions.labels, config.train.head_weights
+    predictions = predict(
+      lambda: batches(config, source),
+      lambda batch: apply(params, batch),
+      source,
     )
-    return metrics.scores(logits, predictions.labels) | losses
+    return predictions and scores(predictions, 0, config)
 
   return validate
+
+
+def batches(
+  config: TrainConfig,
+  source: datasets.VideoSplit,
+  videos: Sequence[int] | None = None,
+) -> Iterable[Mapping[str, Any]]:
+  """Returns batches of one view of each video, or of some of them."""
+  return pipeline.evaluation_batches(
+    source,
+    config.data,
+    temporal_views=1,
+    spatial_crops=1,
+    views_from=config.evaluation.views_from,
+    batch_size=forward.padded_batch(config.train.batch_size),
+    videos=videos,
+    process=jax.process_index(),
+    processes=jax.process_count(),
+  )
+
+
+def predict(
+  batches: Callable[[], Iterable[Mapping[str, Any]]],
+  forward: Callable[[Mapping[str, Any]], Mapping[str, Any]],
+  source: datasets.VideoSplit,
+) -> Predictions | None:
+  """Predicts the validation videos; prints why, and returns None, if it fails.
+
+  Args:
+    batches: returns the batches.
+    forward: maps a batch to logits [b, V, K] of each head.
+    source: the videos.
+  """
+  try:
+    predictions = predict_split.predict_split(batches(), forward, len(source))
+  except UserError as error:
+    print(f'\nvalidation is skipped: {error}', flush=True)
+    return None
+  if len(predictions.unreadable):
+    first = source.ids[predictions.unreadable[0]]
+    print(
+      f'\n{len(predictions.unreadable)} of {len(source)} validation videos '
+      f"cannot be read and are left out (first: '{first}')"
+    )
+  return predictions
+
+
+def scores(
+  predictions: Predictions, view: int, config: TrainConfig
+) -> dict[str, float]:
+  """Returns the scores and losses of one of the V columns of logits."""
+  logits = {head: x[:, view] for head, x in predictions.logits.items()}
+  losses = cross_entropies.cross_entropies(
+    logits, predictions.labels, config.train.head_weights
+  )
+  return metrics.scores(logits, predictions.labels) | losses

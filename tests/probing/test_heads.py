@@ -1,0 +1,158 @@
+"""Heads side by side are the heads that train.py trains one by one."""
+
+import csv
+import dataclasses
+import pathlib
+
+import demo
+import jax
+import numpy as np
+import pytest
+
+from vivit_jax import config as configs
+from vivit_jax import files
+from vivit_jax.checkpoints import names
+from vivit_jax.checkpoints.metadata import Description
+from vivit_jax.checkpoints.store import Store
+from vivit_jax.errors import UserError
+from vivit_jax.evaluation import evaluate
+from vivit_jax.probing import experiment, grid
+from vivit_jax.training import experiment as experiments
+from vivit_jax.training import loop
+
+GRID = {
+  'probe__pools': ('mean', 'attention/vjepa'),
+  'probe__learning_rates': (1e-2, 1e-3),
+  'probe__weight_decays': (0.5,),
+  'train__epochs': 1.0,
+  'train__validate_every': 6,
+  'train__log_every': 3,
+  'model__dropout': 0.3,
+  'model__stochastic_depth': 0.5,
+}
+
+
+@pytest.fixture(scope='session')
+def encoder(prepared, tmp_path_factory) -> pathlib.Path:
+  """Returns a workdir with an encoder of random weights."""
+  folder = tmp_path_factory.mktemp('encoder')
+  config = configs.resolve(demo.config(prepared, model__pool='mean'))
+  built, state = experiments.build_experiment(config, folder)
+  description = Description(built.config, built.source.label_names)
+  (folder / 'config.json').write_text(configs.to_json(built.config))
+  with Store(folder) as store:
+    store.save(1, jax.tree.map(np.asarray, state), description)
+  return folder
+
+
+def config_of(data_dir, encoder, **changes) -> configs.TrainConfig:
+  config = demo.config(data_dir, **GRID | changes)
+  config.init_from = str(encoder)
+  return configs.resolve(config)
+
+
+def read_table(folder: pathlib.Path) -> list[dict]:
+  """Returns the rows of probe.csv, with numbers."""
+  with open(folder / 'probe.csv', newline='') as file:
+    rows = list(csv.DictReader(file))
+  texts = ('head', 'pool')
+  return [
+    {k: v if k in texts else float(v) for k, v in row.items()} for row in rows
+  ]
+
+
+def last_params(folder: pathlib.Path) -> dict:
+  with Store(folder, read_only=True) as store:
+    return names.flatten(store.restore_parameters(store.find('last')))
+
+
+def test_heads_are_those_trained_alone(prepared, encoder, tmp_path):
+  """With mixup and dropout, beside heads whose updates overflow.
+
+  The frozen arrays stay as they are.
+  """
+  config = config_of(
+    prepared, encoder, augment__mixup=0.5, augment__erasing=0.5,
+    train__ema=0.9, probe__learning_rates=(1e-2, 1e38, 1e-3),
+  )  # fmt: skip
+  folder = tmp_path / 'probe'
+  assert experiment.probe(config, folder) == 0
+  heads, table = grid.heads(config), read_table(folder)
+  assert sorted(row['head'] for row in table) == sorted(h.name for h in heads)
+  with Store(folder / 'grid', read_only=True) as store:
+    side_by_side = store.restore_parameters(6)
+  frozen = last_params(encoder)
+  kernel = side_by_side['mean']['output_projection']['kernel']
+  np.testing.assert_array_equal(kernel[1], 0.0)  # as it began
+  for number in (2, 3):
+    head = heads[number]
+    alone = tmp_path / str(number)
+    assert loop.train(head.config(config), alone) == 0
+    found = names.flatten(side_by_side[head.pool])
+    for name, expected in last_params(alone).items():
+      if name not in found:
+        np.testing.assert_array_equal(frozen[name], expected)
+        continue
+      assert not np.array_equal(expected, frozen.get(name))
+      one = found[name][number % 3]
+      np.testing.assert_allclose(one, expected, rtol=2e-4, atol=2e-6)
+    [loss] = [row['loss'] for row in table if row['head'] == head.name]
+    expected = demo.rows(alone)[-1]['validation/loss']
+    np.testing.assert_allclose(loss, expected, rtol=1e-4)
+
+
+def test_the_winner_is_an_ordinary_checkpoint(prepared, encoder, tmp_path):
+  config = config_of(prepared, encoder)
+  folder = tmp_path / 'probe'
+  assert experiment.probe(config, folder) == 0
+  table = read_table(folder)
+  best = table[0]
+  assert best['top1'] == max(row['top1'] for row in table)
+  for name, array in last_params(encoder).items():
+    found = last_params(folder).get(name)
+    if not name.startswith('output_projection'):
+      np.testing.assert_array_equal(found, array)
+  results = evaluate.evaluate(folder, split='validation', views='1x1')
+  [scores] = [result['scores'] for result in results.values()]
+  for name in ('verb/top1', 'noun/top1'):
+    assert scores[name] == pytest.approx(best[name])
+  # The same command changes nothing.
+  before = last_params(folder)
+  assert experiment.probe(config, folder) == 0
+  for name, array in last_params(folder).items():
+    np.testing.assert_array_equal(array, before[name])
+
+
+def stored(config: configs.TrainConfig, **keys) -> configs.TrainConfig:
+  probe = dataclasses.replace(config.probe, tokens='stored', **keys)
+  return dataclasses.replace(config, probe=probe)
+
+
+def test_stored_tokens_give_the_head_of_the_encoder(
+  prepared, encoder, tmp_path
+):
+  """In float32, of clips without random draws; and they are used again."""
+  config = config_of(
+    prepared, encoder, data__sampling='whole', data__short_side=40,
+    augment__repeats=2,
+  )  # fmt: skip
+  assert experiment.probe(config, tmp_path / 'through') == 0
+  place = tmp_path / 'tokens'
+  config = stored(config, dtype='float32', folder=str(place))
+  assert experiment.probe(config, tmp_path / 'stored') == 0
+  through, found = (
+    last_params(tmp_path / name / 'grid') for name in ('through', 'stored')
+  )
+  assert through.keys() == found.keys()
+  for name, array in through.items():
+    np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-6)
+  stamps = {path: files.stamp(path) for path in place.rglob('*.npy')}
+  assert len(stamps) == 2
+  probe = dataclasses.replace(config.probe, pools=('mean',))
+  other = dataclasses.replace(config, probe=probe)
+  assert experiment.probe(other, tmp_path / 'again') == 0
+  assert stamps == {path: files.stamp(path) for path in place.rglob('*.npy')}
+  augment = dataclasses.replace(config.augment, flip=0.25)
+  other = dataclasses.replace(config, augment=augment)
+  with pytest.raises(UserError, match='augment.flip is 0.0 there'):
+    experiment.probe(other, tmp_path / 'flipped')

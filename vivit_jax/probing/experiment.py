@@ -1,0 +1,179 @@
+"""A probe: trains the grid of heads, and writes the best as a checkpoint."""
+
+import dataclasses
+import functools
+import math
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+
+from vivit_jax import config as configs
+from vivit_jax import distributed, parallel
+from vivit_jax.checkpoints import names
+from vivit_jax.checkpoints.metadata import Description
+from vivit_jax.config import TrainConfig
+from vivit_jax.data import pipeline
+from vivit_jax.data.datasets import VideoSplit
+from vivit_jax.evaluation import forward
+from vivit_jax.probing import grid as grids
+from vivit_jax.probing import step as probe_step
+from vivit_jax.probing import storing, winner
+from vivit_jax.probing.grid import Grid
+from vivit_jax.probing.tokens import Tokens
+from vivit_jax.training import checks, experiment, loop, validation
+from vivit_jax.training.step import TrainState
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe(experiment.Experiment):
+  """An experiment whose parameters are those of all heads.
+
+  Attributes:
+    grid: the heads.
+    stored: the training tokens, if they are stored.
+  """
+
+  grid: Grid = None
+  stored: Tokens | None = None
+
+  @property
+  def forward_operations(self) -> int:
+    """The encoder's forward pass counts as the whole step."""
+    return 0 if self.stored else super().forward_operations // 3
+
+  def update(self) -> Callable[..., Any]:
+    videos = len(self.source)
+    schedule = experiment.schedule_of(self.grid.of_rate_1, videos)
+    return probe_step.train_step(self.grid, schedule, self.class_weights)
+
+  def batches(self, first_step: int) -> Iterator[Mapping[str, Any]]:
+    if self.stored is None:
+      return super().batches(first_step)
+    config = self.config
+    return pipeline.train_batches(
+      self.source,
+      config.data,
+      config.augment,
+      seed=config.train.seed,
+      batch_size=config.train.batch_size,
+      first_step=first_step,
+      make=functools.partial(
+        self.stored.training_batch, self.source, config.augment.repeats
+      ),
+    )
+
+  def gradient_norms(self, state: Any, batch: Any) -> dict[str, float]:
+    del state, batch
+    return {'loss': math.nan}  # of every head
+
+  def remark(self, scores: Mapping[str, float]) -> str:
+    return f'  best head: {self.grid.best(scores).name}'
+
+
+def probe(config: TrainConfig, folder: str | os.PathLike) -> int:
+  """Trains the heads of a probe, or resumes; writes the best one at the end.
+
+  Returns:
+    The process's exit code, as `loop.train`.
+
+  Raises:
+    UserError: as `loop.train`; or a grid or tokens that are not possible.
+  """
+  folder = pathlib.Path(folder)
+  grids.check(config, folder)
+  inside = folder / grids.GRID
+  built, state, encoder = build(config, folder, inside)
+  frozen = sum(x.size for x in jax.tree.leaves(encoder))
+  print(
+    f'{"heads":<10} {len(built.grid.heads)} side by side, of the pools '
+    f'{", ".join(built.grid.pools)}; {frozen:,} frozen parameters',
+    flush=True,
+  )
+  code = loop.run(built, state, inside)
+  if code == 0 and distributed.first():
+    winner.write(built, built.grid, state, encoder, folder, inside)
+  return code
+
+
+def build(
+  config: TrainConfig, folder: pathlib.Path, inside: pathlib.Path
+) -> tuple[Probe, TrainState, Any]:
+  """Returns the experiment, its initial state and the encoder's parameters.
+
+  Writes stored tokens to `folder`; `inside` is the folder of the run.
+  """
+  config = grids.heads(config)[0].config(config)
+  config, source = experiment.open_data(config, inside)
+  validation_source = checks.open_validation(config)
+  grid = Grid(config)
+  encoder, state = grid.initialise(source.label_names)
+  digest = names.digest(encoder)
+  description = Description(
+    config,
+    source.label_names,
+    f'{source.content}, encoder {digest[:12]}',
+    multi_label=sorted(source.multi_label),
+  )
+  checks.check_resumed(inside, description)
+  fixed, stored = {'encoder': parallel.replicate(encoder)}, (None, None)
+  if config.probe.tokens == 'stored':
+    runner = storing.Encoder(grid, fixed, digest)
+    stored = runner.store(folder, source, validation_source)
+    fixed = {}
+  built = Probe(
+    config=config,
+    source=source,
+    model=grid.encoder,
+    optimiser=None,  # each head has its own
+    schedule=experiment.schedule_of(config, len(source)),
+    steps=configs.training_steps(config, len(source)),
+    validation_period=validation.period(config, len(source)),
+    validation_source=validation_source,
+    validate=_scorer(grid, fixed, validation_source, stored[1]),
+    class_weights=experiment.class_weights(config, source),
+    description=description,
+    fixed=fixed,
+    grid=grid,
+    stored=stored[0],
+  )
+  return built, state, encoder
+
+
+def _scorer(
+  grid: Grid,
+  fixed: Mapping[str, Any],
+  source: VideoSplit,
+  stored: Tokens | None,
+) -> Callable[[Any], dict[str, float] | None]:
+  """Returns parameters -> scores of the best head, and those of each.
+
+  Those of each are named '<metric>/<head>'.
+  """
+  config = grid.config
+  apply = probe_step.every_head(grid)
+
+  def batches():
+    if stored is None:
+      return validation.batches(config, source)
+    size = forward.padded_batch(config.train.batch_size)
+    return stored.evaluation_batches(source, size)
+
+  def validate(params) -> dict[str, float] | None:
+    predictions = validation.predict(
+      batches, lambda batch: apply(params, fixed, batch), source
+    )
+    if predictions is None:
+      return None
+    scores = {
+      f'{metric}/{head.name}': value
+      for number, head in enumerate(grid.heads)
+      for metric, value in validation.scores(
+        predictions, number, config
+      ).items()
+    }
+    return scores | grid.best(scores).scores(scores)
+
+  return validate

@@ -1,0 +1,294 @@
+"""The grid of heads: their configs, modules and initial state."""
+
+import dataclasses
+import functools
+import itertools
+import math
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vivit_jax import config as configs
+from vivit_jax import models
+from vivit_jax.checkpoints import load
+from vivit_jax.config import TrainConfig
+from vivit_jax.config_checks import require
+from vivit_jax.errors import UserError, nearest
+from vivit_jax.models import attention_pools, builder, classifier, pools
+from vivit_jax.models import family as families
+from vivit_jax.models.blocks import Mode
+from vivit_jax.training import optim, step, validation
+
+# optim.train of a run of train.py that trains one of the heads.
+TRAIN = f'^({"|".join(classifier.OWN)})/'
+GRID = 'grid'  # folder of the heads' run in the workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+  """One head: a value of `probe.pools`, its peak learning rate and decay."""
+
+  pool: str
+  rate: float
+  decay: float
+
+  @property
+  def name(self) -> str:
+    """The name in metrics, such as 'attention-vjepa,0.001,0.1'."""
+    pool = self.pool.replace('/', '-')
+    return f'{pool},{self.rate:.6g},{self.decay:.6g}'
+
+  def scores(self, every: Mapping[str, float]) -> dict[str, float]:
+    """Returns this head's own of the scores '<metric>/<head>' of all."""
+    ending = f'/{self.name}'
+    return {
+      name.removesuffix(ending): value
+      for name, value in every.items()
+      if name.endswith(ending)
+    }
+
+  def config(self, config: TrainConfig) -> TrainConfig:
+    """Returns the config by which train.py trains this head alone."""
+    pool, _, form = self.pool.partition('/')
+    keys = config.model.attention_pool
+    if form:
+      unset = families.AttentionPool()
+      of_others = {
+        key: getattr(unset, key)
+        for key, owner in families.OF_ONE_FORM.items()
+        if owner != form
+      }
+      keys = dataclasses.replace(keys, form=form, **of_others)
+    return dataclasses.replace(
+      config,
+      model=dataclasses.replace(config.model, pool=pool, attention_pool=keys),
+      optim=dataclasses.replace(
+        config.optim,
+        learning_rate=self.rate,
+        weight_decay=self.decay,
+        train=TRAIN,
+      ),
+    )
+
+
+def heads(config: TrainConfig) -> list[Head]:
+  """Returns the heads of the config's grid, pool by pool."""
+  probe, form = config.probe, config.model.attention_pool.form
+  found = probe.pools or (builder.pool_of(config.model),)
+  grid = itertools.product(
+    (f'attention/{form}' if x == 'attention' else x for x in found),
+    probe.learning_rates or (config.optim.learning_rate,),
+    probe.weight_decays or (config.optim.weight_decay,),
+  )
+  return [Head(*values) for values in dict.fromkeys(grid)]
+
+
+def check(config: TrainConfig, folder: str | os.PathLike) -> None:
+  """Runs all checks of a probe that need neither dataset nor weights.
+
+  Raises:
+    UserError: keys that a probe lacks or cannot use, or the workdir `folder`
+      of another run.
+  """
+  probe, augment = config.probe, config.augment
+  require(
+    config.init_from is not None,
+    'init_from is None: a probe needs the checkpoint of a trained encoder, '
+    '--config.init_from=PATH.',
+  )
+  require(
+    validation.period(config, 1) is not None,
+    'train.validate_every is 0, but a probe chooses its head by validation: '
+    'set it, or train.validate_epochs.',
+  )
+  require(
+    config.optim.train in (None, TRAIN) and config.optim.freeze is None,
+    'optim.train or optim.freeze is set, but a probe trains its heads alone: '
+    'set them to None, or use train.py.',
+  )
+  stored = probe.tokens == 'stored'
+  require(
+    stored or probe.average is None,
+    f"probe.average is '{probe.average}', but probe.tokens is 'encoder': only "
+    "stored tokens are averaged; set it to 'stored', or average to None.",
+  )
+  require(
+    not stored or not (augment.mixup or augment.cutmix),
+    "probe.tokens is 'stored', but augment.mixup and augment.cutmix mix the "
+    "pixels of each batch: set them to 0, or probe.tokens to 'encoder'.",
+  )
+  require(
+    not stored or jax.process_count() == 1,
+    f"probe.tokens is 'stored', which one process writes and reads, but there "
+    f"are {jax.process_count()}: set it to 'encoder'.",
+  )
+  workdir = pathlib.Path(folder)
+  require(
+    not (workdir / 'config.json').exists() or (workdir / GRID).is_dir(),
+    f'{workdir} has a run of train.py: choose another --workdir.',
+  )
+  _check_pools(config)
+
+
+def _check_pools(config: TrainConfig) -> None:
+  family = families.get(config.model.family)
+  allowed = [pool for pool in family.pools if pool in pools.POOLS]
+  if 'attention' in allowed:
+    allowed += [f'attention/{form}' for form in attention_pools.FORMS]
+  found = list(dict.fromkeys(head.pool for head in heads(config)))
+  for pool in found:
+    require(
+      pool in allowed,
+      f"probe.pools has '{pool}'; {family.name} takes {', '.join(allowed)}."
+      f'{nearest(pool, allowed)}',
+    )
+  require(
+    'token' not in found or len(found) == 1,
+    "probe.pools has 'token' beside others, but only its encoder has a class "
+    'token: probe it in another --workdir.',
+  )
+
+
+class Grid:
+  """The heads of a probe, on one encoder.
+
+  Attributes:
+    config: of the first head; with the heads of the dataset.
+    heads: all heads, pool by pool.
+    pools: name of each pool -> its heads.
+    encoder: the whole model of the first head, whose backbone is the encoder.
+    models: name of each pool -> module of pool and head, which reads tokens
+      [B, N, D].
+  """
+
+  def __init__(self, config: TrainConfig):
+    self.heads = heads(config)
+    self.config = self.heads[0].config(config)
+    self.pools: Mapping[str, list[Head]] = {}
+    for head in self.heads:
+      self.pools.setdefault(head.pool, []).append(head)
+    self.encoder = models.build(self.config.model)
+    self.models: Mapping[str, nn.Module] = {
+      pool: models.build(same[0].config(config).model).clone(
+        backbone=pools.Given(), clips=1, reads_frame_numbers=False
+      )
+      for pool, same in self.pools.items()
+    }
+
+  def rates(self, pool: str) -> tuple[jax.Array, jax.Array]:
+    """Returns the learning rates and decays of a pool's heads, [G] each."""
+    same = self.pools[pool]
+    return tuple(
+      jnp.array([getattr(head, key) for head in same], jnp.float32)
+      for key in ('rate', 'decay')
+    )
+
+  def optimiser(self, rate: Any, decay: Any, schedule: Any):
+    """Returns a head's optimiser; `schedule` is that of the learning rate 1."""
+    config = dataclasses.replace(
+      self.alone.optim, weight_decay=decay, layer_decay=1.0, backbone_rate=1.0
+    )
+    return optim.optimiser(config, lambda count: rate * schedule(count))
+
+  @functools.cached_property
+  def alone(self) -> TrainConfig:
+    """The config of a head's own step, in which all parameters are trained."""
+    own = dataclasses.replace(self.config.optim, train=None, freeze=None)
+    return dataclasses.replace(self.config, optim=own)
+
+  @property
+  def of_rate_1(self) -> TrainConfig:
+    """The config of the learning rate 1, whose schedule all heads scale."""
+    unit = dataclasses.replace(self.config.optim, learning_rate=1.0)
+    return dataclasses.replace(self.config, optim=unit)
+
+  def rank(self, scores: Mapping[str, float]) -> float:
+    """Returns `train.best_metric` of a head's scores; larger is better."""
+    metric = self.config.train.best_metric
+    value = scores[metric]
+    if math.isnan(value):
+      return -math.inf
+    return -value if configs.less_is_better(metric) else value
+
+  def best(self, every: Mapping[str, float]) -> Head:
+    """Returns the head with the best of the scores '<metric>/<head>'.
+
+    The first one on ties.
+    """
+    return max(self.heads, key=lambda head: self.rank(head.scores(every)))
+
+  def initialise(
+    self, label_names: Mapping[str, list[str]]
+  ) -> tuple[Any, step.TrainState]:
+    """Returns the encoder's parameters and the heads' initial state.
+
+    Both are those of train.py: random by the seed, then from `init_from`.
+
+    Raises:
+      UserError: weights that cannot be read or do not fit.
+    """
+    encoder, own, opt_state = None, {}, {}
+    video = jnp.zeros((1, self.config.data.frames, *self.config.data.crop, 3))
+    key = jax.random.key(self.config.train.seed)
+    for pool, same in self.pools.items():
+      config = same[0].config(self.config)
+      model = models.build(config.model)
+      params = jax.jit(model.init)(key, video)['params']
+      params = load.initialise(params, config, label_names)
+      head = {k: x for k, x in params.items() if classifier.is_own(k)}
+      if encoder is None:
+        encoder = {k: x for k, x in params.items() if k not in head}
+      optimiser = self.optimiser(0.0, jnp.float32(0.0), lambda count: 1.0)
+      own[pool], opt_state[pool] = jax.tree.map(
+        lambda x, same=same: np.broadcast_to(x, (len(same), *np.shape(x))),
+        (head, optimiser.init(head)),
+      )
+    state = step.TrainState(jnp.int32(0), own, opt_state)
+    return encoder, step.with_parameters(state, own, self.config)
+
+  def select(self, tree: Mapping[str, Any], head: Head) -> Any:
+    """Returns a head's part of a tree of all heads."""
+    index = self.pools[head.pool].index(head)
+    return jax.tree.map(lambda x: x[index], tree[head.pool])
+
+  def encode(
+    self,
+    params: Any,
+    video: jax.Array,
+    frame_BxT: jax.Array | None,
+    average: str | None = None,
+  ) -> jax.Array:
+    """Returns the tokens that all pools read, [B, N, D].
+
+    For the pool 'token', N is 1: the class token.
+
+    Args:
+      params: of the encoder.
+      video: float [B, T, H, W, 3], normalised.
+      frame_BxT: see `blocks.Mode`.
+      average: value of `probe.average`.
+    """
+    mode = Mode(frame_BxT=frame_BxT)
+    encoded = self.encoder.apply(
+      {'params': params}, video, mode, method='encode'
+    )
+    if isinstance(self.encoder.pool, pools.Token):
+      return encoded.summary[:, None]
+    x_BxNxD = encoded.to_pool
+    if average is None:
+      return x_BxNxD
+    batch, count, width = x_BxNxD.shape
+    groups = 1 if average == 'clip' else encoded.tokens.shape[1]
+    if count % groups:
+      raise UserError(
+        f"probe.average is 'frame', but the {count} tokens are not {groups} "
+        "frames of equal size: set it to 'clip'."
+      )
+    x = x_BxNxD.reshape(batch, groups, count // groups, width)
+    return x.mean(axis=2, dtype=jnp.float32).astype(x_BxNxD.dtype)

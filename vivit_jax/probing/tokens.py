@@ -1,0 +1,274 @@
+"""Tokens of a split on disk, written once by the frozen encoder.
+
+A folder has `key.json`, all that the tokens depend on, and shards of
+consecutive clips, `<shard>.npy`: a record of each has the `video` that it shows
+(-1: it cannot be read), and its `tokens` [N, D] in float32, or the bits of
+bfloat16. A shard appears only when complete: an interrupted run keeps the
+others.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+import pathlib
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+
+from vivit_jax import files, locks
+from vivit_jax.data.datasets import VideoSplit
+from vivit_jax.errors import UserError
+
+_SHARD_BYTES = 2**29
+
+
+@dataclasses.dataclass(frozen=True)
+class Tokens:
+  """The tokens of a split, of which some shards may be missing.
+
+  Attributes:
+    folder: of the split's tokens.
+    key: everything that they depend on, as JSON.
+    videos, clips: number of videos, and of clips of each.
+    shape: (N, D).
+    dtype: 'float32' or 'bfloat16'.
+    batch_size: clips that are encoded at once.
+  """
+
+  folder: pathlib.Path
+  key: Mapping[str, Any]
+  videos: int
+  clips: int
+  shape: tuple[int, int]
+  dtype: str
+  batch_size: int
+
+  @property
+  def rows(self) -> int:
+    """Number of rows; clip c of video v is row v * clips + c."""
+    return self.videos * self.clips
+
+  @property
+  def row_bytes(self) -> int:
+    return math.prod(self.shape) * jnp.dtype(self.dtype).itemsize
+
+  @property
+  def shard_batches(self) -> int:
+    return max(1, _SHARD_BYTES // (self.batch_size * self.row_bytes))
+
+  @property
+  def record(self) -> np.dtype:
+    bits = np.float32 if self.dtype == 'float32' else np.uint16
+    return np.dtype([('video', np.int64), ('tokens', bits, self.shape)])
+
+  def path(self, shard: int) -> pathlib.Path:
+    return self.folder / f'{shard:05d}.npy'
+
+  def missing(self) -> dict[int, int]:
+    """Returns the missing shards, with the number of rows of each."""
+    return {
+      shard: rows
+      for shard, rows in enumerate(self._shard_rows)
+      if not self.path(shard).exists()
+    }
+
+  @functools.cached_property
+  def _shard_rows(self) -> list[int]:
+    size = self.shard_batches * self.batch_size
+    return [min(size, self.rows - start) for start in range(0, self.rows, size)]
+
+  def check_key(self) -> None:
+    """Raises a UserError if the folder has tokens of another key."""
+    path = self.folder / 'key.json'
+    try:
+      saved = dict(json.loads(path.read_text('utf-8')))
+    except FileNotFoundError:
+      return
+    except (OSError, ValueError, TypeError):
+      raise UserError(f'{path} is damaged: delete {self.folder}.') from None
+    new = json.loads(json.dumps(self.key))
+    different = [
+      f'{key} is {saved.get(key)!r} there and {new.get(key)!r} now'
+      for key in sorted(saved.keys() | new.keys())
+      if saved.get(key) != new.get(key)
+    ]
+    if different:
+      raise UserError(
+        f'{self.folder} has other tokens: {"; ".join(different)}. Delete it, '
+        'or set another --config.probe.folder.'
+      )
+
+  def write(
+    self,
+    batches: Callable[[int], Iterator[Mapping[str, Any]]],
+    encode: Callable[[Mapping[str, Any], int], Any],
+  ) -> None:
+    """Writes the missing shards.
+
+    Args:
+      batches: number of a batch -> the batches from there on, each with
+        `index`, the videos shown, int [batch_size]; -1 if unreadable.
+      encode: (batch, its number) -> tokens [batch_size, N, D].
+
+    Raises:
+      UserError: a file cannot be written, or another process writes there.
+    """
+    try:
+      self.folder.mkdir(parents=True, exist_ok=True)
+      in_use = f'another process writes tokens to {self.folder}: wait for it.'
+      with locks.locked(self.folder, in_use):
+        for left in self.folder.glob('.*.part'):
+          left.unlink()  # of a process that was killed
+        with files.replacing(self.folder / 'key.json') as unfinished:
+          unfinished.write_text(json.dumps(self.key, indent=2), 'utf-8')
+        self._write_missing(batches, encode)
+    except OSError as error:
+      raise UserError(
+        f'cannot write tokens to {self.folder}: {error.strerror or error}. '
+        'When this is fixed, the same command resumes.'
+      ) from None
+
+  def _write_missing(self, batches: Callable, encode: Callable) -> None:
+    missing, stream, ready = self.missing(), None, None
+    done = self.rows - sum(missing.values())
+    hidden = not sys.stderr.isatty()
+    bar = tqdm.tqdm(total=self.rows, initial=done, unit='clip', disable=hidden)
+    try:
+      for shard, rows in missing.items():
+        if ready != shard:  # the stream would give another shard's batches
+          if stream is not None:
+            stream.close()
+          stream = batches(shard * self.shard_batches)
+        self._write_shard(shard, rows, stream, encode, bar.update)
+        ready = shard + 1
+    finally:
+      bar.close()
+      if stream is not None:
+        stream.close()  # ends the decoding processes
+
+  def _write_shard(
+    self, shard: int, rows: int, stream: Iterator, encode: Any, advance: Any
+  ) -> None:
+    with files.replacing(self.path(shard)) as unfinished:
+      array = np.lib.format.open_memmap(unfinished, 'w+', self.record, (rows,))
+      for start in range(0, rows, self.batch_size):
+        batch, number = next(stream), start // self.batch_size
+        tokens = encode(batch, shard * self.shard_batches + number)
+        tokens = np.asarray(tokens.astype(self.dtype))
+        part = array[start : start + self.batch_size]
+        part['tokens'] = tokens[: len(part)].view(self.record['tokens'].base)
+        part['video'] = batch['index'][: len(part)]
+        advance(len(part))
+      array.flush()
+
+  @functools.cached_property
+  def _shards(self) -> list[np.ndarray]:
+    """The complete shards, mapped into memory."""
+    shards = []
+    for shard, rows in enumerate(self._shard_rows):
+      try:
+        array = np.load(self.path(shard), mmap_mode='r')
+        if (array.dtype, array.shape) != (self.record, (rows,)):
+          raise ValueError
+      except (OSError, ValueError):
+        raise UserError(
+          f'{self.path(shard)} is damaged: delete it, and the same command '
+          'writes it again.'
+        ) from None
+      shards.append(array)
+    return shards
+
+  def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the tokens of rows, [b, N, D], and their videos, int [b].
+
+    Raises:
+      UserError: a damaged shard.
+    """
+    result = np.empty(len(rows), self.record)
+    size = self.shard_batches * self.batch_size
+    for i, row in enumerate(rows):
+      result[i] = self._shards[row // size][row % size]
+    tokens = np.ascontiguousarray(result['tokens'])
+    return tokens.view(jnp.dtype(self.dtype)), result['video']
+
+  def training_batch(
+    self,
+    source: VideoSplit,
+    repeats: int,
+    videos_and_seeds: tuple[np.ndarray, np.ndarray],
+  ) -> dict[str, Any]:
+    """Returns a batch as of `pipeline.train_batches`, with stored `tokens`.
+
+    A seed chooses one of the video's clips. Arguments: see
+    `clips.training_clips`.
+    """
+    videos, seeds = videos_and_seeds
+    videos, seeds = np.tile(videos, repeats), seeds.T.ravel()
+    tokens, shown = self.read(videos * self.clips + seeds % self.clips)
+    return {
+      'tokens': tokens,
+      'labels': source.labels_of_each(shown),
+      'index': shown,
+      'unreadable': np.where(shown == videos, -1, videos),
+    }
+
+  def evaluation_batches(
+    self, source: VideoSplit, batch_size: int
+  ) -> Iterator[dict[str, Any]]:
+    """Yields batches as of `pipeline.evaluation_batches`."""
+    for start in range(0, len(source), batch_size):
+      rows = np.arange(start, start + batch_size)
+      mask = rows < len(source)
+      rows = np.where(mask, rows, 0)
+      tokens, shown = self.read(rows)
+      yield {
+        'tokens': tokens,
+        'labels': source.labels_of_each(rows),
+        'index': rows,
+        'mask': mask,
+        'unreadable': shown < 0,
+      }
+
+
+def check_room(splits: Sequence[Tokens], limit: float) -> None:
+  """Prints the size of all tokens, before any are written.
+
+  Raises:
+    UserError: they exceed `limit`, in GB, or the free disk; or the folder has
+      other tokens.
+  """
+  for split in splits:
+    split.check_key()
+    count, width = split.shape
+    print(
+      f'{"tokens":<10} {split.folder}: {split.videos} videos x {split.clips} '
+      f'clips x {count} tokens x {width} x '
+      f'{jnp.dtype(split.dtype).itemsize} bytes = '
+      f'{_gigabytes(split.rows * split.row_bytes)}',
+      flush=True,
+    )
+  parents = splits[0].folder.absolute().parents
+  parent = next(path for path in parents if path.exists())
+  free = shutil.disk_usage(parent).free
+  total = sum(split.rows * split.row_bytes for split in splits)
+  left = sum(sum(s.missing().values()) * s.row_bytes for s in splits)
+  reason = f'probe.max_gigabytes is {limit:g}' if total > limit * 1e9 else ''
+  if left > free:
+    reason = f'{parent} has {_gigabytes(free)} free for the missing '
+    reason += _gigabytes(left)
+  if reason:
+    raise UserError(
+      f'the stored tokens take {_gigabytes(total)}, but {reason}: set '
+      "probe.average to 'frame' or 'clip', probe.tokens to 'encoder', or make "
+      'room.'
+    )
+
+
+def _gigabytes(count: float) -> str:
+  return f'{count / 1e9:,.3g} GB'

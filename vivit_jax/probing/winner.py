@@ -1,0 +1,90 @@
+"""The best head of a probe as a checkpoint, and a table of all heads."""
+
+import dataclasses
+import pathlib
+import shutil
+from typing import Any
+
+from vivit_jax.checkpoints import metadata
+from vivit_jax.checkpoints import workdir as workdirs
+from vivit_jax.checkpoints.store import Store
+from vivit_jax.errors import UserError
+from vivit_jax.evaluation import score_table
+from vivit_jax.evaluation.page import curves
+from vivit_jax.probing.grid import Grid
+from vivit_jax.training.experiment import Experiment
+from vivit_jax.training.step import TrainState
+
+
+def write(
+  built: Experiment,
+  grid: Grid,
+  initial: TrainState,
+  encoder: Any,
+  folder: pathlib.Path,
+  inside: pathlib.Path,
+) -> None:
+  """Writes the best head of the best step as the checkpoint of `folder`.
+
+  Prints and writes the table of all heads, probe.csv. It may be called again.
+
+  Args:
+    built, grid: the probe.
+    initial: a state of its shapes.
+    encoder: the encoder's parameters.
+    folder: the probe's workdir.
+    inside: the workdir of the run of all heads.
+
+  Raises:
+    UserError: no validation, or files that cannot be read or written.
+  """
+  with Store(inside, read_only=True) as store:
+    at = store.find('best')
+    state = store.restore(at, initial)
+  scores = metadata.read(inside.absolute() / 'checkpoints', at)['scores']
+  if not scores:
+    raise UserError(
+      f'no validation of {inside} has succeeded, so no head is best: repair '
+      'the validation videos, and train for more epochs.'
+    )
+  head = grid.best(scores)
+  config = head.config(built.config)
+
+  def whole(tree):
+    return {**encoder, **grid.select(tree, head)}
+
+  alone = TrainState(
+    state.step,
+    whole(state.params),
+    grid.select(state.opt_state, head),
+    state.ema and whole(state.ema),
+  )
+  description = dataclasses.replace(
+    built.description, config=config, content=built.source.content
+  )
+  path = folder / 'config.json'
+  if path.exists():  # of this probe, perhaps after fewer epochs
+    shutil.rmtree(folder / 'checkpoints', ignore_errors=True)
+    path.unlink()  # last: a killed process does this again
+  with workdirs.claimed(folder, config), Store(folder) as store:
+    store.save(at, alone, description, head.scores(scores))
+  rows = table(grid, inside)
+  score_table.write(folder, rows, 'probe.csv')
+  print('\n'.join(score_table.lines(rows, 'head: pool, rate, decay', 'head')))
+  print(f'best: {head.name} at step {at}; evaluate.py --workdir={folder}')
+
+
+def table(grid: Grid, inside: pathlib.Path) -> list[dict[str, Any]]:
+  """Returns a row of each head at its best validation, the best head first."""
+  rows = []
+  for head in grid.heads:
+    by_step: dict[int, dict[str, float]] = {}
+    for name, points in curves.read(inside).items():
+      metric = name.removeprefix('validation/').removesuffix(f'/{head.name}')
+      if name == f'validation/{metric}/{head.name}':
+        for step, value in zip(*points):
+          by_step.setdefault(int(step), {})[metric] = float(value)
+    at = max(by_step, key=lambda step, of=by_step: (grid.rank(of[step]), step))
+    row = {'head': head.name, **dataclasses.asdict(head), 'step': at}
+    rows.append(row | by_step[at])
+  return sorted(rows, key=lambda row: (-grid.rank(row), -row['step']))
