@@ -47,8 +47,6 @@ STORED = {'probe__tokens': 'stored', 'augment__mixup': 0.0}
   [
     ('init_from', {'init_from': None}),
     ('train.validate_every', {'train__validate_every': 0}),
-    ('optim.train', {'optim__train': '^Transformer'}),
-    ('optim.freeze', {'optim__freeze': '^Transformer'}),
     ('probe.average', {'probe__average': 'frame'}),
     ('augment.mixup', STORED | {'augment__mixup': 0.1}),
     ('augment.cutmix', STORED | {'augment__cutmix': 0.1}),
@@ -61,6 +59,26 @@ def test_what_it_cannot_do_is_refused(tmp_path, key, changes):
   grid.check(config_of(), tmp_path)
   with pytest.raises(UserError, match=key):
     grid.check(config_of(**changes), tmp_path)
+
+
+@pytest.mark.parametrize(
+  ('refused', 'optim'),
+  [
+    (None, {}),
+    (None, {'optim__train': '^(output_projection|attention_pool)/'}),
+    (None, {'optim__freeze': '^(Transformer|embedding|cls)'}),
+    ('Transformer', {'optim__train': '^(output|Transformer)'}),
+    ('Transformer', {'optim__train': None, 'optim__freeze': '^embedding'}),
+    ('output_projection', {'optim__freeze': 'bias'}),
+  ],
+)
+def test_the_heads_alone_are_trained(refused, optim):
+  config = configs.with_heads(config_of(**optim), {'label': 3})
+  if refused is None:
+    grid.check_trained(config)
+    return
+  with pytest.raises(UserError, match=refused):
+    grid.check_trained(config)
 
 
 def test_the_workdir_of_another_run_is_refused(tmp_path):

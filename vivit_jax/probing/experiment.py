@@ -105,8 +105,10 @@ def build(
 
   Writes stored tokens to `folder`; `inside` is the folder of the run.
   """
+  given = config.optim
   config = grids.heads(config)[0].config(config)
   config, source = experiment.open_data(config, inside)
+  grids.check_trained(dataclasses.replace(config, optim=given))
   validation_source = checks.open_validation(config)
   grid = Grid(config)
   encoder, state = grid.initialise(source.label_names)

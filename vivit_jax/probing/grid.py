@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from vivit_jax import config as configs
 from vivit_jax import models
@@ -23,7 +24,7 @@ from vivit_jax.errors import UserError, nearest
 from vivit_jax.models import attention_pools, builder, classifier, pools
 from vivit_jax.models import family as families
 from vivit_jax.models.blocks import Mode
-from vivit_jax.training import optim, step, validation
+from vivit_jax.training import optim, param_groups, step, validation
 
 # optim.train of a run of train.py that trains one of the heads.
 TRAIN = f'^({"|".join(classifier.OWN)})/'
@@ -73,6 +74,7 @@ class Head:
         learning_rate=self.rate,
         weight_decay=self.decay,
         train=TRAIN,
+        freeze=None,
       ),
     )
 
@@ -106,11 +108,6 @@ def check(config: TrainConfig, folder: str | os.PathLike) -> None:
     validation.period(config, 1) is not None,
     'train.validate_every is 0, but a probe chooses its head by validation: '
     'set it, or train.validate_epochs.',
-  )
-  require(
-    config.optim.train in (None, TRAIN) and config.optim.freeze is None,
-    'optim.train or optim.freeze is set, but a probe trains its heads alone: '
-    'set them to None, or use train.py.',
   )
   stored = probe.tokens == 'stored'
   require(
@@ -153,6 +150,26 @@ def _check_pools(config: TrainConfig) -> None:
     "probe.pools has 'token' beside others, but only its encoder has a class "
     'token: probe it in another --workdir.',
   )
+
+
+def check_trained(config: TrainConfig) -> None:
+  """Raises a UserError if `optim.train` includes parameters of the encoder.
+
+  The config has the heads of the dataset, and the model of one of the grid.
+  """
+  if config.optim.train in (None, TRAIN) and config.optim.freeze is None:
+    return
+  clip = config.data.frames, config.data.crop
+  mask = param_groups.trainable(
+    builder.shapes(config.model, *clip), config.optim
+  )
+  for name, trains in traverse_util.flatten_dict(mask, sep='/').items():
+    require(
+      trains == classifier.is_own(name),
+      f"optim.train '{config.optim.train}' and optim.freeze "
+      f"'{config.optim.freeze}' do not leave the head alone to be trained (as "
+      f'for {name}): set both to None.',
+    )
 
 
 class Grid:
@@ -199,7 +216,7 @@ class Grid:
   @functools.cached_property
   def alone(self) -> TrainConfig:
     """The config of a head's own step, in which all parameters are trained."""
-    own = dataclasses.replace(self.config.optim, train=None, freeze=None)
+    own = dataclasses.replace(self.config.optim, train=None)
     return dataclasses.replace(self.config, optim=own)
 
   @property
