@@ -4,8 +4,8 @@ r"""A probe of VideoPrism-B on your own videos.
     --config.data.dataset=videos/NAME --workdir=runs/NAME \
     --config.init_from=flax_base_f16r288_repeated.npz
 
-Hardware: not tried; docs/probing.md has the arithmetic. 1000 videos need 25 GB of
-disk for stored tokens.
+Hardware: not tried; docs/probing.md has the arithmetic. 1000 videos need 25 GB
+of disk for stored tokens.
 Expected: no figure; the classes decide.
 
 Pool, dropout and label smoothing are VideoGLUE's (arXiv 2307.03166). Its one

@@ -69,7 +69,7 @@ def test_what_it_cannot_do_is_refused(tmp_path, key, changes):
     (None, {'optim__freeze': '^(Transformer|embedding|cls)'}),
     ('Transformer', {'optim__train': '^(output|Transformer)'}),
     ('Transformer', {'optim__train': None, 'optim__freeze': '^embedding'}),
-    ('output_projection', {'optim__freeze': 'bias'}),
+    ('bias', {'optim__freeze': 'bias'}),
   ],
 )
 def test_the_heads_alone_are_trained(refused, optim):
