@@ -1,5 +1,7 @@
 """What a probe refuses, and its grid."""
 
+import jax
+import numpy as np
 import pytest
 
 from vivit_jax import config as configs
@@ -87,3 +89,39 @@ def test_the_workdir_of_another_run_is_refused(tmp_path):
     grid.check(config_of(), tmp_path)
   (tmp_path / grid.GRID).mkdir()
   grid.check(config_of(), tmp_path)
+
+
+@pytest.mark.parametrize('pool', ['mean', 'token'])
+def test_the_head_on_its_tokens_is_the_whole_model(pool):
+  """And the means of tokens are those of their frames, or of all."""
+  config = config_of(
+    model__options__tubelet=(2, 8, 8),
+    model__options__width=16,
+    model__options__attention_heads=2,
+    model__options__mlp_width=32,
+    model__options__layers=1,
+    data__frames=4,
+    data__crop=(16, 16),
+    probe__pools=(pool,),
+  )
+  heads = grid.Grid(configs.with_heads(config, {'noun': 3, 'verb': 2}))
+  draw = np.random.default_rng(0)
+  video = draw.normal(size=(2, 4, 16, 16, 3)).astype(np.float32)
+  params = jax.jit(heads.encoder.init)(jax.random.key(0), video)['params']
+  for name, x in params['output_projection'].items():
+    params['output_projection'][name] = draw.normal(size=x.shape)
+  expected = heads.encoder.apply({'params': params}, video)
+  tokens = heads.encode(params, video, None)
+  found = heads.models[pool].apply({'params': params}, tokens)
+  for head, logits in expected.items():
+    np.testing.assert_allclose(found[head], logits, rtol=1e-5, atol=1e-5)
+  frames, clip = (
+    heads.encode(params, video, None, average) for average in ('frame', 'clip')
+  )
+  if pool == 'token':
+    assert tokens.shape == (2, 1, 16)
+    np.testing.assert_array_equal(frames, tokens)
+    return
+  by_frame = tokens.reshape(2, 2, 4, 16).mean(axis=2)
+  np.testing.assert_allclose(frames, by_frame, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(clip[:, 0], tokens.mean(1), rtol=1e-5, atol=1e-6)
