@@ -12,8 +12,8 @@ from flax import serialization
 from vivit_jax import config as configs
 from vivit_jax.checkpoints import load, merge, names, sources
 from vivit_jax.errors import UserError
-from vivit_jax.models import builder, stacking
-from vivit_jax.models.family import Target
+from vivit_jax.models import builder, classifier, stacking
+from vivit_jax.models.family import AttentionPool, Target
 from vivit_jax.models.weights import Weights
 
 FIXTURES = reference.FIXTURES
@@ -465,3 +465,44 @@ def test_the_attention_pool_of_an_image_model_is_loaded(tmp_path, name):
   averaging = merged(source, target_of(name, heads={'label': 21}, pool='mean'))
   assert set(averaging.names('unused')) == attention_pool().keys() | head
   assert head <= set(averaging.names('fresh'))
+
+
+def form(name, **keys):
+  """Returns a model that pools by attention in a form."""
+  pool = AttentionPool(form=name, **keys)
+  heads = {'label': 21}
+  return target_of(
+    'model1_joint', heads=heads, pool='attention', attention_pool=pool
+  )
+
+
+@pytest.mark.parametrize('theirs, ours', [
+  (form('videoprism'), form('videoglue')),
+  (form('vjepa', blocks=2), form('vjepa', blocks=1)),
+  (form('videoprism', widening=2), form('videoprism')),
+])  # fmt: skip
+def test_a_pool_and_its_head_are_loaded_whole_or_not_at_all(theirs, ours):
+  arrays = {name: x + 1 for name, x in blank(theirs).items()}
+  source = Weights('a run', arrays, ('joint',))
+  found = merged(source, ours)
+  own = {name for name in blank(ours) if classifier.is_own(name)}
+  assert set(found.names('fresh')) == own
+  assert set(found.names('loaded')) == blank(ours).keys() - own
+  same = merged(source, theirs)
+  assert set(same.names('loaded')) == arrays.keys()
+
+
+@pytest.mark.parametrize('keys', [
+  {'epsilon': 1e-2}, {'heads': 2}, {'unit': True}
+])  # fmt: skip
+def test_other_settings_of_a_runs_pool_are_named(keys):
+  trained, (key,) = form('videoprism'), keys
+  source = Weights(
+    'a run',
+    blank(trained),
+    ('joint',),
+    pool=builder.pool_settings(trained.model),
+  )
+  assert merge.differences(source, trained) == []
+  (difference,) = merge.differences(source, form('videoprism', **keys))
+  assert f'model.attention_pool.{key}' in difference

@@ -99,6 +99,10 @@ def merge(
   if head_reason:
     arrays = {n: x for n, x in arrays.items() if not classifier.is_head(n)}
   result, rows, errors = dict(initial), [], []
+  pool = attention_pools.sizes(arrays)
+  if pool != attention_pools.sizes(initial):  # it is loaded whole, or not
+    arrays = {name: x for name, x in arrays.items() if name not in pool}
+    rows += [Row('unused', name, 'the model has no such pool') for name in pool]
   for name, start in initial.items():
     if name not in arrays:
       reason = _why_missing(name, source, initial, target, head_reason)
@@ -181,11 +185,13 @@ def _reading_of(source: Weights, target: Target) -> Weights:
 def differences(source: Weights, target: Target) -> list[str]:
   """Returns settings that changed since training, as text.
 
-  Compares model.pool and the family's `reported_options`: with the same arrays,
-  they change the output.
+  Compares those of the pool and the family's `reported_options`: with the same
+  arrays, they change the output.
   """
   options = target.model.options
-  pairs = {'model.pool': (source.pool, builder.pool_of(target.model))} | {
+  theirs = source.pool or {}
+  pool = builder.pool_settings(target.model).items()
+  pairs = {key: (theirs.get(key), ours) for key, ours in pool} | {
     f'model.options.{key}': (source.options.get(key), getattr(options, key))
     for key in target.family.reported_options
   }
@@ -242,7 +248,7 @@ def _why_no_head(
     has(source.arrays) != has(initial)
     for has in (
       classifier.has_representation,
-      attention_pools.is_attention_pool,
+      attention_pools.sizes,
       pools.has_norm,
     )
   ):
@@ -272,6 +278,8 @@ def _why_missing(
   if classifier.is_head(name) and head_reason:
     return head_reason
   reason = target.family.explain_missing(name, source, initial)
+  if attention_pools.is_attention_pool([name]):
+    return 'the source has no such pool'
   if classifier.is_own(name):
     return reason or 'the source has no such head'
   return reason
@@ -281,8 +289,6 @@ def _why_unused(
   name: str, source: Weights, initial: Arrays, target: Target
 ) -> str | None:
   """Returns why the model may lack an array; None if it must not."""
-  if attention_pools.is_attention_pool([name]):
-    return 'the model has no such pool'
   if pools.has_norm([name]):
     return 'the model does not norm the mean'
   if classifier.is_own(name):

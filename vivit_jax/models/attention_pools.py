@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import einops
 import flax.linen as nn
@@ -154,6 +154,14 @@ FORMS = {
   'videoglue': (VideoGlue, {'linear_init': 'normal'}),
   'vjepa': (VJepa, {'gelu': 'exact', 'linear_init': 'normal'}),
 }
+
+
+def sizes(arrays: Mapping[str, jax.Array]) -> dict[str, int]:
+  """Returns the sizes of an attention pool's arrays; {} without one.
+
+  They show its form, widths and blocks.
+  """
+  return {n: x.size for n, x in arrays.items() if is_attention_pool([n])}
 
 
 def is_attention_pool(names: Collection[str]) -> bool:

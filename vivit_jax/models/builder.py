@@ -110,6 +110,20 @@ def pool_of(config: ModelConfig) -> str:
   return config.pool or family.get(config.family).pools[0]
 
 
+def pool_settings(config: ModelConfig) -> dict[str, Any]:
+  """Returns the keys of a model's pool and their values.
+
+  With the same arrays, they change the output.
+  """
+  settings = {'model.pool': pool_of(config)}
+  if pool_of(config) == 'attention':
+    heads, _ = family.get(config.family).pool_sizes(config)
+    keys = dataclasses.asdict(config.attention_pool)
+    keys['heads'] = keys['heads'] or heads
+    settings |= {f'model.attention_pool.{k}': x for k, x in keys.items()}
+  return settings
+
+
 def with_attention(config: ModelConfig, kind: str) -> ModelConfig:
   """Returns the config with another model.attention, if its family has the key.
 

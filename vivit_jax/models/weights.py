@@ -66,7 +66,7 @@ class Weights:
     options: values of model.options.
     experiment: config sections 'model' and 'data'.
     obstacle: why there is no `experiment`, although the file states one.
-    pool: model.pool; only checkpoints of this package state it.
+    pool: `builder.pool_settings`; only checkpoints of this package state it.
     readings: (options, weights) pairs: alternatives to use if the target has
       these options.
     spare: names of arrays that do not affect classification.
@@ -86,7 +86,7 @@ class Weights:
   options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   experiment: Mapping[str, Any] | None = None
   obstacle: str = ''
-  pool: str | None = None
+  pool: Mapping[str, Any] | None = None
   readings: Sequence[tuple[Mapping[str, Any], Weights]] = ()
   spare: Sequence[str] = ()
   notes: Sequence[str] = ()

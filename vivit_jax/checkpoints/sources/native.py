@@ -57,7 +57,7 @@ class Restored:
       configs.target(config).grid,
       options=dataclasses.asdict(config.model.options),
       experiment=dataclasses.asdict(config),
-      pool=builder.pool_of(config.model),
+      pool=builder.pool_settings(config.model),
       step=self.step,
       averaged=self.averaged,
     )
