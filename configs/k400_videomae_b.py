@@ -12,9 +12,10 @@ bfloat16 peak. --config.model.dtype=bfloat16, --config.train.accumulate=N and
 Expected: 81.5 top-1, 95.1 top-5 (5 x 3 views; MCG-NJU/VideoMAE's model zoo).
 
 Optimiser, schedule, augmentation and views: that project's configuration; 384
-videos, 2 clips each. Three differences: its training clips are 16 frames spread
-over 64 (a step of 4.27, here 4), its test clips begin at multiples of 4 frames,
-and the two clips of a video are neighbours in its batch, so mixup pairs others.
+videos, 2 clips each. Differences, beside those of docs/augmentation.md: its
+training clips are 16 frames spread over 64 (a step of 4.27, here 4), its test
+clips begin at multiples of 4 frames, and the two clips of a video are
+neighbours in its batch, so mixup pairs others.
 """
 
 import ml_collections

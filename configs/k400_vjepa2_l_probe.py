@@ -13,8 +13,9 @@ probes, see configs/ssv2_vjepa2_l_probe.py.
 Optimiser, schedule, augmentation and views: facebookresearch/vjepa2, whose
 probes decay all parameters and flip on no dataset. A video is 8 clips of 16
 frames, whose tokens are pooled together in training too; the probabilities of
-three crops are averaged. It differs in two ways: it crops and augments each of
-the clips apart, and computes in float16, here in bfloat16.
+three crops are averaged. Differences, beside those of docs/augmentation.md: it
+crops and augments each of the clips apart, and computes in float16, here in
+bfloat16.
 """
 
 import ml_collections

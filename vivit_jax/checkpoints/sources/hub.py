@@ -32,10 +32,10 @@ def local(path: str | os.PathLike) -> pathlib.Path:
   """Returns the local path of a checkpoint, downloaded if it is a Hub name.
 
   Without FILE, the weights are those that transformers would load, else the
-  only file of a known suffix. `config.json` and `preprocessor_config.json` are
-  downloaded beside them, and the shards of an index. The commit is printed to
-  stderr; a process keeps it, so that all its readers get the same one. Other
-  paths are returned unchanged.
+  only file of a known suffix. `config.json`, `preprocessor_config.json` and
+  `video_preprocessor_config.json` are downloaded beside them, and the shards of
+  an index. The commit is printed to stderr; a process keeps it, so that all its
+  readers get the same one. Other paths are returned unchanged.
 
   Raises:
     UserError: a malformed name; a repository, revision or file that is missing

@@ -42,7 +42,7 @@ def _matches(file: File) -> bool:
     return False
   return (
     file.config.get('model_type') == _KIND
-    or file.names[0].startswith('vjepa2.')
+    or any(name.startswith('vjepa2.') for name in file.names)
     or any(map(names.VERSION_2_1.match, file.names))
     or all(map(names.AUTHORS.fullmatch, file.names))
   )
@@ -130,6 +130,8 @@ def _with_experiment(weights: Weights, file: File, pool_heads: int) -> Weights:
       f'clips of {frames} frames of {side} x {side} pixels are assumed: see '
       'data.frames and data.crop'
     )
+  if file.config.get('model_type') == _KIND:
+    notes += preprocessor.notes(file.preprocessor, processor)
   classes = classifier.classes_of(weights.arrays)
   width = weights.arrays['embedding/kernel'].shape[-1]
   options = dict(weights.options)
