@@ -83,7 +83,9 @@ def test_where_the_weights_are(tmp_path, top, layout, names, prefix):
     content = state(top)
   made.write(tmp_path / 'a.pth', content, [ONE])
   file = detect.opened(tmp_path / 'a.pth')
-  assert (file.layout, file.names, file.prefix) == (layout, names, prefix)
+  read, _, unread = file.layout.partition(';')
+  assert (read, file.names, file.prefix) == (layout, names, prefix)
+  assert ('state_dict' in unread) == (layout == 'model_state')
   same(file.load(), dict.fromkeys(names, np.ones(1, np.float32)))
 
 

@@ -266,6 +266,9 @@ def with_array(name, shape):
   (with_array(f'{LAYER}/self_attention/query/b', (2, 8, 3)), 'query/b'),
   (with_array(f'{LAYER}/self_attention/key/w', (1, 24, 3, 8)), 'key'),
   (with_array(f'{LAYER}/gate/w', (2, 24)), 'gate'),
+  (with_array('params/patch_projection/linear/kernel', ()), 'patch'),
+  (with_array(f'{LAYER}/self_attention/key/b', ()), 'key/b'),
+  (with_array(f'{LAYER}/layer_norm/bias', (2,)), 'layer_norm/bias'),
 ])  # fmt: skip
 def test_damaged_files_are_refused_by_name(change, named, tmp_path):
   np.savez(tmp_path / 'damaged.npz', **change(arrays_of(NPZ)))

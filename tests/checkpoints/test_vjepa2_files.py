@@ -199,6 +199,22 @@ def test_an_encoder_of_transformers_has_no_prefix(tmp_path):
   np.testing.assert_allclose(found.pre_logits, mean, atol=1e-4)
 
 
+def test_names_of_transformers_need_no_config(tmp_path):
+  """The first of the sorted names is the head's, without a prefix."""
+  shutil.copy(FIXTURE / 'model.safetensors', tmp_path)
+  source = sources.read(tmp_path)
+  assert source.models == ('vjepa2',) and source.heads_unknown
+  assert 'output_projection/kernel' in source.arrays
+
+
+def test_a_probe_beside_its_encoder_is_said_to_be_unread(tmp_path):
+  both = {'encoder': authors(probe=False)}
+  both['classifiers'] = [authors(encoder=False)]
+  source = sources.read(pt_file(tmp_path / 'both.pt', **both))
+  assert 'encoder' in source.format and 'classifiers' in source.format
+  assert 'output_projection/kernel' not in source.arrays
+
+
 def changed(tmp_path, **config):
   """Writes the fixture's folder with other values in config.json."""
   shutil.copy(FIXTURE / 'model.safetensors', tmp_path)
@@ -215,8 +231,11 @@ def test_the_released_processors_file_is_read(tmp_path):
     'video_processor_type': 'VJEPA2VideoProcessor',
   }
   path = changed(tmp_path) / 'video_preprocessor_config.json'
+  assert any('data.mean' in note for note in sources.read(tmp_path).notes)
   path.write_text(json.dumps(pixels))
-  data = configs.from_mapping(sources.read(tmp_path).experiment).data
+  source = sources.read(tmp_path)
+  assert not any('data.mean' in note for note in source.notes)
+  data = configs.from_mapping(source.experiment).data
   assert (data.short_side, data.mean) == (31, (0.1, 0.2, 0.3))
   path.write_text(json.dumps(pixels | {'video_processor_type': 'Another'}))
   assert 'video_processor_type' in sources.read(tmp_path).obstacle
@@ -301,6 +320,10 @@ def test_a_run_is_written_without_a_predictor(tmp_path):
   ({'module.backbone.blocks.1.attn.qkv.weight': np.ones((119, 40),
                                                         np.float32)},
    'blocks|layer.1'),
+  ({'module.pooler.cross_attention_block.xattn.kv.bias': np.ones(79,
+                                                                np.float32)},
+   'kv_proj.bias'),
+  ({'module.backbone.norm.bias': np.ones((), np.float32)}, 'norm.bias'),
 ])  # fmt: skip
 def test_other_networks_and_damaged_files_are_refused(change, named, tmp_path):
   arrays = authors(probe=False) | change

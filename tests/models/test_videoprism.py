@@ -14,7 +14,14 @@ from vivit_jax import models
 from vivit_jax.checkpoints import load, names
 from vivit_jax.errors import UserError
 from vivit_jax.inference import rollout
-from vivit_jax.models import attention, blocks, builder, positions, stacking
+from vivit_jax.models import (
+  attention,
+  attention_pools,
+  blocks,
+  builder,
+  positions,
+  stacking,
+)
 from vivit_jax.models.family import AttentionPool, ModelConfig
 
 SPATIAL, TEMPORAL = 'SpatialTransformer', 'TemporalTransformer'
@@ -97,6 +104,25 @@ def test_all_arrays_are_the_authors(name, clip):
   assert len(held) >= 2
   for key in held:
     assert_close(found[key], arrays[f'{key}{clip}'], f'{key}{clip}')
+
+
+@pytest.mark.parametrize('clip', ['', '_frames3', '_frames8'])
+def test_embeddings_of_frames_are_the_pool_of_each(clip):
+  arrays, source = golden('lvt'), loaded('lvt')
+  video, expected = arrays[f'video{clip}'], arrays[f'frame_embeddings{clip}']
+  _, captured = compiled('lvt')(video)
+  tokens = reference.tokens(captured['intermediates']['AuxiliaryTransformer'])
+  width = expected.shape[-1]
+  pool = attention_pools.VideoPrism(
+    blocks.Options(source.config.model.options.attention_heads, 1),
+    widening=source.config.model.attention_pool.widening,
+    unit=True,
+  )
+  frames = tokens.reshape(expected.shape[0] * expected.shape[1], -1, width)
+  with jax.default_matmul_precision('highest'):
+    params = {'params': source.params['attention_pool']}
+    found = pool.apply(params, frames)
+  assert_close(found.reshape(expected.shape), expected)
 
 
 @pytest.mark.parametrize(

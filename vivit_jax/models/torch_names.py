@@ -268,13 +268,24 @@ def _split_qkv(
     if '.qkv.' not in name:
       split[name] = array
       continue
-    if not array.ndim or len(array) % 3:
-      raise damaged(
-        where, f'{name} has shape {array.shape}, which is not of three parts'
-      )
-    for key, piece in zip(_QKV, np.split(array, 3)):
+    for key, piece in zip(_QKV, parts(name, array, 3, where)):
       split[name.replace('.qkv.', f'.{key}.')] = piece
   return split
+
+
+def parts(
+  name: str, array: np.ndarray, count: int, where: object
+) -> list[np.ndarray]:
+  """Returns the parts of an array that are joined along the first axis.
+
+  Raises:
+    UserError: the array, `name` in the file `where`, has not `count` parts.
+  """
+  if not array.ndim or len(array) % count:
+    raise damaged(
+      where, f'{name} has shape {array.shape}, which is not of {count} parts'
+    )
+  return np.split(array, count)
 
 
 def joined_qkv(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -23,7 +23,7 @@ class File:
     names: array names in the file.
     load: returns name -> array.
     layout: key path of the parameters in a msgpack ('optimizer/target') or
-      file of torch ('model_state', 'the top level').
+      file of torch ('model_state', 'the top level'), and what is not read.
     config: contents of config.json beside the file; empty if missing.
     preprocessor: the same for preprocessor_config.json.
     prefix: removed from all names: 'module.', 'model.' or both.

@@ -175,7 +175,7 @@ def _check_order(path: pathlib.Path, little: bool) -> None:
 
 
 def _weights(path: pathlib.Path, top: Any) -> tuple[str, dict[str, Tensor]]:
-  """Returns where the weights are, and the weights."""
+  """Returns where the weights are, what is not read, and the weights."""
   candidates = {TOP: top}
   if isinstance(top, dict):
     found = {key: top[key] for key in LAYOUTS if key in top}
@@ -201,6 +201,9 @@ def _weights(path: pathlib.Path, top: Any) -> tuple[str, dict[str, Tensor]]:
         f'{path} has {_text(name)} among its weights ({layout}), which is no '
         f'tensor but {_text(kind)}; nothing in a file is run: {_DO}'
       )
+  others = [key for key, x in candidates.items() if _has_tensors(x)]
+  if unread := [key for key in others if key not in (layout, TOP)]:
+    layout = f'{layout}; not read: {", ".join(unread)}'
   return layout, tensors
 
 

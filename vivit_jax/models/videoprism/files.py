@@ -45,16 +45,21 @@ def read_npz(file: File) -> Weights:
     if name.startswith(f'{own.TEXT}/'):
       text[name] = array
     elif f'{names.STACK}/' in name:
+      if array.ndim < 2:
+        raise damaged(
+          file.path, f'{name} has shape {array.shape}, not of stacked layers'
+        )
       for layer, part in enumerate(array):
         named[name.replace(names.STACK, f'{names.STACK}_{layer}', 1)] = part
     else:
       named[name] = array
   kernel = named.get(names.KERNEL)
   query = named.get(f'spatial_encoder/{names.STACK}_0/self_attention/query/w')
-  patch = 0 if kernel is None else math.isqrt(len(kernel) // 3)
   if query is None or query.ndim != 3:
-    raise damaged(file.path, 'the first spatial layer has no query')
-  if kernel is None or kernel.ndim != 2 or 3 * patch**2 != len(kernel):
+    raise damaged(file.path, 'the first spatial layer has no query/w of 3 axes')
+  rows = kernel.shape[0] if kernel is not None and kernel.ndim == 2 else -1
+  patch = math.isqrt(max(rows, 0) // 3)
+  if 3 * patch**2 != rows:
     raise damaged(
       file.path, f'{names.KERNEL} is missing or not of square patches'
     )

@@ -94,7 +94,11 @@ VERSION_2_1 = re.compile(r'(backbone\.)?norms_block\.')
 def to_transformers(
   file: File,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-  """Returns arrays under transformers' names, and those of the predictor."""
+  """Returns arrays under transformers' names, and those of the predictor.
+
+  Raises:
+    UserError: an array of joined projections that cannot be split.
+  """
   named, predictor = {}, {}
   for name, array in file.load().items():
     name = name.removeprefix('vjepa2.')
@@ -104,9 +108,10 @@ def to_transformers(
     for pattern, theirs in _TO_TRANSFORMERS:
       name = re.sub(pattern, theirs, name)
     joined = re.search(r'(?<=\.)(qkv|kv)(?=_proj\.)', name)
-    letters = joined[0] if joined else ''
-    for letter, part in zip(letters, np.split(array, len(letters) or 1)):
-      named[f'{name[: joined.start()]}{letter}{name[joined.end() :]}'] = part
     if not joined:
       named[name] = array
+      continue
+    parts = torch_names.parts(name, array, len(joined[0]), file.path)
+    for letter, part in zip(joined[0], parts):
+      named[f'{name[: joined.start()]}{letter}{name[joined.end() :]}'] = part
   return named, predictor
