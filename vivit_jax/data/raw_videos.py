@@ -250,11 +250,6 @@ def _numbers(
   return first, last
 
 
-def last_frame(folder: pathlib.Path) -> int:
-  """Returns the highest number of a folder of frames; 0 without images."""
-  return max(_numbered(folder, folder.stat().st_mtime_ns), default=0)
-
-
 @functools.lru_cache(2)  # segments of one video come in sequence
 def _numbered(path: pathlib.Path, modified: int) -> dict[int, str]:
   """Returns the images of a folder by the last number in their names."""

@@ -1,6 +1,7 @@
 """Readers of the annotation files that dataset owners distribute.
 
-To add a dataset, add a reader here and an entry in `catalogue`.
+To add a dataset, add a reader here and an entry in `catalogue`. Readers raise
+UserError, with file and line, for what they cannot read.
 """
 
 import pathlib
@@ -44,9 +45,6 @@ def read_annotations(
     frames_rate: frames per second of folders of frames, for `SEGMENTED`
       datasets.
     label_names: names for each head, used if records hold only label numbers.
-
-  Raises:
-    UserError: a dataset without a reader, or invalid annotations.
   """
   if dataset == 'sequence_examples':
     return sequence_examples.read(videos, annotations, label_names)
@@ -57,19 +55,14 @@ def read_annotations(
   match dataset:
     case 'moving_shapes':
       return kinetics.read(annotations, heads=('verb', 'noun'))
-    case 'kinetics400' | 'kinetics600' | 'kinetics700':
-      return kinetics.read(annotations)
     case 'something_something_v2':
       return something.read(annotations)
     case 'epic_kitchens_100':
-      return epic.read(annotations, videos, frames_rate)
+      return epic.read(annotations, frames_rate)
     case 'moments_in_time':
       return moments.read(annotations)
     case 'ucf101':
       return ucf.read_ucf(annotations, split_number)
     case 'hmdb51':
       return ucf.read_hmdb(annotations, split_number)
-  raise UserError(
-    f"the dataset '{dataset}' has no reader of annotations: add one in "
-    'vivit_jax/data/readers.'
-  )
+  return kinetics.read(annotations)

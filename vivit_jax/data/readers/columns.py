@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from vivit_jax.data.annotations import Example, Label
-from vivit_jax.data.readers import tables, text
+from vivit_jax.data.readers import tables
 from vivit_jax.errors import UserError, nearest
 
 _MULTI_LABEL = '[]'  # suffix in the header of a multi-label column
@@ -95,9 +95,6 @@ class Columns:
       where: file and line, for errors.
       frames_rate: frames per second of folders of frames, which then are cut
         by `start` and `end`.
-
-    Raises:
-      UserError: an invalid bound of a segment.
     """
     bounds = (self.start, self.end, self.first, self.last)
     texts = [cells[column] if column else '' for column in bounds]
@@ -107,18 +104,14 @@ class Columns:
     reverse = end is not None and end <= (start or 0)
     if reverse or (last is not None and last < (first or 0)):
       raise UserError(f'{where} has a segment that ends before it starts.')
-    frames = (first, last)
-    if frames_rate and any(texts[:2]):
-      frames = (None, None)  # by the seconds
+    by_frames = any(texts[2:]) and not (frames_rate and any(texts[:2]))
     return Example(
       path=path,
       id=f'{path} {"-".join(texts)}' if any(texts) else path,
-      labels={
-        _head(column): _label(column, cells[column]) for column in self.heads
-      },
+      labels={_head(c): _label(c, cells[c]) for c in self.heads},
       start=start,
       end=end,
-      frames=None if frames == (None, None) else frames,
+      frames=(first, last) if by_frames else None,
       frames_rate=frames_rate,
     )
 
@@ -155,22 +148,23 @@ def columns_of(
     file: for errors.
     header: the names of its columns.
     labels: the columns of labels; None for those that are named like labels.
-
-  Raises:
-    UserError: no column of paths or of labels, or an invalid name.
   """
+  for column in labels or ():
+    if column not in header:
+      raise UserError(
+        f"{file} has no column '{column}' for --labels, but "
+        f'{", ".join(header)}.{nearest(column, header)}'
+      )
   free = [column for column in header if column not in (labels or ())]
   named = {kind: _named(kind, free) for kind in _NAMES}
   if named['path'] is None:
     raise UserError(
       f"{file} has neither a column 'path' (or 'file_name') nor lines 'path "
-      f"label'; its first line is '{text.first_line(file)}'."
+      f"label'; its first line is '{','.join(header)}'."
       f'{nearest("path", header, 0.7)}'
     )
   others = [column for column in header if column not in named.values()]
-  heads = labels
-  if heads is None:
-    heads = [column for column in others if _LABELS.fullmatch(column)]
+  heads = labels or [column for column in others if _LABELS.fullmatch(column)]
   unused = [column for column in others if column not in heads]
   for bound, other in (('start', 'end'), ('end', 'start')):
     doubtful = [c for c in unused if _BOUND.search(c) and 'frame' not in c]
@@ -179,30 +173,14 @@ def columns_of(
         f"{file} has the column '{named[bound]}', but no '{other}': rename "
         f"'{doubtful[0]}' to '{other}' if it is that, or remove it."
       )
-  _check_heads(file, header, heads, unused)
-  return Columns(heads=heads, unused=unused, **named)
-
-
-def _check_heads(
-  file: pathlib.Path,
-  header: Sequence[str],
-  heads: Sequence[str],
-  unused: Sequence[str],
-) -> None:
-  """Raises a UserError if there is no head, or one with an invalid name."""
   if not heads:
-    others = ', '.join(unused) or 'no others'
     raise UserError(
       f"{file} has no column 'label', 'class', 'verb', 'noun' or 'action', but "
-      f'{others}: name the columns of labels with --labels=A,B.'
+      f'{", ".join(unused) or "no others"}: name the columns of labels with '
+      '--labels=A,B.'
     )
   names = [_head(column) for column in heads]
   for column, head in zip(heads, names):
-    if column not in header:
-      raise UserError(
-        f"{file} has no column '{column}' for --labels, but "
-        f'{", ".join(header)}.{nearest(column, header)}'
-      )
     # Metrics and the report's files are named after heads.
     if not re.fullmatch(r'[\w-]+', head) or head == 'joint':
       raise UserError(
@@ -214,3 +192,4 @@ def _check_heads(
         f"{file} has two columns of the head '{head}', of {','.join(heads)}: "
         'rename one.'
       )
+  return Columns(heads=heads, unused=unused, **named)

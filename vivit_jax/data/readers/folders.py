@@ -15,14 +15,9 @@ _OTHER = ('.gif', '.vob', '.mpeg4')  # videos, but none of `decode.SUFFIXES`
 def read(videos: pathlib.Path) -> Annotated:
   """Reads class folders, as torchvision, pytorchvideo and Keras have them.
 
-  A video is `<class>/<file>` or `<split>/<class>/<file>`, with any folders
-  between class and file. A folder of images is a video, too.
-
-  Args:
-    videos: the folder of videos.
-
-  Raises:
-    UserError: no such videos, or some with and some without a split.
+  A video is `<class>/<file>` or `<split>/<class>/<file>` in the folder of
+  videos, with any folders between class and file. A folder of images is a
+  video, too. All videos or none must be in folders of splits.
   """
   paths, other = _paths(videos)
   below = [path for path in paths if '/' in path]
@@ -31,34 +26,27 @@ def read(videos: pathlib.Path) -> Annotated:
       f'{videos} has no folders of videos, one for each class: give a CSV file '
       'as --annotations.'
     )
-  collector, with_split = tables.Collector(), {}
+  collector, forms, labels = tables.Collector(), set(), set()
   for path in below:
     names = path.split('/')[:-1]
     split = tables.split_of(names[0])
     is_split = split in tables.SPLIT_WORDS and len(names) > 1
-    with_split.setdefault(is_split, path)
+    forms.add('split/class/video' if is_split else 'class/video')
     label, *deeper = names[is_split:]
-    if any(tables.split_of(name) in tables.SPLIT_WORDS for name in deeper):
+    labels.add(label)
+    if len(forms) > 1 or any(map(_is_split_word, deeper)):
       raise UserError(
-        f'{videos} has {path}, with the folder of a split below that of a class'
-        f" or another, '{label}': --videos must be the parent of the splits."
+        f'{videos} has {path}: the folders of splits must be directly in '
+        '--videos, with all classes in them.'
       )
     example = Example(path, path, {'label': label})
     collector.add(split if is_split else 'train', example, str(videos / path))
-  if len(with_split) > 1:
-    raise UserError(
-      f'{videos} has {with_split[True]}, in the folder of a split, and '
-      f'{with_split[False]}, in none: move the others to train/.'
-    )
-  every = [e for examples in collector.splits.values() for e in examples]
-  labels = {example.labels['label'] for example in every}
   if all(tables.split_in(label) for label in labels):
     raise UserError(
       f'{videos} has the folders {", ".join(sorted(labels))}, which are splits '
       'rather than classes: name them train, validation and test, and make a '
       'folder for each class in them.'
     )
-  form = 'split/class/video' if True in with_split else 'class/video'
   notes = []
   if len(labels) == 1:
     notes.append(f"all videos have the label '{labels.pop()}'")
@@ -69,8 +57,12 @@ def read(videos: pathlib.Path) -> Annotated:
   return Annotated(
     collector.splits,
     notes=tuple(notes),
-    understood=(f'{videos}: labels are the names of folders, {form}',),
+    understood=(f'{videos}: labels are the names of folders, {forms.pop()}',),
   )
+
+
+def _is_split_word(name: str) -> bool:
+  return tables.split_of(name) in tables.SPLIT_WORDS
 
 
 def _paths(videos: pathlib.Path) -> tuple[list[str], list[str]]:

@@ -1,7 +1,6 @@
 """Kinetics-400, 600 and 700."""
 
 import functools
-import os
 import pathlib
 from collections.abc import Sequence
 
@@ -13,9 +12,7 @@ _COPIES = ('videos_{}/', '{}_256/')  # mmaction2's folders, Facebook's
 _REPLACEMENT = 'replacement/replacement_for_corrupted_k400/'
 
 
-def read(
-  path: str | os.PathLike, heads: Sequence[str] = ('label',)
-) -> Annotated:
+def read(path: pathlib.Path, heads: Sequence[str] = ('label',)) -> Annotated:
   """Reads annotations in Kinetics' layout.
 
   A video file is `<youtube_id>_<start:06d>_<end:06d>.mp4`. It is in the folder
@@ -28,11 +25,10 @@ def read(
       (seconds), split and `heads`; or a folder of train.csv, validate.csv (or
       val.csv, validation.csv) and test.csv.
     heads: label columns; each becomes a head of the model.
-
-  Raises:
-    UserError: invalid files, columns, cells or names.
   """
-  files = tables.split_files(pathlib.Path(path))
+  files = tables.split_files(path, ('.csv',))
+  if not files:
+    raise UserError(f'{path} has no train.csv, validate.csv or test.csv.')
   unlabelled = 0
 
   def example(split: str, where: str, cells: tables.Cells) -> Example | None:
@@ -55,27 +51,20 @@ def read(
       f'{path} has a test split only, which has no labels: add the files of '
       'train and validation.'
     )
-  note = f'{unlabelled} test videos have no labels and are left out'
   return Annotated(
     splits,
-    notes=(note,) if unlabelled else (),
+    notes=tables.unlabelled_note(unlabelled),
     understood=tuple(f'{f} ({text.form(f)})' for f in files.values()),
   )
 
 
 def _name(where: str, cells: tables.Cells) -> str:
-  try:
-    start, end = (
-      int(float(cells[f'time_{which}'])) for which in ('start', 'end')
-    )
-  except (ValueError, OverflowError):
+  times = cells['time_start'], cells['time_end']
+  start, end = (int(tables.seconds(time, where)) for time in times)
+  if not start < end:
     raise UserError(
-      f'{where} has a time_start or time_end that is not in seconds.'
-    ) from None
-  if not 0 <= start < end:
-    raise UserError(
-      f'{where} has time_start {start} and time_end {end}: the start must '
-      'be at least 0, and the end after it.'
+      f'{where} has time_start {start} and time_end {end}: the end must be '
+      'after the start.'
     )
   return f'{cells["youtube_id"]}_{start:06d}_{end:06d}'
 

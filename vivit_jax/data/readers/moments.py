@@ -1,6 +1,5 @@
 """Moments in Time."""
 
-import os
 import pathlib
 
 from vivit_jax.data.annotations import Annotated, Example
@@ -15,27 +14,19 @@ _SPLITS = {
 _CATEGORIES = 'moments_categories.txt'
 
 
-def read(path: str | os.PathLike) -> Annotated:
-  """Reads trainingSet.csv and validationSet.csv.
+def read(folder: pathlib.Path) -> Annotated:
+  """Reads trainingSet.csv and validationSet.csv in a folder.
 
   The files have no header; a line is path, label, votes. A path is relative to
   the folder of videos, or to its subfolder `training` or `validation`. Labels
   are numbered as in `moments_categories.txt` (`label,number`) if that file is
   beside the CSV files.
-
-  Args:
-    path: the folder of these files.
-
-  Raises:
-    UserError: invalid files or lines.
   """
-  folder = pathlib.Path(path)
   collector = tables.Collector()
   for split, (name, videos) in _SPLITS.items():
-    file = folder / name
-    if not file.exists():
+    if not (folder / name).exists():
       continue
-    for where, cells in text.lines(file, ','):
+    for where, cells in text.lines(folder / name, ','):
       if len(cells) < 2 or not cells[0] or not cells[1]:
         raise UserError(f'{where} must begin with a path and a label.')
       video, label = cells[:2]
@@ -44,20 +35,15 @@ def read(path: str | os.PathLike) -> Annotated:
       collector.add(split, example, where)
   if not collector.splits:
     raise UserError(
-      f'{path} has no lines in trainingSet.csv or validationSet.csv: give the '
-      'folder of these files as --annotations.'
+      f'{folder} has no lines in trainingSet.csv or validationSet.csv: give '
+      'the folder of these files as --annotations.'
     )
-  return Annotated(collector.splits, _label_names(folder / _CATEGORIES))
-
-
-def _label_names(file: pathlib.Path) -> dict[str, list[str]]:
+  file = folder / _CATEGORIES
   if not file.exists():
-    return {}
-  numbers = {}
+    return Annotated(collector.splits)
+  numbers = []
   for where, cells in text.lines(file, ','):
-    if len(cells) != 2 or not cells[1].isdecimal() or cells[0] in numbers:
-      raise UserError(
-        f"{where} must be a new label with its number: 'label,7'."
-      )
-    numbers[cells[0]] = int(cells[1])
-  return {'label': tables.in_order(numbers, file)}
+    if len(cells) != 2:
+      raise UserError(f"{where} must be a label with its number: 'label,7'.")
+    numbers.append((cells[0], tables.whole(cells[1], where)))
+  return Annotated(collector.splits, {'label': tables.in_order(numbers, file)})

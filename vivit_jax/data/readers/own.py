@@ -3,7 +3,7 @@
 import os
 import pathlib
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Iterator, Sequence
 
 from vivit_jax.data import decode
 from vivit_jax.data.annotations import Annotated, Example
@@ -12,6 +12,8 @@ from vivit_jax.errors import UserError
 
 _ENDINGS = ('.csv', '.tsv', '.txt')  # in a folder, the first that is there
 _METADATA = 'metadata.csv'  # of Hugging Face's VideoFolder
+
+Found = Iterator[tuple[str, Example, str]]  # split, example, where
 
 
 def read(
@@ -32,9 +34,6 @@ def read(
     videos: the folder of videos.
     labels: the columns of labels; None for those that are named like labels.
     frames_rate: frames per second of folders of frames.
-
-  Raises:
-    UserError: invalid files, columns, cells or names.
   """
   path = path or videos
   files = _files(path)
@@ -46,21 +45,23 @@ def read(
     )
   collector, understood, notes = tables.Collector(), [], []
   for split, file in files:
-    header = tables.header(file)
-    is_list = columns.path_column(header) is None and _is_list(file, videos)
-    if is_list and labels:
-      raise UserError(f'{file} has no header with columns for --labels.')
-    if is_list:
-      _read_list(file, split, videos, frames_rate, collector)
+    first_line = next(text.plain_lines(file), ('', ''))[1]
+    header = next(text.lines(file), ('', []))[1]
+    if columns.path_column(header) is None and _is_list(first_line, videos):
+      if labels:
+        raise UserError(f'{file} has no header with columns for --labels.')
+      found = _read_list(file, split, videos, frames_rate)
       understood.append(f"{file}: lines 'path label', without a header")
-      continue
-    of_file = columns.columns_of(file, header, labels)
-    _read_table(file, split, of_file, videos, frames_rate, collector)
-    understood.append(f'{file} ({text.form(file)}): {of_file}')
+    else:
+      of_file = columns.columns_of(file, header, labels)
+      found = _read_table(file, split, of_file, videos, frames_rate)
+      understood.append(f'{file} ({text.form(file)}): {of_file}')
     if 'cp1252' in understood[-1]:
       notes.append(
         f'{file} is not UTF-8; if class names look wrong, save it as UTF-8'
       )
+    for example in found:
+      collector.add(*example)
   return Annotated(
     collector.splits, notes=tuple(notes), understood=tuple(understood)
   )
@@ -71,11 +72,11 @@ def _files(path: pathlib.Path) -> list[tuple[str, pathlib.Path]]:
   if path.name == _METADATA:
     return [('', path)]
   if not path.is_dir():
-    return list(tables.found_split_files(path, _ENDINGS).items())
+    return list(tables.split_files(path, _ENDINGS).items())
   metadata = [*path.glob(_METADATA), *sorted(path.glob(f'*/{_METADATA}'))]
   files = [('', file) for file in metadata]
   for ending in _ENDINGS:
-    files = files or list(tables.found_split_files(path, (ending,)).items())
+    files = files or list(tables.split_files(path, (ending,)).items())
   return files
 
 
@@ -85,25 +86,23 @@ def _read_table(
   of_file: columns.Columns,
   videos: pathlib.Path,
   frames_rate: float | None,
-  collector: tables.Collector,
-) -> None:
-  """Collects a CSV file's examples; the default split '' is their folder's."""
-  folder, roots = pathlib.Path(), _roots(videos)
+) -> Found:
+  """Yields a CSV file's examples; the default split '' is their folder's."""
+  folder = pathlib.Path()
   if file.name == _METADATA and file.resolve().is_relative_to(videos.resolve()):
     folder = file.resolve().parent.relative_to(videos.resolve())
   for where, cells in tables.rows(file, of_file.required):
-    path = _relative(folder / cells[of_file.path], roots)
+    path = _relative(folder / cells[of_file.path], videos)
     first = tables.split_of(path.partition('/')[0])
     split = default or (first if first in tables.SPLIT_WORDS else 'train')
     if of_file.split:
       split = tables.split_of(cells[of_file.split])
-    example = of_file.example(path, cells, where, frames_rate)
-    collector.add(split, example, where)
+    yield split, of_file.example(path, cells, where, frames_rate), where
 
 
-def _is_list(file: pathlib.Path, videos: pathlib.Path) -> bool:
+def _is_list(line: str, videos: pathlib.Path) -> bool:
   """Returns whether a file's first line is a path and a label."""
-  parts = _parts(text.first_line(file))
+  parts = _parts(line)
   return parts is not None and (
     pathlib.PurePath(parts[0]).suffix.lower() in decode.SUFFIXES
     or os.path.isdir(videos / parts[0])
@@ -132,40 +131,30 @@ def _read_list(
   split: str,
   videos: pathlib.Path,
   frames_rate: float | None,
-  collector: tables.Collector,
-) -> None:
-  """Collects the examples of lines 'path label'."""
-  roots = _roots(videos)
+) -> Found:
+  """Yields the examples of lines 'path label'."""
   word = {'validation': 'val'}.get(split, split)
   for where, line in text.plain_lines(file):
     parts = _parts(line)
     if parts is None:
       raise UserError(f"{where} is '{line}', not a path and a label.")
-    path, label = _relative(pathlib.PurePosixPath(parts[0]), roots), parts[1]
+    path, label = _relative(pathlib.PurePosixPath(parts[0]), videos), parts[1]
     if re.search(r'[,;\t]', label) or re.fullmatch(r'\d+(\s+\d+)+', label):
       raise UserError(
         f"{where} has more than a path and a label: '{label}'. Write a first "
         "line with the names of columns, such as 'path,label[],split'."
       )
+    others = (f'{word}/{path}', f'videos_{word}/{path}')  # mmaction2's
     example = Example(
-      path,
-      path,
-      {'label': label},
-      alternatives=(f'{word}/{path}', f'videos_{word}/{path}'),  # mmaction2's
-      frames_rate=frames_rate,
+      path, path, {'label': label}, others, frames_rate=frames_rate
     )
-    collector.add(split, example, where)
+    yield split, example, where
 
 
-def _roots(videos: pathlib.Path) -> set[str]:
-  """Returns the absolute paths of the folder of videos."""
-  return {videos.absolute().as_posix(), videos.resolve().as_posix()}
-
-
-def _relative(path: pathlib.PurePath, roots: Collection[str]) -> str:
+def _relative(path: pathlib.PurePath, videos: pathlib.Path) -> str:
   """Returns a path relative to the folder of videos: './a' is 'a'."""
-  relative = path.as_posix()
-  for root in roots if path.is_absolute() else ():
-    if path.is_relative_to(root):
-      relative = path.relative_to(root).as_posix()
-  return relative
+  if path.is_absolute():
+    for root in (videos.absolute(), videos.resolve()):
+      if path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+  return path.as_posix()

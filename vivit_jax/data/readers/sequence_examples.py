@@ -1,7 +1,6 @@
 """Labels in TFRecords of tf.SequenceExample, from DMVR or MediaSequence."""
 
 import fnmatch
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -15,8 +14,8 @@ _NAMES = ('clip/label/string', 'clip/label/text')  # MediaSequence's, DMVR's
 
 
 def read(
-  videos: str | os.PathLike,
-  path: str | os.PathLike | None = None,
+  videos: pathlib.Path,
+  path: pathlib.Path | None = None,
   label_names: Mapping[str, Sequence[str]] | None = None,
 ) -> Annotated:
   """Reads the labels of all records; a record is a video.
@@ -33,11 +32,7 @@ def read(
       `{"train": "k400-train.rgb.tfrecord@1024"}`, or with a pattern,
       `"part-*.tfrecord"`.
     label_names: `{'label': names}`, or None.
-
-  Raises:
-    UserError: invalid files or records.
   """
-  videos = pathlib.Path(videos)
   existing = sorted(
     file.relative_to(videos).as_posix()
     for file in videos.rglob('*')
@@ -50,7 +45,7 @@ def read(
       for split in tables.SPLIT_WORDS
     }
   else:
-    files = _assigned(pathlib.Path(path), existing)
+    files = _assigned(path, existing)
   records = [
     (split, file, offset, *_label(videos / file, offset, context))
     for split, split_files in files.items()
@@ -121,25 +116,20 @@ def _label_names(
   records: Sequence[tuple], given: Sequence[str] | None, videos: pathlib.Path
 ) -> list[str]:
   """Returns the label names in the order of indices; [] without indices."""
-  name_of = {}
+  name_of, highest = {}, -1
   for *_, indices, strings in records:
-    for number, index in enumerate(indices):
-      name = strings[number] if strings else None
-      name = name_of.get(index) if name is None else name
-      if name_of.setdefault(index, name) not in (None, name):
+    highest = max(highest, *indices, -1)
+    for index, name in zip(indices, strings):
+      if name_of.setdefault(index, name) != name:
         raise UserError(
           f"{videos} has records in which both '{name_of[index]}' and "
           f"'{name}' are label {index}."
         )
-      name_of[index] = name
-  if not name_of:
-    return []
-  names = list(given or ())
-  if given is not None and max(name_of) >= len(names):
+  if given is None or highest < 0:
+    return [name_of.get(index, str(index)) for index in range(highest + 1)]
+  if highest >= len(given):
     raise UserError(
-      f'{videos} has a record of label {max(name_of)}, but --label_names has '
-      f'{len(names)} names.'
+      f'{videos} has a record of label {highest}, but --label_names has '
+      f'{len(given)} names.'
     )
-  for index in range(len(names), max(name_of) + 1):
-    names.append(name_of.get(index) or str(index))
-  return names
+  return list(given)

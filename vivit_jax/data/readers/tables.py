@@ -1,9 +1,12 @@
-"""Parsing of annotation files, and checks that all readers share."""
+"""Parsing of annotation files, and checks that all readers share.
+
+All functions raise UserError, which names the file and line.
+"""
 
 import math
 import pathlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from vivit_jax.data.annotations import Example, Splits
 from vivit_jax.data.readers import text
@@ -41,45 +44,23 @@ def split_in(path: str, alone: bool = False) -> str | None:
 
 
 def split_files(
-  path: pathlib.Path, ending: str = '.csv'
-) -> dict[str, pathlib.Path]:
-  """Returns the annotation file of each split, as `found_split_files`.
-
-  Raises:
-    UserError: no such file in the folder, or two for one split.
-  """
-  files = found_split_files(path, (ending,))
-  if not files:
-    raise UserError(
-      f'{path} has no train{ending}, validation{ending} or test{ending}.'
-    )
-  return files
-
-
-def found_split_files(
   path: pathlib.Path, endings: Sequence[str]
 ) -> dict[str, pathlib.Path]:
   """Returns the annotation file of each split.
 
-  A file in a folder belongs to the split that its name has (`split_in`). The
-  standard names train.csv, validation.csv and test.csv take precedence. A
-  single file whose name has no split is the file of 'train'.
-
-  Raises:
-    UserError: two files for one split.
+  A file in a folder belongs to the split that its name has (`split_in`). A
+  single file whose name has no split is the file of 'train'. The result is
+  empty if a folder has no such file; two for one split are an error.
   """
   if not path.is_dir():
     return {split_in(path.stem, alone=True) or 'train': path}
   files = {}
-  standard_first = sorted(
-    sorted(path.iterdir()), key=_has_standard_name, reverse=True
-  )
-  for file in standard_first:
+  for file in sorted(path.iterdir()):
     split = split_in(file.stem)
     if split is None or file.suffix.lower() not in endings:
       continue
     other = files.setdefault(split, file)
-    if other != file and not _has_standard_name(other):
+    if other != file:
       raise UserError(
         f"{path} has both {other.name} and {file.name} for the split '{split}':"
         ' remove one.'
@@ -87,12 +68,8 @@ def found_split_files(
   return {split: files[split] for split in SPLIT_WORDS if split in files}
 
 
-def _has_standard_name(file: pathlib.Path) -> bool:
-  return file.stem in SPLIT_WORDS
-
-
 def read_splits(
-  files: dict[str, pathlib.Path],
+  files: Mapping[str, pathlib.Path],
   columns: Sequence[str],
   example: Callable[[str, str, Cells], Example | None],
 ) -> Splits:
@@ -102,9 +79,6 @@ def read_splits(
     files: the file of each split; a column `split` overrides the split.
     columns: as in `rows`.
     example: (split, where, cells) -> example, or None to leave the row out.
-
-  Raises:
-    UserError: invalid files, columns, cells or names.
   """
   collector = Collector()
   for default, file in files.items():
@@ -117,11 +91,7 @@ def read_splits(
 
 
 class Collector:
-  """Collects validated examples.
-
-  Attributes:
-    splits: the examples of each split, in the order of `add`.
-  """
+  """Validates examples, and collects them in `splits`, in the order of `add`."""
 
   def __init__(self):
     self.splits: Splits = {}
@@ -129,12 +99,7 @@ class Collector:
     self._heads = {}  # the first place of each set of heads
 
   def add(self, split: str, example: Example, where: str) -> None:
-    """Adds an example to a split; `where` is its file and line, for errors.
-
-    Raises:
-      UserError: an invalid split or path, a duplicate id, or other heads than
-        before.
-    """
+    """Adds an example to a split; `where` is its file and line, for errors."""
     self._heads.setdefault(tuple(sorted(example.labels)), where)
     if len(self._heads) > 1:
       (first, place), _ = self._heads.items()
@@ -172,12 +137,7 @@ def rows(
 ) -> Iterator[tuple[str, Cells]]:
   """Yields ('<file> line <number>', cells) of each row below the header.
 
-  Args:
-    file: the CSV file.
-    columns: required columns, which must not have empty cells.
-
-  Raises:
-    UserError: no such file, or invalid columns or cells.
+  `columns` are required, and must not have empty cells.
   """
   below = text.lines(file)
   _, header = next(below, ('', []))
@@ -203,18 +163,9 @@ def rows(
     for column in columns:
       if not by_column[column]:
         raise UserError(f"{where} has no value in column '{column}'.")
-      if '\n' in by_column[column]:
-        raise UserError(
-          f"{where} has a line break in column '{column}': close its quotes."
-        )
     yield where, by_column
   if where is None:
     raise UserError(f'{file} has no rows below its first line.')
-
-
-def header(file: pathlib.Path) -> list[str]:
-  """Returns the column names of a CSV file; [] if it is empty."""
-  return next(text.lines(file), ('', []))[1]
 
 
 def seconds(cell: str, where: str) -> float:
@@ -236,15 +187,22 @@ def whole(cell: str, where: str) -> int:
 
 
 def in_order(
-  numbers: Mapping[str, int], file: pathlib.Path, first: int = 0
+  numbers: Iterable[tuple[str, int]], file: pathlib.Path, first: int = 0
 ) -> list[str]:
-  """Returns labels in the order of their numbers, which `file` gives.
+  """Returns labels in the order of their numbers, both from `file`.
 
-  Raises:
-    UserError: the numbers are not consecutive from `first`, each once.
+  The numbers must be consecutive from `first`, each once, and so the labels.
   """
-  if sorted(numbers.values()) != list(range(first, first + len(numbers))):
+  numbers = list(numbers)
+  expected = list(range(first, first + len(dict(numbers))))
+  if sorted(number for _, number in numbers) != expected:
     raise UserError(
-      f'{file} must number its {len(numbers)} labels from {first}, each once.'
+      f'{file} must number its {len(expected)} labels from {first}, each once.'
     )
-  return sorted(numbers, key=numbers.get)
+  return [label for label, _ in sorted(numbers, key=lambda pair: pair[1])]
+
+
+def unlabelled_note(count: int) -> tuple[str, ...]:
+  """Returns the note for test videos without labels, if there are any."""
+  note = f'{count} test videos have no labels and are left out'
+  return (note,) if count else ()

@@ -1,4 +1,7 @@
-"""Reading of annotation files: text of any usual encoding, CSV, JSON."""
+"""Reading of annotation files: text of any usual encoding, CSV, JSON.
+
+All functions raise UserError for a file that is missing or invalid.
+"""
 
 import codecs
 import contextlib
@@ -20,14 +23,15 @@ def lines(
 ) -> Iterator[tuple[str, list[str]]]:
   """Yields ('<file> line <number>', cells) of each non-blank CSV line.
 
-  Args:
-    file: the CSV file.
-    separator: between cells; None for the one of the first line (`form`).
+  The default separator is the most frequent one in the first line.
   """
-  text = _without_hint(read_text(file)[0])
-  stream = io.StringIO(text, newline='')
-  separator = separator or _separator(text)
-  reader = csv.reader(stream, delimiter=separator, skipinitialspace=True)
+  text = read_text(file)[0].lstrip()
+  reader = csv.reader(
+    io.StringIO(text, newline=''),
+    delimiter=separator or _separator(text),
+    skipinitialspace=True,
+    strict=True,  # an open quote is an error
+  )
   with _reading(file):
     for cells in reader:
       cells = [cell.strip() for cell in cells]
@@ -42,34 +46,13 @@ def plain_lines(file: pathlib.Path) -> Iterator[tuple[str, str]]:
       yield f'{file} line {number}', line.strip()
 
 
-def words(file: pathlib.Path) -> Iterator[tuple[str, list[str]]]:
-  """Yields ('<file> line <number>', words) of each non-blank line."""
-  for where, line in plain_lines(file):
-    yield where, line.split()
-
-
 def form(file: pathlib.Path) -> str:
   """Returns the encoding and separator of a CSV file, for the user."""
   text, encoding = read_text(file)
-  separator = _separator(_without_hint(text))
-  return f'{encoding}, separated by {_SEPARATORS[separator]}'
-
-
-def first_line(file: pathlib.Path) -> str:
-  """Returns the first line that is not blank; '' if there is none."""
-  return next(plain_lines(file), ('', ''))[1]
-
-
-def _without_hint(text: str) -> str:
-  """Drops a first line 'sep=;', which is for Excel."""
-  return re.sub(r'\A(sep=.)?\s*', '', text)
+  return f'{encoding}, separated by {_SEPARATORS[_separator(text.lstrip())]}'
 
 
 def _separator(text: str) -> str:
-  """Returns what separates cells: the most frequent in the first line.
-
-  The text begins with that line (`_without_hint`).
-  """
   return max(_SEPARATORS, key=re.match(r'[^\r\n]*', text)[0].count)
 
 
@@ -78,9 +61,6 @@ def read_text(file: pathlib.Path) -> tuple[str, str]:
 
   UTF-16 is known by its byte order mark; cp1252 (Excel's "CSV" in Western
   countries) is what is left if a text is not UTF-8.
-
-  Raises:
-    UserError: no such file, or it is not text.
   """
   with _reading(file):
     data = file.read_bytes()
@@ -103,11 +83,8 @@ def read_json(file: pathlib.Path) -> Any:
 
 @contextlib.contextmanager
 def _reading(file: pathlib.Path) -> Iterator[None]:
-  """Raises a UserError if an annotation file cannot be read."""
   try:
     yield
-  except FileNotFoundError:
-    raise UserError(f'no annotations at {file}.') from None
   except UnicodeDecodeError:
     raise UserError(f'{file} is not text: save it as CSV UTF-8.') from None
   except csv.Error as error:
