@@ -145,7 +145,7 @@ def _bare(args: types.SimpleNamespace) -> dict[str, float]:
 
 def _decoder(args: types.SimpleNamespace, start, number: int) -> tuple:
   """Returns the clips, seconds and CPU seconds of one process."""
-  from vivit_jax.data import decode, pipeline, sampling
+  from vivit_jax.data import decode, frame_numbers, pipeline, sampling
 
   pipeline._start_worker(number, args.workers)  # for the allocator's settings
   source, data = _source(args)
@@ -153,7 +153,7 @@ def _decoder(args: types.SimpleNamespace, start, number: int) -> tuple:
   clips = []
   for video in map(int, rng.integers(len(source), size=_DECODED)):
     length = int(source.frame_counts[video])
-    frames = sampling.random_clip(length, _CLIP, _STRIDE, rng)
+    frames = frame_numbers.random_frames(length, data, _STRIDE, rng)
     images = source.read_frames(video, frames)
     clips.append([decode.encode_jpeg(image) for image in images])
   clip = np.empty((_CLIP, *data.crop, 3), np.uint8)
@@ -162,9 +162,7 @@ def _decoder(args: types.SimpleNamespace, start, number: int) -> tuple:
     box = None
     for index, jpeg in enumerate(jpegs):
       image = decode.decode_jpeg(jpeg, 'a clip')
-      box = box or sampling.random_box(
-        image.shape[:2], data.crop, _SHORT_SIDE, _SCALES, rng
-      )
+      box = box or sampling.random_box(image.shape[:2], data, rng)
       sampling.crop_and_resize(image, box, data.crop, out=clip[index])
 
   work(clips[0])

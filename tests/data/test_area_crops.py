@@ -7,16 +7,16 @@ import pytest
 
 from vivit_jax.augment import randaugment
 from vivit_jax.config import AugmentConfig, DataConfig
-from vivit_jax.data import area_crops, datasets, pipeline, sampling
+from vivit_jax.data import datasets, pipeline, sampling
 from vivit_jax.data.sampling import Box
 
-ASPECT = (3 / 4, 4 / 3)
 COUNT = 4000
 
 
-def boxes(size, area, aspect=ASPECT, count=COUNT) -> list[Box]:
+def boxes(size, area, count=COUNT) -> list[Box]:
   rng = np.random.default_rng(0)
-  return [area_crops.random_box(size, area, aspect, rng) for _ in range(count)]
+  data = DataConfig(crop_area=area)
+  return [sampling.random_box(size, data, rng) for _ in range(count)]
 
 
 def assert_uniform(values, low, high):

@@ -101,7 +101,15 @@ def test_training_frames_of_short_videos_repeat():
 
 def test_clips_are_those_at_the_stride():
   assert uniform('clip', 20, 4, 2) == [[0, 2, 4, 6], [13, 15, 17, 19]]
-  assert {int(n[0]) for n in draws('clip', 9, 4, 100)} == {0, 1, 2}
+  views = uniform('clip', 250, 32, 4)
+  assert [view[0] for view in views] == [0, 62, 125, 187]  # 187 / 3 apart
+  assert uniform('clip', 250, 32)[0][0] == 93  # the middle
+  assert uniform('clip', 3, 4, 2, stride=1) == [[0, 1, 2, 0]] * 2  # looped
+  clips = draws('clip', 20, 8, 3000)
+  assert (np.diff(clips) == 2).all()
+  starts = np.bincount(clips[:, 0])
+  assert len(starts) == 6 and min(starts) > 400  # of 500 expected, sigma 20
+  assert draws('clip', 5, 4, 1).tolist() == [[0, 2, 4, 1]]
 
 
 # SlowFast's rates are of 30 frames a second: a stride is rate x fps / 30.

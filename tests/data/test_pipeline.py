@@ -112,7 +112,7 @@ def test_a_training_clip_is_a_crop_of_consecutive_frames(split):
     frames = split.read_frames(video, every)
     matches = [
       (start, top, left)
-      for start in range(len(frames) - sampling.span(4, 3) + 1)
+      for start in range(len(frames) - 10 + 1)
       for top in range(48 - 32 + 1)
       for left in range(48 - 32 + 1)
       if all(
@@ -265,7 +265,7 @@ def test_evaluation_of_some_videos(split):
 def test_views_are_the_uniform_clips_and_crops(split):
   batch = evaluate(split, 1)[3]
   video = batch['video'][0]
-  frames = sampling.uniform_clips(int(split.frame_counts[3]), 4, 3, 2)
+  frames = np.array([[0, 3, 6, 9], [8, 11, 14, 17]])
   boxes = sampling.uniform_boxes((48, 48), (32, 32), 40, 3)
   for temporal, row in enumerate(frames):
     images = split.read_frames(3, row)

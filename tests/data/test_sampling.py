@@ -1,44 +1,13 @@
-"""Frame numbers and boxes against hand-computed values, and properties."""
-
-import collections
+"""Boxes and crops against hand-computed values, and properties."""
 
 import cv2
 import numpy as np
 import pytest
 
 from vivit_jax.augment import randaugment, randaugment_geometry
+from vivit_jax.config import DataConfig
 from vivit_jax.data import sampling
 from vivit_jax.data.sampling import Box
-
-
-def test_span():
-  assert sampling.span(8, 2) == 15
-  assert sampling.span(1, 7) == 1
-
-
-def test_random_clips_begin_everywhere_and_stay_inside():
-  rng = np.random.default_rng(0)
-  starts = collections.Counter()
-  for _ in range(3000):
-    clip = sampling.random_clip(20, 8, 2, rng)
-    assert (np.diff(clip) == 2).all()
-    starts[int(clip[0])] += 1
-  assert sorted(starts) == [0, 1, 2, 3, 4, 5]  # 20 - 15 + 1 of them
-  assert min(starts.values()) > 400  # of 500 expected, sigma 20
-
-
-def test_a_short_video_is_looped():
-  clip = sampling.random_clip(5, 4, 2, np.random.default_rng(0))
-  assert clip.tolist() == [0, 2, 4, 1]
-  assert sampling.uniform_clips(3, 4, 1, 2).tolist() == [[0, 1, 2, 0]] * 2
-
-
-def test_uniform_clips():
-  clips = sampling.uniform_clips(250, 32, 2, 4)
-  assert clips[:, 0].tolist() == [0, 62, 125, 187]  # 187 / 3 apart, rounded
-  assert clips[-1, -1] == 249
-  assert sampling.uniform_clips(250, 32, 2, 1)[0, 0] == 93  # the middle
-
 
 SQUARE = (224, 224)
 
@@ -66,10 +35,8 @@ def test_uniform_boxes(size, crop, short, count, corners, sides):
 def test_random_boxes_reach_every_edge_and_both_scales():
   rng = np.random.default_rng(0)
   size = (240, 320)
-  boxes = [
-    sampling.random_box(size, (224, 224), 256, (0.9, 1.33), rng)
-    for _ in range(4000)
-  ]
+  data = DataConfig(scale_jitter=(0.9, 1.33))  # 224 of a short side of 256
+  boxes = [sampling.random_box(size, data, rng) for _ in range(4000)]
   assert min(b.top for b in boxes) == min(b.left for b in boxes) == 0
   assert max(b.top + b.height for b in boxes) == size[0]
   assert max(b.left + b.width for b in boxes) == size[1]
@@ -83,10 +50,13 @@ def test_short_sides_of_training(uniform):
   """Of 256 to 320: half are below 288, or 1 / side above its mean."""
   rng = np.random.default_rng(0)
   scales = (256 / 224, 320 / 224)
-  boxes = [
-    sampling.random_box((6400, 6400), (64, 64), 224, scales, rng, uniform)
-    for _ in range(2000)
-  ]
+  data = DataConfig(
+    crop=(64, 64),
+    short_side=224,
+    scale_jitter=scales,
+    scale_jitter_uniform=uniform,
+  )
+  boxes = [sampling.random_box((6400, 6400), data, rng) for _ in range(2000)]
   sides = np.sort([64 * 6400 / box.height for box in boxes])
   assert 256 <= sides[0] < 257 and 319 < sides[-1] <= 320.3
   median = 288 if uniform == 'factor' else 2 / (1 / 256 + 1 / 320)  # 284.4

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import vivit_jax
-from vivit_jax.data import moving_shapes, prepare, sampling
+from vivit_jax.data import frame_numbers, moving_shapes, prepare, sampling
 from vivit_jax.inference import explain
 from vivit_jax.models import family as families
 
@@ -95,7 +95,7 @@ def test_weights_are_higher_inside_the_shapes_box(family, data_dir, tmp_path):
   folder = data_dir / 'raw' / 'moving_shapes' / 'videos'
   paths = sorted(folder.glob('test*.mp4'))
   assert len(paths) == COUNTS['test']
-  frames = sampling.uniform_clips(18, data.frames, data.stride, 1)[0]
+  frames = frame_numbers.uniform_frames(18, data, data.stride, 1)[0]
   boxes = [moving_shapes.boxes_of(path.stem)[frames] for path in paths]
   has_rollout = families.get(family).attention_flow is not None
   for by in ('rollout', 'gradient')[not has_rollout :]:

@@ -11,7 +11,7 @@ from grain.multiprocessing import SharedMemoryArray
 
 from vivit_jax.augment import draws, randaugment
 from vivit_jax.config import AugmentConfig, DataConfig
-from vivit_jax.data import area_crops, clip_span, frame_numbers, sampling
+from vivit_jax.data import clip_span, frame_numbers, sampling
 from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.data.datasets import VideoSplit
 
@@ -109,7 +109,9 @@ def _random_clip(
   cut, layers = None, None
   for number, image in split.decode_frames(video, frames):
     if cut is None:
-      box = _random_box(image.shape[:2], data, draws.generator_for(seed, 'box'))
+      box = sampling.random_box(
+        image.shape[:2], data, draws.generator_for(seed, 'box')
+      )
       layers = randaugment.draw(
         augment, draws.generator_for(seed, 'randaugment')
       )
@@ -118,22 +120,6 @@ def _random_clip(
     cut(image, clip[first])
     clip[repeated] = clip[first]
   return frames, layers
-
-
-def _random_box(
-  size: tuple[int, int], data: DataConfig, rng: np.random.Generator
-) -> sampling.Box:
-  """Returns the box of a training crop in a frame of a height and width."""
-  if data.crop_area is not None:
-    return area_crops.random_box(size, data.crop_area, data.crop_aspect, rng)
-  return sampling.random_box(
-    size,
-    data.crop,
-    data.short_side,
-    data.scale_jitter,
-    rng,
-    data.scale_jitter_uniform,
-  )
 
 
 def evaluation_views(
@@ -201,7 +187,13 @@ def _uniform_clips(
     views_from,
   )
   for number, image in split.decode_frames(video, np.unique(frames)):
-    sampling.add_frame(clips, frames, number, image, data.short_side)
+    shown = np.nonzero(frames == number)
+    boxes = sampling.uniform_boxes(
+      image.shape[:2], data.crop, data.short_side, clips.shape[1]
+    )
+    for crop, box in enumerate(boxes):
+      cut = sampling.crop_and_resize(image, box, data.crop)
+      clips[shown[0], crop, shown[1]] = cut
   return frames
 
 

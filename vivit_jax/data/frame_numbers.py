@@ -1,27 +1,29 @@
 """Frame numbers of training clips and evaluation views, by `data.sampling`.
 
-- clip: every `data.stride`-th frame (`sampling.random_clip`, `uniform_clips`).
-- span: T frames spread over T x `data.stride` frames, as in SlowFast's loader
-  (`sampling.random_span`, `uniform_spans`).
+- clip: every `data.stride`-th frame.
+- span: T frames spread over T x `data.stride` frames, as in SlowFast's loader.
 - segments: one frame of each of T equal segments of the video, as in TSN (Wang
   et al., arXiv 1608.00859), with the bounds of SlowFast's loader.
 - whole: T evenly spaced frames from the first to the last of the video, as in
   STAM and transformers' tutorials.
 
 Only 'clip' and 'span' have a stride, and videos that are too short. The others
-repeat frames of a video that has fewer than T.
+repeat frames of a video that has fewer than T. docs/input.md has the formulas.
 
 With `data.clips`, the T frames are those of several clips, each sampled so from
 one of as many equal parts of the video, as in V-JEPA 2's probes.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from vivit_jax.config import DataConfig
-from vivit_jax.data import sampling
+
+# Added before rounding down: what is whole but for rounding errors stays whole.
+_ROUNDING = 1e-6  # frames
 
 
 def random_frames(
@@ -29,26 +31,23 @@ def random_frames(
 ) -> np.ndarray:
   """Returns the frame numbers of a training clip, int64 [T].
 
-  Segment i gives a uniform random frame from bound i to bound i + 1, both
-  included. 'whole' is not random.
-
   Args:
     available: number of frames in the video.
     data: how clips are cut.
-    stride: step between frames of a 'clip' or 'span', in frames of the video.
-    rng: draws the frames.
+    stride: step between frames of a 'clip' or 'span', in frames of the video;
+      may be a fraction.
+    rng: draws the frames; 'whole' is not random.
   """
   if data.clips > 1:
     return _of_parts(available, data, random_frames, stride, rng)
   match data.sampling:
     case 'clip':
-      return sampling.random_clip(
-        available, data.frames, stride, rng, data.short_videos
-      )
+      start = rng.integers(max(1, available - span(data, stride) + 1))
+      numbers = start + _offsets(data.frames, stride)
+      return _within(numbers, available, data)
     case 'span':
-      return sampling.random_span(
-        available, data.frames, stride, rng, data.short_videos
-      )
+      start = rng.uniform(0, max(0, available - data.frames * stride))
+      return _spans(np.array([start]), available, data, stride)[0]
     case 'segments':
       bounds = _bounds(available, data.frames)
       return rng.integers(bounds[:-1], bounds[1:], endpoint=True)
@@ -65,27 +64,28 @@ def uniform_frames(
 ) -> np.ndarray:
   """Returns the frame numbers of a video's views, int64 [views, T].
 
-  A single view takes the centre of each segment, the mean of its two bounds,
-  rounded down. With V views, view k takes the frame at (2 k + 1) / (2 V) of
-  each segment, rounded down. Of the whole video, view k takes every V-th of V T
-  evenly spaced frames, from the k-th.
-
   Args:
     available, data, stride: as in `random_frames`.
     views: number of views.
-    views_from: as in `sampling.uniform_clips`; for a 'clip' or 'span'.
+    views_from: of a 'clip' or 'span'. 'middle': the first view begins with the
+      video, and the last one ends with it; a single view is centred (paper,
+      section 4.1, as in the reference). 'start': view k begins at k / views of
+      the last possible start, as in SlowFast. 'parts': at (k + 1/2) / views of
+      it, as in mmcv's Video Swin.
   """
   if data.clips > 1:
     return _of_parts(available, data, uniform_frames, stride, views, views_from)
   match data.sampling:
     case 'clip':
-      return sampling.uniform_clips(
-        available, data.frames, stride, views, views_from, data.short_videos
-      )
+      starts = _starts(available - span(data, stride), views, views_from)
+      nearest = views > 1 and views_from == 'middle'
+      starts = np.round(starts) if nearest else np.floor(starts)
+      starts = starts.astype(np.int64)[:, None]
+      return _within(starts + _offsets(data.frames, stride), available, data)
     case 'span':
-      return sampling.uniform_spans(
-        available, data.frames, stride, views, views_from, data.short_videos
-      )
+      last = available - data.frames * stride
+      starts = _starts(last, views, views_from)
+      return _spans(starts, available, data, stride)
     case 'segments':
       bounds = _bounds(available, data.frames)
       offsets = 2 * np.arange(views)[:, None] + 1
@@ -102,6 +102,37 @@ def _of_parts(
   one = dataclasses.replace(data, clips=1, frames=data.frames // data.clips)
   numbers = [n * part + sample(part, one, *more) for n in range(data.clips)]
   return np.minimum(np.concatenate(numbers, axis=-1), available - 1)
+
+
+def _offsets(frames: int, stride: float) -> np.ndarray:
+  return np.floor(stride * np.arange(frames) + 0.5).astype(np.int64)
+
+
+def _starts(last: float, views: int, views_from: str) -> np.ndarray:
+  """Returns the starts of clips, real, of which `last` is the last possible."""
+  last = max(0, last)
+  if views_from in ('start', 'parts'):
+    first = 0.5 if views_from == 'parts' else 0.0
+    return last * (np.arange(views) + first) / views
+  return np.linspace(0, last, views) if views > 1 else np.array([last / 2])
+
+
+def _spans(
+  starts: np.ndarray, available: int, data: DataConfig, stride: float
+) -> np.ndarray:
+  """Returns the frames of spans with these starts, int64 [views, T]."""
+  offsets = np.linspace(0, max(0, data.frames * stride - 1), data.frames)
+  numbers = np.floor(starts[:, None] + offsets + _ROUNDING).astype(np.int64)
+  return _within(numbers, available, data)
+
+
+def _within(
+  numbers: np.ndarray, available: int, data: DataConfig
+) -> np.ndarray:
+  """Holds the last frame of a short video, or restarts the video."""
+  if data.short_videos == 'hold':
+    return np.minimum(numbers, available - 1)
+  return numbers % available
 
 
 def _bounds(available: int, segments: int) -> np.ndarray:
@@ -127,8 +158,10 @@ def span(data: DataConfig, stride: float) -> int:
   """
   if data.is_spread:
     return 1
-  covers = sampling.span_covered if data.sampling == 'span' else sampling.span
-  return data.clips * covers(data.frames // data.clips, stride)
+  frames = data.frames // data.clips
+  if data.sampling == 'span':
+    return data.clips * max(1, math.floor(frames * stride + _ROUNDING))
+  return data.clips * (int(_offsets(frames, stride)[-1]) + 1)
 
 
 def fitting_clips(available: int, data: DataConfig, stride: float) -> int:

@@ -1,7 +1,4 @@
-"""Sampling of clips (frame numbers) and crops (boxes), and cutting of crops.
-
-Nothing here reads a video file.
-"""
+"""Sampling of videos and of boxes; cutting and resizing of crops."""
 
 import dataclasses
 import math
@@ -11,129 +8,9 @@ import cv2
 import numpy as np
 
 from vivit_jax.augment import randaugment_geometry
+from vivit_jax.config import DataConfig
 
-# Added before rounding down: what is whole but for rounding errors stays whole.
-_ROUNDING = 1e-6  # frames
-
-
-def span(frames: int, stride: float) -> int:
-  """Returns how many frames of the video a clip spans, first to last."""
-  return int(_offsets(frames, stride)[-1]) + 1
-
-
-def random_clip(
-  available: int,
-  frames: int,
-  stride: float,
-  rng: np.random.Generator,
-  short: str = 'loop',
-) -> np.ndarray:
-  """Returns the frame numbers of a clip with a random start, int64 [frames].
-
-  Args:
-    available: number of frames in the video.
-    frames: number of frames in the clip.
-    stride: step between frames of the clip, in frames of the video. With a
-      fractional stride, frame numbers are rounded.
-    rng: draws the start.
-    short: what follows the last frame of a video shorter than `span`: 'loop'
-      restarts the video, 'hold' repeats the last frame.
-  """
-  starts = max(1, available - span(frames, stride) + 1)
-  start = rng.integers(starts)
-  return _within(start + _offsets(frames, stride), available, short)
-
-
-def uniform_clips(
-  available: int,
-  frames: int,
-  stride: float,
-  views: int,
-  views_from: str = 'middle',
-  short: str = 'loop',
-) -> np.ndarray:
-  """Returns the frame numbers of evenly spaced clips, int64 [views, frames].
-
-  Args:
-    available, frames, stride, short: as in `random_clip`.
-    views: number of clips.
-    views_from: 'middle': the first clip begins with the video, and the last one
-      ends with it; a single clip is centred (paper, section 4.1, as in the
-      reference). 'start': clip k begins at k / views of the last possible
-      start, as in SlowFast. 'parts': at (k + 1/2) / views of it, as in mmcv's
-      Video Swin.
-  """
-  starts = _starts(available - span(frames, stride), views, views_from)
-  nearest = views > 1 and views_from == 'middle'
-  starts = np.round(starts) if nearest else np.floor(starts)
-  numbers = starts.astype(np.int64)[:, None] + _offsets(frames, stride)
-  return _within(numbers, available, short)
-
-
-def span_covered(frames: int, stride: float) -> int:
-  """Returns how many frames of the video a clip of `random_span` needs."""
-  return max(1, math.floor(frames * stride + _ROUNDING))
-
-
-def random_span(
-  available: int,
-  frames: int,
-  stride: float,
-  rng: np.random.Generator,
-  short: str = 'loop',
-) -> np.ndarray:
-  """Returns the frame numbers of a clip spread over a span, int64 [frames].
-
-  They are T evenly spaced numbers, rounded down, from s to s + c - 1, where
-  c = T x stride, as in SlowFast. s is uniform and real. Arguments as in
-  `random_clip`.
-  """
-  start = rng.uniform(0, max(0, available - frames * stride))
-  return _spread_over(np.array([start]), available, frames, stride, short)[0]
-
-
-def uniform_spans(
-  available: int,
-  frames: int,
-  stride: float,
-  views: int,
-  views_from: str = 'middle',
-  short: str = 'loop',
-) -> np.ndarray:
-  """Returns evenly spaced clips as of `random_span`, int64 [views, frames].
-
-  Arguments as in `uniform_clips`; starts are not rounded.
-  """
-  starts = _starts(available - frames * stride, views, views_from)
-  return _spread_over(starts, available, frames, stride, short)
-
-
-def _starts(last: float, views: int, views_from: str) -> np.ndarray:
-  """Returns the starts of clips, real, of which `last` is the last possible."""
-  last = max(0, last)
-  if views_from in ('start', 'parts'):
-    first = 0.5 if views_from == 'parts' else 0.0
-    return last * (np.arange(views) + first) / views
-  return np.linspace(0, last, views) if views > 1 else np.array([last / 2])
-
-
-def _spread_over(
-  starts: np.ndarray, available: int, frames: int, stride: float, short: str
-) -> np.ndarray:
-  """Returns the frames of spans with these starts, int64 [views, frames]."""
-  offsets = np.linspace(0, max(0, frames * stride - 1), frames)
-  numbers = np.floor(starts[:, None] + offsets + _ROUNDING).astype(np.int64)
-  return _within(numbers, available, short)
-
-
-def _offsets(frames: int, stride: float) -> np.ndarray:
-  return np.floor(stride * np.arange(frames) + 0.5).astype(np.int64)
-
-
-def _within(numbers: np.ndarray, available: int, short: str) -> np.ndarray:
-  if short == 'hold':
-    return np.minimum(numbers, available - 1)
-  return numbers % available
+_AREA_TRIES = 10  # candidate boxes, as in torchvision
 
 
 def balanced(classes: np.ndarray) -> np.ndarray:
@@ -160,36 +37,59 @@ class Box:
 
 
 def random_box(
-  size: tuple[int, int],
-  crop: tuple[int, int],
-  short_side: int,
-  scale_jitter: tuple[float, float],
-  rng: np.random.Generator,
-  uniform: str = 'factor',
+  size: tuple[int, int], data: DataConfig, rng: np.random.Generator
 ) -> Box:
-  """Returns the box of a random crop, in the frame's pixels.
+  """Returns the box of a training crop, in the frame's pixels.
 
-  Cutting this box and resizing it to `crop` is one interpolation. It replaces
-  a resize of the frame to a short side of `short_side` times a random scale
-  (paper, table 7: scale jitter), and a crop at a random position.
+  Cutting this box and resizing it to `data.crop` is one interpolation. It
+  replaces a resize of the frame to a short side of `data.short_side` times a
+  random scale (paper, table 7: scale jitter), and a crop at a random position.
+  With `data.crop_area`, see `_area_box`.
 
   Args:
     size: height and width of the frame, in pixels.
-    crop: height and width of the crop, in pixels after the resize.
-    short_side: short side of the resized frame before jitter, in pixels.
-    scale_jitter: lowest and highest scale.
+    data: crop, and how it is drawn.
     rng: draws scale and position.
-    uniform: what is uniform: the scale ('factor'), or 1 / scale ('inverse').
   """
-  low, high = scale_jitter
-  if uniform == 'inverse':
+  if data.crop_area is not None:
+    return _area_box(size, data.crop_area, data.crop_aspect, rng)
+  low, high = data.scale_jitter
+  if data.scale_jitter_uniform == 'inverse':
     scale = 1 / rng.uniform(1 / high, 1 / low)
   else:
     scale = rng.uniform(low, high)
-  height, width = _box_size(size, crop, short_side * scale)
+  height, width = _box_size(size, data.crop, data.short_side * scale)
   top = rng.integers(size[0] - height + 1)
   left = rng.integers(size[1] - width + 1)
   return Box(int(top), int(left), height, width)
+
+
+def _area_box(
+  size: tuple[int, int],
+  area: tuple[float, float],
+  aspect: tuple[float, float],
+  rng: np.random.Generator,
+) -> Box:
+  """Returns the box of torchvision's RandomResizedCrop (arXiv 1409.4842).
+
+  The area, relative to the frame, is uniform; the aspect, width / height, is
+  log-uniform, and the position uniform. The first of 10 candidates that fits
+  into the frame is taken. If none fits, the box is the largest one in the
+  centre whose aspect is within the limits.
+  """
+  rows, columns = size
+  low, high = aspect
+  for _ in range(_AREA_TRIES):
+    pixels = rows * columns * rng.uniform(*area)
+    ratio = math.exp(rng.uniform(math.log(low), math.log(high)))
+    height = round(math.sqrt(pixels / ratio))
+    width = round(math.sqrt(pixels * ratio))
+    if 0 < height <= rows and 0 < width <= columns:
+      top, left = rng.integers((rows - height + 1, columns - width + 1))
+      return Box(int(top), int(left), height, width)
+  height = min(rows, max(1, round(columns / low)))
+  width = min(columns, max(1, round(rows * high)))
+  return Box((rows - height) // 2, (columns - width) // 2, height, width)
 
 
 def uniform_boxes(
@@ -243,29 +143,6 @@ def crop_and_resize(
   shrinks = box.height > crop[0] and box.width >= crop[1]
   method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
   return cv2.resize(part, (crop[1], crop[0]), dst=out, interpolation=method)
-
-
-def add_frame(
-  clips: np.ndarray,
-  numbers: np.ndarray,
-  number: int,
-  image: np.ndarray,
-  short_side: int,
-) -> None:
-  """Writes a decoded frame into all evaluation clips that contain it.
-
-  Args:
-    clips: uint8 [views, crops, T, *crop, 3], written in place.
-    numbers: frame numbers of each temporal view, int [views, T].
-    number: frame number of the image.
-    image: uint8 [H, W, 3].
-    short_side: short side of the frame after the resize, in pixels.
-  """
-  views, times = np.nonzero(numbers == number)
-  crop = clips.shape[3:5]
-  boxes = uniform_boxes(image.shape[:2], crop, short_side, clips.shape[1])
-  for index, box in enumerate(boxes):
-    clips[views, index, times] = crop_and_resize(image, box, crop)
 
 
 def cutter(

@@ -91,7 +91,7 @@ def read_splits(
 
 
 class Collector:
-  """Validates examples, and collects them in `splits`, in the order of `add`."""
+  """Validates examples, and collects them in `splits`, in order."""
 
   def __init__(self):
     self.splits: Splits = {}
