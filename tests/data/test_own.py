@@ -349,7 +349,7 @@ def test_a_share_of_train_is_for_validation(tmp_path, videos, capsys):
 
 
 def test_doubtful_splits_and_labels_are_noted(capsys):
-  labels = ['Jump', 'jump', 'nan', 'run;sit', *map(str, range(17))]
+  labels = ['Jump', 'jump', 'nan', 'run;sit']
   train = [Example(f'{n}', f'{n}', {'label': x}) for n, x in enumerate(labels)]
   splits = {'train': train, 'test': train[:2]}
   overview.show(Annotated(splits), annotations.label_maps(splits))
@@ -361,10 +361,9 @@ def test_doubtful_splits_and_labels_are_noted(capsys):
     ("'Jump'", "'jump'"),
     ("'nan'", '1 have'),
     ("'run;sit'", 'label[]'),
-    ('21 labels', '23 videos'),
   ):
     assert sum(all(w in note for w in words) for note in notes) == 1, words
-  assert len(notes) == 6
+  assert len(notes) == 5
   good = {s: [Example(s, s, {'label': 'a'})] for s in ('train', 'validation')}
   overview.show(Annotated(good), annotations.label_maps(good))
   assert 'note' not in capsys.readouterr().out
@@ -384,7 +383,7 @@ def test_another_ending_is_found(tmp_path, videos):
   (videos / '1.mp4').rename(videos / '1.MKV')
   moving_shapes.write_video(videos / '2.x.mp4', video(5))
   assert run(tmp_path, ['0.webm', '1.avi', '2.x']).broken == []
-  with pytest.raises(UserError, match='x/1.mp4.*nearest is 1.MKV'):
+  with pytest.raises(UserError, match='Looked for x/1.mp4'):
     run(tmp_path, ['x/1.mp4'], overwrite=True)
 
 

@@ -212,7 +212,6 @@ def test_label_names_of_another_dataset_set_the_order(tmp_path, videos):
     ('videos', {}, 'videos/NAME'),
     ('videos/mine', {'videos': 'x'}, 'x'),
     ('videos/mine', {'videos': '.'}, '--videos.*0.mp4'),
-    ('videos/mine', {'storage': 'jpg'}, "'jpg'.*'jpeg'"),
     ('videos/mine', {'storage': 'video', 'quality': 80}, '--quality.*80'),
     ('videos/mine', {'split_number': 2}, '--split_number'),
     ('videos/mine', {'data_dir': 'videos/0.mp4'}, '0.mp4'),

@@ -9,7 +9,7 @@ from vivit_jax.data.decode import UnreadableVideo
 
 
 def chunks(name, images, quality=None):
-  store = storage.get(name)
+  store = storage.STORAGES[name]
   quality = store.quality[0] if quality is None else quality
   return store, list(store.pack_all(images, quality))
 
@@ -92,6 +92,6 @@ def test_repeated_frames_are_encoded_once(monkeypatch):
     decode, 'encode_jpeg', lambda *x: encoded.append(x) or encode(*x)
   )
   images = [first, first, second, first]
-  ((count, packed),) = storage.get('jpeg').pack_all(images, 95)
+  ((count, packed),) = storage.STORAGES['jpeg'].pack_all(images, 95)
   assert count == 4 and len(encoded) == 2
   assert packed == [jpegs[0], jpegs[0], jpegs[1], jpegs[0]]

@@ -6,25 +6,17 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-  """Facts on a dataset.
-
-  Attributes:
-    description: one line.
-    citation: its paper.
-    homepage: its web page.
-    classes: official number of labels of each head; empty if the labels are
-      the user's.
-    counts: official number of videos of each split, if known; keyed '1/train'
-      in datasets with several splits into train and test.
-    named: whether the user adds a name, as in videos/mine.
-  """
+  """Facts on a dataset."""
 
   description: str
   citation: str | None = None
   homepage: str | None = None
+  # Official number of labels of each head; empty if the labels are the user's.
   classes: Mapping[str, int] = dataclasses.field(default_factory=dict)
+  # Official number of videos of each split, if known; keyed '1/train' in
+  # datasets with several splits into train and test.
   counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
-  named: bool = False
+  named: bool = False  # the user adds a name, as in videos/mine
 
 
 def _kinetics(classes: int, citation: str) -> Dataset:
@@ -83,13 +75,13 @@ DATASETS = {
     {'label': 101},
     {
       '1/train': 9537,
-      '1/test': 3783,
       '2/train': 9586,
-      '2/test': 3734,
       '3/train': 9624,
+      '1/test': 3783,
+      '2/test': 3734,
       '3/test': 3696,
     },
-  ),
+  ),  # fmt: skip
   'hmdb51': Dataset(
     'Clips of 51 human actions from films and the web.',
     'Kuehne et al., HMDB: A Large Video Database for Human Motion Recognition, '

@@ -48,7 +48,7 @@ class VideoSplit:
     metadata = _metadata(self._folder)
     names = metadata['label_names']
     self.label_names = {head: names[head] for head in sorted(names)}
-    self._store = storage.get(metadata['storage'])
+    self._store = storage.STORAGES[metadata['storage']]
     builder = tfds.builder_from_directory(self._folder)
     index = read_index(self._folder, split)
     self.ids = list(index.ids)
@@ -253,7 +253,7 @@ def _metadata(folder: pathlib.Path) -> dict[str, Any]:
     metadata = json.loads((folder / 'metadata.json').read_text('utf-8'))
     written = metadata['format']
     if written == records.FORMAT:
-      storage.get(metadata['storage'])
+      storage.STORAGES[metadata['storage']]
       dict(metadata['label_names'])
   except (OSError, ValueError, KeyError, TypeError):
     raise UserError(

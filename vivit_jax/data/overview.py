@@ -1,13 +1,13 @@
 """What `prepare` understood of annotations, told before it begins to work."""
 
 import collections
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from vivit_jax.data.annotations import Annotated, Example, Splits
+from vivit_jax.data.annotations import Annotated, Splits
 
 _SHOWN = 3  # class names at either end
-_FEW = 20  # videos, below which each may have a label of its own
 
 
 def show(annotated: Annotated, names: Mapping[str, Sequence[str]]) -> None:
@@ -26,16 +26,11 @@ def show(annotated: Annotated, names: Mapping[str, Sequence[str]]) -> None:
     if len(shown) > 2 * _SHOWN + 1:
       shown[_SHOWN:-_SHOWN] = ['...']
     print(f'{head}: {len(of_head)} classes, in order: {", ".join(shown)}')
-  for note in (*annotated.notes, *_notes(annotated.splits, names)):
-    print(f'note: {note}.')
-
-
-def _notes(splits: Splits, names: Mapping[str, Sequence[str]]) -> Iterator[str]:
-  """Yields what may be a mistake in splits and labels."""
-  yield from _split_notes(splits)
-  examples = [example for of_split in splits.values() for example in of_split]
+  notes = [*annotated.notes, *_split_notes(annotated.splits)]
   for head, of_head in names.items():
-    yield from _label_notes(head, of_head, examples)
+    notes += _label_notes(head, of_head, annotated.splits)
+  for note in notes:
+    print(f'note: {note}.')
 
 
 def _split_notes(splits: Splits) -> Iterator[str]:
@@ -49,19 +44,13 @@ def _split_notes(splits: Splits) -> Iterator[str]:
       f'takes a tenth of train{instead}'
     )
   paths = {split: {e.path for e in of} for split, of in splits.items()}
-  seen: dict[str, str] = {}
-  shared = collections.Counter()
-  for split, of_split in paths.items():
-    for path in of_split:
-      if path in seen:
-        shared[seen[path], split] += 1
-      seen.setdefault(path, split)
-  for (first, second), count in shared.items():
-    yield f'videos that are in both {first} and {second}: {count}'
+  for first, second in itertools.combinations(paths, 2):
+    if count := len(paths[first] & paths[second]):
+      yield f'videos that are in both {first} and {second}: {count}'
 
 
 def _label_notes(
-  head: str, names: Sequence[str], examples: Sequence[Example]
+  head: str, names: Sequence[str], splits: Splits
 ) -> Iterator[str]:
   alike = collections.defaultdict(list)
   for name in names:
@@ -70,8 +59,8 @@ def _label_notes(
     if len(same) > 1:
       quoted = ' and '.join(f"'{name}'" for name in same)
       yield f'{head}: {quoted} differ only in case or spaces'
-  single = [e.labels[head] for e in examples if isinstance(e.labels[head], str)]
-  counts = collections.Counter(single)
+  labels = (e.labels[head] for of_split in splits.values() for e in of_split)
+  counts = collections.Counter(x for x in labels if isinstance(x, str))
   for label, count in counts.items():
     if label.lower() in ('nan', 'none', 'null', 'n/a'):
       yield f"{head}: {count} have the label '{label}': is it missing"
@@ -81,5 +70,3 @@ def _label_notes(
       f"{head}: '{several}' is one label here; for several of a video, name "
       f"the column '{head}[]' and separate them by ';'"
     )
-  if len(single) > _FEW and len(counts) > len(single) / 2:
-    yield f'{head}: {len(counts)} labels for {len(single)} videos'

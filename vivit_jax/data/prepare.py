@@ -70,33 +70,15 @@ def prepare(
 ) -> Summary:
   """Writes the records of a dataset; resumes an interrupted run.
 
+  The other arguments are the flags of the same names (`define_flags`).
+
   Args:
     dataset: a key of `catalogue.DATASETS`, or 'videos/mine': 'videos' and
       'sequence_examples' take a name of your choice.
-    videos: folder of the video files.
-    annotations: file or folder for the dataset's reader in `readers`; None if
-      the folder of videos has the labels.
-    data_dir: parent folder of the datasets.
-    storage: 'jpeg' (fast) or 'video' (small).
-    short_side: max short side, in pixels; larger frames are shrunk. None keeps
-      their size.
-    square_pixels: make pixels square; False keeps frames as they are stored.
-    quality: for 'jpeg', 1 to 100 (default 95); for 'video', the CRF, 0 to 51,
-      lower is better (default 18).
-    workers: number of processes; None for one per core.
-    max_broken: max share of unreadable videos.
+    data_dir: parent folder of the datasets (`--out`).
     label_names: JSON file or prepared dataset with the labels in order; None
       for the owners' order if there is one, else the training split's labels,
       sorted.
-    any_labels: accept a number of labels that is not the official one.
-    labels: the columns of labels, for 'videos/NAME'; None for those that are
-      named like labels.
-    split_number: 1 to 3, for `readers.NUMBERED` datasets; None for 1.
-    validation_share: share of the split 'train' that becomes 'validation', by a
-      digest of each video's path.
-    frames_rate: frames per second of folders of frames, for
-      `readers.SEGMENTED` datasets; None if the annotations have frame numbers.
-    overwrite: replace an existing dataset made from other inputs.
 
   Raises:
     UserError: invalid options, annotations or folders, or too many broken
@@ -254,45 +236,31 @@ def _existing(final: pathlib.Path, fingerprint: str) -> Summary:
 
 def define_flags() -> None:
   """Defines the flags of this command: the arguments of `prepare`."""
-  string, integer = flags.DEFINE_string, flags.DEFINE_integer
+  string, boolean = flags.DEFINE_string, flags.DEFINE_bool
+  integer, number = flags.DEFINE_integer, flags.DEFINE_float
   string('videos', None, 'Folder of the video files.')
-  string(
-    'annotations',
-    None,
-    "The dataset owners' file or folder of files; or your own.",
-  )
+  string('annotations', None, "The owners' file or folder; or your own.")
   string('data_dir', 'data', 'Folder of all datasets.')
   flags.DEFINE_alias('out', 'data_dir')
   integer('short_side', None, 'Shrink frames to this short side, in pixels.', 8)
-  flags.DEFINE_bool('square_pixels', True, 'Make pixels square, as players do.')
-  flags.DEFINE_enum(
-    'storage', 'jpeg', ('jpeg', 'video'), 'jpeg reads faster, video is smaller.'
-  )
+  boolean('square_pixels', True, 'Make pixels square, as players do.')
+  storages_help = 'jpeg reads faster, video is smaller.'
+  flags.DEFINE_enum('storage', 'jpeg', ('jpeg', 'video'), storages_help)
   integer('quality', None, 'jpeg: 1 to 100 (95); video: CRF, 0 to 51 (18).')
   integer('workers', None, 'Processes; by default, one per core.', 1)
   flags.DEFINE_alias('num_workers', 'workers')
-  flags.DEFINE_float(
-    'max_broken', 0.01, 'Max share of unreadable videos.', 0, 1
-  )
-  string(
-    'label_names', None, 'JSON file with the names of the labels in order.'
-  )
-  flags.DEFINE_bool(
-    'any_labels', False, 'Accept any number of labels, not just the official.'
-  )
+  number('max_broken', 0.01, 'Max share of unreadable videos.', 0, 1)
+  string('label_names', None, 'JSON file with the names of labels in order.')
+  boolean('any_labels', False, 'Accept any number of labels, not the official.')
   flags.DEFINE_list(
-    'labels',
-    None,
-    'videos/NAME: columns of labels; by default, by name.',
+    'labels', None, 'videos/NAME: columns of labels; by default, by name.'
   )
-  flags.DEFINE_float(
-    'validation_share', None, 'Share of train that becomes validation.', 0, 1
-  )
-  flags.DEFINE_float(
-    'frames_rate', None, 'Frames per second of folders of frames.', 0.01
-  )
+  share = 'Share of train that becomes validation.'
+  number('validation_share', None, share, 0, 1)
+  rate = 'Frames per second of folders of frames.'
+  number('frames_rate', None, rate, 0.01)
   integer('split_number', None, 'ucf101 and hmdb51: 1 (default), 2 or 3.', 1, 3)
-  flags.DEFINE_bool('overwrite', False, 'Replace an existing dataset.')
+  boolean('overwrite', False, 'Replace an existing dataset.')
 
 
 _FLAGS = tuple(inspect.signature(prepare).parameters)[1:]

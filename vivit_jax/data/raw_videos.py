@@ -133,7 +133,9 @@ def chunks(
   images = frames(
     videos, example, options.short_side, keep_jpegs, options.square_pixels
   )
-  return list(storage.get(options.storage).pack_all(images, options.quality))
+  return list(
+    storage.STORAGES[options.storage].pack_all(images, options.quality)
+  )
 
 
 def rate(videos: pathlib.Path, example: Example) -> float | None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from vivit_jax.data import decode
 from vivit_jax.data.containers import UnreadableVideo
-from vivit_jax.errors import UserError, nearest
+from vivit_jax.errors import UserError
 
 Image = np.ndarray  # uint8 RGB [H, W, 3]
 
@@ -75,29 +75,15 @@ def encoding_options(
   """Returns validated options; without `quality`, the storage's default.
 
   Raises:
-    UserError: unknown storage, or a quality out of range.
+    UserError: a quality out of range.
   """
-  default, low, high = get(storage).quality
+  default, low, high = STORAGES[storage].quality
   quality = default if quality is None else quality
   if not low <= quality <= high:
     raise UserError(
       f'--quality is {quality}; for {storage} use {low} to {high}.'
     )
   return EncodingOptions(storage, quality, short_side, square_pixels)
-
-
-def get(name: str) -> Storage:
-  """Returns a storage by its name.
-
-  Raises:
-    UserError: unknown name.
-  """
-  if name not in STORAGES:
-    raise UserError(
-      f"unknown storage '{name}'; use {', '.join(STORAGES)}."
-      f'{nearest(name, STORAGES)}'
-    )
-  return STORAGES[name]
 
 
 def _pack_jpegs(images: Sequence[Image | bytes], quality: int) -> list[bytes]:

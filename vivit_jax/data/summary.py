@@ -2,39 +2,28 @@
 
 import csv
 import dataclasses
-import difflib
-import itertools
-import os
 import pathlib
 from collections.abc import Mapping
 
 import numpy as np
 
 from vivit_jax.data import catalogue, raw_videos, readers, shards
-from vivit_jax.data.annotations import Example, Splits
+from vivit_jax.data.annotations import Splits
 from vivit_jax.data.index import read_index, splits_in
 from vivit_jax.errors import UserError
 
 _MAX_LISTED = 20  # broken videos named on the terminal
-_MAX_WALKED = 20_000  # files, in the search for one like an absent one
 _ABSENT = 'does not exist'  # the reason of `containers.opened`
 
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-  """A prepared dataset.
-
-  Attributes:
-    folder: the folder of records.
-    videos: number of readable videos in all splits.
-    frames: number of their frames.
-    broken: path and reason of each broken video.
-  """
+  """A prepared dataset."""
 
   folder: pathlib.Path
-  videos: int
-  frames: int
-  broken: list[tuple[str, str]]
+  videos: int  # readable ones, in all splits
+  frames: int  # of these videos
+  broken: list[tuple[str, str]]  # path and reason of each broken video
 
 
 def print_summary(
@@ -106,7 +95,9 @@ def check_broken(
   if absent and len(broken) > max_broken * total:
     split, *_, identity = absent[0]
     example = next(e for e in splits[split] if e.id == identity)
-    looked = f' {_where_looked(videos, example)}'
+    places = raw_videos.places(videos, example)
+    paths = (path.relative_to(videos).as_posix() for path in places)
+    looked = f' Looked for {", ".join(paths)}.'
   if len(absent) == total:
     raise UserError(
       f'none of the {total} videos is in {videos}, the folder of --videos.'
@@ -121,25 +112,6 @@ def check_broken(
   for split, of_split in written.items():
     if not of_split.good:
       raise UserError(f"no video of the split '{split}' can be read.")
-
-
-def _where_looked(videos: pathlib.Path, example: Example) -> str:
-  """Says where an absent video was looked for, and what is there instead."""
-  paths = [
-    path.relative_to(videos).as_posix()
-    for path in raw_videos.places(videos, example)
-  ]
-  walk = (
-    pathlib.Path(folder, file).relative_to(videos)
-    for folder, _, files in os.walk(videos)
-    for file in files
-  )
-  there = {path.name: path for path in itertools.islice(walk, _MAX_WALKED)}
-  name = pathlib.PurePath(paths[0])
-  same = [other for other, path in there.items() if path.stem == name.stem]
-  close = same or difflib.get_close_matches(name.name, there, 1)
-  nearest = f'; the nearest is {there[close[0]].as_posix()}' if close else ''
-  return f'Looked for {", ".join(paths)}{nearest}.'
 
 
 def summary_of(folder: pathlib.Path) -> Summary:
