@@ -244,9 +244,8 @@ def test_lists_of_paths_and_labels(tmp_path):
 def test_class_folders(tmp_path, given):
   path = tmp_path if given else None
   touch(tmp_path, 'b/1.mp4', 'a/x/2.WEBM', 'test/3.mp4', 'a/4/f_1.jpg')
-  touch(tmp_path, 'top.mp4', 'b/notes.md', '.cache/b/1.mp4', 'b/._1.mp4')
+  touch(tmp_path, 'top.mp4', '.cache/b/1.mp4', 'b/._1.mp4')
   touch(tmp_path, 'b/.trash/2.mp4', 'b/@eaDir/1.mp4/a_1.png', 'b/5.gif')
-  (tmp_path / 'a' / 'self').symlink_to(tmp_path / 'a')
   annotated = own.read(path, tmp_path)
   assert found(annotated) == [
     ('train', 'a/4', 'a'),

@@ -1,7 +1,7 @@
 """Annotations of a dataset: examples, splits and label names.
 
 `vivit_jax.data.readers` reads them from the files that a dataset's owners
-distribute.
+distribute. Functions raise UserError for invalid annotations.
 """
 
 import dataclasses
@@ -20,33 +20,25 @@ Label = str | tuple[str, ...]  # a tuple for a multi-label head
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-  """One annotated video, or one segment of a video.
+  """One annotated video, or one segment of a video."""
 
-  Attributes:
-    path: video file, folder of frames, or file of records; relative to the
-      folder of videos, with slashes.
-    id: unique in its split.
-    labels: the label of each head; for a multi-label head, a tuple of labels.
-    alternatives: other paths to try if `path` does not exist, in this order. A
-      path that ends with a slash is a folder for the file name of `path`.
-    start, end: bounds of the segment, in seconds; `end` is exclusive.
-    frames: first and last frame number of the segment, each perhaps None: in a
-      folder of frames, those of the file names; in a video without `start` and
-      `end`, counted from 0.
-    frames_rate: frames per second of a folder of frames, if known; its segment
-      is then given by `start` and `end`.
-    record: byte offset of the video's record in a file of records.
-  """
-
+  # Video file, folder of frames, or file of records; relative to the folder of
+  # videos, with slashes.
   path: str
-  id: str
-  labels: Mapping[str, Label]
+  id: str  # unique in its split
+  labels: Mapping[str, Label]  # of each head
+  # Other paths to try if `path` does not exist, in this order. A path that ends
+  # with a slash is a folder for the file name of `path`.
   alternatives: tuple[str, ...] = ()
-  start: float | None = None
-  end: float | None = None
+  start: float | None = None  # of the segment, in seconds
+  end: float | None = None  # exclusive
+  # First and last frame number of the segment: in a folder of frames, those of
+  # the file names; in a video without `start` and `end`, counted from 0.
   frames: tuple[int | None, int | None] | None = None
+  # Frames per second of a folder of frames, if known; its segment is then given
+  # by `start` and `end`.
   frames_rate: float | None = None
-  record: int | None = None
+  record: int | None = None  # byte offset in a file of records
 
 
 Splits = dict[str, list[Example]]
@@ -54,20 +46,13 @@ Splits = dict[str, list[Example]]
 
 @dataclasses.dataclass(frozen=True)
 class Annotated:
-  """The annotations of a dataset, as a reader returns them.
+  """The annotations of a dataset, as a reader returns them."""
 
-  Attributes:
-    splits: the examples of each split, in the owners' order.
-    label_names: the labels of each head, in the order of the owners' indices;
-      empty if the owners number no labels.
-    notes: sentences for the user: what was left out, and why.
-    understood: for the user: which files were read, and as what.
-  """
-
-  splits: Splits
+  splits: Splits  # in the owners' order
+  # In the order of the owners' numbers; empty if they number no labels.
   label_names: Mapping[str, list[str]] = dataclasses.field(default_factory=dict)
-  notes: tuple[str, ...] = ()
-  understood: tuple[str, ...] = ()
+  notes: tuple[str, ...] = ()  # what was left out, and why
+  understood: tuple[str, ...] = ()  # which files were read, and as what
 
 
 def label_maps(
@@ -80,13 +65,9 @@ def label_maps(
   Args:
     splits: the examples; all have the same heads.
     label_names: the names of each head, in order. None for the labels of the
-      split 'train', sorted; without this split, those of all splits. Labels
-      that are all integers are sorted as numbers.
+      split 'train' (without it, of all splits), sorted: as numbers if all are
+      integers.
     origin: where `label_names` come from, for errors.
-
-  Raises:
-    UserError: a label without a name, a head without labels, or heads that
-      differ from those of `label_names`.
   """
   heads = sorted(next(iter(splits.values()))[0].labels)
   if label_names is None:
@@ -142,11 +123,7 @@ def check_classes(
   label_names: Mapping[str, Sequence[str]],
   official: Mapping[str, int],
 ) -> None:
-  """Checks that each head has its official number of labels.
-
-  Raises:
-    UserError: a wrong number of labels.
-  """
+  """Checks that each head has its official number of labels."""
   for head, count in official.items():
     names = label_names[head]
     if len(names) != count:
@@ -162,10 +139,6 @@ def with_validation(annotated: Annotated, share: float) -> Annotated:
 
   These are the videos whose paths have the smallest digests: almost the same if
   videos are added. All segments of a video go together.
-
-  Raises:
-    UserError: no split 'train', already a split 'validation', or a share that
-      takes none or all.
   """
   splits = dict(annotated.splits)
   if 'validation' in splits or 'train' not in splits:
@@ -200,9 +173,6 @@ def read_label_names(path: str | os.PathLike) -> dict[str, list[str]]:
   Args:
     path: a JSON file `{head: [names]}`, or the folder of a prepared dataset
       (`data/videos/mine/1.0.0`).
-
-  Raises:
-    UserError: no such file, or no label names in it.
   """
   path = pathlib.Path(path)
   if path.is_dir():
@@ -221,11 +191,7 @@ def read_label_names(path: str | os.PathLike) -> dict[str, list[str]]:
 
 
 def checked_names(names: Any, where: str) -> dict[str, list[str]]:
-  """Returns validated {head: names}; `where` begins the error.
-
-  Raises:
-    UserError: other content, or a duplicate name.
-  """
+  """Returns validated {head: names}; `where` begins the error."""
   good = isinstance(names, Mapping) and all(
     isinstance(of_head, (list, tuple))
     and all(isinstance(name, str) for name in of_head)

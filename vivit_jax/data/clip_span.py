@@ -1,4 +1,4 @@
-"""How many video frames a clip spans, and checks for videos too short."""
+"""How many video frames a clip spans; UserError for videos too short."""
 
 import numpy as np
 
@@ -16,11 +16,7 @@ def stride_of(split: VideoSplit, data: DataConfig, video: int) -> float:
 
 
 def strides(split: VideoSplit, data: DataConfig) -> np.ndarray:
-  """Returns the stride of a clip in each video, float [n].
-
-  Raises:
-    UserError: `data.frames_per_second` is set, and a video's rate is unknown.
-  """
+  """Returns the stride of a clip in each video, float [n]."""
   if data.frames_per_second is None:
     return np.full(len(split), float(data.stride))
   unknown = np.flatnonzero(~(split.frame_rates > 0))
@@ -41,11 +37,7 @@ def _spans(split: VideoSplit, data: DataConfig) -> np.ndarray:
 
 
 def check_lengths(split: VideoSplit, data: DataConfig) -> None:
-  """Checks that all videos are long enough, if `data.short_videos` is 'refuse'.
-
-  Raises:
-    UserError: a video is shorter than a clip.
-  """
+  """Refuses short videos, if `data.short_videos` is 'refuse'."""
   needed = _spans(split, data)
   short = np.flatnonzero(split.frame_counts < needed)
   if data.short_videos == 'refuse' and len(short):
@@ -63,11 +55,7 @@ def check_lengths(split: VideoSplit, data: DataConfig) -> None:
 def check_views(
   split: VideoSplit, data: DataConfig, views: int, views_from: str
 ) -> None:
-  """Checks that the longest video has distinct clips for all views.
-
-  Raises:
-    UserError: every video has fewer distinct clips than `views`.
-  """
+  """Checks that the longest video has distinct clips for all views."""
   possible = frame_numbers.distinct_views(
     split.frame_counts, _spans(split, data), data, views_from
   )

@@ -47,14 +47,20 @@ def training_clips(
   shape = (len(videos), data.frames, *data.crop, 3)
   with _new_batch(shape, data.workers) as clips:
     for i, clip in enumerate(clips):
-      requested = int(videos[i])
-      videos[i], frames, operations = _readable_clip(
-        split, data, augment, requested, int(seeds[i]), clip
-      )
-      numbers.append(frames)
-      layers.append(operations)
-      if videos[i] != requested:
-        unreadable[i] = requested
+      requested, tries = videos[i], 0
+      while len(numbers) == i:
+        try:
+          frames, operations = _random_clip(
+            split, data, augment, int(videos[i]), int(seeds[i]), clip
+          )
+          numbers.append(frames)
+          layers.append(operations)
+        except UnreadableVideo:
+          tries += 1
+          if tries == _MAX_TRIES:
+            raise
+          unreadable[i] = requested
+          videos[i] = (videos[i] + 1) % len(split)
   batch = {
     'video': clips,
     'frame_numbers': np.stack(numbers).astype(np.int32),
@@ -65,26 +71,6 @@ def training_clips(
   if augment.randaugment_layers:
     batch['randaugment'] = np.stack(layers)
   return batch
-
-
-def _readable_clip(
-  split: VideoSplit,
-  data: DataConfig,
-  augment: AugmentConfig,
-  video: int,
-  seed: int,
-  clip: np.ndarray,
-) -> tuple[int, np.ndarray, np.ndarray]:
-  """Fills `clip` from the video, or from the next readable one.
-
-  Returns the index of the video used, and the results of `_random_clip`.
-  """
-  for _ in range(_MAX_TRIES - 1):
-    try:
-      return video, *_random_clip(split, data, augment, video, seed, clip)
-    except UnreadableVideo:
-      video = (video + 1) % len(split)
-  return video, *_random_clip(split, data, augment, video, seed, clip)
 
 
 def _random_clip(

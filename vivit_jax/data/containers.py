@@ -1,13 +1,15 @@
 """Opening of video files, and the error for videos that cannot be read."""
 
 import contextlib
+import functools
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import av
 from av.stream import Disposition
 
+from vivit_jax import files
 from vivit_jax.errors import UserError
 
 _PICTURES = ('mjpeg', 'png', 'bmp', 'webp', 'gif')
@@ -27,6 +29,18 @@ class UnreadableVideo(UserError):
 
   def __str__(self) -> str:
     return f'{self.path} {self.reason}.'
+
+
+def cached_until_changed(size: int) -> Callable[[Callable], Callable]:
+  """Decorates f(path, ...): caches results until the file changes."""
+
+  def decorate(function: Callable) -> Callable:
+    cached = functools.lru_cache(size)(lambda stamp, *args: function(*args))
+    return functools.wraps(function)(
+      lambda path, *args: cached(files.stamp(path), path, *args)
+    )
+
+  return decorate
 
 
 @contextlib.contextmanager

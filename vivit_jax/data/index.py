@@ -13,23 +13,14 @@ _SUFFIX = '.index.json'
 
 @dataclasses.dataclass(frozen=True)
 class Index:
-  """The videos of a split, in the order of their records.
+  """The videos of a split, in the order of their records."""
 
-  Attributes:
-    shard_lengths: number of records in each shard.
-    ids: unique id of each video.
-    paths: file of each video, relative to the folder of videos.
-    frame_counts: number of frames of each video.
-    rates: frames per second of each video; None if unknown.
-    labels: for each head, the label index of each video; for a multi-label
-      head, a list of indices.
-  """
-
-  shard_lengths: Sequence[int]
+  shard_lengths: Sequence[int]  # number of records in each shard
   ids: Sequence[str]
-  paths: Sequence[str]
+  paths: Sequence[str]  # relative to the folder of videos
   frame_counts: Sequence[int]
-  rates: Sequence[float | None]
+  rates: Sequence[float | None]  # frames per second; None if unknown
+  # Of each head, the label index of each video; for a multi-label head, a list.
   labels: Mapping[str, Sequence[Any]]
 
 

@@ -1,10 +1,10 @@
 """Frames and frame rate of an annotated example, from the user's files.
 
 An example is a video file or a segment of one, a folder of images, or a record
-in a TFRecord file.
+in a TFRecord file. Functions raise UnreadableVideo if it is missing, damaged or
+incomplete.
 """
 
-import functools
 import math
 import os
 import pathlib
@@ -13,8 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from vivit_jax import files
-from vivit_jax.data import decode, storage, tfrecords, timing
+from vivit_jax.data import containers, decode, storage, tfrecords, timing
 from vivit_jax.data.annotations import Example
 from vivit_jax.data.containers import UnreadableVideo
 
@@ -52,18 +51,15 @@ def places(videos: pathlib.Path, example: Example) -> list[pathlib.Path]:
 def _other_ending(path: pathlib.Path) -> pathlib.Path | None:
   """Returns a video with the name of `path` but another ending, or None."""
   try:
-    listed = _videos_by_stem(path.parent, path.parent.stat().st_mtime_ns)
+    listed = _videos_by_stem(path.parent)
   except (OSError, ValueError):  # no such folder; an impossible name
     return None
   is_video = path.suffix.lower() in decode.SUFFIXES
   return listed.get(path.stem if is_video else path.name)
 
 
-@functools.lru_cache(1024)  # folders; there may be one for each class
-def _videos_by_stem(
-  folder: pathlib.Path, modified: int
-) -> dict[str, pathlib.Path]:
-  del modified  # part of the cache's key
+@containers.cached_until_changed(1024)  # a folder for each class
+def _videos_by_stem(folder: pathlib.Path) -> dict[str, pathlib.Path]:
   return {
     path.stem: path
     for path in sorted(folder.iterdir(), reverse=True)
@@ -85,9 +81,6 @@ def frames(
     example: the example.
     short_side, square_pixels: as in `decode.decode_video`.
     keep_jpegs: yield the bytes of a JPEG that `short_side` does not shrink.
-
-  Raises:
-    UnreadableVideo: the example is missing, damaged or incomplete.
   """
   path = locate(videos, example)
   if _is_video(path, example):
@@ -111,12 +104,8 @@ def frames(
 
 
 def frame_count(folder: pathlib.Path) -> int:
-  """Returns the number of frames in a folder; 0 if it has no numbered images.
-
-  Raises:
-    UnreadableVideo: two images have the same number.
-  """
-  return len(_numbered(folder, folder.stat().st_mtime_ns))
+  """Returns the number of numbered images in a folder."""
+  return len(_numbered(folder))
 
 
 def chunks(
@@ -125,9 +114,6 @@ def chunks(
   """Returns the number of frames and the byte strings of each chunk.
 
   JPEGs no larger than `options.short_side` are copied, not encoded again.
-
-  Raises:
-    UnreadableVideo: as in `frames`.
   """
   keep_jpegs = options.storage == 'jpeg'
   images = frames(
@@ -139,11 +125,7 @@ def chunks(
 
 
 def rate(videos: pathlib.Path, example: Example) -> float | None:
-  """Returns the frames per second of an example, or None if unknown.
-
-  Raises:
-    UnreadableVideo: its file cannot be opened.
-  """
+  """Returns the frames per second of an example, or None if unknown."""
   path = locate(videos, example)
   if _is_video(path, example):
     return decode.frame_rate(path, *_bounds(path, example))
@@ -200,21 +182,14 @@ def _image_bytes(path: pathlib.Path, example: Example) -> Iterator[bytes]:
     yield values[0] if values and isinstance(values[0], bytes) else b''
 
 
+@containers.cached_until_changed(1)  # for its frames, then for its rate
 def _record(path: pathlib.Path, offset: int) -> tfrecords.Record:
-  return _cached_record(path, files.stamp(path), offset)
-
-
-@functools.lru_cache(1)  # a record is read for its frames, then for its rate
-def _cached_record(
-  path: pathlib.Path, stamp: tuple[int, int] | None, offset: int
-) -> tfrecords.Record:
-  del stamp  # part of the cache's key
   return tfrecords.read_record(path, offset)
 
 
 def _image_files(path: pathlib.Path, example: Example) -> list[pathlib.Path]:
   """Returns the files of a folder of frames, or of a segment of it."""
-  names = _numbered(path, path.stat().st_mtime_ns)
+  names = _numbered(path)
   if not names:
     raise UnreadableVideo(path, 'is a folder without images')
   first, last = example.frames or (None, None)
@@ -252,10 +227,9 @@ def _numbers(
   return first, last
 
 
-@functools.lru_cache(2)  # segments of one video come in sequence
-def _numbered(path: pathlib.Path, modified: int) -> dict[int, str]:
+@containers.cached_until_changed(2)  # segments of one video come in sequence
+def _numbered(path: pathlib.Path) -> dict[int, str]:
   """Returns the images of a folder by the last number in their names."""
-  del modified  # part of the cache's key
   names = {}
   for file in sorted(path.iterdir()):
     number = re.search(r'(\d+)\D*$', file.stem)

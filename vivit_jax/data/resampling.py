@@ -16,15 +16,11 @@ _Image = TypeVar('_Image')
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-  """When to sample a video or a segment.
+  """When to sample a video or a segment."""
 
-  Attributes:
-    rate: frames per second after sampling; None: unknown.
-    moments: seconds, ascending, of the frame on display at each sample; None:
-      the rate is constant or unknown, and each frame is one sample.
-  """
-
-  rate: float | None = None
+  rate: float | None = None  # frames per second after sampling; None: unknown
+  # Seconds, ascending, of the frame on display at each sample. None: the rate
+  # is constant or unknown, and each frame is one sample.
   moments: tuple[float, ...] | None = None
 
 

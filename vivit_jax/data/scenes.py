@@ -20,31 +20,20 @@ _OVERSAMPLING = 4  # of the shape's mask, for smooth edges
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-  """Size, length and difficulty of the videos.
+  """Size, length and difficulty of the videos."""
 
-  Attributes:
-    pixels: height and width, even (H.264 subsamples colours).
-    frames: frames per video; a little more than `loop`.
-    loop: period of the motion, in frames. A clip that spans one period shows
-      the whole motion once, wherever it begins.
-    contrast: min colour distance between the (brighter) shape and the
-      background, relative to the distance of white from black, at most 0.8;
-      lower is harder.
-    clutter: max number of blobs in the background; higher is harder.
-    texture: max amplitude of the textures of shape and background, in levels
-      from 0 to 255; higher is harder.
-    tilt: max angle of a shape, in radians; higher is harder.
-    noise: standard deviation of each frame's noise, in levels from 0 to 255.
-  """
-
-  pixels: int = 48
-  frames: int = 18
+  pixels: int = 48  # height and width, even (H.264 subsamples colours)
+  frames: int = 18  # a little more than `loop`
+  # Period of the motion, in frames. A clip that spans one period shows the
+  # whole motion once, wherever it begins.
   loop: int = 16
+  # Min colour distance between the (brighter) shape and the background,
+  # relative to that of white from black, at most 0.8.
   contrast: float = 0.3
-  clutter: int = 4
-  texture: float = 30.0
-  tilt: float = 0.4
-  noise: float = 4.0
+  clutter: int = 4  # max number of blobs in the background
+  texture: float = 30.0  # max amplitude of textures, in levels from 0 to 255
+  tilt: float = 0.4  # max angle of a shape, in radians
+  noise: float = 4.0  # standard deviation, in levels from 0 to 255
 
 
 def _ring(angles: np.ndarray, radius: float | np.ndarray) -> np.ndarray:

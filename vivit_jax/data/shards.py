@@ -31,17 +31,11 @@ _WORKER_KILLED = (
 
 @dataclasses.dataclass
 class Written:
-  """The shards of a split.
+  """The shards of a split."""
 
-  Attributes:
-    lengths: number of records in each shard.
-    good: `id`, `path`, `frames` and `rate` of each video.
-    broken: `id`, `path` (of what was read), `reason` and `file` of each video
-      left out.
-  """
-
-  lengths: list[int]
-  good: list[dict[str, Any]]
+  lengths: list[int]  # number of records in each shard
+  good: list[dict[str, Any]]  # `id`, `path`, `frames` and `rate` of each video
+  # `id`, `path` (of what was read), `reason` and `file` of each video left out.
   broken: list[dict[str, Any]]
 
 
@@ -144,22 +138,32 @@ def _write_shard(task: Task, advance: Callable[[], Any]) -> None:
   good, broken = [], []
   with records.open_shard(task.path) as writer:
     for example in task.examples:
-      identity = {'id': example.id, 'path': example.path}
       try:
         chunks = raw_videos.chunks(task.videos, example, task.options)
         rate = raw_videos.rate(task.videos, example)
       except UnreadableVideo as error:
-        file = _stamp(task, example)
         read = raw_videos.locate(task.videos, example)
-        found = {'path': read.relative_to(task.videos).as_posix()}
-        fault = {'reason': error.reason, 'file': file}
-        broken.append(identity | found | fault)
+        broken.append(
+          {
+            'id': example.id,
+            'path': read.relative_to(task.videos).as_posix(),
+            'reason': error.reason,
+            'file': _stamp(task, example),
+          }
+        )
       else:
         first_frame = 0
         for count, frames in chunks:
           writer.write(records.serialise(example.id, first_frame, frames))
           first_frame += count
-        good.append(identity | {'frames': first_frame, 'rate': rate})
+        good.append(
+          {
+            'id': example.id,
+            'path': example.path,
+            'frames': first_frame,
+            'rate': rate,
+          }
+        )
       advance()
   report = {'records': writer.records, 'good': good, 'broken': broken}
   with files.replacing(task.report_path) as unfinished:

@@ -23,19 +23,14 @@ Image = np.ndarray  # uint8 RGB [H, W, 3]
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
-  """A way to store frames.
+  """A way to store frames."""
 
-  Attributes:
-    chunk_frames: frames per record; a video's last record may have fewer.
-    quality: default, lowest and highest quality.
-    pack: (frames of a chunk, quality) -> the byte strings of its record.
-    unpack: (byte strings, ascending indices in the chunk, where) -> (index,
-      frame) of each. Raises UnreadableVideo; its message begins with `where`.
-  """
-
-  chunk_frames: int
-  quality: tuple[int, int, int]
+  chunk_frames: int  # of a record; a video's last record may have fewer
+  quality: tuple[int, int, int]  # default, lowest and highest
+  # (frames of a chunk, quality) -> the byte strings of its record.
   pack: Callable[[Sequence[Any], int], list[bytes]]
+  # (byte strings, ascending indices in the chunk, where) -> (index, frame) of
+  # each. Raises UnreadableVideo, whose message begins with `where`.
   unpack: Callable[
     [Sequence[bytes], Sequence[int], str], Iterator[tuple[int, Image]]
   ]
@@ -51,19 +46,12 @@ class Storage:
 
 @dataclasses.dataclass(frozen=True)
 class EncodingOptions:
-  """How the frames of a dataset are encoded.
+  """How the frames of a dataset are encoded."""
 
-  Attributes:
-    storage: a key of `STORAGES`.
-    quality: on that storage's scale.
-    short_side: max short side, in pixels; None keeps the size.
-    square_pixels: as in `decode.decode_video`.
-  """
-
-  storage: str
-  quality: int
-  short_side: int | None
-  square_pixels: bool = True
+  storage: str  # a key of `STORAGES`
+  quality: int  # on that storage's scale
+  short_side: int | None  # max, in pixels; None keeps the size
+  square_pixels: bool = True  # as in `decode.decode_video`
 
 
 def encoding_options(

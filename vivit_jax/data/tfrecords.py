@@ -4,6 +4,8 @@ A record consists of the data's length (uint64), the length's checksum, the
 data, and the data's checksum. Numbers are little-endian, checksums are masked
 CRC-32C (tensorflow/core/lib/io/record_writer.h). The data are a protocol buffer
 (tensorflow/core/example/example.proto).
+
+Functions raise UnreadableVideo, with the offset of a damaged record.
 """
 
 import dataclasses
@@ -28,25 +30,16 @@ Values = list[bytes] | list[int] | list[float]
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-  """A tf.SequenceExample.
+  """A tf.SequenceExample."""
 
-  Attributes:
-    context: values by feature name.
-    sequences: the values of each step, by feature name.
-  """
-
-  context: dict[str, Values]
-  sequences: dict[str, list[Values]]
+  context: dict[str, Values]  # by feature name
+  sequences: dict[str, list[Values]]  # values of each step, by feature name
 
 
 def contexts(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Values]]]:
   """Yields the byte offset and the context of each record of a file.
 
   Frames are neither read nor checked; `read_record` does that.
-
-  Raises:
-    UnreadableVideo: no such file, another format, or a damaged length or
-      context.
   """
   with _opened(path) as file:
     size, offset = os.fstat(file.fileno()).st_size, 0
@@ -67,11 +60,7 @@ def contexts(path: pathlib.Path) -> Iterator[tuple[int, dict[str, Values]]]:
 
 
 def read_record(path: pathlib.Path, offset: int) -> Record:
-  """Reads and checks the record at a byte offset from `contexts`.
-
-  Raises:
-    UnreadableVideo: it is truncated, damaged or not a tf.SequenceExample.
-  """
+  """Reads and checks the record at a byte offset from `contexts`."""
   with _opened(path) as file:
     file.seek(offset)
     length = _length(path, file, offset)

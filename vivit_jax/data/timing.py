@@ -1,6 +1,5 @@
 """Times of a video's frames: frame rate, segments, seeking."""
 
-import functools
 import itertools
 import math
 import os
@@ -10,7 +9,6 @@ from collections.abc import Iterable, Iterator
 import av
 from av.format import Flags
 
-from vivit_jax import files
 from vivit_jax.data import containers, resampling
 from vivit_jax.data.resampling import MAX_RATE, Timing
 
@@ -101,18 +99,15 @@ def measure(
     The timing; without a rate for files that cannot be read.
   """
   try:
-    path = pathlib.Path(path).absolute()
-    return _measure(path, files.stamp(path), start, end)
+    return _measure(pathlib.Path(path).absolute(), start, end)
   except (av.FFmpegError, OSError, IndexError, ValueError, OverflowError):
     return Timing()  # decoding will report the error
 
 
-@functools.lru_cache(1)  # called for a video's frames, then for its rate
-def _measure(
-  path: pathlib.Path, stamp: tuple[int, int] | None, start: float, end: float
-) -> Timing:
+# Called for a video's frames, then for its rate.
+@containers.cached_until_changed(1)
+def _measure(path: pathlib.Path, start: float, end: float) -> Timing:
   """Like `measure`, but raises the errors of reading the file."""
-  del stamp  # part of the cache's key
   with containers.opened(path) as container:
     stream = containers.video_stream(path, container)
     timed = is_timed(container, stream)
@@ -131,20 +126,13 @@ def _measure(
     return Timing(timing.rate, tuple(max(first, x) for x in timing.moments))
 
 
+@containers.cached_until_changed(1)  # segments of one video come in sequence
 def frame_times(path: pathlib.Path) -> list[float]:
   """Returns the times of a video's frames, in seconds; [] if unknown.
 
   Raises:
     UnreadableVideo: the file cannot be opened.
   """
-  return _frame_times(path, files.stamp(path))
-
-
-@functools.lru_cache(1)  # segments of one video come in sequence
-def _frame_times(
-  path: pathlib.Path, stamp: tuple[int, int] | None
-) -> list[float]:
-  del stamp  # part of the cache's key
   with containers.opened(path) as container:
     stream = containers.video_stream(path, container)
     return _times(container, stream, 0.0, math.inf) or []

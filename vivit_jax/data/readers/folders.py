@@ -1,6 +1,5 @@
 """Class folders: the label of a video is the name of its folder."""
 
-import mimetypes
 import os
 import pathlib
 
@@ -8,8 +7,6 @@ from vivit_jax.data import decode, raw_videos
 from vivit_jax.data.annotations import Annotated, Example
 from vivit_jax.data.readers import tables
 from vivit_jax.errors import UserError
-
-_OTHER = ('.gif', '.vob', '.mpeg4')  # videos, but none of `decode.SUFFIXES`
 
 
 def read(videos: pathlib.Path) -> Annotated:
@@ -53,7 +50,7 @@ def read(videos: pathlib.Path) -> Annotated:
   if len(paths) > len(below):
     notes.append(f'left out, as in no class folder: {len(paths) - len(below)}')
   if other:
-    notes.append(f'left out, as of another ending: {len(other)}, as {other[0]}')
+    notes.append(f'left out, as no videos: {len(other)} files, as {other[0]}')
   return Annotated(
     collector.splits,
     notes=tuple(notes),
@@ -66,38 +63,19 @@ def _is_split_word(name: str) -> bool:
 
 
 def _paths(videos: pathlib.Path) -> tuple[list[str], list[str]]:
-  """Returns videos, among them folders of images, and videos of other endings.
+  """Returns videos, among them folders of images, and other files.
 
   Hidden files and folders and those of operating systems are passed over.
   """
   paths, other = [], []
   for folder, below, names in os.walk(videos, followlinks=True):
-    below[:] = [name for name in below if _is_shown(folder, name)]
+    below[:] = [n for n in below if not n.startswith(('.', '@', '__MACOSX'))]
     relative = pathlib.PurePath(folder).relative_to(videos)
-    shown = [name for name in names if not name.startswith('.')]
-    found = [n for n in shown if _ending(n) in decode.SUFFIXES]
-    images = (_ending(n) in raw_videos.IMAGES for n in shown)
-    if not found and any(images):
+    files = [relative / name for name in names if not name.startswith('.')]
+    found = [x for x in files if x.suffix.lower() in decode.SUFFIXES]
+    images = [x for x in files if x.suffix.lower() in raw_videos.IMAGES]
+    if images and not found:
       paths.append(relative.as_posix())
-    paths += [(relative / name).as_posix() for name in found]
-    other += [
-      (relative / name).as_posix()
-      for name in set(shown).difference(found)
-      if _ending(name) in _OTHER
-      or str(mimetypes.guess_type(name)[0]).startswith('video/')
-    ]
+    paths += map(str, found)
+    other += map(str, {*files}.difference(found, images))
   return sorted(paths), sorted(other)
-
-
-def _is_shown(parent: str, name: str) -> bool:
-  """Returns whether to look into a folder; not if it links to its parents."""
-  if name.startswith(('.', '@', '__MACOSX')):
-    return False
-  path = os.path.join(parent, name)
-  above = pathlib.Path(os.path.realpath(parent))
-  is_above = above.is_relative_to(os.path.realpath(path))
-  return not (os.path.islink(path) and is_above)
-
-
-def _ending(name: str) -> str:
-  return pathlib.PurePath(name).suffix.lower()
