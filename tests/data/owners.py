@@ -66,33 +66,6 @@ def kinetics400(folder: pathlib.Path) -> Copy:
   return 'kinetics400', arguments, expected, {'label': [rock, bike['label']]}
 
 
-def kinetics600(folder: pathlib.Path) -> Copy:
-  """All splits in one file; the test's has labels, for some videos."""
-  lines(
-    folder / 'all.csv',
-    'label,youtube_id,time_start,time_end,split',
-    'yodeling,a,0,10,train',
-    'arguing,b,0,10,train',
-    'arguing,c,5,15,val',
-    'yodeling,d,5,15,test',
-    ',e,5,15,test',
-  )
-  expected = {
-    'train': [
-      ('a_000000_000010', {'label': 'yodeling'}, ALL),
-      ('b_000000_000010', {'label': 'arguing'}, ALL),
-    ],
-    'validation': [('c_000005_000015', {'label': 'arguing'}, ALL)],
-    'test': [('d_000005_000015', {'label': 'yodeling'}, ALL)],
-  }
-  videos = folder / 'videos'
-  for split in expected.values():
-    for identity, *_ in split:
-      numbered.write(videos / f'{identity}.mp4')
-  arguments = {'annotations': folder / 'all.csv', 'videos': videos}
-  return 'kinetics600', arguments, expected, {'label': ['arguing', 'yodeling']}
-
-
 def something(folder: pathlib.Path) -> Copy:
   """JSON lists; classes in the order of labels.json, not of the alphabet."""
   name = 'something-something-v2-{}.json'
@@ -353,7 +326,6 @@ def write_records(
 
 COPIES = {
   'kinetics400': kinetics400,
-  'kinetics600': kinetics600,
   'something_something_v2': something,
   'epic_kitchens_100': epic,
   'moments_in_time': moments,

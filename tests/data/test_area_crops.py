@@ -159,35 +159,3 @@ def test_pixels_are_those_of_one_box_resized(gradient):
     assert np.abs(clip[0, ..., :2] - resized(box, 40)).max() <= 1
     sizes.add((height, width))
   assert len(sizes) > 40
-
-
-def test_repeats_have_their_own_boxes_and_the_shape_is_the_crops(gradient):
-  augment = AugmentConfig(repeats=2)
-  video, _ = clips(gradient, (0.2, 0.9), augment, crop=(20, 48))
-  assert video.shape == (48, 2, 20, 48, 3)
-  assert not any(np.array_equal(a, b) for a, b in zip(video[:24], video[24:]))
-
-
-def test_geometry_is_of_the_crop(gradient):
-  """A shift by a share of the crop is that share of the box's gradient."""
-  plain, _ = clips(gradient, (0.3, 0.6), AugmentConfig())
-  augment = AugmentConfig(
-    randaugment_layers=1, randaugment_scale='timm', randaugment_magnitude=10.0
-  )
-  moved, layers = clips(gradient, (0.3, 0.6), augment)
-  horizontal = randaugment.OPERATIONS.index('TranslateX')
-  seen = 0
-  for clip, other, ((number, share, *_),) in zip(plain, moved, layers):
-    if number == horizontal:
-      shift = round(40 * share)
-      assert abs(shift) == 18  # 0.45 of the crop, to either side
-      inside = slice(18, None) if shift < 0 else slice(None, -18)
-      from_ = slice(None, -18) if shift < 0 else slice(18, None)
-      difference = other[:, :, inside].astype(int) - clip[:, :, from_]
-      assert np.abs(difference).max() <= 1
-      outside = slice(None, 18) if shift < 0 else slice(-18, None)
-      assert (other[:, :, outside] == 128).all()
-      seen += 1
-    elif randaugment.OPERATIONS[int(number)] in randaugment.COLOUR:
-      np.testing.assert_array_equal(other, clip)
-  assert seen

@@ -4,13 +4,11 @@ import struct
 
 import numbered
 import numpy as np
-import owners
 import pytest
 from conftest import names, opened, run
 
-from vivit_jax.data import decode, raw_videos, storage
+from vivit_jax.data import decode, storage
 from vivit_jax.data.decode import UnreadableVideo
-from vivit_jax.data.readers import sequence_examples
 from vivit_jax.errors import UserError
 
 
@@ -80,28 +78,6 @@ def test_metadata_of_unknown_encoding_is_no_damage(tmp_path):
   seen = [numbered.number(image) for image in decode.decode_video(path)]
   assert seen == list(range(12))
   assert len(list(decode.decode_video(path, None, 0.2, 0.5))) == 3
-
-
-def test_tfrecords(tmp_path):
-  owners.sequence_examples(tmp_path)
-  path = tmp_path / 'k-train.rgb.tfrecord-00000-of-00002'
-  whole, rng = path.read_bytes(), np.random.default_rng(0)
-  outcomes = dict.fromkeys(('read', 'skipped', 'refused'), 0)
-  for number in range(60):
-    path.write_bytes((truncated, flipped, scrambled)[number % 3](whole, rng))
-    try:
-      examples = sequence_examples.read(tmp_path).splits['train']
-    except UserError as error:
-      assert str(tmp_path) in str(error)
-      outcomes['refused'] += 1
-      continue
-    for example in examples:
-      try:
-        assert len(list(raw_videos.frames(tmp_path, example))) == 12
-        outcomes['read'] += 1
-      except UnreadableVideo:
-        outcomes['skipped'] += 1
-  assert min(outcomes.values()) > 3
 
 
 @pytest.mark.parametrize('name', storage.STORAGES)

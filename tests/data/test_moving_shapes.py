@@ -102,12 +102,6 @@ def test_the_same_pixels_are_always_the_same_file(tmp_path):
   assert len(files) == 1
 
 
-def test_all_pairs_of_labels_are_equally_frequent():
-  pairs = [moving_shapes.labels_of(number) for number in range(128)]
-  assert len(set(pairs)) == 64
-  assert all(pairs.count(pair) == 2 for pair in pairs)
-
-
 def test_shapes_stay_in_the_picture():
   for number in range(64):
     verb, noun = moving_shapes.labels_of(number)
@@ -149,18 +143,3 @@ def test_ctrl_c_is_one_line_and_loses_no_video(tmp_path, ctrl_c_heeded):
   moving_shapes.generate(raw, {'train': 300}, workers=2)
   assert {p: p.stat().st_mtime_ns for p in before} == before
   assert len(list(raw.glob('videos/train*.mp4'))) >= 300
-
-
-@pytest.mark.parametrize('verb', scenes.VERBS)
-def test_boxes_surround_the_rendered_shape(verb):
-  plain = scenes.Scene(texture=0.0, clutter=0, noise=0.0)
-  for number, noun in enumerate(scenes.NOUNS):
-    video, boxes = (
-      make(verb, noun, plain, np.random.default_rng(number))
-      for make in (scenes.render, scenes.boxes)
-    )
-    for frame, (top, left, bottom, right) in zip(video, boxes, strict=True):
-      drawn = np.abs(frame.astype(int) - frame[0, 0]).sum(-1) > 0
-      rows, columns = np.nonzero(drawn)
-      edges = [rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]
-      np.testing.assert_allclose(edges, [top, left, bottom, right], atol=1.3)

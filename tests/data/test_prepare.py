@@ -87,6 +87,10 @@ def test_content_is_a_digest_of_the_index_as_it_is_written(tmp_path, videos):
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     split = opened(tmp_path)
     assert split.content == f'3 videos (digest {digest})'
+    assert split.multi_label == {'noun'}
+    seen = [split.labels_of(video) for video in range(3)]
+    assert [x['verb'] for x in seen] == [1, 0, 0]
+    assert [x['noun'].tolist() for x in seen] == [[0, 1], [1, 1], [0, 0]]
 
 
 def test_only_the_chunks_of_the_frames_are_read(tmp_path, videos):
@@ -317,17 +321,3 @@ def test_plan_spreads_all_videos_over_bounded_shards(tmp_path):
   tasks = shards.plan('videos', splits, tmp_path, tmp_path, options)
   assert len(tasks) == 256
   assert [e for task in tasks for e in task.examples] == examples
-
-
-def test_several_labels_a_video(tmp_path, videos):
-  rows = ['0.mp4,run;jump,a', '1.mp4,,b', '2.mp4,jump,a', '3.mp4,run ; eat,b']
-  path = tmp_path / 'tags.csv'
-  path.write_text('\n'.join(['path,tags[],label', *rows]) + '\n')
-  run(tmp_path, [], annotations=path)
-  split = opened(tmp_path)
-  tags = ['eat', 'jump', 'run']
-  assert split.label_names == {'label': ['a', 'b'], 'tags': tags}
-  assert split.multi_label == {'tags'}
-  tags = [split.labels_of(video)['tags'].tolist() for video in range(4)]
-  assert tags == [[0, 1, 1], [0, 0, 0], [0, 1, 0], [1, 0, 1]]
-  assert [split.labels_of(v)['label'] for v in range(4)] == [0, 1, 0, 1]

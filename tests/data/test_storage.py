@@ -46,15 +46,6 @@ def test_frames_of_a_chunk_of_video_keep_their_order(size):
       np.testing.assert_array_equal(image, found[place])
 
 
-def test_video_is_many_times_smaller():
-  images = video(2, frames=64)
-  sizes = {
-    name: sum(len(part) for _, held in chunks(name, images)[1] for part in held)
-    for name in storage.STORAGES
-  }
-  assert sizes['video'] < sizes['jpeg'] / 5
-
-
 @pytest.mark.parametrize('name', storage.STORAGES)
 def test_damage_is_named(name):
   store, packed = chunks(name, video(3, frames=32))

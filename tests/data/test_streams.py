@@ -47,7 +47,9 @@ def test_frames_before_a_cut_are_hidden_as_ffmpeg_hides_them(
 
 def write_streams(path, frames=1, sizes=(), covers=(), sound=False) -> None:
   """Writes gray videos and covers of these sizes, and sound."""
-  with av.open(str(path), 'w') as container:
+  # An MP4's length is then at the beginning, as Matroska's.
+  options = {'movflags': 'faststart'} if path.suffix == '.mp4' else {}
+  with av.open(str(path), 'w', options=options) as container:
     streams = []
     for size in (*sizes, *covers):
       codec = 'libx264' if len(streams) < len(sizes) else 'mjpeg'

@@ -117,34 +117,6 @@ def test_frames_that_were_late_do_not_raise_the_rate(tmp_path):
   assert sorted(set(seen(path))) == list(range(39))
 
 
-def test_a_rate_that_no_header_tells_is_that_of_the_packets(tmp_path):
-  path = tmp_path / 'x.ogv'
-  numbered.write(path, 20)
-  with av.open(str(path)) as container:
-    assert container.streams.video[0].average_rate is None
-  assert decode.frame_rate(path) == pytest.approx(10)
-  assert seen(path) == list(range(20))
-
-
-def test_packet_times_are_cached_until_the_file_changes(tmp_path, monkeypatch):
-  times, calls = timing._times, []
-
-  def counted(*arguments):
-    calls.append(arguments)
-    return times(*arguments)
-
-  monkeypatch.setattr(timing, '_times', counted)
-  path = tmp_path / 'x.mkv'
-  numbered.write(path, 7, ticks=VARIABLE)
-  assert seen(path) == [0, 1, 2, 3, 4, *[5] * 10, 6]
-  assert decode.frame_rate(path) == pytest.approx(10, rel=0.01)
-  assert len(calls) == 1
-  assert seen(path, 0.0, 0.3) != seen(path)  # segments are cached apart
-  numbered.write(path, 7)
-  assert seen(path) == list(range(7))
-  assert decode.frame_rate(path) == pytest.approx(10)
-
-
 def test_a_slow_and_a_fast_half_keep_their_durations(tmp_path):
   """9 frames 0.4 s apart and 25 frames 0.1 s apart: 10 samples a second."""
   path = tmp_path / 'x.mp4'
@@ -212,46 +184,6 @@ def test_grey_and_alpha_become_rgb(tmp_path, codec, pixels, name):
     np.testing.assert_allclose(frame.astype(int), picture, atol=3)
   back = decode.decode_jpeg(decode.encode_jpeg(frames[0]), 'x')
   np.testing.assert_allclose(back.astype(int), picture, atol=12)
-
-
-@pytest.mark.parametrize('size', [(31, 45), (1, 1), (7, 400)])
-def test_odd_sizes(tmp_path, size):
-  path = tmp_path / 'x.mkv'
-  with av.open(str(path), 'w') as container:
-    stream = container.add_stream('ffv1', rate=10)
-    stream.height, stream.width, stream.pix_fmt = *size, 'yuv420p'
-    for number in (3, 9):
-      one = av.VideoFrame.from_ndarray(numbered.frame(number, size), 'rgb24')
-      container.mux(stream.encode(one))
-    container.mux(stream.encode())
-  frames = list(decode.decode_video(path))
-  assert [f.shape for f in frames] == [(*size, 3)] * 2
-  assert [numbered.number(f) for f in frames] == [3, 9]
-
-
-def test_a_file_with_sound_only_is_refused(tmp_path):
-  path = tmp_path / 'x.mp4'
-  with av.open(str(path), 'w') as container:
-    stream = container.add_stream('aac', rate=16000)
-    frame = av.AudioFrame.from_ndarray(
-      np.zeros((1, 1024), np.float32), format='fltp', layout='mono'
-    )
-    frame.rate = 16000
-    container.mux(stream.encode(frame))
-    container.mux(stream.encode())
-  with pytest.raises(UnreadableVideo, match='x.mp4'):
-    list(decode.decode_video(path))
-
-
-@pytest.mark.parametrize('name', ['x.mp4', 'x.webm', 'x.mkv'])
-def test_the_frame_rate_is_that_of_the_decoded_frames(tmp_path, name):
-  """15 frames in the first 1.5 s, 5 in the next 4 s."""
-  path = tmp_path / name
-  numbered.write(path, 20, ticks=[*range(15), *range(15, 65, 10)])
-  assert decode.frame_rate(path) == pytest.approx(10, rel=0.02)
-  assert len(seen(path)) == 56
-  numbered.write(tmp_path / f'even-{name}', 20)
-  assert decode.frame_rate(tmp_path / f'even-{name}') == pytest.approx(10)
 
 
 def test_a_burst_within_a_segment_is_whole(tmp_path):

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 
 import vivit_jax
-from vivit_jax.data import frame_numbers, moving_shapes, prepare, sampling
+from vivit_jax.data import (
+  frame_numbers,
+  moving_shapes,
+  prepare,
+  sampling,
+  scenes,
+)
 from vivit_jax.inference import explain
 from vivit_jax.models import family as families
 
@@ -56,11 +62,30 @@ def trained(family, data_dir, workdir):
   return vivit_jax.load(workdir, checkpoint='last')
 
 
+def boxes_of(name):
+  """Returns the shape's box in each frame of a video of moving_shapes.
+
+  float [frames, 4]: top, left, bottom and right edge, in pixels. It draws as
+  `scenes.render` does.
+  """
+  split, number = name.split('_')[0][:-6], int(name.split('_')[0][-6:])
+  rng = moving_shapes._generator(split, number)
+  verb, noun = moving_shapes.labels_of(number)
+  _, background_colour = scenes._colours(moving_shapes.SCENE, rng)
+  scenes._background(moving_shapes.SCENE, background_colour, rng)
+  course = scenes._course(verb, moving_shapes.SCENE, rng)
+  outlines = [scenes._outline(noun, position) for position in course]
+  return np.array([
+    [*points.min(axis=0)[::-1], *points.max(axis=0)[::-1]]
+    for points in outlines
+  ])  # fmt: skip
+
+
 def cover(boxes, data, grid):
   """Returns the fraction of each token inside boxes, [t, h, w] in [0, 1].
 
   Args:
-    boxes: of each frame of a clip, see `scenes.boxes`.
+    boxes: of each frame of a clip, see `boxes_of`.
     data: of the config.
     grid: (t, h, w).
   """
@@ -96,7 +121,7 @@ def test_weights_are_higher_inside_the_shapes_box(family, data_dir, tmp_path):
   paths = sorted(folder.glob('test*.mp4'))
   assert len(paths) == COUNTS['test']
   frames = frame_numbers.uniform_frames(18, data, data.stride, 1)[0]
-  boxes = [moving_shapes.boxes_of(path.stem)[frames] for path in paths]
+  boxes = [boxes_of(path.stem)[frames] for path in paths]
   has_rollout = families.get(family).attention_flow is not None
   for by in ('rollout', 'gradient')[not has_rollout :]:
     explainer = explain.Explainer(model, by)

@@ -24,7 +24,7 @@ import numpy as np
 import tqdm
 
 from vivit_jax import files, processes
-from vivit_jax.data.scenes import NOUNS, VERBS, Scene, boxes, render
+from vivit_jax.data.scenes import NOUNS, VERBS, Scene, render
 from vivit_jax.errors import UserError
 
 SPLITS = {'train': 16000, 'validation': 800, 'test': 1600}
@@ -74,17 +74,6 @@ def _write_one(folder: pathlib.Path, split: str, number: int) -> None:
   if not path.exists():
     rng = _generator(split, number)
     write_video(path, render(*labels_of(number), SCENE, rng))
-
-
-def boxes_of(identity: str) -> np.ndarray:
-  """Returns the shape's box in each frame of a video, as `scenes.boxes` does.
-
-  Args:
-    identity: name of the video's file, with or without times and suffix.
-  """
-  name = identity.split('_')[0]
-  split, number = name[:-6], int(name[-6:])
-  return boxes(*labels_of(number), SCENE, _generator(split, number))
 
 
 def generate(

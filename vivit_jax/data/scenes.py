@@ -226,21 +226,3 @@ def render(
     image += rng.normal(0, scene.noise, image.shape)
     video[frame] = np.clip(np.round(image), 0, 255)
   return video
-
-
-def boxes(
-  verb: str, noun: str, scene: Scene, rng: np.random.Generator
-) -> np.ndarray:
-  """Returns the shape's box in each frame that `render` returns.
-
-  Args:
-    verb, noun, scene, rng: as in `render`.
-
-  Returns:
-    float [frames, 4]: top, left, bottom and right edge, in pixels.
-  """
-  _, background_colour = _colours(scene, rng)
-  _background(scene, background_colour, rng)  # keeps `rng` in step with render
-  outlines = [_outline(noun, x) for x in _course(verb, scene, rng)]
-  corners = [(points.min(axis=0), points.max(axis=0)) for points in outlines]
-  return np.array([[*low[::-1], *high[::-1]] for low, high in corners])
