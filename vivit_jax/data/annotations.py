@@ -170,9 +170,8 @@ def with_validation(annotated: Annotated, share: float) -> Annotated:
 def read_label_names(path: str | os.PathLike) -> dict[str, list[str]]:
   """Reads the label names of each head, in the order of their indices.
 
-  Args:
-    path: a JSON file `{head: [names]}`, or the folder of a prepared dataset
-      (`data/videos/mine/1.0.0`).
+  `path` is a JSON file `{head: [names]}`, or the folder of a prepared dataset
+  (`data/videos/mine/1.0.0`).
   """
   path = pathlib.Path(path)
   if path.is_dir():

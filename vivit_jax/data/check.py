@@ -42,14 +42,12 @@ def check(path: str | os.PathLike, workers: int | None = None) -> list[Fault]:
   Returns:
     (path, reason) of each video that cannot be decoded. In a prepared dataset,
     split and id replace the path.
-
-  Raises:
-    UserError: no such folder, or no videos in it.
   """
   path = pathlib.Path(path)
   if not path.is_dir():
     raise UserError(f'no folder at {path}.')
-  records = _records(path)
+  is_version = (path / 'dataset_info.json').exists()
+  records = path if is_version else datasets.find('.', path)
   if records is not None:
     tasks = [
       (split, video)
@@ -92,13 +90,6 @@ def _decoded(
       size = 1 + len(tasks) // _MAX_QUEUED
       outcomes = pool.map(decode_one, tasks, chunksize=size)
     yield from outcomes
-
-
-def _records(path: pathlib.Path) -> pathlib.Path | None:
-  """Returns the folder of a prepared dataset's records, or None."""
-  if (path / 'dataset_info.json').exists():
-    return path
-  return datasets.find('.', path)
 
 
 def _fault(folder: pathlib.Path, task: Task) -> Fault | None:

@@ -16,12 +16,7 @@ _PICTURES = ('mjpeg', 'png', 'bmp', 'webp', 'gif')
 
 
 class UnreadableVideo(UserError):
-  """A video, or one of its frames, that cannot be decoded.
-
-  Attributes:
-    path: path or description of the video; begins the message.
-    reason: the rest of the message, such as 'does not exist'.
-  """
+  """A video that cannot be decoded; `path` and `reason` are the message."""
 
   def __init__(self, path: str | os.PathLike, reason: str):
     super().__init__(str(path), reason)  # both, so that it can be pickled
@@ -45,11 +40,7 @@ def cached_until_changed(size: int) -> Callable[[Callable], Callable]:
 
 @contextlib.contextmanager
 def opened(path: pathlib.Path) -> Iterator[av.container.InputContainer]:
-  """Opens a video file.
-
-  Raises:
-    UnreadableVideo: no such file, not a video, or damaged.
-  """
+  """Opens a video file, or raises UnreadableVideo."""
   if os.path.isfile(path) and path.stat().st_size == 0:
     raise UnreadableVideo(path, 'is empty (0 bytes)')
   try:
@@ -72,10 +63,8 @@ def video_stream(
 ) -> av.VideoStream:
   """Returns the largest video stream, set up to decode in one thread.
 
-  An attached picture, such as the cover of a song, is no video.
-
-  Raises:
-    UnreadableVideo: no video stream, or no decoder for it.
+  An attached picture, such as the cover of a song, is no video. Without a
+  stream or a decoder for it, this raises UnreadableVideo.
   """
   streams = [
     stream

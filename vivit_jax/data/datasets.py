@@ -35,11 +35,7 @@ class VideoSplit:
   """
 
   def __init__(self, folder: str | os.PathLike, split: str):
-    """Reads the index. `open_split` does it by the dataset's name.
-
-    Args:
-      folder: one version of a dataset, such as data/videos/mine/1.0.0.
-      split: 'train', 'validation', ...
+    """Reads the index in a folder such as data/videos/mine/1.0.0.
 
     Raises:
       UserError: a damaged index, or a missing shard.
@@ -120,14 +116,9 @@ class VideoSplit:
     }
 
   def read_frames(self, video: int, frames: Sequence[int]) -> list[np.ndarray]:
-    """Reads and decodes frames of a video; decodes repeated frames once.
+    """Returns an image uint8 RGB [H, W, 3] for each of `frames`.
 
-    Args:
-      video: index of the video in the split.
-      frames: frame numbers from 0, in any order; may repeat.
-
-    Returns:
-      An image uint8 RGB [H, W, 3] for each of `frames`, in their order.
+    Frames are numbered from 0, in any order; repeated ones are decoded once.
 
     Raises:
       IndexError: no such video or frame.
@@ -189,12 +180,7 @@ class VideoSplit:
 def open_split(
   dataset: str, data_dir: str | os.PathLike, split: str
 ) -> VideoSplit:
-  """Opens a split of a prepared dataset.
-
-  Args:
-    dataset: its name, such as 'moving_shapes' or 'videos/mine'.
-    data_dir: parent folder of all datasets, as given to `prepare`.
-    split: 'train', 'validation', ...
+  """Opens a split of a prepared dataset in the parent folder of all datasets.
 
   Raises:
     UserError: no such dataset, or no such split in it.

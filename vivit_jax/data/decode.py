@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import av
 import cv2
 import numpy as np
+from av.container import InputContainer
 
 from vivit_jax.data import containers, display, resampling, timing
 from vivit_jax.data.containers import UnreadableVideo
@@ -107,10 +108,10 @@ def _images(
 
 def _all_frames(
   path: pathlib.Path,
-  container: av.container.InputContainer,
+  container: InputContainer,
   stream: av.VideoStream,
 ) -> Iterator[Timed]:
-  """Yields time and frame; raises UnreadableVideo if the video is truncated."""
+  """Yields time and frame; refuses a truncated video."""
   origin, count, end = timing.origin(stream), 0, 0.0
   read = 0.0  # seconds of the file, of any stream
   # Matroska has no frame count. All its streams show whether the file is whole:
@@ -140,9 +141,7 @@ def _all_frames(
       )
 
 
-def _shown_frames(
-  container: av.container.InputContainer, stream: av.VideoStream
-) -> int:
+def _shown_frames(container: InputContainer, stream: av.VideoStream) -> int:
   """Returns the number of frames that a whole file shows; 0 if unknown.
 
   In MP4, edit lists hide frames: clips that are cut without re-encoding begin
@@ -156,17 +155,13 @@ def _shown_frames(
 
 def _segment(
   path: pathlib.Path,
-  container: av.container.InputContainer,
+  container: InputContainer,
   stream: av.VideoStream,
   start: float,
   end: float,
   with_previous: bool,
 ) -> Iterator[Timed]:
-  """Yields times and frames of a segment, optionally also the frame before.
-
-  Raises:
-    UnreadableVideo: the segment has no frames, or the video ends within it.
-  """
+  """Yields times and frames of a segment, optionally also the frame before."""
   origin, slack = timing.origin(stream), timing.slack(stream)
   previous, times, duration = None, [], 0.0
   for frame in timing.decode_from(container, stream, start):
@@ -205,14 +200,7 @@ def _segment(
 def frame_rate(
   path: str | os.PathLike, start: float | None = None, end: float | None = None
 ) -> float | None:
-  """Returns the frame rate of `decode_video`'s output; None: unknown.
-
-  For a variable rate, that is the rate after resampling. The arguments are
-  those of `decode_video`.
-
-  Raises:
-    UnreadableVideo: the file cannot be opened.
-  """
+  """Returns the frame rate of `decode_video`'s output; None: unknown."""
   path = pathlib.Path(path)
   rate = timing.measure(
     path, start or 0.0, math.inf if end is None else end
@@ -245,11 +233,7 @@ def encode_jpeg(image: np.ndarray, quality: int = 95) -> bytes:
 
 
 def decode_jpeg(data: bytes, where: str) -> np.ndarray:
-  """Decodes a JPEG to uint8 RGB [H, W, 3].
-
-  Args:
-    data: one JPEG.
-    where: name of the video, in the error.
+  """Decodes a JPEG to uint8 RGB [H, W, 3]; `where` begins the error.
 
   Raises:
     UnreadableVideo: empty, truncated or not a JPEG. Most flipped bits are

@@ -48,10 +48,7 @@ def name_of(source: str) -> str:
 class LiveVideo:
   """A live video; a thread opens and decodes it.
 
-  Attributes:
-    name: for messages.
-    rate: frames per second, as declared, or of the first seconds; None:
-      unknown.
+  `rate` is that declared, or of the first seconds; None if unknown.
   """
 
   def __init__(
@@ -63,8 +60,7 @@ class LiveVideo:
     """Waits until the source is open, and its rate is known.
 
     Args:
-      source: '-' for the standard input; a URL that FFmpeg opens; the path of
-        a device or a pipe.
+      source: see `is_live`.
       square_pixels: as in `decode.decode_video`.
       stop: ends the video when it is set.
 
@@ -83,11 +79,8 @@ class LiveVideo:
   def frames(self, even_rate: float | None) -> Iterator[np.ndarray]:
     """Yields the frames, uint8 RGB [H, W, 3], as they arrive; works once.
 
-    Damaged frames are left out.
-
-    Args:
-      even_rate: for a constant frame rate, see `resampling.steady`; None takes
-        the frames as they are.
+    Damaged frames are left out. `even_rate` is for a constant frame rate, see
+    `resampling.steady`; None takes the frames as they are.
 
     Raises:
       UnreadableVideo: the connection is lost, or sends nothing.
@@ -141,11 +134,13 @@ def _read(source: str, square_pixels: bool, channel: _Channel) -> None:
       convert = display.rgb_converter(stream, square_pixels)
       timed, failures = timing.is_timed(container, stream), []
       packets = _packets(source, container, stream, failures)
-      rate, held = timing.declared_rate(container, stream), []
+      rate = timing.declared_rate(container, stream)
       if rate is None and timed:
-        rate = timing.rate_of_first(_kept(packets, held))
+        first, packets = itertools.tee(packets)
+        rate = timing.rate_of_first(first)
+        del first  # or it would hold all packets
       channel.send(rate)
-      for packet in itertools.chain(held, packets, [None]):
+      for packet in itertools.chain(packets, [None]):
         for frame in _decoded(stream, packet):
           known = timed and frame.pts is not None
           time = float(frame.pts * stream.time_base) if known else None
@@ -179,7 +174,10 @@ def _opened(source: str) -> av.container.InputContainer:
   try:
     return av.open('pipe:0' if source == '-' else source, **options)
   except av.error.InvalidDataError:
-    raise UnreadableVideo(name_of(source), _reason(source)) from None
+    reason = 'is empty, or not a video'
+    if '://' not in source:
+      reason += ', or must be a file, as most mp4 (use mkv or ts)'
+    raise UnreadableVideo(name_of(source), reason) from None
 
 
 def _packets(
@@ -198,15 +196,6 @@ def _packets(
       failures.append(error)
 
 
-def _kept(
-  packets: Iterator[av.Packet], kept: list[av.Packet]
-) -> Iterator[av.Packet]:
-  """Yields packets, and appends them to `kept`."""
-  for packet in packets:
-    kept.append(packet)
-    yield packet
-
-
 def _decoded(
   stream: av.VideoStream, packet: av.Packet | None
 ) -> list[av.VideoFrame]:
@@ -215,15 +204,6 @@ def _decoded(
     return [x for x in stream.decode(packet) if not x.is_corrupt]
   except (av.error.InvalidDataError, ValueError):
     return []
-
-
-def _reason(source: str) -> str:
-  if '://' in source:
-    return 'is not a video'
-  return (
-    'is empty, not a video, or one that must be a file, such as most mp4 (use '
-    'mkv or ts)'
-  )
 
 
 @contextlib.contextmanager

@@ -87,9 +87,6 @@ def generate(
     folder: gets `annotations.csv` and `videos/<id>_<start>_<end>.mp4`.
     counts: number of videos in each split; None for `SPLITS`.
     workers: number of processes; None for one per core.
-
-  Raises:
-    UserError: a folder that cannot be written, or a killed worker.
   """
   folder = pathlib.Path(folder)
   videos = [

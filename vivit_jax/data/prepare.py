@@ -43,7 +43,6 @@ from vivit_jax.data.annotations import (
   read_label_names,
   with_validation,
 )
-from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.data.summary import Summary
 from vivit_jax.errors import UserError, nearest
 
@@ -155,12 +154,9 @@ def _read_annotations(
 ) -> tuple[Annotated, dict[str, list[str]]]:
   """Returns validated examples and label names."""
   given = None if label_names is None else read_label_names(label_names)
-  try:
-    annotated = readers.read_annotations(
-      name, videos=videos, label_names=given, **options
-    )
-  except UnreadableVideo as error:  # a TFRecord file that holds the labels
-    raise UserError(f'{error} Repair it, or move it away.') from None
+  annotated = readers.read_annotations(
+    name, videos=videos, label_names=given, **options
+  )
   names = label_maps(
     annotated.splits,
     label_names=given or annotated.label_names or None,
@@ -188,10 +184,8 @@ def prepare_embedded(
 ) -> None:
   """Writes the videos of moving_shapes, then their records.
 
-  Args:
-    data_dir: parent folder of the datasets.
-    counts: number of videos in each split; None for `moving_shapes.SPLITS`.
-    options: other arguments of `prepare`.
+  `counts` is the number of videos in each split, if not `moving_shapes.SPLITS`;
+  `options` are other arguments of `prepare`.
   """
   raw = pathlib.Path(data_dir, 'raw', 'moving_shapes')
   if datasets.find('moving_shapes', data_dir) is None:

@@ -31,11 +31,7 @@ _READER_BUFFER = 32768  # bytes
 
 @functools.cache
 def features() -> tfds.features.FeaturesDict:
-  """Returns the TFDS features of a record.
-
-  `frames`: JPEGs, or one H.264 stream; `video`: its id in the index;
-  `first_frame`: frame number, from 0, at which the record begins in the video.
-  """
+  """Returns the TFDS features of a record, which are those of `Chunk`."""
   return tfds.features.FeaturesDict(
     {
       'frames': tfds.features.Sequence(
@@ -48,26 +44,22 @@ def features() -> tfds.features.FeaturesDict:
 
 
 def serialise(video: str, first_frame: int, frames: Sequence[bytes]) -> bytes:
-  """Returns a serialised record; the arguments are those of `features`."""
+  """Returns a serialised record; the arguments are those of `Chunk`."""
   example = {'frames': list(frames), 'video': video, 'first_frame': first_frame}
   return features().serialize_example(features().encode_example(example))
 
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-  """A parsed record; the attributes are those of `features`."""
+  """A parsed record."""
 
-  frames: Sequence[bytes]
-  video: str
-  first_frame: int
+  frames: Sequence[bytes]  # JPEGs, or one H.264 stream
+  video: str  # its id in the index
+  first_frame: int  # number, from 0, of its first frame in the video
 
 
 def parse(record: bytes) -> Chunk:
-  """Parses a serialised record, in half the time that TFDS takes.
-
-  Raises:
-    Exception: of several types, if the record is invalid.
-  """
+  """Parses a serialised record, in half the time that TFDS takes."""
   feature = tf_example_pb2.Example.FromString(record).features.feature
   return Chunk(
     frames=feature['frames'].bytes_list.value,
@@ -95,8 +87,7 @@ class RecordReader:
   def __getitems__(self, indices: Sequence[int]) -> list[Chunk]:
     """Returns the records at these indices of the split, in the same order.
 
-    Raises:
-      Exception: of several types, if a record is damaged.
+    Raises exceptions of several types if a record is damaged.
     """
     chunks = {}
     shards = np.searchsorted(self._ends, indices, 'right').tolist()
@@ -138,11 +129,7 @@ class ShardWriter:
 
 @contextlib.contextmanager
 def open_shard(path: pathlib.Path) -> Iterator[ShardWriter]:
-  """Yields a writer for a shard; its file appears only when complete.
-
-  Raises:
-    OSError: the file cannot be written.
-  """
+  """Yields a writer for a shard; its file appears only when complete."""
   with files.replacing(path) as unfinished:
     with contextlib.closing(ShardWriter(unfinished)) as writer:
       yield writer

@@ -51,13 +51,9 @@ def _near(declared: float, rate: float) -> bool:
 def in_segment(
   times: Sequence[float], rate: float, start: float, end: float, goes_on: bool
 ) -> Timing:
-  """Returns the timing of a segment.
+  """Returns the timing of a segment from the times of its frames.
 
-  Args:
-    times: times of the segment's frames, in seconds.
-    rate: average rate of the stream, in frames per second.
-    start, end: bounds of the segment, in seconds.
-    goes_on: whether the video continues after the segment.
+  `rate` is the stream's average; `goes_on`: the video continues after `end`.
   """
   if not goes_on:
     end = min(end, times[-1] + 1 / rate) if times else start
@@ -118,12 +114,9 @@ def _moments(
 def on_display(
   images: Iterator[tuple[float, _Image]], moments: Sequence[float]
 ) -> Iterator[_Image]:
-  """Yields the image on display at each moment.
+  """Yields the image on display at each moment, or the first one before it.
 
-  Args:
-    images: (time in seconds, image), in the order of time.
-    moments: seconds, ascending. A moment before the first image yields that
-      image.
+  Images come with their times, ascending, in seconds, as moments are.
   """
   shown, count = None, 0
   for time, image in images:

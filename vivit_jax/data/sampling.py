@@ -14,13 +14,10 @@ _AREA_TRIES = 10  # candidate boxes, as in torchvision
 
 
 def balanced(classes: np.ndarray) -> np.ndarray:
-  """Returns sampling probabilities of videos that balance their classes.
+  """Returns sampling probabilities of videos, float64 [n].
 
-  Args:
-    classes: class of each video, int [n].
-
-  Returns:
-    float64 [n]; each class that has videos gets the same total probability.
+  Each class that has videos gets the same total probability. `classes` is that
+  of each video, int [n].
   """
   counts = np.bincount(classes)
   return 1.0 / (counts[classes] * np.count_nonzero(counts))
@@ -44,12 +41,7 @@ def random_box(
   Cutting this box and resizing it to `data.crop` is one interpolation. It
   replaces a resize of the frame to a short side of `data.short_side` times a
   random scale (paper, table 7: scale jitter), and a crop at a random position.
-  With `data.crop_area`, see `_area_box`.
-
-  Args:
-    size: height and width of the frame, in pixels.
-    data: crop, and how it is drawn.
-    rng: draws scale and position.
+  With `data.crop_area`, see `_area_box`. `size` is the frame's, as [H, W].
   """
   if data.crop_area is not None:
     return _area_box(size, data.crop_area, data.crop_aspect, rng)
@@ -100,7 +92,7 @@ def uniform_boxes(
   Args:
     size: height and width of the frame, in pixels.
     crop: height and width of a crop, in pixels after the resize.
-    short_side: short side of the resized frame, in pixels.
+    short_side: of the frame after the resize, in pixels.
     count: 1 or 3.
   """
   height, width = _box_size(size, crop, short_side)
@@ -153,13 +145,8 @@ def cutter(
   Crop, resize and RandAugment's geometric operations are one bilinear
   interpolation. It would alias for a box at least twice as high as the crop, or
   more than twice as wide, so such a box is first shrunk to the crop's size.
-  `frame` is uint8 [H, W, 3]; `out` is uint8 [*crop, 3], C-contiguous.
-
-  Args:
-    box: the part of each frame to cut.
-    crop: height and width of the result, in pixels.
-    layers: float [layers, 4] from `randaugment.draw`; colour operations are
-      ignored.
+  `frame` is uint8 [H, W, 3]; `out` is uint8 [*crop, 3], C-contiguous; `layers`
+  is from `randaugment.draw`, whose colour operations are ignored.
   """
   averaged = box.height >= 2 * crop[0] or box.width > 2 * crop[1]
   size = crop if averaged else (box.height, box.width)

@@ -92,11 +92,8 @@ def there_and_back(
 ) -> np.ndarray:
   """Returns a triangle wave 0 -> 1 -> 0, float [frames] in [0, 1].
 
-  Args:
-    frames: number of frames of the video.
-    loop: period, in frames.
-    begun: phase at the video's first frame, in frames.
-    turning: length of the rise 0 -> 1, in frames.
+  In frames, `loop` is the period, `begun` the phase at the video's first frame,
+  and `turning` the length of the rise 0 -> 1.
   """
   phase = (np.arange(frames) + begun) % loop
   return np.where(
@@ -140,11 +137,9 @@ def _course(verb: str, scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 
 def _outline(noun: str, position: np.ndarray) -> np.ndarray:
-  """Returns a shape's outline in pixels, float [points, 2].
+  """Returns a noun's outline in pixels, float [points, 2].
 
-  Args:
-    noun: one of NOUNS.
-    position: x, y, radius and angle, from `_course`.
+  `position` is x, y, radius and angle, from `_course`.
   """
   x, y, radius, angle = position
   cos, sin = np.cos(angle), np.sin(angle)
@@ -195,14 +190,7 @@ def _colours(
 def render(
   verb: str, noun: str, scene: Scene, rng: np.random.Generator
 ) -> np.ndarray:
-  """Renders one video, uint8 RGB [frames, pixels, pixels, 3].
-
-  Args:
-    verb: one of VERBS.
-    noun: one of NOUNS.
-    scene: size, length and difficulty.
-    rng: draws everything else.
-  """
+  """Renders one video, uint8 RGB [frames, pixels, pixels, 3]."""
   colour, background_colour = _colours(scene, rng)
   background = _background(scene, background_colour, rng)
   course = _course(verb, scene, rng)

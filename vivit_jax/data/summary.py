@@ -35,12 +35,7 @@ def print_summary(
 ) -> Summary:
   """Prints the summary of a new dataset, with official counts, and returns it.
 
-  Args:
-    name: of the dataset in the catalogue.
-    folder: the folder of records.
-    written: the shards of each split.
-    split_number: 1 to 3; ignored unless the dataset is in `readers.NUMBERED`.
-    seconds: duration of the preparation.
+  `name` is that in the catalogue; `seconds` is how long preparation took.
   """
   official = catalogue.DATASETS[name].counts
   if name in readers.NUMBERED:

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Iterable, Iterator
 
 import av
+from av.container import InputContainer
 from av.format import Flags
 
 from vivit_jax.data import containers, resampling
@@ -29,9 +30,7 @@ def slack(stream: av.VideoStream) -> float:
   return min(max(1e-6, float(stream.time_base or 0) / 2), 5e-4)
 
 
-def is_timed(
-  container: av.container.InputContainer, stream: av.VideoStream
-) -> bool:
+def is_timed(container: InputContainer, stream: av.VideoStream) -> bool:
   """Returns whether frames have times of their own, or the codec has a rate.
 
   FFmpeg gives other ones, such as raw H.264 and the MJPEG of cameras, 25 frames
@@ -40,14 +39,14 @@ def is_timed(
   return _has_times(container) or bool(stream.codec_context.framerate)
 
 
-def _has_times(container: av.container.InputContainer) -> bool:
+def _has_times(container: InputContainer) -> bool:
   kind = container.format
   images = kind.name.endswith('_pipe')  # one after another
   return not (kind.flags & Flags.no_timestamps.value or images)
 
 
 def declared_rate(
-  container: av.container.InputContainer, stream: av.VideoStream
+  container: InputContainer, stream: av.VideoStream
 ) -> float | None:
   """Returns the frames per second that a video declares, or else None.
 
@@ -61,8 +60,7 @@ def declared_rate(
 def rate_of_first(packets: Iterable[av.Packet]) -> float | None:
   """Returns the frame rate, as of a file, of a video's first seconds.
 
-  Args:
-    packets: read until they have `_FIRST` seconds, or one has no time.
+  Packets are read until they have `_FIRST` seconds, or one has no time.
   """
   times: list[float] = []
   for packet in packets:
@@ -85,18 +83,8 @@ def measure(
   """Returns the frame rate of a video or segment, and how to sample it.
 
   The rate is constant if every frame is within one frame interval of its
-  regular time. Otherwise, samples are regular, at the rate of the fastest
-  second or so, but at most 16 samples for each frame. Every frame is sampled:
-  frames that come faster than the samples are taken one after another, later
-  than they came.
-
-  Args:
-    path: the video file.
-    start, end: bounds of the segment, in seconds; 0 and infinity for the whole
-      video.
-
-  Returns:
-    The timing; without a rate for files that cannot be read.
+  regular time. docs/datasets.md says how other videos are sampled. `start` and
+  `end` are in seconds. The timing of a file that cannot be read has no rate.
   """
   try:
     return _measure(pathlib.Path(path).absolute(), start, end)
@@ -128,21 +116,14 @@ def _measure(path: pathlib.Path, start: float, end: float) -> Timing:
 
 @containers.cached_until_changed(1)  # segments of one video come in sequence
 def frame_times(path: pathlib.Path) -> list[float]:
-  """Returns the times of a video's frames, in seconds; [] if unknown.
-
-  Raises:
-    UnreadableVideo: the file cannot be opened.
-  """
+  """Returns the times of a video's frames, in seconds; [] if unknown."""
   with containers.opened(path) as container:
     stream = containers.video_stream(path, container)
     return _times(container, stream, 0.0, math.inf) or []
 
 
 def _times(
-  container: av.container.InputContainer,
-  stream: av.VideoStream,
-  start: float,
-  end: float,
+  container: InputContainer, stream: av.VideoStream, start: float, end: float
 ) -> list[float] | None:
   """Returns the times of a segment's packets and some later ones, sorted."""
   begin, rounding, times = origin(stream), slack(stream), []
@@ -162,7 +143,7 @@ def _times(
 
 
 def _seek(
-  container: av.container.InputContainer, stream: av.VideoStream, time: float
+  container: InputContainer, stream: av.VideoStream, time: float
 ) -> None:
   """Seeks to a key frame before a time, in seconds from the beginning."""
   ticks = int((max(time, 0.0) + origin(stream)) / stream.time_base)
@@ -170,7 +151,7 @@ def _seek(
 
 
 def decode_from(
-  container: av.container.InputContainer, stream: av.VideoStream, time: float
+  container: InputContainer, stream: av.VideoStream, time: float
 ) -> Iterator[av.VideoFrame]:
   """Yields frames, beginning with one at or before a time if possible.
 
