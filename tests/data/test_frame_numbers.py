@@ -90,15 +90,6 @@ def test_training_frames_are_uniform_within_their_segments():
   assert len(pairs) == 9  # independent of each other
 
 
-def test_training_frames_of_short_videos_repeat():
-  numbers = draws('segments', 3, 4, 200)
-  assert set(map(tuple, numbers.tolist())) == {
-    (0, b, c, 2) for b in (0, 1) for c in (1, 2)
-  }
-  assert not draws('segments', 1, 4, 5).any()
-  assert draws('whole', 3, 5, 3).tolist() == [[0, 0, 1, 1, 2]] * 3
-
-
 def test_clips_are_those_at_the_stride():
   assert uniform('clip', 20, 4, 2) == [[0, 2, 4, 6], [13, 15, 17, 19]]
   views = uniform('clip', 250, 32, 4)
@@ -169,25 +160,21 @@ def test_a_span_in_the_middle():
   assert uniform('span', 5, 4) == [[0, 2, 4, 2]]  # looped: 7 is 2
 
 
-def test_clips_from_the_start():
+def test_clips_from_the_start_or_in_parts():
   """8 frames at stride 2 reach over 15: the last of 25 begins at 10."""
   starts = [
     [clip[0] for clip in uniform('clip', 25, 8, views, views_from='start')]
     for views in (1, 2, 3)
   ]
   assert starts == [[0], [0, 5], [0, 3, 6]]
-  for sampling in ('segments', 'whole'):
-    found = uniform(sampling, 25, 8, 2, views_from='start')
-    assert found == uniform(sampling, 25, 8, 2)
-
-
-def test_clips_in_the_middle_of_equal_parts():
-  """As `test_clips_from_the_start`: floor((k + 1/2) 10 / V)."""
   starts = [
     [clip[0] for clip in uniform('clip', 25, 8, views, views_from='parts')]
     for views in (1, 2, 4)
-  ]
+  ]  # floor((k + 1/2) 10 / V)
   assert starts == [[5], [2, 7], [1, 3, 6, 8]]
+  for sampling in ('segments', 'whole'):
+    found = uniform(sampling, 25, 8, 2, views_from='start')
+    assert found == uniform(sampling, 25, 8, 2)
 
 
 def test_training_spans_begin_anywhere():

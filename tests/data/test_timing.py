@@ -117,15 +117,6 @@ def test_frames_that_were_late_do_not_raise_the_rate(tmp_path):
   assert sorted(set(seen(path))) == list(range(39))
 
 
-def test_a_slow_and_a_fast_half_keep_their_durations(tmp_path):
-  """9 frames 0.4 s apart and 25 frames 0.1 s apart: 10 samples a second."""
-  path = tmp_path / 'x.mp4'
-  slow = [4 * n for n in range(9)]
-  numbered.write(path, 34, ticks=[*slow, *range(33, 58)])
-  held = [n for n in range(8) for _ in range(4)]
-  assert seen(path) == [*held, 8, *range(9, 34)]
-
-
 def test_constant_rates_are_not_resampled(tmp_path):
   for name in ('x.mp4', 'x.mkv', 'x.webm', 'x.avi'):
     numbered.write(tmp_path / name, 30, rate=24)

@@ -196,11 +196,7 @@ def open_split(
 
 
 def splits(dataset: str, data_dir: str | os.PathLike) -> list[str]:
-  """Returns the names of a prepared dataset's splits, sorted.
-
-  Raises:
-    UserError: no such dataset.
-  """
+  """Returns a prepared dataset's splits, sorted, or raises a UserError."""
   folder = find(dataset, data_dir)
   if folder is None:
     raise UserError(_not_prepared(dataset, pathlib.Path(data_dir)))

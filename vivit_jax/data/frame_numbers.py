@@ -187,9 +187,7 @@ def distinct_views(
 ) -> np.ndarray:
   """Returns how many views of each video differ, int [n]; at least 1.
 
-  Args:
-    available, spans: number of frames, and `span`, of each video, int [n].
-    data, views_from: how clips are cut.
+  `available` and `spans` are the frames and the `span` of each, int [n].
   """
   if data.is_spread:
     return np.maximum(available // data.frames, 1)

@@ -43,11 +43,7 @@ def write_index(folder: pathlib.Path, split: str, index: Index) -> None:
 
 
 def read_index(folder: pathlib.Path, split: str) -> Index:
-  """Reads a split's index from a dataset's folder.
-
-  Raises:
-    UserError: the index is missing or damaged.
-  """
+  """Reads a split's index, or raises a UserError."""
   path = index_path(folder, split)
   try:
     index = Index(**json.loads(path.read_text('utf-8')))

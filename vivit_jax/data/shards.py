@@ -76,12 +76,7 @@ def plan(
 
 
 def write(tasks: Sequence[Task], workers: int | None) -> dict[str, Written]:
-  """Writes the missing shards; returns the shards of each split.
-
-  Raises:
-    OSError: a file cannot be written.
-    UserError: a worker was killed.
-  """
+  """Writes the missing shards; returns the shards of each split."""
   pending = [task for task in tasks if _report(task) is None]
   videos = sum(len(task.examples) for task in tasks)
   initial = videos - sum(len(task.examples) for task in pending)

@@ -60,11 +60,7 @@ def encoding_options(
   short_side: int | None,
   square_pixels: bool = True,
 ) -> EncodingOptions:
-  """Returns validated options; without `quality`, the storage's default.
-
-  Raises:
-    UserError: a quality out of range.
-  """
+  """Returns validated options; without `quality`, the storage's default."""
   default, low, high = STORAGES[storage].quality
   quality = default if quality is None else quality
   if not low <= quality <= high:

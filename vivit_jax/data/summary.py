@@ -69,8 +69,7 @@ def check_broken(
 ) -> None:
   """Lists broken videos in `folder`/skipped.csv and on the terminal.
 
-  Raises:
-    UserError: all videos of a split are broken, or a share above `max_broken`.
+  If all of a split or more than a share `max_broken` are, raises a UserError.
   """
   broken = [
     (split, video['path'], video['reason'], video['id'])
@@ -110,11 +109,7 @@ def check_broken(
 
 
 def summary_of(folder: pathlib.Path) -> Summary:
-  """Returns the summary of the dataset in a folder.
-
-  Raises:
-    UserError: an index is damaged.
-  """
+  """Returns the summary of the dataset in a folder."""
   with open(folder / 'skipped.csv', newline='') as file:
     broken = [(row['path'], row['reason']) for row in csv.DictReader(file)]
   indexes = [read_index(folder, split) for split in splits_in(folder)]

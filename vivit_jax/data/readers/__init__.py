@@ -42,9 +42,8 @@ def read_annotations(
     videos: the folder of videos.
     split_number: 1 to 3, for `NUMBERED` datasets.
     labels: the columns of labels, for 'videos'.
-    frames_rate: frames per second of folders of frames, for `SEGMENTED`
-      datasets.
-    label_names: names for each head, used if records hold only label numbers.
+    frames_rate: of folders of frames, for `SEGMENTED` datasets.
+    label_names: of each head, for records that hold only label numbers.
   """
   if dataset == 'sequence_examples':
     return sequence_examples.read(videos, annotations, label_names)

@@ -34,27 +34,15 @@ _LABELS = re.compile(r'(label|label_.*|class|verb|noun|action|.*\[\])', re.I)
 
 @dataclasses.dataclass(frozen=True)
 class Columns:
-  """The columns of a CSV file; None for those it does not have.
+  """The columns of a CSV file; None for those it does not have."""
 
-  Attributes:
-    path: a video, or a folder of frames.
-    heads: labels; each column is a head of the model. If its header ends in
-      '[]', a cell has any number of labels, separated by ';'.
-    split: the split of the video; else the file's name tells it.
-    start, end: the segment, in seconds or as '00:01:02.5'; `end` is exclusive.
-      An empty cell is the start or the end of the video.
-    first, last: frame numbers of the segment, `last` included: in a folder of
-      frames those of the file names, in a video from 0.
-    unused: all other columns.
-  """
-
-  path: str
-  heads: Sequence[str]
-  split: str | None
-  start: str | None
-  end: str | None
-  first: str | None
-  last: str | None
+  path: str  # a video, or a folder of frames
+  heads: Sequence[str]  # labels; each column is a head of the model
+  split: str | None  # without it, the file's name tells the split
+  start: str | None  # of the segment; an empty cell is the video's start
+  end: str | None  # exclusive; an empty cell is the video's end
+  first: str | None  # frame number, see `Example.frames`
+  last: str | None  # included
   unused: Sequence[str]
 
   @property
@@ -87,14 +75,9 @@ class Columns:
     where: str,
     frames_rate: float | None = None,
   ) -> Example:
-    """Returns the example of a row.
+    """Returns the example of a row, which is at `where`, for errors.
 
-    Args:
-      path: of the video, relative to the folder of videos.
-      cells: of the row, by column.
-      where: file and line, for errors.
-      frames_rate: frames per second of folders of frames, which then are cut
-        by `start` and `end`.
+    With `frames_rate`, folders of frames are cut by `start` and `end`.
     """
     bounds = (self.start, self.end, self.first, self.last)
     texts = [cells[column] if column else '' for column in bounds]
@@ -142,12 +125,9 @@ def _named(kind: str, header: Sequence[str]) -> str | None:
 def columns_of(
   file: pathlib.Path, header: Sequence[str], labels: Sequence[str] | None
 ) -> Columns:
-  """Returns the columns of a file.
+  """Returns the columns of a file with a header.
 
-  Args:
-    file: for errors.
-    header: the names of its columns.
-    labels: the columns of labels; None for those that are named like labels.
+  `labels` are the columns of labels; None for those that are named like labels.
   """
   for column in labels or ():
     if column not in header:

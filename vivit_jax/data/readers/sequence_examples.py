@@ -29,8 +29,7 @@ def read(
     videos: the folder of TFRecord files; their paths name their splits, as in
       `tables.split_in`.
     path: a JSON file that assigns files to splits instead:
-      `{"train": "k400-train.rgb.tfrecord@1024"}`, or with a pattern,
-      `"part-*.tfrecord"`.
+      `{"train": "k400-train.rgb.tfrecord@1024", "test": "part-*.tfrecord"}`.
     label_names: `{'label': names}`, or None.
   """
   existing = sorted(
