@@ -14,7 +14,6 @@ from vivit_jax.data import (
   decode,
   moving_shapes,
   overview,
-  prepare,
   raw_videos,
 )
 from vivit_jax.data.annotations import Annotated, Example
@@ -384,9 +383,3 @@ def test_another_ending_is_found(tmp_path, videos):
   assert run(tmp_path, ['0.webm', '1.avi', '2.x']).broken == []
   with pytest.raises(UserError, match='Looked for x/1.mp4'):
     run(tmp_path, ['x/1.mp4'], overwrite=True)
-
-
-def test_flags_for_other_datasets_are_refused(tmp_path, videos):
-  for option in ({'labels': ['a']}, {'frames_rate': 5}):
-    with pytest.raises(UserError, match=f'--{next(iter(option))}'):
-      prepare.prepare('ucf101', videos=videos, **option)

@@ -14,15 +14,6 @@ def chunks(name, images, quality=None):
   return store, list(store.pack_all(images, quality))
 
 
-def test_jpegs_are_those_of_the_encoder():
-  images = video(0, frames=23)
-  store, packed = chunks('jpeg', images)
-  assert [count for count, _ in packed] == [10, 10, 3]
-  assert packed[1][1] == [decode.encode_jpeg(i) for i in images[10:20]]
-  found = dict(store.unpack(packed[2][1], [0, 2], ''))
-  assert sorted(found) == [0, 2]
-
-
 @pytest.mark.parametrize('size', [(32, 48), (31, 47), (33, 48)])
 def test_frames_of_a_chunk_of_video_keep_their_order(size):
   """Lossless, but for colours: even sizes are subsampled."""

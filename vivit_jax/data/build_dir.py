@@ -102,7 +102,6 @@ def finish(
 
 
 def _indices(label: Label, names: Sequence[str]) -> int | list[int]:
-  """Returns the index of a label, or the sorted indices of several."""
   if isinstance(label, str):
     return names.index(label)
   return sorted(names.index(name) for name in label)

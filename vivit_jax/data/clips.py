@@ -117,12 +117,9 @@ def evaluation_views(
 ) -> Batch:
   """Returns this process's part of a batch of `pipeline.evaluation_batches`.
 
-  Args:
-    split, data: as there.
-    views: temporal_views, spatial_crops and views_from, as there.
-    local: this process's videos in the global batch.
-    videos: indices of the global batch's videos, int [B]; `NO_VIDEO` for
-      padding.
+  `views` are temporal_views, spatial_crops and views_from; `local` are this
+  process's videos of the global batch's `videos`, int [B], of which `NO_VIDEO`
+  is padding.
   """
   videos = np.array(videos)[local]
   mask = videos != NO_VIDEO

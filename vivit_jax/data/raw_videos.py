@@ -76,11 +76,8 @@ def frames(
 ) -> Iterator[np.ndarray | bytes]:
   """Yields the frames of an example, uint8 RGB [H, W, 3].
 
-  Args:
-    videos: the folder of videos.
-    example: the example.
-    short_side, square_pixels: as in `decode.decode_video`.
-    keep_jpegs: yield the bytes of a JPEG that `short_side` does not shrink.
+  With `keep_jpegs`, it yields the bytes of a JPEG that `short_side` does not
+  shrink. Other arguments are as in `decode.decode_video`.
   """
   path = locate(videos, example)
   if _is_video(path, example):
@@ -119,9 +116,8 @@ def chunks(
   images = frames(
     videos, example, options.short_side, keep_jpegs, options.square_pixels
   )
-  return list(
-    storage.STORAGES[options.storage].pack_all(images, options.quality)
-  )
+  store = storage.STORAGES[options.storage]
+  return list(store.pack_all(images, options.quality))
 
 
 def rate(videos: pathlib.Path, example: Example) -> float | None:

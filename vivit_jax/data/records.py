@@ -72,11 +72,10 @@ class RecordReader:
   """Random access to the records of a split; can be pickled.
 
   Takes about half the time of `tfds.data_source`, which starts Python threads
-  for each read and converts to NumPy.
+  for each read and converts to NumPy. `lengths` are the records of each shard.
   """
 
   def __init__(self, paths: Sequence[pathlib.Path], lengths: Sequence[int]):
-    """Takes a split's shard files, and the number of records in each."""
     self._paths = list(paths)
     self._ends = np.cumsum(lengths)
     self._readers = {}  # by shard; opened at the first read

@@ -102,10 +102,7 @@ def there_and_back(
 
 
 def _course(verb: str, scene: Scene, rng: np.random.Generator) -> np.ndarray:
-  """Draws a shape's trajectory, float [frames, 4]: x, y, radius and angle.
-
-  Position, extent and turning point are random.
-  """
+  """Draws a shape's trajectory, float [frames, 4]: x, y, radius and angle."""
   pair, second = divmod(VERBS.index(verb), 2)
   # `begun` and `early` have the same distribution, so that the two verbs of a
   # pair are the same loop, started half a loop apart.

@@ -138,27 +138,16 @@ def _write_shard(task: Task, advance: Callable[[], Any]) -> None:
         rate = raw_videos.rate(task.videos, example)
       except UnreadableVideo as error:
         read = raw_videos.locate(task.videos, example)
-        broken.append(
-          {
-            'id': example.id,
-            'path': read.relative_to(task.videos).as_posix(),
-            'reason': error.reason,
-            'file': _stamp(task, example),
-          }
-        )
+        path = read.relative_to(task.videos).as_posix()
+        fault = {'reason': error.reason, 'file': _stamp(task, example)}
+        broken.append({'id': example.id, 'path': path, **fault})
       else:
         first_frame = 0
         for count, frames in chunks:
           writer.write(records.serialise(example.id, first_frame, frames))
           first_frame += count
-        good.append(
-          {
-            'id': example.id,
-            'path': example.path,
-            'frames': first_frame,
-            'rate': rate,
-          }
-        )
+        facts = {'frames': first_frame, 'rate': rate}
+        good.append({'id': example.id, 'path': example.path, **facts})
       advance()
   report = {'records': writer.records, 'good': good, 'broken': broken}
   with files.replacing(task.report_path) as unfinished:
