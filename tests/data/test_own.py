@@ -298,7 +298,7 @@ def test_a_bound_of_an_unknown_name_is_refused(tmp_path):
 
 def test_an_open_quote_is_refused(tmp_path):
   lines(tmp_path / 'a.csv', 'path,label', 'a.mp4,x', 'b.mp4,"y', 'c.mp4,x')
-  with pytest.raises(UserError, match='a.csv'):
+  with pytest.raises(UserError, match='a.csv line 4'):
     read(tmp_path / 'a.csv')
 
 

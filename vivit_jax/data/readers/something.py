@@ -22,7 +22,7 @@ def read(folder: pathlib.Path) -> Annotated:
     raise UserError(f'{folder} is not a folder: give the folder of JSON files.')
   files = tables.split_files(folder, ('.json',))
   if not files:
-    raise UserError(f'{folder} has no train.json, validation.json or test.json')
+    raise UserError(f'{folder} has no train.json or validation.json.')
   collector, unlabelled = tables.Collector(), 0
   answers = _answers(folder)
   for split, file in files.items():

@@ -32,11 +32,14 @@ def lines(
     skipinitialspace=True,
     strict=True,  # an open quote is an error
   )
-  with _reading(file):
+  try:
     for cells in reader:
       cells = [cell.strip() for cell in cells]
       if any(cells):
         yield f'{file} line {reader.line_num}', cells
+  except csv.Error as error:
+    where = f'{file} line {reader.line_num}'
+    raise UserError(f'{where} is not valid CSV: {error}.') from None
 
 
 def plain_lines(file: pathlib.Path) -> Iterator[tuple[str, str]]:
@@ -87,7 +90,5 @@ def _reading(file: pathlib.Path) -> Iterator[None]:
     yield
   except UnicodeDecodeError:
     raise UserError(f'{file} is not text: save it as CSV UTF-8.') from None
-  except csv.Error as error:
-    raise UserError(f'{file} is not a CSV file: {error}.') from None
   except OSError as error:
     raise UserError(f'cannot read {file}: {error.strerror}.') from None

@@ -18,8 +18,8 @@ def read_ucf(folder: pathlib.Path, split_number: int = 1) -> Annotated:
   """
   file, numbers = folder / 'classInd.txt', []
   for where, line in text.plain_lines(file):
-    number, _, label = line.partition(' ')
-    numbers.append((label.strip(), tables.whole(number, where)))
+    number, *label = line.split()
+    numbers.append((' '.join(label), tables.whole(number, where)))
   names = tables.in_order(numbers, file, first=1)
   collector = tables.Collector()
   for split in ('train', 'test'):
@@ -50,8 +50,8 @@ def read_hmdb(folder: pathlib.Path, split_number: int = 1) -> Annotated:
   collector = tables.Collector()
   for label in names:
     for where, line in text.plain_lines(folder / f'{label}{ending}'):
-      video, _, which = line.rpartition(' ')
-      if not video or which not in _HMDB_SPLITS:
+      video, which = line.rsplit(maxsplit=1) if ' ' in line else (line, '')
+      if which not in _HMDB_SPLITS:
         raise UserError(f"{where} must be a file and 0, 1 or 2: 'file.avi 1'.")
       if (split := _HMDB_SPLITS[which]) is not None:
         identity = f'{label}/{video}'
