@@ -156,8 +156,7 @@ def _weights(config: ModelConfig, by: str) -> Callable[..., jax.Array]:
 def relative(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Returns weights [t, h, w] >= 0 relative to uniform ones; zeros stay zeros.
 
-  Returns:
-    [t, h, w], with a mean of 1 in each temporal index; and [t], of mean 1.
+  They are [t, h, w] of mean 1 in each temporal index, and [t] of mean 1.
   """
   time = weights.mean(axis=(1, 2))
   space = weights / np.where(time > 0, time, 1)[:, None, None]
@@ -275,8 +274,7 @@ def draw_animation(explanation: Explanation) -> bytes:
 def colour_limits(space: np.ndarray) -> tuple[float, float]:
   """Returns the values that get the darkest and the brightest colour.
 
-  They are the min and max of `space`, [t, h, w], widened to 0.2 apart if
-  closer.
+  They are the min and max of `space`, [t, h, w], at least 0.2 apart.
   """
   low, high = float(space.min()), float(space.max())
   margin = max(0.0, _MIN_RANGE - (high - low)) / 2

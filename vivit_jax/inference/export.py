@@ -69,7 +69,7 @@ def export(
   """
   folder = pathlib.Path(folder).resolve()
   data = predictor.config.data
-  _check_options(format, platforms, beside)
+  _check_options(folder, format, platforms, beside)
   chosen = export_formats.FORMATS[format]
   dtype = predictor.config.model.dtype if chosen.stablehlo else 'float32'
   program = Program(
@@ -83,7 +83,7 @@ def export(
     beside=beside,
     numbered=predictor.model.reads_frame_numbers,
   )
-  _check(folder, program, format)
+  _check_size(program, format)
   about = _description(predictor, program, size, format)
   with _appearing(folder) as temporary:
     try:
@@ -92,8 +92,6 @@ def export(
       if not chosen.packages or isinstance(error, OSError):
         raise
       reason = (str(error).splitlines() or [repr(error)])[0]
-      if type(error).__module__.endswith('errors_impl'):  # TensorFlow's files
-        raise OSError(reason[-200:]) from error
       raise UserError(
         f'--format={format} cannot hold this model: its converter says '
         f"'{reason[:200]}'."
@@ -152,35 +150,42 @@ def _description(
 
 
 def _check_options(
-  format: str, platforms: Sequence[str] | None, beside: bool
+  folder: pathlib.Path,
+  format: str,
+  platforms: Sequence[str] | None,
+  beside: bool,
 ) -> None:
-  """Raises a UserError for options that the format does not have."""
+  """Raises a UserError for arguments of `export` that are not allowed."""
   formats = export_formats.FORMATS
+  if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
+    raise UserError(f'{folder} is no empty folder: set another --out.')
   if format not in formats:
     raise UserError(f"--format is '{format}'; it takes {', '.join(formats)}.")
   if beside and format != 'stablehlo':
     raise UserError(
       f'--parameters=beside is for --format=stablehlo, not for {format}.'
     )
-  if platforms is None:
-    return
-  if not formats[format].stablehlo:
+  if platforms is not None and not formats[format].stablehlo:
     raise UserError(
       f'--platforms is for stablehlo and savedmodel, not for {format}.'
     )
-  for platform in platforms or ['']:
-    if platform not in PLATFORMS:
+  if platforms is not None and (not platforms or {*platforms} - {*PLATFORMS}):
+    raise UserError(
+      f"--platforms is '{','.join(platforms)}'; it takes any of "
+      f'{", ".join(PLATFORMS)}, of which cuda and rocm are GPUs.'
+    )
+  for package in formats[format].packages:
+    try:
+      importlib.import_module(package)
+    except ImportError as error:
       raise UserError(
-        f"--platforms has '{platform}'; it takes {', '.join(PLATFORMS)}, of "
-        'which cuda and rocm are GPUs.'
-      )
+        f'--format={format} needs {package}, which cannot be imported '
+        f'({error}): pip install -r requirements-export.txt -c requirements.txt'
+      ) from None
 
 
-def _check(folder: pathlib.Path, program: Program, format: str) -> None:
-  """Raises a UserError for arguments of `export` that are not allowed."""
-  if os.path.lexists(folder):
-    if not folder.is_dir() or any(folder.iterdir()):
-      raise UserError(f'{folder} is no empty folder: set another --out.')
+def _check_size(program: Program, format: str) -> None:
+  """Raises a UserError if the parameters do not fit into the artefact."""
   parameters = sum(x.nbytes for x in program.leaves)
   limited = export_formats.FORMATS[format].limited and not program.beside
   if parameters > export_formats.MAX_INSIDE and limited:
@@ -189,14 +194,6 @@ def _check(folder: pathlib.Path, program: Program, format: str) -> None:
       f'--format={format} holds at most 2 GiB: --format=stablehlo '
       '--parameters=beside writes them to a separate file.'
     )
-  for package in export_formats.FORMATS[format].packages:
-    try:
-      importlib.import_module(package)
-    except ImportError as error:
-      raise UserError(
-        f'--format={format} needs {package}, which cannot be imported '
-        f'({error}): pip install -r requirements-export.txt -c requirements.txt'
-      ) from None
 
 
 def _sha256(path: pathlib.Path) -> str:

@@ -166,22 +166,6 @@ def test_what_cannot_be_encoded_is_replaced():
   assert 'half \ufffd' in html and 'bell \ufffd' in html
 
 
-def test_its_size_is_bounded():
-  """400 classes, wrong half of the time, with frames of nothing but noise."""
-
-  class Noise(made_up.Videos):
-    def decode_frames(self, video, frames):
-      rng = np.random.default_rng(video)
-      for frame in frames:
-        yield frame, rng.integers(0, 256, (240, 320, 3), np.uint8)
-
-  table = made_up.table({'label': 400}, 1200)
-  html = render(table, source=Noise(table.ids, frames=300))
-  assert html.count('<article') == 24
-  assert html.count('data:image/jpeg') == 24 * 8
-  assert len(html.encode()) < 6e6
-
-
 @pytest.mark.parametrize(
   ('protocol', 'words'),
   [

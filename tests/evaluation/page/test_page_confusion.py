@@ -69,13 +69,3 @@ def test_the_picture_of_many_classes():
   assert (blue > red)[20 * 7, 20 * 7] and (red > blue)[20 * 7, 20 * 30]
   empty = image[..., 3] == 0
   assert empty.sum() == (40 * 40 - 41) * 20 * 20
-
-
-def test_classes_beyond_the_picture_share_pixels():
-  counts = np.diag(np.full(1601, 100_000))
-  counts[1600, 2] = 1
-  image = pixels(counts)  # three classes a pixel, and a rare one is seen
-  assert len(image) == 534
-  assert image[533, 0, 3] > 100
-  assert image[533, 533, 3] > 100
-  assert not image[533, 1:533, 3].any()
