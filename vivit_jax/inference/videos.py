@@ -9,9 +9,10 @@ import pathlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
+import av
 import numpy as np
 
-from vivit_jax.data import decode, live, raw_videos, timing
+from vivit_jax.data import containers, decode, live, raw_videos, timing
 from vivit_jax.data.annotations import Example
 from vivit_jax.errors import UserError
 
@@ -84,8 +85,7 @@ def open_video(
   decoded = functools.partial(
     decode.decode_video, path, square_pixels=square_pixels
   )
-  moments = timing.measure(path).moments
-  return Video(name_of(path), rate, len(moments or ()), decoded)
+  return Video(name_of(path), rate, _reported_count(path), decoded)
 
 
 def open_live(
@@ -160,3 +160,16 @@ def _checked(source: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
       'frames as uint8 RGB [T, H, W, 3].'
     )
   return frames
+
+
+def _reported_count(path: pathlib.Path) -> int:
+  """Returns the number of frames without decoding, or 0 if unknown."""
+  moments = timing.measure(path).moments
+  if moments is not None:
+    return len(moments)
+  try:
+    with av.open(str(path.absolute()), metadata_errors='replace') as container:
+      packets = container.demux(containers.video_stream(path, container))
+      return sum(bool(p.size) and not p.is_discard for p in packets)
+  except (av.FFmpegError, OSError, IndexError, ValueError, OverflowError):
+    return 0  # decoding raises the error
