@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from vivit_jax import commands
+from vivit_jax import commands, files
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import alignment, comparison
 from vivit_jax.evaluation.comparison import ClassRow, Comparison, Row
@@ -62,12 +62,14 @@ def main(arguments: list[str]) -> None:
   print('\n'.join(render(results, names)))
   if values.out is not None:
     # Imported late: the page's dependencies take seconds.
-    from vivit_jax.evaluation.page import compared, document
+    from vivit_jax.evaluation.page import compared
 
     out = pathlib.Path(values.out)
     if out.suffix != '.html':
       out = out / 'comparison.html'
-    document.write(out, compared.render(results, names))
+    with files.writing(out) as unfinished:
+      page = compared.render(results, names)
+      unfinished.write_text(page, encoding='utf-8', newline='\n')
     print(f'\nthe page: {out}')
 
 

@@ -25,9 +25,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
-from vivit_jax import fonts
+from vivit_jax import files, fonts
 from vivit_jax.errors import UserError
-from vivit_jax.inference import gradient, outputs, rollout, video_views, videos
+from vivit_jax.inference import gradient, rollout, video_views, videos
 from vivit_jax.inference.predictor import Predictor, Ranking
 from vivit_jax.models import pixels
 from vivit_jax.models.family import ModelConfig
@@ -176,9 +176,9 @@ def write(
   stem = pathlib.Path(stem)
   paths = stem.with_name(f'{stem.name}.png'), stem.with_name(f'{stem.name}.gif')
   with fonts.without_warnings():
-    with outputs.writing(paths[0]) as unfinished:
+    with files.writing(paths[0]) as unfinished:
       draw_picture(explanation).savefig(unfinished, format='png')
-    with outputs.writing(paths[1]) as unfinished:
+    with files.writing(paths[1]) as unfinished:
       unfinished.write_bytes(draw_animation(explanation))
   return paths
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vivit_jax import commands
+from vivit_jax import commands, files
 from vivit_jax.data import live
 from vivit_jax.errors import UserError
-from vivit_jax.inference import explain, outputs, timeline, videos
+from vivit_jax.inference import explain, timeline, videos
 from vivit_jax.inference.predictor import Prediction, Predictor, Window
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Report:
     path = pathlib.Path(self._options.features)
     kind = 'tokens' if self._options.tokens else 'pooled'
     arrays = {'ids': np.asarray(self._ids), kind: np.stack(self._features)}
-    with outputs.writing(path) as unfinished, open(unfinished, 'wb') as file:
+    with files.writing(path) as unfinished, open(unfinished, 'wb') as file:
       np.savez(file, **arrays)
 
   def _add_whole(self, path: pathlib.Path, stem: pathlib.Path | None) -> None:

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from vivit_jax import fonts
-from vivit_jax.inference import outputs
+from vivit_jax import files, fonts
 from vivit_jax.inference.predictor import Window
 
 _TAB10 = matplotlib.colormaps['tab10'].colors
@@ -109,7 +108,7 @@ def write(
     UserError: the file cannot be written.
   """
   figure = draw(title, windows, label_names)
-  with outputs.writing(path) as unfinished, fonts.without_warnings():
+  with files.writing(path) as unfinished, fonts.without_warnings():
     figure.savefig(unfinished, format='png')
 
 

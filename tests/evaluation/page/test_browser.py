@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from vivit_jax.evaluation import comparison, page
-from vivit_jax.evaluation.page import clip_sheets, compared, document
+from vivit_jax.evaluation.page import clip_sheets, compared
 
 CHROMIUM = shutil.which('chromium') or shutil.which('chromium-browser')
 DRIVER = shutil.which('chromedriver')
@@ -55,11 +55,11 @@ def pages(tmp_path_factory) -> dict[str, str]:
       source=made_up.Videos(table.ids),
       workdir=folder,
     )
-    document.write(folder / f'{name}.html', html)
+    (folder / f'{name}.html').write_text(html, encoding='utf-8')
   other = made_up.table({'verb': 8, 'noun': 12}, 60, seed=1)
   found = comparison.compare(tables['few'], other)
   html = compared.render(found, ['<b>a</b>', 'b' * 300])
-  document.write(folder / 'compared.html', html)
+  (folder / 'compared.html').write_text(html, encoding='utf-8')
   clip = np.zeros((32, 40, 60, 3), np.uint8)
   sheets = [clip_sheets.Sheet(clip, 'n' * 300, {'l': '<b>' * 90})] * 3
   clip_sheets.write_html(folder / 'clips.html', ['batch', 'line'], sheets)
