@@ -76,10 +76,6 @@ CASES = [
 # model computes, multiplied in the order of the layers.
 
 
-def recorded(config, params, monkeypatch):
-  return recorded_by(config, params, clips(), monkeypatch)
-
-
 def recorded_by(config, params, video, monkeypatch):
   """Returns the attention weights of each call, in order."""
   weights = []
@@ -180,7 +176,7 @@ def test_rollout_is_the_product_of_full_matrices(family, changes, monkeypatch):
   config = config_of(family, **changes)
   params = parameters(config)
   result = rollout.attention_rollout(config)(params, clips())
-  weights = recorded(config, params, monkeypatch)
+  weights = recorded_by(config, params, clips(), monkeypatch)
   tolerance = 1e-2 if changes.get('dtype') else 2e-6
   for clip in range(2):
     expected, kept = expected_rollout(config, weights, clip)
