@@ -3,12 +3,8 @@
   python -m vivit_jax.evaluation.compare A B
   python -m vivit_jax.evaluation.compare A B --out=comparison.html
 
-A and B are output folders of evaluate.py, or their predictions.npz. For each
-metric, the command prints both values, the difference B - A and its 95% paired
-bootstrap interval. For top-1 and top-5 of a head or of all heads, it also
-prints how many examples only A and only B has correct, and p of McNemar's exact
-test. Then it lists the classes with the largest gains and losses. A model is
-called better if the interval excludes 0 and p, if given, is below 0.05.
+A and B are output folders of evaluate.py, or their predictions.npz.
+docs/evaluation.md explains what is printed.
 """
 
 import pathlib

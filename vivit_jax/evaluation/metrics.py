@@ -120,10 +120,8 @@ def top_tuples(
 ) -> dict[str, np.ndarray]:
   """Returns the k likeliest tuples of classes, with one class of each head.
 
-  Heads are added one at a time, and only the k likeliest tuples are kept. This
-  is exact: a tuple extends one of the k likeliest shorter tuples by one of the
-  next head's k likeliest classes. Of equal tuples, the one with better ranks in
-  the first heads comes first.
+  Keeping k tuples while heads are added is exact: a tuple extends one of the k
+  likeliest shorter ones by one of the next head's k likeliest classes.
 
   Args:
     log_probabilities: [n, K] of each head.
@@ -189,10 +187,8 @@ def mean_class_accuracy(
 ) -> float:
   """Returns the mean accuracy over the classes that have examples.
 
-  Args:
-    right: bool [n], whether each example is correct; n at least 1.
-    labels: int [n].
-    counts: int [n], how often each example counts; None: once.
+  `right` is bool [n], `labels` int [n], and `counts` int [n] how often each
+  example counts; None: once.
   """
   total, hits = _class_counts(right, labels, counts)
   seen = total > 0
@@ -202,10 +198,7 @@ def mean_class_accuracy(
 def confusion(
   predicted: np.ndarray, labels: np.ndarray, classes: int
 ) -> np.ndarray:
-  """Returns the confusion matrix of n predictions, int [K, K].
-
-  Rows are labels, columns predictions.
-  """
+  """Returns a confusion matrix, int [K, K]: a row for each label."""
   counts = np.zeros((classes, classes), np.int64)
   np.add.at(counts, (labels, predicted), 1)
   return counts

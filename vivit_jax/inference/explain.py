@@ -284,15 +284,9 @@ def colour_limits(space: np.ndarray) -> tuple[float, float]:
 def overlay(
   frames: np.ndarray, heat: np.ndarray, limits: tuple[float, float]
 ) -> np.ndarray:
-  """Blends grey frames with the colours of their heat maps.
+  """Blends grey frames with the colours of their heat maps, [T, h, w].
 
-  Args:
-    frames: uint8 [T, H, W, 3].
-    heat: float [T, h, w]; resized to H x W here.
-    limits: values of the darkest and the brightest colour.
-
-  Returns:
-    uint8 [T, H, W, 3].
+  Takes and returns uint8 [T, H, W, 3]. `limits` are from `colour_limits`.
   """
   size, result = (frames.shape[2], frames.shape[1]), []
   for frame, values in zip(frames, heat, strict=True):

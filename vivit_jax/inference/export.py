@@ -44,28 +44,23 @@ def export(
   beside: bool = False,
   batch: int | None = None,
 ) -> pathlib.Path:
-  """Writes a folder with the artefact and its description, atomically.
+  """Writes a folder with the artefact and model.json; returns its path.
 
   Args:
     predictor: the result of `vivit_jax.load`.
-    folder: must be missing or empty.
+    folder: must be missing or empty; nothing is left in it after an error.
     format: a key of `export_formats.FORMATS`.
-    platforms: from `PLATFORMS`, for StableHLO and a SavedModel, which run on
-      each of them; None: cpu, cuda and tpu.
+    platforms: from `PLATFORMS`, for StableHLO and a SavedModel; None: cpu, cuda
+      and tpu.
     size: height and width of the input frames, which the artefact resizes and
-      crops as evaluation does; None: input frames already have the model's crop
-      size.
-    beside: whether to write the parameters, of any size, to a separate file;
-      for StableHLO.
+      crops as evaluation does; None: the model's crop.
+    beside: whether to write the parameters to a separate file, for StableHLO.
     batch: clips per call; None: any number.
 
-  Returns:
-    The folder.
-
   Raises:
-    UserError: a platform is unknown, an argument does not fit the format, the
-      folder is not empty or cannot be written, the parameters are too large,
-      the format's packages are missing, or its converter fails.
+    UserError: an argument does not fit the format, the folder is not empty or
+      cannot be written, the parameters are too large, the format's packages are
+      missing, or its converter fails.
   """
   folder = pathlib.Path(folder).resolve()
   data = predictor.config.data

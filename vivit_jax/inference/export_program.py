@@ -101,17 +101,9 @@ def centre_crop(
 ) -> Callable[[jax.Array], jax.Array]:
   """Returns a function that resizes and crops frames as evaluation does.
 
+  It maps uint8 [..., *size, 3] to integers in float32 [..., *crop, 3].
   `sampling.crop_and_resize` is linear along each axis, so it equals a product
   with one matrix per axis. OpenCV gives the matrix when it resizes an identity.
-
-  Args:
-    size: height and width of the frames.
-    crop: height and width of the result.
-    short_side: of the resized frames, before the crop.
-
-  Returns:
-    A function that maps uint8 [..., *size, 3] to float32 [..., *crop, 3],
-    rounded to integers as in evaluation.
   """
   box = sampling.uniform_boxes(size, crop, short_side, 1)[0]
   shrinks = box.height > crop[0]

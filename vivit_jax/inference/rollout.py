@@ -23,9 +23,6 @@ def attention_rollout(config: ModelConfig) -> Callable[..., Rollout]:
   are for models that read them; others need none. Attention is recomputed in
   float32 from the queries and keys of a forward pass.
 
-  Args:
-    config: of the model.
-
   Raises:
     UserError: rollout is not defined for the family or the pool.
   """

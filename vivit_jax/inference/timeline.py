@@ -96,13 +96,7 @@ def write(
   windows: Sequence[Window],
   label_names: Mapping[str, Sequence[str]],
 ) -> None:
-  """Writes the plot of a time line as a PNG, atomically.
-
-  Args:
-    path: of the PNG.
-    title: of the plot.
-    windows: all windows of a video, at least one.
-    label_names: of each head, in the order of its outputs.
+  """Writes the plot of a video's windows, at least one, as a PNG, atomically.
 
   Raises:
     UserError: the file cannot be written.

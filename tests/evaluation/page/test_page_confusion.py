@@ -23,9 +23,7 @@ def test_few_classes_are_written_out():
   found = confusion.parts(COUNTS, ['a', 'b', '<c>'])
   assert found['map'] is None and found['pair_count'] == 5
   assert found['matrix'][1] == {'name': 'b', 'counts': [1, 0, 1], 'total': 2}
-  assert found['pairs'][0] == {
-    'truth': 'a', 'guess': 'b', 'count': 2, 'total': 10,
-  }  # fmt: skip
+  assert found['pairs'][0] == ('a', 'b', 2, 10)
 
 
 def test_many_classes_are_a_picture_whose_cells_can_be_named():

@@ -34,12 +34,7 @@ def parts(counts: np.ndarray, names: list[str]) -> dict[str, Any]:
     'matrix': matrix if written else None,
     'map': None if written else _map(counts, names),
     'pairs': [
-      {
-        'truth': names[truth],
-        'guess': names[guess],
-        'count': int(counts[truth, guess]),
-        'total': totals[truth],
-      }
+      (names[truth], names[guess], int(counts[truth, guess]), totals[truth])
       for truth, guess in worst_pairs(counts)
     ],
     'pair_count': int(wrong),
