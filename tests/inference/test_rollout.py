@@ -241,15 +241,6 @@ def test_stacked_layers_are_the_same_model():
   np.testing.assert_allclose(stacked.attention, plain.attention, atol=1e-7)
 
 
-def test_a_clip_does_not_depend_on_its_neighbours():
-  config = config_of('factorised_self_attention')
-  params = parameters(config)
-  both = rollout.attention_rollout(config)(params, clips())
-  one = rollout.attention_rollout(config)(params, clips()[1:])
-  np.testing.assert_allclose(both.attention[1], one.attention[0], atol=1e-6)
-  assert np.abs(both.attention[0] - both.attention[1]).max() > 1e-3
-
-
 def test_no_full_attention_matrix_is_in_memory():
   """With N = 1025 tokens, the program has no array of N x N elements."""
   tokens = 1025
