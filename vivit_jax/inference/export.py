@@ -17,11 +17,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from vivit_jax.errors import UserError
 from vivit_jax.inference import export_formats
-from vivit_jax.inference.export_program import Program, classifier
+from vivit_jax.inference.export_program import Program
 from vivit_jax.inference.predictor import Predictor
 
 DESCRIPTION = 'model.json'
@@ -63,23 +62,13 @@ def export(
       missing, or its converter fails.
   """
   folder = pathlib.Path(folder).resolve()
-  data = predictor.config.data
   _check_options(folder, format, platforms, beside)
   chosen = export_formats.FORMATS[format]
   dtype = predictor.config.model.dtype if chosen.stablehlo else 'float32'
-  program = Program(
-    classifier(predictor, size, dtype),
-    [np.asarray(x) for x in jax.tree.leaves(predictor.params)],
-    heads=tuple(predictor.label_names),
-    dtype=dtype,
-    clip=(data.frames, *(size or data.crop), 3),
-    batch=batch,
-    platforms=tuple(_DEFAULT_PLATFORMS if platforms is None else platforms),
-    beside=beside,
-    numbered=predictor.model.reads_frame_numbers,
-  )
+  platforms = tuple(_DEFAULT_PLATFORMS if platforms is None else platforms)
+  program = Program(predictor, size, dtype, batch, platforms, beside)
   _check_size(program, format)
-  about = _description(predictor, program, size, format)
+  about = _description(program, format)
   with _appearing(folder) as temporary:
     try:
       chosen.write(program, temporary / chosen.artefact)
@@ -101,14 +90,9 @@ def export(
   return folder
 
 
-def _description(
-  predictor: Predictor,
-  program: Program,
-  size: tuple[int, int] | None,
-  format: str,
-) -> dict[str, Any]:
+def _description(program: Program, format: str) -> dict[str, Any]:
   """Returns the contents of model.json, without checksums."""
-  chosen = export_formats.FORMATS[format]
+  chosen, predictor = export_formats.FORMATS[format], program.predictor
   batch = program.batch or 'b'
   model = dataclasses.asdict(predictor.config.model)
   return {
@@ -135,7 +119,7 @@ def _description(
     'preprocessing': {
       **predictor.preprocessing,
       'inside': 'resize, centre crop, normalisation'
-      if size
+      if program.size
       else 'normalisation',
     },
     'model': model | {'dtype': program.dtype},
