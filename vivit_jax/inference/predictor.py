@@ -1,6 +1,7 @@
 """Predicts labels and features of single videos with a trained model."""
 
 import dataclasses
+import functools
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -96,15 +97,11 @@ def load(
     UserError: see `checkpoints.load.load`.
   """
 
-  def override(config: TrainConfig) -> TrainConfig:
-    return overrides.override(
-      config,
-      ema=ema,
-      stride=stride,
-      sampling=sampling,
-      short_videos=short_videos,
-    )
-
+  changes = {
+    'ema': ema, 'stride': stride, 'sampling': sampling,
+    'short_videos': short_videos,
+  }  # fmt: skip
+  override = functools.partial(overrides.override, **changes)
   loaded = loading.load(path, override=override, **options)
   return Predictor(loaded, square_pixels)
 

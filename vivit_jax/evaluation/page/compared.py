@@ -23,14 +23,7 @@ def render(comparison: Comparison, names: Sequence[str]) -> str:
     {'scores': 'Scores'} | titles,
     compared={
       'scores': comparison.rows,
-      'heads': [
-        {
-          'id': id,
-          'counted': all(isinstance(row.first, int) for row in rows),
-          'rows': rows,
-        }
-        for id, rows in heads
-      ],
+      'heads': [{'id': id, 'rows': rows} for id, rows in heads],
     },
     in_words=scores.in_words,
   )
