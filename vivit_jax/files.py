@@ -5,6 +5,8 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from vivit_jax.errors import UserError
+
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
@@ -23,6 +25,24 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     os.replace(unfinished, path)
   finally:
     unfinished.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+  """Yields a temporary path, renamed to `path` at the end; creates its folder.
+
+  Raises:
+    UserError: the file cannot be written.
+  """
+  path = pathlib.Path(path)
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as unfinished:
+      yield unfinished
+  except OSError as error:
+    raise UserError(
+      f'cannot write {path}: {error.strerror or error}.'
+    ) from None
 
 
 def stamp(path: str | os.PathLike) -> tuple[int, int] | None:

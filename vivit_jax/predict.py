@@ -16,7 +16,7 @@ import sys
 from absl import flags
 
 from vivit_jax import commands
-from vivit_jax.inference import command, model_flags
+from vivit_jax.inference import model_flags
 
 model_flags.define()
 flags.DEFINE_integer(
@@ -76,6 +76,8 @@ def main(arguments: list[str]) -> int:
     stream.reconfigure(errors='backslashreplace')
   values = flags.FLAGS
   model_flags.check()
+  from vivit_jax.inference import command  # importing jax takes a second
+
   names = [field.name for field in dataclasses.fields(command.Options)]
   options = command.Options(**{name: values[name].value for name in names})
   load = functools.partial(

@@ -31,18 +31,6 @@ def test_classes_without_examples_do_not_count():
   assert Ranking(np.ones((2, 2)), np.zeros((2, 2))).mean() == 0.0
 
 
-def test_against_a_loop():
-  rng = np.random.default_rng(0)
-  scores = rng.normal(size=(60, 4))
-  labels = rng.random((60, 4)) < 0.3
-  for k, found in enumerate(Ranking(scores, labels).average_precisions()):
-    precisions = []
-    for i in np.flatnonzero(labels[:, k]):
-      above = scores[:, k] >= scores[i, k]
-      precisions.append(labels[above, k].mean())
-    assert found == pytest.approx(np.mean(precisions))
-
-
 def test_examples_that_count_zero_times():
   rng = np.random.default_rng(1)
   scores = rng.normal(size=(60, 4))

@@ -192,15 +192,6 @@ def test_logits_that_are_not_finite(joint, tmp_path, monkeypatch):
   assert not list(out.glob('*'))  # neither results nor partial results
 
 
-def test_a_foreign_folder_is_refused_before_the_pass(
-  joint, tmp_path, monkeypatch
-):
-  (tmp_path / 'thesis.tex').write_text('')
-  monkeypatch.setattr(metrics, 'scores', None)  # nothing gets as far
-  with pytest.raises(UserError, match='thesis.tex'):
-    evaluate.evaluate(**joint, out=tmp_path)
-
-
 def test_partial_results_of_other_flags_are_kept(
   joint, tmp_path, monkeypatch, capsys
 ):

@@ -36,18 +36,6 @@ def test_the_bootstrap_of_a_share_is_binomial():
   assert intervals.of_difference(lambda counts: 0.5, 1) == (0.5, 0.5)
 
 
-def test_the_bootstrap_against_drawing_the_examples():
-  """The median, which is no mean."""
-  values = np.random.default_rng(1).normal(size=51)
-  rng = np.random.default_rng(2)
-  medians = np.median(rng.choice(values, (20000, 51)), axis=1)
-  found = intervals.of_difference(
-    lambda counts: float(np.median(np.repeat(values, counts))), 51
-  )
-  expected = np.quantile(medians, [0.025, 0.975])
-  np.testing.assert_allclose(found, expected, atol=0.03)
-
-
 def test_metrics_of_many_values_have_fewer_draws():
   calls = []
 

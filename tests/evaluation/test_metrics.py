@@ -7,6 +7,7 @@ import pytest
 
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import metrics
+from vivit_jax.training import losses
 
 
 def test_top_k_falls_and_ties_go_to_the_lower_class():
@@ -60,20 +61,6 @@ def test_the_likeliest_tuples_are_those_of_all_tuples(classes):
     )
     rows = list(zip(*(found[head][i].tolist() for head in logs)))
     assert rows == every[:5]
-
-
-def test_joint_top_five_ranks_tuples_and_not_heads():
-  """Each head has its label within its five; their tuple is the sixth."""
-  verb = np.log([[0.30, 0.25, 0.20, 0.15, 0.07, 0.03]])
-  noun = np.log([[0.90, 0.06, 0.04]])
-  labels = {'verb': np.array([4]), 'noun': np.array([0])}
-  # 0.270, 0.225, 0.180, 0.135, 0.063 is the fifth.
-  found = metrics.scores({'verb': verb, 'noun': noun}, labels)
-  assert (found['joint/top1'], found['joint/top5']) == (0, 1)
-  labels = {'verb': np.array([0]), 'noun': np.array([1])}  # 0.018, the seventh
-  found = metrics.scores({'verb': verb, 'noun': noun}, labels)
-  assert (found['verb/top5'], found['noun/top5']) == (1, 1)
-  assert found['joint/top5'] == 0
 
 
 def test_joint_scores_need_the_softmax_of_each_example():
@@ -149,3 +136,33 @@ def test_one_of_several_labels_is_right():
   assert found.tolist() == [True, False, False]
   # Classes 0 (examples 0 and 1, ranks 2 and 3) and 2 (example 0, rank 3).
   assert scores['tags/mAP'] == pytest.approx(((1 / 2 + 2 / 3) / 2 + 1 / 3) / 2)
+
+
+def test_losses_are_those_of_training():
+  """By JAX, without label smoothing; and one by hand."""
+  draw = np.random.default_rng(0)
+  logits = {
+    'verb': draw.normal(size=(5, 3)).astype(np.float32) * 4,
+    'tags': draw.normal(size=(5, 4)).astype(np.float32) * 4,
+  }
+  labels = {
+    'verb': np.array([0, 2, 1, 1, 0]),
+    'tags': (draw.random((5, 4)) < 0.5).astype(np.float32),
+  }
+  weights = {'tags': 0.25}
+  targets = {
+    'verb': losses.smooth_targets(labels['verb'], 3, 0.0),
+    'tags': labels['tags'],
+  }
+  found = metrics.cross_entropies(logits, labels, weights)
+  expected = losses.cross_entropy(logits, targets, ['tags'], weights)
+  assert found['loss'] == pytest.approx(float(expected), rel=1e-5)
+  assert found['loss'] == found['verb/loss'] + 0.25 * found['tags/loss']
+  even = metrics.cross_entropies(
+    {'a': np.zeros((2, 4))}, {'a': np.array([1, 3])}
+  )
+  assert even['loss'] == pytest.approx(np.log(4))
+  sure = metrics.cross_entropies(
+    {'a': np.array([[0.0, -900.0]])}, {'a': np.array([1])}
+  )
+  assert sure['loss'] == pytest.approx(900.0)

@@ -1,7 +1,6 @@
 """Results go into empty folders, and into those of evaluations."""
 
 import json
-import os
 
 import pytest
 
@@ -48,14 +47,6 @@ def test_a_folder_that_cannot_be_made(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(output_dir.UnwritableOutput, match='file/x'):
     with output_dir.claimed(tmp_path / 'file' / 'x'):
-      raise AssertionError
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason='root writes anywhere')
-def test_a_folder_that_is_read_only(tmp_path):
-  tmp_path.chmod(0o500)
-  with pytest.raises(output_dir.UnwritableOutput, match=str(tmp_path)):
-    with output_dir.claimed(tmp_path):
       raise AssertionError
 
 

@@ -37,8 +37,7 @@ def test_what_is_written_is_read(table, tmp_path):
     found = Table.read(path)
     assert found.ids == table.ids
     assert found.class_names == table.class_names
-    # Older evaluations, as this one, do not say how they sample.
-    assert found.protocol == {'sampling': 'clip'} | table.protocol
+    assert found.protocol == table.protocol
     np.testing.assert_array_equal(found.index, [4, 7])
     for head in ('noun', 'tags'):
       for one, other in (

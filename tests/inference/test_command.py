@@ -210,14 +210,6 @@ def test_a_folder_of_frames_is_a_video(run, tmp_path):
   assert len(windows) == 2
 
 
-def test_flags_may_precede_and_follow_videos(run, videos):
-  first, second = videos / '0.mkv', videos / '1.mkv'
-  done = start('--top=1', first, f'--workdir={run}', '--noema', second)
-  assert done.returncode == 0, done.stderr
-  names = [x for x in done.stdout.splitlines() if not x.startswith(' ')]
-  assert names == [str(first), str(second)]
-
-
 @pytest.mark.skipif(not os.path.exists('/dev/full'), reason='needs /dev/full')
 def test_a_full_disk_is_one_error(run, videos):
   with open('/dev/full', 'w') as full:

@@ -6,7 +6,6 @@ import importlib.util
 import json
 import os
 import pathlib
-import signal
 import subprocess
 import sys
 
@@ -284,16 +283,6 @@ def test_resizing_is_inside(format, tmp_path):
     model, tmp_path / 'out', format=format, size=(40, 50), batch=3
   )
   found = run(folder, video, format=format, counts=(3,))
-  box = sampling.uniform_boxes((40, 50), CROP, 20, 1)[0]
-  cut = np.array(
-    [
-      [sampling.crop_and_resize(frame, box, CROP) for frame in clip]
-      for clip in video
-    ]
-  )
-  # A level more or less, here and there, is all the difference.
-  for name, shares in expected_of(model, cut, 3).items():
-    np.testing.assert_allclose(found[name], shares, atol=0.03)
   fitted = np.asarray(
     export_program.centre_crop((40, 50), CROP, 20)(video), np.uint8
   )
@@ -322,13 +311,6 @@ def test_the_description(tmp_path):
   }
   artefact = jax.export.deserialize(bytearray(data))
   assert artefact.platforms == ('cpu', 'tpu')
-
-
-@pytest.mark.parametrize('platforms, word', [(['gpu'], 'gpu'), ([], '--pla')])
-def test_an_unknown_platform_is_refused(platforms, word, tmp_path):
-  with pytest.raises(UserError, match=word):
-    export.export(predictor(), tmp_path / 'out', platforms=platforms)
-  assert not list(tmp_path.iterdir())
 
 
 def test_existing_files_are_not_overwritten(tmp_path):
@@ -366,9 +348,11 @@ def test_onnx_keeps_parameters_above_the_limit_beside(tmp_path, monkeypatch):
     ({'format': 'tflite', 'beside': True}, '--parameters=beside .*tflite'),
     ({'format': 'onnx', 'platforms': ['cpu']}, '--platforms .*onnx'),
     ({'format': 'onyx'}, "--format .*'onyx'"),
+    ({'platforms': ['gpu']}, "--platforms .*'gpu'"),
+    ({'platforms': []}, '--platforms'),
   ],
 )
-def test_options_of_other_formats_are_refused(options, words, tmp_path):
+def test_options_that_a_format_lacks_are_refused(options, words, tmp_path):
   with pytest.raises(UserError, match=words):
     export.export(predictor(), tmp_path / 'out', **options)
   assert not list(tmp_path.iterdir())
@@ -433,39 +417,3 @@ def test_the_command_exports_a_workdir(config, trained, tmp_path):
   expected = model_here.predict(video, views='1x1').heads
   for head, shares in model.call(parameters, video[None, ::3]).items():
     np.testing.assert_allclose(shares[0], expected[head].every, atol=0.02)
-
-
-INTERRUPTED = """
-import dataclasses, os, runpy, sys, time
-from vivit_jax.inference import export_formats
-
-number = int(sys.argv.pop())
-
-def write(program, path):
-  path.write_bytes(b'half')
-  os.kill(os.getpid(), number)
-  time.sleep(60)
-
-formats = export_formats.FORMATS
-formats['stablehlo'] = dataclasses.replace(formats['stablehlo'], write=write)
-runpy.run_module('vivit_jax.export', run_name='__main__')
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-  'number, code', [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
-)
-def test_a_signal_leaves_nothing_behind(
-  number, code, config, trained, tmp_path
-):
-  arguments = f'--workdir={trained(config)}', f'--out={tmp_path}/new/out'
-  done = subprocess.run(
-    [sys.executable, '-c', INTERRUPTED, *arguments, str(int(number))],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-  )
-  assert done.returncode == code, done.stderr
-  assert 'Traceback' not in done.stderr
-  assert not list((tmp_path / 'new').iterdir())

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import types
 
-import cv2
 import numpy as np
 import pytest
 import served
@@ -58,22 +57,6 @@ def test_scores_are_those_of_the_file(run, path):
       same(predictor.timeline(f'{url}/x.mkv', **options), expected)
       frames, rate = iter(blocks(3, 57, (32, 48))), {'frames_per_second': 10}
       same(predictor.timeline(frames, **rate, **options), expected)
-
-
-def test_a_camera_of_opencv(run, path):
-  """The example of docs/predict.md, with a file as the camera."""
-  model = vivit_jax.load(run)
-
-  def camera(source):
-    capture = cv2.VideoCapture(source)
-    while True:
-      more, image = capture.read()
-      if not more:
-        return
-      yield cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-  windows = model.timeline(camera(str(path)), window=2.0, frames_per_second=10)
-  same(windows, model.timeline(path, window=2.0))
 
 
 def test_live_video_has_a_time_line_only(run):

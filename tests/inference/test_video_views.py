@@ -93,13 +93,12 @@ def test_frames_spread_over_each_window():
   assert video_views.seconds_between_frames(video(12, 0), whole) is None
 
 
-@pytest.mark.parametrize('count', [16, 15, 0, 200])
-def test_views_from_the_start(count):
+def test_views_from_the_start():
   """Spans of 6 frames, 2.5 apart: 16 frames have starts from 0 to 10."""
   span = dataclasses.replace(DATA, sampling='span')
-  result = video_views.cut_views(video(16, count), span, (2, 1), 'start')
+  result = video_views.cut_views(video(16), span, (2, 1), 'start')
   assert numbers(result) == [[0, 2, 5], [5, 7, 10]]
-  result = video_views.cut_views(video(16, count), DATA, (1, 1), 'start')
+  result = video_views.cut_views(video(16), DATA, (1, 1), 'start')
   assert numbers(result) == [[0, 2, 4]]
 
 
@@ -130,9 +129,6 @@ def test_windows_whatever_the_container_says(count):
     video_views.window_clips(video(23, count), DATA, None, 0.5, None)
   )
   wanted = [(0.0, 0.5), (0.5, 1.0), (1.0, 1.5), (1.5, 2.0), (1.8, 2.3)]
-  if count in (22, 20, 5):  # a last window that was not the last
-    extra = {22: (1.7, 2.2), 20: None, 5: None}[count]
-    wanted = sorted({*wanted, *([extra] if extra else [])})
   assert spans(parts) == wanted
   for part in parts:
     start = round(part.start * 10)
@@ -146,16 +142,10 @@ def test_windows_that_overlap_and_hold_several_clips():
   assert numbers(parts[1]) == [[8, 10, 12], [14, 16, 18]]
 
 
-@pytest.mark.parametrize('frames', [5, 8, 10, 12, 13, 23, 30])
+@pytest.mark.parametrize('frames', [5, 8, 12, 23, 30])
 @pytest.mark.parametrize(
   'arguments',
-  [
-    (None, 0.5, None),
-    (None, 1.1, 0.8),
-    ((1, 1), 0.5, 1.2),
-    ((3, 1), 1.0, 0.1),
-    (None, 60.0, None),
-  ],
+  [(None, 1.1, 0.8), ((1, 1), 0.5, 1.2), ((3, 1), 1.0, 0.1), (None, 60, None)],
 )
 def test_live_windows_are_those_of_the_file(frames, arguments):
   """Though the number of frames is unknown, and they are decoded once."""
@@ -193,11 +183,6 @@ def test_a_live_video_that_breaks_off_has_a_last_window_and_an_error():
     assert seen == {12: [first, last], 6: short, 3: []}[frames]
 
 
-def test_gaps_between_windows():
-  parts = list(video_views.window_clips(video(30), DATA, (1, 1), 0.5, 1.2))
-  assert spans(parts) == [(0.0, 0.5), (1.2, 1.7), (2.4, 2.9), (2.5, 3.0)]
-
-
 def test_strides_that_are_no_whole_frames():
   parts = list(video_views.window_clips(video(12), DATA, None, 0.5, 0.25))
   assert [round(part.start * 10) for part in parts] == [0, 2, 5, 7]
@@ -207,15 +192,12 @@ def test_a_window_longer_than_the_video_is_all_of_it():
   (part,) = video_views.window_clips(video(7), DATA, None, 60.0, None)
   assert (part.start, part.end) == (0.0, 0.7)
   assert numbers(part) == [[1, 3, 5]]  # as many as fit, in the middle
-
-
-@pytest.mark.parametrize('count', [13, 12, 0, 200])
-def test_a_window_has_no_more_clips_than_its_video_holds(count):
-  (part,) = video_views.window_clips(video(13, count), DATA, None, 15.0, None)
-  assert (part.start, part.end) == (0.0, 1.3)
-  assert numbers(part) == [[0, 2, 4], [8, 10, 12]]
-  (part,) = video_views.window_clips(video(13, count), DATA, (3, 1), 15.0, None)
-  assert numbers(part) == [[0, 2, 4], [4, 6, 8], [8, 10, 12]]
+  for views, expected in (
+    (None, [[0, 2, 4], [8, 10, 12]]),
+    ((3, 1), [[0, 2, 4], [4, 6, 8], [8, 10, 12]]),
+  ):
+    (part,) = video_views.window_clips(video(13, 12), DATA, views, 15.0, None)
+    assert numbers(part) == expected
 
 
 @pytest.mark.parametrize('live', [False, True])

@@ -116,7 +116,7 @@ def differences(
   averages: Sequence[str],
   count: int,
 ) -> list[str]:
-  """Returns notes on differences in examples, protocol, heads and parameters.
+  """Returns notes on differences in examples, protocol and heads.
 
   `heads` are compared, by `averages` over views of each table, for `count`
   shared examples.
@@ -142,6 +142,4 @@ def differences(
   ignored = [head for head in every if head not in heads]
   if ignored:
     notes.append(f'not compared: {", ".join(ignored)}')
-  if one.get('digest') is not None and one['digest'] == other.get('digest'):
-    notes.append('A and B have the same parameters')
   return notes

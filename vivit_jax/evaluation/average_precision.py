@@ -25,12 +25,9 @@ class Ranking:
   def average_precisions(self, counts: np.ndarray | None = None) -> np.ndarray:
     """Returns the average precision of each class, float [K].
 
-    Precision is computed at the rank of each example that has the label, then
-    averaged. It is NaN for classes without examples.
-
-    Args:
-      counts: int [n], how often each example counts; None: once. All copies
-        get the rank of the last copy.
+    It is the mean precision at the ranks of the examples with the label, or NaN
+    without any. `counts`, int [n], is how often each example counts; None:
+    once. All copies have the rank of the last one.
     """
     precisions = np.full(len(self._classes), np.nan)
     for k, (order, ranks) in enumerate(self._classes):

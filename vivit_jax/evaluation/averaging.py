@@ -14,12 +14,10 @@ def average_views(
 ) -> np.ndarray:
   """Averages logits [n, V, K] over views; returns float64 scores [n, K].
 
-  The paper averages logits (section 4.1); other projects average probabilities.
-  For 'probabilities', the scores are the logarithm of the mean probability.
-
   Args:
     logits: [n, V, K].
-    average: 'logits' or 'probabilities'.
+    average: 'logits' (the paper, section 4.1); or 'probabilities', for the
+      logarithm of the mean probability.
     several_labels: whether the head is multi-label (sigmoid, not softmax).
     views: indices of the views to average; None: all.
   """
@@ -47,10 +45,7 @@ def probabilities(
 def log_probabilities(
   scores: np.ndarray, average: str, several_labels: bool
 ) -> np.ndarray:
-  """Returns float64 log-probabilities [n, K] of the result of `average_views`.
-
-  `average` and `several_labels` are those of `average_views`.
-  """
+  """Returns float64 log-probabilities [n, K] of a result of `average_views`."""
   scores = np.asarray(scores, np.float64)
   if average == 'probabilities':
     return scores

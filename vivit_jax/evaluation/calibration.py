@@ -1,8 +1,4 @@
-"""Calibration: whether predicted probabilities match accuracy.
-
-Guo et al., On Calibration of Modern Neural Networks, arXiv 1706.04599,
-section 2.
-"""
+"""Calibration: whether probabilities match accuracy (arXiv 1706.04599)."""
 
 import dataclasses
 
@@ -29,13 +25,12 @@ def bins(
   counts: np.ndarray | None = None,
   number: int = _BINS,
 ) -> Bins:
-  """Sorts examples by confidence into bins of equal width.
+  """Sorts examples by confidence into `number` bins of equal width.
 
   Args:
     confidence: float [n], the probability of the first prediction.
     right: bool [n], whether the first prediction is correct.
     counts: int [n], how often each example counts; None: once.
-    number: M, the number of bins.
   """
   counts = np.ones(len(right), int) if counts is None else counts
   index = np.clip(np.ceil(confidence * number).astype(int) - 1, 0, number - 1)

@@ -51,16 +51,12 @@ def of_run(
 ) -> list[Candidate]:
   """Returns checkpoints of a run, each once, in the requested order.
 
-  A missing step raises its UserError only in `Candidate.load`, so that the
-  other checkpoints are still evaluated.
-
-  Args:
-    workdir: of the run.
-    which: 'best', 'last', 'all', or step numbers.
-    override: changes the run's config.
+  `which` has 'best', 'last', 'all' and step numbers. `override` changes the
+  run's config.
 
   Raises:
-    UserError: the run has no finished checkpoint, or a name is unknown.
+    UserError: the run has no finished checkpoint, or a name is unknown. A
+      missing step raises it in `Candidate.load`, so others are still evaluated.
   """
   existing = metadata.steps(workdir)
   roles: dict[int, list[str]] = {}  # of each step, in order
@@ -110,11 +106,9 @@ def of_paths(
   dataset_names: Mapping[str, list[str]],
   grid: Grid | None = None,
 ) -> list[Candidate]:
-  """Returns the checkpoints at paths and in folders, each once.
+  """Returns the checkpoints at paths, on the Hub and in folders, each once.
 
-  The paths are checkpoints of any format, names on the Hugging Face Hub, or
-  folders with checkpoints. The other arguments are those of
-  `pretrained.from_file`.
+  The other arguments are those of `pretrained.from_file`.
 
   Raises:
     UserError: a folder that cannot be read.

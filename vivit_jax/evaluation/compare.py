@@ -3,12 +3,8 @@
   python -m vivit_jax.evaluation.compare A B
   python -m vivit_jax.evaluation.compare A B --out=comparison.html
 
-A and B are output folders of evaluate.py, or their predictions.npz. For each
-metric, the command prints both values, the difference B - A and its 95% paired
-bootstrap interval. For top-1 and top-5 of a head or of all heads, it also
-prints how many examples only A and only B has correct, and p of McNemar's exact
-test. Then it lists the classes with the largest gains and losses. A model is
-called better if the interval excludes 0 and p, if given, is below 0.05.
+A and B are output folders of evaluate.py, or their predictions.npz.
+docs/evaluation.md explains what is printed.
 """
 
 import pathlib
@@ -17,7 +13,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from vivit_jax import commands
+from vivit_jax import commands, files
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import alignment, comparison
 from vivit_jax.evaluation.comparison import ClassRow, Comparison, Row
@@ -62,12 +58,14 @@ def main(arguments: list[str]) -> None:
   print('\n'.join(render(results, names)))
   if values.out is not None:
     # Imported late: the page's dependencies take seconds.
-    from vivit_jax.evaluation.page import compared, document
+    from vivit_jax.evaluation.page import compared
 
     out = pathlib.Path(values.out)
     if out.suffix != '.html':
       out = out / 'comparison.html'
-    document.write(out, compared.render(results, names))
+    with files.writing(out) as unfinished:
+      page = compared.render(results, names)
+      unfinished.write_text(page, encoding='utf-8', newline='\n')
     print(f'\nthe page: {out}')
 
 

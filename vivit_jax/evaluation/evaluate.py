@@ -102,10 +102,7 @@ def evaluate(
 class Session:
   """Evaluates checkpoints of one model on one split; compiles the model once.
 
-  Args:
-    config: of the evaluation; without a run, `heads` may be empty.
-    out: output folder; None for `<workdir>/evaluation/<split>`.
-    workdir: of the run; None for checkpoints without a run.
+  Arguments are those of `evaluate`.
 
   Attributes:
     config, out: resolved.

@@ -13,12 +13,9 @@ _MAX_DRAWS, _MIN_DRAWS, _MAX_VALUES = 2000, 100, 4e8
 
 
 def of_share(right: np.ndarray) -> tuple[float, float]:
-  """Returns the exact 95% interval of an accuracy.
+  """Returns the exact 95% interval of an accuracy (Clopper and Pearson 1934).
 
-  Clopper and Pearson, Biometrika 26, 1934.
-
-  Args:
-    right: bool [n], whether each example is correct; n at least 1.
+  `right`, bool [n], says whether each example is correct; n is at least 1.
   """
   correct = int(np.count_nonzero(right))
   interval = stats.binomtest(correct, len(right)).proportion_ci(LEVEL, 'exact')
@@ -30,9 +27,8 @@ def of_difference(
 ) -> tuple[float, float]:
   """Returns the 95% paired bootstrap interval of a difference between models.
 
-  The percentile interval of Efron and Tibshirani, An Introduction to the
-  Bootstrap, 1993, chapter 13. Each draw resamples examples with replacement,
-  the same ones for both models. The seed is fixed.
+  It is the percentile interval of Efron and Tibshirani 1993, chapter 13. Each
+  draw has the same examples for both models.
 
   Args:
     difference: maps counts to second metric - first metric; counts is int [n],
@@ -58,11 +54,9 @@ def of_difference(
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-  """Returns the two-sided p of McNemar's test, exact (binomial).
+  """Returns the two-sided p of McNemar's exact (binomial) test.
 
-  McNemar, Psychometrika 12, 1947. Null hypothesis: if only one model has an
-  example correct, it is either of them with probability 1/2. The arguments are
-  the numbers of examples that only one model has correct.
+  Arguments are the numbers of examples that only one model has correct.
   """
   differing = only_first + only_second
   if not differing:

@@ -89,15 +89,39 @@ def scores(
   return results | {'top1': float(top1)}
 
 
+def cross_entropies(
+  logits: Mapping[str, np.ndarray],
+  labels: Mapping[str, np.ndarray],
+  weights: Mapping[str, float] | None = None,
+) -> dict[str, float]:
+  """Returns mean cross-entropies over examples, without label smoothing.
+
+  They are '<head>/loss' of each head, and 'loss', their sum with `weights`, 1
+  if missing. For a multi-label head, binary cross-entropies are summed over
+  classes. Logits and labels are those of `scores`.
+  """
+  losses = {}
+  for head, head_logits in logits.items():
+    x = np.asarray(head_logits, np.float64)
+    head_labels = np.asarray(labels[head])
+    if head_labels.ndim == 2:
+      loss_n = (np.logaddexp(0.0, x) - x * head_labels).sum(axis=1)
+    else:
+      right_n = np.take_along_axis(x, head_labels[:, None], axis=1)[:, 0]
+      loss_n = np.logaddexp.reduce(x, axis=1) - right_n
+    losses[f'{head}/loss'] = float(loss_n.mean())
+  weights = weights or {}
+  whole = sum(weights.get(h, 1.0) * losses[f'{h}/loss'] for h in logits)
+  return losses | {'loss': float(whole)}
+
+
 def top_tuples(
   log_probabilities: Mapping[str, np.ndarray], k: int = 5
 ) -> dict[str, np.ndarray]:
   """Returns the k likeliest tuples of classes, with one class of each head.
 
-  Heads are added one at a time, and only the k likeliest tuples are kept. This
-  is exact: a tuple extends one of the k likeliest shorter tuples by one of the
-  next head's k likeliest classes. Of equal tuples, the one with better ranks in
-  the first heads comes first.
+  Keeping k tuples while heads are added is exact: a tuple extends one of the k
+  likeliest shorter ones by one of the next head's k likeliest classes.
 
   Args:
     log_probabilities: [n, K] of each head.
@@ -163,10 +187,8 @@ def mean_class_accuracy(
 ) -> float:
   """Returns the mean accuracy over the classes that have examples.
 
-  Args:
-    right: bool [n], whether each example is correct; n at least 1.
-    labels: int [n].
-    counts: int [n], how often each example counts; None: once.
+  `right` is bool [n], `labels` int [n], and `counts` int [n] how often each
+  example counts; None: once.
   """
   total, hits = _class_counts(right, labels, counts)
   seen = total > 0
@@ -176,10 +198,7 @@ def mean_class_accuracy(
 def confusion(
   predicted: np.ndarray, labels: np.ndarray, classes: int
 ) -> np.ndarray:
-  """Returns the confusion matrix of n predictions, int [K, K].
-
-  Rows are labels, columns predictions.
-  """
+  """Returns a confusion matrix, int [K, K]: a row for each label."""
   counts = np.zeros((classes, classes), np.int64)
   np.add.at(counts, (labels, predicted), 1)
   return counts

@@ -41,8 +41,7 @@ class PartialResults:
   def read(self) -> Predictions:
     """Returns each finished example once in process 0, none in other processes.
 
-    Deletes damaged files. Unreadable videos are not saved, so that the next
-    evaluation tries them again.
+    Deletes damaged files. Unreadable videos are not saved, but tried again.
     """
     if not distributed.first():
       return self._empty

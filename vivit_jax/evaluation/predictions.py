@@ -77,11 +77,7 @@ class Table:
   def probabilities(
     self, average: str | None = None, views: Sequence[int] | None = None
   ) -> dict[str, np.ndarray]:
-    """Returns float64 probabilities [n, K] of each head.
-
-    They sum to 1 over the classes, except for multi-label heads. Arguments are
-    those of `averaged`.
-    """
+    """Returns float64 probabilities [n, K] of each head; see `averaged`."""
     average = average or self.average
     return {
       head: probabilities(scores, average, self.labels[head].ndim == 2)
@@ -160,7 +156,6 @@ def _table(arrays: Mapping[str, np.ndarray]) -> Table:
     logits=parts['logits'],
     labels=parts['labels'],
     class_names={head: x.tolist() for head, x in parts['class_names'].items()},
-    # Older evaluations do not say how they sample.
-    protocol={'sampling': 'clip'} | json.loads(str(arrays['protocol'])),
+    protocol=json.loads(str(arrays['protocol'])),
     index=index,
   )

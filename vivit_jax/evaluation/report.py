@@ -28,15 +28,8 @@ def write(
 ) -> None:
   """Writes metrics.json, predictions.npz, predictions.csv and report.html.
 
-  Earlier files are replaced once all new ones are complete. If writing fails
-  before that, the earlier files stay.
-
-  Args:
-    folder: created if it does not exist.
-    table: predictions for at least one example.
-    results: the content of metrics.json.
-    source: the split, to show frames of mistakes; None: without frames.
-    workdir: of the run, to show training curves; None: without curves.
+  Earlier files are replaced once all new ones are complete. Arguments are those
+  of `page.render`; the folder is created if it does not exist.
 
   Raises:
     UnwritableOutput: the folder cannot be written.

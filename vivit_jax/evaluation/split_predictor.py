@@ -76,7 +76,7 @@ class SplitPredictor:
     """Predicts every example once; resumes an interrupted evaluation.
 
     Returns the predictions, the same in every process; and the partial results
-    in `out`, which the caller removes once the predictions are written.
+    in `out`, to be removed once the predictions are written.
 
     Raises:
       UserError: no video can be read, or the output folder cannot be written.

@@ -36,11 +36,9 @@ def watch(
 ) -> None:
   """Scores each checkpoint of a run once, until the last step is scored.
 
-  Checkpoints that already have results for the same weights and protocol are
-  not scored again.
-
-  The run may start later. `poll` is the seconds between two checks. The other
-  arguments are those of `evaluate.evaluate`.
+  Those with results for the same weights and protocol are skipped. The run may
+  start later. `poll` is the seconds between two checks. The other arguments are
+  those of `evaluate.evaluate`.
 
   Raises:
     UserError: the settings are invalid; or, at the end, some checkpoints could

@@ -8,17 +8,16 @@ import os
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+
+import tqdm
 
 from vivit_jax import commands
+from vivit_jax.checkpoints import overrides
 from vivit_jax.data import decode, live, raw_videos
 from vivit_jax.errors import INTERRUPTED, UserError
-from vivit_jax.inference import outputs, videos
+from vivit_jax.inference import outputs, video_views, videos
+from vivit_jax.inference.predictor import Predictor
 from vivit_jax.inference.report import Report
-
-if TYPE_CHECKING:
-  from vivit_jax.inference.predictor import Predictor
-
 
 _PICTURES = ('.png', '.gif', '.timeline.png')  # suffixes of a video's pictures
 
@@ -61,13 +60,9 @@ class Options:
           f'--{name} and --timeline exclude each other: leave out one of them.'
         )
     if self.timeline:
-      from vivit_jax.inference import video_views  # imports jax
-
       video_views.check_seconds(self.window, self.window_stride)
     videos.check_rate(self.frames_per_second)
     if self.views is not None:
-      from vivit_jax.checkpoints import overrides  # imports jax
-
       overrides.parse_views(self.views)
     if self.features is not None and not self.features.endswith('.npz'):
       raise UserError(
@@ -77,7 +72,7 @@ class Options:
 
 
 def run(
-  arguments: Sequence[str], options: Options, load: Callable[[], 'Predictor']
+  arguments: Sequence[str], options: Options, load: Callable[[], Predictor]
 ) -> int:
   """Predicts videos; returns the exit code, 1 if any video failed, else 0.
 
@@ -124,19 +119,17 @@ def run(
   return 1 if failed else 0
 
 
-def _loaded(load: Callable[[], 'Predictor'], options: Options) -> 'Predictor':
+def _loaded(load: Callable[[], Predictor], options: Options) -> Predictor:
   """Returns the model; raises a UserError if it needs another window."""
   predictor = load()
   if options.timeline:
-    from vivit_jax.inference import video_views  # imports jax
-
     data = predictor.config.data
     video_views.check_seconds(options.window, options.window_stride, data)
   return predictor
 
 
 def _run_live(
-  arguments: Sequence[str], options: Options, load: Callable[[], 'Predictor']
+  arguments: Sequence[str], options: Options, load: Callable[[], Predictor]
 ) -> int:
   """Predicts the time line of a live video; returns the exit code."""
   source, *others = arguments
@@ -158,16 +151,13 @@ def _run_live(
     outputs.check([stem.with_name(f'{name}.timeline.png')], [])
   report = Report(_loaded(load, options), options)
   with live.stopped_by_interrupt() as stop:
-    failure = None
     try:
       report.add_live(source, stem, stop)
     except commands.NoOutput:
       raise
     except UserError as error:
-      failure = error
-  if failure is not None:
-    print(f'error: {failure}', file=sys.stderr, flush=True)
-    return 1
+      print(f'error: {error}', file=sys.stderr, flush=True)
+      return 1
   if stop.is_set():
     print('\ninterrupted', file=sys.stderr, flush=True)
     return INTERRUPTED
@@ -228,7 +218,5 @@ def _is_video(path: pathlib.Path) -> bool:
 
 def _progress(paths: Sequence[pathlib.Path]) -> Sequence[pathlib.Path]:
   """Adds a progress bar, if stderr is a terminal and stdout is not."""
-  import tqdm
-
   hidden = not sys.stderr.isatty() or sys.stdout.isatty() or len(paths) < 2
   return tqdm.tqdm(paths, unit='video', disable=hidden)

@@ -25,9 +25,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
-from vivit_jax import fonts
+from vivit_jax import files, fonts
 from vivit_jax.errors import UserError
-from vivit_jax.inference import gradient, outputs, rollout, video_views, videos
+from vivit_jax.inference import gradient, rollout, video_views, videos
 from vivit_jax.inference.predictor import Predictor, Ranking
 from vivit_jax.models import pixels
 from vivit_jax.models.family import ModelConfig
@@ -156,8 +156,7 @@ def _weights(config: ModelConfig, by: str) -> Callable[..., jax.Array]:
 def relative(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Returns weights [t, h, w] >= 0 relative to uniform ones; zeros stay zeros.
 
-  Returns:
-    [t, h, w], with a mean of 1 in each temporal index; and [t], of mean 1.
+  They are [t, h, w] of mean 1 in each temporal index, and [t] of mean 1.
   """
   time = weights.mean(axis=(1, 2))
   space = weights / np.where(time > 0, time, 1)[:, None, None]
@@ -177,9 +176,9 @@ def write(
   stem = pathlib.Path(stem)
   paths = stem.with_name(f'{stem.name}.png'), stem.with_name(f'{stem.name}.gif')
   with fonts.without_warnings():
-    with outputs.writing(paths[0]) as unfinished:
+    with files.writing(paths[0]) as unfinished:
       draw_picture(explanation).savefig(unfinished, format='png')
-    with outputs.writing(paths[1]) as unfinished:
+    with files.writing(paths[1]) as unfinished:
       unfinished.write_bytes(draw_animation(explanation))
   return paths
 
@@ -275,8 +274,7 @@ def draw_animation(explanation: Explanation) -> bytes:
 def colour_limits(space: np.ndarray) -> tuple[float, float]:
   """Returns the values that get the darkest and the brightest colour.
 
-  They are the min and max of `space`, [t, h, w], widened to 0.2 apart if
-  closer.
+  They are the min and max of `space`, [t, h, w], at least 0.2 apart.
   """
   low, high = float(space.min()), float(space.max())
   margin = max(0.0, _MIN_RANGE - (high - low)) / 2
@@ -286,15 +284,9 @@ def colour_limits(space: np.ndarray) -> tuple[float, float]:
 def overlay(
   frames: np.ndarray, heat: np.ndarray, limits: tuple[float, float]
 ) -> np.ndarray:
-  """Blends grey frames with the colours of their heat maps.
+  """Blends grey frames with the colours of their heat maps, [T, h, w].
 
-  Args:
-    frames: uint8 [T, H, W, 3].
-    heat: float [T, h, w]; resized to H x W here.
-    limits: values of the darkest and the brightest colour.
-
-  Returns:
-    uint8 [T, H, W, 3].
+  Takes and returns uint8 [T, H, W, 3]. `limits` are from `colour_limits`.
   """
   size, result = (frames.shape[2], frames.shape[1]), []
   for frame, values in zip(frames, heat, strict=True):

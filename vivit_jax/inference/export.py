@@ -17,11 +17,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from vivit_jax.errors import UserError
 from vivit_jax.inference import export_formats
-from vivit_jax.inference.export_program import Program, classifier
+from vivit_jax.inference.export_program import Program
 from vivit_jax.inference.predictor import Predictor
 
 DESCRIPTION = 'model.json'
@@ -44,47 +43,32 @@ def export(
   beside: bool = False,
   batch: int | None = None,
 ) -> pathlib.Path:
-  """Writes a folder with the artefact and its description, atomically.
+  """Writes a folder with the artefact and model.json; returns its path.
 
   Args:
     predictor: the result of `vivit_jax.load`.
-    folder: must be missing or empty.
+    folder: must be missing or empty; nothing is left in it after an error.
     format: a key of `export_formats.FORMATS`.
-    platforms: from `PLATFORMS`, for StableHLO and a SavedModel, which run on
-      each of them; None: cpu, cuda and tpu.
+    platforms: from `PLATFORMS`, for StableHLO and a SavedModel; None: cpu, cuda
+      and tpu.
     size: height and width of the input frames, which the artefact resizes and
-      crops as evaluation does; None: input frames already have the model's crop
-      size.
-    beside: whether to write the parameters, of any size, to a separate file;
-      for StableHLO.
+      crops as evaluation does; None: the model's crop.
+    beside: whether to write the parameters to a separate file, for StableHLO.
     batch: clips per call; None: any number.
 
-  Returns:
-    The folder.
-
   Raises:
-    UserError: a platform is unknown, an argument does not fit the format, the
-      folder is not empty or cannot be written, the parameters are too large,
-      the format's packages are missing, or its converter fails.
+    UserError: an argument does not fit the format, the folder is not empty or
+      cannot be written, the parameters are too large, the format's packages are
+      missing, or its converter fails.
   """
   folder = pathlib.Path(folder).resolve()
-  data = predictor.config.data
-  _check_options(format, platforms, beside)
+  _check_options(folder, format, platforms, beside)
   chosen = export_formats.FORMATS[format]
   dtype = predictor.config.model.dtype if chosen.stablehlo else 'float32'
-  program = Program(
-    classifier(predictor, size, dtype),
-    [np.asarray(x) for x in jax.tree.leaves(predictor.params)],
-    heads=tuple(predictor.label_names),
-    dtype=dtype,
-    clip=(data.frames, *(size or data.crop), 3),
-    batch=batch,
-    platforms=tuple(_DEFAULT_PLATFORMS if platforms is None else platforms),
-    beside=beside,
-    numbered=predictor.model.reads_frame_numbers,
-  )
-  _check(folder, program, format)
-  about = _description(predictor, program, size, format)
+  platforms = tuple(_DEFAULT_PLATFORMS if platforms is None else platforms)
+  program = Program(predictor, size, dtype, batch, platforms, beside)
+  _check_size(program, format)
+  about = _description(program, format)
   with _appearing(folder) as temporary:
     try:
       chosen.write(program, temporary / chosen.artefact)
@@ -92,8 +76,6 @@ def export(
       if not chosen.packages or isinstance(error, OSError):
         raise
       reason = (str(error).splitlines() or [repr(error)])[0]
-      if type(error).__module__.endswith('errors_impl'):  # TensorFlow's files
-        raise OSError(reason[-200:]) from error
       raise UserError(
         f'--format={format} cannot hold this model: its converter says '
         f"'{reason[:200]}'."
@@ -108,14 +90,9 @@ def export(
   return folder
 
 
-def _description(
-  predictor: Predictor,
-  program: Program,
-  size: tuple[int, int] | None,
-  format: str,
-) -> dict[str, Any]:
+def _description(program: Program, format: str) -> dict[str, Any]:
   """Returns the contents of model.json, without checksums."""
-  chosen = export_formats.FORMATS[format]
+  chosen, predictor = export_formats.FORMATS[format], program.predictor
   batch = program.batch or 'b'
   model = dataclasses.asdict(predictor.config.model)
   return {
@@ -142,7 +119,7 @@ def _description(
     'preprocessing': {
       **predictor.preprocessing,
       'inside': 'resize, centre crop, normalisation'
-      if size
+      if program.size
       else 'normalisation',
     },
     'model': model | {'dtype': program.dtype},
@@ -152,35 +129,42 @@ def _description(
 
 
 def _check_options(
-  format: str, platforms: Sequence[str] | None, beside: bool
+  folder: pathlib.Path,
+  format: str,
+  platforms: Sequence[str] | None,
+  beside: bool,
 ) -> None:
-  """Raises a UserError for options that the format does not have."""
+  """Raises a UserError for arguments of `export` that are not allowed."""
   formats = export_formats.FORMATS
+  if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
+    raise UserError(f'{folder} is no empty folder: set another --out.')
   if format not in formats:
     raise UserError(f"--format is '{format}'; it takes {', '.join(formats)}.")
   if beside and format != 'stablehlo':
     raise UserError(
       f'--parameters=beside is for --format=stablehlo, not for {format}.'
     )
-  if platforms is None:
-    return
-  if not formats[format].stablehlo:
+  if platforms is not None and not formats[format].stablehlo:
     raise UserError(
       f'--platforms is for stablehlo and savedmodel, not for {format}.'
     )
-  for platform in platforms or ['']:
-    if platform not in PLATFORMS:
+  if platforms is not None and (not platforms or {*platforms} - {*PLATFORMS}):
+    raise UserError(
+      f"--platforms is '{','.join(platforms)}'; it takes any of "
+      f'{", ".join(PLATFORMS)}, of which cuda and rocm are GPUs.'
+    )
+  for package in formats[format].packages:
+    try:
+      importlib.import_module(package)
+    except ImportError as error:
       raise UserError(
-        f"--platforms has '{platform}'; it takes {', '.join(PLATFORMS)}, of "
-        'which cuda and rocm are GPUs.'
-      )
+        f'--format={format} needs {package}, which cannot be imported '
+        f'({error}): pip install -r requirements-export.txt -c requirements.txt'
+      ) from None
 
 
-def _check(folder: pathlib.Path, program: Program, format: str) -> None:
-  """Raises a UserError for arguments of `export` that are not allowed."""
-  if os.path.lexists(folder):
-    if not folder.is_dir() or any(folder.iterdir()):
-      raise UserError(f'{folder} is no empty folder: set another --out.')
+def _check_size(program: Program, format: str) -> None:
+  """Raises a UserError if the parameters do not fit into the artefact."""
   parameters = sum(x.nbytes for x in program.leaves)
   limited = export_formats.FORMATS[format].limited and not program.beside
   if parameters > export_formats.MAX_INSIDE and limited:
@@ -189,14 +173,6 @@ def _check(folder: pathlib.Path, program: Program, format: str) -> None:
       f'--format={format} holds at most 2 GiB: --format=stablehlo '
       '--parameters=beside writes them to a separate file.'
     )
-  for package in export_formats.FORMATS[format].packages:
-    try:
-      importlib.import_module(package)
-    except ImportError as error:
-      raise UserError(
-        f'--format={format} needs {package}, which cannot be imported '
-        f'({error}): pip install -r requirements-export.txt -c requirements.txt'
-      ) from None
 
 
 def _sha256(path: pathlib.Path) -> str:

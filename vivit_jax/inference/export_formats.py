@@ -53,7 +53,7 @@ class Format:
     call = _CALL_BESIDE if program.beside else self.call
     inputs = ', '.join(map(self.argument.format, shapes))
     numbers = []
-    if program.numbered:
+    if 'frame_numbers' in shapes:
       shape = shapes['frame_numbers'].shape
       numbers = [f'frame_numbers = np.zeros({shape}, np.int32)  # in the video']
     return [
@@ -160,12 +160,13 @@ def _write_onnx(program: Program, path: pathlib.Path) -> None:
   for library in ('jax2onnx', 'onnx_ir'):
     logging.getLogger(library).setLevel(logging.ERROR)
   inputs = program.inputs(program.batch or 'b')
-  for name in set(inputs).intersection(program.heads):
+  heads = list(program.predictor.label_names)
+  for name in set(inputs).intersection(heads):
     raise ValueError(f"a head is named '{name}', as an input is")
 
   def call(*inputs):
     probabilities = program.on_inputs(*inputs)
-    return [probabilities[head] for head in program.heads]
+    return [probabilities[head] for head in heads]
 
   # jax2onnx has no choice by platform.
   for_cpu = lambda *inputs, cpu, default: cpu(*inputs)  # noqa: E731
@@ -174,7 +175,7 @@ def _write_onnx(program: Program, path: pathlib.Path) -> None:
       call,
       list(inputs.values()),
       input_names=list(inputs),
-      output_names=list(program.heads),
+      output_names=heads,
     )
   large = sum(leaf.nbytes for leaf in program.leaves) > MAX_INSIDE
   onnx.save_model(

@@ -28,13 +28,8 @@ def contributions(config: ModelConfig) -> Callable[..., jax.Array]:
 
   The map is float32 [B, t, h, w], on the finest grid of the layers: what each
   token adds to the logit of the class, summed over heads, to first order.
-
-  The function is compiled per shape and computes in float32. Its arguments are
-  those of `rollout.attention_rollout`, and classes, head -> int [B]: indices of
-  logits. Heads left out take their largest logit.
-
-  Args:
-    config: of the model.
+  Arguments are those of `rollout.attention_rollout`, and classes, head -> int
+  [B]: indices of logits. Heads left out take their largest logit.
 
   Raises:
     UserError: a model without a head; or, when called, a family that declares

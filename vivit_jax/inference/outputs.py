@@ -1,12 +1,10 @@
-"""The files that predictions are written to: names, checks, atomic writes."""
+"""The files that predictions are written to: names and checks."""
 
 import collections
-import contextlib
 import os
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from vivit_jax import files
 from vivit_jax.errors import UserError
 
 
@@ -42,20 +40,3 @@ def check(
       folder = folder.parent
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK | os.X_OK):
       raise UserError(f'{folder} is not a folder that you can write to.')
-
-
-@contextlib.contextmanager
-def writing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Yields a temporary path, renamed to `path` at the end; creates its folder.
-
-  Raises:
-    UserError: the file cannot be written.
-  """
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.replacing(path) as unfinished:
-      yield unfinished
-  except OSError as error:
-    raise UserError(
-      f'cannot write {path}: {error.strerror or error}.'
-    ) from None

@@ -1,6 +1,7 @@
 """Predicts labels and features of single videos with a trained model."""
 
 import dataclasses
+import functools
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -54,8 +55,7 @@ class Prediction:
   heads: Mapping[str, Ranking]
 
   def to_json(self) -> dict[str, Any]:
-    heads = {head: ranking.to_json() for head, ranking in self.heads.items()}
-    return {'video': self.video, 'heads': heads}
+    return {'video': self.video, 'heads': _to_json(self.heads)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,9 +67,12 @@ class Window:
   heads: Mapping[str, Ranking]
 
   def to_json(self) -> dict[str, Any]:
-    heads = {head: ranking.to_json() for head, ranking in self.heads.items()}
     times = {'start': round(self.start, 3), 'end': round(self.end, 3)}
-    return {**times, 'heads': heads}
+    return times | {'heads': _to_json(self.heads)}
+
+
+def _to_json(heads: Mapping[str, Ranking]) -> dict[str, Any]:
+  return {head: ranking.to_json() for head, ranking in heads.items()}
 
 
 def load(
@@ -94,15 +97,11 @@ def load(
     UserError: see `checkpoints.load.load`.
   """
 
-  def override(config: TrainConfig) -> TrainConfig:
-    return overrides.override(
-      config,
-      ema=ema,
-      stride=stride,
-      sampling=sampling,
-      short_videos=short_videos,
-    )
-
+  changes = {
+    'ema': ema, 'stride': stride, 'sampling': sampling,
+    'short_videos': short_videos,
+  }  # fmt: skip
+  override = functools.partial(overrides.override, **changes)
   loaded = loading.load(path, override=override, **options)
   return Predictor(loaded, square_pixels)
 
@@ -217,13 +216,10 @@ class Predictor:
     top: int = 5,
     frame_numbers: np.ndarray | None = None,
   ) -> Prediction:
-    """Predicts the labels of a video from the result of `clips`.
-
-    `frame_numbers` are those of `clips_and_numbers`; only a model that reads
-    them needs them.
+    """Predicts the labels of a video from the results of `clips_and_numbers`.
 
     Raises:
-      UserError: the clips or frame numbers do not fit the model.
+      UserError: the clips do not fit the model, or it needs frame numbers.
     """
     return Prediction(name, self._rank(self.logits(clips, frame_numbers), top))
 
@@ -273,20 +269,14 @@ class Predictor:
   ) -> Iterator[Window]:
     """Yields predictions for windows of a long video, while it is decoded.
 
-    The last window ends with the video. A video shorter than `window` is one
-    window.
-
     Args:
       video: as in `predict`; or live: an iterator over frames, uint8 RGB
         [H, W, 3], or a str of a URL, a device, a pipe, or '-'.
+      window, stride, views: see `video_views.window_clips`.
       top, frames_per_second: see `predict`.
-      window: in seconds; None for the length of a clip.
-      stride: seconds between the starts of windows; None for `window`.
-      views: per window; None for as many centre-crop clips as fit into it.
 
     Raises:
-      UserError: the video cannot be read, its frame rate is unknown, or a
-        window is shorter than a clip.
+      UserError: see `video_views.window_clips`.
     """
     opened = self.open(video, frames_per_second)
     parts = window_clips(
@@ -318,11 +308,7 @@ class Predictor:
   def logits(
     self, clips: np.ndarray, frame_numbers: np.ndarray | None = None
   ) -> dict[str, np.ndarray]:
-    """Returns the logits of each head, float32 [V, K].
-
-    Args:
-      clips: uint8 [V, T, H, W, 3], the result of `clips`.
-      frame_numbers: see `predict_clips`.
+    """Returns the logits of each head, float32 [V, K]; see `predict_clips`.
 
     Raises:
       UserError: a model without a head, or as `predict_clips`.
@@ -357,20 +343,14 @@ class Predictor:
     both = clips, self._checked_numbers(frame_numbers, clips)
     size = min(len(clips), _MAX_CLIPS)
     try:
-      parts = (
-        [
-          x if x is None else _padded(x[start : start + size], size)
-          for x in both
-        ]
-        for start in range(0, len(clips), size)
+      outputs = []
+      for start in range(0, len(clips), size):
+        part = [x if x is None else x[start : start + size] for x in both]
+        part = [x if x is None else _padded(x, size) for x in part]
+        outputs.append(function(self.params, *part))
+      return jax.tree.map(
+        lambda *parts: np.concatenate(parts)[: len(clips)], *outputs
       )
-      outputs = [function(self.params, *part) for part in parts]
-      return {
-        name: np.concatenate([np.asarray(x[name]) for x in outputs])[
-          : len(clips)
-        ]
-        for name in outputs[0]
-      }
     except jax.errors.JaxRuntimeError as error:
       if 'RESOURCE_EXHAUSTED' not in str(error):
         raise
@@ -381,11 +361,7 @@ class Predictor:
   def _checked(self, clips: np.ndarray) -> np.ndarray:
     """Returns clips as an array; raises a UserError if they do not fit."""
     data = self.config.data
-    shape = (data.frames, *data.crop, 3)
-    try:
-      clips = np.asarray(clips)
-    except ValueError:
-      raise UserError('the clips differ in shape.') from None
+    shape, clips = (data.frames, *data.crop, 3), np.asarray(clips)
     if clips.dtype != np.uint8 or clips.shape[1:] != shape or not len(clips):
       raise UserError(
         f'the clips are {clips.dtype} {list(clips.shape)}; the model takes '

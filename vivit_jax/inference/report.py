@@ -5,31 +5,29 @@ import pathlib
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vivit_jax import commands
+from vivit_jax import commands, files
 from vivit_jax.data import live
 from vivit_jax.errors import UserError
-from vivit_jax.inference import outputs, videos
+from vivit_jax.inference import explain, timeline, videos
+from vivit_jax.inference.predictor import Prediction, Predictor, Window
 
 if TYPE_CHECKING:
   from vivit_jax.inference.command import Options
-  from vivit_jax.inference.predictor import Prediction, Predictor, Window
 
 
 class Report:
   """The results of `vivit_jax.predict`, printed as they come."""
 
-  def __init__(self, predictor: 'Predictor', options: 'Options'):
+  def __init__(self, predictor: Predictor, options: 'Options'):
     self._predictor, self._options = predictor, options
     self._ids: list[str] = []
     self._features: list[np.ndarray] = []
     if options.explain is not None:
-      from vivit_jax.inference.explain import Explainer  # imports matplotlib
-
-      self._explainer = Explainer(predictor, options.explain_by)
+      self._explainer = explain.Explainer(predictor, options.explain_by)
       if options.explain_by is None and self._explainer.note:
         print(self._explainer.note, file=sys.stderr)
 
@@ -52,11 +50,10 @@ class Report:
       UserError: it cannot be read to its end; what was predicted is reported.
     """
     options, name = self._options, live.name_of(source)
-    kept: list[Window] | None = None if stem is None else []
-    failure: UserError | None = None
+    kept: list[Window] = []
+    failures: list[UserError] = []
 
-    def windows() -> Iterator['Window']:
-      nonlocal failure
+    def windows() -> Iterator[Window]:
       try:
         opened = videos.open_live(
           source,
@@ -65,11 +62,9 @@ class Report:
           options.seconds,
           stop,
         )
-        yield from self._windows(opened, kept)
-      except commands.NoOutput:
-        raise
+        yield from self._windows(opened, None if stem is None else kept)
       except UserError as error:
-        failure = error
+        failures.append(error)
 
     if options.json:
       for window in windows():
@@ -77,10 +72,10 @@ class Report:
     else:
       commands.say(name)
       self._say_segments(windows())
-    if stem is not None and kept:
+    if kept:
       self._plot(stem, name, kept)
-    if failure is not None and not stop.is_set():
-      raise failure
+    if failures and not stop.is_set():
+      raise failures[0]
 
   def save_features(self) -> None:
     """Writes the features of all videos, if requested."""
@@ -89,7 +84,7 @@ class Report:
     path = pathlib.Path(self._options.features)
     kind = 'tokens' if self._options.tokens else 'pooled'
     arrays = {'ids': np.asarray(self._ids), kind: np.stack(self._features)}
-    with outputs.writing(path) as unfinished, open(unfinished, 'wb') as file:
+    with files.writing(path) as unfinished, open(unfinished, 'wb') as file:
       np.savez(file, **arrays)
 
   def _add_whole(self, path: pathlib.Path, stem: pathlib.Path | None) -> None:
@@ -111,8 +106,6 @@ class Report:
       self._features.append(features)
     pictures = []
     if stem is not None:
-      from vivit_jax.inference import explain  # imports matplotlib
-
       explanation = self._explainer.explain(path, prediction.heads, rate)
       pictures = [str(p) for p in explain.write(stem, explanation)]
     if options.json:
@@ -124,33 +117,26 @@ class Report:
       commands.say('\n'.join(lines))
 
   def _add_windows(self, path: pathlib.Path, stem: pathlib.Path | None) -> None:
-    from vivit_jax.inference import timeline  # imports matplotlib
-
-    keep = self._options.json or stem is not None
-    kept: list[Window] | None = [] if keep else None
-    windows = self._windows(path, kept)
-    if self._options.json:
-      segments: dict[str, list[dict[str, Any]]] = {
-        head: [] for head in self._predictor.label_names
-      }
+    as_json = self._options.json
+    kept: list[Window] = []
+    windows = self._windows(path, kept if as_json or stem else None)
+    if as_json:
+      segments = {head: [] for head in self._predictor.label_names}
       for segment in timeline.segments(windows):
         segments[segment.head].append(segment.to_json())
-      results = {
-        'video': str(path),
-        'timeline': segments,
-        'windows': [window.to_json() for window in kept],
-      }
     else:
       commands.say(path)
       self._say_segments(windows)
     if stem is not None:
       self._plot(stem, path.name, kept)
-    if self._options.json:
+    if as_json:
+      every = [window.to_json() for window in kept]
+      results = {'video': str(path), 'timeline': segments, 'windows': every}
       commands.say(json.dumps(results))
 
   def _windows(
-    self, video: videos.Source, kept: list['Window'] | None
-  ) -> Iterator['Window']:
+    self, video: videos.Source, kept: list[Window] | None
+  ) -> Iterator[Window]:
     """Yields the windows of a video, and appends them to `kept`."""
     options = self._options
     for window in self._predictor.timeline(
@@ -165,22 +151,18 @@ class Report:
         kept.append(window)
       yield window
 
-  def _say_segments(self, windows: Iterable['Window']) -> None:
-    from vivit_jax.inference import timeline  # imports matplotlib
-
+  def _say_segments(self, windows: Iterable[Window]) -> None:
     for segment in timeline.segments(windows):
       commands.say(f'  {timeline.line(segment)}')
 
   def _plot(
-    self, stem: pathlib.Path, title: str, windows: list['Window']
+    self, stem: pathlib.Path, title: str, windows: list[Window]
   ) -> None:
-    from vivit_jax.inference import timeline  # imports matplotlib
-
     picture = stem.with_name(f'{stem.name}.timeline.png')
     timeline.write(picture, title, windows, self._predictor.label_names)
 
 
-def _label_lines(prediction: 'Prediction') -> Iterator[str]:
+def _label_lines(prediction: Prediction) -> Iterator[str]:
   """Yields a line for each label of each head."""
   for head, ranking in prediction.heads.items():
     pairs = zip(ranking.labels, ranking.probabilities)

@@ -12,25 +12,16 @@ from vivit_jax.models import builder, family, stacking
 from vivit_jax.models.family import ModelConfig
 from vivit_jax.models.rollout import Rollout as Rollout
 
-_POOLS = (
-  'token',
-  'mean',
-  'mean_norm',
-)  # values of model.pool that rollout supports
+_POOLS = 'token', 'mean', 'mean_norm'  # that rollout supports
 
 
-def attention_rollout(
-  config: ModelConfig,
-) -> Callable[..., Rollout]:
+def attention_rollout(config: ModelConfig) -> Callable[..., Rollout]:
   """Returns a function (parameters, videos, frame numbers) -> rollout.
 
   It is compiled per shape. Parameters may have stacked layers. Videos are float
   [B, T, H, W, 3], normalised by `pixels.normalise`. Frame numbers, int [B, T],
   are for models that read them; others need none. Attention is recomputed in
   float32 from the queries and keys of a forward pass.
-
-  Args:
-    config: of the model.
 
   Raises:
     UserError: rollout is not defined for the family or the pool.
@@ -41,13 +32,16 @@ def attention_rollout(
   config = dataclasses.replace(config, scan=False, remat='none')
   model = models.build(config)
 
+  def is_captured(module: nn.Module, method: str) -> bool:
+    return method == '__call__' and module.name in ('query', 'key')
+
   def flow(params, video, frame_BxT=None):
     _, state = model.apply(
       {'params': stacking.unstack(params)},
       video,
       frame_BxT=frame_BxT if model.reads_frame_numbers else None,
       features=True,
-      capture_intermediates=_is_query_or_key,
+      capture_intermediates=is_captured,
       mutable='intermediates',
     )
     batch, frames, *crop, _ = video.shape
@@ -68,7 +62,3 @@ def why_not(config: ModelConfig) -> str | None:
   if (pool := builder.pool_of(config)) not in _POOLS:
     return f"attention rollout is not defined for model.pool='{pool}'"
   return None
-
-
-def _is_query_or_key(module: nn.Module, method: str) -> bool:
-  return method == '__call__' and module.name in ('query', 'key')

@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from vivit_jax import fonts
-from vivit_jax.inference import outputs
+from vivit_jax import files, fonts
 from vivit_jax.inference.predictor import Window
 
 _TAB10 = matplotlib.colormaps['tab10'].colors
@@ -97,19 +96,13 @@ def write(
   windows: Sequence[Window],
   label_names: Mapping[str, Sequence[str]],
 ) -> None:
-  """Writes the plot of a time line as a PNG, atomically.
-
-  Args:
-    path: of the PNG.
-    title: of the plot.
-    windows: all windows of a video, at least one.
-    label_names: of each head, in the order of its outputs.
+  """Writes the plot of a video's windows, at least one, as a PNG, atomically.
 
   Raises:
     UserError: the file cannot be written.
   """
   figure = draw(title, windows, label_names)
-  with outputs.writing(path) as unfinished, fonts.without_warnings():
+  with files.writing(path) as unfinished, fonts.without_warnings():
     figure.savefig(unfinished, format='png')
 
 

@@ -12,7 +12,6 @@ from vivit_jax.config import TrainConfig
 from vivit_jax.data import datasets, pipeline
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import (
-  cross_entropies,
   forward,
   metrics,
   predict_split,
@@ -109,7 +108,7 @@ def scores(
 ) -> dict[str, float]:
   """Returns the scores and losses of one of the V columns of logits."""
   logits = {head: x[:, view] for head, x in predictions.logits.items()}
-  losses = cross_entropies.cross_entropies(
+  losses = metrics.cross_entropies(
     logits, predictions.labels, config.train.head_weights
   )
   return metrics.scores(logits, predictions.labels) | losses

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from reader import Reader
 
-from vivit_jax.evaluation import calibration, comparison, metrics, page
+from vivit_jax.evaluation import comparison, metrics, page
 from vivit_jax.evaluation.page import compared
 from vivit_jax.evaluation.predictions import Table
 
@@ -107,20 +107,6 @@ def test_views_are_those_of_metrics_json(whole, table):
   )
 
 
-def test_calibration_bins_are_those_that_have_videos(whole, table):
-  probabilities, labels = table.probabilities()['verb'], table.labels['verb']
-  right = probabilities.argmax(axis=1) == labels
-  bins = calibration.bins(probabilities.max(axis=1), right)
-  rows = whole.tables['accuracy by confidence'][1:]
-  assert [row[1:] for row in rows] == [
-    [f'{n}', f'{100 * confidence:.1f}%', f'{100 * accuracy:.1f}%']
-    for n, confidence, accuracy in zip(
-      bins.count, bins.confidence, bins.accuracy
-    )
-    if n
-  ]
-
-
 @pytest.mark.parametrize('head', ['verb', 'tags'])
 def test_classes_are_those_of_metrics_json_the_worst_first(whole, table, head):
   measure = 'average precision' if head == 'tags' else 'accuracy'
@@ -166,31 +152,12 @@ def test_what_cannot_be_encoded_is_replaced():
   assert 'half \ufffd' in html and 'bell \ufffd' in html
 
 
-def test_its_size_is_bounded():
-  """400 classes, wrong half of the time, with frames of nothing but noise."""
-
-  class Noise(made_up.Videos):
-    def decode_frames(self, video, frames):
-      rng = np.random.default_rng(video)
-      for frame in frames:
-        yield frame, rng.integers(0, 256, (240, 320, 3), np.uint8)
-
-  table = made_up.table({'label': 400}, 1200)
-  html = render(table, source=Noise(table.ids, frames=300))
-  assert html.count('<article') == 24
-  assert html.count('data:image/jpeg') == 24 * 8
-  assert len(html.encode()) < 6e6
-
-
 @pytest.mark.parametrize(
   ('protocol', 'words'),
   [
     ({}, '1 view; clips of 16 frames at stride 2; 224 x 224 pixels'),
     ({'temporal_views': 4}, '4 temporal x 1 spatial views, logits averaged'),
-    ({'stride': None, 'frames_per_second': 12.5}, '12.5 frames per second'),
-    ({'sampling': 'span'}, 'at stride 2, spread over their span'),
     ({'views_from': 'start'}, '1 view from the start; clips'),
-    ({'sampling': 'whole', 'stride': None}, 'over the whole video'),
   ],
 )
 def test_the_protocol_in_a_line(protocol, words):

@@ -21,10 +21,6 @@ def render(
 ) -> str:
   """Returns the page as HTML; the same bytes for the same evaluation.
 
-  The page stays below a few MB for any number of videos, because it shows at
-  most 24 mistakes with 8 small frames each, 60 pairs and 1000 classes per head,
-  and 300 points per curve.
-
   Args:
     table: the predictions.
     results: content of metrics.json.

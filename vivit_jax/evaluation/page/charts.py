@@ -129,19 +129,15 @@ def _path(pixels: np.ndarray) -> str:
 
 def _dots(
   line: Line, values: np.ndarray, pixels: np.ndarray, unit: str
-) -> list[dict[str, Any]]:
+) -> list[tuple[float, float, float, str]]:
+  """Returns (x, y, radius, words) of each point."""
   radii, notes = np.full(len(values), _RADIUS), [''] * len(values)
   if line.videos is not None:
     share = np.asarray(line.videos) / max(line.videos, default=1)
     radii = np.maximum(_MAX_RADIUS * np.sqrt(share), _MIN_RADIUS).round(2)
     notes = [f', {count(n, "video")}' for n in line.videos]
   return [
-    {
-      'x': at[0],
-      'y': at[1],
-      'r': radius,
-      'words': f'{x:g}: {y:.2f}{unit}{note}',
-    }
+    (*at, radius, f'{x:g}: {y:.2f}{unit}{note}')
     for (x, y), at, radius, note in zip(values, pixels, radii, notes)
     if np.isfinite(at).all()
   ]

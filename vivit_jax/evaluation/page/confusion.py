@@ -34,12 +34,7 @@ def parts(counts: np.ndarray, names: list[str]) -> dict[str, Any]:
     'matrix': matrix if written else None,
     'map': None if written else _map(counts, names),
     'pairs': [
-      {
-        'truth': names[truth],
-        'guess': names[guess],
-        'count': int(counts[truth, guess]),
-        'total': totals[truth],
-      }
+      (names[truth], names[guess], int(counts[truth, guess]), totals[truth])
       for truth, guess in worst_pairs(counts)
     ],
     'pair_count': int(wrong),
@@ -80,23 +75,11 @@ def picture(counts: np.ndarray) -> bytes:
   shares = counts / totals
   right = np.eye(len(counts), dtype=bool)
   alpha = np.where(shares > 0, np.maximum(np.sqrt(shares), _MIN_OPACITY), 0)
-  # With more classes than pixels, neighbours share one: the strongest is shown.
-  factor = -(-len(counts) // _SIDE)
-  edge = -len(counts) % factor
-  alpha, right = (np.pad(x, ((0, edge), (0, edge))) for x in (alpha, right))
-  alpha, right = (
-    einops.reduce(x, '(h i) (w j) -> h w', 'max', i=factor, j=factor)
-    for x in (alpha, right)
-  )
   colours = np.where(right[..., None], _RIGHT, _WRONG)[..., ::-1]  # to BGR
   pixels = np.concatenate([colours, 255 * alpha[..., None]], axis=-1)
   pixels[alpha == 0] = 0
   larger = max(_SIDE // len(pixels), 1)
-  pixels = einops.repeat(
-    np.round(pixels).astype(np.uint8),
-    'h w c -> (h i) (w j) c',
-    i=larger,
-    j=larger,
-  )
+  pixels = np.round(pixels).astype(np.uint8)
+  pixels = einops.repeat(pixels, 'h w c -> (h i) (w j) c', i=larger, j=larger)
   best = [cv2.IMWRITE_PNG_COMPRESSION, 9]
   return cv2.imencode('.png', pixels, best)[1].tobytes()

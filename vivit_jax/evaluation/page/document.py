@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import os
 import pathlib
 import re
 from collections.abc import Mapping
@@ -10,9 +9,6 @@ from typing import Any
 
 import jinja2
 import markupsafe
-
-from vivit_jax import files
-from vivit_jax.errors import UserError
 
 _PARTS = (
   'tiles', 'views', 'heads', 'training', 'protocol', 'compared', 'clips',
@@ -38,24 +34,6 @@ def render(
   return _ENVIRONMENT.get_template('template.html').render(
     title=title, lines=lines, sections=sections, **content
   )
-
-
-def write(path: str | os.PathLike, page: str) -> None:
-  """Writes a page atomically, and creates its folder.
-
-  Raises:
-    UserError: the file cannot be written.
-  """
-  path = pathlib.Path(path)
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with files.replacing(path) as temporary:
-      temporary.write_text(page, encoding='utf-8', newline='\n')
-  except OSError as error:
-    raise UserError(
-      f'the page cannot be written to {path} ({error.strerror or error}): '
-      'choose another file with --out.'
-    ) from None
 
 
 def percent(fraction: float, digits: int = 1) -> str:

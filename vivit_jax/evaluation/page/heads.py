@@ -9,7 +9,6 @@ from vivit_jax.evaluation import calibration, metrics
 from vivit_jax.evaluation.page import charts, confusion, mistakes
 from vivit_jax.evaluation.predictions import Table
 
-_MAX_CLASSES = 1000  # in the table of classes, the worst ones
 _MAX_MISTAKES = 24  # over all heads
 
 
@@ -51,14 +50,9 @@ def _classes(
   values, counts = np.array(found[key], float), np.array(found['count'])
   present = np.flatnonzero(counts > 0)
   order = present[np.lexsort((present, -counts[present], values[present]))]
-  notes = []
-  if len(order) > _MAX_CLASSES:
-    notes.append(f'the {_MAX_CLASSES} worst of {len(order)} classes')
-  if len(order) < len(names):
-    notes.append(f'classes without videos: {len(names) - len(order)}')
   return {
     'measure': key.replace('_', ' '),
-    'notes': notes,
+    'missing': len(names) - len(order),
     'classes': [
       {
         'name': names[k],
@@ -66,7 +60,7 @@ def _classes(
         'count': int(counts[k]),
         'right': int(found['correct'][k]) if single else None,
       }
-      for k in order[:_MAX_CLASSES]
+      for k in order
     ],
   }
 
@@ -74,7 +68,7 @@ def _classes(
 def _calibration(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
   """Returns the accuracy of the first guess for each bin of its probability."""
   bins = calibration.bins(confidence, right)
-  some = bins.count > 0
+  some, edges = bins.count > 0, np.linspace(0, 1, len(bins.count) + 1)
   model = charts.Line(
     'this model',
     100 * bins.confidence[some],
@@ -89,14 +83,7 @@ def _calibration(confidence: np.ndarray, right: np.ndarray) -> dict[str, Any]:
       x_label='probability of the first guess, in percent',
       percent=True,
     ),
-    'rows': [
-      {
-        'low': k / len(bins.count),
-        'high': (k + 1) / len(bins.count),
-        'count': int(bins.count[k]),
-        'confidence': float(bins.confidence[k]),
-        'accuracy': float(bins.accuracy[k]),
-      }
-      for k in np.flatnonzero(some)
-    ],
+    'rows': np.column_stack(
+      [edges[:-1], edges[1:], bins.count, bins.confidence, bins.accuracy]
+    )[some].tolist(),
   }

@@ -25,9 +25,9 @@ def surest(
 ) -> list[dict[str, Any]]:
   """Returns the videos whose first guess is wrong, the most probable first.
 
-  Equally probable ones are in the order of the examples. Classes are ranked by
-  `scores` [n, K], because `probabilities` [n, K] can round to equal values.
-  Labels are int [n]; or float [n, K], above 0 at each label.
+  Classes are ranked by `scores` [n, K], because `probabilities` [n, K] can
+  round to equal values. Labels are int [n]; or float [n, K], above 0 at each
+  label.
 
   Returns:
     For each video: its 'row'; 'guess', the first guess, and 'truth', the labels

@@ -6,11 +6,7 @@ from typing import Any
 from vivit_jax.evaluation.page import charts
 from vivit_jax.evaluation.page.document import count, isolated
 
-_METRICS = {
-  'top1': 'top-1',
-  'top5': 'top-5',
-  'mAP': 'mean average precision',
-}
+_METRICS = {'top1': 'top-1', 'top5': 'top-5', 'mAP': 'mean average precision'}
 # Each head's first of these is charted by number of views.
 _DRAWN = ('mAP', 'top1')
 
@@ -67,7 +63,10 @@ def by_views(
   """Returns charts and a table of accuracy by number of views, if several."""
   if len(rows) < 2:
     return None
-  drawn = _drawn_scores(rows[0]['scores'], heads)
+  drawn = []  # a score over all heads, and one of each head
+  for head in ('joint', *heads):
+    names = [f'{head}/{metric}' for metric in _DRAWN]
+    drawn += [name for name in names if name in rows[0]['scores']][:1]
   return {
     'charts': [_views_chart(score, rows) for score in drawn],
     'columns': [in_words(score) for score in drawn],
@@ -79,17 +78,6 @@ def by_views(
       for row in rows
     ],
   }
-
-
-def _drawn_scores(
-  scores: Mapping[str, float], heads: Sequence[str]
-) -> list[str]:
-  """Returns the scores to chart: one for all heads, and one for each head."""
-  drawn = []
-  for head in ('joint', *heads):
-    names = [f'{head}/{metric}' for metric in _DRAWN]
-    drawn += [score for score in names if score in scores][:1]
-  return drawn
 
 
 def _views_chart(
