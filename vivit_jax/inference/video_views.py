@@ -4,7 +4,9 @@ Frames are decoded one by one, and only the crops that clips need are kept. So
 memory does not grow with the length of a video.
 """
 
+import collections
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator
 
@@ -141,8 +143,8 @@ def window_clips(
   window.
 
   Args:
-    video: decoded once; the crops of one window are kept. A file shorter than a
-      window is decoded again.
+    video: decoded once, or again if its container reports a wrong number of
+      frames. Without any number (live), the crops of one window are kept.
     data: how clips are cut.
     views: per window; None for as many centre-crop clips as fit into it.
     window: in seconds; None for the length of a clip. Frames that are spread
@@ -157,55 +159,77 @@ def window_clips(
       is less than a frame.
   """
   length, hop = _window_frames(video, data, window, stride)
-  clip_stride, live = stride_of(video, data), video.count is None
+  clip_stride = stride_of(video, data)
+  rate, live, count = video.rate, video.count is None, video.count or 0
 
-  def views_of(count: int) -> tuple[Views, str]:
+  def whole(count: int) -> tuple[Views, str]:
     if views:
       return views, views_from
     fitting = frame_numbers.fitting_clips(count, data, clip_stride)
     return (fitting, 1), 'middle'
 
-  def numbers_of(count: int) -> np.ndarray:
-    (temporal, _), place = views_of(count)
-    return _view_numbers(video, data, count, temporal, place)
-
   def window_of(
-    first: int, end: int, clips: tuple[np.ndarray, np.ndarray]
+    first: int, last: int, views: tuple[np.ndarray, np.ndarray]
   ) -> WindowClips:
-    return WindowClips(first / video.rate, end / video.rate, *clips)
+    return WindowClips(first / rate, last / rate, *views)
 
-  if not live and video.count < length:
+  if not live and count < length:
     count = _count_frames(video)  # the container may report too few
-    if count < length:
-      yield window_of(0, count, cut_views(video, data, *views_of(count)))
-      return
-  numbers, crops = numbers_of(length), _Crops(data, views_of(length)[0][1])
-  index = end = decoded = 0
-  failure = None
-  try:
-    for number, image in enumerate(video.decode()):
-      decoded = number + 1
+  if not live and count < length:
+    yield window_of(0, count, cut_views(video, data, *whole(count)))
+    return
+  (temporal, spatial), place = whole(length)
+  numbers = _view_numbers(video, data, length, temporal, place)
+  needed = frozenset(numbers.ravel().tolist())
+  starts = _starts(None if live else count, length, hop)
+  start = next(starts)
+  crops = _Crops(data, spatial)
+  unfinished: collections.deque[int] = collections.deque()
+  end = decoded = 0
+  failures: list[UserError] = []
+  for number, image in enumerate(_until_failure(video, failures)):
+    decoded = number + 1
+    if number == start:
+      unfinished.append(start)
+      start = next(starts)
+    if live or any(number - first in needed for first in unfinished):
       crops.add(number, image)
-      crops.drop(number - length)
-      first = round(index * hop)
-      if first + length == decoded:
-        index, end = index + 1, decoded
-        yield window_of(first, end, crops.clips(first + numbers))
-  except UserError as error:
-    if not live:
-      raise
-    failure = error
-  if not decoded:
-    raise failure or UserError(f'{video.name} has no frames.')
+    crops.drop(number - length)
+    if unfinished and unfinished[0] + length == decoded:
+      first, end = unfinished.popleft(), decoded
+      yield window_of(first, end, crops.clips(first + numbers))
+  if not decoded and not failures:
+    raise UserError(f'{video.name} has no frames.')
   span = frame_numbers.span(data, clip_stride)
-  if failure and data.short_videos == 'refuse' and decoded < span:
+  if failures and decoded < (span if data.short_videos == 'refuse' else 1):
+    raise failures[0]
+  if decoded < length and live:
+    (temporal, _), place = whole(decoded)
+    numbers = _view_numbers(video, data, decoded, temporal, place)
+    yield window_of(0, decoded, crops.clips(numbers))
+  elif decoded < length:
+    yield window_of(0, decoded, cut_views(video, data, *whole(decoded)))
+  elif end < decoded:  # live, or the container reported a wrong number
+    first = decoded - length
+    if not live:
+      for number, image in enumerate(video.decode()):
+        if number - first in needed:
+          crops.add(number, image)
+    yield window_of(first, decoded, crops.clips(first + numbers))
+  for failure in failures:
     raise failure
-  if end < decoded:
-    count = min(length, decoded)
-    first = decoded - count
-    yield window_of(first, decoded, crops.clips(first + numbers_of(count)))
-  if failure:
-    raise failure
+
+
+def _until_failure(
+  video: Video, failures: list[UserError]
+) -> Iterator[np.ndarray]:
+  """Yields the frames; if a live video fails, it ends, and tells `failures`."""
+  try:
+    yield from video.decode()
+  except UserError as error:
+    if video.count is not None:
+      raise
+    failures.append(error)
 
 
 def _window_frames(
@@ -268,6 +292,21 @@ class _Crops:
     )
     clips = einops.rearrange(clips, 'v t s ... -> (v s) t ...')
     return clips, np.repeat(numbers.astype(np.int32), self._spatial, axis=0)
+
+
+def _starts(count: int | None, length: int, hop: float) -> Iterator[int]:
+  """Yields the first frame of each window, endlessly.
+
+  One window ends at frame `count`, if it is known. Later windows are for videos
+  with more frames than their container reports.
+  """
+  previous, last = -1, -1 if count is None else count - length
+  for index in itertools.count():
+    start = round(index * hop)
+    if previous < last < start:
+      yield last
+    yield start
+    previous = start
 
 
 def _count_frames(video: Video) -> int:
