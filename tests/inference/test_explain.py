@@ -1,6 +1,7 @@
 """Pictures and animations of the attention."""
 
 import dataclasses
+import io
 import itertools
 import json
 import warnings
@@ -237,3 +238,14 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(UserError, match='file/look.png'):
     explain.write(tmp_path / 'file' / 'look', make())
+
+
+def test_the_last_index_may_have_fewer_frames():
+  """As in MViT and Video Swin, whose clips may be odd."""
+  whole = make(t=3)
+  odd = dataclasses.replace(whole, frames=whole.frames[:5])
+  assert odd.tubelet == 2
+  with Image.open(io.BytesIO(explain.draw_animation(odd))) as animation:
+    assert animation.n_frames == 5
+  texts = [text.get_text() for text in explain.draw_picture(odd).findobj(Text)]
+  assert '0.40 s\nframe 5' in texts

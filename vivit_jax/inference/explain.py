@@ -74,8 +74,8 @@ class Explanation:
 
   @property
   def tubelet(self) -> int:
-    """Frames per temporal index."""
-    return len(self.frames) // len(self.time)
+    """Frames per temporal index; the last index may have fewer."""
+    return -(-len(self.frames) // len(self.time))
 
   @property
   def aspect(self) -> float:
@@ -199,7 +199,9 @@ def draw_picture(explanation: Explanation) -> Figure:
     width, [height, height, _CURVE], 1.5, _caption(explanation, labels=3)
   )
   limits = colour_limits(explanation.space)
-  frames = _enlarged(explanation.frames[middles * tubelet + tubelet // 2])
+  shown = middles * tubelet + tubelet // 2
+  last = len(explanation.frames) - 1
+  frames = _enlarged(explanation.frames[np.minimum(shown, last)])
   heat_maps = overlay(frames, explanation.space[middles], limits)
   left, right = -0.5, group * len(starts) - 0.5
   for axes, images in zip(rows, (frames, heat_maps)):
@@ -235,7 +237,8 @@ def draw_animation(explanation: Explanation) -> bytes:
   """
   step = -(-len(explanation.frames) // _MAX_PAGES)
   frames = _enlarged(explanation.frames[::step])
-  space = np.repeat(explanation.space, explanation.tubelet, axis=0)[::step]
+  space = np.repeat(explanation.space, explanation.tubelet, axis=0)
+  space = space[: len(explanation.frames) : step]
   heat_maps = overlay(frames, space, colour_limits(explanation.space))
   pairs = [_side_by_side(pair) for pair in zip(frames, heat_maps)]
   lines = _caption(explanation, labels=1)
@@ -349,7 +352,8 @@ def _draw_curve(axes: Axes, explanation: Explanation) -> None:
 def _times(explanation: Explanation, start: int, group: int) -> str:
   """Returns a column's tick label: start time and frame numbers."""
   first = start * explanation.tubelet
-  end = min(start + group, len(explanation.time)) * explanation.tubelet
+  end = (start + group) * explanation.tubelet
+  end = min(end, len(explanation.frames))
   text = f'frames {first + 1}\u2013{end}' if end > first + 1 else f'frame {end}'
   if explanation.interval is None:
     return text

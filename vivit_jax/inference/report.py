@@ -12,7 +12,7 @@ import numpy as np
 from vivit_jax import commands, files
 from vivit_jax.data import live
 from vivit_jax.errors import UserError
-from vivit_jax.inference import explain, timeline, videos
+from vivit_jax.inference import videos
 from vivit_jax.inference.predictor import Prediction, Predictor, Window
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ class Report:
     self._ids: list[str] = []
     self._features: list[np.ndarray] = []
     if options.explain is not None:
+      from vivit_jax.inference import explain  # imports matplotlib
+
       self._explainer = explain.Explainer(predictor, options.explain_by)
       if options.explain_by is None and self._explainer.note:
         print(self._explainer.note, file=sys.stderr)
@@ -106,6 +108,8 @@ class Report:
       self._features.append(features)
     pictures = []
     if stem is not None:
+      from vivit_jax.inference import explain  # imports matplotlib
+
       explanation = self._explainer.explain(path, prediction.heads, rate)
       pictures = [str(p) for p in explain.write(stem, explanation)]
     if options.json:
@@ -117,6 +121,8 @@ class Report:
       commands.say('\n'.join(lines))
 
   def _add_windows(self, path: pathlib.Path, stem: pathlib.Path | None) -> None:
+    from vivit_jax.inference import timeline  # imports matplotlib
+
     as_json = self._options.json
     kept: list[Window] = []
     windows = self._windows(path, kept if as_json or stem else None)
@@ -152,12 +158,16 @@ class Report:
       yield window
 
   def _say_segments(self, windows: Iterable[Window]) -> None:
+    from vivit_jax.inference import timeline  # imports matplotlib
+
     for segment in timeline.segments(windows):
       commands.say(f'  {timeline.line(segment)}')
 
   def _plot(
     self, stem: pathlib.Path, title: str, windows: list[Window]
   ) -> None:
+    from vivit_jax.inference import timeline  # imports matplotlib
+
     picture = stem.with_name(f'{stem.name}.timeline.png')
     timeline.write(picture, title, windows, self._predictor.label_names)
 
