@@ -155,6 +155,8 @@ def test_spans_are_exact_numbers_rounded_down():
 
 def test_a_span_in_the_middle():
   assert uniform('span', 11, 4) == [[1, 3, 6, 8]]  # from 1.5
+  views = np.array(uniform('span', 301, 16, 5, stride=4))
+  assert views[:, 0].tolist() == [0, 59, 118, 177, 236]  # 237 is the last
   first, last = uniform('span', 11, 4, 2)
   assert (first, last) == ([0, 2, 4, 7], [3, 5, 7, 10])
   assert uniform('span', 5, 4) == [[0, 2, 4, 2]]  # looped: 7 is 2

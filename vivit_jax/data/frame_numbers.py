@@ -85,6 +85,8 @@ def uniform_frames(
     case 'span':
       last = available - data.frames * stride
       starts = _starts(last, views, views_from)
+      if views > 1 and views_from == 'middle':  # as SlowFast's MViT
+        starts = np.arange(views) * np.floor(starts[1])
       return _spans(starts, available, data, stride)
     case 'segments':
       bounds = _bounds(available, data.frames)
