@@ -1,8 +1,8 @@
 r"""A probe of VideoPrism-B, 16 x 4, on Kinetics-400 (arXiv 2402.13217).
 
-  python train.py --config=configs/k400_videoprism_b_probe.py \
+  python -m vivit_jax.probe --config=configs/k400_videoprism_b_probe.py \
     --workdir=runs/videoprism_b_probe \
-    --config.init_from=flax_base_f16r288_repeated.npz
+    --config.init_from=hf://google/videoprism-base-f16r288
 
 Hardware: not tried. 240,000 videos x 150 epochs x 491.5 G multiply-adds,
 forward alone, are 3.5e19 operations: 49 hours of an H100 at a fifth of its

@@ -1,8 +1,8 @@
 r"""A probe of VideoPrism-L, 8 x 8, on Kinetics-400 (arXiv 2402.13217).
 
-  python train.py --config=configs/k400_videoprism_l_probe.py \
+  python -m vivit_jax.probe --config=configs/k400_videoprism_l_probe.py \
     --workdir=runs/videoprism_l_probe \
-    --config.init_from=flax_large_f8r288_repeated.npz
+    --config.init_from=hf://google/videoprism-large-f8r288
 
 Hardware: not tried; 1.5 times the operations of
 configs/k400_videoprism_b_probe.py.

@@ -1,14 +1,15 @@
 r"""Probe of V-JEPA 2-L on Kinetics-400 (arXiv 2506.09985).
 
-  python train.py --config=configs/k400_vjepa2_l_probe.py \
+  python -m vivit_jax.probe --config=configs/k400_vjepa2_l_probe.py \
     --workdir=runs/vjepa2_l_k400 \
     --config.init_from=hf://facebook/vjepa2-vitl-fpc64-256
 
-The encoder is frozen; the attentive pool and the head are trained.
+The encoder is frozen; 20 attentive pools with heads are trained side by side,
+of 5 learning rates and 4 weight decays. Each has 49 million parameters: with
+their moments, 12 GB.
 
 Hardware: not tried.
-Expected: not known for this size and these clips; the paper's is the best of 20
-probes, see configs/ssv2_vjepa2_l_probe.py.
+Expected: not known for this size and these clips.
 
 Optimiser, schedule, augmentation and views: facebookresearch/vjepa2, whose
 probes decay all parameters and flip on no dataset. A video is 8 clips of 16
@@ -49,6 +50,8 @@ def get_config() -> ml_collections.ConfigDict:
   config.optim.weight_decay = 0.1
   config.optim.weight_decay_on = 'all'
   config.optim.clip_norm = None
+  config.probe.learning_rates = (5e-3, 3e-3, 1e-3, 3e-4, 1e-4)
+  config.probe.weight_decays = (0.01, 0.1, 0.4, 0.8)
   config.train.batch_size = 256
   config.train.epochs = 20.0
   config.evaluation.temporal_views = 1

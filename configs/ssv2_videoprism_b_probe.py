@@ -1,8 +1,8 @@
 r"""A probe of VideoPrism-B on Something-Something v2 (arXiv 2402.13217).
 
-  python train.py --config=configs/ssv2_videoprism_b_probe.py \
+  python -m vivit_jax.probe --config=configs/ssv2_videoprism_b_probe.py \
     --workdir=runs/ssv2_videoprism_b_probe \
-    --config.init_from=flax_base_f16r288_repeated.npz
+    --config.init_from=hf://google/videoprism-base-f16r288
 
 Hardware: not tried. 60,000 steps x 256 clips x 491.5 G multiply-adds are 1.5e19
 operations: 21 hours of an H100 at a fifth of its bfloat16 peak.

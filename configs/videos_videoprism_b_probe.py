@@ -2,7 +2,7 @@ r"""A probe of VideoPrism-B on your own videos.
 
   python -m vivit_jax.probe --config=configs/videos_videoprism_b_probe.py \
     --config.data.dataset=videos/NAME --workdir=runs/NAME \
-    --config.init_from=flax_base_f16r288_repeated.npz
+    --config.init_from=hf://google/videoprism-base-f16r288
 
 Hardware: not tried; docs/probing.md has the arithmetic. 1000 videos need 25 GB
 of disk for stored tokens.
