@@ -42,6 +42,7 @@ def test_an_empty_grid_is_the_configs_own_head():
 
 
 STORED = {'probe__tokens': 'stored', 'augment__mixup': 0.0}
+AVERAGE = STORED | {'probe__average': 'clip'}
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,8 @@ STORED = {'probe__tokens': 'stored', 'augment__mixup': 0.0}
     ('init_from', {'init_from': None}),
     ('train.validate_every', {'train__validate_every': 0}),
     ('probe.average', {'probe__average': 'frame'}),
+    ('probe.pools', AVERAGE | {'probe__pools': ('attention', 'mean')}),
+    ('probe.average', AVERAGE | {'probe__pools': ('token',)}),
     ('augment.mixup', STORED | {'augment__mixup': 0.1}),
     ('augment.cutmix', STORED | {'augment__cutmix': 0.1}),
     ("'median'", {'probe__pools': ('mean', 'median')}),
@@ -61,6 +64,7 @@ def test_what_it_cannot_do_is_refused(tmp_path, key, changes):
   grid.check(config_of(), tmp_path)
   with pytest.raises(UserError, match=key):
     grid.check(config_of(**changes), tmp_path)
+  grid.check(config_of(probe__pools=('mean',), **AVERAGE), tmp_path)
 
 
 @pytest.mark.parametrize(

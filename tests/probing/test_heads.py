@@ -116,11 +116,18 @@ def test_the_winner_is_an_ordinary_checkpoint(prepared, encoder, tmp_path):
   [scores] = [result['scores'] for result in results.values()]
   for name in ('verb/top1', 'noun/top1'):
     assert scores[name] == pytest.approx(best[name])
-  # The same command changes nothing.
+  # The same command changes nothing, even without the log.
   before = last_params(folder)
+  (folder / 'grid' / 'metrics.jsonl').write_text('{')
   assert experiment.probe(config, folder) == 0
   for name, array in last_params(folder).items():
     np.testing.assert_array_equal(array, before[name])
+  assert read_table(folder) == table
+  with pytest.raises(UserError, match='probe.learning_rates') as error:
+    experiment.probe(
+      config_of(prepared, encoder, probe__learning_rates=(1e-1, 1e-3)), folder
+    )
+  assert 'optim.' not in str(error.value)
 
 
 def stored(config: configs.TrainConfig, **keys) -> configs.TrainConfig:
@@ -156,3 +163,15 @@ def test_stored_tokens_give_the_head_of_the_encoder(
   other = dataclasses.replace(config, augment=augment)
   with pytest.raises(UserError, match='augment.flip is 0.0 there'):
     experiment.probe(other, tmp_path / 'flipped')
+
+
+def test_equal_splits_have_two_folders(prepared, encoder, tmp_path, capsys):
+  config = config_of(prepared, encoder, train__validation_split='train')
+  config = stored(config, max_gigabytes=1e-9)
+  with pytest.raises(UserError, match='probe.max_gigabytes'):
+    experiment.probe(config, tmp_path)
+  lines = capsys.readouterr().out.splitlines()
+  places = [line.split()[1] for line in lines if line.startswith('tokens ')]
+  assert len(set(places)) == 2
+  # The arrays of the encoder are listed once, not for each pool.
+  assert sum(line.startswith('starting from') for line in lines) == 1

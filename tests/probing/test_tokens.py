@@ -115,10 +115,43 @@ def test_other_tokens_are_never_used(make):
   with pytest.raises(UserError, match=r'clip is \[3, 4\] there') as error:
     other.check_key()
   assert str(split.folder) in str(error.value)
+  key = split.folder / 'key.json'
+  key.write_text('[[1, 2]]')
+  with pytest.raises(UserError, match=str(key)):
+    split.check_key()
+  key.unlink()
+  with pytest.raises(UserError, match='no key.json') as error:
+    split.check_key()
+  assert str(split.folder) in str(error.value)
+
+
+@pytest.mark.parametrize(
+  'damage',
+  [
+    lambda whole: b'',
+    lambda whole: whole[:-1],
+    lambda whole: whole + b'0',
+    lambda whole: b'PK\x03\x04' + whole[4:],
+    lambda whole: whole.replace(b'{', b'(', 1),
+    lambda whole: whole.replace(b'(6,)', b'(5,)', 1),
+    lambda whole: whole.replace(b"'shape'", b"'shape", 1),
+  ],
+)
+def test_a_damaged_shard_is_written_again(make, damage, capsys):
+  split = make()
+  Encoder().write(split)
   path = split.path(1)
-  path.write_bytes(path.read_bytes()[:-1])
+  whole = path.read_bytes()
+  path.write_bytes(damage(whole))
+  assert path.read_bytes() != whole
   with pytest.raises(UserError, match=path.name):
     split.read(np.array([0]))
+  capsys.readouterr()
+  second = Encoder()
+  second.write(split)
+  assert second.numbers == [2, 3] and path.read_bytes() == whole
+  assert str(path) in capsys.readouterr().out
+  assert not split.missing()
 
 
 def test_there_must_be_room(make, monkeypatch, capsys):
@@ -127,8 +160,9 @@ def test_there_must_be_room(make, monkeypatch, capsys):
   assert (
     '7 videos x 2 clips x 3 tokens x 4 x 4 bytes' in capsys.readouterr().out
   )
-  with pytest.raises(UserError, match='probe.max_gigabytes'):
+  with pytest.raises(UserError, match='probe.max_gigabytes') as error:
     tokens.check_room([split, split], 1.9 * 14 * 48 / 1e9)
+  assert 'room' not in str(error.value)
   free = types.SimpleNamespace(free=14 * 48 - 1)
   monkeypatch.setattr(tokens.shutil, 'disk_usage', lambda path: free)
   with pytest.raises(UserError, match='probe.average'):

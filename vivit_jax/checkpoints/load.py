@@ -153,16 +153,20 @@ def _resized(
 
 
 def initialise(
-  params: Any, config: TrainConfig, label_names: orders.Names | None = None
+  params: Any,
+  config: TrainConfig,
+  label_names: orders.Names | None = None,
+  show: bool = True,
 ) -> Any:
   """Returns initial parameters with the weights of `config.init_from`.
 
-  Prints the table of arrays. Step and optimiser state are not loaded.
+  Step and optimiser state are not loaded.
 
   Args:
     params: the model's initial values, blocks stacked or not.
     config: of the run.
     label_names: of the dataset; the head is loaded if its classes are the same.
+    show: prints the table of arrays.
 
   Raises:
     UserError: a file that cannot be read, or weights that do not fit.
@@ -177,8 +181,9 @@ def initialise(
     class_order=orders.order_of(config.class_order, source.label_names),
     label_names=label_names,
   )
-  print(f'starting from {config.init_from} ({source.format}):')
-  print(merged.table(), flush=True)
+  if show:
+    print(f'starting from {config.init_from} ({source.format}):')
+    print(merged.table(), flush=True)
   loaded = names.unflatten(merged.arrays)
   if config.model.scan:
     loaded = stacking.stack(loaded)

@@ -133,6 +133,24 @@ def check(config: TrainConfig, folder: str | os.PathLike) -> None:
   _check_pools(config)
 
 
+def check_resumed(saved: TrainConfig, new: TrainConfig, folder: Any) -> None:
+  """Raises a UserError if the run in `folder` has other heads."""
+  keys = {'pool': 'pools', 'rate': 'learning_rates', 'decay': 'weight_decays'}
+  different = []
+  for field, key in keys.items():
+    old, now = (
+      list(dict.fromkeys(getattr(head, field) for head in heads(config)))
+      for config in (saved, new)
+    )
+    if old != now:
+      different.append(f'probe.{key} is {old} there and {now} now')
+  require(
+    not different,
+    f'{folder} has a run of other heads: {"; ".join(different)}. Choose '
+    'another --workdir, or the same values.',
+  )
+
+
 def _check_pools(config: TrainConfig) -> None:
   family = families.get(config.model.family)
   allowed = [pool for pool in family.pools if pool in pools.POOLS]
@@ -149,6 +167,12 @@ def _check_pools(config: TrainConfig) -> None:
     'token' not in found or len(found) == 1,
     "probe.pools has 'token' beside others, but only its encoder has a class "
     'token: probe it in another --workdir.',
+  )
+  average = config.probe.average
+  require(
+    average is None or found == ['mean'],
+    f"probe.average is '{average}', which only the pool 'mean' allows, but "
+    f'probe.pools has {", ".join(found)}: set average to None.',
   )
 
 
@@ -257,9 +281,10 @@ class Grid:
       config = same[0].config(self.config)
       model = models.build(config.model)
       params = jax.jit(model.init)(key, video)['params']
-      params = load.initialise(params, config, label_names)
+      first = encoder is None
+      params = load.initialise(params, config, label_names, show=first)
       head = {k: x for k, x in params.items() if classifier.is_own(k)}
-      if encoder is None:
+      if first:
         encoder = {k: x for k, x in params.items() if k not in head}
       optimiser = self.optimiser(0.0, jnp.float32(0.0), lambda count: 1.0)
       own[pool], opt_state[pool] = jax.tree.map(

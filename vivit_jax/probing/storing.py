@@ -88,9 +88,11 @@ class Encoder:
       jnp.zeros(clip[:2], int) if grid.encoder.reads_frame_numbers else None,
     )
     run = config.train
-    name = config.data.train_split if training else run.validation_split
+    name = 'training', config.data.train_split
+    if not training:
+      name = 'validation', run.validation_split
     return Tokens(
-      folder=pathlib.Path(probe.folder or folder / 'tokens', name),
+      folder=pathlib.Path(probe.folder or folder / 'tokens', *name),
       key=key,
       videos=len(source),
       clips=probe.clips if training else 1,

@@ -71,12 +71,24 @@ class Tokens:
     return self.folder / f'{shard:05d}.npy'
 
   def missing(self) -> dict[int, int]:
-    """Returns the missing shards, with the number of rows of each."""
+    """Returns missing and damaged shards, with the number of rows of each."""
     return {
       shard: rows
       for shard, rows in enumerate(self._shard_rows)
-      if not self.path(shard).exists()
+      if self._open(shard, rows) is None
     }
+
+  def _open(self, shard: int, rows: int) -> np.memmap | None:
+    """Returns a shard, mapped into memory; None if missing or damaged."""
+    path = self.path(shard)
+    try:
+      array = np.lib.format.open_memmap(path, 'r')
+      size = path.stat().st_size
+    except Exception:  # a damaged header raises errors of many types
+      return None
+    whole = array.offset + array.nbytes == size
+    same = (array.dtype, array.shape) == (self.record, (rows,))
+    return array if whole and same else None
 
   @functools.cached_property
   def _shard_rows(self) -> list[int]:
@@ -84,14 +96,21 @@ class Tokens:
     return [min(size, self.rows - start) for start in range(0, self.rows, size)]
 
   def check_key(self) -> None:
-    """Raises a UserError if the folder has tokens of another key."""
+    """Raises a UserError if the folder has tokens of another or no key."""
     path = self.folder / 'key.json'
     try:
-      saved = dict(json.loads(path.read_text('utf-8')))
+      saved = json.loads(path.read_text('utf-8'))
     except FileNotFoundError:
+      if any(self.folder.glob('*.npy')):
+        raise UserError(
+          f'{self.folder} has tokens, but no key.json that says of what: '
+          'delete it.'
+        ) from None
       return
-    except (OSError, ValueError, TypeError):
-      raise UserError(f'{path} is damaged: delete {self.folder}.') from None
+    except (OSError, ValueError):
+      saved = None
+    if not isinstance(saved, dict):
+      raise UserError(f'{path} is damaged: delete {self.folder}.')
     new = json.loads(json.dumps(self.key))
     different = [
       f'{key} is {saved.get(key)!r} there and {new.get(key)!r} now'
@@ -141,6 +160,9 @@ class Tokens:
     bar = tqdm.tqdm(total=self.rows, initial=done, unit='clip', disable=hidden)
     try:
       for shard, rows in missing.items():
+        path = self.path(shard)
+        if path.exists():
+          print(f'{path} is damaged: it is written again', flush=True)
         if ready != shard:  # the stream would give another shard's batches
           if stream is not None:
             stream.close()
@@ -172,15 +194,11 @@ class Tokens:
     """The complete shards, mapped into memory."""
     shards = []
     for shard, rows in enumerate(self._shard_rows):
-      try:
-        array = np.load(self.path(shard), mmap_mode='r')
-        if (array.dtype, array.shape) != (self.record, (rows,)):
-          raise ValueError
-      except (OSError, ValueError):
+      array = self._open(shard, rows)
+      if array is None:
         raise UserError(
-          f'{self.path(shard)} is damaged: delete it, and the same command '
-          'writes it again.'
-        ) from None
+          f'{self.path(shard)} is damaged: the same command writes it again.'
+        )
       shards.append(array)
     return shards
 
@@ -258,15 +276,17 @@ def check_room(splits: Sequence[Tokens], limit: float) -> None:
   free = shutil.disk_usage(parent).free
   total = sum(split.rows * split.row_bytes for split in splits)
   left = sum(sum(s.missing().values()) * s.row_bytes for s in splits)
-  reason = f'probe.max_gigabytes is {limit:g}' if total > limit * 1e9 else ''
+  reason = ''
+  if total > limit * 1e9:
+    reason, remedy = f'probe.max_gigabytes is {limit:g}', 'raise that key'
   if left > free:
     reason = f'{parent} has {_gigabytes(free)} free for the missing '
-    reason += _gigabytes(left)
+    reason, remedy = reason + _gigabytes(left), 'make room'
   if reason:
     raise UserError(
-      f'the stored tokens take {_gigabytes(total)}, but {reason}: set '
-      "probe.average to 'frame' or 'clip', probe.tokens to 'encoder', or make "
-      'room.'
+      f'the stored tokens take {_gigabytes(total)}, but {reason}: {remedy}, or '
+      "set probe.tokens to 'encoder', or probe.average to 'clip' (for the pool "
+      "'mean')."
     )
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import shutil
+from collections.abc import Mapping
 from typing import Any
 
 from vivit_jax.checkpoints import metadata
@@ -68,23 +69,28 @@ def write(
     path.unlink()  # last: a killed process does this again
   with workdirs.claimed(folder, config), Store(folder) as store:
     store.save(at, alone, description, head.scores(scores))
-  rows = table(grid, inside)
+  rows = table(grid, inside, at, scores)
   score_table.write(folder, rows, 'probe.csv')
   print('\n'.join(score_table.lines(rows, 'head: pool, rate, decay', 'head')))
   print(f'best: {head.name} at step {at}; evaluate.py --workdir={folder}')
 
 
-def table(grid: Grid, inside: pathlib.Path) -> list[dict[str, Any]]:
-  """Returns a row of each head at its best validation, the best head first."""
+def table(
+  grid: Grid, inside: pathlib.Path, at: int, scores: Mapping[str, float]
+) -> list[dict[str, Any]]:
+  """Returns a row of each head at its best validation, the best head first.
+
+  `scores` are those of the checkpoint `at`; the log adds other validations.
+  """
   rows = []
   for head in grid.heads:
-    by_step: dict[int, dict[str, float]] = {}
+    by_step = {at: head.scores(scores)}
     for name, points in curves.read(inside).items():
       metric = name.removeprefix('validation/').removesuffix(f'/{head.name}')
       if name == f'validation/{metric}/{head.name}':
         for step, value in zip(*points):
           by_step.setdefault(int(step), {})[metric] = float(value)
-    at = max(by_step, key=lambda step, of=by_step: (grid.rank(of[step]), step))
-    row = {'head': head.name, **dataclasses.asdict(head), 'step': at}
-    rows.append(row | by_step[at])
+    best = max(by_step, key=lambda x, of=by_step: (grid.rank(of[x]), x))
+    row = {'head': head.name, **dataclasses.asdict(head), 'step': best}
+    rows.append(row | by_step[best])
   return sorted(rows, key=lambda row: (-grid.rank(row), -row['step']))
