@@ -13,11 +13,8 @@ import jax
 from vivit_jax import config as configs
 from vivit_jax import distributed, parallel
 from vivit_jax.checkpoints import names
-from vivit_jax.checkpoints.metadata import (
-  Description,
-  has_checkpoints,
-  last_description,
-)
+from vivit_jax.checkpoints import workdir as workdirs
+from vivit_jax.checkpoints.metadata import Description
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import pipeline
 from vivit_jax.data.datasets import VideoSplit
@@ -109,6 +106,8 @@ def build(
 
   Writes stored tokens to `folder`; `inside` is the folder of the run.
   """
+  if (inside / 'config.json').exists():
+    grids.check_resumed(workdirs.read_config(inside), config, inside)
   given = config.optim
   config = grids.heads(config)[0].config(config)
   config, source = experiment.open_data(config, inside)
@@ -123,8 +122,6 @@ def build(
     f'{source.content}, encoder {digest[:12]}',
     multi_label=sorted(source.multi_label),
   )
-  if has_checkpoints(inside):
-    grids.check_resumed(last_description(inside).config, config, inside)
   checks.check_resumed(inside, description)
   fixed, stored = {'encoder': parallel.replicate(encoder)}, (None, None)
   if config.probe.tokens == 'stored':
