@@ -225,7 +225,7 @@ class ProbeConfig:
   # Of stored tokens only: clips of each training video, ...
   clips: int = limited(1, above=0)
   dtype: Literal['bfloat16', 'float32'] = 'bfloat16'
-  average: Literal['frame', 'clip'] | None = None  # mean of the tokens
+  average: Literal['frame', 'clip'] | None = None  # for the pool 'mean'
   folder: str | None = None  # None: <workdir>/tokens
   max_gigabytes: float = limited(100.0, above=0)
 

@@ -22,7 +22,8 @@ from vivit_jax.probing.tokens import Tokens
 from vivit_jax.training import inputs, validation
 
 # Prefixes of config keys on which tokens depend; those of training clips; and
-# keys that have no effect on them.
+# keys that have no effect on them. The batch size determines shards and
+# random draws on the devices.
 _KEYS = (
   'model.family', 'model.size', 'model.options.', 'model.dtype', 'model.clips',
   'data.', 'probe.dtype', 'probe.average', 'train.batch_size',
