@@ -2,7 +2,7 @@
 
   make demo
 
-Hardware: 2 CPU cores, 9 to 14 minutes.
+Hardware: 2 CPU cores, 4 to 14 minutes.
 Expected: 0.984 verb, 0.963 noun top-1 (4 x 1 views; README.md).
 
 A clip is every second frame of a video, 8 frames of 40 x 40 pixels. No flip: a
