@@ -10,6 +10,7 @@ import pytest
 import reference
 
 from vivit_jax.models import blocks, pools
+from vivit_jax.models.family import AttentionPool
 
 DRAW = np.random.default_rng(0)
 
@@ -112,7 +113,7 @@ def test_pools_by_hand(name, has_sequence):
   if name in FORMS:
     own = {'vjepa': {'blocks': 2}, 'video_text': {'widening': 2, 'unit': True}}
     form = 'videoprism' if name == 'video_text' else name
-    pool = pools.Attention(form, OPTIONS, **own.get(name, {}))
+    pool = pools.Attention(OPTIONS, AttentionPool(form, **own.get(name, {})))
   else:
     pool = pools.POOLS[name]()
   encoded = pools.Encoded(

@@ -115,8 +115,7 @@ def test_embeddings_of_frames_are_the_pool_of_each(clip):
   width = expected.shape[-1]
   pool = attention_pools.VideoPrism(
     blocks.Options(source.config.model.options.attention_heads, 1),
-    widening=source.config.model.attention_pool.widening,
-    unit=True,
+    dataclasses.replace(source.config.model.attention_pool, unit=True),
   )
   frames = tokens.reshape(expected.shape[0] * expected.shape[1], -1, width)
   with jax.default_matmul_precision('highest'):

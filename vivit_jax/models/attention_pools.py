@@ -1,7 +1,7 @@
 """Attention pools: learned queries that read all tokens, [B, N, D] -> [B, D].
 
 Each published form is a class, called with `blocks.Options` (attention heads,
-MLP width, epsilon and precision) and the number of self-attention blocks.
+MLP width, epsilon and precision) and the keys of model.attention_pool.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from vivit_jax.models import blocks
 from vivit_jax.models.attention import attend
+from vivit_jax.models.family import AttentionPool
 
 BIG_VISION = 'MAPHead_0'  # big_vision's name for its pool
 NAME = 'attention_pool'  # of all others
@@ -34,9 +35,7 @@ def _single_query(options: blocks.Options) -> blocks.Options:
 
 class _Form(nn.Module):
   options: blocks.Options
-  blocks: int = 0
-  widening: int = 1  # only of `VideoPrism`, as `unit`
-  unit: bool = False
+  keys: AttentionPool
 
   def query(self, x_BxNxD: jax.Array, init: nn.initializers.Initializer):
     """Returns the learned query of each clip, [B, 1, D]."""
@@ -74,7 +73,7 @@ class VideoPrism(_Form):
   def __call__(self, x_BxNxD: jax.Array) -> jax.Array:
     query = self.query(x_BxNxD, nn.initializers.lecun_normal())
     width = x_BxNxD.shape[-1]
-    inner, heads = self.widening * width, self.options.attention_heads
+    inner, heads = self.keys.widening * width, self.options.attention_heads
     scale = self.param(
       'per_dim_scale', nn.initializers.zeros, (inner // heads,)
     )
@@ -88,7 +87,7 @@ class VideoPrism(_Form):
     more['attention_fn'] = scaled_attend
     x = blocks.attention(self.options, name, **more)(query, x_BxNxD)
     x = blocks.layer_norm(self.options, 'LayerNorm_0')(x)
-    if self.unit:
+    if self.keys.unit:
       x = x.astype(jnp.float32)
       x = x * jax.lax.rsqrt((x * x).sum(axis=-1, keepdims=True) + 1e-12)
     return einops.rearrange(x, 'B 1 D -> B D')
@@ -121,7 +120,7 @@ class VJepa(_Form):
   def __call__(self, x_BxNxD: jax.Array) -> jax.Array:
     x, grid = x_BxNxD, (1, 1, x_BxNxD.shape[1])
     options = self.options
-    for layer in range(self.blocks):
+    for layer in range(self.keys.blocks):
       factor = (2 * (layer + 1)) ** -0.5
       options = dataclasses.replace(self.options, residual_init=factor)
       x = blocks.EncoderBlock(options, grid, name=f'block_{layer}')(x, None)

@@ -57,9 +57,7 @@ def attention_pool(config: ModelConfig) -> pools.Attention:
     attention=config.attention,
     dtype=jnp.dtype(config.dtype),
   )
-  return pools.Attention(
-    pool.form, options, pool.blocks, pool.widening, pool.unit
-  )
+  return pools.Attention(options, pool)
 
 
 def check(config: ModelConfig) -> None:

@@ -18,6 +18,10 @@ from vivit_jax.models.blocks import Mode, dropout
 
 HEAD = 'output_projection'
 SSV2_CLASSES = 174  # of Something-Something v2
+SSV2_NOTE = (
+  f'the {SSV2_CLASSES} classes are taken for those of Something-Something v2, '
+  'whose clips have a frame of each segment'
+)
 REPRESENTATION = 'pre_logits'
 # First components of parameter names outside the backbone.
 OWN = (HEAD, REPRESENTATION, pools.NORM, *attention_pools.MODULES)

@@ -160,10 +160,8 @@ def read(
   )
   obstacle = ''
   if None in (heads, in_time):
-    obstacle = (
-      f'{file.path} does not state its attention heads: set '
-      'model.options.attention_heads and temporal_heads in a --config=FILE of '
-      'its model.'
+    obstacle = torch_names.heads_obstacle(
+      file, 'model.options.attention_heads and temporal_heads'
     )
   elif side**2 != positions:
     obstacle = (

@@ -12,6 +12,7 @@ import jax
 
 from vivit_jax.errors import UserError
 from vivit_jax.models import attention_pools, blocks
+from vivit_jax.models.family import AttentionPool
 
 NORM = 'fc_norm'  # VideoMAE's name for the norm after the mean
 
@@ -103,17 +104,12 @@ class Attention(nn.Module):
   """Attention pooling in one of the `attention_pools.FORMS`: [B, D].
 
   Attributes:
-    form: as model.attention_pool.form.
     options: attention heads, MLP width, epsilon and precision of the pool.
-    blocks: self-attention blocks before it; only of form 'vjepa'.
-    widening, unit: see `attention_pools.VideoPrism`.
+    keys: model.attention_pool.
   """
 
-  form: str
   options: blocks.Options
-  blocks: int = 0
-  widening: int = 1
-  unit: bool = False
+  keys: AttentionPool
 
   @nn.compact
   def __call__(self, encoded: Encoded) -> jax.Array:
@@ -123,12 +119,11 @@ class Attention(nn.Module):
         f'model.attention_pool.heads is {heads}; it must divide the width '
         f'{width}.'
       )
-    kind, settings = attention_pools.FORMS[self.form]
+    kind, settings = attention_pools.FORMS[self.keys.form]
     options = dataclasses.replace(self.options, **settings)
     is_big_vision = kind is attention_pools.BigVision
     name = attention_pools.BIG_VISION if is_big_vision else attention_pools.NAME
-    own = self.blocks, self.widening, self.unit
-    return kind(options, *own, name=name)(encoded.to_pool)
+    return kind(options, self.keys, name=name)(encoded.to_pool)
 
 
 def has_norm(names: Collection[str]) -> bool:

@@ -89,6 +89,14 @@ def named(
   return nearest, {'attention_heads': heads, 'width': width, 'mlp_width': mlp}
 
 
+def named_by(
+  found: 'Mapping[str, int]', known: 'Mapping[str, Size]' = SIZES
+) -> tuple[str, dict[str, Any]]:
+  """Returns `named` of the widths under their keys of model.options."""
+  keys = 'attention_heads', 'width', 'mlp_width'
+  return named(*(found[key] for key in keys), known)
+
+
 def tubelet_grid(
   options: Any, frames: int, crop: tuple[int, int]
 ) -> tuple[int, int, int]:

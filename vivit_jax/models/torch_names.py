@@ -4,12 +4,13 @@ One table serves reading and writing. '#' stands for a layer number.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import einops
 import numpy as np
 
 from vivit_jax.errors import UserError, damaged
+from vivit_jax.models.sizes import Size
 from vivit_jax.models.weights import File
 
 _ATTENTION = 'Transformer/encoderblock_#/MultiHeadDotProductAttention_0'
@@ -127,16 +128,32 @@ def _split(name: str) -> tuple[str, str]:
   return number[0], f'{name[: number.start()]}#{name[number.end() :]}'
 
 
-def heads_of(file: File, width: int, *keys: str) -> int | None:
+def heads_of(
+  file: File, width: int, *keys: str, known: Collection[Size] = ()
+) -> int | None:
   """Returns the attention heads of a torch model; None if unknown.
 
   The number in config.json beside the file, under one of `keys` or, without
-  any, under the usual ones; else width / 64 if that is whole.
+  any, under the usual ones; else that of a `known` size of this width; else
+  width / 64 if that is whole.
 
   Raises:
     UserError: config.json has another value than a positive integer.
   """
-  return stated_heads(file, *keys) or (None if width % 64 else width // 64)
+  if heads := stated_heads(file, *keys):
+    return heads
+  by_width = {size.width: size.attention_heads for size in known}
+  return by_width.get(width, None if width % 64 else width // 64)
+
+
+def heads_obstacle(
+  file: File, keys: str = 'model.options.attention_heads'
+) -> str:
+  """Returns why weights of unknown attention heads have no config."""
+  return (
+    f'{file.path} does not state its attention heads: set {keys} in a '
+    '--config=FILE of its model.'
+  )
 
 
 def stated_heads(file: File, *keys: str) -> int | None:

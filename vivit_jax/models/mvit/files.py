@@ -117,10 +117,7 @@ def _experiment(
     data['sampling'] = 'segments'
     for key in ('mean', 'std'):  # the official code applies them to BGR
       data[key] = data[key][::-1]
-    notes.append(
-      'the 174 classes are taken for those of Something-Something v2, whose '
-      'clips have a frame of each segment'
-    )
+    notes.append(classifier.SSV2_NOTE)
   else:
     rate = cfg.get('SAMPLING_RATE')
     if rate is None:

@@ -50,13 +50,8 @@ def read(file: File) -> Weights:
   )
   image_vit.checked(weights, file)
   if heads is None:
-    return dataclasses.replace(
-      weights,
-      obstacle=(
-        f'{file.path} does not state its attention heads: set '
-        'model.options.attention_heads in a --config=FILE of its model.'
-      ),
-    )
+    obstacle = torch_names.heads_obstacle(file)
+    return dataclasses.replace(weights, obstacle=obstacle)
   positions = arrays[own.POSITIONS].shape[1] - 1
   if math.isqrt(positions) ** 2 != positions:
     return dataclasses.replace(
@@ -78,9 +73,7 @@ def _experiment(
 ) -> tuple[dict[str, Any], list[str]]:
   """Returns config sections, and notes."""
   arrays, widths = weights.arrays, image_vit.infer_sizes(weights.arrays)
-  size, options = sizes.named(
-    *(widths[key] for key in ('attention_heads', 'width', 'mlp_width'))
-  )
+  size, options = sizes.named_by(widths)
   patch = arrays['embedding/kernel'].shape[1]
   side = math.isqrt(arrays[own.POSITIONS].shape[1] - 1) * patch
   frames = cfg.get('NUM_FRAMES', 8)

@@ -128,9 +128,8 @@ def _heads(file: File, width: int) -> tuple[int | None, list[str]]:
       "config.json states 16 attention heads; the authors' network of width "
       '384 has 6, which are taken'
     ]
-  known = {size.width: size.attention_heads for size in own.SIZES.values()}
-  heads = stated or known.get(width) or torch_names.heads_of(file, width)
-  return heads, []
+  known = own.SIZES.values()
+  return torch_names.heads_of(file, width, known=known), []
 
 
 def _with_biases(
@@ -160,10 +159,7 @@ def _with_biases(
 def _with_experiment(weights: Weights, file: File) -> Weights:
   """Returns weights with their config, or why there is none; and notes."""
   if weights.heads_unknown:
-    obstacle = (
-      f'{file.path} does not state its attention heads: set '
-      'model.options.attention_heads in a --config=FILE of its model.'
-    )
+    obstacle = torch_names.heads_obstacle(file)
     return dataclasses.replace(weights, obstacle=obstacle)
   side = torch_names.stated(file, 'image_size')
   side = side or torch_names.stated(file, 'img_size') or 224
@@ -182,10 +178,7 @@ def _with_experiment(weights: Weights, file: File) -> Weights:
   classes = classifier.classes_of(weights.arrays)
   if classes == classifier.SSV2_CLASSES:
     data['sampling'], views = 'segments', 2
-    notes.append(
-      'the 174 classes are taken for those of Something-Something v2, whose '
-      'clips have a frame of each segment'
-    )
+    notes.append(classifier.SSV2_NOTE)
   else:
     data |= {'sampling': 'clip', 'stride': 4}
     views = 5
@@ -214,10 +207,7 @@ def _with_experiment(weights: Weights, file: File) -> Weights:
 def _model(weights: Weights) -> dict[str, Any]:
   """Returns config section `model`; sizes are those of the arrays."""
   arrays, widths = weights.arrays, image_vit.infer_sizes(weights.arrays)
-  size, options = sizes.named(
-    *(widths[key] for key in ('attention_heads', 'width', 'mlp_width')),
-    own.SIZES,
-  )
+  size, options = sizes.named_by(widths, own.SIZES)
   options |= {
     'tubelet': arrays['embedding/kernel'].shape[:3],
     'layers': widths['layers'],

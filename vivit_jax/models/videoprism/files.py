@@ -178,10 +178,7 @@ def _experiment(weights: Weights, table: tuple, unit: bool) -> dict[str, Any]:
   arrays = weights.arrays
   found = image_vit.infer_sizes(arrays)
   patch = arrays['embedding/kernel'].shape[1]
-  size, options = sizes.named(
-    *(found[key] for key in ('attention_heads', 'width', 'mlp_width')),
-    own.SIZES,
-  )
+  size, options = sizes.named_by(found, own.SIZES)
   options |= {
     f'{x}_layers': found.get(f'{x}_layers', 0) for x in names.ENCODERS
   }

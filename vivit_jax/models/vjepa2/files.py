@@ -95,9 +95,7 @@ READ = Import('a V-JEPA 2 of transformers or its authors', _matches, read)
 
 def _heads(file: File, width: int) -> tuple[int | None, int]:
   """Returns the attention heads, None if unknown, and those of the pool."""
-  known = {size.width: size.attention_heads for size in own.SIZES.values()}
-  heads = torch_names.stated_heads(file) or known.get(width)
-  heads = heads or torch_names.heads_of(file, width)
+  heads = torch_names.heads_of(file, width, known=own.SIZES.values())
   pool = own.POOL.heads
   return heads, pool if width % pool == 0 else heads or 1
 
@@ -105,10 +103,7 @@ def _heads(file: File, width: int) -> tuple[int | None, int]:
 def _with_experiment(weights: Weights, file: File, pool_heads: int) -> Weights:
   """Returns weights with their config, or why there is none; and notes."""
   if weights.heads_unknown:
-    obstacle = (
-      f'{file.path} does not state its attention heads: set '
-      'model.options.attention_heads in a --config=FILE of its model.'
-    )
+    obstacle = torch_names.heads_obstacle(file)
     return dataclasses.replace(weights, obstacle=obstacle)
   side = torch_names.stated(file, 'crop_size') or own.DATA['crop'][0]
   frames = torch_names.stated(file, 'frames_per_clip') or own.DATA['frames']
@@ -172,10 +167,7 @@ def _model(
 ) -> dict[str, Any]:
   """Returns config section `model`; sizes are those of the arrays."""
   arrays, widths = weights.arrays, image_vit.infer_sizes(weights.arrays)
-  size, own_widths = sizes.named(
-    *(widths[key] for key in ('attention_heads', 'width', 'mlp_width')),
-    own.SIZES,
-  )
+  size, own_widths = sizes.named_by(widths, own.SIZES)
   pool, pooled = own.POOL, attention_pools.is_attention_pool(arrays)
   if pooled:
     pool = dataclasses.replace(
