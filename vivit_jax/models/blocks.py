@@ -268,14 +268,15 @@ def attention(
 ) -> nn.MultiHeadDotProductAttention:
   """Returns multi-head attention; self-attention is `attention(...)(x, x)`.
 
-  `more` replaces arguments of the module, such as `attention_fn`.
+  `more` replaces arguments of the module, such as `attention_fn`; without
+  `out_kernel_init`, its `kernel_init` is that of the output, too.
   """
   arguments = {
     'num_heads': options.attention_heads,
     'dtype': options.dtype,
     'deterministic': True,
     'kernel_init': LINEAR_INITS[options.linear_init][0],
-    'out_kernel_init': _residual_init(options),
+    'out_kernel_init': more.get('kernel_init', _residual_init(options)),
     'attention_fn': functools.partial(
       attend, kind=options.attention, cap=options.cap
     ),

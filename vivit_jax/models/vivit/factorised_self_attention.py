@@ -17,7 +17,7 @@ from vivit_jax.models.vivit.backbones import Backbone
 _ZERO = nn.initializers.zeros
 TEMPORAL_INITS = {
   'zero_output': {'out_kernel_init': _ZERO},
-  'zero_all': {'kernel_init': _ZERO, 'out_kernel_init': _ZERO},
+  'zero_all': {'kernel_init': _ZERO},
   'random': {},
 }
 
