@@ -7,7 +7,6 @@ MLP width, epsilon and precision) and the keys of model.attention_pool.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Collection, Mapping
 
 import einops
@@ -16,32 +15,137 @@ import jax
 import jax.numpy as jnp
 
 from vivit_jax.models import blocks
-from vivit_jax.models.attention import attend
 from vivit_jax.models.family import AttentionPool
 
 BIG_VISION = 'MAPHead_0'  # big_vision's name for its pool
 NAME = 'attention_pool'  # of all others
+ATTENTION = 'MultiHeadDotProductAttention_0'
 MODULES = (BIG_VISION, NAME)
 _LOG2_E = 1.442695041  # the inverse of softplus(0)
 
 
-def _single_query(options: blocks.Options) -> blocks.Options:
-  """Returns the options with plain attention.
+class _Linear(nn.Module):
+  """Kernel [D, H, d] and bias [H, d] of an `nn.DenseGeneral`."""
 
-  Implementations for long sequences save nothing with a single query.
+  shape: tuple[int, int, int]
+  init: nn.initializers.Initializer
+
+  @nn.compact
+  def __call__(self) -> tuple[jax.Array, jax.Array]:
+    width, heads, per_head = self.shape
+
+    def init(key):  # `nn.DenseGeneral` draws a matrix
+      return self.init(key, (width, heads * per_head)).reshape(self.shape)
+
+    kernel = self.param('kernel', init)
+    return kernel, self.param('bias', nn.initializers.zeros, self.shape[1:])
+
+
+class _Affine(nn.Module):
+  """Scale and bias [D] of an `nn.LayerNorm`."""
+
+  width: int
+
+  @nn.compact
+  def __call__(self) -> tuple[jax.Array, jax.Array]:
+    scale = self.param('scale', nn.initializers.ones, (self.width,))
+    return scale, self.param('bias', nn.initializers.zeros, (self.width,))
+
+
+def _normed(
+  options: blocks.Options, x_BxNxD: jax.Array, name: str
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  """Returns tokens before the scale and bias of a layer norm, and the two."""
+  norm = nn.LayerNorm(
+    epsilon=options.epsilon,
+    dtype=options.dtype,
+    use_scale=False,
+    use_bias=False,
+    name=f'{name}_without_parameters',
+  )
+  return norm(x_BxNxD), _Affine(x_BxNxD.shape[-1], name=name)()
+
+
+def _read(
+  options: blocks.Options,
+  query_D: jax.Array,
+  x_BxNxD: jax.Array,
+  affine: tuple[jax.Array, jax.Array] | None = None,
+  inner: int | None = None,
+  scale_d: jax.Array | float = 1.0,
+) -> jax.Array:
+  """Returns each head's output for one query of all clips, float32 [B, H, d].
+
+  This is multi-head attention in a cheaper order, with N D H products a clip
+  instead of N D^2, because tokens are not projected: the score q . (x K) is
+  (q K^T) . x, and the mean of values is the value of the mean token. The bias
+  of keys adds the same to all scores, which softmax ignores.
+
+  Args:
+    options: attention heads, precision and initial weights.
+    query_D: the query before its projection.
+    x_BxNxD: tokens.
+    affine: scale and bias [D] of the tokens; None: 1 and 0.
+    inner: H d; None: D.
+    scale_d: of projected queries.
   """
-  return dataclasses.replace(options, attention='plain')
+  width, heads = x_BxNxD.shape[-1], options.attention_heads
+  shape = width, heads, (inner or width) // heads
+  init = blocks.LINEAR_INITS[options.linear_init][0]
+  (query, key, value), biases = zip(
+    *(_Linear(shape, init, name=name)() for name in ('query', 'key', 'value')),
+    strict=True,
+  )
+  scale_D, shift_D = affine or (1.0, 0.0)
+  query = jnp.einsum('D,DHd->Hd', query_D, query) + biases[0]
+  query = jnp.einsum('Hd,DHd->HD', query * scale_d * shape[-1] ** -0.5, key)
+  scores = jnp.einsum(
+    'HD,BND->BHN',
+    (query * scale_D).astype(x_BxNxD.dtype),
+    x_BxNxD,
+    preferred_element_type=jnp.float32,
+  )
+  mean = jnp.einsum(
+    'BHN,BND->BHD',
+    nn.softmax(scores).astype(x_BxNxD.dtype),
+    x_BxNxD,
+    preferred_element_type=jnp.float32,
+  )
+  mean = mean * scale_D + shift_D
+  return jnp.einsum('BHD,DHd->BHd', mean, value) + biases[2]
+
+
+class _Attention(nn.Module):
+  """`_read` and its output projection, [B, D]; parameters as in flax."""
+
+  options: blocks.Options
+  inner: int | None = None
+
+  @nn.compact
+  def __call__(
+    self,
+    query_D: jax.Array,
+    x_BxNxD: jax.Array,
+    affine: tuple[jax.Array, jax.Array] | None = None,
+    scale_d: jax.Array | float = 1.0,
+  ) -> jax.Array:
+    y = _read(self.options, query_D, x_BxNxD, affine, self.inner, scale_d)
+    return nn.DenseGeneral(
+      x_BxNxD.shape[-1],
+      axis=(-2, -1),
+      kernel_init=blocks.LINEAR_INITS[self.options.linear_init][0],
+      dtype=self.options.dtype,
+      name='out',
+    )(y)
 
 
 class _Form(nn.Module):
   options: blocks.Options
   keys: AttentionPool
 
-  def query(self, x_BxNxD: jax.Array, init: nn.initializers.Initializer):
-    """Returns the learned query of each clip, [B, 1, D]."""
-    batch, _, width = x_BxNxD.shape
-    probe = self.param('probe', init, (1, 1, width))
-    return jnp.broadcast_to(probe.astype(x_BxNxD.dtype), (batch, 1, width))
+  def probe(self, width: int, init: nn.initializers.Initializer) -> jax.Array:
+    """Returns the learned query, [D]."""
+    return self.param('probe', init, (1, 1, width))[0, 0]
 
 
 class BigVision(_Form):
@@ -53,12 +157,10 @@ class BigVision(_Form):
 
   @nn.compact
   def __call__(self, x_BxNxD: jax.Array) -> jax.Array:
-    query = self.query(x_BxNxD, nn.initializers.xavier_uniform())
-    name = 'MultiHeadDotProductAttention_0'
-    x = blocks.attention(_single_query(self.options), name)(query, x_BxNxD)
+    query = self.probe(x_BxNxD.shape[-1], nn.initializers.xavier_uniform())
+    x = _Attention(self.options, name=ATTENTION)(query, x_BxNxD)
     y = blocks.layer_norm(self.options, 'LayerNorm_0')(x)
-    x = x + blocks.MlpBlock(self.options, name='MlpBlock_0')(y)
-    return einops.rearrange(x, 'B 1 D -> B D')
+    return x + blocks.MlpBlock(self.options, name='MlpBlock_0')(y)
 
 
 class VideoPrism(_Form):
@@ -71,26 +173,20 @@ class VideoPrism(_Form):
 
   @nn.compact
   def __call__(self, x_BxNxD: jax.Array) -> jax.Array:
-    query = self.query(x_BxNxD, nn.initializers.lecun_normal())
     width = x_BxNxD.shape[-1]
+    query = self.probe(width, nn.initializers.lecun_normal())
     inner, heads = self.keys.widening * width, self.options.attention_heads
     scale = self.param(
       'per_dim_scale', nn.initializers.zeros, (inner // heads,)
     )
-    scale = (nn.softplus(scale) * _LOG2_E).astype(x_BxNxD.dtype)
-
-    def scaled_attend(query, key, value):
-      return attend(query * scale, key, value, kind='plain')
-
-    name = 'MultiHeadDotProductAttention_0'
-    more = {'qkv_features': inner, 'out_features': width}
-    more['attention_fn'] = scaled_attend
-    x = blocks.attention(self.options, name, **more)(query, x_BxNxD)
+    scale = nn.softplus(scale) * _LOG2_E
+    attention = _Attention(self.options, inner, name=ATTENTION)
+    x = attention(query, x_BxNxD, scale_d=scale)
     x = blocks.layer_norm(self.options, 'LayerNorm_0')(x)
     if self.keys.unit:
       x = x.astype(jnp.float32)
       x = x * jax.lax.rsqrt((x * x).sum(axis=-1, keepdims=True) + 1e-12)
-    return einops.rearrange(x, 'B 1 D -> B D')
+    return x
 
 
 class VideoGlue(_Form):
@@ -101,11 +197,9 @@ class VideoGlue(_Form):
 
   @nn.compact
   def __call__(self, x_BxNxD: jax.Array) -> jax.Array:
-    query = self.query(x_BxNxD, nn.initializers.normal(0.02))
-    x = blocks.layer_norm(self.options, 'LayerNorm_0')(x_BxNxD)
-    name = 'MultiHeadDotProductAttention_0'
-    x = blocks.attention(_single_query(self.options), name)(query, x)
-    return einops.rearrange(x, 'B 1 D -> B D')
+    query = self.probe(x_BxNxD.shape[-1], nn.initializers.normal(0.02))
+    x, affine = _normed(self.options, x_BxNxD, 'LayerNorm_0')
+    return _Attention(self.options, name=ATTENTION)(query, x, affine)
 
 
 class VJepa(_Form):
@@ -124,25 +218,13 @@ class VJepa(_Form):
       factor = (2 * (layer + 1)) ** -0.5
       options = dataclasses.replace(self.options, residual_init=factor)
       x = blocks.EncoderBlock(options, grid, name=f'block_{layer}')(x, None)
-    query = self.query(x, nn.initializers.normal(0.02))
-    tokens = blocks.layer_norm(self.options, 'LayerNorm_0')(x)
-    heads = self.options.attention_heads
-    dense = functools.partial(
-      nn.DenseGeneral,
-      (heads, x.shape[-1] // heads),
-      kernel_init=blocks.LINEAR_INITS[self.options.linear_init][0],
-      dtype=self.options.dtype,
-    )
-    y = attend(
-      dense(name='query')(query),
-      dense(name='key')(tokens),
-      dense(name='value')(tokens),
-      kind='plain',
-    )
-    z = query + einops.rearrange(y, 'B n H d -> B n (H d)')
+    query = self.probe(x.shape[-1], nn.initializers.normal(0.02))
+    x, affine = _normed(self.options, x, 'LayerNorm_0')
+    y = _read(self.options, query, x, affine)
+    z = query + einops.rearrange(y, 'B H d -> B (H d)')
+    z = z.astype(self.options.dtype)
     norm = blocks.layer_norm(self.options, 'LayerNorm_1')
-    z = z + blocks.MlpBlock(options, name='MlpBlock_0')(norm(z))
-    return einops.rearrange(z, 'B 1 D -> B D')
+    return z + blocks.MlpBlock(options, name='MlpBlock_0')(norm(z))
 
 
 # Value of model.attention_pool.form -> class, and settings that its published

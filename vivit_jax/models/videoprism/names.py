@@ -13,7 +13,7 @@ ENCODERS = {
   'temporal': 'TemporalTransformer',
   'auxiliary': 'AuxiliaryTransformer',
 }
-ATTENTION = 'MultiHeadDotProductAttention_0'
+ATTENTION = attention_pools.ATTENTION
 POOL = attention_pools.NAME
 _QKV = ('query', 'key', 'value')
 
