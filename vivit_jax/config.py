@@ -222,10 +222,12 @@ class ProbeConfig:
   pools: tuple[str, ...] = ()
   # The encoder runs in every step, or once before training.
   tokens: Literal['encoder', 'stored'] = 'encoder'
+  # Pools read the mean token of each frame or of the clip ('clip': only the
+  # pool 'mean').
+  average: Literal['frame', 'clip'] | None = None
   # Of stored tokens only: clips of each training video, ...
   clips: int = limited(1, above=0)
   dtype: Literal['bfloat16', 'float32'] = 'bfloat16'
-  average: Literal['frame', 'clip'] | None = None  # for the pool 'mean'
   folder: str | None = None  # None: <workdir>/tokens
   max_gigabytes: float = limited(100.0, above=0)
 

@@ -103,9 +103,15 @@ def pooled(name, x_BND, summary_BD, params):
   return np.stack([form(x, params[module]) for x in x_BND])
 
 
-@pytest.mark.parametrize('name', ['token', 'mean', 'mean_norm', *FORMS])
+@pytest.mark.parametrize(
+  ('name', 'per_frame'),
+  [
+    *((name, False) for name in ('token', 'mean', 'mean_norm', *FORMS)),
+    ('videoglue', True),
+  ],
+)
 @pytest.mark.parametrize('has_sequence', [False, True])
-def test_pools_by_hand(name, has_sequence):
+def test_pools_by_hand(name, has_sequence, per_frame):
   tokens = DRAW.normal(size=(2, 3, 2, 2, WIDTH)).astype(np.float32)
   summary = DRAW.normal(size=(2, 12)).astype(np.float32)
   sequence = DRAW.normal(size=(2, 3, 12)).astype(np.float32)
@@ -113,7 +119,8 @@ def test_pools_by_hand(name, has_sequence):
   if name in FORMS:
     own = {'vjepa': {'blocks': 2}, 'video_text': {'widening': 2, 'unit': True}}
     form = 'videoprism' if name == 'video_text' else name
-    pool = pools.Attention(OPTIONS, AttentionPool(form, **own.get(name, {})))
+    keys = {'per_frame': per_frame} | own.get(name, {})
+    pool = pools.Attention(OPTIONS, AttentionPool(form, **keys))
   else:
     pool = pools.POOLS[name]()
   encoded = pools.Encoded(
@@ -124,6 +131,8 @@ def test_pools_by_hand(name, has_sequence):
   params = plain.parameters(pool, encoded, scale=0.5)
   with jax.default_matmul_precision('highest'):
     found = jax.jit(pool.apply)({'params': params}, encoded)
+  if per_frame:
+    read = read.reshape(2, 3, -1, 12).mean(axis=2)
   expected = pooled(name, read, summary, params)
   assert found.shape == (2, 12)
   np.testing.assert_allclose(found, expected, atol=1e-5)

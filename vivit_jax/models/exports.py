@@ -33,10 +33,13 @@ def from_one_linear_head(
   """
   arrays, heads = weights.arrays, weights.label_names or ()
   pools = attention_pools.is_attention_pool(arrays)
+  model = (weights.experiment or {}).get('model', {})
+  per_frame = model.get('attention_pool', {}).get('per_frame', False)
   return {
     'has a representation layer': classifier.has_representation(arrays),
     'pools by attention': pools and not attention_pool,
     'does not pool by attention': attention_pool and not pools,
+    'pools the means of frames': pools and per_frame,
     'has no head': classifier.classes_of(arrays) is None,
     f'has the heads {", ".join(heads)}': len(heads) > 1,
   }

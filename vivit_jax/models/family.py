@@ -67,6 +67,8 @@ class AttentionPool:
   # Self-attention blocks before the pool; only of form 'vjepa'.
   blocks: int = typed.limited(0, at_least=0)
   epsilon: float = typed.limited(1e-6, above=0)  # of its layer norms
+  # Whether it reads the mean token of each frame (or tubelet) instead of all.
+  per_frame: bool = False
   # Width of attention / D, and whether the result is divided by its length;
   # only of form 'videoprism', whose video-text model has 4 and True.
   widening: int = typed.limited(1, above=0)

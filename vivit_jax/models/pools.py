@@ -9,6 +9,7 @@ import einops
 import flax
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from vivit_jax.errors import UserError
 from vivit_jax.models import attention_pools, blocks
@@ -42,6 +43,22 @@ class Encoded:
     if self.sequence is not None:
       return self.sequence
     return einops.rearrange(self.tokens, 'B t h w D -> B (t h w) D')
+
+  @property
+  def of_frames(self) -> jax.Array:
+    """The mean of `to_pool` at each temporal index, [B, t, D].
+
+    Raises:
+      UserError: not all indices have equally many tokens.
+    """
+    x, frames = self.to_pool, self.tokens.shape[1]
+    if x.shape[1] % frames:
+      raise UserError(
+        f'the {x.shape[1]} tokens are not {frames} frames of equal size: set '
+        'model.attention_pool.per_frame to False, and probe.average to None.'
+      )
+    x_BxtxnxD = einops.rearrange(x, 'B (t n) D -> B t n D', t=frames)
+    return x_BxtxnxD.mean(axis=2, dtype=jnp.float32).astype(x.dtype)
 
   def joined(self, clips: int) -> Encoded:
     """Returns a batch in which each `clips` clips in a row are one.
@@ -123,7 +140,8 @@ class Attention(nn.Module):
     options = dataclasses.replace(self.options, **settings)
     is_big_vision = kind is attention_pools.BigVision
     name = attention_pools.BIG_VISION if is_big_vision else attention_pools.NAME
-    return kind(options, self.keys, name=name)(encoded.to_pool)
+    read = encoded.of_frames if self.keys.per_frame else encoded.to_pool
+    return kind(options, self.keys, name=name)(read)
 
 
 def has_norm(names: Collection[str]) -> bool:

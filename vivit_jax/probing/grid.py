@@ -20,7 +20,7 @@ from vivit_jax import models
 from vivit_jax.checkpoints import load
 from vivit_jax.config import TrainConfig
 from vivit_jax.config_checks import require
-from vivit_jax.errors import UserError, nearest
+from vivit_jax.errors import nearest
 from vivit_jax.models import attention_pools, builder, classifier, pools
 from vivit_jax.models import family as families
 from vivit_jax.models.blocks import Mode
@@ -66,6 +66,8 @@ class Head:
         if owner != form
       }
       keys = dataclasses.replace(keys, form=form, **of_others)
+    if config.probe.average == 'frame':
+      keys = dataclasses.replace(keys, per_frame=True)
     return dataclasses.replace(
       config,
       model=dataclasses.replace(config.model, pool=pool, attention_pool=keys),
@@ -110,11 +112,6 @@ def check(config: TrainConfig, folder: str | os.PathLike) -> None:
     'set it, or train.validate_epochs.',
   )
   stored = probe.tokens == 'stored'
-  require(
-    stored or probe.average is None,
-    f"probe.average is '{probe.average}', but probe.tokens is 'encoder': only "
-    "stored tokens are averaged; set it to 'stored', or average to None.",
-  )
   require(
     not stored or not (augment.mixup or augment.cutmix),
     "probe.tokens is 'stored', but augment.mixup and augment.cutmix mix the "
@@ -169,10 +166,12 @@ def _check_pools(config: TrainConfig) -> None:
     'token: probe it in another --workdir.',
   )
   average = config.probe.average
+  averaged = ('mean', 'attention') if average == 'frame' else ('mean',)
   require(
-    average is None or found == ['mean'],
-    f"probe.average is '{average}', which only the pool 'mean' allows, but "
-    f'probe.pools has {", ".join(found)}: set average to None.',
+    average is None or all(pool.startswith(averaged) for pool in found),
+    f"probe.average is '{average}', but probe.pools has {', '.join(found)}: "
+    "'clip' allows 'mean' and 'mean_norm', 'frame' also attention; or set it "
+    'to None.',
   )
 
 
@@ -204,6 +203,7 @@ class Grid:
     heads: all heads, pool by pool.
     pools: name of each pool -> its heads.
     encoder: the whole model of the first head, whose backbone is the encoder.
+    average: what of the tokens is averaged; see `probe.average`.
     models: name of each pool -> module of pool and head, which reads tokens
       [B, N, D].
   """
@@ -215,6 +215,12 @@ class Grid:
     for head in self.heads:
       self.pools.setdefault(head.pool, []).append(head)
     self.encoder = models.build(self.config.model)
+    per_frame = any(
+      head.pool.startswith('attention')
+      and head.config(config).model.attention_pool.per_frame
+      for head in self.heads
+    )
+    self.average = 'frame' if per_frame else config.probe.average
     self.models: Mapping[str, nn.Module] = {
       pool: models.build(same[0].config(config).model).clone(
         backbone=pools.Given(), clips=1, reads_frame_numbers=False
@@ -304,7 +310,6 @@ class Grid:
     params: Any,
     video: jax.Array,
     frame_BxT: jax.Array | None,
-    average: str | None = None,
   ) -> jax.Array:
     """Returns the tokens that all pools read, [B, N, D].
 
@@ -314,7 +319,6 @@ class Grid:
       params: of the encoder.
       video: float [B, T, H, W, 3], normalised.
       frame_BxT: see `blocks.Mode`.
-      average: value of `probe.average`.
     """
     mode = Mode(frame_BxT=frame_BxT)
     encoded = self.encoder.apply(
@@ -322,15 +326,9 @@ class Grid:
     )
     if isinstance(self.encoder.pool, pools.Token):
       return encoded.summary[:, None]
-    x_BxNxD = encoded.to_pool
-    if average is None:
-      return x_BxNxD
-    batch, count, width = x_BxNxD.shape
-    groups = 1 if average == 'clip' else encoded.tokens.shape[1]
-    if count % groups:
-      raise UserError(
-        f"probe.average is 'frame', but the {count} tokens are not {groups} "
-        "frames of equal size: set it to 'clip'."
-      )
-    x = x_BxNxD.reshape(batch, groups, count // groups, width)
-    return x.mean(axis=2, dtype=jnp.float32).astype(x_BxNxD.dtype)
+    if self.average == 'frame':
+      return encoded.of_frames
+    x = encoded.to_pool
+    if self.average == 'clip':
+      return x.mean(axis=1, keepdims=True, dtype=jnp.float32).astype(x.dtype)
+    return x

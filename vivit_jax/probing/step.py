@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vivit_jax import parallel
+from vivit_jax.config import TrainConfig
 from vivit_jax.evaluation import forward, views
 from vivit_jax.models import pixels
 from vivit_jax.probing.grid import Grid
@@ -23,13 +24,12 @@ def encode(
   params: Any,
   video: jax.Array,
   frame_BxT: jax.Array | None,
-  average: str | None = None,
 ) -> jax.Array:
   """Returns the tokens [B, N, D] of normalised clips, on a CPU in parts."""
   limit = forward.max_clips(video.shape[1:]) or len(video)
 
   def apply(video, frame_BxT):
-    return {'tokens': grid.encode(params, video, frame_BxT, average)}
+    return {'tokens': grid.encode(params, video, frame_BxT)}
 
   return views.in_parts(apply, (video, frame_BxT), limit)['tokens']
 
@@ -62,6 +62,9 @@ def train_step(
     class_weights: see `training.step.train_step`.
   """
   config, sizes = grid.alone, grid.config.model.heads
+  of_pools = {
+    pool: heads[0].config(config) for pool, heads in grid.pools.items()
+  }
 
   def prepare(batch, step):
     if 'tokens' in batch:
@@ -93,7 +96,9 @@ def train_step(
       of_pool = state.params[pool], state.opt_state[pool], ema
       rates = grid.rates(pool)
       new[pool], metrics[pool] = jax.lax.map(
-        update, (*of_pool, *rates), batch_size=_at_once(ready.video, rates[0])
+        update,
+        (*of_pool, *rates),
+        batch_size=_at_once(of_pools[pool], ready.video, len(rates[0])),
       )
     params, opt_state, ema = (
       {pool: parts[i] for pool, parts in new.items()} for i in range(3)
@@ -105,13 +110,15 @@ def train_step(
   return parallel.map_over_devices(step, donate=(0,))
 
 
-def _at_once(tokens: jax.Array, rates_G: jax.Array) -> int:
-  """Returns how many heads run at once; the others follow.
+def _at_once(config: TrainConfig, tokens: jax.Array, heads: int) -> int:
+  """Returns how many heads of a pool run at once; the others follow.
 
-  Their activations are in memory together. For many tokens, a single head
-  occupies a device.
+  Blocks before the pool keep activations of every token in memory for each
+  head. Other pools share the tokens.
   """
-  return max(1, min(len(rates_G), _BYTES_AT_ONCE // tokens.nbytes))
+  if not config.model.attention_pool.blocks:
+    return heads
+  return max(1, min(heads, _BYTES_AT_ONCE // tokens.nbytes))
 
 
 def _summarised(grid: Grid, metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Runs the frozen encoder over the clips of each split, once."""
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -26,7 +25,7 @@ from vivit_jax.training import inputs, validation
 # random draws on the devices.
 _KEYS = (
   'model.family', 'model.size', 'model.options.', 'model.dtype', 'model.clips',
-  'data.', 'probe.dtype', 'probe.average', 'train.batch_size',
+  'data.', 'probe.dtype', 'train.batch_size',
 )  # fmt: skip
 _TRAINING_KEYS = ('augment.', 'probe.clips', 'train.seed')
 _NO_KEYS = (
@@ -81,9 +80,10 @@ class Encoder:
     }
     key |= {'encoder': self.digest, 'videos': source.content}
     key |= {'class token': 'token' in grid.pools}
+    key |= {'probe.average': grid.average}
     clip = (1, config.data.frames, *config.data.crop, 3)
     shapes = jax.eval_shape(
-      functools.partial(grid.encode, average=probe.average),
+      grid.encode,
       jax.tree.map(lambda x: x[0], self.fixed['encoder']),
       jnp.zeros(clip),
       jnp.zeros(clip[:2], int) if grid.encoder.reads_frame_numbers else None,
@@ -126,9 +126,7 @@ class Encoder:
       else:
         video = pixels.normalise(batch['video'], *config.data.pixels)
       numbers = probe_step.frame_numbers(grid, batch)
-      return probe_step.encode(
-        grid, batch['encoder'], video, numbers, probe.average
-      )
+      return probe_step.encode(grid, batch['encoder'], video, numbers)
 
     mapped = parallel.map_over_devices(encode)
 

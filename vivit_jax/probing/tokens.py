@@ -285,8 +285,7 @@ def check_room(splits: Sequence[Tokens], limit: float) -> None:
   if reason:
     raise UserError(
       f'the stored tokens take {_gigabytes(total)}, but {reason}: {remedy}, or '
-      "set probe.tokens to 'encoder', or probe.average to 'clip' (for the pool "
-      "'mean')."
+      "set probe.tokens to 'encoder', or probe.average to 'frame' or 'clip'."
     )
 
 
