@@ -147,7 +147,9 @@ def _decoder(args: types.SimpleNamespace, start, number: int) -> tuple:
   """Returns the clips, seconds and CPU seconds of one process."""
   from vivit_jax.data import decode, frame_numbers, pipeline, sampling
 
-  pipeline._start_worker(number, args.workers)  # for the allocator's settings
+  pipeline._start_worker(
+    '', number, args.workers
+  )  # for the allocator's settings
   source, data = _source(args)
   rng = np.random.default_rng(number)
   clips = []

@@ -1,23 +1,17 @@
 """Batches of clips, cropped and warped while their frames are decoded."""
 
-import contextlib
-import ctypes
-import sys
-from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from grain.multiprocessing import SharedMemoryArray
 
 from vivit_jax.augment import draws, randaugment
 from vivit_jax.config import AugmentConfig, DataConfig
-from vivit_jax.data import clip_span, frame_numbers, sampling
+from vivit_jax.data import clip_span, frame_numbers, sampling, shared_batches
 from vivit_jax.data.containers import UnreadableVideo
 from vivit_jax.data.datasets import VideoSplit
 
 Batch = dict[str, Any]
 NO_VIDEO = -1  # index of padding
-_MADV_POPULATE_WRITE = 23  # of madvise(2), since Linux 5.14
 _MAX_TRIES = 20  # consecutive unreadable videos
 
 
@@ -45,24 +39,24 @@ def training_clips(
   unreadable = np.full_like(videos, NO_VIDEO)
   numbers, layers = [], []
   shape = (len(videos), data.frames, *data.crop, 3)
-  with _new_batch(shape, data.workers) as clips:
-    for i, clip in enumerate(clips):
-      requested, tries = videos[i], 0
-      while len(numbers) == i:
-        try:
-          frames, operations = _random_clip(
-            split, data, augment, int(videos[i]), int(seeds[i]), clip
-          )
-          numbers.append(frames)
-          layers.append(operations)
-        except UnreadableVideo:
-          tries += 1
-          if tries == _MAX_TRIES:
-            raise
-          unreadable[i] = requested
-          videos[i] = (videos[i] + 1) % len(split)
+  clips, sent = shared_batches.new(shape)
+  for i, clip in enumerate(clips):
+    requested, tries = videos[i], 0
+    while len(numbers) == i:
+      try:
+        frames, operations = _random_clip(
+          split, data, augment, int(videos[i]), int(seeds[i]), clip
+        )
+        numbers.append(frames)
+        layers.append(operations)
+      except UnreadableVideo:
+        tries += 1
+        if tries == _MAX_TRIES:
+          raise
+        unreadable[i] = requested
+        videos[i] = (videos[i] + 1) % len(split)
   batch = {
-    'video': clips,
+    'video': sent,
     'frame_numbers': np.stack(numbers).astype(np.int32),
     'labels': split.labels_of_each(videos),
     'index': videos,
@@ -128,20 +122,18 @@ def evaluation_views(
   count = temporal_views * spatial_crops
   shape = (len(videos), count, data.frames, *data.crop, 3)
   numbers = np.zeros(shape[:3], np.int32)
-  with _new_batch(shape, data.workers) as clips:
-    clips[~mask] = 0
-    for i in np.flatnonzero(mask):
-      by_crop = clips[i].reshape(temporal_views, spatial_crops, *shape[2:])
-      try:
-        frames = _uniform_clips(
-          split, data, int(videos[i]), views_from, by_crop
-        )
-        numbers[i] = np.repeat(frames, spatial_crops, axis=0)
-      except UnreadableVideo:
-        unreadable[i] = True
-        clips[i] = 0
+  clips, sent = shared_batches.new(shape)
+  clips[~mask] = 0
+  for i in np.flatnonzero(mask):
+    by_crop = clips[i].reshape(temporal_views, spatial_crops, *shape[2:])
+    try:
+      frames = _uniform_clips(split, data, int(videos[i]), views_from, by_crop)
+      numbers[i] = np.repeat(frames, spatial_crops, axis=0)
+    except UnreadableVideo:
+      unreadable[i] = True
+      clips[i] = 0
   return {
-    'video': clips,
+    'video': sent,
     'frame_numbers': numbers,
     'labels': split.labels_of_each(np.maximum(videos, 0)),
     'index': videos,
@@ -178,27 +170,3 @@ def _uniform_clips(
       cut = sampling.crop_and_resize(image, box, data.crop)
       clips[shown[0], crop, shown[1]] = cut
   return frames
-
-
-@contextlib.contextmanager
-def _new_batch(shape: Sequence[int], workers: int) -> Iterator[np.ndarray]:
-  """Yields a uint8 array for a batch; in shared memory if there are workers.
-
-  The parent process reads shared memory without a copy.
-  """
-  if not workers:
-    yield np.empty(shape, np.uint8)
-    return
-  batch = SharedMemoryArray(shape, np.uint8)
-  if sys.platform.startswith('linux'):
-    # Allocates all pages in one call, which is faster than a page fault for
-    # each. Older kernels return an error, which is ignored.
-    address, size = ctypes.c_void_p(batch.ctypes.data), batch.nbytes
-    ctypes.CDLL(None).madvise(
-      address, ctypes.c_size_t(size), _MADV_POPULATE_WRITE
-    )
-  try:
-    yield batch
-  except BaseException:
-    batch.metadata.close_and_unlink_shm()  # the parent never sees it
-    raise

@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import signal
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 
 import cv2
@@ -20,7 +21,7 @@ from grain.multiprocessing import MultiprocessingOptions
 
 from vivit_jax import processes
 from vivit_jax.config import AugmentConfig, DataConfig
-from vivit_jax.data import clip_span, clips, sampling
+from vivit_jax.data import clip_span, clips, sampling, shared_batches
 from vivit_jax.data.clips import Batch
 from vivit_jax.data.datasets import VideoSplit
 from vivit_jax.errors import UserError
@@ -224,9 +225,16 @@ def _iterate(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
   dataset = batches.to_iter_dataset(
     grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
   )
+  name = uuid.uuid4().hex
   if workers:
-    dataset = dataset.mp_prefetch(
-      MultiprocessingOptions(workers, per_worker_buffer_size=2), _start_worker
+    # Grain's own shared memory would be new for each array of each batch.
+    options = grain.experimental.DatasetOptions(min_shm_size=1 << 62)
+    dataset = grain.experimental.WithOptionsIterDataset(
+      dataset.mp_prefetch(
+        MultiprocessingOptions(workers, per_worker_buffer_size=2),
+        functools.partial(_start_worker, name),
+      ),
+      options,
     )
   iterator = iter(dataset)
   try:
@@ -238,16 +246,18 @@ def _iterate(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
   finally:
     if hasattr(iterator, 'close'):
       iterator.close()
+    shared_batches.end(name)
 
 
-def _start_worker(worker: int, workers: int) -> None:
-  """Initialises a worker process.
+def _start_worker(iterator: str, worker: int, workers: int) -> None:
+  """Initialises a worker process of an iterator.
 
   The allocator keeps freed memory: with large frames, returning it to the
   system after every batch made workers 1.6 times slower.
   """
   del worker, workers
   processes.init_worker()
+  shared_batches.start_worker(iterator)
   # A scheduler sends SIGTERM to all processes, but the trainer needs batches to
   # finish its step. It then ends its workers itself.
   signal.signal(signal.SIGTERM, signal.SIG_IGN)
