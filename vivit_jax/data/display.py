@@ -26,6 +26,7 @@ def rgb_converter(
     ratio = 1.0
   stretched = abs(ratio - 1) > _ALMOST_SQUARE
   orient = None
+  reformat = av.video.reformatter.VideoReformatter().reformat  # reuses tables
 
   def convert(frame: av.VideoFrame) -> np.ndarray:
     nonlocal orient
@@ -33,7 +34,7 @@ def rgb_converter(
     # hundreds of frames in memory until the garbage collector runs.
     if orient is None or frame.key_frame:
       orient = _display_transform(frame)
-    image = frame.to_ndarray(format='rgb24')
+    image = reformat(frame, format='rgb24').to_ndarray()
     if stretched:
       size = 2 * max(1, round(frame.width * ratio / 2)), frame.height
       method = cv2.INTER_LINEAR if ratio > 1 else cv2.INTER_AREA

@@ -101,8 +101,10 @@ def _pack_video(images: Sequence[Image], crf: int) -> list[bytes]:
   codec.time_base = fractions.Fraction(1, 25)
   codec.thread_count = 1
   codec.gop_size = len(images)
-  # x264's macroblock tree is not deterministic.
-  options = {'crf': str(crf), 'preset': 'medium', 'bf': '2', 'mbtree': '0'}
+  # x264's macroblock tree is not deterministic. Without its arithmetic coding
+  # and deblocking, a clip takes half the time to decode, and 4% more space.
+  options = {'crf': str(crf), 'preset': 'medium', 'tune': 'fastdecode'}
+  options |= {'bf': '2', 'mbtree': '0'}
   codec.options = options
   packets = []
   for index, image in enumerate(images):
@@ -120,6 +122,7 @@ def _unpack_video(
   requested, last = set(indices), indices[-1]
   codec = av.CodecContext.create('h264', 'r')
   codec.thread_count = 1
+  convert = av.video.reformatter.VideoReformatter().reformat  # reuses tables
   try:
     frames = (
       frame
@@ -130,7 +133,7 @@ def _unpack_video(
       if frame.is_corrupt:
         raise UnreadableVideo(where, 'is damaged: a frame is corrupt')
       if index in requested:
-        yield index, frame.to_ndarray(format='rgb24')
+        yield index, convert(frame, format='rgb24').to_ndarray()
       if index == last:
         return
   except av.FFmpegError as error:
