@@ -26,7 +26,7 @@ GROUND = (
   'distributed', 'processes', 'compilation_cache', 'commands',
 )  # fmt: skip
 CONFIG = ('config', 'config_checks', 'config_file', 'config_flags')
-ENTRIES = ('predict', 'export', 'show', 'probe')
+ENTRIES = ('predict', 'export', 'show', 'probe', 'study', 'studies')
 
 
 def modules() -> dict[str, pathlib.Path]:

@@ -238,7 +238,7 @@ class TrainConfig:
 
   init_from: str | None = None  # checkpoint to start from: path or hf:// name
   # How an image model's patch kernel becomes a tubelet kernel.
-  init_kernel: Literal['central_frame', 'inflation'] = 'central_frame'
+  init_kernel: Literal['central_frame', 'inflation', 'random'] = 'central_frame'
   # Token grid of init_from, if the file does not determine it.
   init_grid: tuple[int, int, int] | None = limited(None, at_least=1)
   # Options of init_from's model that its arrays do not show.

@@ -168,7 +168,7 @@ class Target:
     frames: frames per clip.
     crop: height and width of a clip, in pixels.
     kernel: conversion of an image model's patch kernel to a tubelet kernel:
-      'central_frame' or 'inflation'.
+      'central_frame', 'inflation' or 'random'.
   """
 
   model: ModelConfig

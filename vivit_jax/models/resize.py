@@ -20,23 +20,25 @@ _FLAG = "--config.init_grid='(frames, height, width)', in tokens"
 def tubelet_kernel(array: Resizing) -> Resized:
   """Converts a kernel to the target's tubelet kernel [t, p, q, C, D].
 
-  An image kernel [p, q, C, D] becomes the central frame, or is inflated. If the
-  patch size differs, the kernel is interpolated and rescaled. If the number of
-  frames differs, it is interpolated such that tokens of still clips stay equal.
+  An image kernel, [p, q, C, D] or of one frame, becomes the central frame, is
+  inflated, or is left out for a random one. If the patch size differs, the
+  kernel is interpolated and rescaled. If the number of frames differs, it is
+  interpolated such that tokens of still clips stay equal.
   """
   value, initial = array.value, array.initial
   if value.shape[-2:] != initial.shape[-2:] or value.ndim not in (4, 5):
     return None, ''
-  how = []
-  image = value.ndim == 4
-  value = value[None] if image else value
+  how, frames = [], initial.shape[0]
+  value = value[None] if value.ndim == 4 else value
+  image = len(value) == 1 and (frames > 1 or array.value.ndim == 4)
+  if image and array.target.kernel == 'random':
+    return initial, 'kept random'
   old, new = value.shape[1:3], initial.shape[1:3]
   if old != new:
     shape = (value.shape[0], *new, *value.shape[3:])
     scale = (old[0] * old[1]) / (new[0] * new[1])
     value = np.asarray(jax.image.resize(value, shape, 'linear')) * scale
     how.append(f'patch {old} -> {new}, linearly')
-  frames = initial.shape[0]
   if image and array.target.kernel == 'inflation':
     value = np.repeat(value, frames, axis=0) / frames
     how.append(f'inflated over {frames} frames')

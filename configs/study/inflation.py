@@ -1,0 +1,32 @@
+"""Table 1: how the kernel of an image ViT becomes that of tubelets."""
+
+import ml_collections
+
+from configs.study import base
+
+TITLE = 'From an image model'
+PAPER = """Table 1: Model 1 B on Kinetics-400, started from an image ViT:
+central frame 79.2, uniform frame sampling 78.5, inflation 77.6, a random
+kernel 73.2% top-1."""
+HEAD = 'verb'
+START = 'image'
+_MODEL = base.model('joint', layers=3)
+ROWS = {
+  'central frame': _MODEL | {'init_kernel': 'central_frame'},
+  'uniform frame sampling': _MODEL
+  | {'model.options.embedding': 'uniform_frames'},
+  'inflation': _MODEL | {'init_kernel': 'inflation'},
+  'random kernel': _MODEL | {'init_kernel': 'random'},
+}
+_LABELS = list(ROWS)
+BETTER = list(zip(_LABELS, _LABELS[1:]))
+
+
+def get_config() -> ml_collections.ConfigDict:
+  config = base.get_config()
+  config.train.epochs = 1.5
+  return config
+
+
+def sweep() -> list[dict]:
+  return base.runs(ROWS)

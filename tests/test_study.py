@@ -1,0 +1,126 @@
+"""Studies: their runs can be planned, and their tables hold what runs wrote."""
+
+import importlib
+import json
+import pathlib
+import types
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from vivit_jax import config as configs
+from vivit_jax import studies, study, sweeps
+from vivit_jax.errors import UserError
+from vivit_jax.evaluation.predictions import Table
+
+FOLDER = pathlib.Path(__file__).parents[1] / 'configs' / 'study'
+NAMES = sorted({x.stem for x in FOLDER.glob('*.py')} - {'base', 'image'})
+ROWS = {'plain': {'train.seed': 0}, 'better': {'optim.momentum': 0.5}}
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_each_study_can_be_planned(name):
+  module = importlib.import_module(f'configs.study.{name}')
+  base = configs.resolve(module.get_config())
+  runs = sweeps.plan(base, str(FOLDER / f'{name}.py'))
+  seeds = [run.config.train.seed for run in runs]
+  assert seeds == [0, 1, 2] * len(module.ROWS)
+  views = getattr(module, 'VIEWS', {})
+  rows = {
+    (label, count) if label in views else label
+    for label in module.ROWS
+    for count in views.get(label, (1,))
+  }
+  assert {label for pair in module.BETTER for label in pair} <= rows
+
+
+def test_an_unknown_study_is_refused():
+  with pytest.raises(UserError, match='models'):
+    study._read('model')
+
+
+def correct(counts, videos=200):
+  """Returns bool [seeds, videos], the first `count` videos of each seed."""
+  return np.arange(videos) < np.array(counts)[:, None]
+
+
+@pytest.mark.parametrize(
+  ('first', 'second', 'verdict'),
+  [
+    ((150, 152, 154), (100, 102, 104), 'as in the paper'),
+    ((100, 102, 104), (150, 152, 154), 'the other way round'),
+    ((150, 152, 154), (149, 152, 154), 'not resolved'),
+    # On each video the first is better, but its seeds differ as much.
+    ((110, 190, 30), (100, 180, 20), 'not resolved'),
+    ((150, 150, 150), (150, 150, 150), 'not resolved'),
+  ],
+)
+def test_pairs_by_hand(first, second, verdict):
+  pair = studies.compare(correct(first), correct(second))
+  difference = (sum(first) - sum(second)) / 600
+  assert pair.difference == pytest.approx(difference)
+  low, high = pair.interval
+  assert low <= difference <= high
+  assert pair.verdict == verdict
+
+
+def test_intervals_by_hand():
+  """Student's t for two degrees of freedom, 4.3027, as tables have it."""
+  row = studies.Row('x', {'verb': correct((100, 110, 120))})
+  mean, half = row.interval('verb')
+  assert mean == pytest.approx(0.55)
+  assert half == pytest.approx(4.3027 * 0.05 / np.sqrt(3), rel=1e-4)
+
+
+@pytest.fixture
+def finished(tmp_path) -> studies.Study:
+  """A study of two rows and two seeds, with 100 test videos.
+
+  Row `plain` has 50 and 60 verbs right, `better` 80 and 90; all nouns are.
+  """
+  runs = []
+  for i, count in enumerate((50, 60, 80, 90)):
+    run = sweeps.Run(f'run{i}', {}, configs.resolve(configs.default('joint')))
+    out = tmp_path / run.name / 'evaluation' / 'test_1'
+    out.mkdir(parents=True)
+    right = (np.arange(100) < count).astype(np.float32)
+    verb = np.stack([right, 1 - right], axis=-1)[:, None]
+    noun = np.tile(np.float32([1, 0]), (100, 1, 1))
+    Table(
+      [f'v{n}' for n in range(100)],
+      {'verb': verb, 'noun': noun},
+      {'verb': np.zeros(100, np.int32), 'noun': np.zeros(100, np.int32)},
+      {'verb': ['a', 'b'], 'noun': ['c', 'd']},
+      {},
+    ).write(out / 'predictions.npz')
+    metrics = {'step': 1, 'train/clips_per_second': 10.0 * (i + 1)}
+    (tmp_path / run.name / 'metrics.jsonl').write_text(json.dumps(metrics))
+    runs.append(run)
+  module = types.SimpleNamespace(
+    TITLE='Title', PAPER='It is better.', HEAD='verb', ROWS=ROWS,
+    BETTER=[('better', 'plain')],
+  )  # fmt: skip
+  return studies.Study(module, runs, tmp_path)
+
+
+def test_a_table_by_hand(finished, tmp_path):
+  finished.write(tmp_path / 'docs', 'one', 'COMMAND')
+  text = (tmp_path / 'docs' / 'study.md').read_text()
+  half = stats.t.ppf(0.975, 1) * np.std([0.5, 0.6], ddof=1) / np.sqrt(2)
+  cells = [line.strip('| ').split(' | ') for line in text.splitlines()]
+  assert ['plain', f'0.550 ± {half:.3f}', '1.000 ± 0.000', '15'] in cells
+  assert ['better', f'0.850 ± {half:.3f}', '1.000 ± 0.000', '35'] in cells
+  [pair] = [x for x in cells if x[0] == 'better > plain']
+  assert pair[1] == '+0.300'
+  assert (tmp_path / 'docs' / 'study_one.svg').read_text().count('better') >= 1
+
+
+def test_other_sections_stay(finished, tmp_path):
+  path = tmp_path / 'study.md'
+  path.write_text('# Mine\n\nwords\n')
+  for name in ('one', 'two', 'one'):
+    finished.write(tmp_path, name, f'COMMAND {name}')
+  text = path.read_text()
+  assert text.startswith('# Mine\n\nwords\n')
+  assert [text.count(f'    COMMAND {x}\n') for x in ('one', 'two')] == [1, 1]

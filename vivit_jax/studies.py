@@ -1,0 +1,278 @@
+"""Tables and figures of studies: rows of runs that differ in their seeds."""
+
+import dataclasses
+import datetime
+import functools
+import importlib.metadata
+import math
+import pathlib
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import stats
+
+from vivit_jax import config as configs
+from vivit_jax import files, models
+from vivit_jax.data.scenes import NOUNS, VERBS
+from vivit_jax.evaluation import evaluate, intervals, metrics
+from vivit_jax.evaluation.page import curves
+from vivit_jax.evaluation.predictions import Table
+from vivit_jax.models import arithmetic
+from vivit_jax.sweeps import Run
+from vivit_jax.training import optim, step
+
+_SIGNIFICANCE = 0.05
+_HEADS = {'noun': len(NOUNS), 'verb': len(VERBS)}
+_PACKAGES = ('jax', 'flax', 'optax', 'numpy')
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """Runs of the same settings.
+
+  Attributes:
+    label: in the table.
+    correct: of each head, bool [seeds, videos].
+  """
+
+  label: str
+  correct: Mapping[str, np.ndarray]
+
+  def cell(self, head: str) -> str:
+    """Returns the mean over seeds and its 95% interval (Student's t)."""
+    mean, half = self.interval(head)
+    return f'{mean:.3f} ± {half:.3f}'
+
+  def interval(self, head: str) -> tuple[float, float]:
+    """Returns the mean over seeds, and half of its 95% interval."""
+    scores = self.correct[head].mean(axis=1)
+    spread = scores.std(ddof=1) / math.sqrt(len(scores))
+    quantile = stats.t.ppf((1 + intervals.LEVEL) / 2, len(scores) - 1)
+    return float(scores.mean()), float(quantile * spread)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+  """Two rows, of which the paper finds the first better.
+
+  Attributes:
+    difference: of the mean accuracies, first - second.
+    interval: 95%, paired bootstrap over videos, of the means over seeds.
+    p: two-sided, Welch's t-test between the seeds' accuracies.
+  """
+
+  difference: float
+  interval: tuple[float, float]
+  p: float
+
+  @property
+  def verdict(self) -> str:
+    low, high = self.interval
+    if low <= 0 <= high or not self.p < _SIGNIFICANCE:
+      return 'not resolved'
+    return 'as in the paper' if low > 0 else 'the other way round'
+
+
+def compare(first: np.ndarray, second: np.ndarray) -> Pair:
+  """Compares two rows on the same videos; both are bool [seeds, videos]."""
+  gain = first.mean(axis=0) - second.mean(axis=0)
+  interval = intervals.of_difference(
+    lambda counts: float(counts @ gain / counts.sum()), len(gain)
+  )
+  scores = first.mean(axis=1), second.mean(axis=1)
+  if np.ptp(scores[0]) + np.ptp(scores[1]) == 0:  # Welch's test divides by it
+    p = float(scores[0][0] == scores[1][0])
+  else:
+    p = float(stats.ttest_ind(*scores, equal_var=False).pvalue)
+  return Pair(float(gain.mean()), interval, p)
+
+
+class Study:
+  """The finished runs of a study.
+
+  Args:
+    module: the study, see configs/study/base.py.
+    runs: from `sweeps.plan`, row by row.
+    folder: of the runs.
+  """
+
+  def __init__(
+    self, module: ModuleType, runs: Sequence[Run], folder: pathlib.Path
+  ):
+    self._study, self._folder = module, folder
+    seeds = len(runs) // len(module.ROWS)
+    views = getattr(module, 'VIEWS', {})
+    self._runs = {
+      label: runs[i * seeds : (i + 1) * seeds]
+      for i, label in enumerate(module.ROWS)
+    }
+    # Key of a row, as in BETTER -> its label and number of views.
+    self._cases = {
+      (label, count) if label in views else label: (label, count)
+      for label in self._runs
+      for count in views.get(label, (1,))
+    }
+
+  def score(self) -> None:
+    """Scores each run on the test videos, unless it has been."""
+    for label, views in self._cases.values():
+      for run in self._runs[label]:
+        out = self._out(run, views)
+        if not (out / 'report.html').exists():
+          print(f'{run.name}, {views} views:', flush=True)
+          evaluate.evaluate(
+            self._folder / run.name, views=f'{views}x1', out=out
+          )
+
+  def _out(self, run: Run, views: int) -> pathlib.Path:
+    return self._folder / run.name / 'evaluation' / f'test_{views}'
+
+  @functools.cached_property
+  def rows(self) -> dict[Any, Row]:
+    """The rows of the table, by their key in BETTER."""
+    rows = {}
+    for key, (label, views) in self._cases.items():
+      found = []
+      for run in self._runs[label]:
+        table = Table.read(self._out(run, views))
+        found.append(metrics.correct(table.averaged(), table.labels))
+      name = f'{label}, {views} views' if isinstance(key, tuple) else label
+      heads = [x for x in found[0] if re.fullmatch('(noun|verb)/top1', x)]
+      correct = {
+        head.partition('/')[0]: np.stack([x[head] for x in found])
+        for head in sorted(heads, reverse=True)
+      }
+      rows[key] = Row(name, correct)
+    return rows
+
+  def text(self, command: str, figure: str) -> str:
+    """Returns the study's section of study.md."""
+    study, head = self._study, self._study.HEAD
+    heads = list(next(iter(self.rows.values())).correct)
+    facts = [self._facts(label) for label, _ in self._cases.values()]
+    header = ['', *heads, *facts[0]]
+    body = [
+      [row.label, *(row.cell(x) for x in heads), *more.values()]
+      for row, more in zip(self.rows.values(), facts, strict=True)
+    ]
+    pairs = []
+    for better, worse in study.BETTER:
+      one, other = self.rows[better], self.rows[worse]
+      pair = compare(one.correct[head], other.correct[head])
+      low, high = pair.interval
+      pairs.append([
+        f'{one.label} > {other.label}', f'{pair.difference:+.3f}',
+        f'{low:+.3f} to {high:+.3f}', f'{pair.p:.2g}', pair.verdict,
+      ])  # fmt: skip
+    seeds = len(next(iter(self._runs.values())))
+    versions = (f'{x} {importlib.metadata.version(x)}' for x in _PACKAGES)
+    lines = [
+      f'## {study.TITLE}', '', study.PAPER, '',
+      f'Here, top-1 accuracy on the test videos, {seeds} seeds:', '',
+      *_table(header, body), '', f'![{study.TITLE}]({figure})', '',
+      *_table(['paper', f'{head}, difference', '95%', 'p, seeds', ''], pairs),
+      '', f'    {command}', '',
+      f'{datetime.date.today()}; {_machine()}; {", ".join(versions)}.',
+    ]  # fmt: skip
+    return '\n'.join(lines)
+
+  def _facts(self, label: str) -> dict[str, str]:
+    """Returns further columns of a row."""
+    runs = self._runs[label]
+    speeds = []
+    for run in runs:
+      read = curves.read(self._folder / run.name)
+      speeds.append(np.median(read['train/clips_per_second'][1]))
+    facts = {'clips/s, training': f'{np.median(speeds):.0f}'}
+    if getattr(self._study, 'FIGURES', False):
+      facts |= _figures(configs.with_heads(runs[0].config, _HEADS))
+    return facts
+
+  def write(self, out: pathlib.Path, name: str, command: str) -> None:
+    """Writes the figure, and the section between its marks in study.md."""
+    out.mkdir(parents=True, exist_ok=True)
+    self._draw(out / f'study_{name}.svg')
+    section = self.text(command, f'study_{name}.svg')
+    begin, end = f'<!-- {name} -->', f'<!-- end of {name} -->'
+    block = f'{begin}\n{section}\n{end}'
+    path = out / 'study.md'
+    text = path.read_text('utf-8') if path.exists() else '# Studies\n'
+    if begin in text and end in text:
+      head, _, rest = text.partition(begin)
+      text = head + block + rest.partition(end)[2]
+    else:
+      text = f'{text.rstrip()}\n\n{block}\n'
+    with files.replacing(path) as unfinished:
+      unfinished.write_text(text, 'utf-8')
+    print(f'\n{section}\n\n{path}')
+
+  def _draw(self, path: pathlib.Path) -> None:
+    """Draws each row's mean, interval and seeds."""
+    from matplotlib.figure import Figure
+
+    head, rows = self._study.HEAD, list(self.rows.values())
+    figure = Figure(figsize=(7, 0.8 + 0.36 * len(rows)), layout='constrained')
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+      scores = row.correct[head].mean(axis=1)
+      mean, half = row.interval(head)
+      axes.plot(scores, [place] * len(scores), 'o', color='#8fb4dc', ms=5)
+      axes.errorbar(mean, place, xerr=half, fmt='D', color='#1f4e8c', capsize=3)
+    axes.set_yticks(range(len(rows)), [row.label for row in rows])
+    axes.invert_yaxis()
+    axes.set_xlabel(f'{head}, top-1 accuracy on test videos')
+    axes.grid(axis='x', color='#dddddd')
+    axes.spines[['top', 'right']].set_visible(False)
+    with files.replacing(path) as unfinished:
+      figure.savefig(unfinished, format='svg', metadata={'Date': None})
+
+
+def _figures(config: configs.TrainConfig) -> dict[str, str]:
+  """Returns parameters, arithmetic, and memory of a step beside the state."""
+  model = models.build(config.model)
+  optimiser = optim.optimiser(config.optim, lambda _: 0.1, config.model)
+  state = jax.eval_shape(lambda: step.initialise(model, optimiser, config))
+  clips = config.train.batch_size, config.data.frames, *config.data.crop, 3
+  batch = {
+    'video': jax.ShapeDtypeStruct(clips, jnp.uint8),
+    'frame_numbers': jax.ShapeDtypeStruct(clips[:2], jnp.int32),
+    'labels': {
+      head: jax.ShapeDtypeStruct(clips[:1], jnp.int32) for head in _HEADS
+    },
+  }
+  on_one_device = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (state, batch)
+  )
+  update = step.train_step(model, optimiser, config)
+  memory = update.lower(*on_one_device).compile().memory_analysis()
+  products = arithmetic.forward_multiply_adds(
+    config.model, config.data.frames, config.data.crop
+  )
+  parameters = sum(x.size for x in jax.tree.leaves(state.params))
+  return {
+    'parameters, M': f'{parameters / 1e6:.2f}',
+    'multiply-adds, M': f'{products / 1e6:.1f}',
+    'memory of a step, MB': f'{memory.temp_size_in_bytes / 1e6:.0f}',
+  }
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+  """Returns the lines of a Markdown table."""
+  lines = [header, ['---'] * len(header), *rows]
+  return [f'| {" | ".join(cells)} |' for cells in lines]
+
+
+def _machine() -> str:
+  """Returns the processor and the version of Python."""
+  path = pathlib.Path('/proc/cpuinfo')
+  text = path.read_text() if path.exists() else ''
+  name = re.search(r'model name\s*: (.*)', text)
+  processor = name[1].strip() if name else platform.machine()
+  count = len(re.findall('^processor', text, re.MULTILINE)) or 1
+  return f'{count} cores of {processor}; Python {platform.python_version()}'
