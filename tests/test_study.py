@@ -2,7 +2,12 @@
 
 import importlib
 import json
+import os
 import pathlib
+import signal
+import subprocess
+import sys
+import time
 import types
 
 import numpy as np
@@ -124,3 +129,87 @@ def test_other_sections_stay(finished, tmp_path):
   text = path.read_text()
   assert text.startswith('# Mine\n\nwords\n')
   assert [text.count(f'    COMMAND {x}\n') for x in ('one', 'two')] == [1, 1]
+
+
+TINY = """
+from configs.study import base
+import demo
+
+TITLE, PAPER, HEAD, VIDEOS = 'Tiny', 'Words.', 'verb', 16
+ROWS = {
+  '0 layers': {'model.options.temporal_layers': 0},
+  '1 layers': {'model.options.temporal_layers': 1},
+}
+BETTER = [('1 layers', '0 layers')]
+
+
+def get_config():
+  config = base.get_config()
+  config.update_from_flattened_dict(demo.SMALL)
+  config.train.epochs = 2.0
+  return config
+
+
+def sweep():
+  return [x | {'train.seed': y} for x in ROWS.values() for y in (0, 1)]
+"""
+DRIVER = """
+import pathlib, runpy, sys, types
+
+sys.path += [{root!r}, {tests!r}]
+from vivit_jax import commands, study
+
+
+def main():
+  study._FOLDER = pathlib.Path({folder!r})
+  study._SPLITS = {{'validation': 8, 'test': 16}}
+  module = types.ModuleType('')
+  vars(module).update(runpy.run_path({folder!r} + '/tiny.py'))
+  module.__name__ = 'studies.tiny'
+  study._read = lambda name: module
+  commands.define_compilation_cache()
+  sys.exit(commands.run(study.main, study.__doc__))
+
+
+if __name__ == '__main__':
+  main()
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_study_ends_with_the_same_table(tmp_path):
+  (tmp_path / 'tiny.py').write_text(TINY)
+  root = FOLDER.parents[1]
+  driver = tmp_path / 'driver.py'
+  driver.write_text(
+    DRIVER.format(
+      root=str(root), tests=str(root / 'tests'), folder=str(tmp_path)
+    )
+  )
+
+  def start(name: str) -> subprocess.Popen:
+    flags = [f'--{key}={tmp_path / name}' for key in ('workdir', 'out')]
+    return subprocess.Popen(
+      [sys.executable, str(driver), 'tiny', *flags],
+      cwd=root,
+      start_new_session=True,
+    )
+
+  def table(name: str) -> list[list[str]]:
+    """Returns the rows without the speed, which is their last cell."""
+    text = (tmp_path / name / 'study.md').read_text()
+    rows = [line.split('|')[1:-2] for line in text.splitlines()]
+    return [row for row in rows if any('layers' in cell for cell in row)]
+
+  assert start('whole').wait() == 0
+  killed = start('killed')
+  second = tmp_path / 'killed' / 'tiny'
+  while len(list(second.glob('*/finished'))) < 1:
+    assert killed.poll() is None
+    time.sleep(0.1)
+  time.sleep(3)  # in the second run
+  os.killpg(killed.pid, signal.SIGKILL)
+  killed.wait()
+  time.sleep(5)  # its run ends with it, or soon after
+  assert start('killed').wait() == 0
+  assert table('killed') == table('whole') != []

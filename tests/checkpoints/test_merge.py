@@ -94,6 +94,23 @@ def test_a_still_clip_gives_the_image_models_own_feature(name, kernel):
   )
 
 
+@pytest.mark.parametrize('kernel', ['central_frame', 'inflation', 'random'])
+def test_a_kernel_of_one_frame_is_that_of_an_image(kernel):
+  image = sources.read(IMAGE)
+  name = 'embedding/kernel'
+  arrays = image.arrays | {name: image.arrays[name][None]}
+  target = target_of('model1_joint', kernel=kernel)
+  found, expected = (
+    merged(source, target).arrays[name]
+    for source in (dataclasses.replace(image, arrays=arrays), image)
+  )
+  np.testing.assert_array_equal(found, expected)
+  if kernel == 'random':
+    np.testing.assert_array_equal(found, blank(target)[name])
+  else:
+    np.testing.assert_allclose(found.sum(0), image.arrays[name], rtol=1e-6)
+
+
 def without_token(source):
   """Returns an image ViT that averages instead."""
   arrays = {k: v for k, v in source.arrays.items() if k != 'cls'}
