@@ -13,7 +13,6 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-import psutil
 from absl import flags
 
 from vivit_jax import processes
@@ -178,6 +177,8 @@ def stream(
     'clips/s'; 'CPU ms/clip' of this process and its descendants; and on Linux
     their 'MB memory' with full buffers, shared pages counted once (PSS).
   """
+  import psutil  # not needed by other benchmarks
+
   begin = time.perf_counter()
   while warm_batches > 0 or time.perf_counter() - begin < warm_seconds:
     next(batches)
@@ -199,7 +200,7 @@ def stream(
   return results
 
 
-def _cpu_seconds(members: Iterable[psutil.Process]) -> float:
+def _cpu_seconds(members: Iterable[Any]) -> float:
   times = [member.cpu_times() for member in members]
   return sum(used.user + used.system for used in times)
 

@@ -130,6 +130,22 @@ def _convolution(width, tubelet, kernel_init, dtype, name) -> nn.Module:
   )
 
 
+def model_config(
+  name: str, args: types.SimpleNamespace, **keys: Any
+) -> models.ModelConfig:
+  """Returns the config of a form of our model; see `bare`."""
+  attention = _ATTENTIONS | {'plain': 'flax'}
+  return models.ModelConfig(
+    args.family,
+    args.size,
+    heads={'label': _CLASSES},
+    attention=attention.get(name, 'auto'),
+    dtype=args.dtype,
+    options=_depth(args),
+    **keys,
+  )
+
+
 def bare(
   name: str, args: types.SimpleNamespace, scan: bool = False, remat='none'
 ) -> tuple[Callable, dict[str, tuple[Callable, tuple]]]:
@@ -146,17 +162,7 @@ def bare(
     args: values of the flags in `define`.
     scan, remat: keys of the model's config.
   """
-  attention = _ATTENTIONS | {'plain': 'flax'}
-  config = models.ModelConfig(
-    args.family,
-    args.size,
-    heads={'label': _CLASSES},
-    attention=attention.get(name, 'auto'),
-    dtype=args.dtype,
-    scan=scan,
-    remat=remat,
-    options=_depth(args),
-  )
+  config = model_config(name, args, scan=scan, remat=remat)
   model, optimiser = models.build(config), optax.sgd(0.01, momentum=0.9)
   sides = (args.frames, args.crop, args.crop, 3)
 

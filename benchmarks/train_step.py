@@ -21,6 +21,10 @@ The programs in --what are forward, step, product (the first matrix product of
 an MLP, 20 times, to compare the libraries alone) and views (forward passes of
 12 views per video, as in evaluation).
 
+Where the device's peak is known, MFU is the share of it that the products of a
+step make use of. --largest adds the largest batch whose step fits into the
+device, --parity compares logits in bfloat16 with those in float32.
+
 --frozen compares train.py's step with `optim.train='^output_projection/'` (only
 the head is trained) to the whole step.
 """
@@ -32,6 +36,7 @@ import importlib.util
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import time
@@ -45,7 +50,9 @@ import numpy as np
 from absl import flags
 
 from benchmarks import measure, programs
+from vivit_jax import parallel
 from vivit_jax.errors import UserError
+from vivit_jax.models import arithmetic
 
 _PRODUCTS = 20
 _TORCH = pathlib.Path(__file__).with_name('torch_models.py')
@@ -66,8 +73,12 @@ def _define(values: flags.FlagValues) -> None:
   measure.define_counts(values, rounds=(5, 'Rounds to measure.'))
   text = 'Python with torch, and transformers or torchvision.'
   flags.DEFINE_string('torch_python', None, text, flag_values=values)
-  text = 'Compare a step that trains only the head with a whole step.'
-  flags.DEFINE_boolean('frozen', False, text, flag_values=values)
+  for name, text in (
+    ('frozen', 'Compare a step that trains only the head with a whole step.'),
+    ('largest', 'Print the largest batch that fits.'),
+    ('parity', 'Compare logits in bfloat16 with float32, and measure nothing.'),
+  ):
+    flags.DEFINE_boolean(name, False, text, flag_values=values)
 
 
 class _Jax:
@@ -78,10 +89,11 @@ class _Jax:
     initialise, known = programs.bare('ours', args)
     self._state = initialise(jax.random.key(0))
     self._inputs = {
-      what: jax.tree.map(lambda x: np.ones(x.shape, x.dtype), shapes[1:])
+      what: jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), shapes[1:])
       for what, (_, shapes) in known.items()
       if what in args.what
     }
+    self.bytes = 0  # of the program that was compiled last, with its arguments
     self._matrices = []
     if 'product' in args.what:
       size = programs.size(args)
@@ -100,7 +112,7 @@ class _Jax:
     for what, (function, shapes) in programs.bare(name, self._args)[1].items():
       if what in self._args.what:
         begin = time.perf_counter()
-        compiled = function.lower(*shapes).compile()
+        compiled, self.bytes = parallel.compiled(function, *shapes)
         about[f'{what} compile'] = time.perf_counter() - begin
         memory = compiled.memory_analysis()
         about[f'{what} memory'] = memory.temp_size_in_bytes / 1e6
@@ -121,6 +133,51 @@ class _Jax:
   def _product(self) -> None:
     for _ in range(_PRODUCTS):
       self._multiply(*self._matrices).block_until_ready()
+
+
+def _print_largest(args: types.SimpleNamespace, low: int) -> None:
+  """Prints the largest batch that fits; `low`: bytes of a step of --batch."""
+  limit = (jax.local_devices()[0].memory_stats() or {}).get('bytes_limit')
+  few = args.batch
+  twice = types.SimpleNamespace(**vars(args) | {'batch': 2 * few})
+  step, shapes = programs.bare('ours', twice)[1]['step']
+  each = (parallel.compiled(step, *shapes)[1] - low) / few
+  print(f'a step takes {low / 1e9:.2f} GB, {each / 1e9:.3f} GB more for a clip')
+  if limit:
+    largest = int(few + (limit - low) // each)
+    print(f'largest batch in {limit / 1e9:.0f} GB: {largest}')
+
+
+def _print_parity(args: types.SimpleNamespace) -> None:
+  """Prints the difference of logits in bfloat16, relative to their scale."""
+  logits = []
+  for dtype in ('float32', 'bfloat16'):
+    one = types.SimpleNamespace(**vars(args) | {'dtype': dtype})
+    initialise, known = programs.bare('ours', one)
+    params = initialise(jax.random.key(0))[0]
+    forward, (_, video) = known['forward']
+    clips = jax.random.normal(jax.random.key(1), video.shape)
+    # The head begins at zero.
+    head = jax.tree.map(
+      lambda x: jax.random.normal(jax.random.key(2), x.shape),
+      params['output_projection'],
+    )
+    params = params | {'output_projection': head}
+    logits.append(np.asarray(forward(params, clips), np.float32))
+  wide, narrow = logits
+  error = np.abs(narrow - wide).max() / np.abs(wide).max()
+  print(f'bfloat16 - float32, of the largest logit: {error:.1e}')
+
+
+def _utilisation(args: types.SimpleNamespace, seconds: float) -> str:
+  """Returns a step's share of the device's peak; '' if that is unknown."""
+  peak = arithmetic.peak_operations(jax.local_devices()[0].device_kind)
+  if peak is None:
+    return ''
+  config = programs.model_config('ours', args)
+  crop = (args.crop, args.crop)
+  forward = 2 * arithmetic.forward_multiply_adds(config, args.frames, crop)
+  return f'{3 * forward * args.batch / seconds / peak:.1%}'
 
 
 def _start_torch(args: types.SimpleNamespace) -> subprocess.Popen:
@@ -166,7 +223,7 @@ def _compare(args: types.SimpleNamespace) -> None:
   has_torch = args.torch_python or importlib.util.find_spec(package)
   if 'torch' in names and not (has_torch and args.family in _IN_TORCH):
     names.remove('torch')
-  about, known, in_jax = {}, {}, None
+  about, known, in_jax, held = {}, {}, None, 0
   with contextlib.ExitStack() as stack:
     for name in names:
       if name == 'torch':
@@ -179,6 +236,7 @@ def _compare(args: types.SimpleNamespace) -> None:
       else:
         in_jax = in_jax or _Jax(args)
         about[name], known[name] = in_jax.compile(name)
+        held = in_jax.bytes if name == 'ours' else held
     runs = {
       (name, what): known[name][what]
       for what in args.what
@@ -186,7 +244,12 @@ def _compare(args: types.SimpleNamespace) -> None:
       if what in known[name]
     }
     seconds = measure.by_turns(runs, args.rounds, warm_up=True)
+  if 'step' in args.what and 'ours' in names:
+    median = statistics.median(seconds['ours', 'step'])
+    about['ours']['MFU'] = _utilisation(args, median)
   _print_comparison(args.what, names, about, seconds)
+  if args.largest:
+    _print_largest(args, held)
 
 
 def _print_comparison(
@@ -206,7 +269,8 @@ def _print_comparison(
       costs = (about[name].pop(f'{what} {key}', None) for what in whats)
       cells.append(', '.join(f'{cost:.1f}' for cost in costs if cost))
     rows.append(cells)
-    print(f'{name}:', *(f'{key} {x}' for key, x in about[name].items()))
+    facts = (f'{key} {x}' for key, x in about[name].items() if x)
+    print(f'{name}:', *facts)
   heads = ((f'{w}, ms', f'{names[0]} / it (rounds)') for w in whats)
   costs = 'compile, s', 'XLA memory, MB'
   print('\n' + measure.table(('', *sum(heads, ()), *costs), rows))
@@ -243,7 +307,9 @@ def main(argv: Sequence[str]) -> None:
   os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
   jax.config.update('jax_enable_compilation_cache', False)
   print(measure.machine('jax', 'jaxlib', 'flax'))
-  if args.frozen:
+  if args.parity:
+    _print_parity(args)
+  elif args.frozen:
     _compare_frozen(args)
   else:
     _compare(args)

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Measures training on a GPU, and replaces the section of RESULTS.md about it.
+#
+#   benchmarks/gpu.sh [PYTHON]
+#
+# PYTHON (default: python3) needs jax, flax, optax, orbax and opencv; wheels of what
+# else it lacks (einops) are read from WHEELS (default: wheels). If it has torch, and
+# transformers or torchvision, these are compared. A part that fails or takes too
+# long does not end the others; all take at most 12 minutes. TINY=1 rehearses it with
+# small models and clips; RESULTS=FILE writes to another file.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+python=${1:-python3} results=${RESULTS:-benchmarks/RESULTS.md}
+section=$(mktemp) log=$(mktemp)
+for wheel in "${WHEELS:-wheels}"/*.whl; do
+  [[ -e $wheel ]] && export PYTHONPATH=$wheel${PYTHONPATH:+:$PYTHONPATH}
+done
+rounds=5 b=B l=L long='--frames=32 --crop=224' short='--frames=16 --crop=224'
+if [[ ${TINY:-} ]]; then
+  rounds=1 b=Ti l=S long='--frames=4 --crop=64' short=$long
+fi
+
+with() { # PACKAGE: ",torch" if Python has it
+  "$python" -c "import torch, $1" 2>>"$log" && echo ,torch
+}
+
+part() { # LIMIT FLAGS: the output of a benchmark, or why there is none
+  local limit=$1 command
+  # Flags are separated by spaces.
+  read -ra command <<<"benchmarks.train_step --dtype=bfloat16 $2"
+  echo "    python -m ${command[*]}"
+  echo
+  timeout --kill-after=10 "$limit" "$python" -m "${command[@]}" \
+    --torch_python="$python" 2>>"$log" ||
+    echo "Failed with exit code $?; 124: not finished in $limit s."
+  echo
+}
+
+measure() {
+  local vivit hierarchies step="--what=step --rounds=$rounds --largest --against=ours"
+  vivit=$(with transformers) hierarchies=$(with torchvision)
+  echo '## On a GPU'
+  echo
+  part 90 "--family=factorised_encoder --size=$b --batch=16 $long $step"
+  part 200 "--family=joint --size=$b --batch=8 $long $step,attention=chunked$vivit"
+  part 120 "--family=factorised_encoder --size=$l --batch=8 $long $step"
+  part 130 "--family=mvit --batch=16 $short $step$hierarchies"
+  part 130 "--family=video_swin --batch=8 $long $step$hierarchies"
+  part 40 "--family=joint --size=$b --batch=2 $long --parity"
+}
+
+measure | tee "$section"
+"$python" - "$section" "$results" <<'EOP'
+import pathlib, re, sys
+
+section, results = map(pathlib.Path, sys.argv[1:])
+text = results.read_text() if results.exists() else ''
+text = re.sub(r'## On a GPU\n(?:(?!\n## ).)*', '', text, flags=re.DOTALL)
+text = '\n\n'.join(x for x in (text.strip(), section.read_text().strip()) if x)
+results.write_text(f'{text}\n')
+EOP
+echo "section: $results; errors: $log"
