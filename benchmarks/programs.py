@@ -229,18 +229,7 @@ def whole_step(config: TrainConfig) -> tuple[Callable, Callable, Any, Any]:
   model = models.build(config.model)
   optimiser = optim.optimiser(config.optim, lambda _: 1e-3, config.model)
   initialise = functools.partial(training.initialise, model, optimiser, config)
-  devices, shape = jax.local_device_count(), jax.ShapeDtypeStruct
-  state = jax.tree.map(
-    lambda x: shape((devices, *x.shape), x.dtype), jax.eval_shape(initialise)
-  )
-  lead = (devices, config.train.batch_size // devices)
-  sides = (config.data.frames, *config.data.crop, 3)
-  batch = {
-    'video': shape((*lead, *sides), np.uint8),
-    'labels': {head: shape(lead, np.int32) for head in config.model.heads},
-  }
-  if layers := config.augment.randaugment_layers:
-    batch['randaugment'] = shape((*lead, layers, 4), np.float32)
+  state, batch = training.shapes(model, optimiser, config)
   step = training.train_step(model, optimiser, config)
   return step, initialise, state, batch
 

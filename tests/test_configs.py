@@ -5,7 +5,6 @@ import importlib
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import pytest
 
 from vivit_jax import config as configs
@@ -103,31 +102,16 @@ def test_a_train_step_fits_together(name):
   if name in RELATIVES:
     assert found == RELATIVES[name]
 
+  clips = 2 * config.train.accumulate * jax.local_device_count()
+  config = dataclasses.replace(
+    config, train=dataclasses.replace(config.train, batch_size=clips)
+  )
   update = step.train_step(model, optimiser, config)
-  devices, batch = jax.local_device_count(), 2 * config.train.accumulate
-  replicated = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct((devices, *x.shape), x.dtype), state
-  )
-  clips = jax.ShapeDtypeStruct(
-    (devices, batch, config.data.frames, *config.data.crop, 3), jnp.uint8
-  )
-  labels = {
-    head: jax.ShapeDtypeStruct((devices, batch), jnp.int32)
-    for head in config.model.heads
-  }
-  arrays = {
-    'video': clips,
-    'frame_numbers': jax.ShapeDtypeStruct(clips.shape[:3], jnp.int32),
-    'labels': labels,
-  }
-  if layers := config.augment.randaugment_layers:
-    arrays['randaugment'] = jax.ShapeDtypeStruct(
-      (devices, batch, layers, 4), jnp.float32
-    )
-  after, metrics = jax.eval_shape(update, replicated, arrays)
-  assert jax.tree.structure(after) == jax.tree.structure(replicated)
+  before, batch = step.shapes(model, optimiser, config)
+  after, metrics = jax.eval_shape(update, before, batch)
+  assert jax.tree.structure(after) == jax.tree.structure(before)
   assert [x.shape for x in jax.tree.leaves(after)] == [
-    x.shape for x in jax.tree.leaves(replicated)
+    x.shape for x in jax.tree.leaves(before)
   ]
   assert {f'{head}/top1' for head in config.model.heads} <= metrics.keys()
 

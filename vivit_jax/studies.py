@@ -13,12 +13,11 @@ from types import ModuleType
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy import stats
 
 from vivit_jax import config as configs
-from vivit_jax import files, models
+from vivit_jax import files, models, parallel
 from vivit_jax.data.scenes import NOUNS, VERBS
 from vivit_jax.evaluation import evaluate, intervals, metrics
 from vivit_jax.evaluation.page import curves
@@ -234,23 +233,12 @@ class Study:
 
 
 def _figures(config: configs.TrainConfig) -> dict[str, str]:
-  """Returns parameters, arithmetic, and memory of a step beside the state."""
+  """Returns parameters, arithmetic of a clip, and memory of a step."""
   model = models.build(config.model)
   optimiser = optim.optimiser(config.optim, lambda _: 0.1, config.model)
-  state = jax.eval_shape(lambda: step.initialise(model, optimiser, config))
-  clips = config.train.batch_size, config.data.frames, *config.data.crop, 3
-  batch = {
-    'video': jax.ShapeDtypeStruct(clips, jnp.uint8),
-    'frame_numbers': jax.ShapeDtypeStruct(clips[:2], jnp.int32),
-    'labels': {
-      head: jax.ShapeDtypeStruct(clips[:1], jnp.int32) for head in _HEADS
-    },
-  }
-  on_one_device = jax.tree.map(
-    lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype), (state, batch)
-  )
+  state, batch = step.shapes(model, optimiser, config)
   update = step.train_step(model, optimiser, config)
-  memory = update.lower(*on_one_device).compile().memory_analysis()
+  _, memory = parallel.compiled(update, state, batch)
   products = arithmetic.forward_multiply_adds(
     config.model, config.data.frames, config.data.crop
   )
@@ -258,7 +246,7 @@ def _figures(config: configs.TrainConfig) -> dict[str, str]:
   return {
     'parameters, M': f'{parameters / 1e6:.2f}',
     'multiply-adds, M': f'{products / 1e6:.1f}',
-    'memory of a step, MB': f'{memory.temp_size_in_bytes / 1e6:.0f}',
+    'memory of a step, MB': f'{memory / 1e6:.0f}',
   }
 
 

@@ -46,6 +46,31 @@ def initialise(
   return with_parameters(state, params, config)
 
 
+def shapes(
+  model: nn.Module,
+  optimiser: optax.GradientTransformation,
+  config: TrainConfig,
+) -> tuple[TrainState, dict[str, Any]]:
+  """Returns the shapes of the state and of a batch, as `train_step` takes them.
+
+  `train.batch_size` is divided by the number of local devices.
+  """
+  devices, shape = jax.local_device_count(), jax.ShapeDtypeStruct
+  state = jax.eval_shape(lambda: initialise(model, optimiser, config))
+  state = jax.tree.map(lambda x: shape((devices, *x.shape), x.dtype), state)
+  lead = (devices, config.train.batch_size // devices)
+  sides = (config.data.frames, *config.data.crop, 3)
+  batch = {
+    'video': shape((*lead, *sides), np.uint8),
+    'labels': {head: shape(lead, np.int32) for head in config.model.heads},
+  }
+  if model.reads_frame_numbers:
+    batch['frame_numbers'] = shape((*lead, config.data.frames), np.int32)
+  if layers := config.augment.randaugment_layers:
+    batch['randaugment'] = shape((*lead, layers, 4), np.float32)
+  return state, batch
+
+
 def with_parameters(
   state: TrainState, params: Any, config: TrainConfig
 ) -> TrainState:
