@@ -8,11 +8,13 @@ over time: 75.8, 78.6, 78.8, 78.8 and 78.9% top-1. Without layers, tokens are
 averaged."""
 HEAD = 'verb'
 ROWS = {
-  f'{layers} layers': {'model.options.temporal_layers': layers}
+  f'{layers} layer{"s" * (layers != 1)}': {
+    'model.options.temporal_layers': layers
+  }
   for layers in (0, 1, 2, 4)
 }
 BETTER = [
-  ('1 layers', '0 layers'), ('2 layers', '1 layers'), ('4 layers', '2 layers'),
+  ('1 layer', '0 layers'), ('2 layers', '1 layer'), ('4 layers', '2 layers'),
 ]  # fmt: skip
 
 get_config = base.get_config
