@@ -24,7 +24,7 @@ BETTER = list(zip(_LABELS, _LABELS[1:]))
 
 def get_config() -> ml_collections.ConfigDict:
   config = base.get_config()
-  config.train.epochs = 1.5
+  config.train.epochs = 4.0
   return config
 
 
