@@ -119,15 +119,16 @@ class Study:
     }
 
   def score(self) -> None:
-    """Scores each run on the test videos, unless it has been."""
+    """Scores each run on the test videos, unless it was after its training."""
     for label, views in self._cases.values():
       for run in self._runs[label]:
-        out = self._out(run, views)
-        if not (out / 'report.html').exists():
-          print(f'{run.name}, {views} views:', flush=True)
-          evaluate.evaluate(
-            self._folder / run.name, views=f'{views}x1', out=out
-          )
+        workdir, out = self._folder / run.name, self._out(run, views)
+        report, trained = out / 'report.html', workdir / 'finished'
+        if report.exists():
+          if report.stat().st_mtime >= trained.stat().st_mtime:
+            continue
+        print(f'{run.name}, {views} views:', flush=True)
+        evaluate.evaluate(workdir, views=f'{views}x1', out=out)
 
   def _out(self, run: Run, views: int) -> pathlib.Path:
     return self._folder / run.name / 'evaluation' / f'test_{views}'
