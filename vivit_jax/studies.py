@@ -183,16 +183,16 @@ class Study:
     return '\n'.join(lines)
 
   def _facts(self, label: str) -> dict[str, str]:
-    """Returns further columns of a row."""
+    """Returns further columns of a row; {} without FIGURES."""
+    if not getattr(self._study, 'FIGURES', False):
+      return {}
     runs = self._runs[label]
     speeds = []
     for run in runs:
       read = curves.read(self._folder / run.name)
       speeds.append(np.median(read['train/clips_per_second'][1]))
     facts = {'clips/s, training': f'{np.median(speeds):.0f}'}
-    if getattr(self._study, 'FIGURES', False):
-      facts |= _figures(configs.with_heads(runs[0].config, _HEADS))
-    return facts
+    return facts | _figures(configs.with_heads(runs[0].config, _HEADS))
 
   def write(self, out: pathlib.Path, name: str, command: str) -> None:
     """Writes the figure, and the section between its marks in study.md."""

@@ -12,7 +12,7 @@ runs, and writes its table and figure to docs/study.md. It defines, besides
   VIEWS    optional: labels -> numbers of temporal views to score
   VIDEOS   optional: number of training videos
   START    optional: config of the image model that every run starts from
-  FIGURES  optional: whether to list arithmetic and memory
+  FIGURES  optional: whether to list speed, arithmetic and memory
 """
 
 import ml_collections
