@@ -1,6 +1,7 @@
 """Studies: their runs can be planned, and their tables hold what runs wrote."""
 
 import importlib
+import json
 import os
 import pathlib
 import signal
@@ -77,6 +78,22 @@ def test_intervals_by_hand():
   assert half == pytest.approx(4.3027 * 0.05 / np.sqrt(3), rel=1e-4)
 
 
+def tiny():
+  config = configs.default('joint')
+  config.update_from_flattened_dict(
+    {
+      'model.options.layers': 1,
+      'model.options.width': 16,
+      'model.options.attention_heads': 2,
+      'model.options.mlp_width': 32,
+      'data.frames': 2,
+      'data.crop': (16, 16),
+      'train.batch_size': 2,
+    }
+  )
+  return config
+
+
 @pytest.fixture
 def finished(tmp_path) -> studies.Study:
   """A study of two rows and two seeds, with 100 test videos.
@@ -85,7 +102,7 @@ def finished(tmp_path) -> studies.Study:
   """
   runs = []
   for i, count in enumerate((50, 60, 80, 90)):
-    run = sweeps.Run(f'run{i}', {}, configs.resolve(configs.default('joint')))
+    run = sweeps.Run(f'run{i}', {}, configs.resolve(tiny()))
     out = tmp_path / run.name / 'evaluation' / 'test_1'
     out.mkdir(parents=True)
     right = (np.arange(100) < count).astype(np.float32)
@@ -116,6 +133,20 @@ def test_a_table_by_hand(finished, tmp_path):
   [pair] = [x for x in cells if x[0] == 'better > plain']
   assert pair[1] == '+0.300'
   assert (tmp_path / 'docs' / 'study_one.svg').read_text().count('better') >= 1
+
+
+def test_speed_is_the_median_over_steps_and_seeds(finished, tmp_path):
+  finished._study.FIGURES = True
+  for i in range(4):
+    lines = [
+      json.dumps({'step': step, 'train/clips_per_second': speed * (i + 1)})
+      for step, speed in ((1, 1.0), (2, 10.0), (3, 11.0))
+    ]
+    (tmp_path / f'run{i}' / 'metrics.jsonl').write_text('\n'.join(lines))
+  cells = finished._facts('plain')
+  assert cells['clips/s, training'] == '15'
+  # Patches 24592, tokens 48, the block 2224, its norm 32, heads 272.
+  assert cells['parameters, M'] == f'{27168 / 1e6:.2f}'
 
 
 def test_other_sections_stay(finished, tmp_path):
