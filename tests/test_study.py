@@ -70,6 +70,17 @@ def test_pairs_by_hand(first, second, verdict):
   assert pair.verdict == verdict
 
 
+def test_two_scores_of_the_same_runs_are_paired():
+  """Gains of 1, 2 and 3 videos, among seeds that differ far more."""
+  first, second = correct((111, 152, 193)), correct((110, 150, 190))
+  pair = studies.compare(first, second, same_runs=True)
+  t = 2 / (1 / np.sqrt(3))  # mean gain over its standard error
+  assert pair.p == pytest.approx(2 * stats.t.sf(t, 2))
+  assert studies.compare(first, second).p > 0.9
+  again = studies.compare(first, correct((110, 151, 192)), same_runs=True)
+  assert again.p == 0.0
+
+
 def test_intervals_by_hand():
   """Student's t for two degrees of freedom, 4.3027, as tables have it."""
   row = studies.Row('x', {'verb': correct((100, 110, 120))})
@@ -117,7 +128,7 @@ def finished(tmp_path) -> studies.Study:
     ).write(out / 'predictions.npz')
     runs.append(run)
   module = types.SimpleNamespace(
-    TITLE='Title', PAPER='It is better.', HEAD='verb', ROWS=ROWS,
+    TITLE='Title', PAPER='It is better.', HEADS=('verb',), ROWS=ROWS,
     BETTER=[('better', 'plain')],
   )  # fmt: skip
   return studies.Study(module, runs, tmp_path)
@@ -131,7 +142,7 @@ def test_a_table_by_hand(finished, tmp_path):
   assert ['plain', f'0.550 ± {half:.3f}', '1.000 ± 0.000'] in cells
   assert ['better', f'0.850 ± {half:.3f}', '1.000 ± 0.000'] in cells
   [pair] = [x for x in cells if x[0] == 'better > plain']
-  assert pair[1] == '+0.300'
+  assert pair[1:3] == ['verb', '+0.300']
   assert (tmp_path / 'docs' / 'study_one.svg').read_text().count('better') >= 1
 
 
@@ -163,7 +174,7 @@ TINY = """
 from configs.study import base
 import demo
 
-TITLE, PAPER, HEAD, VIDEOS = 'Tiny', 'Words.', 'verb', 16
+TITLE, PAPER, HEADS, VIDEOS = 'Tiny', 'Words.', ('verb',), 16
 ROWS = {
   '0 layers': {'model.options.temporal_layers': 0},
   '1 layers': {'model.options.temporal_layers': 1},

@@ -4,6 +4,7 @@ import dataclasses
 import datetime
 import functools
 import importlib.metadata
+import itertools
 import math
 import pathlib
 import platform
@@ -63,7 +64,7 @@ class Pair:
   Attributes:
     difference: of the mean accuracies, first - second.
     interval: 95%, paired bootstrap over videos, of the means over seeds.
-    p: two-sided, Welch's t-test between the seeds' accuracies.
+    p: two-sided, t-test between the seeds' accuracies (Welch's).
   """
 
   difference: float
@@ -78,15 +79,26 @@ class Pair:
     return 'as in the paper' if low > 0 else 'the other way round'
 
 
-def compare(first: np.ndarray, second: np.ndarray) -> Pair:
-  """Compares two rows on the same videos; both are bool [seeds, videos]."""
+def compare(
+  first: np.ndarray, second: np.ndarray, same_runs: bool = False
+) -> Pair:
+  """Compares two rows on the same videos; both are bool [seeds, videos].
+
+  `same_runs`: whether both are of the same runs, scored in two ways. Then the
+  t-test is paired.
+  """
   gain = first.mean(axis=0) - second.mean(axis=0)
   interval = intervals.of_difference(
     lambda counts: float(counts @ gain / counts.sum()), len(gain)
   )
   scores = first.mean(axis=1), second.mean(axis=1)
-  if np.ptp(scores[0]) + np.ptp(scores[1]) == 0:  # Welch's test divides by it
+  spread = (
+    np.ptp(scores[0] - scores[1]) if same_runs else np.ptp(scores, 1).sum()
+  )
+  if spread == 0:  # the tests would divide by it
     p = float(scores[0][0] == scores[1][0])
+  elif same_runs:
+    p = float(stats.ttest_rel(*scores).pvalue)
   else:
     p = float(stats.ttest_ind(*scores, equal_var=False).pvalue)
   return Pair(float(gain.mean()), interval, p)
@@ -142,7 +154,9 @@ class Study:
       for run in self._runs[label]:
         table = Table.read(self._out(run, views))
         found.append(metrics.correct(table.averaged(), table.labels))
-      name = f'{label}, {views} views' if isinstance(key, tuple) else label
+      name = label
+      if isinstance(key, tuple):
+        name += f', {views} view{"s" * (views > 1)}'
       heads = [x for x in found[0] if re.fullmatch('(noun|verb)/top1', x)]
       correct = {
         head.partition('/')[0]: np.stack([x[head] for x in found])
@@ -153,7 +167,7 @@ class Study:
 
   def text(self, command: str, figure: str) -> str:
     """Returns the study's section of study.md."""
-    study, head = self._study, self._study.HEAD
+    study = self._study
     heads = list(next(iter(self.rows.values())).correct)
     facts = [self._facts(label) for label, _ in self._cases.values()]
     header = ['', *heads, *facts[0]]
@@ -162,12 +176,13 @@ class Study:
       for row, more in zip(self.rows.values(), facts, strict=True)
     ]
     pairs = []
-    for better, worse in study.BETTER:
+    for head, (better, worse) in itertools.product(study.HEADS, study.BETTER):
       one, other = self.rows[better], self.rows[worse]
-      pair = compare(one.correct[head], other.correct[head])
+      same = self._cases[better][0] == self._cases[worse][0]
+      pair = compare(one.correct[head], other.correct[head], same)
       low, high = pair.interval
       pairs.append([
-        f'{one.label} > {other.label}', f'{pair.difference:+.3f}',
+        f'{one.label} > {other.label}', head, f'{pair.difference:+.3f}',
         f'{low:+.3f} to {high:+.3f}', f'{pair.p:.2g}', pair.verdict,
       ])  # fmt: skip
     seeds = len(next(iter(self._runs.values())))
@@ -176,7 +191,7 @@ class Study:
       f'## {study.TITLE}', '', study.PAPER, '',
       f'Here, top-1 accuracy on the test videos, {seeds} seeds:', '',
       *_table(header, body), '', f'![{study.TITLE}]({figure})', '',
-      *_table(['paper', f'{head}, difference', '95%', 'p, seeds', ''], pairs),
+      *_table(['paper', '', 'difference', '95%', 'p, seeds', ''], pairs),
       '', f'    {command}', '',
       f'{datetime.date.today()}; {_machine()}; {", ".join(versions)}.',
     ]  # fmt: skip
@@ -214,9 +229,10 @@ class Study:
 
   def _draw(self, path: pathlib.Path) -> None:
     """Draws each row's mean, interval and seeds."""
+    import matplotlib
     from matplotlib.figure import Figure
 
-    head, rows = self._study.HEAD, list(self.rows.values())
+    head, rows = self._study.HEADS[0], list(self.rows.values())
     figure = Figure(figsize=(7, 0.8 + 0.36 * len(rows)), layout='constrained')
     axes = figure.subplots()
     for place, row in enumerate(rows):
@@ -231,7 +247,8 @@ class Study:
     )
     axes.grid(axis='x', color='#dddddd')
     axes.spines[['top', 'right']].set_visible(False)
-    with files.replacing(path) as unfinished:
+    repeatable = matplotlib.rc_context({'svg.hashsalt': path.stem})
+    with files.replacing(path) as unfinished, repeatable:
       figure.savefig(unfinished, format='svg', metadata={'Date': None})
 
 

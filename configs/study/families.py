@@ -6,7 +6,7 @@ TITLE = 'Families at equal arithmetic'
 PAPER = """The papers compare large models from different starts. Here all
 models are trained from random weights for as many steps, but for the probe: an
 attention pool and heads on a frozen image model, which has learned nouns."""
-HEAD = 'verb'
+HEADS = ('verb',)
 START = 'image'
 FIGURES = True
 

@@ -8,7 +8,7 @@ TITLE = 'From an image model'
 PAPER = """Table 1: Model 1 B on Kinetics-400, started from an image ViT:
 central frame 79.2, uniform frame sampling 78.5, inflation 77.6, a random
 kernel 73.2% top-1."""
-HEAD = 'verb'
+HEADS = ('verb', 'noun')
 START = 'image'
 _MODEL = base.model('joint', layers=3)
 ROWS = {

@@ -7,7 +7,7 @@ PAPER = """Table 2, B/16x2: Models 1 to 4 and Model 2 without layers over time
 have 80.0, 78.8, 77.4, 76.3 and 75.8% top-1 on Kinetics-400, and 43.1, 43.7,
 39.1, 39.5 and 38.8% on Epic Kitchens. Clips take 58.9, 17.4, 31.7, 22.9 and
 17.3 ms."""
-HEAD = 'verb'
+HEADS = ('verb',)
 ROWS = {
   'Model 1': base.model('joint', layers=3),
   'Model 2': base.model(

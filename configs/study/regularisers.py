@@ -8,7 +8,7 @@ TITLE = 'Regularisers on a tenth of the videos'
 PAPER = """Table 4: Model 2 L on Epic Kitchens (actions), each line with those
 above: none 39.6 (from Kinetics), stochastic depth 40.2, RandAugment 41.1,
 label smoothing 43.1, mixup 43.7% top-1."""
-HEAD = 'verb'
+HEADS = ('verb',)
 VIDEOS = 1600
 _ADDED = {
   'none': {},

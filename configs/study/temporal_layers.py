@@ -6,7 +6,7 @@ TITLE = 'Layers of the temporal encoder'
 PAPER = """Table 3: Model 2 B on Kinetics-400 with 0, 1, 4, 8 and 12 layers
 over time: 75.8, 78.6, 78.8, 78.8 and 78.9% top-1. Without layers, tokens are
 averaged."""
-HEAD = 'verb'
+HEADS = ('verb',)
 ROWS = {
   f'{layers} layer{"s" * (layers != 1)}': {
     'model.options.temporal_layers': layers
