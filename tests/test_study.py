@@ -18,6 +18,7 @@ from vivit_jax import config as configs
 from vivit_jax import studies, study, sweeps
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation.predictions import Table
+from vivit_jax.training import checks
 
 FOLDER = pathlib.Path(__file__).parents[1] / 'configs' / 'study'
 NAMES = sorted({x.stem for x in FOLDER.glob('*.py')} - {'base', 'image'})
@@ -25,10 +26,12 @@ ROWS = {'plain': {'train.seed': 0}, 'better': {'optim.momentum': 0.5}}
 
 
 @pytest.mark.parametrize('name', NAMES)
-def test_each_study_can_be_planned(name):
+def test_each_study_can_be_planned(name, tmp_path):
   module = importlib.import_module(f'configs.study.{name}')
   base = configs.resolve(module.get_config())
   runs = sweeps.plan(base, str(FOLDER / f'{name}.py'))
+  for run in runs[::3]:
+    checks.check_alone(run.config, tmp_path)
   seeds = [run.config.train.seed for run in runs]
   assert seeds == [0, 1, 2] * len(module.ROWS)
   views = getattr(module, 'VIEWS', {})
