@@ -72,7 +72,7 @@ def test_a_mistake_in_a_mapping_is_named(mapping, named):
     ('train.seed', 2**32),
     ('train.best_metric', 'top-1'),
     ('evaluation.spatial_crops', 2),
-    ('init_kernel', 'random'),
+    ('init_kernel', 'central'),
     ('init_grid', (0, 1, 1)),
   ],
 )
