@@ -229,12 +229,10 @@ def _iterate(batches: grain.MapDataset, workers: int) -> Iterator[Batch]:
   if workers:
     # Grain's own shared memory would be new for each array of each batch.
     options = grain.experimental.DatasetOptions(min_shm_size=1 << 62)
-    dataset = grain.experimental.WithOptionsIterDataset(
-      dataset.mp_prefetch(
-        MultiprocessingOptions(workers, per_worker_buffer_size=2),
-        functools.partial(_start_worker, name),
-      ),
-      options,
+    dataset = grain.experimental.WithOptionsIterDataset(dataset, options)
+    dataset = dataset.mp_prefetch(
+      MultiprocessingOptions(workers, per_worker_buffer_size=2),
+      functools.partial(_start_worker, name),
     )
   iterator = iter(dataset)
   try:
