@@ -70,7 +70,7 @@ def test_pairs_by_hand(first, second, verdict):
   assert pair.difference == pytest.approx(difference)
   low, high = pair.interval
   assert low <= difference <= high
-  assert pair.verdict == verdict
+  assert pair.verdict() == verdict
 
 
 def test_two_scores_of_the_same_runs_are_paired():

@@ -27,6 +27,7 @@ from vivit_jax.models import arithmetic
 from vivit_jax.sweeps import Run
 from vivit_jax.training import optim, step
 
+VERDICTS = ('as in the paper', 'the other way round')
 _SIGNIFICANCE = 0.05
 _HEADS = {'noun': len(NOUNS), 'verb': len(VERBS)}
 _PACKAGES = ('jax', 'flax', 'optax', 'numpy')
@@ -59,7 +60,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-  """Two rows, of which the paper finds the first better.
+  """Two rows, compared on the same videos.
 
   Attributes:
     difference: of the mean accuracies, first - second.
@@ -71,12 +72,12 @@ class Pair:
   interval: tuple[float, float]
   p: float
 
-  @property
-  def verdict(self) -> str:
+  def verdict(self, words: tuple[str, str] = VERDICTS) -> str:
+    """Returns the first word if the first row is better, or the second."""
     low, high = self.interval
     if low <= 0 <= high or not self.p < _SIGNIFICANCE:
       return 'not resolved'
-    return 'as in the paper' if low > 0 else 'the other way round'
+    return words[low < 0]
 
 
 def compare(
@@ -175,7 +176,7 @@ class Study:
       [row.label, *(row.cell(x) for x in heads), *more.values()]
       for row, more in zip(self.rows.values(), facts, strict=True)
     ]
-    pairs = []
+    pairs, words = [], getattr(study, 'VERDICTS', VERDICTS)
     for head, (better, worse) in itertools.product(study.HEADS, study.BETTER):
       one, other = self.rows[better], self.rows[worse]
       same = self._cases[better][0] == self._cases[worse][0]
@@ -183,7 +184,7 @@ class Study:
       low, high = pair.interval
       pairs.append([
         f'{one.label} > {other.label}', head, f'{pair.difference:+.3f}',
-        f'{low:+.3f} to {high:+.3f}', f'{pair.p:.2g}', pair.verdict,
+        f'{low:+.3f} to {high:+.3f}', f'{pair.p:.2g}', pair.verdict(words),
       ])  # fmt: skip
     seeds = len(next(iter(self._runs.values())))
     versions = (f'{x} {importlib.metadata.version(x)}' for x in _PACKAGES)
@@ -191,7 +192,7 @@ class Study:
       f'## {study.TITLE}', '', study.PAPER, '',
       f'Here, top-1 accuracy on the test videos, {seeds} seeds:', '',
       *_table(header, body), '', f'![{study.TITLE}]({figure})', '',
-      *_table(['paper', '', 'difference', '95%', 'p, seeds', ''], pairs),
+      *_table(['pair', '', 'difference', '95%', 'p, seeds', ''], pairs),
       '', f'    {command}', '',
       f'{datetime.date.today()}; {_machine()}; {", ".join(versions)}.',
     ]  # fmt: skip

@@ -8,6 +8,7 @@ runs, and writes its table and figure to docs/study.md. It defines, besides
   PAPER    what the paper found, in a sentence or two
   ROWS     label of each row -> overrides of the config
   BETTER   pairs of labels: in the paper, the first is better than the second
+  VERDICTS optional: other words for the first, and the second, being better
   HEADS    the heads whose accuracies are compared; the figure shows the first
   VIEWS    optional: labels -> numbers of temporal views to score
   VIDEOS   optional: number of training videos

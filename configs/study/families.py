@@ -54,6 +54,7 @@ ROWS['probe'] = base.model('joint', layers=3, tubelet=(1, 8, 8)) | {
   'optim.train': '^(output_projection|MAPHead_0)/',
 }
 BETTER = [('ViViT, Model 1', label) for label in list(ROWS)[1:]]
+VERDICTS = ('the first is better', 'the second is better')
 
 get_config = base.get_config
 
