@@ -30,6 +30,7 @@ import psutil
 from absl import flags
 
 from benchmarks import input_pipeline, measure
+from vivit_jax import machine
 from vivit_jax.errors import UserError
 
 # jax is imported in functions, after the process is pinned to its cores.
@@ -171,7 +172,7 @@ def _define(values: flags.FlagValues) -> None:
 
 def main(argv: Sequence[str]) -> None:
   args = measure.parse(argv, _define, __doc__)
-  cores = measure.cores()
+  cores = machine.cores()
   device, others = cores[: len(cores) // 2], cores[len(cores) // 2 :]
   if not device or not hasattr(os, 'sched_setaffinity'):
     raise UserError('this benchmark needs Linux and two cores.')
@@ -191,7 +192,7 @@ def main(argv: Sequence[str]) -> None:
     *parts, whole = (speeds[case, x] for x in ('input', 'step', 'train.py'))
     ratio = measure.ratio(whole, list(map(min, *parts)), '>= 0.9')
     rows.append((case, *map(measure.median, (*parts, whole)), ratio))
-  print(measure.machine('jax', 'jaxlib', 'flax'))
+  print(machine.describe('jax', 'jaxlib', 'flax'), end='\n\n')
   print(f'{len(device)} cores compute, {len(others)} decode.\n')
   header = ('clips/s', 'input', 'step', 'train.py', 'train.py / slower part')
   print(measure.table(header, rows))

@@ -6,7 +6,7 @@
 # PYTHON (default: python3) needs jax, flax, optax, orbax and opencv; wheels of what
 # else it lacks (einops) are read from WHEELS (default: wheels). If it has torch, and
 # transformers or torchvision, these are compared. A part that fails or takes too
-# long does not end the others; all take at most 12 minutes. TINY=1 rehearses it with
+# long does not end the others; their limits sum to 710 s. TINY=1 rehearses it with
 # small models and clips; RESULTS=FILE writes to another file.
 set -uo pipefail
 cd "$(dirname "$0")/.."

@@ -32,7 +32,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import measure
-from vivit_jax import processes
+from vivit_jax import machine, processes
 
 # Heavy modules are imported in functions, so that they do not add to the
 # measured memory of processes that do not use them.
@@ -147,9 +147,8 @@ def _decoder(args: types.SimpleNamespace, start, number: int) -> tuple:
   """Returns the clips, seconds and CPU seconds of one process."""
   from vivit_jax.data import decode, frame_numbers, pipeline, sampling
 
-  pipeline._start_worker(
-    '', number, args.workers
-  )  # for the allocator's settings
+  # For the allocator's settings.
+  pipeline._start_worker('', number, args.workers)
   source, data = _source(args)
   rng = np.random.default_rng(number)
   clips = []
@@ -313,7 +312,7 @@ def _define(values: flags.FlagValues) -> None:
   string('split', 'train', 'Split of the dataset.')
   measure.define_counts(
     values,
-    workers=(len(measure.cores()), 'Decoding processes.'),
+    workers=(len(machine.cores()), 'Decoding processes.'),
     batch_size=(8, 'Clips per batch.'),
     rounds=(3, 'Rounds to measure.'),
   )
@@ -336,7 +335,7 @@ def main(argv: Sequence[str]) -> None:
     runs[_REFERENCE] = reference
   results = measure.by_turns(runs, args.rounds)
   packages = 'grain', 'opencv-python-headless', 'numpy', 'tensorflow-cpu'
-  print(measure.machine(*packages))
+  print(machine.describe(*packages), end='\n\n')
   print(f'{args.workers} workers; medians of {args.rounds} rounds.\n')
   columns = {  # (program, column) -> values of the rounds; empty: not measured
     (name, column): [x[column] for x in rounds if column in x]

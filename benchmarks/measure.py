@@ -1,11 +1,7 @@
 """Shared by all benchmarks: flags, alternating runs, ratios, CPU and memory."""
 
-import datetime
-import importlib.metadata
 import operator
 import os
-import pathlib
-import platform
 import statistics
 import sys
 import time
@@ -154,13 +150,6 @@ def _begin(cores: Sequence[int] | None) -> None:
     os.sched_setaffinity(0, cores)
 
 
-def cores() -> list[int]:
-  """Returns the cores that this process may use."""
-  if hasattr(os, 'sched_getaffinity'):
-    return sorted(os.sched_getaffinity(0))
-  return list(range(os.cpu_count() or 1))
-
-
 def stream(
   batches: Iterator[Any],
   batch_size: int,
@@ -203,19 +192,3 @@ def stream(
 def _cpu_seconds(members: Iterable[Any]) -> float:
   times = [member.cpu_times() for member in members]
   return sum(used.user + used.system for used in times)
-
-
-def machine(*packages: str) -> str:
-  """Returns a line with the date, the processor and versions of packages."""
-  cpuinfo = pathlib.Path('/proc/cpuinfo')
-  lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-  names = [x.split(':')[1] for x in lines if x.startswith('model name')]
-  name = names[0].strip() if names else platform.machine()
-  versions = [f'Python {platform.python_version()}']
-  for package in packages:
-    try:
-      versions.append(f'{package} {importlib.metadata.version(package)}')
-    except importlib.metadata.PackageNotFoundError:
-      versions.append(f'no {package}')
-  today = datetime.date.today().isoformat()
-  return f'{today}; {len(cores())} cores of {name}; {", ".join(versions)}.\n'

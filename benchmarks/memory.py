@@ -27,7 +27,7 @@ import jax
 from absl import flags
 
 from benchmarks import measure, programs
-from vivit_jax import parallel
+from vivit_jax import machine, parallel
 from vivit_jax.errors import UserError
 from vivit_jax.models.sizes import SIZES
 
@@ -174,7 +174,7 @@ def main(argv: Sequence[str]) -> None:
   if args.size == args.larger:
     raise UserError('--larger must differ from --size.')
   jax.config.update('jax_enable_compilation_cache', False)
-  print(measure.machine('jax', 'jaxlib', 'flax'))
+  print(machine.describe('jax', 'jaxlib', 'flax'), end='\n\n')
   for name in args.tables:
     print(f'{name} ({jax.default_backend()})\n')
     print(_TABLES[name](args), flush=True)

@@ -30,7 +30,7 @@ from absl import flags
 from benchmarks import measure
 from configs import moving_shapes_ti8x2_fe
 from vivit_jax import config as configs
-from vivit_jax import parallel
+from vivit_jax import machine, parallel
 from vivit_jax.checkpoints.metadata import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.data import prepare
@@ -160,7 +160,7 @@ def main(argv: list[str]) -> None:
   args = measure.parse(argv, _define, __doc__)
   with tempfile.TemporaryDirectory() as folder:
     report = _report(args, pathlib.Path(folder))
-  print(measure.machine('jax', 'jaxlib', 'flax'))
+  print(machine.describe('jax', 'jaxlib', 'flax'), end='\n\n')
   print(report)
 
 

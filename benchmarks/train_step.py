@@ -50,7 +50,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import measure, programs
-from vivit_jax import parallel
+from vivit_jax import machine, parallel
 from vivit_jax.errors import UserError
 from vivit_jax.models import arithmetic
 
@@ -306,7 +306,7 @@ def main(argv: Sequence[str]) -> None:
   # jax must not reserve most of a GPU's memory, because torch needs some.
   os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
   jax.config.update('jax_enable_compilation_cache', False)
-  print(measure.machine('jax', 'jaxlib', 'flax'))
+  print(machine.describe('jax', 'jaxlib', 'flax'), end='\n\n')
   if args.parity:
     _print_parity(args)
   elif args.frozen:

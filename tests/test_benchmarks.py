@@ -16,6 +16,7 @@ from benchmarks import (
   programs,
   train_step,
 )
+from vivit_jax import machine
 from vivit_jax.errors import UserError
 
 TINY = ['--size=S', '--layers=1', '--frames=4', '--crop=32', '--batch=2']
@@ -193,7 +194,7 @@ def test_memory_prints_ratios_of_compile_times(capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(len(measure.cores()) < 2, reason='it splits the cores')
+@pytest.mark.skipif(len(machine.cores()) < 2, reason='it splits the cores')
 def test_end_to_end_prints_the_ratio_of_each_case(tmp_path, capsys):
   tiny = ['--cases=input-bound', '--videos=8', '--rounds=1', '--seconds=0.5']
   end_to_end.main([f'--cache={tmp_path}', *tiny])

@@ -23,7 +23,7 @@ FLOORS = [
 ]
 GROUND = (
   'errors', 'typed', 'files', 'locks', 'fonts', 'parallel',
-  'distributed', 'processes', 'compilation_cache', 'commands',
+  'distributed', 'processes', 'compilation_cache', 'commands', 'machine',
 )  # fmt: skip
 CONFIG = ('config', 'config_checks', 'config_file', 'config_flags')
 ENTRIES = ('predict', 'export', 'show', 'probe', 'study', 'studies')

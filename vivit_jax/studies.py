@@ -1,13 +1,10 @@
 """Tables and figures of studies: rows of runs that differ in their seeds."""
 
 import dataclasses
-import datetime
 import functools
-import importlib.metadata
 import itertools
 import math
 import pathlib
-import platform
 import re
 from collections.abc import Mapping, Sequence
 from types import ModuleType
@@ -18,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from vivit_jax import config as configs
-from vivit_jax import files, models, parallel
+from vivit_jax import files, machine, models, parallel
 from vivit_jax.data.scenes import NOUNS, VERBS
 from vivit_jax.evaluation import evaluate, intervals, metrics
 from vivit_jax.evaluation.page import curves
@@ -187,14 +184,13 @@ class Study:
         f'{low:+.3f} to {high:+.3f}', f'{pair.p:.2g}', pair.verdict(words),
       ])  # fmt: skip
     seeds = len(next(iter(self._runs.values())))
-    versions = (f'{x} {importlib.metadata.version(x)}' for x in _PACKAGES)
     lines = [
       f'## {study.TITLE}', '', study.PAPER, '',
       f'Here, top-1 accuracy on the test videos, {seeds} seeds:', '',
       *_table(header, body), '', f'![{study.TITLE}]({figure})', '',
       *_table(['pair', '', 'difference', '95%', 'p, seeds', ''], pairs),
       '', f'    {command}', '',
-      f'{datetime.date.today()}; {_machine()}; {", ".join(versions)}.',
+      machine.describe(*_PACKAGES),
     ]  # fmt: skip
     return '\n'.join(lines)
 
@@ -275,13 +271,3 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
   """Returns the lines of a Markdown table."""
   lines = [header, ['---'] * len(header), *rows]
   return [f'| {" | ".join(cells)} |' for cells in lines]
-
-
-def _machine() -> str:
-  """Returns the processor and the version of Python."""
-  path = pathlib.Path('/proc/cpuinfo')
-  text = path.read_text() if path.exists() else ''
-  name = re.search(r'model name\s*: (.*)', text)
-  processor = name[1].strip() if name else platform.machine()
-  count = len(re.findall('^processor', text, re.MULTILINE)) or 1
-  return f'{count} cores of {processor}; Python {platform.python_version()}'
