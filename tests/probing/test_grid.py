@@ -92,7 +92,7 @@ def test_the_workdir_of_another_run_is_refused(tmp_path):
   (tmp_path / 'config.json').touch()
   with pytest.raises(UserError, match=str(tmp_path)):
     grid.check(config_of(), tmp_path)
-  (tmp_path / grid.GRID).mkdir()
+  (tmp_path / 'grid').mkdir()
   grid.check(config_of(), tmp_path)
 
 

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import pathlib
+import shutil
 
 import demo
 import jax
@@ -11,7 +12,7 @@ import pytest
 
 from vivit_jax import config as configs
 from vivit_jax import files
-from vivit_jax.checkpoints import names
+from vivit_jax.checkpoints import load, names
 from vivit_jax.checkpoints.metadata import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.errors import UserError
@@ -116,10 +117,11 @@ def test_the_winner_is_an_ordinary_checkpoint(prepared, encoder, tmp_path):
   [scores] = [result['scores'] for result in results.values()]
   for name in ('verb/top1', 'noun/top1'):
     assert scores[name] == pytest.approx(best[name])
-  # The same command changes nothing, even without the log.
+  # The same command changes nothing, even without the log and the encoder.
   before = last_params(folder)
   (folder / 'grid' / 'metrics.jsonl').write_text('{')
-  assert experiment.probe(config, folder) == 0
+  gone = dataclasses.replace(config, init_from='hf://of/nobody')
+  assert experiment.probe(gone, folder) == 0
   for name, array in last_params(folder).items():
     np.testing.assert_array_equal(array, before[name])
   assert read_table(folder) == table
@@ -128,6 +130,30 @@ def test_the_winner_is_an_ordinary_checkpoint(prepared, encoder, tmp_path):
       config_of(prepared, encoder, probe__learning_rates=(1e-1, 1e-3)), folder
     )
   assert 'optim.' not in str(error.value)
+
+
+def test_other_encoders_are_refused(prepared, encoder, tmp_path):
+  """A copy elsewhere is not another encoder; the heads alone are no model."""
+  config = config_of(prepared, encoder, train__epochs=0.5)
+  folder = tmp_path / 'probe'
+  assert experiment.probe(config, folder) == 0
+  shutil.rmtree(folder / 'checkpoints')
+  (folder / 'config.json').unlink()  # as of a probe that is not finished
+  with pytest.raises(UserError, match=str(folder)):
+    load.load(folder)
+  with pytest.raises(UserError, match='probe'):
+    load.load(folder / 'grid')
+  copy = tmp_path / 'copy'
+  shutil.copytree(encoder, copy)
+  moved = dataclasses.replace(config, init_from=str(copy))
+  assert experiment.probe(moved, folder) == 0
+  shutil.rmtree(folder / 'checkpoints')
+  with Store(copy) as store:
+    params = store.restore_parameters(1)
+    params['embedding']['bias'] += 1.0
+    store.save(2, {'params': params}, store.describe(1))
+  with pytest.raises(UserError, match=str(copy)):
+    experiment.probe(moved, folder)
 
 
 def stored(config: configs.TrainConfig, **keys) -> configs.TrainConfig:

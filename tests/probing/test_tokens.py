@@ -135,9 +135,11 @@ def test_other_tokens_are_never_used(make):
     lambda whole: whole.replace(b'{', b'(', 1),
     lambda whole: whole.replace(b'(6,)', b'(5,)', 1),
     lambda whole: whole.replace(b"'shape'", b"'shape", 1),
+    lambda whole: whole[:-40] + b'\7' + whole[-39:],  # a token of the last row
+    lambda whole: whole[:-60] + b'\1' + whole[-59:],  # its video
   ],
 )
-def test_a_damaged_shard_is_written_again(make, damage, capsys):
+def test_a_damaged_shard_is_written_again(make, damage):
   split = make()
   Encoder().write(split)
   path = split.path(1)
@@ -145,12 +147,11 @@ def test_a_damaged_shard_is_written_again(make, damage, capsys):
   path.write_bytes(damage(whole))
   assert path.read_bytes() != whole
   with pytest.raises(UserError, match=path.name):
-    split.read(np.array([0]))
-  capsys.readouterr()
+    split.read(np.array([13]))
+  assert not path.exists()
   second = Encoder()
   second.write(split)
   assert second.numbers == [2, 3] and path.read_bytes() == whole
-  assert str(path) in capsys.readouterr().out
   assert not split.missing()
 
 

@@ -37,6 +37,7 @@ class Description:
   unlogged: Sequence[Mapping[str, float]] = ()
   skipped: int = 0  # number of consecutive non-finite steps up to this one
   multi_label: Sequence[str] = ()  # heads that allow several labels per video
+  encoder: str | None = None  # digest of the frozen encoder of a probe
 
   @classmethod
   def from_json(cls, mapping: Mapping[str, Any]) -> 'Description':
@@ -59,6 +60,7 @@ class Description:
       tuple(mapping.get('unlogged', ())),
       mapping.get('skipped', 0),
       tuple(mapping.get('multi_label', ())),
+      mapping.get('encoder'),
     )
 
 

@@ -35,6 +35,7 @@ _FREE = (
   'probe.folder',
   'probe.max_gigabytes',
 )
+GRID = 'grid'  # folder of a probe's workdir, the run of all heads
 _EPOCHS = 'train.epochs'  # may grow: the run goes on
 _PATHS = ('init_from', 'class_order')  # compared as absolute paths
 
@@ -106,6 +107,8 @@ def read_config(workdir: str | os.PathLike) -> TrainConfig:
     return _read(folder / 'config.json')
   except OSError:
     reason = 'is no workdir: it has no config.json. Train into it first.'
+    if (folder / GRID).is_dir():
+      reason = 'has an unfinished probe: repeat its command to finish it.'
     if (folder / 'checkpoints').is_dir():
       reason = (
         'has checkpoints, but no config.json: repeat the training command to '

@@ -14,10 +14,15 @@ from vivit_jax import config as configs
 from vivit_jax import distributed, parallel
 from vivit_jax.checkpoints import names
 from vivit_jax.checkpoints import workdir as workdirs
-from vivit_jax.checkpoints.metadata import Description
+from vivit_jax.checkpoints.metadata import (
+  Description,
+  has_checkpoints,
+  last_description,
+)
 from vivit_jax.config import TrainConfig
 from vivit_jax.data import pipeline
 from vivit_jax.data.datasets import VideoSplit
+from vivit_jax.errors import UserError
 from vivit_jax.evaluation import forward
 from vivit_jax.probing import grid as grids
 from vivit_jax.probing import step as probe_step
@@ -85,7 +90,7 @@ def probe(config: TrainConfig, folder: str | os.PathLike) -> int:
   """
   folder = pathlib.Path(folder)
   grids.check(config, folder)
-  inside = folder / grids.GRID
+  inside = folder / workdirs.GRID
   built, state, encoder = build(config, folder, inside)
   frozen = sum(x.size for x in jax.tree.leaves(encoder))
   print(
@@ -106,22 +111,30 @@ def build(
 
   Writes stored tokens to `folder`; `inside` is the folder of the run.
   """
+  start = config.init_from
   if (inside / 'config.json').exists():
-    grids.check_resumed(workdirs.read_config(inside), config, inside)
+    saved = workdirs.read_config(inside)
+    grids.check_resumed(saved, config, inside)
+    # The encoder may have moved: its digest is compared.
+    config = dataclasses.replace(config, init_from=saved.init_from)
   given = config.optim
   config = grids.heads(config)[0].config(config)
   config, source = experiment.open_data(config, inside)
   grids.check_trained(dataclasses.replace(config, optim=given))
   validation_source = checks.open_validation(config)
   grid = Grid(config)
-  encoder, state = grid.initialise(source.label_names)
+  finished = has_checkpoints(folder) and has_checkpoints(inside)
+  starts = [os.fspath(folder)] * finished + [start]
+  encoder, state = _initialise(grid, source.label_names, starts)
   digest = names.digest(encoder)
   description = Description(
     config,
     source.label_names,
-    f'{source.content}, encoder {digest[:12]}',
+    source.content,
     multi_label=sorted(source.multi_label),
+    encoder=digest,
   )
+  _check_encoder(inside, digest, start)
   checks.check_resumed(inside, description)
   fixed, stored = {'encoder': parallel.replicate(encoder)}, (None, None)
   if config.probe.tokens == 'stored':
@@ -145,6 +158,37 @@ def build(
     stored=stored[0],
   )
   return built, state, encoder
+
+
+def _initialise(
+  grid: Grid, label_names: Mapping[str, list[str]], starts: list[str]
+) -> tuple[Any, TrainState]:
+  """Returns `grid.initialise` from the first of `starts` that can be read.
+
+  A finished probe has its encoder, so it does without `init_from`.
+
+  Raises:
+    UserError: the last one cannot be read.
+  """
+  *finished, last = starts
+  for start in finished:
+    try:
+      return grid.initialise(label_names, start)
+    except UserError as error:
+      print(error, flush=True)
+  return grid.initialise(label_names, last)
+
+
+def _check_encoder(inside: pathlib.Path, digest: str, start: str) -> None:
+  """Raises a UserError if the heads in `inside` are on another encoder."""
+  if not has_checkpoints(inside):
+    return
+  if digest != last_description(inside).encoder:
+    raise UserError(
+      f'{inside} has heads on another encoder than {start} is now: give '
+      'the earlier weights (of the Hub, hf://OWNER/NAME@REVISION), or choose '
+      'another --workdir.'
+    )
 
 
 def _scorer(

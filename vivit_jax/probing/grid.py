@@ -18,6 +18,7 @@ from flax import traverse_util
 from vivit_jax import config as configs
 from vivit_jax import models
 from vivit_jax.checkpoints import load
+from vivit_jax.checkpoints import workdir as workdirs
 from vivit_jax.config import TrainConfig
 from vivit_jax.config_checks import require
 from vivit_jax.errors import nearest
@@ -28,7 +29,6 @@ from vivit_jax.training import optim, param_groups, step, validation
 
 # optim.train of a run of train.py that trains one of the heads.
 TRAIN = f'^({"|".join(classifier.OWN)})/'
-GRID = 'grid'  # folder of the heads' run in the workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +124,7 @@ def check(config: TrainConfig, folder: str | os.PathLike) -> None:
   )
   workdir = pathlib.Path(folder)
   require(
-    not (workdir / 'config.json').exists() or (workdir / GRID).is_dir(),
+    not (workdir / 'config.json').exists() or (workdir / workdirs.GRID).is_dir(),
     f'{workdir} has a run of train.py: choose another --workdir.',
   )
   _check_pools(config)
@@ -271,11 +271,12 @@ class Grid:
     return max(self.heads, key=lambda head: self.rank(head.scores(every)))
 
   def initialise(
-    self, label_names: Mapping[str, list[str]]
+    self, label_names: Mapping[str, list[str]], start: str
   ) -> tuple[Any, step.TrainState]:
     """Returns the encoder's parameters and the heads' initial state.
 
-    Both are those of train.py: random by the seed, then from `init_from`.
+    Both are those of train.py: random by the seed, then from the checkpoint
+    `start`.
 
     Raises:
       UserError: weights that cannot be read or do not fit.
@@ -285,6 +286,7 @@ class Grid:
     key = jax.random.key(self.config.train.seed)
     for pool, same in self.pools.items():
       config = same[0].config(self.config)
+      config = dataclasses.replace(config, init_from=start)
       model = models.build(config.model)
       params = jax.jit(model.init)(key, video)['params']
       first = encoder is None

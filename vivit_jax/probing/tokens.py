@@ -2,11 +2,12 @@
 
 A folder has `key.json`, all that the tokens depend on, and shards of
 consecutive clips, `<shard>.npy`: a record of each has the `video` that it shows
-(-1: it cannot be read), and its `tokens` [N, D] in float32, or the bits of
-bfloat16. A shard appears only when complete: an interrupted run keeps the
+(-1: it cannot be read), its `tokens` [N, D] in float32, or the bits of
+bfloat16, and a `checksum` of both. A shard appears only when complete: an interrupted run keeps the
 others.
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -14,6 +15,7 @@ import math
 import pathlib
 import shutil
 import sys
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -65,7 +67,11 @@ class Tokens:
   @property
   def record(self) -> np.dtype:
     bits = np.float32 if self.dtype == 'float32' else np.uint16
-    return np.dtype([('video', np.int64), ('tokens', bits, self.shape)])
+    return np.dtype([
+      ('video', np.int64),
+      ('tokens', bits, self.shape),
+      ('checksum', np.uint32),
+    ])
 
   def path(self, shard: int) -> pathlib.Path:
     return self.folder / f'{shard:05d}.npy'
@@ -186,6 +192,7 @@ class Tokens:
         part = array[start : start + self.batch_size]
         part['tokens'] = tokens[: len(part)].view(self.record['tokens'].base)
         part['video'] = batch['index'][: len(part)]
+        part['checksum'] = [_checksum(record) for record in part]
         advance(len(part))
       array.flush()
 
@@ -196,11 +203,17 @@ class Tokens:
     for shard, rows in enumerate(self._shard_rows):
       array = self._open(shard, rows)
       if array is None:
-        raise UserError(
-          f'{self.path(shard)} is damaged: the same command writes it again.'
-        )
+        raise self._damaged(shard)
       shards.append(array)
     return shards
+
+  def _damaged(self, shard: int) -> UserError:
+    """Removes a damaged shard, which only its content shows; see `missing`."""
+    path = self.path(shard)
+    with contextlib.suppress(OSError):
+      path.unlink()
+    left = ': delete it, and' if path.exists() else ', and removed:'
+    return UserError(f'{path} is damaged{left} the same command resumes.')
 
   def read(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns the tokens of rows, [b, N, D], and their videos, int [b].
@@ -212,6 +225,8 @@ class Tokens:
     size = self.shard_batches * self.batch_size
     for i, row in enumerate(rows):
       result[i] = self._shards[row // size][row % size]
+      if result[i]['checksum'] != _checksum(result[i]):
+        raise self._damaged(row // size)
     tokens = np.ascontiguousarray(result['tokens'])
     return tokens.view(jnp.dtype(self.dtype)), result['video']
 
@@ -252,6 +267,12 @@ class Tokens:
         'mask': mask,
         'unreadable': shown < 0,
       }
+
+
+def _checksum(record: np.void) -> int:
+  """Returns a CRC of a record's video and tokens."""
+  of_video = zlib.crc32(record['video'].tobytes())
+  return zlib.crc32(np.ascontiguousarray(record['tokens']), of_video)
 
 
 def check_room(splits: Sequence[Tokens], limit: float) -> None:

@@ -60,9 +60,7 @@ def write(
     grid.select(state.opt_state, head),
     state.ema and whole(state.ema),
   )
-  description = dataclasses.replace(
-    built.description, config=config, content=built.source.content
-  )
+  description = dataclasses.replace(built.description, config=config)
   path = folder / 'config.json'
   if path.exists():  # of this probe, perhaps after fewer epochs
     shutil.rmtree(folder / 'checkpoints', ignore_errors=True)

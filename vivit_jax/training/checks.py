@@ -73,8 +73,9 @@ def check_splits(config: TrainConfig, validates: bool) -> None:
     advice = ''
     if 'validation_split' in missing[-1]:
       advice = (
-        ', or set train.validate_every and train.validate_epochs to 0 to train '
-        'without validation'
+        '; vivit_jax.data.prepare makes a validation split with '
+        '--validation_share, and train.py needs none if train.validate_every '
+        'and train.validate_epochs are 0'
       )
     raise UserError(
       f'{data.dataset} has the splits {", ".join(names)}, but '
@@ -135,8 +136,7 @@ def check_resumed(folder: str | os.PathLike, current: Description) -> None:
     raise UserError(
       f'{folder} was trained on {saved.content}, but the split '
       f"'{data.train_split}' of {data.dataset} now has {current.content}: "
-      'prepare it as before, or start another --workdir with '
-      f'--config.init_from={folder}.'
+      'prepare it as before, or choose another --workdir.'
     )
 
 
@@ -181,6 +181,6 @@ def check_finite(values: Any, what: str, step: int) -> None:
   if not all(np.isfinite(x).all() for x in jax.tree.leaves(values)):
     raise UserError(
       f'training has diverged: {what} is not finite at step {step}, which is '
-      'not saved. Lower optim.learning_rate or lengthen optim.warmup_epochs, '
-      'in another --workdir.'
+      'not saved. In another --workdir, lower optim.learning_rate '
+      '(probe.learning_rates of a probe) or lengthen optim.warmup_epochs.'
     )

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from vivit_jax import config as configs
@@ -10,7 +11,7 @@ from vivit_jax.checkpoints import names
 from vivit_jax.checkpoints.metadata import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.errors import UserError
-from vivit_jax.models import builder
+from vivit_jax.models import builder, classifier
 from vivit_jax.models.weights import Weights
 
 
@@ -81,7 +82,17 @@ def restore(workdir: str | os.PathLike, which: str, ema: bool) -> Restored:
     about = store.describe(step)
     averaged = ema and store.has_average(step)
     params = store.restore_parameters(step, 'ema' if averaged else 'params')
+  if all(map(_is_head, params.values())):
+    raise UserError(
+      f'{workdir} has the heads of a probe, without their encoder: name the '
+      f'workdir of the probe, {pathlib.Path(workdir).absolute().parent}.'
+    )
   return Restored(params, about, step, averaged)
+
+
+def _is_head(of_pool: Any) -> bool:
+  """Returns whether parameters are those of pool and head alone."""
+  return isinstance(of_pool, Mapping) and all(map(classifier.is_own, of_pool))
 
 
 def read(path: pathlib.Path, *, ema: bool = True) -> Weights:
