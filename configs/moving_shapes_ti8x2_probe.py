@@ -1,9 +1,9 @@
-"""A probe of the demo's encoder: nouns, read from frozen features.
+r"""A probe of the demo's encoder: nouns, read from frozen features.
 
-  python train.py --config=configs/moving_shapes_ti8x2_fe.py
-    --workdir=runs/verbs --config.model.pool=mean
+  python train.py --config=configs/moving_shapes_ti8x2_fe.py \
+    --workdir=runs/verbs --config.model.pool=mean \
     --config.model.heads="{'verb': 8}" --config.train.epochs=3
-  python -m vivit_jax.probe --config=configs/moving_shapes_ti8x2_probe.py
+  python -m vivit_jax.probe --config=configs/moving_shapes_ti8x2_probe.py \
     --config.init_from=runs/verbs --workdir=runs/nouns
 
 The encoder has seen no nouns. docs/probing.md has the scores.

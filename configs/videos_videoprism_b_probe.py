@@ -21,6 +21,7 @@ def get_config() -> ml_collections.ConfigDict:
   config = configs.default('videoprism')
   config.model.dropout = 0.5
   config.data.dataset = 'videos/mine'
+  config.data.sampling = 'clip'
   config.data.stride = 4
   config.data.short_videos = 'loop'
   config.data.scale_jitter = (1.0, 1.25)

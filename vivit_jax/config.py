@@ -291,6 +291,8 @@ _ELSEWHERE = {
   'lr': 'optim.learning_rate',
   'base_lr': 'optim.learning_rate',
   'wd': 'optim.weight_decay',
+  'rates': 'probe.learning_rates',
+  'lrs': 'probe.learning_rates',
   'num_frames': 'data.frames',
   'sampling_rate': 'data.stride',
   'img_size': 'data.crop',

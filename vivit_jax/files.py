@@ -59,6 +59,15 @@ def on_hub(path: str | os.PathLike) -> bool:
   return os.fspath(path).startswith('hf://')
 
 
+def check_local(path: str | os.PathLike) -> None:
+  """Raises a UserError if a path to write to is a name on the Hub."""
+  if os.fspath(path).startswith('hf:'):
+    raise UserError(
+      f'{path} is a name on the Hub, where nothing is written: give a local '
+      'path.'
+    )
+
+
 def absolute(path: str | os.PathLike) -> str:
   """Returns the absolute path; a name on the Hub is returned unchanged."""
   return os.fspath(path) if on_hub(path) else os.path.abspath(path)

@@ -86,6 +86,7 @@ def main(arguments: list[str]) -> int:
     sampling=values.sampling,
     short_videos=values.short_videos,
     square_pixels=values.square_pixels,
+    headless=values.features is not None and values.explain is None,
   )
   return command.run(arguments[1:], options, load)
 

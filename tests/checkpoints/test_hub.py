@@ -22,7 +22,7 @@ from vivit_jax.checkpoints import convert, load, sources, workdir
 from vivit_jax.checkpoints.sources import hub as names
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import checkpoint_selection
-from vivit_jax.inference import model_flags
+from vivit_jax.inference import export, model_flags
 from vivit_jax.training import checks
 
 WHOLE = reference.FIXTURES / 'huggingface_vivit'
@@ -182,6 +182,8 @@ def test_shards_are_downloaded_with_their_index(hub, tmp_path):
     ('hf://owner/absent', 'owner/absent.*HF_TOKEN'),
     ('hf://owner/vivit@v9', "owner/vivit.*'v9'"),
     ('hf://owner/vivit/a.npz', 'owner/vivit.*a.npz'),
+    ('hf://owner/nested/inner', 'nested/inner.* inner/'),
+    ('https://huggingface.co/owner/vivit', 'hf://'),
     ('hf://owner/gated', 'request.*owner/gated.*HF_TOKEN'),
     ('hf://owner', 'hf://owner'),
     ('hf://owner/vivit@', 'owner/vivit@'),
@@ -192,7 +194,10 @@ def test_shards_are_downloaded_with_their_index(hub, tmp_path):
     ('hf://owner/vivit@../../x', r'owner/vivit@\.\./\.\./x'),
   ],
 )
-def test_mistakes_are_one_sentence(hub, name, match):
+def test_mistakes_are_one_sentence(hub, tmp_path, name, match):
+  nested = tmp_path / 'nested'
+  shutil.copytree(WHOLE, nested / 'inner')
+  hub.add('owner/nested', nested)
   hub.add('owner/gated', WHOLE)
   hub.gated.add('owner/gated')
   with pytest.raises(UserError, match=match) as caught:
@@ -259,6 +264,19 @@ def test_commands_obey_the_variables(hub, tmp_path):
   absent = inspect('hf://owner/absent')
   assert absent.returncode == 2
   assert len(absent.stderr.splitlines()) == 1
+
+
+def test_nothing_is_written_to_a_name(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  name = pathlib.Path('hf://owner/vivit')
+  for write in (
+    lambda: convert.convert(WHOLE, name, to='native'),
+    lambda: workdir.check(name, configs.resolve(configs.default())),
+    lambda: export.export(None, name),
+  ):
+    with pytest.raises(UserError, match='hf:/owner/vivit'):
+      write()
+  assert not list(tmp_path.iterdir())
 
 
 def test_a_path_needs_no_hub():

@@ -101,6 +101,19 @@ def test_a_file_states_its_model():
   assert (data['mean'], data['short_side']) == ((0.5,) * 3, 32)
 
 
+def test_layers_that_config_json_leaves_out_are_said():
+  assert not any('layers' in x for x in read(arrays_of(), CONFIG).notes)
+  fewer = read(arrays_of(), CONFIG | {'num_hidden_layers': 2})
+  assert any('2 layers' in x for x in fewer.notes)
+
+
+def test_numbers_that_are_not_finite_are_refused(tmp_path):
+  arrays = arrays_of()
+  arrays['fc_norm.weight'] = np.full_like(arrays['fc_norm.weight'], np.nan)
+  with pytest.raises(UserError, match=str(tmp_path)):
+    sources.read(written(tmp_path / 'nan', arrays, CONFIG))
+
+
 def test_174_classes_are_something_something():
   arrays = arrays_of()
   for name in ('classifier.weight', 'classifier.bias'):

@@ -177,6 +177,19 @@ def test_text_time_lines_and_tokens(run, videos, tmp_path, capsys):
   )
 
 
+def test_a_model_without_a_head_gives_its_features(
+  run, videos, tmp_path, capsys
+):
+  predictor, path = vivit_jax.load(run), videos / '1.mkv'
+  expected = predictor.features(path)
+  predictor.label_names = {}
+  out = tmp_path / 'features.npz'
+  options = Options(features=str(out))
+  assert command.run([str(path)], options, lambda: predictor) == 0
+  np.testing.assert_array_equal(np.load(out)['pooled'], expected[None])
+  assert capsys.readouterr().out.splitlines() == [str(path)]
+
+
 def test_pixels_are_square_unless_they_shall_be_as_stored(run, tmp_path):
   path = tmp_path / 'x.mp4'
   with av.open(str(path), 'w') as container:

@@ -79,6 +79,7 @@ def test_heads_are_those_trained_alone(prepared, encoder, tmp_path):
   folder = tmp_path / 'probe'
   assert experiment.probe(config, folder) == 0
   heads, table = grid.heads(config), read_table(folder)
+  assert {row['rate'] for row in table if row['skipped']} == {1e38}
   assert sorted(row['head'] for row in table) == sorted(h.name for h in heads)
   with Store(folder / 'grid', read_only=True) as store:
     side_by_side = store.restore_parameters(6)

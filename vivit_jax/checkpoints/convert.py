@@ -14,6 +14,7 @@ from flax import serialization
 from safetensors.numpy import save_file
 
 from vivit_jax import config as configs
+from vivit_jax import files
 from vivit_jax.checkpoints import names, pretrained, sources
 from vivit_jax.checkpoints.metadata import Description
 from vivit_jax.checkpoints.store import Store
@@ -93,6 +94,7 @@ def convert(
     UserError: a source that cannot be read or converted, or a target that
       exists or cannot be written.
   """
+  files.check_local(target)
   if target.exists():
     raise UserError(f'{target} exists already: choose another name.')
   weights = sources.read(source)

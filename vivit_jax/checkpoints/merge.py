@@ -108,7 +108,8 @@ def merge(
       reason = _why_missing(name, source, initial, target, head_reason)
       rows.append(Row('fresh', name, reason or ''))
       if reason is None:
-        errors.append(f'{name} is missing.{nearest(name, arrays)}')
+        spare = arrays.keys() - initial.keys()
+        errors.append(f'{name} is missing.{nearest(name, sorted(spare))}')
       continue
     value, change = _resized(name, arrays[name], start, source, target)
     if value is not None and value.shape == start.shape:
@@ -130,7 +131,8 @@ def merge(
     reason = _why_unused(name, source, initial, target)
     rows.append(Row('unused', name, reason or ''))
     if reason is None:
-      errors.append(f'{name} is not in the model.{nearest(name, initial)}')
+      lacking = sorted(initial.keys() - arrays.keys())
+      errors.append(f'{name} is not in the model.{nearest(name, lacking)}')
   if errors:
     raise _mismatch(source, arrays, initial, target, errors)
   trained = [f'trained with {one}' for one in differences(source, target)]

@@ -35,6 +35,7 @@ _FREE = (
   'probe.folder',
   'probe.max_gigabytes',
 )
+UNFINISHED = 'has an unfinished probe: repeat its command to finish it.'
 GRID = 'grid'  # folder of a probe's workdir, the run of all heads
 _EPOCHS = 'train.epochs'  # may grow: the run goes on
 _PATHS = ('init_from', 'class_order')  # compared as absolute paths
@@ -45,6 +46,7 @@ def check(workdir: str | os.PathLike, config: TrainConfig) -> None:
 
   If the config has no heads, heads are not compared.
   """
+  files.check_local(workdir)
   folder = pathlib.Path(workdir)
   if (folder / 'config.json').exists():
     saved = _read(folder / 'config.json')
@@ -108,7 +110,7 @@ def read_config(workdir: str | os.PathLike) -> TrainConfig:
   except OSError:
     reason = 'is no workdir: it has no config.json. Train into it first.'
     if (folder / GRID).is_dir():
-      reason = 'has an unfinished probe: repeat its command to finish it.'
+      reason = UNFINISHED
     if (folder / 'checkpoints').is_dir():
       reason = (
         'has checkpoints, but no config.json: repeat the training command to '

@@ -8,7 +8,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 
-from vivit_jax import distributed, locks
+from vivit_jax import distributed, files, locks
 from vivit_jax.errors import UserError
 
 STAGING, UNFINISHED = '.report-', '.unfinished-'  # prefixes of subfolders
@@ -35,6 +35,7 @@ def claimed(folder: pathlib.Path) -> Iterator[None]:
     UserError: the folder holds files of other programs, or another process is
       evaluating into it.
   """
+  files.check_local(folder)
   check_empty_or_ours(folder)
   try:
     folder.mkdir(parents=True, exist_ok=True)

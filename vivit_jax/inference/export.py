@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 
+from vivit_jax import files
 from vivit_jax.errors import UserError
 from vivit_jax.inference import export_formats
 from vivit_jax.inference.export_program import Program
@@ -61,6 +62,7 @@ def export(
       cannot be written, the parameters are too large, the format's packages are
       missing, or its converter fails.
   """
+  files.check_local(folder)
   folder = pathlib.Path(folder).resolve()
   _check_options(folder, format, platforms, beside)
   chosen = export_formats.FORMATS[format]

@@ -95,9 +95,11 @@ class Report:
     clips, numbers = predictor.clips_and_numbers(
       path, views=options.views, frames_per_second=rate
     )
-    prediction = predictor.predict_clips(
-      clips, str(path), top=options.top, frame_numbers=numbers
-    )
+    prediction = Prediction(str(path), {})
+    if predictor.label_names:  # else the model gives features alone
+      prediction = predictor.predict_clips(
+        clips, str(path), top=options.top, frame_numbers=numbers
+      )
     if options.features is not None:
       features = (
         predictor.features(path, tokens=True, frames_per_second=rate)

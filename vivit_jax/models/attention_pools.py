@@ -207,13 +207,14 @@ class VJepa(_Form):
 
   V-JEPA 2, arXiv 2506.09985, and its code: the query is not normed, and the
   attention has no output projection. As there, the initial weights of the last
-  layer in each residual branch of block l are divided by sqrt(2 l).
+  layer in each residual branch of block l are divided by sqrt(2 l); those
+  of the last MLP as in the block before it, or as in block 1.
   """
 
   @nn.compact
   def __call__(self, x_BxNxD: jax.Array) -> jax.Array:
     x, grid = x_BxNxD, (1, 1, x_BxNxD.shape[1])
-    options = self.options
+    options = dataclasses.replace(self.options, residual_init=2**-0.5)
     for layer in range(self.keys.blocks):
       factor = (2 * (layer + 1)) ** -0.5
       options = dataclasses.replace(self.options, residual_init=factor)

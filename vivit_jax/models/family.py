@@ -215,13 +215,11 @@ class Import:
   """Reader of another project's file format.
 
   Attributes:
-    title: the format, for messages: 'an image ViT in npz'.
     matches: whether a file has the format, by its array names and config.
     read: reads and renames the arrays. Raises a UserError for a damaged file or
       another model.
   """
 
-  title: str
   matches: Callable[[File], bool]
   read: Callable[[File], Weights]
 
@@ -431,10 +429,12 @@ def unknown_option(option: str, family: str | None = None) -> str:
   options = {name: typed.keys(f.options) for name, f in every().items()}
   owners = [name for name, known in options.items() if option in known]
   if owners:
-    other = f'; model.family is {family}' if family else ''
+    of_owners = f'{key} belongs to {" and ".join(owners)}'
+    if family in options:
+      return f'{of_owners}; {family} has {", ".join(options[family])}.'
     return (
-      f'{key} belongs to {" and ".join(owners)}{other}. Configs of '
-      f"{owners[0]} begin with configs.default('{owners[0]}')."
+      f'{of_owners}. Configs of {owners[0]} begin with '
+      f"configs.default('{owners[0]}')."
     )
   known = options.get(family) or sorted({*itertools.chain(*options.values())})
   return f'unknown {key}; there are {", ".join(known)}.{nearest(option, known)}'

@@ -5,6 +5,7 @@ An image ViT has the parameter names of ViViT Model 1 and a patch kernel
 (safetensors or torch), and Hugging Face folders.
 """
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -263,7 +264,6 @@ def hugging_face_config(weights: Weights, clip: Clip) -> dict[str, Any]:
 
 IMPORTS = (
   Import(
-    'an image ViT in npz',
     lambda file: (
       file.container == 'npz'
       and any(name.endswith('embedding/kernel') for name in file.names)
@@ -271,12 +271,10 @@ IMPORTS = (
     read_npz,
   ),
   Import(
-    'a ViT of timm in safetensors or torch',
     is_timm,
     read_timm,
   ),
   Import(
-    "a Hugging Face folder of a ViT (model_type 'vit')",
     lambda file: (
       file.container in TORCH and file.config.get('model_type') == 'vit'
     ),
@@ -295,7 +293,9 @@ _AXES = (
 
 
 def checked(weights: Weights, file: File) -> Weights:
-  """Returns the weights unchanged if they may be those of a ViT or ViViT.
+  """Returns the weights if they may be those of a ViT or ViViT.
+
+  A note is added if config.json states another number of layers.
 
   Raises:
     UserError: names the first array that is missing or has other axes.
@@ -314,7 +314,16 @@ def checked(weights: Weights, file: File) -> Weights:
         raise damaged(
           file.path, f'{name} has shape {array.shape}, not {axes} axes'
         )
-  return weights
+  stated, depth = (
+    file.config.get('num_hidden_layers'),
+    sum(depths(arrays).values()),
+  )
+  if stated in (None, depth):
+    return weights
+  note = (
+    f'config.json states {stated} layers; all {depth} of the file are taken'
+  )
+  return dataclasses.replace(weights, notes=[*weights.notes, note])
 
 
 def check_blocks(arrays: Mapping[str, np.ndarray]) -> None:

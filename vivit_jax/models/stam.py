@@ -180,7 +180,6 @@ FAMILY = register(
     pools=('token',),
     imports=(
       Import(
-        'a STAM of Alibaba-MIIL',
         lambda file: (
           {'aggregate.pos_embed', 'patch_embed.proj.weight'} <= {*file.names}
         ),

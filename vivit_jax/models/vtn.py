@@ -274,7 +274,6 @@ FAMILY = register(
     reads_frame_numbers=True,
     imports=(
       Import(
-        'a VTN of bomri/SlowFast',
         lambda file: (
           {'mlp_head.4.weight', f'{_EMBEDDINGS}.LayerNorm.weight'}
           <= {*file.names}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from vivit_jax import config as configs
 from vivit_jax import distributed, parallel
@@ -199,7 +200,8 @@ def _scorer(
 ) -> Callable[[Any], dict[str, float] | None]:
   """Returns parameters -> scores of the best head, and those of each.
 
-  Those of each are named '<metric>/<head>'.
+  Those of each are named '<metric>/<head>'. A head whose logits are not finite
+  has none.
   """
   config = grid.config
   apply = probe_step.every_head(grid)
@@ -216,13 +218,14 @@ def _scorer(
     )
     if predictions is None:
       return None
-    scores = {
-      f'{metric}/{head.name}': value
-      for number, head in enumerate(grid.heads)
-      for metric, value in validation.scores(
-        predictions, number, config
-      ).items()
-    }
+    scores = {}
+    for number, head in enumerate(grid.heads):
+      logits = [x[:, number] for x in predictions.logits.values()]
+      if all(np.isfinite(x).all() for x in logits):
+        of_head = validation.scores(predictions, number, config)
+        scores |= {f'{name}/{head.name}': x for name, x in of_head.items()}
+    if not scores:
+      print('\nno head has finite scores', flush=True)
     return scores | grid.best(scores).scores(scores)
 
   return validate

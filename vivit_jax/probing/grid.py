@@ -16,7 +16,7 @@ import numpy as np
 from flax import traverse_util
 
 from vivit_jax import config as configs
-from vivit_jax import models
+from vivit_jax import files, models
 from vivit_jax.checkpoints import load
 from vivit_jax.checkpoints import workdir as workdirs
 from vivit_jax.config import TrainConfig
@@ -124,9 +124,12 @@ def check(config: TrainConfig, folder: str | os.PathLike) -> None:
   )
   workdir = pathlib.Path(folder)
   require(
-    not (workdir / 'config.json').exists() or (workdir / workdirs.GRID).is_dir(),
-    f'{workdir} has a run of train.py: choose another --workdir.',
+    not (workdir / 'config.json').exists()
+    or (workdir / workdirs.GRID).is_dir(),
+    f'{workdir} has a run of train.py, or lacks its folder {workdirs.GRID}: '
+    'choose another --workdir.',
   )
+  files.check_local(probe.folder or '')
   _check_pools(config)
 
 
@@ -258,7 +261,7 @@ class Grid:
   def rank(self, scores: Mapping[str, float]) -> float:
     """Returns `train.best_metric` of a head's scores; larger is better."""
     metric = self.config.train.best_metric
-    value = scores[metric]
+    value = scores.get(metric, math.nan)
     if math.isnan(value):
       return -math.inf
     return -value if configs.less_is_better(metric) else value

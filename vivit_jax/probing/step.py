@@ -53,8 +53,8 @@ def train_step(
   `training.step.train_step`; or stored `tokens` [devices, b, N, D] instead of
   the video and the encoder.
 
-  Metrics are the best of all heads, and loss and accuracy of each as
-  '<metric>/<head>'. `skipped` is 1 if no head made an update.
+  Metrics are the best of all heads, and those of each as '<metric>/<head>'.
+  `skipped` is 1 if no head made an update.
 
   Args:
     grid: the heads.
@@ -126,12 +126,12 @@ def _summarised(grid: Grid, metrics: Mapping[str, Any]) -> dict[str, Any]:
   result = {}
   for name in next(iter(metrics.values())):
     value_G = jnp.concatenate([metrics[pool][name] for pool in grid.pools])
-    if name == 'skipped':
-      result[name] = value_G.min()
-    elif name != 'gradient_norm':
-      result[name] = jnp.nanmin(value_G) if name == 'loss' else value_G.max()
-      of_heads = zip(grid.heads, value_G, strict=True)
-      result |= {f'{name}/{head.name}': value for head, value in of_heads}
+    if name == 'gradient_norm':
+      continue
+    lowest = {'skipped': jnp.min, 'loss': jnp.nanmin}
+    result[name] = lowest.get(name, jnp.max)(value_G)
+    of_heads = zip(grid.heads, value_G, strict=True)
+    result |= {f'{name}/{head.name}': value for head, value in of_heads}
   return result
 
 

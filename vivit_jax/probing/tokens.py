@@ -3,8 +3,8 @@
 A folder has `key.json`, all that the tokens depend on, and shards of
 consecutive clips, `<shard>.npy`: a record of each has the `video` that it shows
 (-1: it cannot be read), its `tokens` [N, D] in float32, or the bits of
-bfloat16, and a `checksum` of both. A shard appears only when complete: an interrupted run keeps the
-others.
+bfloat16, and a `checksum` of both. A shard appears only when complete: an
+interrupted run keeps the others.
 """
 
 import contextlib
@@ -67,11 +67,13 @@ class Tokens:
   @property
   def record(self) -> np.dtype:
     bits = np.float32 if self.dtype == 'float32' else np.uint16
-    return np.dtype([
-      ('video', np.int64),
-      ('tokens', bits, self.shape),
-      ('checksum', np.uint32),
-    ])
+    return np.dtype(
+      [
+        ('video', np.int64),
+        ('tokens', bits, self.shape),
+        ('checksum', np.uint32),
+      ]
+    )
 
   def path(self, shard: int) -> pathlib.Path:
     return self.folder / f'{shard:05d}.npy'

@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from vivit_jax.checkpoints import metadata
 from vivit_jax.checkpoints import workdir as workdirs
 from vivit_jax.checkpoints.store import Store
@@ -45,8 +47,9 @@ def write(
   scores = metadata.read(inside.absolute() / 'checkpoints', at)['scores']
   if not scores:
     raise UserError(
-      f'no validation of {inside} has succeeded, so no head is best: repair '
-      'the validation videos, and train for more epochs.'
+      f'no validation of {inside} has scored a head, so none is best: repair '
+      'the validation videos and train for more epochs, or lower '
+      'probe.learning_rates in another --workdir.'
     )
   head = grid.best(scores)
   config = head.config(built.config)
@@ -70,6 +73,12 @@ def write(
   rows = table(grid, inside, at, scores)
   score_table.write(folder, rows, 'probe.csv')
   print('\n'.join(score_table.lines(rows, 'head: pool, rate, decay', 'head')))
+  for row in rows:
+    if row['skipped'] or 'loss' not in row:
+      print(
+        f'{row["head"]} has diverged: {row["skipped"]:.0%} of its updates were '
+        'not finite, and were skipped; its rate is too high'
+      )
   print(f'best: {head.name} at step {at}; evaluate.py --workdir={folder}')
 
 
@@ -78,17 +87,19 @@ def table(
 ) -> list[dict[str, Any]]:
   """Returns a row of each head at its best validation, the best head first.
 
-  `scores` are those of the checkpoint `at`; the log adds other validations.
+  `scores` are those of the checkpoint `at`; the log adds other validations, and
+  `skipped`, the share of updates that were not finite.
   """
-  rows = []
+  rows, log = [], curves.read(inside)
   for head in grid.heads:
     by_step = {at: head.scores(scores)}
-    for name, points in curves.read(inside).items():
+    for name, points in log.items():
       metric = name.removeprefix('validation/').removesuffix(f'/{head.name}')
       if name == f'validation/{metric}/{head.name}':
         for step, value in zip(*points):
           by_step.setdefault(int(step), {})[metric] = float(value)
     best = max(by_step, key=lambda x, of=by_step: (grid.rank(of[x]), x))
     row = {'head': head.name, **dataclasses.asdict(head), 'step': best}
-    rows.append(row | by_step[best])
+    skipped = np.mean(log.get(f'train/skipped/{head.name}', (0, 0.0))[1])
+    rows.append(row | by_step[best] | {'skipped': float(skipped)})
   return sorted(rows, key=lambda row: (-grid.rank(row), -row['step']))

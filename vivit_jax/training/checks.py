@@ -19,6 +19,10 @@ from vivit_jax.config import TrainConfig
 from vivit_jax.data import clip_span, datasets
 from vivit_jax.errors import UserError, nearest
 
+LOWER_RATE = (  # advice to a run that has diverged
+  'In another --workdir, lower optim.learning_rate (of a probe, '
+  'probe.learning_rates) or lengthen optim.warmup_epochs.'
+)
 # Keys that may differ between processes: they depend on the machine.
 _PER_PROCESS = ('data.data_dir', 'data.workers')
 
@@ -181,6 +185,5 @@ def check_finite(values: Any, what: str, step: int) -> None:
   if not all(np.isfinite(x).all() for x in jax.tree.leaves(values)):
     raise UserError(
       f'training has diverged: {what} is not finite at step {step}, which is '
-      'not saved. In another --workdir, lower optim.learning_rate '
-      '(probe.learning_rates of a probe) or lengthen optim.warmup_epochs.'
+      f'not saved. {LOWER_RATE}'
     )

@@ -252,9 +252,8 @@ class _Run:
     raise UserError(
       f'training has diverged: {skips} steps up to step {number} had no finite '
       f'update, at learning rate {rates[0]:.3g} (last update: {rates[1]:.3g}). '
-      'See diverged.json; the last good checkpoint is kept. Lower '
-      'optim.learning_rate or lengthen optim.warmup_epochs, in another '
-      '--workdir.'
+      'See diverged.json; the last good checkpoint is kept. '
+      f'{checks.LOWER_RATE}'
     )
 
   def _learning_rates(self) -> tuple[float, float]:

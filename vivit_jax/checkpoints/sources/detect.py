@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from vivit_jax import files
+from vivit_jax.checkpoints import workdir
 from vivit_jax.checkpoints.sources import (
   flax_msgpack,
   hub,
@@ -28,6 +29,7 @@ from vivit_jax.models import classifier
 from vivit_jax.models import family as families
 from vivit_jax.models.weights import TORCH, File, Weights
 
+_FORMATS = 'docs/pretrained.md lists the formats'
 # Openers of the shards of Hugging Face's indices.
 _SHARDS = dict(
   zip(
@@ -56,6 +58,8 @@ def read(path: str | os.PathLike, *, ema: bool = True) -> Weights:
     for name, array in weights.arrays.items():
       if not jnp.issubdtype(array.dtype, jnp.floating):
         raise damaged(path, f'{name} is {array.dtype} of shape {array.shape}')
+      if not np.isfinite(array).all():
+        raise damaged(path, f'{name} has numbers that are not finite')
     if reason := classifier.head_damage(weights.arrays):
       raise damaged(path, reason)
   except UserError:
@@ -156,10 +160,10 @@ def _only_file(folder: pathlib.Path) -> pathlib.Path:
   if len(files) == 1:
     return files[0]
   names = ', '.join(path.name for path in files[:5])
-  several = f'; name one of its files {names}' if names else ''
-  raise UserError(
-    f'{folder} is not a known checkpoint format: {_known()}{several}.'
-  )
+  if (folder / workdir.GRID).is_dir():
+    raise UserError(f'{folder} {workdir.UNFINISHED}')
+  several = f'name one of its files {names}' if names else _FORMATS
+  raise UserError(f'{folder} is not a known checkpoint format: {several}.')
 
 
 def _imports() -> list[families.Import]:
@@ -167,10 +171,6 @@ def _imports() -> list[families.Import]:
   return list(
     dict.fromkeys(x for f in families.every().values() for x in f.imports)
   )
-
-
-def _known() -> str:
-  return ', '.join(['a workdir of vivit_jax', *(x.title for x in _imports())])
 
 
 def _unreadable(path: pathlib.Path, error: OSError) -> UserError:
@@ -187,7 +187,7 @@ def opened(path: pathlib.Path) -> File:
   """
   opener = _opener(path)
   if opener is None:
-    raise UserError(f'{path} is not a known checkpoint format: {_known()}.')
+    raise UserError(f'{path} is not a known checkpoint format: {_FORMATS}.')
   return _without_prefix(opener(path))
 
 
@@ -202,8 +202,8 @@ def _read_file(path: pathlib.Path) -> Weights:
   kind = file.config.get('model_type')
   what = f"a Hugging Face model of type '{kind}'" if kind else file.container
   raise UserError(
-    f'{path} is {what}, but not of a known model: {_known()}; it has '
-    f'{", ".join(file.names[:5])}.'
+    f'{path} is {what}, but not of a known model (it has '
+    f'{", ".join(file.names[:5])}): {_FORMATS}.'
   )
 
 
@@ -244,6 +244,8 @@ def _opener(path: pathlib.Path) -> Callable[[pathlib.Path], File] | None:
     raise UserError(f'the checkpoint {path} is neither a file nor a folder.')
   with open(path, 'rb') as file:
     head = file.read(16)
+  if not head:
+    raise damaged(path, 'it is empty')
   for index, shard_opener in _SHARDS.items():
     if path.name.endswith(index):
       return functools.partial(hugging_face.open_index, open_file=shard_opener)

@@ -43,7 +43,8 @@ def local(path: str | os.PathLike) -> pathlib.Path:
   """
   if files.on_hub(path):
     return _download(os.fspath(path))
-  if os.fspath(path).startswith('hf:') and not os.path.exists(path):
+  other = os.fspath(path).startswith(('hf:', 'http:', 'https:'))
+  if other and not os.path.exists(path):
     raise _malformed(path)
   return pathlib.Path(path)
 
@@ -58,6 +59,11 @@ def _download(name: str) -> pathlib.Path:
     api = huggingface_hub.HfApi()
     revision, found = _files(api, uri)
     weights = uri.path_in_repo or _weights(found, name)
+    inside = [file for file in found if file.startswith(f'{weights}/')]
+    if inside:
+      raise UserError(
+        f'{name} is a folder: name a file in it, such as {inside[0]}.'
+      )
     folder, slash, file = weights.rpartition('/')
 
     def get(file: str) -> pathlib.Path:

@@ -74,7 +74,6 @@ def read(file: File) -> Weights:
 
 IMPORTS = (
   Import(
-    'an MViT of SlowFast, pytorchvideo or torchvision',
     names.is_mvit,
     read,
   ),

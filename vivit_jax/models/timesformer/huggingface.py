@@ -71,7 +71,6 @@ def read(file: File) -> Weights:
 
 
 READ = Import(
-  "a Hugging Face folder of a TimeSformer (model_type 'timesformer')",
   lambda file: file.config.get('model_type') == 'timesformer',
   read,
 )

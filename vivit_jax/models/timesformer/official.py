@@ -65,7 +65,7 @@ def read(file: File) -> Weights:
   return dataclasses.replace(weights, experiment=experiment, notes=notes)
 
 
-READ = Import('a TimeSformer of facebookresearch/TimeSformer', _matches, read)
+READ = Import(_matches, read)
 
 
 def _experiment(

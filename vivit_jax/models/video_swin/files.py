@@ -178,7 +178,6 @@ def _assumed(data: Mapping[str, Any]) -> str:
 
 IMPORTS = (
   Import(
-    'a Swin or Video Swin, official or of torchvision',
     lambda file: bool(_naming(file) or _second_version(file)),
     read,
   ),

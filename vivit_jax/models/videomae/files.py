@@ -89,7 +89,6 @@ def read(file: File) -> Weights:
 
 
 READ = Import(
-  'a VideoMAE of transformers or its authors',
   lambda file: (
     file.container in TORCH
     and (

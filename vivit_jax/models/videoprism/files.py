@@ -109,7 +109,6 @@ def read_transformers(file: File) -> Weights:
 
 IMPORTS = (
   Import(
-    "a VideoPrism in its authors' npz",
     lambda file: (
       file.container == 'npz'
       and any(name.endswith(names.KERNEL) for name in file.names)
@@ -117,7 +116,6 @@ IMPORTS = (
     read_npz,
   ),
   Import(
-    'a VideoPrism of transformers',
     lambda file: (
       file.container in TORCH
       and str(file.config.get('model_type')).startswith(_FAMILY)

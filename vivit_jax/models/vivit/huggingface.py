@@ -41,8 +41,10 @@ def read(file: File) -> Weights:
     raise UserError(f'{config}: {error}') from None
   except (KeyError, ZeroDivisionError):
     pass  # incomplete config.json: the user must pass a config
-  except (TypeError, ValueError, OverflowError) as error:
-    raise damaged(config, f'{type(error).__name__}: {error}') from None
+  except (TypeError, ValueError, OverflowError):
+    raise damaged(
+      config, 'a size is no number, or tubelet_size no list of numbers'
+    ) from None
   if experiment is not None:
     side = experiment['data']['crop'][0]
     try:
@@ -60,7 +62,6 @@ def read(file: File) -> Weights:
 
 
 READ = Import(
-  "a Hugging Face folder of a ViViT (model_type 'vivit')",
   lambda file: (
     file.container in TORCH and file.config.get('model_type') == 'vivit'
   ),

@@ -97,7 +97,6 @@ def _models(arrays: Arrays) -> tuple[str, ...]:
 
 
 SCENIC = Import(
-  'a scenic checkpoint of a ViViT',
   lambda file: file.container == 'msgpack' and 'embedding/kernel' in file.names,
   read_scenic,
 )

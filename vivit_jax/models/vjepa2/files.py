@@ -57,10 +57,11 @@ def read(file: File) -> Weights:
   Raises:
     UserError: another model, such as V-JEPA 2.1, or a damaged file.
   """
-  if any(map(names.VERSION_2_1.match, file.names)):
+  newer = next(filter(names.VERSION_2_1.match, file.names), None)
+  if newer:
     raise UserError(
-      f'{file.path} has norms_block: it is a V-JEPA 2.1, another network, '
-      'which is not supported; get a V-JEPA 2.'
+      f'{file.path} is a V-JEPA 2.1 (it has {newer}), which is not supported: '
+      'get a V-JEPA 2.'
     )
   named, predictor = names.to_transformers(file)
   kernel = named.get('encoder.embeddings.patch_embeddings.proj.weight')
@@ -73,6 +74,8 @@ def read(file: File) -> Weights:
     raise damaged(file.path, 'it has no patch kernel of a video')
   heads, pool_heads = _heads(file, len(kernel))
   pool = {n: named.pop(n) for n in [*named] if n.startswith('pooler.')}
+  if pool and 'pooler.query_tokens' not in pool:
+    raise damaged(file.path, 'pooler.query_tokens is missing')
   arrays = torch_names.to_ours(named, heads or 1, file.path, names.TABLE)
   arrays |= torch_names.to_ours(pool, pool_heads, file.path, names.POOL_TABLE)
   hub = file.config.get('model_type') == _KIND
@@ -90,7 +93,7 @@ def read(file: File) -> Weights:
   return _with_experiment(image_vit.checked(weights, file), file, pool_heads)
 
 
-READ = Import('a V-JEPA 2 of transformers or its authors', _matches, read)
+READ = Import(_matches, read)
 
 
 def _heads(file: File, width: int) -> tuple[int | None, int]:
@@ -117,8 +120,9 @@ def _with_experiment(weights: Weights, file: File, pool_heads: int) -> Weights:
   stride = 4 if frames == 16 else 2
   data |= {'sampling': 'clip', 'stride': stride, 'short_videos': 'hold'}
   notes = [
+    *weights.notes,
     f'a step of {stride} between frames is assumed, as in the releases for '
-    f'clips of {frames}: for another, set data.stride in a --config=FILE'
+    f'clips of {frames}: for another, set data.stride in a --config=FILE',
   ]
   if 'crop_size' not in file.config:
     notes.append(

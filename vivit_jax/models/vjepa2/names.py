@@ -88,7 +88,7 @@ AUTHORS = re.compile(
   r'|backbone\.pos_embed|pooler\.query_tokens'
   r'|pooler\.(blocks\.\d+|cross_attention_block)\..+|linear\.(weight|bias)'
 )
-VERSION_2_1 = re.compile(r'(backbone\.)?norms_block\.')
+VERSION_2_1 = re.compile(r'(.+\.)?(norms_block|patch_embed_img|\w*mod_embed)\b')
 
 
 def to_transformers(
