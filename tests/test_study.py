@@ -1,7 +1,6 @@
 """Studies: their runs can be planned, and their tables hold what runs wrote."""
 
 import importlib
-import json
 import os
 import pathlib
 import signal
@@ -149,18 +148,28 @@ def test_a_table_by_hand(finished, tmp_path):
   assert (tmp_path / 'docs' / 'study_one.svg').read_text().count('better') >= 1
 
 
-def test_speed_is_the_median_over_steps_and_seeds(finished, tmp_path):
+def test_figures_of_each_row(finished, monkeypatch):
+  """By turns, medians: of 3 rounds, the middle one."""
   finished._study.FIGURES = True
-  for i in range(4):
-    lines = [
-      json.dumps({'step': step, 'train/clips_per_second': speed * (i + 1)})
-      for step, speed in ((1, 1.0), (2, 10.0), (3, 11.0))
-    ]
-    (tmp_path / f'run{i}' / 'metrics.jsonl').write_text('\n'.join(lines))
-  cells = finished._facts('plain')
-  assert cells['clips/s, training'] == '15'
+  monkeypatch.setattr(studies, '_ROUNDS', 3)
+  real = studies._Program.seconds
+  calls = []
+
+  def seconds(program):
+    calls.append(program)
+    assert all(x > 0 for x in real(program))
+    order = len(calls) - 3  # the first two compile
+    return (0.001 * 10 ** (order // 2), 0.01 * 10 ** (order % 2))
+
+  monkeypatch.setattr(studies._Program, 'seconds', seconds)
+  plain, better = finished._facts()
+  assert plain['forward, ms a clip'] == better['forward, ms a clip'] == '10.00'
+  assert (plain['training, clips/s'], better['training, clips/s']) == (
+    '100', '10',
+  )  # fmt: skip
+  assert calls[2::2] == [calls[0]] * 3 and calls[3::2] == [calls[1]] * 3
   # Patches 24592, tokens 48, the block 2224, its norm 32, heads 272.
-  assert cells['parameters, M'] == f'{27168 / 1e6:.2f}'
+  assert plain['parameters, M'] == f'{27168 / 1e6:.2f}'
 
 
 def test_other_sections_stay(finished, tmp_path):

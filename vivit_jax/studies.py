@@ -6,6 +6,7 @@ import itertools
 import math
 import pathlib
 import re
+import time
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -17,8 +18,7 @@ from scipy import stats
 from vivit_jax import config as configs
 from vivit_jax import files, machine, models, parallel
 from vivit_jax.data.scenes import NOUNS, VERBS
-from vivit_jax.evaluation import evaluate, intervals, metrics
-from vivit_jax.evaluation.page import curves
+from vivit_jax.evaluation import evaluate, forward, intervals, metrics
 from vivit_jax.evaluation.predictions import Table
 from vivit_jax.models import arithmetic
 from vivit_jax.sweeps import Run
@@ -26,6 +26,7 @@ from vivit_jax.training import optim, step
 
 VERDICTS = ('as in the paper', 'the other way round')
 _SIGNIFICANCE = 0.05
+_ROUNDS = 9  # of measuring all rows by turns
 _HEADS = {'noun': len(NOUNS), 'verb': len(VERBS)}
 _PACKAGES = ('jax', 'flax', 'optax', 'numpy')
 
@@ -167,7 +168,7 @@ class Study:
     """Returns the study's section of study.md."""
     study = self._study
     heads = list(next(iter(self.rows.values())).correct)
-    facts = [self._facts(label) for label, _ in self._cases.values()]
+    facts = self._facts()
     header = ['', *heads, *facts[0]]
     body = [
       [row.label, *(row.cell(x) for x in heads), *more.values()]
@@ -194,17 +195,22 @@ class Study:
     ]  # fmt: skip
     return '\n'.join(lines)
 
-  def _facts(self, label: str) -> dict[str, str]:
-    """Returns further columns of a row; {} without FIGURES."""
+  def _facts(self) -> list[dict[str, str]]:
+    """Returns further columns of each row; {} without FIGURES."""
     if not getattr(self._study, 'FIGURES', False):
-      return {}
-    runs = self._runs[label]
-    speeds = []
-    for run in runs:
-      read = curves.read(self._folder / run.name)
-      speeds.append(np.median(read['train/clips_per_second'][1]))
-    facts = {'clips/s, training': f'{np.median(speeds):.0f}'}
-    return facts | _figures(configs.with_heads(runs[0].config, _HEADS))
+      return [{} for _ in self._cases]
+    print('measuring speed', flush=True)
+    first = [self._runs[label][0].config for label, _ in self._cases.values()]
+    programs = [_Program(configs.with_heads(x, _HEADS)) for x in first]
+    every = [[x.seconds() for x in programs] for _ in range(_ROUNDS)]
+    return [
+      {
+        'forward, ms a clip': f'{1000 * passed:.2f}',
+        'training, clips/s': f'{1 / update:.0f}',
+        **program.sizes(),
+      }
+      for program, (passed, update) in zip(programs, np.median(every, axis=0))
+    ]
 
   def write(self, out: pathlib.Path, name: str, command: str) -> None:
     """Writes the figure, and the section between its marks in study.md."""
@@ -249,22 +255,50 @@ class Study:
       figure.savefig(unfinished, format='svg', metadata={'Date': None})
 
 
-def _figures(config: configs.TrainConfig) -> dict[str, str]:
-  """Returns parameters, arithmetic of a clip, and memory of a step."""
-  model = models.build(config.model)
-  optimiser = optim.optimiser(config.optim, lambda _: 0.1, config.model)
-  state, batch = step.shapes(model, optimiser, config)
-  update = step.train_step(model, optimiser, config)
-  _, memory = parallel.compiled(update, state, batch)
-  products = arithmetic.forward_multiply_adds(
-    config.model, config.data.frames, config.data.crop
-  )
-  parameters = sum(x.size for x in jax.tree.leaves(state.params))
-  return {
-    'parameters, M': f'{parameters / 1e6:.2f}',
-    'multiply-adds, M': f'{products / 1e6:.1f}',
-    'memory of a step, MB': f'{memory / 1e6:.0f}',
-  }
+class _Program:
+  """Forward pass and training step of a config, on blank clips."""
+
+  def __init__(self, config: configs.TrainConfig):
+    self._config, model = config, models.build(config.model)
+    optimiser = optim.optimiser(config.optim, lambda _: 0.1, config.model)
+    shapes = step.shapes(model, optimiser, config)
+    self._state, self._batch = jax.tree.map(
+      lambda x: np.zeros(x.shape, x.dtype), shapes
+    )
+    self._update, self._memory = parallel.compiled(
+      step.train_step(model, optimiser, config), *shapes
+    )
+    self._forward = forward.every_view(model, config.data)
+    self.seconds()  # compiles
+
+  def seconds(self) -> tuple[float, float]:
+    """Runs both, and returns their times for each clip."""
+    batch = {
+      name: parallel.unshard(self._batch[name])[:, None]
+      for name in ('video', 'frame_numbers')
+      if name in self._batch
+    }
+    start = time.perf_counter()
+    jax.block_until_ready(self._forward(self._state.params, batch))
+    between = time.perf_counter()
+    self._state, _ = jax.block_until_ready(
+      self._update(self._state, self._batch)
+    )
+    clips = len(batch['video'])
+    return (between - start) / clips, (time.perf_counter() - between) / clips
+
+  def sizes(self) -> dict[str, str]:
+    """Returns parameters, arithmetic of a clip, and memory of a step."""
+    config = self._config
+    products = arithmetic.forward_multiply_adds(
+      config.model, config.data.frames, config.data.crop
+    )
+    parameters = sum(x.size for x in jax.tree.leaves(self._state.params))
+    return {
+      'parameters, M': f'{parameters / len(jax.local_devices()) / 1e6:.2f}',
+      'multiply-adds, M': f'{products / 1e6:.1f}',
+      'memory of a step, MB': f'{self._memory / 1e6:.0f}',
+    }
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
