@@ -1,5 +1,7 @@
 """All families, and a probe, at equal arithmetic."""
 
+import ml_collections
+
 from configs.study import base
 
 TITLE = 'Families at equal arithmetic'
@@ -56,7 +58,11 @@ ROWS['probe'] = base.model('joint', layers=3, tubelet=(1, 8, 8)) | {
 BETTER = [('ViViT, Model 1', label) for label in list(ROWS)[1:]]
 VERDICTS = ('the first is better', 'the second is better')
 
-get_config = base.get_config
+
+def get_config() -> ml_collections.ConfigDict:
+  config = base.get_config()
+  config.train.epochs = 4.0
+  return config
 
 
 def sweep() -> list[dict]:
