@@ -57,7 +57,6 @@ bench: .venv/installed
 	$(BIN)/python -m benchmarks.input_pipeline
 	$(BIN)/python -m benchmarks.train_step --family=joint --size=S --frames=16 \
 	  --crop=112 --batch=4 $(if $(TORCH_PYTHON),--torch_python=$(TORCH_PYTHON))
-	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.end_to_end
 	$(BIN)/python -m benchmarks.probe
 

@@ -112,7 +112,7 @@ def _step(changes: dict, cores: Sequence[int], seconds: float) -> float:
   from benchmarks import programs
 
   config = programs.config(_CONFIG, _BATCH, **changes)
-  step, _ = programs.running_step(config)
+  step = programs.running_step(config)
   jax.block_until_ready(step())
   waiting, steps = step(), 0
   begin, passed = time.perf_counter(), 0.0

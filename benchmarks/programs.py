@@ -3,6 +3,7 @@
 A form replaces one design choice of our model, to measure its effect:
 
   attention=X     model.attention=X, instead of 'auto'
+  remat=X         model.remat=X, with stacked blocks (model.scan)
   embedding=conv  a 3D convolution, instead of a reshape and a matrix product
   views=whole     evaluates all views of a video at once, instead of in parts
 
@@ -37,6 +38,7 @@ from vivit_jax.evaluation import views
 from vivit_jax.models import embeddings
 from vivit_jax.models import family as families
 from vivit_jax.models.attention import ATTENTIONS
+from vivit_jax.models.blocks import REMAT_POLICIES
 from vivit_jax.models.sizes import SIZES, Size
 from vivit_jax.training import optim
 from vivit_jax.training import step as training
@@ -54,8 +56,10 @@ CONFIGS = {
 }
 # Family -> sizes in torchvision, the default first; widths differ by stage.
 HIERARCHIES = {'mvit': ('S',), 'video_swin': ('T', 'S', 'B')}
-_ATTENTIONS = {f'attention={kind}': kind for kind in ATTENTIONS}
-FORMS = (*_ATTENTIONS, 'embedding=conv', 'views=whole')
+_KEYS = {f'attention={kind}': {'attention': kind} for kind in ATTENTIONS} | {
+  f'remat={kind}': {'remat': kind, 'scan': True} for kind in REMAT_POLICIES
+}
+FORMS = (*_KEYS, 'embedding=conv', 'views=whole')
 _CLASSES = 400
 _VIEWS = 12  # 4 x 3, as in the paper
 
@@ -130,24 +134,21 @@ def _convolution(width, tubelet, kernel_init, dtype, name) -> nn.Module:
   )
 
 
-def model_config(
-  name: str, args: types.SimpleNamespace, **keys: Any
-) -> models.ModelConfig:
+def model_config(name: str, args: types.SimpleNamespace) -> models.ModelConfig:
   """Returns the config of a form of our model; see `bare`."""
-  attention = _ATTENTIONS | {'plain': 'flax'}
+  keys = _KEYS | {'plain': {'attention': 'flax'}}
   return models.ModelConfig(
     args.family,
     args.size,
     heads={'label': _CLASSES},
-    attention=attention.get(name, 'auto'),
     dtype=args.dtype,
     options=_depth(args),
-    **keys,
+    **keys.get(name, {}),
   )
 
 
 def bare(
-  name: str, args: types.SimpleNamespace, scan: bool = False, remat='none'
+  name: str, args: types.SimpleNamespace
 ) -> tuple[Callable, dict[str, tuple[Callable, tuple]]]:
   """Returns a model's initialisation, and its programs with argument shapes.
 
@@ -160,9 +161,8 @@ def bare(
   Args:
     name: 'ours', 'plain', or one of `FORMS`.
     args: values of the flags in `define`.
-    scan, remat: keys of the model's config.
   """
-  config = model_config(name, args, scan=scan, remat=remat)
+  config = model_config(name, args)
   model, optimiser = models.build(config), optax.sgd(0.01, momentum=0.9)
   sides = (args.frames, args.crop, args.crop, 3)
 
@@ -211,42 +211,22 @@ def config(name: str, batch: int, **changes: Any) -> TrainConfig:
   return configs.resolve(keys)
 
 
-def config_of(args: types.SimpleNamespace, **changes: Any) -> TrainConfig:
-  """Returns the K400 config of --family, with other flags and `changes`."""
-  clip = {'data.frames': args.frames, 'data.crop': (args.crop, args.crop)}
-  clip |= {f'model.options.{key}': x for key, x in _depth(args).items()}
-  model = {'model.size': args.size, 'model.dtype': args.dtype}
-  name = CONFIGS[args.family]
-  return config(name, args.batch, **clip | model | changes)
-
-
-def whole_step(config: TrainConfig) -> tuple[Callable, Callable, Any, Any]:
-  """Returns train.py's step, its initialisation, and state and batch shapes.
-
-  Initialisation takes no arguments and returns the state of one device. The
-  shapes have a leading axis for devices, as the step expects.
-  """
-  model = models.build(config.model)
-  optimiser = optim.optimiser(config.optim, lambda _: 1e-3, config.model)
-  initialise = functools.partial(training.initialise, model, optimiser, config)
-  state, batch = training.shapes(model, optimiser, config)
-  step = training.train_step(model, optimiser, config)
-  return step, initialise, state, batch
-
-
-def running_step(config: TrainConfig) -> tuple[Callable[[], Any], int]:
-  """Returns a function that starts train.py's step, and its bytes per device.
+def running_step(config: TrainConfig) -> Callable[[], Any]:
+  """Returns a function that starts train.py's step.
 
   Each call transfers a batch and may return before the metrics are computed.
   """
-  step, initialise, _, shapes = whole_step(config)
-  state = parallel.replicate(initialise())
+  model = models.build(config.model)
+  optimiser = optim.optimiser(config.optim, lambda _: 1e-3, config.model)
+  _, shapes = training.shapes(model, optimiser, config)
+  step = training.train_step(model, optimiser, config)
+  state = parallel.replicate(training.initialise(model, optimiser, config))
   batch = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), shapes)
-  compiled, held = parallel.compiled(step, state, batch)
+  compiled, _ = parallel.compiled(step, state, batch)
 
   def begin():
     nonlocal state
     state, metrics = compiled(state, batch)
     return metrics
 
-  return begin, held
+  return begin

@@ -5,7 +5,8 @@
   python -m benchmarks.train_step --family=joint --what=forward,step \\
     --against=ours,attention=plain,attention=chunked
   python -m benchmarks.train_step --what=views --against=ours,views=whole
-  python -m benchmarks.train_step --frozen --frames=8 --crop=112 --batch=2
+  python -m benchmarks.train_step --dtype=bfloat16 --batch=8 --rounds=1 \\
+    --what=step --against=remat=full --largest
 
 The contestants in --against run in turn. In the column "ours / it", the time of
 the first contestant is divided by that of the row's contestant, per round:
@@ -22,11 +23,10 @@ an MLP, 20 times, to compare the libraries alone) and views (forward passes of
 12 views per video, as in evaluation).
 
 Where the device's peak is known, MFU is the share of it that the products of a
-step make use of. --largest adds the largest batch whose step fits into the
-device, --parity compares logits in bfloat16 with those in float32.
-
---frozen compares train.py's step with `optim.train='^output_projection/'` (only
-the head is trained) to the whole step.
+step make use of. --largest adds the largest batch of the first contestant whose
+step fits into the device, or devices of other sizes, as XLA reports memory for
+this one: on a CPU, an estimate. --parity compares logits in bfloat16 with those
+in float32.
 """
 
 import contextlib
@@ -55,6 +55,7 @@ from vivit_jax.errors import UserError
 from vivit_jax.models import arithmetic
 
 _PRODUCTS = 20
+_DEVICES = 16, 24, 40, 80  # memory of accelerators, in GB of 1e9 bytes
 _TORCH = pathlib.Path(__file__).with_name('torch_models.py')
 # Families in torch_models.
 _IN_TORCH = ('joint', 'timesformer', 'vtn', *programs.HIERARCHIES)
@@ -74,7 +75,6 @@ def _define(values: flags.FlagValues) -> None:
   text = 'Python with torch, and transformers or torchvision.'
   flags.DEFINE_string('torch_python', None, text, flag_values=values)
   for name, text in (
-    ('frozen', 'Compare a step that trains only the head with a whole step.'),
     ('largest', 'Print the largest batch that fits.'),
     ('parity', 'Compare logits in bfloat16 with float32, and measure nothing.'),
   ):
@@ -82,18 +82,17 @@ def _define(values: flags.FlagValues) -> None:
 
 
 class _Jax:
-  """The jax contestants, which share state and inputs."""
+  """The jax contestants of the parameters of `name`: they share the state."""
 
-  def __init__(self, args: types.SimpleNamespace):
+  def __init__(self, name: str, args: types.SimpleNamespace):
     self._args = args
-    initialise, known = programs.bare('ours', args)
+    initialise, known = programs.bare(name, args)
     self._state = initialise(jax.random.key(0))
     self._inputs = {
       what: jax.tree.map(lambda x: jnp.ones(x.shape, x.dtype), shapes[1:])
       for what, (_, shapes) in known.items()
       if what in args.what
     }
-    self.bytes = 0  # of the program that was compiled last, with its arguments
     self._matrices = []
     if 'product' in args.what:
       size = programs.size(args)
@@ -105,17 +104,19 @@ class _Jax:
     """Compiles the programs in --what.
 
     Returns:
-      The device and, per program, compile seconds and MB of temporary memory;
-      and a timed call of each program.
+      The device, GB of a step and, per program, compile seconds and MB of
+      temporary memory; and a timed call of each program.
     """
     about, runs = {'device': jax.local_devices()[0].device_kind}, {}
     for what, (function, shapes) in programs.bare(name, self._args)[1].items():
       if what in self._args.what:
         begin = time.perf_counter()
-        compiled, self.bytes = parallel.compiled(function, *shapes)
+        compiled, held = parallel.compiled(function, *shapes)
         about[f'{what} compile'] = time.perf_counter() - begin
         memory = compiled.memory_analysis()
         about[f'{what} memory'] = memory.temp_size_in_bytes / 1e6
+        if what == 'step':
+          about['GB with arguments'] = held / 1e9
         run = self._step if what == 'step' else self._forward
         runs[what] = functools.partial(run, compiled, *self._inputs[what])
     runs['product'] = self._product
@@ -135,17 +136,20 @@ class _Jax:
       self._multiply(*self._matrices).block_until_ready()
 
 
-def _print_largest(args: types.SimpleNamespace, low: int) -> None:
-  """Prints the largest batch that fits; `low`: bytes of a step of --batch."""
-  limit = (jax.local_devices()[0].memory_stats() or {}).get('bytes_limit')
+def _print_largest(args: types.SimpleNamespace, low: float) -> None:
+  """Prints the largest batches that fit, by a line through two batches.
+
+  `low` is bytes of a step of --batch of the first contestant.
+  """
   few = args.batch
   twice = types.SimpleNamespace(**vars(args) | {'batch': 2 * few})
-  step, shapes = programs.bare('ours', twice)[1]['step']
+  step, shapes = programs.bare(args.against[0], twice)[1]['step']
   each = (parallel.compiled(step, *shapes)[1] - low) / few
   print(f'a step takes {low / 1e9:.2f} GB, {each / 1e9:.3f} GB more for a clip')
-  if limit:
-    largest = int(few + (limit - low) // each)
-    print(f'largest batch in {limit / 1e9:.0f} GB: {largest}')
+  limit = (jax.local_devices()[0].memory_stats() or {}).get('bytes_limit')
+  for size in [limit / 1e9] if limit else _DEVICES:
+    largest = int(few + (1e9 * size - low) // each)
+    print(f'largest batch in {size:.0f} GB: {max(0, largest)}')
 
 
 def _print_parity(args: types.SimpleNamespace) -> None:
@@ -223,7 +227,7 @@ def _compare(args: types.SimpleNamespace) -> None:
   has_torch = args.torch_python or importlib.util.find_spec(package)
   if 'torch' in names and not (has_torch and args.family in _IN_TORCH):
     names.remove('torch')
-  about, known, in_jax, held = {}, {}, None, 0
+  about, known, in_jax = {}, {}, {}  # whether blocks are stacked -> contestants
   with contextlib.ExitStack() as stack:
     for name in names:
       if name == 'torch':
@@ -234,9 +238,10 @@ def _compare(args: types.SimpleNamespace) -> None:
           for what in ('forward', 'step', 'product')
         }
       else:
-        in_jax = in_jax or _Jax(args)
-        about[name], known[name] = in_jax.compile(name)
-        held = in_jax.bytes if name == 'ours' else held
+        stacked = programs.model_config(name, args).scan
+        if stacked not in in_jax:
+          in_jax[stacked] = _Jax(name, args)
+        about[name], known[name] = in_jax[stacked].compile(name)
     runs = {
       (name, what): known[name][what]
       for what in args.what
@@ -249,7 +254,7 @@ def _compare(args: types.SimpleNamespace) -> None:
     about['ours']['MFU'] = _utilisation(args, median)
   _print_comparison(args.what, names, about, seconds)
   if args.largest:
-    _print_largest(args, held)
+    _print_largest(args, 1e9 * about[names[0]]['GB with arguments'])
 
 
 def _print_comparison(
@@ -276,41 +281,20 @@ def _print_comparison(
   print('\n' + measure.table(('', *sum(heads, ()), *costs), rows))
 
 
-def _compare_frozen(args: types.SimpleNamespace) -> None:
-  """Prints time and memory of a step for the head alone and of a whole step."""
-  runs, memory = {}, {}
-  names = whole, head = 'whole step', 'head alone'
-  for name in names:
-    changes = {'model.stochastic_depth': 0.1, 'optim.name': 'adamw'}
-    if name == head:
-      changes['optim.train'] = '^output_projection/'
-    begin, held = programs.running_step(programs.config_of(args, **changes))
-    runs[name] = functools.partial(
-      measure.timed, lambda begin=begin: jax.block_until_ready(begin())
-    )
-    memory[name] = held / 1e6
-  seconds = measure.by_turns(runs, args.rounds, warm_up=True)
-  rows = [(n, measure.median(seconds[n], 3), f'{memory[n]:.0f}') for n in names]
-  times = measure.ratio(seconds[head], seconds[whole], '<= 0.45')
-  memories = measure.ratio([memory[head]], [memory[whole]], '<= 0.5')
-  rows.append((f'{head} / {whole}', times, memories))
-  print(measure.table(('', 'step, s', 'memory by XLA, MB'), rows))
-
-
 def main(argv: Sequence[str]) -> None:
   args = measure.parse(argv, _define, __doc__)
   programs.complete(args)
   if args.family in programs.HIERARCHIES:  # their widths differ by stage
     args.what = [what for what in args.what if what != 'product']
     args.against = [name for name in args.against if name != 'plain']
+  if args.largest and ('step' not in args.what or args.against[0] == 'torch'):
+    raise UserError('--largest is of a step of the first one, not of torch.')
   # jax must not reserve most of a GPU's memory, because torch needs some.
   os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')
   jax.config.update('jax_enable_compilation_cache', False)
   print(machine.describe('jax', 'jaxlib', 'flax'), end='\n\n')
   if args.parity:
     _print_parity(args)
-  elif args.frozen:
-    _compare_frozen(args)
   else:
     _compare(args)
 
