@@ -39,23 +39,14 @@ from vivit_jax.models import embeddings
 from vivit_jax.models import family as families
 from vivit_jax.models.attention import ATTENTIONS
 from vivit_jax.models.blocks import REMAT_POLICIES
-from vivit_jax.models.sizes import SIZES, Size
+from vivit_jax.models.sizes import Size
 from vivit_jax.training import optim
 from vivit_jax.training import step as training
 
-CONFIGS = {
-  'joint': 'k400_b16x2',
-  'factorised_encoder': 'k400_b16x2_fe',
-  'factorised_self_attention': 'k400_b16x2_fsa',
-  'factorised_dot_product': 'k400_b16x2_fdp',
-  'timesformer': 'k400_timesformer_b8x32',
-  'vtn': 'k400_vtn_b16x8',
-  'stam': 'k400_stam_b16',
-  'mvit': 'k400_mvitv2_s16x4',
-  'video_swin': 'k400_swin_t',
-}
-# Family -> sizes in torchvision, the default first; widths differ by stage.
+# Family -> sizes in torchvision; widths differ by stage.
 HIERARCHIES = {'mvit': ('S',), 'video_swin': ('T', 'S', 'B')}
+_OF_MEANS = ('videoprism', 'vjepa2')  # with the pool of `torch_models`
+NO_PLAIN = (*HIERARCHIES, 'videoprism')  # flax's attention has no cap
 _KEYS = {f'attention={kind}': {'attention': kind} for kind in ATTENTIONS} | {
   f'remat={kind}': {'remat': kind, 'scan': True} for kind in REMAT_POLICIES
 }
@@ -67,8 +58,9 @@ _VIEWS = 12  # 4 x 3, as in the paper
 def define(values: flags.FlagValues) -> None:
   """Defines the flags of a model and its input."""
   enum = functools.partial(flags.DEFINE_enum, flag_values=values)
-  enum('family', 'factorised_encoder', list(CONFIGS), 'Model family.')
-  text = 'Model size; default: B, of mvit S, of video_swin T.'
+  every = list(families.every())
+  enum('family', 'factorised_encoder', every, 'Model family.')
+  text = "Model size; default: the family's, of mvit S, of video_swin T."
   flags.DEFINE_string('size', None, text, flag_values=values)
   enum('dtype', 'float32', ['float32', 'bfloat16'], 'Computation dtype.')
   measure.define_counts(
@@ -82,7 +74,7 @@ def define(values: flags.FlagValues) -> None:
 
 def size(args: types.SimpleNamespace) -> Size:
   """Returns the `Size` of a ViT for --size, with --layers blocks if given."""
-  size = SIZES[args.size]
+  size = families.get(args.family).sizes[args.size]
   return dataclasses.replace(size, layers=args.layers or size.layers)
 
 
@@ -93,7 +85,7 @@ def complete(args: types.SimpleNamespace) -> None:
     UserError: the family lacks the size, --layers, or cannot read the clips.
   """
   kind, crop = families.get(args.family), (args.crop, args.crop)
-  args.size = args.size or HIERARCHIES.get(args.family, ('B',))[0]
+  args.size = args.size or HIERARCHIES.get(args.family, (kind.default_size,))[0]
   if args.layers and args.family in HIERARCHIES:
     raise UserError(f'{args.family} takes no --layers: set --size.')
   if args.size not in kind.sizes:
@@ -137,12 +129,14 @@ def _convolution(width, tubelet, kernel_init, dtype, name) -> nn.Module:
 def model_config(name: str, args: types.SimpleNamespace) -> models.ModelConfig:
   """Returns the config of a form of our model; see `bare`."""
   keys = _KEYS | {'plain': {'attention': 'flax'}}
+  pool = {} if args.family not in _OF_MEANS else {'pool': 'mean'}
   return models.ModelConfig(
     args.family,
     args.size,
     heads={'label': _CLASSES},
     dtype=args.dtype,
     options=_depth(args),
+    **pool,
     **keys.get(name, {}),
   )
 

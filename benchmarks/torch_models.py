@@ -1,8 +1,10 @@
 """Video transformers in torch, contestants in `benchmarks.train_step`.
 
-ViViT Model 1 and TimeSformer are transformers' classes, with fused attention
-where they have it. VTN is made of transformers' ViT and Longformer; the
-official code has timm's ViT. MViT and Video Swin are torchvision's.
+ViViT Model 1, TimeSformer and VideoMAE are transformers' classes, with fused
+attention where they have it; VideoPrism and V-JEPA 2 are its encoders, with the
+mean of all tokens and a linear layer. VTN is made of transformers' ViT and
+Longformer; the official code has timm's ViT. MViT and Video Swin are
+torchvision's.
 
 It imports nothing from this project, so that it runs in any interpreter with
 torch, and transformers or torchvision. Its argument is a JSON object with
@@ -95,6 +97,22 @@ class _OfTorchvision(torch.nn.Module):
     return types.SimpleNamespace(logits=logits)
 
 
+class _Probed(torch.nn.Module):
+  """A mean and a linear layer on the tokens of an encoder of transformers."""
+
+  def __init__(
+    self, encoder: torch.nn.Module, argument: str, width: int, **keys
+  ):
+    super().__init__()
+    self.encoder, self.argument, self.keys = encoder, argument, keys
+    self.head = torch.nn.Linear(width, _CLASSES)
+
+  def forward(self, pixel_values):
+    tokens = self.encoder(**{self.argument: pixel_values}, **self.keys)
+    logits = self.head(tokens.last_hidden_state.mean(1))
+    return types.SimpleNamespace(logits=logits)
+
+
 def network(args: types.SimpleNamespace) -> torch.nn.Module:
   """Returns the family's network, without dropout."""
   if args.family in ('mvit', 'video_swin'):
@@ -110,6 +128,28 @@ def network(args: types.SimpleNamespace) -> torch.nn.Module:
   }
   if args.family == 'vtn':
     return _VTN(sizes)
+  if args.family == 'vjepa2':
+    config = transformers.VJEPA2Config(
+      **sizes,
+      crop_size=args.crop,
+      frames_per_clip=args.frames,
+      mlp_ratio=args.mlp / args.width,
+    )
+    encoder = transformers.VJEPA2Model(config)
+    del encoder.predictor  # it would be trained, and is not used
+    return _Probed(
+      encoder, 'pixel_values_videos', args.width, skip_predictor=True
+    )
+  if args.family == 'videoprism':
+    config = transformers.VideoPrismVisionConfig(
+      **sizes,
+      num_frames=args.frames,
+      num_spatial_layers=args.layers,
+      num_temporal_layers=4,
+      tubelet_size=(1, 18, 18),
+    )
+    encoder = transformers.VideoPrismVisionModel(config)
+    return _Probed(encoder, 'pixel_values_videos', args.width)
   kind, model = {
     'joint': (
       transformers.VivitConfig,
@@ -118,6 +158,10 @@ def network(args: types.SimpleNamespace) -> torch.nn.Module:
     'timesformer': (
       transformers.TimesformerConfig,
       transformers.TimesformerForVideoClassification,
+    ),
+    'videomae': (
+      transformers.VideoMAEConfig,
+      transformers.VideoMAEForVideoClassification,
     ),
   }[args.family]
   sizes |= {'num_frames': args.frames, 'num_labels': _CLASSES}

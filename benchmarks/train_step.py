@@ -13,9 +13,9 @@ the first contestant is divided by that of the row's contestant, per round:
 
   ours    our model
   plain   our model with flax's attention and a 3D convolution as embedding; not
-          of mvit and video_swin
-  torch   the same in torch (`benchmarks.torch_models`), for the families
-          joint, timesformer, vtn, mvit and video_swin
+          of mvit, video_swin and videoprism
+  torch   the same in torch (`benchmarks.torch_models`), for its families; if it
+          does not answer within --torch_seconds, the others go on
   a form  our model with one other choice, see `benchmarks.programs`
 
 The programs in --what are forward, step, product (the first matrix product of
@@ -34,8 +34,10 @@ import dataclasses
 import functools
 import importlib.util
 import json
+import math
 import os
 import pathlib
+import select
 import statistics
 import subprocess
 import sys
@@ -58,7 +60,10 @@ _PRODUCTS = 20
 _DEVICES = 16, 24, 40, 80  # memory of accelerators, in GB of 1e9 bytes
 _TORCH = pathlib.Path(__file__).with_name('torch_models.py')
 # Families in torch_models.
-_IN_TORCH = ('joint', 'timesformer', 'vtn', *programs.HIERARCHIES)
+_IN_TORCH = (
+  'joint', 'timesformer', 'vtn', 'videoprism', 'videomae', 'vjepa2',
+  *programs.HIERARCHIES,
+)  # fmt: skip
 _THREADS = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')  # only torch obeys them
 
 Runs = Mapping[str, Callable[[], float]]  # program -> a call that times it
@@ -71,7 +76,11 @@ def _define(values: flags.FlagValues) -> None:
   choices('what', (*whats, 'views'), whats)
   names = ('ours', 'plain', 'torch')
   choices('against', (*names, *programs.FORMS), names)
-  measure.define_counts(values, rounds=(5, 'Rounds to measure.'))
+  measure.define_counts(
+    values,
+    rounds=(5, 'Rounds to measure.'),
+    torch_seconds=(120, 'Limit for torch to start, and for each program.'),
+  )
   text = 'Python with torch, and transformers or torchvision.'
   flags.DEFINE_string('torch_python', None, text, flag_values=values)
   for name, text in (
@@ -116,7 +125,9 @@ class _Jax:
         memory = compiled.memory_analysis()
         about[f'{what} memory'] = memory.temp_size_in_bytes / 1e6
         if what == 'step':
-          about['GB with arguments'] = held / 1e9
+          about['GB with arguments'] = round(held / 1e9, 3)
+        # Which attention 'auto' has chosen.
+        about['cuDNN attention'] = 'fmha' in compiled.as_text()
         run = self._step if what == 'step' else self._forward
         runs[what] = functools.partial(run, compiled, *self._inputs[what])
     runs['product'] = self._product
@@ -184,35 +195,52 @@ def _utilisation(args: types.SimpleNamespace, seconds: float) -> str:
   return f'{3 * forward * args.batch / seconds / peak:.1%}'
 
 
-def _start_torch(args: types.SimpleNamespace) -> subprocess.Popen:
-  """Starts `torch_models` with --torch_python or this interpreter."""
-  python = args.torch_python or sys.executable
-  keys = ('family', 'size', 'frames', 'crop', 'batch', 'dtype')
-  settings = {key: getattr(args, key) for key in keys}
-  settings |= {'products': _PRODUCTS, 'tokens': programs.tokens(args)}
-  if args.family not in programs.HIERARCHIES:
-    settings |= dataclasses.asdict(programs.size(args))
-  try:
-    return subprocess.Popen(
-      [python, _TORCH, json.dumps(settings)],
-      env={k: v for k, v in os.environ.items() if k not in _THREADS},
-      stdin=subprocess.PIPE,
-      stdout=subprocess.PIPE,
-      text=True,
-    )
-  except OSError as error:
-    raise UserError(f'{python} cannot be run: {error}.') from None
+class _Torch:
+  """`torch_models` in a process of --torch_python or this interpreter.
 
+  Once it has failed or not answered within --torch_seconds, its times are NaN.
+  """
 
-def _answer(process: subprocess.Popen, request: str = '') -> Any:
-  """Sends a line, if any, to the torch process and returns its next line."""
-  with contextlib.suppress(BrokenPipeError):
-    process.stdin.write(request)
-    process.stdin.flush()
-  line = process.stdout.readline()
-  if not line:
-    raise UserError(f'torch ended with code {process.wait()}: see above.')
-  return json.loads(line)
+  def __init__(self, args: types.SimpleNamespace):
+    python = args.torch_python or sys.executable
+    keys = ('family', 'size', 'frames', 'crop', 'batch', 'dtype')
+    settings = {key: getattr(args, key) for key in keys}
+    settings |= {'products': _PRODUCTS, 'tokens': programs.tokens(args)}
+    if args.family not in programs.HIERARCHIES:
+      settings |= dataclasses.asdict(programs.size(args))
+    self._limit = args.torch_seconds
+    try:
+      self._process = subprocess.Popen(
+        [python, _TORCH, json.dumps(settings)],
+        env={k: v for k, v in os.environ.items() if k not in _THREADS},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+      )
+    except OSError as error:
+      raise UserError(f'{python} cannot be run: {error}.') from None
+    self.about = self._answer() or {'failed': 'see above'}
+
+  def run(self, what: str) -> float:
+    """Returns the seconds of a program."""
+    with contextlib.suppress(BrokenPipeError):
+      self._process.stdin.write(f'{what}\n'.encode())
+      self._process.stdin.flush()
+    return self._answer() or math.nan
+
+  def _answer(self) -> Any:
+    """Returns the process's next line, or None after a failure."""
+    output = self._process.stdout
+    if select.select([output], [], [], self._limit)[0]:
+      if line := output.readline():
+        return json.loads(line)
+    else:
+      print(f'torch has not answered in {self._limit} s', file=sys.stderr)
+    self.close()
+    return None
+
+  def close(self) -> None:
+    self._process.kill()
+    self._process.wait()
 
 
 def _compare(args: types.SimpleNamespace) -> None:
@@ -231,10 +259,10 @@ def _compare(args: types.SimpleNamespace) -> None:
   with contextlib.ExitStack() as stack:
     for name in names:
       if name == 'torch':
-        torch = stack.enter_context(_start_torch(args))
-        about[name] = _answer(torch)
+        torch = stack.enter_context(contextlib.closing(_Torch(args)))
+        about[name] = torch.about
         known[name] = {
-          what: functools.partial(_answer, torch, f'{what}\n')
+          what: functools.partial(torch.run, what)
           for what in ('forward', 'step', 'product')
         }
       else:
@@ -253,6 +281,9 @@ def _compare(args: types.SimpleNamespace) -> None:
     median = statistics.median(seconds['ours', 'step'])
     about['ours']['MFU'] = _utilisation(args, median)
   _print_comparison(args.what, names, about, seconds)
+  peak = (jax.local_devices()[0].memory_stats() or {}).get('peak_bytes_in_use')
+  if peak:
+    print(f'peak memory of the device, of all but torch: {peak / 1e9:.1f} GB')
   if args.largest:
     _print_largest(args, 1e9 * about[names[0]]['GB with arguments'])
 
@@ -286,6 +317,7 @@ def main(argv: Sequence[str]) -> None:
   programs.complete(args)
   if args.family in programs.HIERARCHIES:  # their widths differ by stage
     args.what = [what for what in args.what if what != 'product']
+  if args.family in programs.NO_PLAIN:
     args.against = [name for name in args.against if name != 'plain']
   if args.largest and ('step' not in args.what or args.against[0] == 'torch'):
     raise UserError('--largest is of a step of the first one, not of torch.')

@@ -18,6 +18,7 @@ from benchmarks import (
 )
 from vivit_jax import machine
 from vivit_jax.errors import UserError
+from vivit_jax.models import family as families
 
 TINY = ['--size=S', '--layers=1', '--frames=4', '--crop=32', '--batch=2']
 
@@ -86,6 +87,13 @@ def test_a_list_takes_its_choices_alone():
     train_step.main(['--against=ours,theirs'])
 
 
+def of(family):
+  """Returns the flags of a family, in size S or its default."""
+  kind = families.get(family)
+  size = 'S' if 'S' in kind.sizes else kind.default_size
+  return f'--family={family}', f'--size={size}'
+
+
 def program(name, what, *flags):
   """Returns a traced program, and the shapes of its arguments."""
   function, shapes = programs.bare(name, tiny(*flags))[1][what]
@@ -93,10 +101,10 @@ def program(name, what, *flags):
 
 
 @pytest.mark.parametrize(
-  'family', [x for x in programs.CONFIGS if x not in programs.HIERARCHIES]
+  'family', [x for x in families.every() if x not in programs.NO_PLAIN]
 )
 def test_the_plain_model_computes_the_same_in_flaxs_way(family):
-  flags = f'--family={family}', '--layers=2'
+  flags = *of(family), '--layers=2'
   ours, shapes, our_text = program('ours', 'forward', *flags)
   plain, _, text = program('plain', 'forward', *flags)
   assert 'conv_general_dilated' in text and 'conv_general' not in our_text
@@ -168,11 +176,25 @@ def test_train_step_prints_the_ratio_of_a_form(capsys):
   assert len(ratios(capsys.readouterr().out)) == 2
 
 
-@pytest.mark.parametrize('family', ['joint', 'timesformer', 'vtn'])
+def test_a_torch_that_hangs_or_fails_does_not_stop_the_others(capfd, tmp_path):
+  python = tmp_path / 'python'
+  for script in ('exec sleep 60', 'exit 3'):
+    python.write_text(f'#!/bin/sh\n{script}\n')
+    python.chmod(0o755)
+    names = ['--family=joint', '--against=ours,torch', '--what=forward']
+    limits = [f'--torch_python={python}', '--torch_seconds=1', '--rounds=1']
+    train_step.main([*TINY, *names, *limits])
+    assert ratios(capfd.readouterr().out) == [(1.0, 1.0, 1.0)]
+
+
+@pytest.mark.parametrize('family', train_step._IN_TORCH)
 def test_torch_is_compared_where_it_is_installed(family, capsys):
   pytest.importorskip('transformers')
-  names = [f'--family={family}', '--against=ours,torch']
-  train_step.main([*TINY, *names, '--rounds=1'])
+  if family in programs.HIERARCHIES:
+    pytest.skip("torchvision's")
+  crop = ['--crop=36'] if family == 'videoprism' else []
+  names = [*of(family), '--against=ours,torch', '--rounds=1']
+  train_step.main([*TINY, *names, *crop])
   assert len(ratios(capsys.readouterr().out)) == 2 * 3
 
 
