@@ -41,6 +41,19 @@ def test_an_empty_grid_is_the_configs_own_head():
   assert grid.heads(head.config(config)) == [head]
 
 
+def test_each_pool_has_its_own_forms_keys():
+  config = config_of(
+    probe__pools=('attention/videoglue', 'attention'),
+    model__attention_pool__form='vjepa',
+    model__attention_pool__blocks=2,
+  )
+  heads = grid.Grid(configs.with_heads(grid.with_pools(config), {'label': 3}))
+  blocks = {k: x.model.attention_pool.blocks for k, x in heads.configs.items()}
+  assert blocks == {'attention/videoglue': 0, 'attention/vjepa': 2}
+  # A run of all heads stores the config of the first; it has the same pools.
+  assert [head.pool for head in grid.heads(heads.config)] == list(blocks)
+
+
 STORED = {'probe__tokens': 'stored', 'augment__mixup': 0.0}
 AVERAGE = STORED | {'probe__average': 'clip'}
 

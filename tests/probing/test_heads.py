@@ -104,7 +104,10 @@ def test_heads_are_those_trained_alone(prepared, encoder, tmp_path):
 
 
 def test_the_winner_is_an_ordinary_checkpoint(prepared, encoder, tmp_path):
-  config = config_of(prepared, encoder)
+  config = config_of(
+    prepared, encoder, model__attention_pool__form='vjepa',
+    probe__pools=('mean', 'attention'), model__attention_pool__blocks=1,
+  )  # fmt: skip
   folder = tmp_path / 'probe'
   assert experiment.probe(config, folder) == 0
   table = read_table(folder)

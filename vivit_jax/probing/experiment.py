@@ -115,15 +115,15 @@ def build(
   start = config.init_from
   if (inside / 'config.json').exists():
     saved = workdirs.read_config(inside)
-    grids.check_resumed(saved, config, inside)
+    grids.check_resumed(saved, grids.with_pools(config), inside)
     # The encoder may have moved: its digest is compared.
     config = dataclasses.replace(config, init_from=saved.init_from)
-  given = config.optim
-  config = grids.heads(config)[0].config(config)
+  given = grids.with_pools(config)
+  config = grids.heads(given)[0].config(given)
   config, source = experiment.open_data(config, inside)
-  grids.check_trained(dataclasses.replace(config, optim=given))
+  grids.check_trained(dataclasses.replace(config, optim=given.optim))
   validation_source = checks.open_validation(config)
-  grid = Grid(config)
+  grid = Grid(configs.with_heads(given, config.model.heads))
   finished = has_checkpoints(folder) and has_checkpoints(inside)
   starts = [os.fspath(folder)] * finished + [start]
   encoder, state = _initialise(grid, source.label_names, starts)

@@ -93,6 +93,13 @@ def heads(config: TrainConfig) -> list[Head]:
   return [Head(*values) for values in dict.fromkeys(grid)]
 
 
+def with_pools(config: TrainConfig) -> TrainConfig:
+  """Returns a config whose `probe.pools` name each pool and its form."""
+  named = tuple(dict.fromkeys(head.pool for head in heads(config)))
+  probe = dataclasses.replace(config.probe, pools=named)
+  return dataclasses.replace(config, probe=probe)
+
+
 def check(config: TrainConfig, folder: str | os.PathLike) -> None:
   """Runs all checks of a probe that need neither dataset nor weights.
 
@@ -205,6 +212,7 @@ class Grid:
     config: of the first head; with the heads of the dataset.
     heads: all heads, pool by pool.
     pools: name of each pool -> its heads.
+    configs: name of each pool -> config of its first head.
     encoder: the whole model of the first head, whose backbone is the encoder.
     average: what of the tokens is averaged; see `probe.average`.
     models: name of each pool -> module of pool and head, which reads tokens
@@ -212,24 +220,30 @@ class Grid:
   """
 
   def __init__(self, config: TrainConfig):
-    self.heads = heads(config)
+    self._given, self.heads = config, heads(config)
     self.config = self.heads[0].config(config)
     self.pools: Mapping[str, list[Head]] = {}
     for head in self.heads:
       self.pools.setdefault(head.pool, []).append(head)
+    self.configs = {
+      pool: self.config_of(same[0]) for pool, same in self.pools.items()
+    }
     self.encoder = models.build(self.config.model)
     per_frame = any(
-      head.pool.startswith('attention')
-      and head.config(config).model.attention_pool.per_frame
-      for head in self.heads
+      pool.startswith('attention') and one.model.attention_pool.per_frame
+      for pool, one in self.configs.items()
     )
     self.average = 'frame' if per_frame else config.probe.average
     self.models: Mapping[str, nn.Module] = {
-      pool: models.build(same[0].config(config).model).clone(
+      pool: models.build(one.model).clone(
         backbone=pools.Given(), clips=1, reads_frame_numbers=False
       )
-      for pool, same in self.pools.items()
+      for pool, one in self.configs.items()
     }
+
+  def config_of(self, head: Head) -> TrainConfig:
+    """Returns the config by which train.py trains a head alone."""
+    return head.config(self._given)
 
   def rates(self, pool: str) -> tuple[jax.Array, jax.Array]:
     """Returns the learning rates and decays of a pool's heads, [G] each."""
@@ -288,8 +302,7 @@ class Grid:
     video = jnp.zeros((1, self.config.data.frames, *self.config.data.crop, 3))
     key = jax.random.key(self.config.train.seed)
     for pool, same in self.pools.items():
-      config = same[0].config(self.config)
-      config = dataclasses.replace(config, init_from=start)
+      config = dataclasses.replace(self.configs[pool], init_from=start)
       model = models.build(config.model)
       params = jax.jit(model.init)(key, video)['params']
       first = encoder is None

@@ -62,9 +62,6 @@ def train_step(
     class_weights: see `training.step.train_step`.
   """
   config, sizes = grid.alone, grid.config.model.heads
-  of_pools = {
-    pool: heads[0].config(config) for pool, heads in grid.pools.items()
-  }
 
   def prepare(batch, step):
     if 'tokens' in batch:
@@ -98,7 +95,7 @@ def train_step(
       new[pool], metrics[pool] = jax.lax.map(
         update,
         (*of_pool, *rates),
-        batch_size=_at_once(of_pools[pool], ready.video, len(rates[0])),
+        batch_size=_at_once(grid.configs[pool], ready.video, len(rates[0])),
       )
     params, opt_state, ema = (
       {pool: parts[i] for pool, parts in new.items()} for i in range(3)

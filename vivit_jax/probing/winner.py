@@ -52,7 +52,7 @@ def write(
       'probe.learning_rates in another --workdir.'
     )
   head = grid.best(scores)
-  config = head.config(built.config)
+  config = grid.config_of(head)
 
   def whole(tree):
     return {**encoder, **grid.select(tree, head)}
