@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 
 from vivit_jax.errors import UserError
@@ -60,10 +61,12 @@ def on_hub(path: str | os.PathLike) -> bool:
 
 
 def check_local(path: str | os.PathLike) -> None:
-  """Raises a UserError if a path to write to is a name on the Hub."""
-  if os.fspath(path).startswith('hf:'):
+  """Raises a UserError if a path to write to is a name of the Hub or a URL."""
+  # pathlib joins the slashes.
+  name = re.sub('^(hf|https?):/+', r'\1://', os.fspath(path))
+  if name.startswith(('hf://', 'http://', 'https://')):
     raise UserError(
-      f'{path} is a name on the Hub, where nothing is written: give a local '
+      f'{name} is not on this machine, so it can only be read: give a local '
       'path.'
     )
 

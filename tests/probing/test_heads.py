@@ -17,7 +17,7 @@ from vivit_jax.checkpoints.metadata import Description
 from vivit_jax.checkpoints.store import Store
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation import evaluate
-from vivit_jax.probing import experiment, grid
+from vivit_jax.probing import experiment, grid, winner
 from vivit_jax.training import experiment as experiments
 from vivit_jax.training import loop
 
@@ -151,13 +151,43 @@ def test_other_encoders_are_refused(prepared, encoder, tmp_path):
   shutil.copytree(encoder, copy)
   moved = dataclasses.replace(config, init_from=str(copy))
   assert experiment.probe(moved, folder) == 0
-  shutil.rmtree(folder / 'checkpoints')
+  with pytest.raises(UserError, match=str(folder)):
+    experiments.open_data(config, folder)  # as train.py does
   with Store(copy) as store:
     params = store.restore_parameters(1)
     params['embedding']['bias'] += 1.0
     store.save(2, {'params': params}, store.describe(1))
   with pytest.raises(UserError, match=str(copy)):
     experiment.probe(moved, folder)
+
+
+@pytest.mark.parametrize('step', [3, 5])
+def test_a_winner_is_deleted_after_the_next_is_saved(
+  step, encoder, tmp_path, monkeypatch
+):
+  """It may be all that has the encoder."""
+  folder = tmp_path / 'probe'
+  shutil.copytree(encoder, folder)
+  with Store(folder) as store:
+    about, old = store.describe(1), store.restore_parameters(1)
+  new = {'params': jax.tree.map(lambda x: x + 1, old)}
+
+  def fail(*_):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patched:
+    patched.setattr(winner.Store, 'save', fail)
+    with pytest.raises(KeyboardInterrupt):
+      winner._save(folder, step, new, about, {})
+  np.testing.assert_array_equal(
+    last_params(folder)['embedding/bias'], old['embedding']['bias']
+  )
+  for _ in range(2):
+    winner._save(folder, step, new, about, {})
+    assert [x.name for x in (folder / 'checkpoints').iterdir()] == [str(step)]
+    np.testing.assert_array_equal(
+      last_params(folder)['embedding/bias'], new['params']['embedding']['bias']
+    )
 
 
 def stored(config: configs.TrainConfig, **keys) -> configs.TrainConfig:
@@ -185,6 +215,17 @@ def test_stored_tokens_give_the_head_of_the_encoder(
     np.testing.assert_allclose(found[name], array, rtol=1e-4, atol=1e-6)
   stamps = {path: files.stamp(path) for path in place.rglob('*.npy')}
   assert len(stamps) == 2
+  [path] = place.glob('validation/**/*.npy')
+  whole = path.read_bytes()
+  path.write_bytes(whole[:-40] + b'\7' + whole[-39:])
+  with pytest.raises(UserError, match=str(path)):  # another head might win
+    experiment.probe(config, tmp_path / 'damaged')
+  assert experiment.probe(config, tmp_path / 'damaged') == 0
+  assert path.read_bytes() == whole
+  found = last_params(tmp_path / 'damaged')
+  for name, array in last_params(tmp_path / 'stored').items():
+    np.testing.assert_array_equal(found[name], array)
+  stamps[path] = files.stamp(path)
   probe = dataclasses.replace(config.probe, pools=('mean',))
   other = dataclasses.replace(config, probe=probe)
   assert experiment.probe(other, tmp_path / 'again') == 0

@@ -155,6 +155,31 @@ def test_a_damaged_shard_is_written_again(make, damage):
   assert not split.missing()
 
 
+def test_rows_are_of_their_key_and_place(make):
+  split = make()
+  Encoder().write(split)
+  path = split.path(0)
+  whole, length = path.read_bytes(), split.record.itemsize
+  first, second = whole[-2 * length : -length], whole[-length:]
+  path.write_bytes(whole[: -2 * length] + second + first)
+  with pytest.raises(UserError, match=path.name):
+    split.read(np.array([7]))
+  path.write_bytes(whole)
+  other = make(key={'clip': [3, 5]})
+  with pytest.raises(UserError, match=path.name):
+    other.read(np.array([7]))
+
+
+def test_a_shard_that_is_cut_off_while_it_is_read(make):
+  split = make()
+  Encoder().write(split)
+  split.read(np.array([0]))
+  path = split.path(1)
+  path.write_bytes(path.read_bytes()[:200])
+  with pytest.raises(UserError, match=path.name):
+    split.read(np.array([13]))
+
+
 def test_there_must_be_room(make, monkeypatch, capsys):
   split = make()
   tokens.check_room([split], 1.0)

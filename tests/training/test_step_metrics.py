@@ -26,6 +26,18 @@ def test_means_are_over_the_steps_since_the_last_report():
   assert collected.report()['loss'] == 5.0
 
 
+def test_shares_of_skipped_parts_are_of_all_steps():
+  collected = StepMetrics()
+  for skipped, part in ((0, 0), (1, 1), (0, 1), (0, 0)):
+    one = {'skipped/a': np.float32(part), 'skipped/b': np.float32(0)}
+    collected.add(metrics(1.0, skipped) | parallel.replicate(one))
+  found = collected.report()
+  assert (found['skipped/a'], found['skipped/b']) == (0.5, 0.0)
+  one = parallel.replicate({'skipped/a': np.float32(1)})
+  collected.add(metrics(1.0, 1) | one)
+  assert collected.report() == {'skipped/a': 1.0, 'skipped_steps': 1.0}
+
+
 def test_skipped_steps_are_counted_and_left_out_of_the_mean():
   collected = StepMetrics()
   losses = (1.0, math.nan, math.inf, 3.0, math.nan)

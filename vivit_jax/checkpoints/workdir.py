@@ -48,6 +48,11 @@ def check(workdir: str | os.PathLike, config: TrainConfig) -> None:
   """
   files.check_local(workdir)
   folder = pathlib.Path(workdir)
+  if (folder / GRID).is_dir():
+    raise UserError(
+      f'{folder} has a probe: choose another --workdir. To train its winner '
+      f'further, start from it with --config.init_from={folder}.'
+    )
   if (folder / 'config.json').exists():
     saved = _read(folder / 'config.json')
     if not config.model.heads:
@@ -73,23 +78,46 @@ def claimed(
     UserError: a folder that cannot be written, that has another config, or that
       another process has locked.
   """
-  folder = pathlib.Path(workdir)
-  with contextlib.ExitStack() as stack:
-    try:
-      folder.mkdir(parents=True, exist_ok=True)
-      in_use = f'another process is training in {folder}: wait until it ends.'
-      stack.enter_context(locks.locked(folder, in_use))
-      path = folder / 'config.json'
-      if path.exists():
-        check_same(_read(path), config, folder)
-      with files.replacing(path) as unfinished:
-        unfinished.write_text(configs.to_json(config))
-    except OSError as error:
-      raise UserError(
-        f'cannot write to the workdir {folder}: {error.strerror}. Choose '
-        'another --workdir.'
-      ) from None
+  with locked(workdir) as folder:
+    path = folder / 'config.json'
+    if path.exists():
+      check_same(_read(path), config, folder)
+    write_config(folder, config)
     yield folder
+
+
+@contextlib.contextmanager
+def locked(workdir: str | os.PathLike) -> Iterator[pathlib.Path]:
+  """Creates a workdir and locks it until the context exits.
+
+  Raises:
+    UserError: as `claimed`, but for the config.
+  """
+  folder = pathlib.Path(workdir)
+  in_use = f'another process is training in {folder}: wait until it ends.'
+  with contextlib.ExitStack() as stack:
+    with _writing(folder):
+      folder.mkdir(parents=True, exist_ok=True)
+      stack.enter_context(locks.locked(folder, in_use))
+    yield folder
+
+
+def write_config(folder: pathlib.Path, config: TrainConfig) -> None:
+  """Writes config.json; raises a UserError if that fails."""
+  path = folder / 'config.json'
+  with _writing(folder), files.replacing(path) as unfinished:
+    unfinished.write_text(configs.to_json(config))
+
+
+@contextlib.contextmanager
+def _writing(folder: pathlib.Path) -> Iterator[None]:
+  try:
+    yield
+  except OSError as error:
+    raise UserError(
+      f'cannot write to the workdir {folder}: {error.strerror}. Choose '
+      'another --workdir.'
+    ) from None
 
 
 def extends(workdir: str | os.PathLike, config: TrainConfig) -> bool:

@@ -5,6 +5,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
+from vivit_jax import files
 from vivit_jax.errors import UserError
 
 
@@ -31,6 +32,7 @@ def check(
   """Raises a UserError if an output is unwritable or would replace a video."""
   real = {os.path.realpath(path) for path in videos}
   for path in outputs:
+    files.check_local(path)
     if os.path.realpath(path) in real:
       raise UserError(f'{path} would overwrite a video: choose another folder.')
     if os.path.isdir(path):

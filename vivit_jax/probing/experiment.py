@@ -124,9 +124,8 @@ def build(
   grids.check_trained(dataclasses.replace(config, optim=given.optim))
   validation_source = checks.open_validation(config)
   grid = Grid(configs.with_heads(given, config.model.heads))
-  finished = has_checkpoints(folder) and has_checkpoints(inside)
-  starts = [os.fspath(folder)] * finished + [start]
-  encoder, state = _initialise(grid, source.label_names, starts)
+  finished = folder if has_checkpoints(folder) else None
+  encoder, state = _initialise(grid, source.label_names, start, finished)
   digest = names.digest(encoder)
   description = Description(
     config,
@@ -162,22 +161,25 @@ def build(
 
 
 def _initialise(
-  grid: Grid, label_names: Mapping[str, list[str]], starts: list[str]
+  grid: Grid,
+  label_names: Mapping[str, list[str]],
+  start: str,
+  finished: pathlib.Path | None,
 ) -> tuple[Any, TrainState]:
-  """Returns `grid.initialise` from the first of `starts` that can be read.
+  """Returns `grid.initialise` from a checkpoint, else from a finished probe.
 
   A finished probe has its encoder, so it does without `init_from`.
 
   Raises:
-    UserError: the last one cannot be read.
+    UserError: neither can be read.
   """
-  *finished, last = starts
-  for start in finished:
-    try:
-      return grid.initialise(label_names, start)
-    except UserError as error:
-      print(error, flush=True)
-  return grid.initialise(label_names, last)
+  try:
+    return grid.initialise(label_names, start)
+  except UserError as error:
+    if finished is None:
+      raise
+    print(f'{error} The encoder of {finished} is used.', flush=True)
+  return grid.initialise(label_names, os.fspath(finished))
 
 
 def _check_encoder(inside: pathlib.Path, digest: str, start: str) -> None:
@@ -197,11 +199,11 @@ def _scorer(
   fixed: Mapping[str, Any],
   source: VideoSplit,
   stored: Tokens | None,
-) -> Callable[[Any], dict[str, float] | None]:
+) -> Callable[[Any], dict[str, float]]:
   """Returns parameters -> scores of the best head, and those of each.
 
   Those of each are named '<metric>/<head>'. A head whose logits are not finite
-  has none.
+  has none. An error ends the run: without it, another head might be best.
   """
   config = grid.config
   apply = probe_step.every_head(grid)
@@ -212,12 +214,10 @@ def _scorer(
     size = forward.padded_batch(config.train.batch_size)
     return stored.evaluation_batches(source, size)
 
-  def validate(params) -> dict[str, float] | None:
+  def validate(params) -> dict[str, float]:
     predictions = validation.predict(
-      batches, lambda batch: apply(params, fixed, batch), source
+      batches(), lambda batch: apply(params, fixed, batch), source
     )
-    if predictions is None:
-      return None
     scores = {}
     for number, head in enumerate(grid.heads):
       logits = [x[:, number] for x in predictions.logits.values()]

@@ -129,6 +129,7 @@ def check(config: TrainConfig, folder: str | os.PathLike) -> None:
     f"probe.tokens is 'stored', which one process writes and reads, but there "
     f"are {jax.process_count()}: set it to 'encoder'.",
   )
+  files.check_local(folder)
   workdir = pathlib.Path(folder)
   require(
     not (workdir / 'config.json').exists()

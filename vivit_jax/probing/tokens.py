@@ -3,8 +3,8 @@
 A folder has `key.json`, all that the tokens depend on, and shards of
 consecutive clips, `<shard>.npy`: a record of each has the `video` that it shows
 (-1: it cannot be read), its `tokens` [N, D] in float32, or the bits of
-bfloat16, and a `checksum` of both. A shard appears only when complete: an
-interrupted run keeps the others.
+bfloat16, and a `checksum` of both, its place and the key. A shard appears only
+when complete: an interrupted run keeps the others.
 """
 
 import contextlib
@@ -86,8 +86,8 @@ class Tokens:
       if self._open(shard, rows) is None
     }
 
-  def _open(self, shard: int, rows: int) -> np.memmap | None:
-    """Returns a shard, mapped into memory; None if missing or damaged."""
+  def _open(self, shard: int, rows: int) -> int | None:
+    """Returns where a shard's records begin; None if missing or damaged."""
     path = self.path(shard)
     try:
       array = np.lib.format.open_memmap(path, 'r')
@@ -96,11 +96,15 @@ class Tokens:
       return None
     whole = array.offset + array.nbytes == size
     same = (array.dtype, array.shape) == (self.record, (rows,))
-    return array if whole and same else None
+    return array.offset if whole and same else None
+
+  @property
+  def _shard_size(self) -> int:
+    return self.shard_batches * self.batch_size
 
   @functools.cached_property
   def _shard_rows(self) -> list[int]:
-    size = self.shard_batches * self.batch_size
+    size = self._shard_size
     return [min(size, self.rows - start) for start in range(0, self.rows, size)]
 
   def check_key(self) -> None:
@@ -194,20 +198,33 @@ class Tokens:
         part = array[start : start + self.batch_size]
         part['tokens'] = tokens[: len(part)].view(self.record['tokens'].base)
         part['video'] = batch['index'][: len(part)]
-        part['checksum'] = [_checksum(record) for record in part]
+        part['checksum'] = [
+          self._checksum(record, shard * self._shard_size + start + i)
+          for i, record in enumerate(part)
+        ]
         advance(len(part))
       array.flush()
 
   @functools.cached_property
-  def _shards(self) -> list[np.ndarray]:
-    """The complete shards, mapped into memory."""
-    shards = []
+  def _offsets(self) -> list[int]:
+    """Where the records of each shard begin."""
+    offsets = []
     for shard, rows in enumerate(self._shard_rows):
-      array = self._open(shard, rows)
-      if array is None:
+      offset = self._open(shard, rows)
+      if offset is None:
         raise self._damaged(shard)
-      shards.append(array)
-    return shards
+      offsets.append(offset)
+    return offsets
+
+  @functools.cached_property
+  def _seed(self) -> int:
+    return zlib.crc32(json.dumps(self.key, sort_keys=True).encode())
+
+  def _checksum(self, record: np.void, row: int) -> int:
+    """Returns a CRC of a row's video and tokens, its number and the key."""
+    numbers = np.array([record['video'], row], np.int64)
+    place = zlib.crc32(numbers, self._seed)
+    return zlib.crc32(np.ascontiguousarray(record['tokens']), place)
 
   def _damaged(self, shard: int) -> UserError:
     """Removes a damaged shard, which only its content shows; see `missing`."""
@@ -223,12 +240,18 @@ class Tokens:
     Raises:
       UserError: a damaged shard.
     """
-    result = np.empty(len(rows), self.record)
-    size = self.shard_batches * self.batch_size
+    result, length = np.empty(len(rows), self.record), self.record.itemsize
     for i, row in enumerate(rows):
-      result[i] = self._shards[row // size][row % size]
-      if result[i]['checksum'] != _checksum(result[i]):
-        raise self._damaged(row // size)
+      shard, number = divmod(row, self._shard_size)
+      offset = self._offsets[shard] + number * length
+      try:  # not mapped: a file that is cut off would end the process
+        [result[i]] = np.fromfile(
+          self.path(shard), self.record, 1, offset=offset
+        )
+      except (OSError, ValueError):
+        raise self._damaged(shard) from None
+      if result[i]['checksum'] != self._checksum(result[i], row):
+        raise self._damaged(shard)
     tokens = np.ascontiguousarray(result['tokens'])
     return tokens.view(jnp.dtype(self.dtype)), result['video']
 
@@ -269,12 +292,6 @@ class Tokens:
         'mask': mask,
         'unreadable': shown < 0,
       }
-
-
-def _checksum(record: np.void) -> int:
-  """Returns a CRC of a record's video and tokens."""
-  of_video = zlib.crc32(record['video'].tobytes())
-  return zlib.crc32(np.ascontiguousarray(record['tokens']), of_video)
 
 
 def check_room(splits: Sequence[Tokens], limit: float) -> None:

@@ -64,12 +64,9 @@ def write(
     state.ema and whole(state.ema),
   )
   description = dataclasses.replace(built.description, config=config)
-  path = folder / 'config.json'
-  if path.exists():  # of this probe, perhaps after fewer epochs
-    shutil.rmtree(folder / 'checkpoints', ignore_errors=True)
-    path.unlink()  # last: a killed process does this again
-  with workdirs.claimed(folder, config), Store(folder) as store:
-    store.save(at, alone, description, head.scores(scores))
+  with workdirs.locked(folder):
+    _save(folder, at, alone, description, head.scores(scores))
+    workdirs.write_config(folder, config)
   rows = table(grid, inside, at, scores)
   score_table.write(folder, rows, 'probe.csv')
   print('\n'.join(score_table.lines(rows, 'head: pool, rate, decay', 'head')))
@@ -80,6 +77,35 @@ def write(
         'not finite, and were skipped; its rate is too high'
       )
   print(f'best: {head.name} at step {at}; evaluate.py --workdir={folder}')
+
+
+def _save(
+  folder: pathlib.Path,
+  at: int,
+  state: TrainState,
+  description: metadata.Description,
+  scores: Mapping[str, float],
+) -> None:
+  """Makes the state the only checkpoint of a folder, unless it is there.
+
+  One of fewer epochs is deleted last, because it may be all that has the
+  encoder.
+  """
+  kept = folder / 'checkpoints'
+  if at in metadata.steps(folder):
+    try:
+      with Store(folder, read_only=True) as store:
+        there = store.restore(at, state)
+        if metadata.checksum(there) == metadata.checksum(state):
+          return
+    except UserError:
+      pass  # damaged, or of another head
+    shutil.rmtree(kept / str(at), ignore_errors=True)
+  with Store(folder) as store:
+    store.save(at, state, description, scores)
+  for step in metadata.steps(folder):
+    if step != at:
+      shutil.rmtree(kept / str(step), ignore_errors=True)
 
 
 def table(

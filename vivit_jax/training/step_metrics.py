@@ -15,7 +15,7 @@ class StepMetrics:
 
   Steps run asynchronously: values are read from the devices as late as
   possible. A step whose metric `skipped` is above 0 was not finite and changed
-  nothing; it is counted, and left out of all means.
+  nothing; it is counted, and left out of the means.
 
   Args:
     rows: unreported metrics of each step, from the checkpoint (see `rows`).
@@ -70,17 +70,18 @@ class StepMetrics:
     """Returns the means since the last report, and starts a new period.
 
     `skipped_steps` counts the steps left out of the means. If all were skipped,
-    there are no means.
+    there are no means but those of 'skipped/...', which are of all steps.
 
     Args:
       in_flight: number of latest steps, which belong to the new period.
     """
     rows, self._rows = self.rows(in_flight), []
     kept = [row for row in rows if not row.get(_SKIPPED)]
-    # In float32, as the steps computed them.
-    means = {
-      key: float(np.mean(np.array([row[key] for row in kept], np.float32)))
-      for key in (kept[0] if kept else ())
-      if key != _SKIPPED
-    }
+    means = {}
+    for key in rows[0] if rows else ():
+      of_parts = key.startswith(f'{_SKIPPED}/')
+      values = [row[key] for row in (rows if of_parts else kept)]
+      if values and key != _SKIPPED:
+        # In float32, as the steps computed them.
+        means[key] = float(np.mean(np.array(values, np.float32)))
     return means | {'skipped_steps': float(len(rows) - len(kept))}

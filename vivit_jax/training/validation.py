@@ -48,12 +48,14 @@ def scorer(
   apply = forward.every_view(model, config.data)
 
   def validate(params) -> dict[str, float] | None:
-    predictions = predict(
-      lambda: batches(config, source),
-      lambda batch: apply(params, batch),
-      source,
-    )
-    return predictions and scores(predictions, 0, config)
+    try:
+      predictions = predict(
+        batches(config, source), lambda batch: apply(params, batch), source
+      )
+    except UserError as error:
+      print(f'\nvalidation is skipped: {error}', flush=True)
+      return None
+    return scores(predictions, 0, config)
 
   return validate
 
@@ -78,22 +80,21 @@ def batches(
 
 
 def predict(
-  batches: Callable[[], Iterable[Mapping[str, Any]]],
+  batches: Iterable[Mapping[str, Any]],
   forward: Callable[[Mapping[str, Any]], Mapping[str, Any]],
   source: datasets.VideoSplit,
-) -> Predictions | None:
-  """Predicts the validation videos; prints why, and returns None, if it fails.
+) -> Predictions:
+  """Predicts the validation videos.
 
   Args:
-    batches: returns the batches.
+    batches: of the videos.
     forward: maps a batch to logits [b, V, K] of each head.
     source: the videos.
+
+  Raises:
+    UserError: no video can be read.
   """
-  try:
-    predictions = predict_split.predict_split(batches(), forward, len(source))
-  except UserError as error:
-    print(f'\nvalidation is skipped: {error}', flush=True)
-    return None
+  predictions = predict_split.predict_split(batches, forward, len(source))
   if len(predictions.unreadable):
     first = source.ids[predictions.unreadable[0]]
     print(

@@ -43,7 +43,7 @@ def read(file: File) -> Weights:
     pass  # incomplete config.json: the user must pass a config
   except (TypeError, ValueError, OverflowError):
     raise damaged(
-      config, 'a size is no number, or tubelet_size no list of numbers'
+      config, "its sizes are not those of model_type 'vivit'"
     ) from None
   if experiment is not None:
     side = experiment['data']['crop'][0]
