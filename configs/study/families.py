@@ -1,10 +1,10 @@
-"""All families, and a probe, at equal arithmetic."""
+"""All families, and a probe, at equal FLOPs."""
 
 import ml_collections
 
 from configs.study import base
 
-TITLE = 'Families at equal arithmetic'
+TITLE = 'Families at equal FLOPs'
 PAPER = """The papers compare large models from different starts. Here all
 models are trained from random weights for as many steps, but for the probe: an
 attention pool and heads on a frozen image model, which has learned nouns."""
