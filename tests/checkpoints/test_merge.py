@@ -230,7 +230,7 @@ HEAD = ['output_projection/bias', 'output_projection/kernel']
     ('model1_joint', {'positions': 'sinusoidal_3d'}, '-', 'unused',
      [POSITIONS], 'the model has no learned positions'),
     ('model1_joint', {}, POSITIONS, 'fresh',
-     [POSITIONS], 'the source has no learned positions'),
+     [POSITIONS], 'the checkpoint has no learned positions'),
     # The head's inputs would be another layer's outputs, of the same width.
     ('model1_joint', {'representation': 48}, '-', 'fresh',
      [*HEAD, 'pre_logits'], 'the layers before the head differ'),

@@ -54,7 +54,7 @@ def arrange(
   for name, array in head.items():
     if why or array.shape[-1] != len(columns):
       del arrays[name]
-      why = why or f'the source has another head, of shape {array.shape}'
+      why = why or f'the checkpoint has another head, of shape {array.shape}'
     else:
       arrays[name] = array[..., columns]
   return arrays, '' if why else "columns in the dataset's order", why
@@ -63,7 +63,7 @@ def arrange(
 def _columns(order: Names, wanted: Names) -> tuple[list[int], str]:
   """Returns the column of each wanted class, or why the classes differ."""
   if not set(order) <= set(wanted):
-    return [], f'the source has other heads: {", ".join(sorted(order))}'
+    return [], f'the checkpoint has other heads: {", ".join(sorted(order))}'
   # Unless all heads have names, the columns are assumed to be in the model's
   # order of heads.
   sequence = order if set(order) == set(wanted) else wanted
@@ -83,7 +83,7 @@ def _columns(order: Names, wanted: Names) -> tuple[list[int], str]:
     if different or len(theirs) != len(names):
       one = min(different, default='')
       return [], (
-        f"other classes: only the source or the model has '{one}' of head "
+        f"other classes: only the checkpoint or the model has '{one}' of head "
         f"{head}; list the source's classes with "
         '--config.class_order=FILE.json'
       )

@@ -119,7 +119,9 @@ def merge(
       rows.append(Row('adapted' if change else 'loaded', name, change))
     elif classifier.is_own(name):
       shape = arrays[name].shape
-      rows.append(Row('fresh', name, f'the source has another, {shape}'))
+      rows.append(
+        Row('fresh', name, f'that of the checkpoint has shape {shape}')
+      )
     else:
       errors.append(
         f'{name} has shape {arrays[name].shape}, but the model {start.shape}.'
@@ -170,9 +172,9 @@ def _mismatch(
 
 
 def _reading_of(source: Weights, target: Target) -> Weights:
-  """Returns the entry of `source.readings` that fits the target, or source.
+  """Returns the one of `source.readings` that fits the target, else the source.
 
-  What the user states of the source (grid and options) applies to it, too.
+  It keeps the grid and options that the user states.
   """
   options = target.model.options
   for needed, reading in source.readings:
@@ -187,8 +189,8 @@ def _reading_of(source: Weights, target: Target) -> Weights:
 def differences(source: Weights, target: Target) -> list[str]:
   """Returns settings that changed since training, as text.
 
-  Compares those of the pool and the family's `reported_options`: with the same
-  arrays, they change the output.
+  Compares the settings of the pool and the family's `reported_options`, which
+  change the output though all arrays fit.
   """
   options = target.model.options
   theirs = source.pool or {}
@@ -233,8 +235,8 @@ def _check_options(source: Weights, target: Target) -> None:
     if None not in (ours, theirs) and ours != theirs:
       raise UserError(
         f'these weights ({source.format}) have model.options.{key} {theirs!r}, '
-        f'but the model has {ours!r}: set it to {theirs!r}, or overrule the '
-        f'weights with --config.init_options="{{{key!r}: {ours!r}}}".'
+        f'but the model has {ours!r}: set it to {theirs!r}, or override '
+        f'it with --config.init_options="{{{key!r}: {ours!r}}}".'
       )
 
 
@@ -245,7 +247,7 @@ def _why_no_head(
   if classifier.classes_of(source.arrays) is None:
     return ''
   if target.family.name not in source.models and heads > 1:
-    return 'the source has one head, the model several'
+    return 'the checkpoint has one head, the model several'
   if any(
     has(source.arrays) != has(initial)
     for has in (
@@ -281,9 +283,9 @@ def _why_missing(
     return head_reason
   reason = target.family.explain_missing(name, source, initial)
   if attention_pools.is_attention_pool([name]):
-    return 'the source has no such pool'
+    return 'the checkpoint has no such pool'
   if classifier.is_own(name):
-    return reason or 'the source has no such head'
+    return reason or 'the checkpoint has no such head'
   return reason
 
 
@@ -292,7 +294,7 @@ def _why_unused(
 ) -> str | None:
   """Returns why the model may lack an array; None if it must not."""
   if pools.has_norm([name]):
-    return 'the model does not norm the mean'
+    return 'the model has no norm after the mean'
   if classifier.is_own(name):
     return 'the model has no representation layer'
   return target.family.explain_unused(name, source, initial)

@@ -25,7 +25,7 @@ def training_clips(
   """Returns this process's part of a batch of `pipeline.train_batches`.
 
   Args:
-    split, data, augment: as there.
+    split, data, augment: see `pipeline.train_batches`.
     local: this process's clips in the global batch.
     videos_and_seeds: indices of the global batch's videos, int [n], and seeds
       of their clips, int [n, repeats]. Clip i shows video i % n.
@@ -111,9 +111,9 @@ def evaluation_views(
 ) -> Batch:
   """Returns this process's part of a batch of `pipeline.evaluation_batches`.
 
-  `views` are temporal_views, spatial_crops and views_from; `local` are this
-  process's videos of the global batch's `videos`, int [B], of which `NO_VIDEO`
-  is padding.
+  `videos`, int [B], is the global batch, in which `NO_VIDEO` marks padding;
+  `local` is this process's slice of it; `views` are (temporal_views,
+  spatial_crops, views_from).
   """
   videos = np.array(videos)[local]
   mask = videos != NO_VIDEO

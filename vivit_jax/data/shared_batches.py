@@ -1,8 +1,8 @@
-"""Pixels in shared memory, which workers use again for later batches.
+"""Batches in shared memory that worker processes reuse.
 
-To allocate, map and free the pages of every batch would take a fifth of the
-time of decoding it. So a worker keeps its blocks of memory. The parent maps
-each once, and marks it as free when nothing refers to its pixels any more.
+Allocating, mapping and freeing memory for every batch would take a fifth of its
+decoding time, so a worker keeps its blocks. The parent process maps a block
+once, and marks it as free when no array uses it any more.
 """
 
 import ctypes
@@ -47,9 +47,10 @@ def start_worker(iterator: str) -> None:
 
 
 def new(shape: Sequence[int]) -> tuple[np.ndarray, Any]:
-  """Returns an array, uint8 of a shape, and what a worker sends to its parent.
+  """Returns an uninitialised uint8 array, and the object to put into a batch.
 
-  The parent receives the same array. In other processes, both are the array.
+  In a worker, that object is a handle, which unpickles to the array in the
+  parent; in other processes, it is the array itself.
   """
   if _Owner.iterator is None:
     array = np.empty(shape, np.uint8)
@@ -72,7 +73,7 @@ def end(iterator: str) -> None:
 
 
 class _Sent:
-  """An array on its way; unpickled, it is the array."""
+  """A picklable handle of a shared array, to which it unpickles."""
 
   def __init__(self, name: str, shape: Sequence[int]):
     self.name, self.shape = name, shape

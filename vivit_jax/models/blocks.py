@@ -26,7 +26,7 @@ REMAT_POLICIES = {
   'none': None,  # keep all
   'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
   'full': jax.checkpoint_policies.nothing_saveable,
-  'stages': None,  # the network recomputes its stages itself
+  'stages': None,  # the network recomputes whole stages, not blocks
 }
 
 
@@ -35,7 +35,7 @@ class Options:
   """Settings shared by all blocks of a model.
 
   Attributes:
-    attention_heads: per attention layer.
+    attention_heads: number in each attention layer.
     mlp: hidden width of the MLP.
     stochastic_depth: drop rate of an encoder's last block; 0: none.
     depth_rates: drop rate of block l of L, relative to the last block. 'paper':
@@ -45,12 +45,12 @@ class Options:
     remat: a key of `REMAT_POLICIES`.
     attention: one of `attention.ATTENTIONS`.
     gelu: 'tanh' (its approximation) or 'exact' (erf).
-    epsilon: of layer norms.
-    dtype: of the computation; parameters are float32.
-    linear_init: of the linear layers. 'xavier': Xavier-uniform, and biases of
-      1e-6 in the MLP; 'normal': deviation 0.02, and biases of 0; 'lecun':
-      LeCun-normal, and biases of 0.
-    cap: of attention scores; see `attention.attend`.
+    epsilon: epsilon of the layer norms.
+    dtype: dtype of the computation; parameters are float32.
+    linear_init: initialiser of the linear layers. 'xavier': Xavier-uniform, and
+      biases in the MLP with standard deviation 1e-6; 'normal': standard
+      deviation 0.02, biases 0; 'lecun': LeCun-normal, biases 0.
+    cap: soft cap of attention scores; see `attention.attend`.
     residual_init: factor of the initial kernel of a residual branch's last
       layer.
   """
@@ -111,12 +111,12 @@ class Mode:
   Attributes:
     train: whether stochastic depth and dropout are on; they use the rngs
       `stochastic_depth` and `dropout`.
-    example_B: int [B], each clip's index in the global batch; required for
-      both. All frames of a clip share a draw of stochastic depth.
-    frozen: names of frozen modules ('Transformer/encoderblock_3'), in which
-      both are off.
-    frame_BxT: int [B, T], the number of each frame in its video, from 0; None:
-      0 to T - 1. Given to families with `Family.reads_frame_numbers`.
+    example_B: int [B], each clip's index in the global batch; required if
+      `train`. All frames of a clip share a draw of stochastic depth.
+    frozen: names of frozen modules ('Transformer/encoderblock_3'), without
+      stochastic depth and dropout.
+    frame_BxT: int [B, T], index of each frame in its video, from 0; None: 0 to
+      T - 1. Given to families with `Family.reads_frame_numbers`.
   """
 
   train: bool = False
@@ -125,7 +125,7 @@ class Mode:
   frame_BxT: jax.Array | None = None
 
   def repeated(self, times: int) -> Mode:
-    """Returns the mode for a batch in which each example is repeated."""
+    """Returns the mode for a batch with each example `times` times in a row."""
     if self.example_B is None:
       return self
     return dataclasses.replace(
@@ -148,11 +148,10 @@ def rates_in(
   """Returns the drop rate of each block, float32 [L]; None if all are zero.
 
   Args:
-    mode: of the forward pass; all rates are zero outside training, and those of
-      frozen blocks are.
-    module: that the blocks are in.
-    names: of the blocks in the module, in order.
-    options: of the blocks.
+    mode: the forward pass; rates are zero in evaluation, and of frozen blocks.
+    module: the parent of the blocks.
+    names: the blocks' names in `module`, in order.
+    options: block settings.
   """
   rates = [
     0.0 if '/'.join((*module.path, name)) in mode.frozen else rate
@@ -197,7 +196,7 @@ def stochastic_depth(
   """Draws a factor for each residual branch and example: 0 or 1 / (1 - rate).
 
   An example keeps a branch with probability 1 - rate. Dividing a kept branch by
-  it leaves the expectation unchanged (Huang et al., arXiv 1603.09382; the
+  1 - rate leaves the expectation unchanged (Huang et al., arXiv 1603.09382; the
   reference implementation omits the division). A draw depends on key, layer,
   branch and the example's index in the global batch, never on the device.
 
@@ -268,8 +267,8 @@ def attention(
 ) -> nn.MultiHeadDotProductAttention:
   """Returns multi-head attention; self-attention is `attention(...)(x, x)`.
 
-  `more` replaces arguments of the module, such as `attention_fn`; without
-  `out_kernel_init`, its `kernel_init` is that of the output, too.
+  `more` replaces arguments of the module, such as `attention_fn`. A
+  `kernel_init` also initialises the output, unless `out_kernel_init` is given.
   """
   arguments = {
     'num_heads': options.attention_heads,
@@ -288,8 +287,8 @@ def attention(
 def gelu(x: jax.Array, kind: str) -> jax.Array:
   """Returns GELU, 'tanh' (its approximation) or 'exact' (erf).
 
-  As in torch, the exact one is x (1 + erf(x / sqrt(2))) / 2 in float32; with
-  erfc, as `jax.nn.gelu` has it, it takes up to twice the time on a CPU.
+  As in torch, the exact one is x (1 + erf(x / sqrt(2))) / 2 in float32.
+  `jax.nn.gelu` uses erfc, which takes up to twice as long on a CPU.
   """
   if kind == 'tanh':
     return nn.gelu(x, approximate=True)
@@ -336,8 +335,8 @@ class EncoderBlock(nn.Module):
   Attributes:
     options: block settings.
     grid: (t, h, w) of the tokens, for subclasses.
-    first: number of tokens at the start whose MLP is computed apart, so that
-      the others' is left out by the compiler if nothing reads them.
+    first: number of leading tokens whose MLP is computed separately. If nothing
+      reads the other tokens, the compiler removes their MLP.
   """
 
   options: Options
@@ -380,13 +379,13 @@ class Encoder(nn.Module):
     block: block class, called with options, grid and name; bind further
       arguments with `functools.partial`.
     branches: residual branches per block.
-    first: number of class tokens, which come first; if not 0, `block` has an
-      attribute `first`, which is set in the last block.
-    rows: shape of a clip's draws of stochastic depth, for each branch; None:
-      one draw for each branch. The block gets a tuple of [B, *shape] if set.
+    first: number of class tokens, which lead; if not 0, it is passed to the
+      last block, whose class must have this attribute.
+    rows: for each branch, the shape of a clip's draws of stochastic depth;
+      None: one draw. If set, the block gets a tuple of [B, *shape].
     final_norm: whether a norm follows the last block.
-    outputs: numbers of blocks, from 0, whose normed outputs are returned, in
-      this order; empty: the last one's. Only without `first` and scan.
+    outputs: indices of blocks, from 0, whose normalised outputs are returned,
+      in this order; empty: the last block. Only without `first` and scan.
   """
 
   layers: int

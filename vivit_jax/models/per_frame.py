@@ -222,9 +222,9 @@ def explain_missing(name: str, source: Weights, initial: Arrays) -> str | None:
   if IMAGE_VIT not in source.models:
     return None
   if re.match('(cls_)?TemporalTransformer|mlp_head/', name):
-    return 'the source has no temporal encoder'
+    return 'the checkpoint has no temporal encoder'
   if name == 'cls_SpatialTransformer':
-    return 'the source has no class token'
+    return 'the checkpoint has no class token'
   return None
 
 

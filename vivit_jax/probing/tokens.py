@@ -1,10 +1,10 @@
 """Tokens of a split on disk, written once by the frozen encoder.
 
-A folder has `key.json`, all that the tokens depend on, and shards of
-consecutive clips, `<shard>.npy`: a record of each has the `video` that it shows
-(-1: it cannot be read), its `tokens` [N, D] in float32, or the bits of
-bfloat16, and a `checksum` of both, its place and the key. A shard appears only
-when complete: an interrupted run keeps the others.
+A folder has `key.json` (everything that the tokens depend on) and shards
+`<shard>.npy`. A shard has a row for each of its consecutive clips: `video`, the
+index of the video (-1: unreadable), `tokens` [N, D] in float32 or the bits of
+bfloat16, and `checksum`, of both, the row's number and the key. A shard appears
+only when complete: an interrupted run keeps the others.
 """
 
 import contextlib
@@ -108,15 +108,14 @@ class Tokens:
     return [min(size, self.rows - start) for start in range(0, self.rows, size)]
 
   def check_key(self) -> None:
-    """Raises a UserError if the folder has tokens of another or no key."""
+    """Raises a UserError if the folder has tokens without or of another key."""
     path = self.folder / 'key.json'
     try:
       saved = json.loads(path.read_text('utf-8'))
     except FileNotFoundError:
       if any(self.folder.glob('*.npy')):
         raise UserError(
-          f'{self.folder} has tokens, but no key.json that says of what: '
-          'delete it.'
+          f'{self.folder} has tokens, but no key.json: delete the folder.'
         ) from None
       return
     except (OSError, ValueError):
@@ -131,8 +130,8 @@ class Tokens:
     ]
     if different:
       raise UserError(
-        f'{self.folder} has other tokens: {"; ".join(different)}. Delete it, '
-        'or set another --config.probe.folder.'
+        f'{self.folder} has tokens of other settings: {"; ".join(different)}. '
+        'Delete it, or set another --config.probe.folder.'
       )
 
   def write(
@@ -227,7 +226,7 @@ class Tokens:
     return zlib.crc32(np.ascontiguousarray(record['tokens']), place)
 
   def _damaged(self, shard: int) -> UserError:
-    """Removes a damaged shard, which only its content shows; see `missing`."""
+    """Removes a damaged shard, so that it is missing; returns the error."""
     path = self.path(shard)
     with contextlib.suppress(OSError):
       path.unlink()
@@ -298,8 +297,8 @@ def check_room(splits: Sequence[Tokens], limit: float) -> None:
   """Prints the size of all tokens, before any are written.
 
   Raises:
-    UserError: they exceed `limit`, in GB, or the free disk; or the folder has
-      other tokens.
+    UserError: they exceed `limit`, in GB, or the free space of the disk; or a
+      folder has tokens of other settings.
   """
   for split in splits:
     split.check_key()

@@ -51,7 +51,7 @@ def shapes(
   optimiser: optax.GradientTransformation,
   config: TrainConfig,
 ) -> tuple[TrainState, dict[str, Any]]:
-  """Returns the shapes of the state and of a batch, as `train_step` takes them.
+  """Returns the shapes of `train_step`'s arguments, state and batch.
 
   `train.batch_size` is divided by the number of local devices.
   """
@@ -99,9 +99,9 @@ def train_step(
   global batch. The old state is donated: it cannot be used afterwards.
 
   A step is skipped if its loss, gradient norm or update norm is not finite.
-  Then the metric `skipped` is 1, and only `step` changes. The optimiser's count
-  stays, so the learning rate does too. `optax.apply_if_finite` checks only the
-  gradient, and applies a non-finite one after some failures.
+  Then the metric `skipped` is 1, and only `step` changes: the optimiser's count
+  and the learning rate do not advance. `optax.apply_if_finite` does not do: it
+  checks the gradient alone, and applies it anyway after several failures.
 
   Args:
     model: the network.
@@ -135,9 +135,9 @@ def update(
   optimiser: optax.GradientTransformation,
   config: TrainConfig,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
-  """Returns the state after a step on preprocessed inputs, and the metrics.
+  """Makes a step on preprocessed inputs; returns the state and the metrics.
 
-  `train_step` explains both. Call it inside a function mapped over devices.
+  `train_step` explains them. Call it inside a function mapped over devices.
   """
   gradient, metrics = gradient_of_step(
     ready, batch, state.step, state.params, model, config
@@ -216,9 +216,9 @@ def gradient_of_step(
 def uphill(params: Any, gradient: Any, distance: float) -> Any:
   """Returns the parameters moved along the gradient by a distance.
 
-  To first order, the loss within this distance is largest there. SAM uses the
-  gradient at that point (Foret et al., arXiv 2010.01412, equation 2). Distance
-  and norm are over all parameters together.
+  To first order, this is the point of largest loss within the distance. SAM
+  uses its gradient (Foret et al., arXiv 2010.01412, equation 2). The gradient's
+  norm is taken over all parameters together.
   """
   scale = distance / (optax.tree.norm(gradient) + 1e-12)
   return jax.tree.map(lambda x, g: x + scale * g, params, gradient)
@@ -227,10 +227,10 @@ def uphill(params: Any, gradient: Any, distance: float) -> Any:
 def update_ema(ema: Any, params: Any, step: jax.Array, decay: float) -> Any:
   """Returns the updated moving average of parameters; None if `ema` is None.
 
-  The decay at step t, from 0, is min(decay, (1 + t) / (10 + t)). It forgets the
-  random initialisation early, as TensorFlow's ExponentialMovingAverage does
-  with `num_updates`. timm's ModelEmaV3 has a similar warm-up. The average of a
-  constant parameter is exact.
+  The decay at step t, from 0, is min(decay, (1 + t) / (10 + t)). So the average
+  forgets the random initialisation early, as TensorFlow's
+  ExponentialMovingAverage does with `num_updates`. timm's ModelEmaV3 has a
+  similar warm-up. The average of a constant parameter is exact.
   """
   if ema is None:
     return None
@@ -253,7 +253,8 @@ def _gradient_function(
 
   Both are means over the global batch. Each device processes its clips in
   `train.accumulate` micro-batches. Random draws depend only on step and example
-  index: they are equal for any number of micro-batches, and in a second call.
+  index: they are equal for any number of micro-batches, and in SAM's second
+  call.
   """
   if frozen := param_groups.frozen_modules(mask, params):
     model = model.clone(frozen=frozen)

@@ -164,9 +164,9 @@ def explain_missing(name: str, source: Weights, initial: Arrays) -> str | None:
   """Returns why the source may lack an array; see `Family.explain_missing`."""
   del initial
   if name.endswith('/rel_pos_t') and IMAGE_MVIT in source.models:
-    return 'the source has no positions in time'
+    return 'the checkpoint has no positions in time'
   if _is_class_token(name) and 'cls' not in source.arrays:
-    return 'the source has no class token'
+    return 'the checkpoint has no class token'
   return None
 
 

@@ -174,11 +174,11 @@ def explain_missing(name: str, source: Weights, initial: Arrays) -> str | None:
   if '/temporal_fc/' in name and not _over_time(source.arrays):
     return 'zero at first, so attention over time adds nothing'
   if '_temporal/' in name and not _over_time(source.arrays):
-    return 'the source has no attention over time'
+    return 'the checkpoint has no attention over time'
   if name == TIME and TIME not in source.arrays:
-    return 'the source has no positions in time'
+    return 'the checkpoint has no positions in time'
   if name == 'cls' and name not in source.arrays:
-    return 'the source has no class token'
+    return 'the checkpoint has no class token'
   return None
 
 

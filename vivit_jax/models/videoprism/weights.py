@@ -58,7 +58,7 @@ def explain_missing(name: str, source: Weights, initial: Arrays) -> str | None:
   """Returns why the source may lack an array; see `Family.explain_missing`."""
   del source, initial
   if name.startswith('AuxiliaryTransformer/'):
-    return 'the source is no video-text model'
+    return 'the checkpoint is no video-text model'
   return None
 
 

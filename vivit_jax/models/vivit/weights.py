@@ -178,18 +178,18 @@ def explain_missing(name: str, source: Weights, initial: Arrays) -> str | None:
   }
   temporal = image_vit.depths(source.arrays).get('TemporalTransformer', 0)
   if 'TemporalTransformer' in name and image:
-    return 'the source has no temporal encoder'
+    return 'the checkpoint has no temporal encoder'
   if 'TemporalTransformer' in name and not temporal:
-    return 'the source averages over time'
+    return 'the checkpoint averages over time'
   if image and re.search(r'(LayerNorm|Attention)_time/', name):
-    return 'the source has no temporal attention'
+    return 'the checkpoint has no temporal attention'
   if match := re.match(r'TemporalTransformer/encoderblock_(\d+)/', name):
     if int(match[1]) >= temporal:
-      return 'the source has fewer temporal layers'
+      return 'the checkpoint has fewer temporal layers'
   if name == 'cls' or name.startswith('cls_'):
-    return 'the source has no class token'
+    return 'the checkpoint has no class token'
   if name.endswith(POSITIONS) and not _has_positions(source.arrays):
-    return 'the source has no learned positions'
+    return 'the checkpoint has no learned positions'
   return None
 
 
