@@ -79,6 +79,20 @@ def golden(name: str) -> dict[str, np.ndarray]:
     return dict(arrays)
 
 
+def assert_close(found, expected, share=2e-5, what=''):
+  """Asserts equality within a share of the largest expected value."""
+  atol = share * np.abs(expected).max()
+  found = np.asarray(found, np.float32)
+  np.testing.assert_allclose(found, expected, atol=atol, err_msg=what)
+
+
+def assert_same(found, expected):
+  """Asserts that two mappings have equal arrays under the same names."""
+  assert found.keys() == expected.keys()
+  for name, array in expected.items():
+    np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
 def swin_config(window, frames) -> TrainConfig:
   """Returns a config of Video Swin that starts from the fixture swin2d."""
   return configs.from_mapping(

@@ -34,12 +34,6 @@ def read(arrays, **fields):
   )
 
 
-def assert_equal(found, expected):
-  assert found.keys() == expected.keys()
-  for name, array in expected.items():
-    np.testing.assert_array_equal(found[name], array, err_msg=name)
-
-
 @pytest.mark.parametrize('name, version, kernels, layers', [
   ('mvit_v1', 1, 'cube', 5),
   ('mvit_v1_wide_kernels', 1, 'stride', 5),
@@ -50,7 +44,7 @@ def test_files_state_their_model(name, version, kernels, layers):
   first = sources.read(paths[0])
   for path in paths:  # also torchvision's names, and a trainer's checkpoint
     source = sources.read(path)
-    assert_equal(source.arrays, first.arrays)
+    reference.assert_same(source.arrays, first.arrays)
     config = configs.from_mapping(source.experiment)
     options = config.model.options
     assert (options.version, options.kernels) == (version, kernels)
@@ -98,7 +92,7 @@ def test_pytorchvideo_by_both_its_namings(name, rules):
   for pattern, replacement in rules:
     arrays = {re.sub(pattern, replacement, n): x for n, x in arrays.items()}
   source = read(arrays)
-  assert_equal(source.arrays, read(arrays_of(name)).arrays)
+  reference.assert_same(source.arrays, read(arrays_of(name)).arrays)
   assert source.experiment['model']['options']['norm_pool_epsilon'] == 1e-5
   assert 'pytorchvideo' in source.format
 
@@ -106,7 +100,7 @@ def test_pytorchvideo_by_both_its_namings(name, rules):
 def test_older_slowfast_files_have_query_key_and_value_apart():
   arrays = arrays_of('mvit_v1')
   source = read(split_qkv(arrays))
-  assert_equal(source.arrays, read(arrays).arrays)
+  reference.assert_same(source.arrays, read(arrays).arrays)
   assert 'norm_pool_epsilon' in ' '.join(source.notes)
 
 
@@ -178,7 +172,7 @@ def test_torchvisions_file_is_written_bit_for_bit(name, tmp_path):
   convert.convert(source, path, to='torchvision')
   expected = load_file(reference.FIXTURES / name / 'torchvision.safetensors')
   found = load_file(path)
-  assert_equal(found, expected)
+  reference.assert_same(found, expected)
   assert {n: x.dtype for n, x in found.items()} == {
     n: x.dtype for n, x in expected.items()
   }

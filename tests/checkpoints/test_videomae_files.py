@@ -47,12 +47,6 @@ def read(arrays, config=CONFIG, **fields):
   return files.READ.read(file)
 
 
-def assert_equal(found, expected):
-  assert found.keys() == expected.keys()
-  for name, array in expected.items():
-    np.testing.assert_array_equal(found[name], array, err_msg=name)
-
-
 def written(folder, arrays, config):
   folder.mkdir()
   save_file(arrays, folder / 'model.safetensors')
@@ -75,7 +69,7 @@ def test_the_authors_names_give_the_same_model(path, prefix, tmp_path):
     {n: x for n, x in one.arrays.items() if n not in one.spare}
     for one in (found, expected)
   )
-  assert_equal(ours, hubs)
+  reference.assert_same(ours, hubs)
   assert len(found.spare) == (0 if path == FOLDER else 19)
   epsilon = {'norm_epsilon': 1e-6}
   expected.experiment['model']['options'].update(epsilon)
@@ -129,7 +123,7 @@ def test_the_authors_files_of_torch(layout, tmp_path):
   torch_pickles.save(tmp_path / 'checkpoint.pth', arrays, layout)
   (tmp_path / 'config.json').write_text('{"num_heads": 3}')
   found = sources.read(tmp_path / 'checkpoint.pth')
-  assert_equal(found.arrays, sources.read(FOLDER).arrays)
+  reference.assert_same(found.arrays, sources.read(FOLDER).arrays)
 
 
 def test_version_2_on_the_hub_has_no_classes(tmp_path):
@@ -143,7 +137,7 @@ def test_version_2_on_the_hub_has_no_classes(tmp_path):
   assert {*expected} - {*found} == {
     'output_projection/kernel', 'output_projection/bias',
   }  # fmt: skip
-  assert_equal(found, {name: expected[name] for name in found})
+  reference.assert_same(found, {name: expected[name] for name in found})
   with pytest.raises(UserError, match='head'):
     load.load(folder)  # for commands that print labels
 
@@ -158,13 +152,13 @@ def renamed(arrays, old, new):
 def test_biases_by_their_names_in_memory():
   arrays = renamed(arrays_of(), '.q_bias', '.query.bias')
   arrays = renamed(arrays, '.v_bias', '.value.bias')
-  assert_equal(read(arrays).arrays, read(arrays_of()).arrays)
+  reference.assert_same(read(arrays).arrays, read(arrays_of()).arrays)
   # Zeros under the new names do not replace the values under the old ones.
   zeros = {n: 0 * x for n, x in arrays.items() if n not in arrays_of()}
   assert len(zeros) == 6
   both = read(zeros | arrays_of()), read(arrays_of() | zeros)
   for found in both:
-    assert_equal(found.arrays, read(arrays_of()).arrays)
+    reference.assert_same(found.arrays, read(arrays_of()).arrays)
 
 
 @pytest.mark.parametrize('missing', ['q_bias', 'v_bias', '1.v_bias'])
@@ -374,7 +368,7 @@ def test_transformers_file_is_written_bit_for_bit(source, tmp_path):
   (folder / 'config.json').write_text(json.dumps(CONFIG | {'num_heads': 3}))
   convert.convert(folder, tmp_path / 'to', to='huggingface')
   found, expected = arrays_of(tmp_path / 'to'), arrays_of()
-  assert_equal(found, expected)
+  reference.assert_same(found, expected)
   assert {x.dtype for x in found.values()} == {np.dtype(np.float32)}
   config = json.loads((tmp_path / 'to' / 'config.json').read_text())
   for key, value in CONFIG.items():
@@ -390,7 +384,7 @@ def test_transformers_file_is_written_bit_for_bit(source, tmp_path):
 def test_a_run_is_written_too(tmp_path):
   convert.convert(FOLDER, tmp_path / 'run', to='native')
   convert.convert(tmp_path / 'run', tmp_path / 'to', to='huggingface')
-  assert_equal(arrays_of(tmp_path / 'to'), arrays_of())
+  reference.assert_same(arrays_of(tmp_path / 'to'), arrays_of())
 
 
 @pytest.mark.parametrize('path, change, why', [

@@ -92,12 +92,6 @@ def pt_file(path, **parts):
   return path
 
 
-def assert_equal(found, expected):
-  assert found.keys() == expected.keys()
-  for name, array in expected.items():
-    np.testing.assert_array_equal(found[name], array, err_msg=name)
-
-
 def without_predictor(source):
   return {
     name: x for name, x in source.arrays.items() if name not in source.spare
@@ -143,7 +137,7 @@ def test_an_encoder_of_the_authors_starts_a_probe(key, tmp_path):
     for name, x in without_predictor(sources.read(FIXTURE)).items()
     if not name.startswith(('attention_pool/', 'output_projection/'))
   }
-  assert_equal(without_predictor(source), expected)
+  reference.assert_same(without_predictor(source), expected)
   data = configs.from_mapping(source.experiment).data
   assert (data.frames, data.crop, data.short_side) == (64, (256, 256), 292)
 
@@ -171,7 +165,7 @@ def test_a_probe_alone_is_refused_and_joined_with_its_encoder_it_is_read(
   where = dict.fromkeys(authors(probe=False), 'vitl.pt')
   where |= dict.fromkeys(authors(encoder=False), 'probe.pt')
   index.write_text(json.dumps({'weight_map': where}))
-  assert_equal(
+  reference.assert_same(
     sources.read(index).arrays, without_predictor(sources.read(FIXTURE))
   )
 
@@ -280,7 +274,7 @@ def test_other_heads_of_the_pool_split_the_same_columns():
 
 def test_transformers_file_is_written_bit_for_bit(tmp_path):
   notes = convert.convert(FIXTURE, tmp_path / 'hf', to='huggingface')
-  assert_equal(
+  reference.assert_same(
     load_file(tmp_path / 'hf' / 'model.safetensors'), transformers_arrays()
   )
   old, new = (
@@ -308,7 +302,9 @@ def test_a_run_is_written_without_a_predictor(tmp_path):
     name: x for name, x in transformers_arrays().items()
     if 'predictor' not in name
   }  # fmt: skip
-  assert_equal(load_file(tmp_path / 'hf' / 'model.safetensors'), expected)
+  reference.assert_same(
+    load_file(tmp_path / 'hf' / 'model.safetensors'), expected
+  )
 
 
 @pytest.mark.parametrize('change, named', [

@@ -36,7 +36,7 @@ def test_every_array_equals_the_official_code(name, attention):
     found[f'block_{number}'] = x.reshape(golden[f'block_{number}'].shape)
   assert found.keys() == {key for key in golden if key != 'video'}
   for key, value in found.items():
-    assert_close(value, golden[key], 2e-5)
+    reference.assert_close(value, golden[key], 2e-5)
   check_stages(features, golden, loaded, 2e-5)
 
 
@@ -57,22 +57,15 @@ def outputs(config, params, video):
   return apply(params, video)
 
 
-def assert_close(found, expected, share):
-  """Asserts equality within a share of the largest value."""
-  np.testing.assert_allclose(
-    found.astype(np.float32), expected, atol=share * np.abs(expected).max()
-  )
-
-
 def check_stages(features, golden, loaded, share):
   """Asserts that a stage ends before the block that halves the grid."""
   options = loaded.config.model.options
   ends = [*options.stages, options.layers]
   for x, end in zip(features.stages, ends, strict=True):
-    assert_close(x, golden[f'block_{end - 1}'], share)
+    reference.assert_close(x, golden[f'block_{end - 1}'], share)
   norm = loaded.params['Transformer']['encoder_norm']
   expected = plain.norm(golden[f'block_{options.layers - 1}'], norm)
-  assert_close(features.tokens, expected, 2 * share)
+  reference.assert_close(features.tokens, expected, 2 * share)
 
 
 def test_bfloat16_is_close():

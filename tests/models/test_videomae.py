@@ -48,11 +48,6 @@ def compiled(name):
   return jax.jit(run)
 
 
-def assert_close(found, expected, what=''):
-  atol = 2e-5 * np.abs(expected).max()
-  np.testing.assert_allclose(found, expected, atol=atol, err_msg=what)
-
-
 @pytest.mark.parametrize('name', ['videomae', 'videomae/pretraining'])
 @pytest.mark.parametrize('clip', CLIPS)
 def test_all_arrays_are_those_of_both_projects(name, clip):
@@ -65,14 +60,14 @@ def test_all_arrays_are_those_of_both_projects(name, clip):
   else:
     kind = 'last_hidden_state'
     output = found.tokens.reshape(golden[f'{kind}{clip}'].shape)
-  assert_close(output, golden[f'{kind}{clip}'])
-  assert_close(output, golden[f'{kind}_official{clip}'])
+  reference.assert_close(output, golden[f'{kind}{clip}'])
+  reference.assert_close(output, golden[f'{kind}_official{clip}'])
   if not clip:
     encoder = captured['intermediates']['Transformer']
     for layer in range(4):
       block = f'encoderblock_{layer - 1}' if layer else 'posembed_input'
       tokens = reference.tokens(encoder[block])
-      assert_close(tokens, golden[f'hidden_{layer}'], block)
+      reference.assert_close(tokens, golden[f'hidden_{layer}'], what=block)
 
 
 def test_positions_are_the_authors():
@@ -87,7 +82,7 @@ def test_weights_without_a_head_give_features_alone():
   clips = clips.astype(np.uint8)
   tokens = model.features_of(clips, tokens=True)
   assert tokens.shape == (3, 3, 3, golden['positions'].shape[1])
-  assert_close(model.features_of(clips), tokens.mean(axis=(0, 1, 2)))
+  reference.assert_close(model.features_of(clips), tokens.mean(axis=(0, 1, 2)))
   with pytest.raises(UserError, match='head'):
     model.predict_clips(clips)
 
@@ -193,4 +188,4 @@ def test_transformers_gives_the_same_logits(tmp_path):
   apply = jax.jit(models.build(config).apply)
   with jax.default_matmul_precision('highest'):
     found = apply({'params': params}, video)['label']
-  assert_close(found, expected.numpy())
+  reference.assert_close(found, expected.numpy())

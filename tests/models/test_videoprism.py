@@ -32,11 +32,6 @@ FILES = {
 }
 
 
-def assert_close(found, expected, what=''):
-  atol = 2e-5 * np.abs(expected).max()
-  np.testing.assert_allclose(found, expected, atol=atol, err_msg=what)
-
-
 @functools.cache
 def loaded(name):
   folder = 'videoprism_encoder' if name == 'lvt' else name
@@ -103,7 +98,8 @@ def test_all_arrays_are_the_authors(name, clip):
   held = [key for key in found if f'{key}{clip}' in arrays]
   assert len(held) >= 2
   for key in held:
-    assert_close(found[key], arrays[f'{key}{clip}'], f'{key}{clip}')
+    name = f'{key}{clip}'
+    reference.assert_close(found[key], arrays[name], what=name)
 
 
 @pytest.mark.parametrize('clip', ['', '_frames3', '_frames8'])
@@ -121,7 +117,7 @@ def test_embeddings_of_frames_are_the_pool_of_each(clip):
   with jax.default_matmul_precision('highest'):
     params = {'params': source.params['attention_pool']}
     found = pool.apply(params, frames)
-  assert_close(found.reshape(expected.shape), expected)
+  reference.assert_close(found.reshape(expected.shape), expected)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +135,7 @@ def test_position_tables_are_resized_as_the_authors_do(key):
   expected = expected.reshape(1, -1, 24)
   module = positions.AddPositions('learned', grid, table)
   found = module.apply({'params': params}, jnp.zeros(expected.shape))
-  assert_close(found, expected)
+  reference.assert_close(found, expected)
 
 
 # Parameters of the encoder, and with a classifier of 400 classes.

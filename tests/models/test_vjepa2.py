@@ -45,23 +45,15 @@ def outputs(config, params, video, **more):
   return apply(params, video)
 
 
-def assert_close(found, expected, share=2e-5):
-  """Asserts equality within a share of the largest value."""
-  found = np.asarray(found, np.float32)
-  np.testing.assert_allclose(
-    found, expected, atol=share * np.abs(expected).max(), rtol=0
-  )
-
-
 @pytest.mark.parametrize('clip', CLIPS)
 def test_features_and_logits_are_the_official_ones(clip):
   loaded, golden = fixture()
   config, video = loaded.config.model, golden[f'video{clip}']
   found = outputs(config, loaded.params, video)
-  assert_close(found.tokens, golden[f'features_official{clip}'])
+  reference.assert_close(found.tokens, golden[f'features_official{clip}'])
   head = loaded.params['output_projection']
   logits = plain.dense(found.pre_logits, head)
-  assert_close(logits, golden[f'logits_official{clip}'])
+  reference.assert_close(logits, golden[f'logits_official{clip}'])
 
 
 @pytest.mark.parametrize('clip', ['', '_crop40'])
@@ -75,18 +67,18 @@ def test_transformers_pool_has_another_epsilon(clip):
     capture_intermediates=lambda x, _: isinstance(x, network.Block),
     mutable='intermediates',
   )
-  assert_close(found.tokens, golden[f'features{clip}'])
-  assert_close(found.pre_logits, golden[f'pooled{clip}'])
+  reference.assert_close(found.tokens, golden[f'features{clip}'])
+  reference.assert_close(found.pre_logits, golden[f'pooled{clip}'])
   head = loaded.params['output_projection']
   logits = plain.dense(found.pre_logits, head)
-  assert_close(logits, golden[f'logits{clip}'])
+  reference.assert_close(logits, golden[f'logits{clip}'])
   official = golden[f'logits_official{clip}']
   assert np.abs(logits - official).max() > 1e-4 * np.abs(official).max()
   if not clip:
     blocks = captured['intermediates']['Transformer']
     for number in (0, 1):
       x = reference.tokens(blocks[f'encoderblock_{number}'])
-      assert_close(x, golden[f'hidden_{number + 1}'])
+      reference.assert_close(x, golden[f'hidden_{number + 1}'])
 
 
 def test_bfloat16_is_close():
@@ -94,8 +86,8 @@ def test_bfloat16_is_close():
   config = dataclasses.replace(loaded.config.model, dtype='bfloat16')
   found = outputs(config, loaded.params, golden['video'])
   assert found.tokens.dtype == jnp.bfloat16
-  assert_close(found.tokens, golden['features'], 0.03)
-  assert_close(found.pre_logits, golden['pooled'], 0.03)
+  reference.assert_close(found.tokens, golden['features'], 0.03)
+  reference.assert_close(found.pre_logits, golden['pooled'], 0.03)
 
 
 @pytest.mark.parametrize('size, encoder, pooler, linear', [
@@ -203,7 +195,9 @@ def test_stacked_blocks_give_the_same_features():
     models.stacking.stack(params),
     VIDEO,
   )
-  assert_close(found.tokens, outputs(config, params, VIDEO).tokens, 1e-5)
+  reference.assert_close(
+    found.tokens, outputs(config, params, VIDEO).tokens, 1e-5
+  )
 
 
 def test_tokens_of_several_blocks_are_pooled_together():
@@ -225,8 +219,8 @@ def test_tokens_of_several_blocks_are_pooled_together():
     plain.norm(reference.tokens(captured[f'encoderblock_{n}']), norm)
     for n in (0, 2)
   ]
-  assert_close(found.pre_logits, np.concatenate(expected, 1).mean(1))
-  assert_close(found.tokens, expected[1].reshape(found.tokens.shape))
+  reference.assert_close(found.pre_logits, np.concatenate(expected, 1).mean(1))
+  reference.assert_close(found.tokens, expected[1].reshape(found.tokens.shape))
   assert np.abs(expected[0].mean(1) - expected[1].mean(1)).max() > 0.1
 
 
@@ -236,9 +230,9 @@ def test_clips_of_a_video_are_encoded_apart_and_pooled_together():
   joined = outputs(dataclasses.replace(config, clips=2), params, both)
   apart = [outputs(config, params, x) for x in (VIDEO, VIDEO[::-1, ::-1])]
   tokens = np.concatenate([x.tokens for x in apart], axis=1)
-  assert_close(joined.tokens, tokens, 1e-5)
+  reference.assert_close(joined.tokens, tokens, 1e-5)
   expected = (apart[0].pre_logits + apart[1].pre_logits) / 2
-  assert_close(joined.pre_logits, expected, 1e-5)
+  reference.assert_close(joined.pre_logits, expected, 1e-5)
   one = outputs(config, params, both)
   assert np.abs(one.tokens - tokens).max() > 0.03
 
