@@ -17,6 +17,7 @@ from vivit_jax import config as configs
 from vivit_jax import studies, study, sweeps
 from vivit_jax.errors import UserError
 from vivit_jax.evaluation.predictions import Table
+from vivit_jax.models import arithmetic
 from vivit_jax.training import checks
 
 FOLDER = pathlib.Path(__file__).parents[1] / 'configs' / 'study'
@@ -40,6 +41,21 @@ def test_each_study_can_be_planned(name, tmp_path):
     for count in views.get(label, (1,))
   }
   assert {label for pair in module.BETTER for label in pair} <= rows
+
+
+def test_families_have_equal_flops():
+  module = importlib.import_module('configs.study.families')
+  base = configs.resolve(module.get_config())
+  runs = sweeps.plan(base, str(FOLDER / 'families.py'))[::3]
+  assert len(runs) == len(module.ROWS)
+  products = []
+  for run in runs:
+    model = configs.with_heads(run.config, {'noun': 8, 'verb': 8}).model
+    data = run.config.data
+    products.append(
+      arithmetic.forward_multiply_adds(model, data.frames, data.crop)
+    )
+  assert max(products) / min(products) < 1.1
 
 
 def test_an_unknown_study_is_refused():
