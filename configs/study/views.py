@@ -4,8 +4,8 @@ from configs.study import base
 
 TITLE = 'Views of short clips and of whole videos'
 PAPER = """Section 4: extra views help less when each clip covers more of the
-video. Videos have 18 frames; the motion happens once and starts anywhere. Clips have 8
-frames at stride 1 (short clips) or 2 (whole videos)."""
+video. Videos have 18 frames; the motion happens once and starts anywhere. Clips
+have 8 frames at stride 1 (short clips) or 2 (whole videos)."""
 HEADS = ('verb', 'noun')
 ROWS = {
   'short clips': {'data.stride': 1},
