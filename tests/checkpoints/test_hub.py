@@ -274,7 +274,7 @@ def test_nothing_is_written_to_a_name(tmp_path, monkeypatch):
     lambda: workdir.check(name, configs.resolve(configs.default())),
     lambda: export.export(None, name),
   ):
-    with pytest.raises(UserError, match='hf:/owner/vivit'):
+    with pytest.raises(UserError, match='hf://owner/vivit'):
       write()
   assert not list(tmp_path.iterdir())
 
