@@ -84,7 +84,7 @@ def _columns(order: Names, wanted: Names) -> tuple[list[int], str]:
       one = min(different, default='')
       return [], (
         f"other classes: only the checkpoint or the model has '{one}' of head "
-        f"{head}; list the source's classes with "
+        f"{head}; list the checkpoint's classes with "
         '--config.class_order=FILE.json'
       )
     number = {name: column for column, name in enumerate(theirs)}

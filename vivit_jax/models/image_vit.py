@@ -270,10 +270,7 @@ IMPORTS = (
     ),
     read_npz,
   ),
-  Import(
-    is_timm,
-    read_timm,
-  ),
+  Import(is_timm, read_timm),
   Import(
     lambda file: (
       file.container in TORCH and file.config.get('model_type') == 'vit'
@@ -314,10 +311,8 @@ def checked(weights: Weights, file: File) -> Weights:
         raise damaged(
           file.path, f'{name} has shape {array.shape}, not {axes} axes'
         )
-  stated, depth = (
-    file.config.get('num_hidden_layers'),
-    sum(depths(arrays).values()),
-  )
+  stated = file.config.get('num_hidden_layers')
+  depth = sum(depths(arrays).values())
   if stated in (None, depth):
     return weights
   note = (

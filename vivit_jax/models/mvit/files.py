@@ -72,12 +72,7 @@ def read(file: File) -> Weights:
   return dataclasses.replace(weights, experiment=experiment, notes=notes)
 
 
-IMPORTS = (
-  Import(
-    names.is_mvit,
-    read,
-  ),
-)
+IMPORTS = (Import(names.is_mvit, read),)
 
 
 def _check(weights: Weights, file: File) -> None:
